@@ -56,7 +56,7 @@ def png(fig):
 
     for ax in fig.axes:
         if legend := ax.get_legend():
-            legend.set_frame_on(False)
+            legend.get_frame().set(linewidth=0, alpha=0.85)
     buffer = BytesIO()
     with _style():
         fig.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
