@@ -1,0 +1,78 @@
+"""Run a notebook in this interpreter, away from the network and from the learner's own files."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from lora_course.notebook import SourceError
+
+TIMEOUT = 900  # seconds a cell may take on a slow machine
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def environment(root: Path, home: str) -> dict[str, str]:
+    """Variables of a run: no network, no progress bars, no profile, no progress file touched."""
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "LORA_COURSE_HOME": home,
+        "IPYTHONDIR": home,
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def execute(nb, places: list[str], folder: Path, root: Path) -> None:
+    """Run the code cells of a notebook in order and store their outputs in it.
+
+    places: file and line of each cell, for messages. folder: working directory.
+    Raises SourceError at the first cell that fails or writes to stderr.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    client = NotebookClient(
+        nb, km=kernel_manager(), timeout=TIMEOUT, record_timing=False, store_widget_state=False
+    )
+    with tempfile.TemporaryDirectory() as home:
+        with client.setup_kernel(env=environment(root, home), cwd=str(folder)):
+            for index, (cell, place) in enumerate(zip(nb.cells, places, strict=True)):
+                try:
+                    client.execute_cell(cell, index)
+                except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+                    raise SourceError(f"{place}: the cell failed\n{text}") from None
+                if cell.cell_type == "code":
+                    cell.outputs = clean(cell, place)
+                    cell.metadata.pop("execution", None)
+
+
+def kernel_manager():
+    """Return a manager whose kernel is sys.executable, whatever kernels are registered."""
+    from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name):
+            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=OwnKernel())
+
+
+def clean(cell, place: str) -> list:
+    """Join neighbouring text outputs and leave out widgets; refuse what must not be stored."""
+    kept = []
+    for output in cell.outputs:
+        if output.get("name") == "stderr":
+            raise SourceError(f"{place}: the cell wrote to stderr:\n{output.text}")
+        if WIDGET in output.get("data", {}):
+            if "nbval-ignore-output" not in cell.metadata.get("tags", ()):
+                raise SourceError(f"{place}: a widget needs the tag nbval-ignore-output")
+        elif kept and output.get("name") == "stdout" == kept[-1].get("name"):
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
