@@ -1,0 +1,157 @@
+"""A check in three parts: make the inputs, call the learner's code, judge plain numbers.
+
+Only `probe` runs beside the learner's code. `make` and `judge` see arrays and nothing else,
+so that a grader can keep them in another process (see GRADING in docs/contributing.md).
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lora_course.checks import guard, messages
+from lora_course.checks.values import Refused, array, close, plain, tensor
+
+__all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
+
+
+class Verdict(NamedTuple):
+    """What a judge says. share: part of the points in [0, 1]; mistake: a key of check.mistakes."""
+
+    share: float
+    mistake: str = ""
+    seen: str = ""
+    expected: str = ""
+
+
+class Result(NamedTuple):
+    """What a learner gets. mistake: "" when right; todo: the stub is still there."""
+
+    points: float
+    mistake: str
+    message: str
+    todo: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One exercise: what it is called, what it is worth, its hints, and its three functions."""
+
+    name: str
+    title: str
+    wants: tuple[str, ...]  # names of the functions or classes that the learner passes
+    difficulty: int  # 1 to 5
+    minutes: int
+    points: int
+    verified: str  # what a pass has shown
+    hints: tuple[str, str, str]  # markdown: a nudge, the idea, nearly the answer
+    mistakes: dict[str, str]  # key -> advice
+    make: Callable  # seed -> arrays
+    probe: Callable  # namespace, arrays -> arrays
+    judge: Callable  # inputs, outputs -> Verdict
+
+    def __post_init__(self):
+        for ok, rule in (
+            (self.name.isidentifier(), "name must be an identifier"),
+            (isinstance(self.wants, tuple) and self.wants, "wants must be a tuple of names"),
+            (self.difficulty in range(1, 6), "difficulty must be 1 to 5"),
+            (self.points > 0 and self.minutes > 0, "points and minutes must be positive"),
+            (isinstance(self.hints, tuple) and len(self.hints) == 3, "hints must be three"),
+            ("other" in self.mistakes, 'mistakes must have the key "other"'),
+        ):
+            if not ok:
+                raise ValueError(f"Check {self.name!r}: {rule}.")
+
+    @property
+    def key(self):
+        """Where progress is kept, as in ch03.lora_linear; "" for a check outside a chapter."""
+        found = re.search(r"(?:^|\.)(ch\d\d)$", self.judge.__module__ or "")
+        return f"{found[1]}.{self.name}" if found else ""
+
+    @property
+    def label(self):
+        """Number and title, as in 3.1 The LoRA layer; the number is the place in EXERCISES."""
+        exercises = getattr(sys.modules.get(self.judge.__module__), "EXERCISES", ())
+        if not self.key or self not in exercises:
+            return self.title
+        return f"{int(self.key[2:4])}.{exercises.index(self) + 1} {self.title}"
+
+    def inputs(self, seed):
+        """The arrays of one seed. Trusted side."""
+        with guard.steady(seed):
+            return plain(self.make(seed), f"make of {self.name!r}")
+
+    def outputs(self, namespace, inputs, seed=0, strict=False):
+        """The learner's arrays, or a Verdict where the code gave none. Beside the learner."""
+        copies = {key: np.array(value) for key, value in inputs.items()}
+        try:
+            with guard.steady(seed):
+                made = self.probe(namespace, copies)
+        except Refused as error:
+            return Verdict(0.0, error.key, error.seen, error.expected)
+        except BaseException as error:  # also SystemExit and a stop by hand
+            return Verdict(
+                0.0, *guard.stopped(error, self.probe.__code__.co_filename, self.mistakes)
+            )
+        try:
+            return plain(made, f"probe of {self.name!r}")
+        except TypeError:
+            if strict:
+                raise
+            return Verdict(0.0, "type")
+
+    def verdict(self, inputs, outputs, strict=False):
+        """The judge's word on the outputs, made safe. Trusted side."""
+        try:
+            with guard.steady(0):
+                said = self.judge(dict(inputs), dict(outputs))
+            share = float(said.share)
+            mistake = said.mistake if share == 1 else said.mistake or "other"
+            if not 0 <= share <= 1 or (share == 1 and mistake):
+                raise ValueError(f"share {share} and mistake {mistake!r} do not go together")
+            if mistake and mistake not in {*self.mistakes, "none", "type"}:
+                raise ValueError(f"unknown mistake {mistake!r}")
+            return Verdict(share, mistake, str(said.seen), str(said.expected))
+        except Exception:
+            if strict:
+                raise
+            return Verdict(0.0, "other")
+
+    def run(self, namespace, seeds=(0, 1, 2), strict=None):
+        """Points and message; the first seed that is not right decides.
+
+        strict: True lets errors of the check itself out (tests); None asks LORA_COURSE_STRICT.
+        """
+        strict = os.environ.get("LORA_COURSE_STRICT") == "1" if strict is None else strict
+        verdict = Verdict(1.0)
+        for seed in seeds:
+            inputs = self.inputs(seed)
+            outputs = self.outputs(namespace, inputs, seed, strict)
+            stopped = isinstance(outputs, Verdict)
+            verdict = outputs if stopped else self.verdict(inputs, outputs, strict)
+            if verdict.share < 1:
+                break
+        return self.result(verdict)
+
+    def result(self, verdict):
+        """The verdict as points and words."""
+        points = round(verdict.share * self.points, 2)
+        text = messages.compose(self, verdict, points)
+        return Result(points, verdict.mistake, text, verdict.mistake == "todo")
+
+    def __call__(self, *objects):
+        """Checks the learner's objects, shows the message, keeps the progress; returns nothing."""
+        misuse = messages.misuse(self, objects)
+        if misuse:
+            return messages.show(misuse, "wrong")
+        result = self.run(dict(zip(self.wants, objects, strict=True)))
+        state = "todo" if result.todo else "wrong" if result.mistake else "right"
+        messages.show(result.message, state)
+        if self.key and not result.todo:
+            from lora_course import record
+
+            record.save(self.key, result.points / self.points)

@@ -1,0 +1,127 @@
+"""Running a learner's code so that it can neither disturb the notebook nor the judge."""
+
+import contextlib
+import linecache
+import os
+import random
+import site
+import sys
+import sysconfig
+import traceback
+import warnings
+
+import numpy as np
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LIBRARIES = tuple(
+    os.path.normcase(folder) + os.sep
+    for folder in {
+        _HERE,
+        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    }
+)
+
+
+SIGNATURE = "the name and the arguments of the stub, as they were."
+
+
+@contextlib.contextmanager
+def steady(seed):
+    """A known state inside (seeds, float32, gradients on, no warnings); the old one after.
+
+    What the code inside prints to stderr goes to stdout, where the learner still sees it.
+    """
+    torch = sys.modules.get("torch")
+    kept = random.getstate(), np.random.get_state(), np.geterr(), sys.getrecursionlimit()
+    folder, streams = os.getcwd(), (sys.stdout, sys.stderr)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    np.seterr(all="warn")
+    sys.stderr = sys.stdout
+    try:
+        with warnings.catch_warnings(), _steady_torch(torch, seed):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        np.seterr(**kept[2])
+        sys.setrecursionlimit(kept[3])
+        os.chdir(folder)
+
+
+@contextlib.contextmanager
+def _steady_torch(torch, seed):
+    if torch is None:
+        yield
+        return
+    dtype, state = torch.get_default_dtype(), torch.get_rng_state()
+    device, threads = torch.get_default_device(), torch.get_num_threads()
+    exact = torch.are_deterministic_algorithms_enabled()
+    torch.set_default_dtype(torch.float32)
+    torch.default_generator.manual_seed(seed % 2**63)  # the CPU's only
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(state)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact)
+
+
+def stopped(error, probe_file, mistakes):
+    """What an exception from a probe means: (mistake, seen, expected).
+
+    probe_file: the file of `probe`, which stands between us and the learner's code
+    mistakes: the check's own; "raised:ValueError" is named where it is one of its keys
+    """
+    lines, raised_there = _own_lines(error, probe_file)
+    if isinstance(error, NotImplementedError) and raised_there:
+        return "todo", "", ""
+    keys = [f"raised:{kind.__name__}" for kind in type(error).__mro__]
+    mistake = next((key for key in keys if key in mistakes), "raised")
+    at_the_door = isinstance(error, TypeError) and not lines  # the call itself failed
+    return mistake, _said(error, lines), SIGNATURE if at_the_door else ""
+
+
+def _own_lines(error, probe_file):
+    """The learner's lines in the traceback [(file, line), ...]; whether it was raised there."""
+    lines, own = [], False
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        own = name != probe_file and _is_own(name)
+        if own:
+            lines.append((name, number))
+    return lines, own
+
+
+def _said(error, lines):
+    """The error as a learner reads it: type, text, and the last line of their own code."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # a hostile __str__
+        text = ""
+    text = text[:297] + "..." if len(text) > 300 else text
+    kind = str(type.__getattribute__(type(error), "__name__"))
+    said = f"{kind}: {text}" if text else kind
+    if isinstance(error, KeyboardInterrupt):
+        said = "stopped by hand, or by Python, before it had finished"
+    if not lines:
+        return f"your code raised {said.rstrip('.')}."
+    name, number = lines[-1]
+    source = linecache.getline(name, number).strip()
+    where = f"line {number}: `{source}`" if source else f"line {number}"
+    return f"your code raised {said.rstrip('.')} (in {where})."
+
+
+def _is_own(name):
+    if name.startswith(("<frozen", "<__array_function__", "<string>", "<eval_with_key>")):
+        return False
+    return name.startswith("<") or not os.path.normcase(name).startswith(_LIBRARIES)

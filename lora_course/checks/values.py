@@ -1,0 +1,120 @@
+"""What crosses from the learner's code to the judge: plain numpy arrays and nothing else."""
+
+import numbers
+import sys
+
+import numpy as np
+
+MAX_VALUES = 50_000_000  # more than any exercise needs, small enough not to fill a laptop
+MAX_DEPTH = 8
+EXPECTED = "a tensor, an array or a number."
+
+
+class Refused(Exception):
+    """The learner's value is not numbers: `key` is "none" or "type", `seen` says what it is."""
+
+    def __init__(self, key, seen, expected=EXPECTED):
+        super().__init__(f"{seen} Expected: {expected}")
+        self.key, self.seen, self.expected = key, seen, expected
+
+
+def array(value, name="the result"):
+    """The learner's value as a plain numpy copy.
+
+    value: tensor, numpy array, number, bool, or nested list or tuple of these; any shape
+    name: what the learner calls it, for the message
+    Tensors lose their gradient history and their device; bfloat16 becomes float32.
+    Raises Refused for None and for everything that is not numbers.
+    """
+    if value is None:
+        raise Refused("none", f"{name} is None.")
+    copy = np.array(_numbers(value, name, 0), copy=True, order="C", subok=False)
+    if copy.dtype.kind not in "biufc":
+        raise Refused("type", f"{name} holds values that are not numbers ({_kind(value)}).")
+    return copy
+
+
+def tensor(a, dtype=None):
+    """A numpy array as a torch tensor with its own memory, in the array's type or in `dtype`."""
+    import torch
+
+    made = torch.from_numpy(np.array(a, copy=True, order="C"))
+    return made if dtype is None else made.to(dtype)
+
+
+def plain(arrays, where):
+    """The dict that `make` or `probe` returned, every value an array of numbers.
+
+    Plain numbers become arrays of shape (), so that one process and two see the same.
+    Raises TypeError for the author of the check.
+    """
+    if type(arrays) is not dict:
+        raise TypeError(f"{where} must return a dict of numpy arrays, not {_kind(arrays)}.")
+    for key, value in arrays.items():
+        if type(key) is not str:
+            raise TypeError(f"{where}: the key {key!r} is not a string.")
+        if not isinstance(value, (np.ndarray, np.generic, bool, int, float, complex)):
+            raise TypeError(f"{where}: {key!r} is {_kind(value)}, not an array. Use array(...).")
+        if np.asarray(value).dtype.kind not in "biufc":
+            raise TypeError(f"{where}: {key!r} holds no numbers. Encode choices as numbers.")
+    return {key: np.array(value, subok=False) for key, value in arrays.items()}
+
+
+def close(seen, wanted, rtol=1e-4, atol=1e-6):
+    """True when both have the same shape and nearly the same finite numbers; never raises."""
+    seen, wanted = np.asarray(seen), np.asarray(wanted)
+    if seen.shape != wanted.shape or not np.all(np.isfinite(seen)):
+        return False
+    return bool(np.allclose(seen, wanted, rtol=rtol, atol=atol))
+
+
+def _numbers(value, name, depth):
+    """What np.array can copy safely: never runs code of a tensor or array subclass."""
+    torch = sys.modules.get("torch")
+    if torch is not None and issubclass(type(value), torch.Tensor):
+        return _from_tensor(value, name, torch)
+    if isinstance(value, np.ndarray):
+        _check_size(value.size, name)
+        return np.ndarray.view(value, np.ndarray)
+    if isinstance(value, (np.generic, bool, int, float, complex)):
+        return value
+    if isinstance(value, numbers.Real):  # a Fraction, a sympy or Decimal number
+        return float(value)
+    if isinstance(value, (list, tuple, range)) and depth < MAX_DEPTH:
+        _check_size(len(value), name)
+        if all(type(item) in (bool, int, float, complex) for item in value):
+            return np.array(value)
+        parts = [np.asarray(_numbers(item, name, depth + 1)) for item in value]
+        if len({part.shape for part in parts}) > 1:
+            raise Refused("type", f"{name} is a {_kind(value)} whose rows differ in length.")
+        return np.stack(parts) if parts else np.zeros(0)
+    raise Refused("type", f"{name} is {_article(_kind(value))}.")
+
+
+def _from_tensor(value, name, torch):
+    with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+        _check_size(torch.Tensor.numel(value), name)
+        if value.is_meta:
+            raise Refused("type", f"{name} is a tensor on the meta device: it has no numbers.")
+        copy = torch.Tensor.detach(value).cpu()
+        if copy.is_quantized:
+            copy = copy.dequantize()
+        if copy.layout != torch.strided:
+            copy = copy.to_dense()
+        if copy.dtype == torch.bfloat16 or "float8" in str(copy.dtype):
+            copy = copy.float()
+        return copy.resolve_conj().resolve_neg().numpy()
+
+
+def _check_size(count, name):
+    if count > MAX_VALUES:
+        seen = f"{name} has {count:,} values."
+        raise Refused("type", seen, f"at most {MAX_VALUES:,} values.")
+
+
+def _kind(value):
+    return str(type.__getattribute__(type(value), "__name__"))
+
+
+def _article(word):
+    return f"an {word}" if word[:1].lower() in "aeiou" else f"a {word}"
