@@ -4,23 +4,21 @@ Arrows go one way: chapters/source, solutions/source and the package make the no
 """
 
 import argparse
-import os
 import re
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
-
-from lora_course import assemble
-from lora_course.notebook import Cell, SourceError
+from lora_course.builder import notebook
+from lora_course.builder.notebook import code_cells, keep_outputs, load, to_notebook, write
+from lora_course.builder.source import Cell, SourceError
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKERS = {
-    "chapters": assemble.chapter,
-    "solutions": assemble.solution,
-    "exercises": assemble.exercise,
+    "chapters": notebook.chapter,
+    "solutions": notebook.solution,
+    "exercises": notebook.exercise,
 }
 
 
@@ -45,66 +43,13 @@ def targets(root: Path, numbers: list[str]) -> list[Target]:
     return found
 
 
-def to_notebook(cells: list[Cell]) -> nbformat.NotebookNode:
-    """Make a notebook without outputs."""
-    nb = nbformat.v4.new_notebook(metadata=assemble.METADATA)
-    for cell in cells:
-        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-        meta = {"tags": list(cell.tags)} if cell.tags else {}
-        if cell.meta:
-            meta["lora_course"] = cell.meta
-        nb.cells.append(make[cell.kind](cell.source, id=cell.id, metadata=meta))
-    return nb
-
-
-def load(path: Path) -> nbformat.NotebookNode | None:
-    """Read a stored notebook; None where there is none or it cannot be read."""
-    try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError):
-        return None
-
-
-def keep_outputs(nb, stored, run: bool) -> None:
-    """Carry stored outputs over: of cells with ignored output; without a run, of all cells.
-
-    Without a run they are kept only where no code cell changed: else they could be stale.
-    """
-    old = {c.id: c for c in stored.cells if c.cell_type == "code"} if stored else {}
-    code = [cell for cell in nb.cells if cell.cell_type == "code"]
-    unchanged = [c.id for c in code] == list(old)
-    for count, cell in enumerate(code, 1):
-        twin = old.get(cell.id)
-        if run:
-            keep = twin and twin.execution_count and ignored(cell)
-            cell.outputs = twin.outputs if keep else cell.outputs
-            cell.execution_count = count
-        elif unchanged:
-            cell.outputs, cell.execution_count = twin.outputs, twin.execution_count
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
-
-
-def ignored(cell) -> bool:
-    return "nbval-ignore-output" in cell.metadata.get("tags", ())
-
-
-def write(nb, path: Path) -> None:
-    """Replace one file at once."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
-    os.replace(part, path)
-
-
 def build(target: Target, root: Path, run: bool) -> None:
     """Make one notebook."""
     cells = target.cells(root)
     nb = to_notebook(cells)
     if target.notebook.parent.name != "exercises":
         if run:
-            from lora_course.execute import execute
+            from lora_course.builder.execute import execute
 
             execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
         keep_outputs(nb, load(target.notebook), run)
@@ -122,7 +67,7 @@ def problem(target: Target, root: Path) -> str:
             return f"is stale from cell {place} on ({b['source'][:40]!r} in the source)"
     if len(stored.cells) != len(fresh.cells) or stored.metadata != fresh.metadata:
         return "is stale: number of cells or metadata differ"
-    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    code = code_cells(stored)
     counts = [cell.execution_count for cell in code]
     if target.notebook.parent.name == "exercises":
         return "holds outputs" if any(c.outputs for c in code) or any(counts) else ""

@@ -2,10 +2,11 @@
 
 import os
 import re
+import subprocess
 import tempfile
 from pathlib import Path
 
-from lora_course.notebook import SourceError
+from lora_course.builder.source import SourceError
 
 TIMEOUT = 900  # seconds a cell may take on a slow machine
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -37,7 +38,9 @@ def execute(nb, places: list[str], folder: Path, root: Path) -> None:
         nb, km=kernel_manager(), timeout=TIMEOUT, record_timing=False, store_widget_state=False
     )
     with tempfile.TemporaryDirectory() as home:
-        with client.setup_kernel(env=environment(root, home), cwd=str(folder)):
+        # The kernel's own log lines are dropped; what a cell writes to stderr comes back as output.
+        options = {"env": environment(root, home), "cwd": str(folder), "stderr": subprocess.DEVNULL}
+        with client.setup_kernel(**options):
             for index, (cell, place) in enumerate(zip(nb.cells, places, strict=True)):
                 try:
                     client.execute_cell(cell, index)

@@ -1,0 +1,1 @@
+"""How a notebook is made: source -> exercises -> notebook -> execute. The command is build.py."""
