@@ -45,7 +45,8 @@ def tensor(a, dtype=None):
 def plain(arrays, where):
     """The dict that `make` or `probe` returned, every value an array of numbers.
 
-    Plain numbers become arrays of shape (), so that one process and two see the same.
+    Plain numbers become arrays of shape (), so that one process and two see the same. The
+    copies are read-only: a judge that writes into its inputs would judge by its own values.
     Raises TypeError for the author of the check.
     """
     if type(arrays) is not dict:
@@ -57,7 +58,10 @@ def plain(arrays, where):
             raise TypeError(f"{where}: {key!r} is {_kind(value)}, not an array. Use array(...).")
         if np.asarray(value).dtype.kind not in "biufc":
             raise TypeError(f"{where}: {key!r} holds no numbers. Encode choices as numbers.")
-    return {key: np.array(value, subok=False) for key, value in arrays.items()}
+    copies = {key: np.array(value, subok=False) for key, value in arrays.items()}
+    for copy in copies.values():
+        copy.setflags(write=False)
+    return copies
 
 
 def close(seen, wanted, rtol=1e-4, atol=1e-6):
