@@ -1,0 +1,547 @@
+"""Right and wrong answers to the exercises of chapter 02."""
+
+from tests.answers import Answer
+
+RIGHT = [
+    Answer(
+        "break_even",
+        "counts upward",
+        code="""
+def break_even_rank(d_in, d_out):
+    r = 0
+    while (r + 1) * (d_in + d_out) < d_in * d_out:
+        r += 1
+    return r
+""",
+    ),
+    Answer(
+        "break_even",
+        "ceil minus one, as a float",
+        code="""
+import math
+
+
+def break_even_rank(d_in, d_out):
+    return float(math.ceil(d_in * d_out / (d_in + d_out)) - 1)
+""",
+    ),
+    Answer(
+        "nearest",
+        "sum of outer products",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, Vh = torch.linalg.svd(matrix)
+    total = torch.zeros_like(matrix)
+    for i in range(r):
+        total += s[i] * torch.outer(U[:, i], Vh[i])
+    return total
+""",
+    ),
+    Answer(
+        "nearest",
+        "NumPy, with the small values set to 0",
+        code="""
+import numpy as np
+
+
+def nearest_of_rank(matrix, r):
+    U, s, Vh = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    s[r:] = 0
+    return U @ np.diag(s) @ Vh
+""",
+    ),
+    Answer(
+        "nearest",
+        "torch.svd, which returns V",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, V = torch.svd(matrix)
+    return (U[:, :r] * s[:r]) @ V[:, :r].T
+""",
+    ),
+    Answer(
+        "nearest",
+        "projects onto the first r columns of U, in float32",
+        code="""
+def nearest_of_rank(matrix, r):
+    matrix = matrix.float()
+    U = torch.linalg.svd(matrix).U[:, :r]
+    return U @ (U.T @ matrix)
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "loop",
+        code="""
+def rank_for_energy(s, share):
+    goal, held = share * (s**2).sum(), 0
+    for i, value in enumerate(s):
+        held = held + value**2
+        if held >= goal:
+            return i + 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "searchsorted",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s**2, 0) / (s**2).sum()
+    return torch.searchsorted(running, share) + 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "argmax of a mask",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s**2, 0) / (s**2).sum()
+    return (running >= share).int().argmax().item() + 1
+""",
+    ),
+    Answer(
+        "factors",
+        "square root of s in both",
+        code="""
+def split_update(update, r):
+    U, s, Vh = torch.linalg.svd(update, full_matrices=False)
+    root = torch.diag(s[:r].sqrt())
+    return U[:, :r] @ root, root @ Vh[:r]
+""",
+    ),
+    Answer(
+        "factors",
+        "s in A",
+        code="""
+def split_update(update, r):
+    U, s, Vh = torch.linalg.svd(update)
+    return [U[:, :r], s[:r, None] * Vh[:r]]
+""",
+    ),
+    Answer(
+        "factors",
+        "A is the first r directions, B the update seen along them",
+        code="""
+def split_update(update, r):
+    A = torch.linalg.svd(update).Vh[:r]
+    return update @ A.T, A
+""",
+    ),
+    Answer(
+        "budget",
+        "loop, with the SVD written out",
+        code="""
+def fit_budget(before, after, budget):
+    cost = 0
+    for W in before.values():
+        cost += W.shape[0] + W.shape[1]
+    r = budget // cost
+    weights = {}
+    for name in after:
+        U, s, Vh = torch.linalg.svd(after[name] - before[name], full_matrices=False)
+        weights[name] = before[name] + (U[:, :r] * s[:r]) @ Vh[:r]
+    return r, weights
+""",
+    ),
+    Answer(
+        "budget",
+        "clone, then add in place to the clone",
+        code="""
+def fit_budget(before, after, budget):
+    cost = sum(sum(W.shape) for W in after.values())
+    r = 0
+    while (r + 1) * cost <= budget:
+        r += 1
+    weights = {name: W.clone() for name, W in before.items()}
+    for name, W in weights.items():
+        W += truncate(after[name] - before[name], r)
+    return torch.tensor(r), weights
+""",
+    ),
+]
+
+WRONG = [
+    Answer(
+        "break_even",
+        "plain division",
+        "not_whole",
+        code="""
+def break_even_rank(d_in, d_out):
+    return d_in * d_out / (d_in + d_out)
+""",
+    ),
+    Answer(
+        "break_even",
+        "allows equality",
+        "no_saving",
+        code="""
+def break_even_rank(d_in, d_out):
+    return d_in * d_out // (d_in + d_out)
+""",
+    ),
+    Answer(
+        "break_even",
+        "loops one step too far",
+        "one_more",
+        code="""
+def break_even_rank(d_in, d_out):
+    r = 0
+    while r * (d_in + d_out) < d_in * d_out:
+        r += 1
+    return r
+""",
+    ),
+    Answer(
+        "break_even",
+        "rounds",
+        "rounded",
+        code="""
+def break_even_rank(d_in, d_out):
+    return round(d_in * d_out / (d_in + d_out))
+""",
+    ),
+    Answer(
+        "break_even",
+        "half of the smaller side",
+        "half",
+        code="""
+def break_even_rank(d_in, d_out):
+    return min(d_in, d_out) // 2
+""",
+    ),
+    Answer(
+        "break_even",
+        "the largest rank there is",
+        "full_rank",
+        code="""
+def break_even_rank(d_in, d_out):
+    return min(d_in, d_out)
+""",
+    ),
+    Answer(
+        "break_even",
+        "r times the product of the sides",
+        "product",
+        code="""
+def break_even_rank(d_in, d_out):
+    r = 0
+    while (r + 1) * (d_in * d_out) < d_in * d_out:
+        r += 1
+    return r
+""",
+    ),
+    Answer(
+        "break_even",
+        "always 8",
+        "other",
+        code="""
+def break_even_rank(d_in, d_out):
+    return 8
+""",
+    ),
+    Answer("nearest", "transposes Vh", "vh_as_v", edits=(("Vh[:r]", "Vh[:, :r].T"),)),
+    Answer(
+        "nearest",
+        "transposes Vh, after full_matrices=True and diag",
+        "vh_as_v",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, V = torch.linalg.svd(matrix)
+    return U[:, :r] @ torch.diag(s[:r]) @ V.T[:r]
+""",
+    ),
+    Answer(
+        "nearest",
+        "one piece too many",
+        "one_more",
+        edits=(("[:, :r]", "[:, : r + 1]"), ("s[:r]", "s[: r + 1]"), ("Vh[:r]", "Vh[: r + 1]")),
+    ),
+    Answer("nearest", "forgets the singular values", "no_values", edits=((" * s[:r]", ""),)),
+    Answer(
+        "nearest",
+        "singular values on both sides",
+        "values_squared",
+        edits=(("@ Vh[:r]", "@ (s[:r, None] * Vh[:r])"),),
+    ),
+    Answer(
+        "nearest",
+        "keeps the last r pieces",
+        "smallest",
+        edits=(("[:, :r]", "[:, -r:]"), ("s[:r]", "s[-r:]"), ("Vh[:r]", "Vh[-r:]")),
+    ),
+    Answer(
+        "nearest",
+        "returns the rest",
+        "rest",
+        edits=(("[:, :r]", "[:, r:]"), ("s[:r]", "s[r:]"), ("Vh[:r]", "Vh[r:]")),
+    ),
+    Answer(
+        "nearest",
+        "does not cut",
+        "untouched",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U @ torch.diag(s) @ Vh
+""",
+    ),
+    Answer(
+        "nearest",
+        "returns the transpose",
+        "shape",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return (U[:, :r] * s[:r] @ Vh[:r]).T
+""",
+    ),
+    Answer(
+        "nearest",
+        "keeps the first r rows of the matrix",
+        "other",
+        code="""
+def nearest_of_rank(matrix, r):
+    out = torch.zeros_like(matrix)
+    out[:r] = matrix[:r]
+    return out
+""",
+    ),
+    Answer(
+        "nearest",
+        "columns of Vh, without transposing",
+        "raised:RuntimeError",
+        edits=(("Vh[:r]", "Vh[:, :r]"),),
+    ),
+    Answer("nearest", "forgets return", "none", edits=(("return U", "near = U"),)),
+    Answer("energy_rank", "sums the singular values", "not_squared", edits=(("s.square()", "s"),)),
+    Answer("energy_rank", "strictly more", "strict", edits=(("< share", "<= share"),)),
+    Answer("energy_rank", "position, from 0", "position", edits=((" + 1", ""),)),
+    Answer("energy_rank", "adds one too often", "one_more", edits=((" + 1", " + 2"),)),
+    Answer(
+        "energy_rank",
+        "largest rank within the share",
+        "below",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s**2, 0) / (s**2).sum()
+    return int((running <= share).sum())
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "does not divide by the total",
+        "not_divided",
+        code="""
+def rank_for_energy(s, share):
+    return int((torch.cumsum(s**2, 0) < share).sum()) + 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "from the smallest up",
+        "smallest_first",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s.flip(0) ** 2, 0) / (s**2).sum()
+    return int((running < share).sum()) + 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "share of the count",
+        "share_of_count",
+        code="""
+import math
+
+
+def rank_for_energy(s, share):
+    return math.ceil(share * len(s))
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "always 1",
+        "not_divided",
+        code="""
+def rank_for_energy(s, share):
+    return 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "returns the running shares",
+        "other",
+        code="""
+def rank_for_energy(s, share):
+    return torch.cumsum(s**2, 0) / (s**2).sum() >= share
+""",
+    ),
+    Answer("factors", "A first", "swapped", edits=(("return B, A", "return A, B"),)),
+    Answer(
+        "factors",
+        "of the transposed update",
+        "transposed",
+        edits=(("svd(update,", "svd(update.T,"),),
+    ),
+    Answer("factors", "A as columns", "A_transposed", edits=(("return B, A", "return B, A.T"),)),
+    Answer(
+        "factors",
+        "one piece too many",
+        "one_more",
+        edits=(("[:, :r]", "[:, : r + 1]"), ("s[:r]", "s[: r + 1]"), ("Vh[:r]", "Vh[: r + 1]")),
+    ),
+    Answer(
+        "factors",
+        "does not cut",
+        "not_cut",
+        code="""
+def split_update(update, r):
+    U, s, Vh = torch.linalg.svd(update, full_matrices=False)
+    return U * s, Vh
+""",
+    ),
+    Answer("factors", "returns the product", "not_a_pair", edits=(("B, A\n", "B @ A\n"),)),
+    Answer(
+        "factors",
+        "B transposed",
+        "shape",
+        code="""
+def split_update(update, r):
+    U, s, Vh = torch.linalg.svd(update, full_matrices=False)
+    return (U[:, :r] * s[:r]).T, Vh[:r]
+""",
+    ),
+    Answer("factors", "s in both", "values_twice", edits=(("Vh[:r]", "s[:r, None] * Vh[:r]"),)),
+    Answer("factors", "s in neither", "no_values", edits=((" * s[:r]", ""),)),
+    Answer("factors", "root in one", "root_once", edits=(("* s[:r]", "* s[:r].sqrt()"),)),
+    Answer(
+        "factors",
+        "last r pieces",
+        "smallest",
+        edits=(("[:, :r]", "[:, -r:]"), ("s[:r]", "s[-r:]"), ("Vh[:r]", "Vh[-r:]")),
+    ),
+    Answer("factors", "columns of Vh", "vh_as_v", edits=(("Vh[:r]", "Vh[:, :r].T"),)),
+    Answer(
+        "factors",
+        "random A, and B fitted to it",
+        "other",
+        code="""
+def split_update(update, r):
+    A = torch.randn(r, update.shape[1], dtype=update.dtype)
+    return update @ torch.linalg.pinv(A), A
+""",
+    ),
+    Answer(
+        "budget",
+        "changes the weights in place",
+        "in_place",
+        code="""
+def fit_budget(before, after, budget):
+    r = budget // sum(sum(W.shape) for W in before.values())
+    weights = dict(before)
+    for name in weights:
+        weights[name] += truncate(after[name] - before[name], r)
+    return r, weights
+""",
+    ),
+    Answer(
+        "budget",
+        "turns after into the update, in place",
+        "in_place",
+        code="""
+def fit_budget(before, after, budget):
+    r = budget // sum(sum(W.shape) for W in before.values())
+    return r, {n: before[n] + truncate(after[n].sub_(before[n]), r) for n in before}
+""",
+    ),
+    Answer(
+        "budget",
+        "stays below the budget",
+        "strict_budget",
+        edits=(("r = budget // cost", "r = (budget - 1) // cost"),),
+    ),
+    Answer(
+        "budget",
+        "rounds up",
+        "over_budget",
+        edits=(("r = budget // cost", "r = -(-budget // cost)"),),
+    ),
+    Answer(
+        "budget",
+        "one unit of rank too many",
+        "over_budget",
+        edits=(("r = budget // cost", "r = budget // cost + 1"),),
+    ),
+    Answer(
+        "budget",
+        "rows times columns",
+        "product",
+        code="""
+def fit_budget(before, after, budget):
+    r = budget // sum(W.numel() for W in before.values())
+    return r, {n: before[n] + truncate(after[n] - before[n], r) for n in before}
+""",
+    ),
+    Answer(
+        "budget",
+        "counts the last matrix only",
+        "one_matrix",
+        code="""
+def fit_budget(before, after, budget):
+    for W in before.values():
+        cost = W.shape[0] + W.shape[1]
+    r = budget // cost
+    return r, {n: before[n] + truncate(after[n] - before[n], r) for n in before}
+""",
+    ),
+    Answer("budget", "returns the dict alone", "not_a_pair", edits=(("r, weights", "weights"),)),
+    Answer(
+        "budget",
+        "creates the dict inside the loop",
+        "missing",
+        code="""
+def fit_budget(before, after, budget):
+    r = budget // sum(sum(W.shape) for W in before.values())
+    for name in before:
+        weights = {name: before[name] + truncate(after[name] - before[name], r)}
+    return r, weights
+""",
+    ),
+    Answer("budget", "the updates alone", "only_update", edits=(("before[name] + ", ""),)),
+    Answer(
+        "budget",
+        "truncates the weights",
+        "cut_weights",
+        edits=(("before[name] + truncate(update, r)", "truncate(after[name], r)"),),
+    ),
+    Answer(
+        "budget",
+        "adds to the trained weights",
+        "added_to_after",
+        edits=(("before[name] + t", "after[name] + t"),),
+    ),
+    Answer(
+        "budget",
+        "before minus after",
+        "backwards",
+        edits=(("after[name] - before[name]", "before[name] - after[name]"),),
+    ),
+    Answer(
+        "budget",
+        "the whole update",
+        "not_cut",
+        edits=(("truncate(update, r)", "update"),),
+    ),
+    Answer(
+        "budget",
+        "the weights before training",
+        "unchanged",
+        edits=((" + truncate(update, r)", ""),),
+    ),
+    Answer(
+        "budget",
+        "truncates to the square of r",
+        "other",
+        edits=(("truncate(update, r)", "truncate(update, 1)"),),
+    ),
+]
