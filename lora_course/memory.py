@@ -1,0 +1,137 @@
+"""Bytes that a training step holds: weights, gradients, optimizer states, saved activations.
+
+Units: bytes everywhere; GB = 1e9 bytes and GiB = 2**30 bytes where a number is shown.
+Sources: QLoRA, arXiv 2305.14314, section 3 (NF4 and its constants); Korthikanti et al.,
+arXiv 2205.05198 (activations of a transformer block). The rest is counted, not quoted.
+"""
+
+import torch
+from torch import nn
+
+GB = 1e9
+GIB = 2**30
+QV = ("q_proj", "v_proj")  # the two matrices that the LoRA paper adapts
+
+
+def tensor_bytes(tensor):
+    """Bytes of the numbers in one tensor."""
+    return tensor.numel() * tensor.element_size()
+
+
+def state_bytes(model, optimizer):
+    """Measure what a model and its optimizer hold between two steps.
+
+    Returns {"weights", "gradients", "optimizer"} in bytes. AdamW also keeps one step counter per
+    tensor (4 bytes, a tensor without axes); the counters are left out.
+    """
+    parameters = list(model.parameters())
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    states = [s for state in optimizer.state.values() for s in state.values()]
+    return {
+        "weights": sum(tensor_bytes(p) for p in parameters),
+        "gradients": sum(tensor_bytes(g) for g in gradients),
+        "optimizer": sum(tensor_bytes(s) for s in states if s.ndim > 0),
+    }
+
+
+def saved_bytes(step, weights):
+    """Run `step()` and count the bytes that autograd keeps for its backward pass.
+
+    step: function without arguments that returns the loss; backward must not run inside it.
+    weights: tensors that are there anyway (parameters, the batch); they are not counted.
+    Two saved views of one storage count once. Works on the meta device as well.
+    """
+
+    def storage(tensor):
+        return tensor.untyped_storage()
+
+    known = {storage(w)._cdata for w in weights}
+    kept = {}
+
+    def pack(tensor):
+        if storage(tensor)._cdata not in known:
+            kept[storage(tensor)._cdata] = storage(tensor).nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = step()  # keeps the graph, and so every saved tensor, alive until the count is done
+    del loss
+    return sum(kept.values())
+
+
+def block_linears(model):
+    """Return {name: layer} of every `nn.Linear` of the model except the output head."""
+    head = model.get_output_embeddings()
+    modules = model.named_modules()
+    return {name: m for name, m in modules if isinstance(m, nn.Linear) and m is not head}
+
+
+def adapter_parameters(model, r, targets=None):
+    """Numbers in a rank-r LoRA: r * (d_in + d_out) for every adapted matrix.
+
+    targets: last parts of module names, such as ("q_proj", "v_proj"); None adapts every linear
+    layer but the head. Raises ValueError when no layer has such a name.
+    """
+    layers = block_linears(model)
+    chosen = [m for n, m in layers.items() if targets is None or n.split(".")[-1] in targets]
+    if not chosen:
+        names = sorted({name.split(".")[-1] for name in layers})
+        raise ValueError(f"No linear layer is named {targets}. Choose from {names}.")
+    return sum(r * (m.in_features + m.out_features) for m in chosen)
+
+
+def nf4_bytes(n, double_quant=True):
+    """Bytes of n weights of one matrix stored as NF4 (QLoRA, section 3).
+
+    4 bits a weight; one scale for every 64 weights, in float32, or with double quantization in one
+    byte plus a float32 for every 256 scales; and the small tables that bitsandbytes keeps for each
+    matrix: 16 float32 levels, with double quantization 256 more and an offset.
+    """
+    scales = -(-n // 64)  # rounded up
+    if double_quant:
+        constants = scales + 4 * -(-scales // 256)
+        tables = 4 * 16 + 4 * 256 + 4
+    else:
+        constants, tables = 4 * scales, 4 * 16
+    return -(-n // 2) + constants + tables
+
+
+def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_bytes=2):
+    """Predict weights, gradients and optimizer states of AdamW training, in bytes.
+
+    method: "full" is mixed precision: bfloat16 weights and gradients, and in float32 a master copy
+    of the weights and AdamW's two states (2 + 2 + 4 + 8 = 16 bytes a parameter). "lora" freezes a
+    bfloat16 model and trains a float32 adapter. "qlora" also stores the linear layers as NF4.
+    r, targets: the adapter, see `adapter_parameters`.
+    rest_bytes: bytes of one weight that QLoRA leaves unquantized; 4 after PEFT's
+    `prepare_model_for_kbit_training`. Raises ValueError for another method.
+    """
+    n = sum(p.numel() for p in model.parameters())
+    if method == "full":
+        return {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n + 8 * n}
+    if method not in ("lora", "qlora"):
+        raise ValueError(f"method is {method!r}; it must be 'full', 'lora' or 'qlora'.")
+    p = adapter_parameters(model, r, targets)
+    frozen = 2 * n
+    if method == "qlora":
+        sizes = [layer.weight.numel() for layer in block_linears(model).values()]
+        frozen = sum(nf4_bytes(s, double_quant) for s in sizes) + rest_bytes * (n - sum(sizes))
+    return {"weights": frozen + 4 * p, "gradients": 4 * p, "optimizer": 8 * p}
+
+
+def activation_bytes(batch, tokens, hidden, layers, intermediate=None, checkpointing=False):
+    """Estimate the activations that 16-bit transformer blocks save, in bytes.
+
+    The attention kernel must not keep the (tokens, tokens) scores. A number for each token:
+    intermediate None: 34 * hidden in a block of the GPT kind (Korthikanti et al., 2205.05198).
+    intermediate given: 24 * hidden + 8 * intermediate, counted in a Llama block of transformers 5.
+    With checkpointing only the input of each block stays, and one block at a time is made again.
+    """
+    block = 34 * hidden if intermediate is None else 24 * hidden + 8 * intermediate
+    kept = 2 * hidden * layers + block if checkpointing else block * layers
+    return batch * tokens * kept
+
+
+def logit_bytes(batch, tokens, vocabulary):
+    """Bytes of the float32 logits and of their gradient, which is as large."""
+    return 2 * 4 * batch * tokens * vocabulary
