@@ -49,13 +49,14 @@ def answers(chapter):
 @cache
 def source(chapter):
     """The setup cell and {exercise: (solution, stub)} of a chapter's solution source."""
-    from lora_course import assemble
+    from lora_course.builder.exercises import annotated, stub
+    from lora_course.builder.exercises import answer as solution
 
     found = list((ROOT / "solutions/source").glob(f"{chapter[2:]}_*.py"))
     assert len(found) == 1, f"solutions/source has {len(found)} files for {chapter}"
-    cells, _ = assemble.annotated(found[0], ROOT)
+    cells, _ = annotated(found[0], ROOT)
     setup = next(cell.source for cell in cells if "setup" in cell.tags)
-    return setup, {cell.exercise: assemble.blocks(cell, "0.0") for cell in cells if cell.exercise}
+    return setup, {c.exercise: (solution(c), stub(c, "0.0")) for c in cells if c.exercise}
 
 
 @cache
@@ -83,7 +84,7 @@ def code_of(chapter, answer):
     """The exercise cell as this answer has it."""
     if answer.code:
         return answer.code
-    code = source(chapter)[1][answer.exercise][0]
+    code = source(chapter)[1][answer.exercise][0] + "\n"
     for old, new in answer.edits:
         assert old in code, f"the edit {old!r} does not occur in the solution"
         code = code.replace(old, new)
