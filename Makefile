@@ -1,0 +1,59 @@
+# Everything is installed into .venv, once: a second call installs nothing.
+#   make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu    Linux without a GPU: the small torch
+#   make lab PYTHON=python3.12 LAB_ARGS="--no-browser --port 8889"
+PYTHON ?= python3
+TORCH_INDEX ?=
+LAB_ARGS ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -p no:cacheprovider
+NBVAL := --nbval --nbval-current-env
+
+.PHONY: install lab test test-fast test-numbers build lint doctor requirements clean
+
+lab: $(READY)  ## open JupyterLab on the first chapter
+	@echo "Answers live in the folder work/, which no update touches. Begin one: lora-course start 01"
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ServerApp.root_dir=. $(LAB_ARGS) \
+		chapters/01_what_full_fine_tuning_costs.ipynb
+
+test: $(READY)  ## every test; under 20 minutes on two cores
+	$(PYTEST) $(NBVAL) chapters solutions tests
+
+test-fast: $(READY)  ## unit tests and checks, no notebooks; under 2 minutes
+	$(PYTEST) -m "not slow" tests
+
+test-numbers: $(READY)  ## the notebooks' numbers with 1 and 2 threads and two instruction sets
+	for threads in 1 2; do for cpu in default avx2; do \
+		OMP_NUM_THREADS=$$threads ATEN_CPU_CAPABILITY=$$cpu $(PYTEST) -q $(NBVAL) chapters solutions \
+		|| exit 1; done; done
+
+build: $(READY)  ## sources -> notebooks; one chapter: make build ONLY=03
+	$(BIN)/python -m lora_course.build $(ONLY)
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m lora_course.build --check
+
+doctor: $(READY)
+	$(BIN)/lora-course doctor
+
+requirements: $(READY)  ## pins from pyproject.toml; newer ones: make requirements UV_ARGS=--upgrade
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet $(UV_ARGS) pyproject.toml --output-file requirements.txt
+
+clean:  ## forget the environment; answers in work/ stay
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+
+install: $(READY)
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit( \
+		'Python 3.11 or newer is needed, and $(PYTHON) is ' + v + '. Try: make lab PYTHON=python3.12')"
+	@if [ "$$(uname)" = Linux ] && [ -z "$(TORCH_INDEX)" ] && ! command -v nvidia-smi >/dev/null; then \
+		echo "No NVIDIA GPU found: torch brings several GB of CUDA files that will not be used."; \
+		echo "The small one: make $(MAKECMDGOALS) TORCH_INDEX=https://download.pytorch.org/whl/cpu"; \
+		if [ -t 0 ]; then echo "Going on in 10 seconds; Ctrl-C stops."; sleep 10; fi; fi
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' requirements.txt)
+	$(BIN)/pip install -r requirements.txt
+	$(BIN)/pip install --no-deps -e .
+	touch $@
