@@ -43,17 +43,18 @@ def targets(root: Path, numbers: list[str]) -> list[Target]:
     return found
 
 
-def build(target: Target, root: Path, run: bool) -> None:
-    """Make one notebook."""
-    cells = target.cells(root)
+def build(target: Target, root: Path, run: bool) -> str:
+    """Make one notebook; return a word about its slowest cell, if it was run."""
+    cells, slowest = target.cells(root), ""
     nb = to_notebook(cells)
     if target.notebook.parent.name != "exercises":
         if run:
             from lora_course.builder.execute import execute
 
-            execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
+            slowest = execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
         keep_outputs(nb, load(target.notebook), run)
     write(nb, target.notebook)
+    return slowest
 
 
 def problem(target: Target, root: Path) -> str:
@@ -90,6 +91,10 @@ def check(root: Path, numbers: list[str]) -> list[str]:
             mend = f"python -m lora_course.build {target.source.name[:2]}"
             found.append(f"{target.notebook.relative_to(root).as_posix()} {text}. Run: {mend}")
     if not numbers:
+        names = [{t.source.name for t in listed if t.notebook.parent.name == k} for k in MAKERS]
+        found += [
+            f"{n} is in one of chapters/source, solutions/source only" for n in names[0] ^ names[1]
+        ]
         known = {target.notebook for target in listed}
         stored = [p for k in MAKERS for p in sorted((root / k).glob("*.ipynb"))]
         found += [
@@ -107,7 +112,8 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
     parser.add_argument("--no-run", action="store_true", help="do not execute the notebooks")
     args = parser.parse_args(argv)
-    numbers = [re.sub(r"^0?(?=\d)", "0", n)[-2:] for n in args.numbers]
+    found = [re.match(r"\d+", Path(n).name) for n in args.numbers]  # 3, 03, 03_x or a path to it
+    numbers = [m[0].zfill(2) if m else n for m, n in zip(found, args.numbers, strict=True)]
     try:
         if args.check:
             lines = check(root, numbers)
@@ -121,8 +127,8 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     for target in listed:
         name, start = target.notebook.relative_to(root).as_posix(), time.perf_counter()
         try:
-            build(target, root, run=not args.no_run)
-            print(f"{name}  built in {time.perf_counter() - start:.0f} s", flush=True)
+            note = build(target, root, run=not args.no_run)
+            print(f"{name}  built in {time.perf_counter() - start:.0f} s{note}", flush=True)
         except SourceError as error:
             failed += 1
             print(f"{name}  not built\n  {error}", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from lora_course.builder.source import SourceError
@@ -25,11 +26,11 @@ def environment(root: Path, home: str) -> dict[str, str]:
     }
 
 
-def execute(nb, places: list[str], folder: Path, root: Path) -> None:
+def execute(nb, places: list[str], folder: Path, root: Path) -> str:
     """Run the code cells of a notebook in order and store their outputs in it.
 
     places: file and line of each cell, for messages. folder: working directory.
-    Raises SourceError at the first cell that fails or writes to stderr.
+    Returns a word about the slowest cell. Raises SourceError at the first cell that fails.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -37,19 +38,22 @@ def execute(nb, places: list[str], folder: Path, root: Path) -> None:
     client = NotebookClient(
         nb, km=kernel_manager(), timeout=TIMEOUT, record_timing=False, store_widget_state=False
     )
-    with tempfile.TemporaryDirectory() as home:
+    slowest = (0.0, "")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         # The kernel's own log lines are dropped; what a cell writes to stderr comes back as output.
         options = {"env": environment(root, home), "cwd": str(folder), "stderr": subprocess.DEVNULL}
         with client.setup_kernel(**options):
             for index, (cell, place) in enumerate(zip(nb.cells, places, strict=True)):
+                start = time.perf_counter()
                 try:
                     client.execute_cell(cell, index)
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
                     raise SourceError(f"{place}: the cell failed\n{text}") from None
                 if cell.cell_type == "code":
-                    cell.outputs = clean(cell, place)
-                    cell.metadata.pop("execution", None)
+                    cell.outputs = clean(cell, place, str(root))
+                    slowest = max(slowest, (time.perf_counter() - start, place))
+    return f", {slowest[0]:.0f} s of it in {slowest[1]}"
 
 
 def kernel_manager():
@@ -65,15 +69,20 @@ def kernel_manager():
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=OwnKernel())
 
 
-def clean(cell, place: str) -> list:
+def clean(cell, place: str, root: str) -> list:
     """Join neighbouring text outputs and leave out widgets; refuse what must not be stored."""
-    kept = []
+    kept, here = [], [root, *(f"{p}{os.sep}" for p in (Path.home(), tempfile.gettempdir()))]
     for output in cell.outputs:
+        text = str(output.get("text", "")) + str(output.get("data", ""))
         if output.get("name") == "stderr":
-            raise SourceError(f"{place}: the cell wrote to stderr:\n{output.text}")
+            raise SourceError(f"{place}: the cell wrote to stderr:\n{text}")
+        if any(p in text for p in here) or re.search(r" at 0x[0-9a-fA-F]{4}", text):
+            raise SourceError(f"{place}: the output names a place on this machine:\n{text}")
         if WIDGET in output.get("data", {}):
             if "nbval-ignore-output" not in cell.metadata.get("tags", ()):
-                raise SourceError(f"{place}: a widget needs the tag nbval-ignore-output")
+                raise SourceError(
+                    f"{place}: a cell that shows a widget needs the tag nbval-ignore-output"
+                )
         elif kept and output.get("name") == "stdout" == kept[-1].get("name"):
             kept[-1].text += output.text
         else:

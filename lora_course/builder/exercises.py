@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import traceback
 from pathlib import Path
 
 from lora_course.builder.source import BEGIN, END, Cell, SourceError, parse, read
@@ -61,10 +62,13 @@ def load_checks(root: Path, number: str) -> tuple:
     name = path.relative_to(root).as_posix()
     if not path.is_file():
         raise SourceError(f"{name} is missing; it must hold the checks of chapter {number}")
-    found = runpy.run_path(str(path), run_name=f"lora_course.checks.ch{number}").get("EXERCISES")
-    if not found:
+    try:
+        found = runpy.run_path(str(path), run_name=f"lora_course.checks.ch{number}")
+    except Exception:
+        raise SourceError(f"{name} cannot be imported\n{traceback.format_exc(limit=-2)}") from None
+    if not found.get("EXERCISES"):
         raise SourceError(f"{name} defines no EXERCISES")
-    return tuple(found)
+    return tuple(found["EXERCISES"])
 
 
 def introduce(heading: Cell | None, cell: Cell, check, label: str) -> None:

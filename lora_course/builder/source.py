@@ -64,6 +64,10 @@ def to_cell(node, where: str) -> Cell:
         raise SourceError(f"{where}: the cell is empty; delete it")
     if (BEGIN in cell.source or END in cell.source) and not cell.exercise:
         raise SourceError(f"{where}: solution markers outside an exercise cell")
+    if cell.kind == "code":
+        parse(cell)
+    elif cell.tags or cell.exercise:
+        raise SourceError(f"{where}: a markdown cell has no tags and is no exercise")
     return cell
 
 
