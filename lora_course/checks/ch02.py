@@ -49,13 +49,14 @@ def _shape(value):
 def make_break_even(seed):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(3, 20, 2)
-    shapes = [(2 * n, 2 * n), (3 * m, 6 * m)]  # break even at exactly n and at exactly 2m
+    shapes = []
     for low, high in [(0.1, 0.4), (0.6, 0.9)]:  # parts of a rank left over
         while True:
             a, b = rng.integers(10, 200, 2)
             if low < a * b / (a + b) % 1 < high and abs(a - b) > 5:
                 shapes.append((b, a))
                 break
+    shapes += [(2 * n, 2 * n), (3 * m, 6 * m)]  # break even at exactly n and at exactly 2m
     return {"shapes": np.array(shapes)}
 
 
@@ -114,8 +115,8 @@ break_even = Check(
         "is one smaller.",
         "rounded": "You rounded to the nearest whole number. Rounding up gives a rank that costs "
         "more than the full matrix.",
-        "half": "Half of the smaller side is right for square matrices only. Start from the two "
-        "counts: r * (d_in + d_out) and d_in * d_out.",
+        "half": "Half of the side is where a square matrix breaks even. Other shapes differ. Start "
+        "from the two counts: r * (d_in + d_out) and d_in * d_out.",
         "full_rank": "The smaller side is the largest rank that the matrix can have. Factors of "
         "that rank hold more numbers than the matrix itself.",
         "product": "It looks as if the factors cost r * d_in * d_out. A holds r * d_in numbers and "

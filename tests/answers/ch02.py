@@ -360,15 +360,6 @@ def rank_for_energy(s, share):
     ),
     Answer(
         "energy_rank",
-        "always 1",
-        "not_divided",
-        code="""
-def rank_for_energy(s, share):
-    return 1
-""",
-    ),
-    Answer(
-        "energy_rank",
         "returns the running shares",
         "other",
         code="""
