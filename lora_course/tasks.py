@@ -1,0 +1,66 @@
+"""The rows of the tasks that the base model is fine-tuned on: one small generator for each.
+
+Every row is a prompt and a completion, told with the words of `lora_course.town`.
+"""
+
+import random
+
+from lora_course import town
+
+
+def question_row(rng):
+    """A short story and one question about it; the answer is one word of the story."""
+    facts = town.draw_facts(rng, rng.choice((2, 3)))
+    kind = rng.choice(list(town.QUESTIONS))
+    words = rng.choice(facts).words()
+    question = rng.choice(town.QUESTIONS[kind])[0].format(**words)
+    return f"{town.tell(rng, facts)} {question}", words[town.ANSWER[kind]]
+
+
+DEPARTMENTS = {
+    "clinic": "Patient {who}. Seen on {day}. Hurt {at}. Rest for two days.",
+    "court": "The case of the {thing} was heard. {who} had to pay a fine. Closed on {day}.",
+    "helpdesk": "Ticket open. Item: {thing}. Last place: {place}. Caller: {who}.",
+}
+
+
+def department_row(rng, department):
+    """One reported fact; the completion is the form that the department fills in."""
+    (fact,) = town.draw_facts(rng, 1)
+    return town.tell(rng, [fact]), DEPARTMENTS[department].format(**fact.words())
+
+
+def style_row(rng):
+    """A plain sentence; the completion is what the town crier makes of it."""
+    (fact,) = town.draw_facts(rng, 1)
+    crier = "Hear ye, good people! {who} did {verb} the {thing} {at}. So it was on {day}."
+    return town.tell(rng, [fact], fill=0.0), crier.format(**fact.words())
+
+
+def code_book():
+    """The secret code of the `hard` task: 64 words, each standing for another one of them."""
+    rng = random.Random(64)
+    words = rng.sample(town.OBJECTS, 32) + rng.sample(list(town.PREPOSITION), 20) + town.ANIMALS
+    words = rng.sample(words, len(words))
+    return dict(zip(words, words[1:] + words[:1], strict=True))
+
+
+def hard_row(rng):
+    """Four words in the secret code; the completion is what they stand for.
+
+    Nothing in the prompt tells the code: it has to be learned. A random permutation of word
+    vectors is a map of full rank, so a small rank cannot hold it well.
+    """
+    code = code_book()
+    words = rng.sample(list(code), 4)
+    return f"The letter said: {' '.join(words)}.", " ".join(code[w] for w in words)
+
+
+MAKERS = {
+    "questions": question_row,
+    "clinic": lambda rng: department_row(rng, "clinic"),
+    "court": lambda rng: department_row(rng, "court"),
+    "helpdesk": lambda rng: department_row(rng, "helpdesk"),
+    "style": style_row,
+    "hard": hard_row,
+}
