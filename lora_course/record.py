@@ -65,7 +65,7 @@ def save(key, share):
         return False
 
 
-def writable():
+def unwritable():
     """Why progress cannot be kept; an empty text when it can."""
     try:
         home().mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,4 @@
-"""The checks of the exercises, one module per chapter (`from lora_course.checks import ch03 as check`)."""
+"""The checks of the exercises, one module per chapter.
+
+In a notebook: from lora_course.checks import ch03 as check
+"""

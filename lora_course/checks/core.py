@@ -1,7 +1,7 @@
 """A check in three parts: make the inputs, call the learner's code, judge plain numbers.
 
 Only `probe` runs beside the learner's code. `make` and `judge` see arrays and nothing else,
-so that a grader can keep them in another process (see GRADING in docs/contributing.md).
+so that a grader can keep them in another process.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lora_course import record
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
 
@@ -56,7 +57,6 @@ class Check:
 
     def __post_init__(self):
         for ok, rule in (
-            (self.name.isidentifier(), "name must be an identifier"),
             (isinstance(self.wants, tuple) and self.wants, "wants must be a tuple of names"),
             (self.difficulty in range(1, 6), "difficulty must be 1 to 5"),
             (self.points > 0 and self.minutes > 0, "points and minutes must be positive"),
@@ -94,9 +94,7 @@ class Check:
         except Refused as error:
             return Verdict(0.0, error.key, error.seen, error.expected)
         except BaseException as error:  # also SystemExit and a stop by hand
-            return Verdict(
-                0.0, *guard.stopped(error, self.probe.__code__.co_filename, self.mistakes)
-            )
+            return Verdict(0.0, *guard.stopped(error, self))
         try:
             return plain(made, f"probe of {self.name!r}")
         except TypeError:
@@ -111,10 +109,9 @@ class Check:
                 said = self.judge(dict(inputs), dict(outputs))
             share = float(said.share)
             mistake = said.mistake if share == 1 else said.mistake or "other"
-            if not 0 <= share <= 1 or (share == 1 and mistake):
-                raise ValueError(f"share {share} and mistake {mistake!r} do not go together")
-            if mistake and mistake not in {*self.mistakes, "none", "type"}:
-                raise ValueError(f"unknown mistake {mistake!r}")
+            known = {"none", "type", *self.mistakes} if share < 1 else {""}
+            if not 0 <= share <= 1 or mistake not in known:
+                raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
             return Verdict(share, mistake, str(said.seen), str(said.expected))
         except Exception:
             if strict:
@@ -130,9 +127,8 @@ class Check:
         verdict = Verdict(1.0)
         for seed in seeds:
             inputs = self.inputs(seed)
-            outputs = self.outputs(namespace, inputs, seed, strict)
-            stopped = isinstance(outputs, Verdict)
-            verdict = outputs if stopped else self.verdict(inputs, outputs, strict)
+            made = self.outputs(namespace, inputs, seed, strict)
+            verdict = made if isinstance(made, Verdict) else self.verdict(inputs, made, strict)
             if verdict.share < 1:
                 break
         return self.result(verdict)
@@ -145,13 +141,10 @@ class Check:
 
     def __call__(self, *objects):
         """Checks the learner's objects, shows the message, keeps the progress; returns nothing."""
-        misuse = messages.misuse(self, objects)
-        if misuse:
+        if misuse := messages.misuse(self, objects):
             return messages.show(misuse, "wrong")
         result = self.run(dict(zip(self.wants, objects, strict=True)))
         state = "todo" if result.todo else "wrong" if result.mistake else "right"
         messages.show(result.message, state)
         if self.key and not result.todo:
-            from lora_course import record
-
             record.save(self.key, result.points / self.points)

@@ -35,7 +35,7 @@ def steady(seed):
     """
     torch = sys.modules.get("torch")
     kept = random.getstate(), np.random.get_state(), np.geterr(), sys.getrecursionlimit()
-    folder, streams = os.getcwd(), (sys.stdout, sys.stderr)
+    streams = sys.stdout, sys.stderr
     random.seed(seed)
     np.random.seed(seed % 2**32)
     np.seterr(all="warn")
@@ -50,7 +50,6 @@ def steady(seed):
         np.random.set_state(kept[1])
         np.seterr(**kept[2])
         sys.setrecursionlimit(kept[3])
-        os.chdir(folder)
 
 
 @contextlib.contextmanager
@@ -62,6 +61,8 @@ def _steady_torch(torch, seed):
     device, threads = torch.get_default_device(), torch.get_num_threads()
     exact = torch.are_deterministic_algorithms_enabled()
     torch.set_default_dtype(torch.float32)
+    if device.type != "cpu":
+        torch.set_default_device("cpu")
     torch.default_generator.manual_seed(seed % 2**63)  # the CPU's only
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -70,29 +71,32 @@ def _steady_torch(torch, seed):
         torch.set_default_dtype(dtype)
         torch.set_rng_state(state)
         if torch.get_default_device() != device:
-            torch.set_default_device(device)
+            torch.set_default_device(device if device.type != "cpu" else None)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(exact)
+        if torch.are_deterministic_algorithms_enabled() != exact:
+            torch.use_deterministic_algorithms(exact)
 
 
-def stopped(error, probe_file, mistakes):
-    """What an exception from a probe means: (mistake, seen, expected).
+def stopped(error, check):
+    """What an exception from the check's probe means: (mistake, seen, expected).
 
-    probe_file: the file of `probe`, which stands between us and the learner's code
-    mistakes: the check's own; "raised:ValueError" is named where it is one of its keys
+    "raised:ValueError" is named where it is a key of the check's mistakes, else "raised".
     """
-    lines, raised_there = _own_lines(error, probe_file)
+    lines, raised_there = _own_lines(error, check.probe.__code__.co_filename)
     if isinstance(error, NotImplementedError) and raised_there:
         return "todo", "", ""
     keys = [f"raised:{kind.__name__}" for kind in type(error).__mro__]
-    mistake = next((key for key in keys if key in mistakes), "raised")
+    mistake = next((key for key in keys if key in check.mistakes), "raised")
     at_the_door = isinstance(error, TypeError) and not lines  # the call itself failed
     return mistake, _said(error, lines), SIGNATURE if at_the_door else ""
 
 
 def _own_lines(error, probe_file):
-    """The learner's lines in the traceback [(file, line), ...]; whether it was raised there."""
+    """The learner's lines in the traceback [(file, line), ...]; whether it was raised there.
+
+    probe_file: the file of `probe`, which stands between us and the learner's code
+    """
     lines, own = [], False
     for frame, number in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
