@@ -75,7 +75,7 @@ def batches(rows, tokenizer, batch_size, steps, seed):
 
     if not len(rows):
         raise ValueError(
-            "batches() was given no rows. It needs at least one prompt with completion."
+            "batches() was given no rows. It needs at least one."
         )
     rng, queue = random.Random(seed), []
     for _ in range(steps):

@@ -80,8 +80,8 @@ def _present(source, file, what):
         if not (folder / file).is_file():
             raise OSError(
                 f"The folder {source} is not {what}: it has no {file}. Expected a folder that "
-                "save_pretrained() wrote, of the model and of the tokenizer. Save both into it, or unset "
-                "LORA_COURSE_MODEL to use the model of the course."
+                "holds what save_pretrained() writes, of the model and of the tokenizer. Save both "
+                "into it, or unset LORA_COURSE_MODEL to use the model of the course."
             )
     elif source.startswith(("/", ".", "~")) or source.count("/") > 1 or "\\" in source:
         raise OSError(

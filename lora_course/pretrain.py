@@ -15,66 +15,10 @@ import time
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lora_course import stories, town
-
-SPECIAL = "<pad> <bos> <eos> <|user|> <|assistant|> <|end|> <|system|> <|spare|>".split()
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}<|assistant|>"
-    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
-    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-HELD_OUT = 10**9  # seeds from here on are never trained on
-
-
-def make_tokenizer(size=1400):
-    """A byte-level BPE tokenizer in which every word of the town is one token.
-
-    size: the most tokens, bytes and special tokens included; fewer when all words are whole.
-    """
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(stories.documents(0, 20_000), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=256,
-    )
-
-
-def make_model(tokenizer):
-    """The untrained model: 4 layers of width 128, grouped-query attention, tied embeddings."""
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+from lora_course import stories
+from lora_course.newborn import make_model, make_tokenizer, probe
 
 
 def make_batches(tokenizer, seed, count, size):
@@ -90,31 +34,6 @@ def make_batches(tokenizer, seed, count, size):
         for i, row in enumerate(group):
             ids[i, : len(row)] = torch.tensor(row)
         yield ids, ids.masked_fill(ids == tokenizer.pad_token_id, -100)
-
-
-def probe(model, tokenizer, count=50):
-    """Reading back: for each kind of question, how often the next token is the right answer.
-
-    Prompts are held-out reports with a question and the full answer cut off before the word that
-    was asked for. Returns {kind: share in [0, 1]}.
-    """
-    rng = random.Random(HELD_OUT)
-    score = {}
-    for kind, forms in town.QUESTIONS.items():
-        hits = 0
-        for _ in range(count):
-            facts = town.draw_facts(rng, 3)
-            words = rng.choice(facts).words()
-            question, answer = (part.format(**words) for part in rng.choice(forms))
-            target = words[town.ANSWER[kind]]
-            start = answer[: answer.index(target)].strip()
-            text = f"{town.tell(rng, facts)} {question} {start}".strip()
-            ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
-            with torch.no_grad():
-                best = model(torch.tensor([ids])).logits[0, -1].argmax()
-            hits += tokenizer.decode(best).strip() == target
-        score[kind] = hits / count
-    return score
 
 
 def main():
