@@ -90,18 +90,16 @@ def check(root: Path, numbers: list[str]) -> list[str]:
         if text:
             mend = f"python -m lora_course.build {target.source.name[:2]}"
             found.append(f"{target.notebook.relative_to(root).as_posix()} {text}. Run: {mend}")
-    if not numbers:
-        names = [{t.source.name for t in listed if t.notebook.parent.name == k} for k in MAKERS]
-        found += [
-            f"{n} is in one of chapters/source, solutions/source only" for n in names[0] ^ names[1]
-        ]
-        known = {target.notebook for target in listed}
-        stored = [p for k in MAKERS for p in sorted((root / k).glob("*.ipynb"))]
-        found += [
-            f"{p.relative_to(root).as_posix()} has no source; delete it"
-            for p in stored
-            if p not in known
-        ]
+    if numbers:
+        return found
+    stems = [{t.notebook.stem for t in listed if t.notebook.parent.name == k} for k in MAKERS]
+    found += [
+        f"{stem}.py lies in only one of chapters/source and solutions/source"
+        for stem in sorted(stems[0] ^ stems[1])
+    ]
+    for kind, known in zip(MAKERS, stems, strict=True):
+        stored = sorted(path.stem for path in (root / kind).glob("*.ipynb"))
+        found += [f"{kind}/{s}.ipynb has no source; delete it" for s in stored if s not in known]
     return found
 
 

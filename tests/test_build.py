@@ -1,0 +1,522 @@
+"""The builder on tiny sources: every rule, its message, and the bytes it writes."""
+
+import ast
+import json
+import os
+import re
+import sys
+
+import nbformat
+import pytest
+
+from lora_course.build import check, main
+from lora_course.builder import notebook
+from lora_course.builder.exercises import HINTS
+from lora_course.builder.source import SourceError, definition
+
+CHAPTER = """\
+# %% [markdown]
+# # Chapter
+# What is it?
+
+# %%
+import math
+
+# %% tags=["quote"]
+from lora_course.parts import scale, ALPHA
+
+# %%
+print(scale(ALPHA, 8))
+print("twice")
+"""
+SOLUTION = """\
+# %% [markdown]
+# # Exercises of chapter 3
+# Do them in order.
+
+# %% tags=["setup"]
+from lora_course.checks import ch03 as check
+
+# %% [markdown]
+# ## 3.1 The first
+# Write it.
+
+# %% exercise="one"
+def one():
+    \"\"\"Return 1.\"\"\"
+    ### BEGIN SOLUTION
+    value = 1
+    return value
+    ### END SOLUTION
+
+# %%
+check.one(one)
+
+# %% [markdown]
+# ## 3.2 The second
+# Write it too.
+
+# %% exercise="two"
+class Two:
+    def first(self):
+        ### BEGIN SOLUTION
+        return 1
+        ### END SOLUTION
+
+    def second(self):
+        ### BEGIN SOLUTION
+        return 2
+        ### END SOLUTION
+
+# %%
+check.two(Two)
+
+# %% [markdown]
+# ## 3. What now
+# On to the next chapter.
+"""
+CHECKS = """\
+class Check:
+    difficulty, minutes, points = 2, 12, 10
+    hints = ("Look at `x`.", "The idea.", "```python\\nanswer\\n```")
+
+    def __init__(self, name, title):
+        self.name, self.title = name, title
+
+    def __call__(self, *objects):
+        print(self.name, "is right")
+
+
+one, two = Check("one", "The first"), Check("two", "The second")
+EXERCISES = (one, two)
+"""
+PARTS = '''\
+"""A module of the package."""
+import math
+
+# LoRA's usual alpha
+# in this course
+ALPHA = 16
+RANK: int = 8
+"""The rank."""
+LOW, HIGH = 1, 2
+
+
+# Why it is static.
+@staticmethod
+def scale(alpha, r):
+    """alpha / r."""
+    return alpha / r  # no rounding
+
+
+class Layer:
+    """A layer."""
+
+    def scale(self):
+        return 1
+'''
+NAME = "03_small"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with one chapter, its solutions, and a package to quote from."""
+    files = {
+        f"chapters/source/{NAME}.py": CHAPTER,
+        f"solutions/source/{NAME}.py": SOLUTION,
+        "lora_course/__init__.py": "",
+        "lora_course/parts.py": PARTS,
+        "lora_course/checks/__init__.py": "",
+        "lora_course/checks/ch03.py": CHECKS,
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def edit(root, name, old, new):
+    path = root / name
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def cells(root, kind):
+    folder = "chapters" if kind == "chapter" else "solutions"
+    return getattr(notebook, kind)(root / folder / "source" / f"{NAME}.py", root)
+
+
+def stored(root, folder):
+    return json.loads((root / folder / f"{NAME}.ipynb").read_text(encoding="utf-8"))
+
+
+def bytes_of(root):
+    return {p.parent.name: p.read_bytes() for p in root.glob("*/*.ipynb")}
+
+
+# Quotes
+
+
+def test_quote_puts_the_real_source_in_place_of_the_import(root):
+    quoted = cells(root, "chapter")[2].source
+    assert quoted == (
+        "# Why it is static.\n@staticmethod\ndef scale(alpha, r):\n"
+        '    """alpha / r."""\n    return alpha / r  # no rounding\n\n\n'
+        "# LoRA's usual alpha\n# in this course\nALPHA = 16"
+    )
+
+
+@pytest.mark.parametrize(
+    "name, start",
+    [
+        ("RANK", "# The rank.\nRANK: int = 8"),
+        ("HIGH", "LOW, HIGH = 1, 2"),
+        ("Layer", 'class Layer:\n    """A layer."""\n\n    def scale(self):\n        return 1'),
+        ("math", ""),
+        ("LAYER", ""),
+    ],
+)
+def test_definition(name, start):
+    assert definition(PARTS, name) == start
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("from lora_course.parts import gone", "lora_course.parts defines no gone"),
+        ("from lora_course.parts import math", "defines no math"),
+        ("from lora_course.gone import scale", "no module lora_course.gone"),
+        ("from math import pi", "no module math in the package"),
+        ("from lora_course.parts import scale as s", "without `as`"),
+        ("from .parts import scale", "holds one `from"),
+        ("import lora_course.parts", "holds one `from"),
+        ("from lora_course.parts import scale\nx = 1", "nothing else"),
+        ("x = 1", "holds one `from"),
+    ],
+)
+def test_quote_refuses(root, code, message):
+    edit(root, f"chapters/source/{NAME}.py", "from lora_course.parts import scale, ALPHA", code)
+    with pytest.raises(SourceError, match=message) as error:
+        cells(root, "chapter")
+    assert f"chapters/source/{NAME}.py, line 8" in str(error.value)
+
+
+# Sources that break a rule
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("# %% [markdown]\n# # Chapter", "import os\n# %% [markdown]\n# # Chapter", "before the"),
+        ("# # Chapter", "# Chapter", "must be markdown that starts with `# Title`"),
+        ("# %%\nimport math", '# %% tags=["quoted"]\nimport math', "quoted"),
+        ("# %%\nimport math", "# %% A title\nimport math", "title"),
+        ("# %%\nimport math", "# %%\n\n# %%\nimport math", "empty"),
+        ("import math", "import math as", "invalid syntax"),
+        ("import math", "### BEGIN SOLUTION\nimport math", "outside an exercise"),
+        ("# %%\nimport math", '# %% exercise="one"\nimport math', "live in solutions/source"),
+    ],
+)
+def test_chapter_refuses(root, old, new, message):
+    edit(root, f"chapters/source/{NAME}.py", old, new)
+    with pytest.raises(SourceError, match=message) as error:
+        cells(root, "chapter")
+    assert f"chapters/source/{NAME}.py" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["solution", "exercise"])
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("    return value\n    ### END SOLUTION\n", "    return value\n", "lacks `### END"),
+        ("    ### BEGIN SOLUTION\n    value", "    value", "`### END SOLUTION` where `### BEGIN"),
+        ("    value = 1\n", "    ### BEGIN SOLUTION\n    value = 1\n", "unbalanced or nested"),
+        ("    value = 1\n", "    value = 1  ### END SOLUTION\n", "alone on its line"),
+        (
+            "    ### BEGIN SOLUTION\n    value = 1\n    return value\n    ### END SOLUTION\n",
+            "    return 1\n",
+            "exercise one lacks `### BEGIN",
+        ),
+        ("# %%\ncheck.one(one)\n", "", "exercise one is without a check"),
+        ("# %%\ncheck.two(Two)\n", "# %%\nprint(Two)\n", "exercise two is without a check"),
+        ("check.one(one)", "check.two(one)", "exercise one is without a check"),
+        ("check.one(one)\n", "check.one(one)\n\n# %%\ncheck.one(1)\n", "without an exercise"),
+        ('exercise="two"', 'exercise="one"', r"are \['one', 'two'\]"),
+        ('exercise="one"', 'exercise="three"', "exercise 1 is three"),
+        ("## 3.2 The second", "## 3.3 The second", "must start with `## 3.2 The second`"),
+        ("## 3.2 The second", "## 3.2 Second", "it starts with `## 3.2 Second`"),
+        ("# %% [markdown]\n# ## 3.2 The second\n# Write it too.\n", "", "must start with `## 3.2"),
+        ('# %% tags=["setup"]', "# %%", "must carry"),
+        ("ch03 as check", "ch03", "from lora_course.checks import ch03 as check"),
+    ],
+)
+def test_solution_source_refuses(root, kind, old, new, message):
+    edit(root, f"solutions/source/{NAME}.py", old, new)
+    with pytest.raises(SourceError, match=message) as error:
+        cells(root, kind)
+    assert f"solutions/source/{NAME}.py, line" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (CHECKS.replace("(one, two)", "(one, two, Check('three', 'x'))"), "no exercise three"),
+        (CHECKS.replace("(one, two)", "(two, one)"), "exercise 1 is one"),
+        (CHECKS.replace("(one, two)", "()"), "defines no EXERCISES"),
+        ("import gone_for_good", "cannot be imported(.|\n)*gone_for_good"),
+        (None, "ch03.py is missing"),
+    ],
+)
+def test_exercises_must_be_those_of_the_checks(root, text, message):
+    path = root / "lora_course/checks/ch03.py"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match=message):
+        cells(root, "exercise")
+
+
+# What comes out
+
+
+def test_exercise_notebook(root):
+    made = cells(root, "exercise")
+    names = [cell.id for cell in made if "-" in cell.id]
+    assert names == [
+        f"{kind}-{n}" for n in ("one", "two") for kind in ("exercise", "check", "hints")
+    ]
+    by_id = {cell.id: cell for cell in made}
+    stub = by_id["exercise-one"]
+    assert stub.meta == {"exercise": "03.one"} and by_id["check-one"].meta == {"check": "03.one"}
+    assert stub.source == (
+        'def one():\n    """Return 1."""\n    raise NotImplementedError('
+        '"Exercise 3.1 is not done yet: replace this line with your code.")'
+    )
+    both = by_id["exercise-two"].source
+    assert both.count('        raise NotImplementedError("Exercise 3.2 ') == 2
+    assert "return" not in both and "SOLUTION" not in both
+    ast.parse(both)
+    assert made[0].source == "# Exercises of chapter 3\nDo them in order."
+    assert made[2].source == (
+        "## 3.1 The first\n\n*Difficulty 2/5 · 12 minutes · 10 points*\n\nWrite it."
+    )
+
+
+def test_hints_open_one_inside_the_other(root):
+    text = next(cell.source for cell in cells(root, "exercise") if cell.id == "hints-one")
+    first, second, third = (text.index(f"Hint {n}: {word}") for n, word in enumerate(HINTS, 1))
+    assert first < second < third < text.index("</details>"), "all open before the first closes"
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert "\n\nLook at `x`.\n\n" in text and "\n\n```python\nanswer\n```\n\n" in text
+
+
+def test_solution_notebook_has_answers_and_a_note_and_no_hints(root):
+    made = cells(root, "solution")
+    by_id = {cell.id: cell.source for cell in made}
+    assert by_id["exercise-one"] == (
+        'def one():\n    """Return 1."""\n    value = 1\n    return value'
+    )
+    title, note, text = made[0].source.split("\n\n")
+    assert title == "# Exercises of chapter 3" and text == "Do them in order."
+    assert f"(../exercises/{NAME}.ipynb)" in note
+    assert not any("hints" in name for name in by_id)
+
+
+def test_ids_follow_the_text_and_twins_get_a_counter(root):
+    before = [cell.id for cell in cells(root, "chapter")]
+    path = f"chapters/source/{NAME}.py"
+    edit(root, path, "import math\n", "import math\n\n# %%\nimport math\n\n# %%\nx = 1\n")
+    after = [cell.id for cell in cells(root, "chapter")]
+    assert after[:2] == before[:2] and after[4:] == before[2:]
+    assert after[2] == f"{before[1]}-2" and len(set(after)) == len(after)
+
+
+def test_comments_stay_comments(root):
+    edit(root, f"chapters/source/{NAME}.py", "import math", "# cat the rows\n# %time is up")
+    assert cells(root, "chapter")[1].source == "# cat the rows\n# %time is up"
+
+
+# Building, for real
+
+
+def test_two_builds_make_the_same_bytes(root, monkeypatch, capsys):
+    monkeypatch.setenv("JUPYTER_PATH", str(root / "kernels"))  # another kernel called python3
+    spec = {"argv": ["no-such-python"], "display_name": "wrong", "language": "python"}
+    (root / "kernels/kernels/python3").mkdir(parents=True)
+    (root / "kernels/kernels/python3/kernel.json").write_text(json.dumps(spec))
+    source = f"chapters/source/{NAME}.py"
+    edit(root, source, "import math", "import os, sys, time\nfrom pathlib import Path")
+    text = """
+# %% tags=["nbval-ignore-output"]
+print(time.perf_counter_ns(), flush=True)
+time.perf_counter_ns()
+
+# %%
+print(os.environ["LORA_COURSE_HOME"] != HOME, os.environ["HF_HUB_OFFLINE"])
+print(Path.cwd().name, Path(sys.executable) == Path(EXECUTABLE), flush=True)
+time.sleep(0.2)
+print("late")
+"""
+    home = repr(os.environ["LORA_COURSE_HOME"])
+    text = text.replace("!= HOME", f"!= {home}").replace("EXECUTABLE", repr(sys.executable))
+    with open(root / source, "a", encoding="utf-8") as file:
+        file.write(text)
+    assert main(["3"], root) == 0
+    first = bytes_of(root)
+    assert set(first) == {"chapters", "solutions", "exercises"}
+    outputs = [c["outputs"] for c in stored(root, "chapters")["cells"] if c["cell_type"] == "code"]
+    assert [len(found) for found in outputs] == [0, 0, 1, 2, 1]
+    assert outputs[2][0]["text"] == ["2.0\n", "twice\n"]
+    assert outputs[4][0]["text"] == ["True 1\n", "chapters True\n", "late\n"]
+    assert check(root, []) == []
+
+    assert main([f"chapters/source/{NAME}.py"], root) == 0
+    assert bytes_of(root) == first, "the ignored output was kept, and nothing else moved"
+    assert main(["03", "--no-run"], root) == 0
+    assert bytes_of(root) == first, "without a run, unchanged code keeps its outputs"
+
+    edit(root, source, "time.perf_counter_ns()\n\n", "time.perf_counter_ns() + 1\n\n")
+    assert main(["03"], root) == 0
+    assert bytes_of(root)["chapters"] != first["chapters"], "its source changed: a fresh output"
+    assert not list(root.glob("*/.*.part")), "no half-written file stays"
+
+    edit(root, source, 'print("late")', 'print("later")')
+    assert main(["03", "--no-run"], root) == 0
+    assert "not executed" in check(root, [])[0], "changed code loses all outputs without a run"
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("print(1 / 0)", "ZeroDivisionError"),
+        ("import sys\nprint('careful', file=sys.stderr)", "wrote to stderr(.|\n)*careful"),
+        ("print(object())", "names a place on this machine"),
+        ("import os\nprint(os.getcwd())", "names a place on this machine"),
+        ("import ipywidgets\nipywidgets.IntSlider()", "needs the tag nbval-ignore-output"),
+    ],
+)
+def test_a_cell_that_must_not_be_stored_stops_the_build(root, capsys, code, message):
+    edit(root, f"chapters/source/{NAME}.py", "import math", code)
+    before = root / f"chapters/{NAME}.ipynb"
+    before.write_text("as it was")
+    assert main(["3"], root) == 1
+    out, err = capsys.readouterr()
+    assert f"chapters/{NAME}.ipynb  not built\n  chapters/source/{NAME}.py, line 5:" in err
+    assert re.search(message, err) and "\x1b" not in err
+    assert before.read_text() == "as it was" and "solutions/03_small.ipynb  built" in out
+
+
+def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
+    code = "import ipywidgets\nfrom tqdm.auto import tqdm\nlist(tqdm([1]))\nipywidgets.IntSlider()"
+    edit(
+        root,
+        f"chapters/source/{NAME}.py",
+        "# %%\nimport math",
+        f'# %% tags=["nbval-ignore-output"]\n{code}',
+    )
+    assert main(["3"], root) == 0
+    made = stored(root, "chapters")
+    assert made["cells"][1]["outputs"] == [] and set(made["metadata"]) == {
+        "kernelspec",
+        "language_info",
+    }
+
+
+# --check
+
+
+@pytest.fixture
+def built(root):
+    """Built without running: outputs are put in by hand."""
+    assert main(["--no-run"], root) == 0
+    for path in [root / f"chapters/{NAME}.ipynb", root / f"solutions/{NAME}.ipynb"]:
+        nb = nbformat.read(path, as_version=4)
+        for count, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), 1):
+            cell.execution_count = count
+        notebook.write(nb, path)
+    assert check(root, []) == []
+    return root
+
+
+def change(path, action):
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    action(nb)
+    path.write_text(json.dumps(nb), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "folder, action, message",
+    [
+        ("chapters", lambda nb: nb["cells"][0].update(source="# Other"), "stale from cell 1"),
+        ("chapters", lambda nb: nb["cells"][1].update(id="other"), "stale from cell 2"),
+        ("solutions", lambda nb: nb["cells"][1].update(metadata={}), "stale from cell 2"),
+        ("chapters", lambda nb: nb["cells"].pop(), "number of cells"),
+        ("chapters", lambda nb: nb["metadata"]["language_info"].update(version="3"), "metadata"),
+        ("chapters", lambda nb: nb["cells"][1].update(execution_count=None), "not executed"),
+        ("chapters", lambda nb: nb["cells"][1].update(execution_count=7), "not executed"),
+        (
+            "solutions",
+            lambda nb: nb["cells"][1].update(
+                outputs=[{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]
+            ),
+            "stores ['error'] outputs",
+        ),
+        (
+            "exercises",
+            lambda nb: nb["cells"][1].update(
+                outputs=[{"output_type": "stream", "name": "stdout", "text": "x"}]
+            ),
+            "holds outputs",
+        ),
+    ],
+)
+def test_check_finds_a_changed_notebook(built, capsys, folder, action, message):
+    change(built / folder / f"{NAME}.ipynb", action)
+    before = bytes_of(built)
+    assert main(["--check"], built) == 1
+    line = capsys.readouterr().out.strip()
+    assert line.startswith(f"{folder}/{NAME}.ipynb") and message in line
+    assert line.endswith("Run: python -m lora_course.build 03")
+    assert bytes_of(built) == before, "--check writes nothing"
+
+
+@pytest.mark.parametrize(
+    "name, old, new, stale",
+    [
+        (f"chapters/source/{NAME}.py", "twice", "thrice", {"chapters"}),
+        ("lora_course/parts.py", "# no rounding", "# none", {"chapters"}),
+        ("lora_course/checks/ch03.py", "The idea.", "Another.", {"exercises"}),
+        ("lora_course/checks/ch03.py", "2, 12, 10", "2, 15, 10", {"solutions", "exercises"}),
+        (f"solutions/source/{NAME}.py", "value = 1", "value = 2 - 1", {"solutions"}),
+    ],
+)
+def test_check_finds_a_changed_source(built, name, old, new, stale):
+    edit(built, name, old, new)
+    assert {line.partition("/")[0] for line in check(built, [])} == stale
+    assert {line.partition("/")[0] for line in check(built, ["03"])} == stale
+
+
+def test_check_finds_missing_damaged_and_orphaned_notebooks(built):
+    (built / f"chapters/{NAME}.ipynb").unlink()
+    (built / f"exercises/{NAME}.ipynb").write_text("{")
+    (built / "exercises/02_gone.ipynb").write_text("{}")
+    (built / "chapters/source/04_alone.py").write_text("# %% [markdown]\n# # Alone\n")
+    lines = check(built, [])
+    assert any(f"chapters/{NAME}.ipynb is missing or cannot be read" in line for line in lines)
+    assert any(f"exercises/{NAME}.ipynb is missing or cannot be read" in line for line in lines)
+    assert any("exercises/02_gone.ipynb has no source" in line for line in lines)
+    assert any("04_alone.py lies in only one of" in line for line in lines)
+
+
+def test_check_reports_a_broken_source(built):
+    edit(built, f"chapters/source/{NAME}.py", "scale, ALPHA", "gone")
+    assert "cannot be built: chapters/source/03_small.py, line 8" in check(built, [])[0]
+
+
+@pytest.mark.parametrize("argument", ["07", "seven", "chapters/source/07_x.py"])
+def test_unknown_chapter(root, capsys, argument):
+    assert main([argument, "--no-run"], root) == 1
+    assert "there is no chapters/source/" in capsys.readouterr().err
