@@ -86,7 +86,10 @@ def stopped(error, check):
     lines, raised_there = _own_lines(error, check.probe.__code__.co_filename)
     if isinstance(error, NotImplementedError) and raised_there:
         return "todo", "", ""
-    keys = [f"raised:{kind.__name__}" for kind in type(error).__mro__]
+    kinds = type(error).__mro__
+    if isinstance(error, (RecursionError, NotImplementedError)):
+        kinds = kinds[:1]  # a RuntimeError to Python, yet advice about shapes would mislead
+    keys = [f"raised:{kind.__name__}" for kind in kinds]
     mistake = next((key for key in keys if key in check.mistakes), "raised")
     at_the_door = isinstance(error, TypeError) and not lines  # the call itself failed
     return mistake, _said(error, lines), SIGNATURE if at_the_door else ""
@@ -117,12 +120,13 @@ def _said(error, lines):
     said = f"{kind}: {text}" if text else kind
     if isinstance(error, KeyboardInterrupt):
         said = "stopped by hand, or by Python, before it had finished"
+    said = said if said.endswith("...") else said.removesuffix(".")
     if not lines:
-        return f"your code raised {said.rstrip('.')}."
+        return f"your code raised {said}."
     name, number = lines[-1]
     source = linecache.getline(name, number).strip()
     where = f"line {number}: `{source}`" if source else f"line {number}"
-    return f"your code raised {said.rstrip('.')} (in {where})."
+    return f"your code raised {said} (in {where})."
 
 
 def _is_own(name):

@@ -1,6 +1,7 @@
 """The words of a check: what was seen, what was expected, the likely mistake, where to look."""
 
 from lora_course.checks.display import show
+from lora_course.checks.values import kind
 
 __all__ = ["compose", "misuse", "show"]
 
@@ -49,8 +50,8 @@ def misuse(check, objects):
             return f"{check.label}: the objects are in another order. Run `{call}`."
         if not callable(given):
             return (
-                f"{check.label}: this check was given a {type(given).__name__} in the place of "
-                f"`{name}`. Pass `{name}` itself, without calling it: `{call}`. "
+                f"{check.label}: this check was given {kind(given)} in the place of `{name}`. "
+                f"Pass `{name}` itself, without calling it: `{call}`. "
                 "If you have just written it, run its cell first."
             )
     return ""

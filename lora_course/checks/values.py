@@ -30,7 +30,7 @@ def array(value, name="the result"):
         raise Refused("none", f"{name} is None.")
     copy = np.array(_numbers(value, name, 0), copy=True, order="C", subok=False)
     if copy.dtype.kind not in "biufc":
-        raise Refused("type", f"{name} holds values that are not numbers ({_kind(value)}).")
+        raise Refused("type", f"{name} holds values that are not numbers ({kind(value)}).")
     return copy
 
 
@@ -50,12 +50,12 @@ def plain(arrays, where):
     Raises TypeError for the author of the check.
     """
     if type(arrays) is not dict:
-        raise TypeError(f"{where} must return a dict of numpy arrays, not {_kind(arrays)}.")
+        raise TypeError(f"{where} must return a dict of numpy arrays, not {kind(arrays)}.")
     for key, value in arrays.items():
         if type(key) is not str:
             raise TypeError(f"{where}: the key {key!r} is not a string.")
         if not isinstance(value, (np.ndarray, np.generic, bool, int, float, complex)):
-            raise TypeError(f"{where}: {key!r} is {_kind(value)}, not an array. Use array(...).")
+            raise TypeError(f"{where}: {key!r} is {kind(value)}, not an array. Use array(...).")
         if np.asarray(value).dtype.kind not in "biufc":
             raise TypeError(f"{where}: {key!r} holds no numbers. Encode choices as numbers.")
     copies = {key: np.array(value, subok=False) for key, value in arrays.items()}
@@ -90,9 +90,9 @@ def _numbers(value, name, depth):
             return np.array(value)
         parts = [np.asarray(_numbers(item, name, depth + 1)) for item in value]
         if len({part.shape for part in parts}) > 1:
-            raise Refused("type", f"{name} is a {_kind(value)} whose rows differ in length.")
+            raise Refused("type", f"{name} is {kind(value)} whose rows differ in length.")
         return np.stack(parts) if parts else np.zeros(0)
-    raise Refused("type", f"{name} is {_article(_kind(value))}.")
+    raise Refused("type", f"{name} is {kind(value)}.")
 
 
 def _from_tensor(value, name, torch):
@@ -116,9 +116,8 @@ def _check_size(count, name):
         raise Refused("type", seen, f"at most {MAX_VALUES:,} values.")
 
 
-def _kind(value):
-    return str(type.__getattribute__(type(value), "__name__"))
-
-
-def _article(word):
-    return f"an {word}" if word[:1].lower() in "aeiou" else f"a {word}"
+def kind(value):
+    """The value's type in words: "a str", "an ndarray", "None"."""
+    word = str(type.__getattribute__(type(value), "__name__"))
+    article = "an" if word[:1].lower() in "aeio" or word == "ndarray" else "a"
+    return "None" if value is None else f"{article} {word}"
