@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -423,6 +424,36 @@ def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
         "kernelspec",
         "language_info",
     }
+
+
+def test_nbval_compares_text_and_leaves_images_and_widgets_out(root):
+    cells = """
+# %%
+import base64
+from IPython.display import HTML, Image, display
+from ipywidgets import interact
+display(Image(base64.b64decode(b"iVBORw0KGgo=")), HTML("<b>bold</b>"))
+
+# %% tags=["nbval-ignore-output"]
+interact(lambda x: print(x), x=(0, 3));
+"""
+    with open(root / f"chapters/source/{NAME}.py", "a", encoding="utf-8") as file:
+        file.write(cells)
+    assert main(["3"], root) == 0
+    path = root / f"chapters/{NAME}.ipynb"
+
+    def nbval():
+        flags = ["--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "--color=no"]
+        command = [sys.executable, "-m", "pytest", *flags, str(path)]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        return done.stdout.strip().splitlines()[-1]
+
+    assert nbval().startswith("5 passed"), "as it was built"
+    change(path, lambda nb: nb["cells"][4]["outputs"][0]["data"].update({"image/png": "AAAA"}))
+    assert nbval().startswith("5 passed"), "another picture is no difference"
+    change(path, lambda nb: nb["cells"][4]["outputs"][1]["data"].update({"text/html": "<b>"}))
+    change(path, lambda nb: nb["cells"][3]["outputs"][0].update(text="3.0\n"))
+    assert nbval().startswith("2 failed, 3 passed"), "another text and another HTML are"
 
 
 # --check

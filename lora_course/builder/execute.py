@@ -35,9 +35,7 @@ def execute(nb, places: list[str], folder: Path, root: Path) -> str:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    client = NotebookClient(
-        nb, km=kernel_manager(), timeout=TIMEOUT, record_timing=False, store_widget_state=False
-    )
+    client = NotebookClient(nb, km=kernel_manager(), timeout=TIMEOUT, record_timing=False)
     slowest = (0.0, "")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         # The kernel's own log lines are dropped; what a cell writes to stderr comes back as output.
