@@ -343,6 +343,7 @@ def test_comments_stay_comments(root):
 # Building, for real
 
 
+@pytest.mark.slow
 def test_two_builds_make_the_same_bytes(root, monkeypatch, capsys):
     monkeypatch.setenv("JUPYTER_PATH", str(root / "kernels"))  # another kernel called python3
     spec = {"argv": ["no-such-python"], "display_name": "wrong", "language": "python"}
@@ -389,6 +390,7 @@ print("late")
     assert "not executed" in check(root, [])[0], "changed code loses all outputs without a run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code, message",
     [
@@ -410,6 +412,7 @@ def test_a_cell_that_must_not_be_stored_stops_the_build(root, capsys, code, mess
     assert before.read_text() == "as it was" and "solutions/03_small.ipynb  built" in out
 
 
+@pytest.mark.slow
 def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
     code = "import ipywidgets\nfrom tqdm.auto import tqdm\nlist(tqdm([1]))\nipywidgets.IntSlider()"
     edit(
@@ -426,6 +429,7 @@ def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
     }
 
 
+@pytest.mark.slow
 def test_nbval_compares_text_and_leaves_images_and_widgets_out(root):
     cells = """
 # %%
