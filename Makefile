@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -p no:cacheprovider
-NBVAL := --nbval --nbval-current-env
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
 .PHONY: install lab test test-fast test-numbers build lint doctor requirements clean
 

@@ -1,0 +1,251 @@
+"""Set-up files hold together: pins, conda, Makefile, CI on three systems, README's commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEMS = {
+    "Linux": {"sys_platform": "linux", "os_name": "posix", "platform_machine": "x86_64"},
+    "macOS": {"sys_platform": "darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "Windows": {"sys_platform": "win32", "os_name": "nt", "platform_machine": "AMD64"},
+}
+PYTHONS = ("3.11", "3.12", "3.13")
+ENVIRONMENTS = [
+    {**system, "python_version": v, "python_full_version": f"{v}.7", "platform_system": name}
+    for name, system in SYSTEMS.items()
+    for v in PYTHONS
+]
+
+
+def text(name):
+    return (ROOT / name).read_text("utf-8")
+
+
+def project():
+    return tomllib.loads(text("pyproject.toml"))["project"]
+
+
+def pins(environment=None):
+    """{package: version} of requirements.txt for one environment (default: this one)."""
+    lines = [line for line in text("requirements.txt").splitlines() if line[:1].isalnum()]
+    rules = [Requirement(line) for line in lines]
+    return {
+        canonicalize_name(rule.name): str(rule.specifier).removeprefix("==")
+        for rule in rules
+        if rule.marker is None or rule.marker.evaluate(environment)
+    }
+
+
+def ranges(extra="dev"):
+    declared = project()
+    return [Requirement(r) for r in declared["dependencies"]] + [
+        Requirement(r) for r in declared["optional-dependencies"][extra]
+    ]
+
+
+def test_requirements_are_exact_and_name_no_place():
+    for line in text("requirements.txt").splitlines():
+        if line.lstrip().startswith("#"):
+            continue
+        assert re.match(r"^[a-z0-9-]+==[0-9][0-9a-z.]*( ; .+)?$", line), line
+    for word in ("://", "--", "@", "+cpu", "nvidia", "triton", "/"):
+        assert word not in re.sub(r"^ *#.*$", "", text("requirements.txt"), flags=re.M)
+
+
+@pytest.mark.parametrize(
+    "environment", ENVIRONMENTS, ids=lambda e: f"{e['platform_system']}-{e['python_version']}"
+)
+def test_every_range_has_one_pin_inside_it_everywhere(environment):
+    found = pins(environment)
+    for rule in ranges():
+        assert rule.specifier.contains(found[canonicalize_name(rule.name)]), rule
+    assert ("colorama" in found) == ("pywinpty" in found) == (environment["os_name"] == "nt")
+    assert ("pexpect" in found) == (environment["os_name"] == "posix")
+
+
+def test_pins_are_closed():
+    """What a pinned package requires here is pinned too, so that pip has nothing to choose."""
+    from importlib import metadata
+
+    found = pins()
+    left_out = tomllib.loads(text("pyproject.toml"))["tool"]["uv"]["pip"]["no-emit-package"]
+    for name in found:
+        try:
+            wanted = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # test_installed_as_pinned tells
+        for rule in map(Requirement, wanted):
+            if rule.marker is None or rule.marker.evaluate({"extra": ""}):
+                child = canonicalize_name(rule.name)
+                assert child in found or child in left_out, f"{name} needs {child}"
+
+
+def test_installed_as_pinned():
+    """The tests run on the pinned set. (A local suffix such as +cpu is the same version.)"""
+    from lora_course import pins
+
+    assert pins.differences() == []
+
+
+def test_conda_takes_the_same_versions_through_pip():
+    environment = yaml.safe_load(text("environment.yml"))
+    assert environment["name"] == "lora-course"
+    packages = environment["dependencies"]
+    conda = [p for p in packages if isinstance(p, str)]
+    assert [p.partition("=")[0] for p in conda] == ["python", "pip"], "versions belong to pip"
+    assert conda[0].partition("=")[2] in PYTHONS
+    (pip,) = (p["pip"] for p in packages if isinstance(p, dict))
+    assert pip == ["-r requirements.txt", "-e ."]
+
+
+def test_workflow_runs_three_systems_and_three_pythons():
+    workflow = yaml.safe_load(text(".github/workflows/test.yml"))
+    job = workflow["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == list(PYTHONS)
+    assert [s.partition("-")[0] for s in job["strategy"]["matrix"]["os"]] == [
+        "ubuntu",
+        "macos",
+        "windows",
+    ]
+    steps = job["steps"]
+    for system in ("Linux", "macOS", "Windows"):
+        own = [s for s in steps if system in s.get("if", "")]
+        assert any("pytest" in s["run"] or s["run"] == ".ci/run" for s in own), system
+    cpu = [s for s in steps if s.get("env", {}).get("TORCH_INDEX", "").endswith("/whl/cpu")]
+    assert len(cpu) == 1 and "Linux" in cpu[0]["if"]
+    windows = [s for s in steps if "Windows" in s.get("if", "")]
+    for line in windows[0]["run"].splitlines():
+        lesson = line.removeprefix("python ").removeprefix(".venv\\Scripts\\python ")
+        assert lesson in text("README.md"), f"the README does not show: {line}"
+
+
+def dry_run(target, *variables):
+    done = subprocess.run(
+        ["make", "--silent", "--dry-run", target, *variables],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """A folder that make takes for a finished environment."""
+    stamp = tmp_path / ".installed"
+    stamp.touch()
+    later = (ROOT / "requirements.txt").stat().st_mtime + 9
+    later = max(later, (ROOT / "pyproject.toml").stat().st_mtime + 9)
+    os.utime(stamp, (later, later))
+    return f"VENV={tmp_path}"
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["lab", "test", "test-fast", "lint", "build", "doctor"])
+def test_second_call_installs_nothing(ready, target):
+    assert "pip" not in dry_run(target, ready)
+
+
+@needs_make
+def test_first_call_installs_torch_first(tmp_path):
+    lines = dry_run("lab", f"VENV={tmp_path}/new", "TORCH_INDEX=https://example.org/cpu")
+    installs = [line for line in lines.splitlines() if "/pip install" in line]
+    assert "--index-url https://example.org/cpu" in installs[0] and "torch==" in installs[0]
+    assert installs[1].endswith("install -r requirements.txt")
+    assert installs[2].endswith("install --no-deps -e .")
+    assert "index" not in installs[1] + installs[2]
+
+
+@needs_make
+def test_lab_opens_the_first_chapter_and_tells_where_answers_live(ready):
+    lines = dry_run("lab", ready, "LAB_ARGS=--no-browser")
+    assert "work/" in lines and "lora-course start 01" in lines
+    (chapter,) = re.findall(r"chapters/\S+\.ipynb", lines)
+    assert (ROOT / chapter).is_file()
+    assert "--no-browser" in lines
+
+
+@needs_make
+def test_one_offline_pytest_call_runs_everything(ready):
+    """.ci/run evaluates this one line, to get pytest's own exit code."""
+    (line,) = dry_run("test", ready).splitlines()
+    assert " ".join(line.split()[2:]) in text(".github/workflows/test.yml"), "Windows differs"
+    assert line.startswith("HF_HUB_OFFLINE=1 ") and line.endswith(" chapters solutions tests")
+    assert "--nbval " in line and "-m pytest" in line
+
+
+@needs_make
+def test_old_python_is_refused_with_a_sentence(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text(
+        f"#!{sys.executable}\nimport sys\ncode = sys.argv[2]\n"
+        "sys.version_info, sys.version = (3, 9, 1), '3.9.1 (old)'\nexec(code)\n"
+    )
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "install", f"PYTHON={old}", f"VENV={tmp_path}/new"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr and "3.9.1" in done.stderr
+    assert "make lab PYTHON=" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="bash script")
+def test_ci_script_is_executable_and_valid():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+
+
+def test_readme_commands_exist():
+    readme = text("README.md")
+    targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.M))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)", readme)) - {"sure"}
+    assert {"lab", "test"} <= named <= targets
+    for path in re.findall(r"\]\(([^)#]+)\)", readme):
+        if "://" not in path:
+            assert (ROOT / path).exists(), path
+    assert "https://download.pytorch.org/whl/cpu" in readme
+    assert "conda env create -f environment.yml" in readme
+
+
+def test_licenses():
+    assert "Apache License" in text("LICENSE") and "END OF TERMS" in text("LICENSE")
+    assert "CC BY 4.0" in text("LICENSE-text")
+    assert project()["license-files"] == ["LICENSE", "LICENSE-text"]
+
+
+def test_command_line_entry_point():
+    from importlib import import_module
+
+    module, _, function = project()["scripts"]["lora-course"].partition(":")
+    assert callable(getattr(import_module(module), function))
+
+
+def test_import_is_fast_and_light():
+    code = (
+        "import sys, time; t = time.perf_counter(); import lora_course;"
+        "d = time.perf_counter() - t; heavy = {'torch', 'transformers', 'matplotlib', 'numpy'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); assert d < 0.2, d"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
