@@ -42,19 +42,25 @@ def embedding(n, d, padding_idx=None):
     return nn.Embedding(n, d, padding_idx=padding_idx, dtype=torch.float64)
 
 
+def peft_layer(base, r, lora_alpha):
+    """peft's own layer around a copy of `base`."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=r,
+        lora_alpha=lora_alpha,
+        target_modules=["layer"],
+        fan_in_fan_out=isinstance(base, Conv1D),
+    )
+    return inject_adapter_in_model(config, nn.ModuleDict({"layer": copy.deepcopy(base)}))["layer"]
+
+
 def peft_twin(ours, base):
     """peft's layer around `base` with our factors, and its A and B."""
-    from peft import LoraConfig
-    from peft.tuners.lora import layer as peft_layers
-
-    is_conv, is_table = isinstance(base, Conv1D), isinstance(base, nn.Embedding)
-    config = LoraConfig(r=ours.r, lora_alpha=ours.lora_alpha, fan_in_fan_out=is_conv)
-    args = (base, "default", config, ours.r, ours.lora_alpha)
-    if is_table:
-        twin = peft_layers.Embedding(*args).double()
+    twin = peft_layer(base, ours.r, ours.lora_alpha).double()
+    if isinstance(base, nn.Embedding):
         factors = twin.lora_embedding_A["default"], twin.lora_embedding_B["default"]
     else:
-        twin = peft_layers.Linear(*args, is_target_conv_1d_layer=is_conv).double()
         factors = twin.lora_A["default"].weight, twin.lora_B["default"].weight
     with torch.no_grad():
         factors[0].copy_(ours.lora_A)
@@ -117,21 +123,20 @@ def test_embedding_equals_peft(n, d, r, padding_idx):
         same_as_peft(ours, base, torch.randint(0, n, leading))
 
 
-def test_start_as_peft_starts():
-    """The same seed gives the same A and B as peft: same distributions, same zeros."""
-    from peft import LoraConfig
-    from peft.tuners.lora import layer as peft_layers
-
-    torch.manual_seed(3)
-    ours = LoRALinear(nn.Linear(64, 32), r=4)
-    assert torch.all(ours.lora_B == 0)
-    assert ours.lora_A.abs().max() <= 64**-0.5
-    assert abs(ours.lora_A.std().item() * (3 * 64) ** 0.5 - 1) < 0.15
-    table = LoRAEmbedding(nn.Embedding(200, 32), r=4)
-    assert torch.all(table.lora_A == 0)
-    assert abs(table.lora_B.std().item() - 1) < 0.3
-    twin = peft_layers.Embedding(nn.Embedding(200, 32), "x", LoraConfig(r=4), 4, 8)
-    assert torch.all(twin.lora_embedding_A["x"] == 0) and torch.any(twin.lora_embedding_B["x"] != 0)
+def test_starts_where_peft_starts():
+    """The same factor is zero as in peft, and the other has the same spread."""
+    ours, peft = LoRALinear(nn.Linear(64, 32), r=16), peft_layer(nn.Linear(64, 32), 16, 8)
+    assert torch.all(ours.lora_B == 0) and torch.all(peft.lora_B["default"].weight == 0)
+    for a in (ours.lora_A, peft.lora_A["default"].weight):
+        assert 0.95 * 64**-0.5 < a.abs().max() <= 64**-0.5
+        assert abs(a.std().item() * (3 * 64) ** 0.5 - 1) < 0.1
+    table, twin = (
+        LoRAEmbedding(nn.Embedding(200, 32), r=16),
+        peft_layer(nn.Embedding(200, 32), 16, 8),
+    )
+    assert torch.all(table.lora_A == 0) and torch.all(twin.lora_embedding_A["default"] == 0)
+    for b in (table.lora_B, twin.lora_embedding_B["default"]):
+        assert abs(b.std().item() - 1) < 0.15
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -1,0 +1,881 @@
+"""Right and wrong answers to the exercises of chapter 03."""
+
+from tests.answers import Answer
+
+
+def layer(factors, forward):
+    """A LoRALinear with these lines in __init__ and in forward."""
+    return f"""class LoRALinear(nn.Module):
+    def __init__(self, base_layer, r=8, lora_alpha=16, lora_dropout=0.0):
+        super().__init__()
+        self.base_layer = base_layer.requires_grad_(False)
+        self.r, self.lora_alpha, self.scaling = r, lora_alpha, lora_alpha / r
+        self.p, self.lora_dropout = lora_dropout, nn.Dropout(lora_dropout)
+        d_in, d_out = base_layer.in_features, base_layer.out_features
+{indented(factors)}
+
+    def forward(self, x):
+{indented(forward)}
+"""
+
+
+def table(factors, forward):
+    """A LoRAEmbedding with these lines in __init__ and in forward."""
+    return f"""class LoRAEmbedding(nn.Module):
+    def __init__(self, base_layer, r=8, lora_alpha=16):
+        super().__init__()
+        self.base_layer = base_layer.requires_grad_(False)
+        self.scaling = lora_alpha / r
+        n, d = base_layer.weight.shape
+{indented(factors)}
+
+    def forward(self, ids):
+{indented(forward)}
+"""
+
+
+def indented(lines):
+    return "\n".join("        " + line for line in lines.strip().splitlines())
+
+
+PLAIN = """
+self.lora_A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, d_in), a=5**0.5))
+self.lora_B = nn.Parameter(torch.zeros(d_out, r))
+"""
+MODULES = """
+self.lora_A = nn.Linear(d_in, r, bias=False)
+self.lora_B = nn.Linear(r, d_out, bias=False)
+nn.init.zeros_(self.lora_B.weight)
+"""
+TABLE = """
+self.lora_A = nn.Parameter(torch.zeros(r, n))
+self.lora_B = nn.Parameter(torch.randn(d, r))
+"""
+A_START = "nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))"
+B_START = "torch.zeros(base_layer.out_features, r)"
+UPDATE = "self.lora_dropout(x) @ self.lora_A.T @ self.lora_B.T"
+RETURN = "return self.base_layer(x) + self.scaling * update"
+FREEZE = "parameter.requires_grad = False"
+ROWS = "rows = self.lora_A.T[ids]"
+JOIN_A, JOIN_B = "torch.cat([lora_A, rows])", "torch.cat([lora_B, columns], dim=1)"
+
+RIGHT = [
+    Answer(
+        "lora_linear",
+        "submodules, as in peft",
+        code=layer(
+            MODULES,
+            "x2 = self.lora_dropout(x)\n"
+            "return self.base_layer(x) + self.lora_B(self.lora_A(x2)) * self.scaling",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "einsum",
+        code=layer(
+            PLAIN,
+            """
+update = torch.einsum("...i,ri,or->...o", self.lora_dropout(x), self.lora_A, self.lora_B)
+return self.base_layer(x) + self.lora_alpha / self.r * update
+""",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "the delta weight first",
+        code=layer(
+            PLAIN,
+            """
+delta = self.scaling * (self.lora_B @ self.lora_A)
+return self.base_layer(x) + nn.functional.linear(self.lora_dropout(x), delta)
+""",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "merged on the fly without dropout",
+        code=layer(
+            PLAIN,
+            """
+base = self.base_layer
+if self.training and self.p:
+    dropped = nn.functional.dropout(x, self.p, self.training)
+    return base(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_B.T)
+delta = self.scaling * (self.lora_B @ self.lora_A)
+return nn.functional.linear(x, base.weight + delta, base.bias)
+""",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "Gaussian A",
+        edits=[
+            (A_START, "nn.init.normal_(self.lora_A, std=base_layer.in_features**-0.5)"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "a new linear layer that shares the weight",
+        edits=[
+            (
+                "self.base_layer = base_layer",
+                "import copy; self.base_layer = copy.deepcopy(base_layer)",
+            ),
+            ("in base_layer.parameters()", "in self.base_layer.parameters()"),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "einsum by layout",
+        code="""
+def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
+    order = "io" if hasattr(base_layer, "nf") else "oi"
+    return torch.einsum(f"ri,or->{order}", lora_A, lora_B) * (lora_alpha / len(lora_A))
+""",
+    ),
+    Answer(
+        "delta_weight",
+        "sum of outer products",
+        code="""
+def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
+    delta = sum(torch.outer(b, a) for a, b in zip(lora_A, lora_B.T)) * lora_alpha / lora_B.shape[1]
+    return delta if isinstance(base_layer, nn.Linear) else delta.T.contiguous()
+""",
+    ),
+    Answer(
+        "broken_starts",
+        "one start for all",
+        code="""
+def init_1(d_in, d_out, r):
+    lora_A = nn.Parameter((torch.rand(r, d_in) * 2 - 1) / math.sqrt(d_in))
+    return lora_A, nn.Parameter(torch.zeros(d_out, r))
+
+init_2 = init_3 = init_4 = init_1
+""",
+    ),
+    Answer(
+        "broken_starts",
+        "the weights of two linear layers",
+        code="""
+def init_1(d_in, d_out, r):
+    lora_A, lora_B = nn.Linear(d_in, r, bias=False), nn.Linear(r, d_out, bias=False)
+    nn.init.zeros_(lora_B.weight)
+    return lora_A.weight, lora_B.weight
+
+def init_2(d_in, d_out, r):
+    return [nn.Parameter(torch.randn(r, d_in) * d_in**-0.5), nn.Parameter(torch.zeros(d_out, r))]
+
+init_3, init_4 = init_1, init_2
+""",
+    ),
+    Answer(
+        "lora_embedding",
+        "one-hot rows",
+        code=table(
+            TABLE,
+            """
+onehot = nn.functional.one_hot(ids, self.lora_A.shape[1]).to(self.lora_A.dtype)
+return self.base_layer(ids) + onehot @ self.lora_A.T @ self.lora_B.T * self.scaling
+""",
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "the whole new table",
+        code=table(
+            TABLE,
+            """
+delta = self.scaling * self.lora_B @ self.lora_A
+return nn.functional.embedding(ids, self.base_layer.weight + delta.T)
+""",
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "columns of A",
+        code=table(
+            TABLE,
+            """
+columns = torch.movedim(self.lora_A[:, ids], 0, -1)
+return self.base_layer(ids) + self.scaling * nn.functional.linear(columns, self.lora_B)
+""",
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "the growth goes into B",
+        edits=[
+            (JOIN_B, "torch.cat([lora_B * new_r / r, columns], dim=1)"),
+            ("lora_alpha * new_r / r", "lora_alpha"),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "new A zero and new B random",
+        edits=[
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "torch.zeros(new_r - r, d_in)",
+            ),
+            ("torch.zeros(lora_B.shape[0], new_r - r)", "torch.randn(lora_B.shape[0], new_r - r)"),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "filled in place",
+        code="""
+def grow_rank(lora_A, lora_B, lora_alpha, new_r):
+    r = len(lora_A)
+    new_A, new_B = torch.randn(new_r, lora_A.shape[1]) * 0.05, torch.zeros(len(lora_B), new_r)
+    new_A[:r], new_B[:, :r] = lora_A, lora_B
+    return nn.Parameter(new_A), nn.Parameter(new_B), lora_alpha / r * new_r
+""",
+    ),
+]
+
+WRONG = [
+    Answer("lora_linear", "no scale", "no_scale", edits=[("self.scaling * update", "update")]),
+    Answer("lora_linear", "alpha alone", "only_alpha", edits=[("lora_alpha / r", "lora_alpha")]),
+    Answer(
+        "lora_linear", "alpha times r", "wrong_scale", edits=[("lora_alpha / r", "lora_alpha * r")]
+    ),
+    Answer(
+        "lora_linear", "r over alpha", "wrong_scale", edits=[("lora_alpha / r", "r / lora_alpha")]
+    ),
+    Answer(
+        "lora_linear",
+        "scale applied twice",
+        "wrong_scale",
+        edits=[
+            (
+                "self.base_layer(x) + self.scaling * update",
+                "self.base_layer(x) + self.scaling**2 * update",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "alpha over the root of r",
+        "wrong_scale",
+        edits=[
+            ("lora_alpha / r", "lora_alpha / r**0.5"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "everything scaled",
+        "scale_all",
+        edits=[
+            (
+                "self.base_layer(x) + self.scaling * update",
+                "self.scaling * (self.base_layer(x) + update)",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "base path left out",
+        "base_missing",
+        edits=[
+            ("self.base_layer(x) + self.scaling", "self.scaling"),
+        ],
+    ),
+    Answer("lora_linear", "update left out", "no_update", edits=[(" + self.scaling * update", "")]),
+    Answer(
+        "lora_linear",
+        "bias lost",
+        "bias_lost",
+        edits=[
+            ("self.base_layer(x) +", "x @ self.base_layer.weight.T +"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "A and B swapped",
+        "shapes",
+        code=layer(
+            """
+self.lora_A = nn.Parameter(torch.randn(d_out, r) / d_in**0.5)
+self.lora_B = nn.Parameter(torch.zeros(r, d_in))
+""",
+            "update = self.lora_dropout(x) @ self.lora_B.T @ self.lora_A.T\n"
+            "return self.base_layer(x) + self.scaling * update",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "factors stored for x @ A @ B",
+        "shapes",
+        code=layer(
+            """
+self.lora_A = nn.Parameter(torch.randn(d_in, r) / d_in**0.5)
+self.lora_B = nn.Parameter(torch.zeros(r, d_out))
+""",
+            "update = self.lora_dropout(x) @ self.lora_A @ self.lora_B\n"
+            "return self.base_layer(x) + self.scaling * update",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "base under no_grad",
+        "base_detached",
+        edits=[
+            (
+                RETURN,
+                "with torch.no_grad():\n            base = self.base_layer(x)\n"
+                "        return base + self.scaling * update",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "base detached",
+        "base_detached",
+        edits=[
+            ("self.base_layer(x) +", "self.base_layer(x).detach() +"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "B detached",
+        "factor_detached",
+        edits=[("self.lora_B.T", "self.lora_B.data.T")],
+    ),
+    Answer(
+        "lora_linear",
+        "everything under no_grad",
+        "factor_detached",
+        edits=[
+            ("    def forward", "    @torch.no_grad()\n    def forward"),
+        ],
+    ),
+    Answer(
+        "lora_linear", "both zero", "both_zero", edits=[(A_START, "nn.init.zeros_(self.lora_A)")]
+    ),
+    Answer(
+        "lora_linear",
+        "B random",
+        "b_random",
+        edits=[
+            (B_START, "torch.randn(base_layer.out_features, r)"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "B kaiming too",
+        "b_random",
+        edits=[
+            (A_START, A_START + "\n        nn.init.kaiming_uniform_(self.lora_B, a=math.sqrt(5))"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "A zero and B random",
+        "factors_exchanged",
+        edits=[
+            (A_START, "nn.init.zeros_(self.lora_A)"),
+            (B_START, "torch.randn(base_layer.out_features, r)"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "A standard normal",
+        "a_scale",
+        edits=[(A_START, "nn.init.normal_(self.lora_A)")],
+    ),
+    Answer(
+        "lora_linear",
+        "A tiny",
+        "a_scale",
+        edits=[(A_START, "nn.init.normal_(self.lora_A, std=0.001)")],
+    ),
+    Answer(
+        "lora_linear",
+        "kaiming on the transposed tensor",
+        "a_scale",
+        edits=[
+            (
+                A_START,
+                "turned = nn.init.kaiming_uniform_(self.lora_A.data.T.clone(), a=5**0.5)\n"
+                "        self.lora_A.data = turned.T",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "plain tensors",
+        "not_parameter",
+        edits=[
+            (
+                "nn.Parameter(torch.empty(r, base_layer.in_features))",
+                "torch.empty(r, base_layer.in_features)",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "arithmetic after Parameter",
+        "not_parameter",
+        code=layer(
+            """
+self.lora_A = nn.Parameter(torch.randn(r, d_in)) / d_in**0.5
+self.lora_B = nn.Parameter(torch.zeros(d_out, r))
+""",
+            "update = self.lora_dropout(x) @ self.lora_A.T @ self.lora_B.T\n"
+            "return self.base_layer(x) + self.scaling * update",
+        ),
+    ),
+    Answer("lora_linear", "base not frozen", "base_trains", edits=[(FREEZE, "pass")]),
+    Answer(
+        "lora_linear",
+        "bias not frozen",
+        "base_trains",
+        edits=[
+            (FREEZE, "base_layer.weight.requires_grad = False"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "nn.Linear with its bias",
+        "extra_bias",
+        code=layer(
+            MODULES.replace(", bias=False", ""),
+            "update = self.lora_B(self.lora_A(self.lora_dropout(x)))\n"
+            "return self.base_layer(x) + self.scaling * update",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "dropout before both paths",
+        "dropout_base",
+        edits=[
+            (
+                f"update = {UPDATE}",
+                "x = self.lora_dropout(x)\n        update = x @ self.lora_A.T @ self.lora_B.T",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "dropout on the output",
+        "dropout_base",
+        edits=[
+            (UPDATE, "x @ self.lora_A.T @ self.lora_B.T"),
+            (RETURN, "return self.lora_dropout(self.base_layer(x) + self.scaling * update)"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "dropout also in eval",
+        "dropout_eval",
+        code=layer(
+            PLAIN,
+            """
+x_dropped = nn.functional.dropout(x, self.p)
+return self.base_layer(x) + self.scaling * (x_dropped @ self.lora_A.T @ self.lora_B.T)
+""",
+        ),
+    ),
+    Answer(
+        "lora_linear", "dropout forgotten", "no_dropout", edits=[("self.lora_dropout(x) @", "x @")]
+    ),
+    Answer(
+        "lora_linear",
+        "dropout after A",
+        "dropout_place",
+        edits=[
+            (UPDATE, "self.lora_dropout(x @ self.lora_A.T) @ self.lora_B.T"),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "dropout on the update",
+        "dropout_place",
+        edits=[
+            (UPDATE, "self.lora_dropout(x @ self.lora_A.T @ self.lora_B.T)"),
+        ],
+    ),
+    Answer("lora_linear", "forgets return", "none", edits=[("return self.base", "self.base")]),
+    Answer(
+        "lora_linear",
+        "B first",
+        "raised:RuntimeError",
+        edits=[
+            (UPDATE, "self.lora_dropout(x) @ self.lora_B.T @ self.lora_A.T"),
+        ],
+    ),
+    Answer("lora_linear", "own names", "raised:AttributeError", edits=[("self.lora_A", "self.A")]),
+    # 3.2
+    Answer("delta_weight", "no scale", "no_scale", edits=[("lora_alpha / lora_A.shape[0] * ", "")]),
+    Answer("delta_weight", "alpha alone", "only_alpha", edits=[(" / lora_A.shape[0]", "")]),
+    Answer("delta_weight", "alpha times r", "wrong_scale", edits=[("/ lora_A", "* lora_A")]),
+    Answer("delta_weight", "columns of A for r", "wrong_r", edits=[("shape[0]", "shape[1]")]),
+    Answer(
+        "delta_weight",
+        "never transposed",
+        "conv_layout",
+        edits=[
+            ("return delta.T if isinstance(base_layer, Conv1D) else delta", "return delta"),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "always transposed",
+        "linear_layout",
+        edits=[
+            (" if isinstance(base_layer, Conv1D) else delta", ""),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "transposed for the wrong kind",
+        "linear_layout",
+        edits=[
+            ("isinstance(base_layer, Conv1D)", "not isinstance(base_layer, Conv1D)"),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "decides by the shape",
+        "square",
+        edits=[
+            ("isinstance(base_layer, Conv1D)", "delta.shape != base_layer.weight.shape"),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "returns the merged weight",
+        "with_base",
+        edits=[
+            (
+                "return delta.T",
+                "delta = delta + (base_layer.weight.T if isinstance(base_layer, Conv1D) "
+                "else base_layer.weight)\n    return delta.T",
+            ),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "merges in place",
+        "changed_base",
+        edits=[
+            (
+                "return delta.T if isinstance(base_layer, Conv1D) else delta",
+                "base_layer.weight += delta.T if isinstance(base_layer, Conv1D) else delta\n"
+                "    return base_layer.weight",
+            ),
+        ],
+    ),
+    Answer("delta_weight", "zero", "no_update", edits=[("* lora_B @", "* 0 * lora_B @")]),
+    Answer(
+        "delta_weight",
+        "A times B",
+        "raised:RuntimeError",
+        edits=[("lora_B @ lora_A", "lora_A @ lora_B")],
+    ),
+    Answer(
+        "delta_weight",
+        "elementwise layout guess",
+        "other",
+        edits=[
+            ("lora_B @ lora_A", "lora_B.flip(0) @ lora_A"),
+        ],
+    ),
+    # 3.3
+    Answer(
+        "broken_starts",
+        "the first one as it was",
+        "both_zero",
+        edits=[
+            (
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n    return lora_A, lora_B",
+                "    nn.init.zeros_(lora_A)\n    return lora_A, lora_B",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "the second one as it was",
+        "b_random",
+        edits=[
+            (
+                "uniform_(-1, 1) / d_in**0.5)\n    lora_B = nn.Parameter(torch.zeros(d_out, r))",
+                "uniform_(-1, 1) / d_in**0.5)\n    lora_B = nn.Parameter(torch.rand(d_out, r))",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "the third one as it was",
+        "constant",
+        edits=[
+            (
+                "nn.Parameter(torch.randn(r, d_in) / d_in**0.5)",
+                "nn.Parameter(torch.full((r, d_in), d_in**-0.5))",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "one random row for all",
+        "constant",
+        edits=[
+            ("torch.randn(r, d_in)", "torch.randn(1, d_in).repeat(r, 1)"),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "the fourth one as it was",
+        "a_scale",
+        edits=[
+            ("    lora_A = torch.empty(r, d_in)\n", "    lora_A = torch.empty(d_in, r)\n"),
+            ("return nn.Parameter(lora_A)", "return nn.Parameter(lora_A.T)"),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "standard normal A",
+        "a_scale",
+        edits=[
+            ("torch.randn(r, d_in) / d_in**0.5", "torch.randn(r, d_in)"),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "divides after Parameter",
+        "not_parameter",
+        edits=[
+            (
+                "nn.Parameter(torch.randn(r, d_in) / d_in**0.5)",
+                "nn.Parameter(torch.randn(r, d_in)) / d_in**0.5",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "the other factor zero",
+        "factors_exchanged",
+        edits=[
+            (
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n    return lora_A, lora_B",
+                "    nn.init.zeros_(lora_A), nn.init.normal_(lora_B)\n    return lora_A, lora_B",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "A for d_out",
+        "shapes",
+        edits=[("torch.randn(r, d_in)", "torch.randn(r, d_out)")],
+    ),
+    Answer(
+        "broken_starts",
+        "one still open",
+        "unfinished",
+        edits=[
+            (
+                "    return nn.Parameter(lora_A), nn.Parameter(torch.zeros(d_out, r))",
+                '    raise NotImplementedError("Exercise 3.3 is not done yet.")',
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "no return",
+        "none",
+        edits=[("return nn.Parameter(lora_A),", "nn.Parameter(lora_A),")],
+    ),
+    # 3.4
+    Answer("lora_embedding", "no scale", "no_scale", edits=[("self.scaling * rows", "rows")]),
+    Answer("lora_embedding", "alpha alone", "only_alpha", edits=[("lora_alpha / r", "lora_alpha")]),
+    Answer(
+        "lora_embedding",
+        "alpha times r",
+        "wrong_scale",
+        edits=[("lora_alpha / r", "lora_alpha * r")],
+    ),
+    Answer(
+        "lora_embedding",
+        "base path left out",
+        "base_missing",
+        edits=[
+            ("self.base_layer(ids) + ", ""),
+        ],
+    ),
+    Answer(
+        "lora_embedding",
+        "update left out",
+        "no_update",
+        edits=[
+            (" + self.scaling * rows @ self.lora_B.T", ""),
+        ],
+    ),
+    Answer(
+        "lora_embedding",
+        "everything scaled",
+        "scale_all",
+        edits=[
+            (
+                "self.base_layer(ids) + self.scaling * rows @ self.lora_B.T",
+                "self.scaling * (self.base_layer(ids) + rows @ self.lora_B.T)",
+            ),
+        ],
+    ),
+    Answer("lora_embedding", "both zero", "both_zero", edits=[("torch.randn", "torch.zeros")]),
+    Answer("lora_embedding", "both random", "b_random", edits=[("torch.zeros(r", "torch.randn(r")]),
+    Answer(
+        "lora_embedding",
+        "the linear layer's start",
+        "wrong_zero",
+        edits=[
+            ("torch.randn(base", "torch.zeros(base"),
+            ("torch.zeros(r", "torch.randn(r"),
+        ],
+    ),
+    Answer("lora_embedding", "B of ones", "constant", edits=[("torch.randn", "torch.ones")]),
+    Answer(
+        "lora_embedding",
+        "A as a table",
+        "shapes",
+        code=table(
+            """
+self.lora_A = nn.Embedding(n, r)
+self.lora_B = nn.Parameter(torch.zeros(d, r))
+""",
+            "return self.base_layer(ids) + self.scaling * self.lora_A(ids) @ self.lora_B.T",
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "A and B swapped",
+        "shapes",
+        code=table(
+            """
+self.lora_A = nn.Parameter(torch.zeros(d, r))
+self.lora_B = nn.Parameter(torch.randn(r, n))
+""",
+            "return self.base_layer(ids) + self.scaling * self.lora_B.T[ids] @ self.lora_A.T",
+        ),
+    ),
+    Answer(
+        "lora_embedding", "table not frozen", "base_trains", edits=[(".requires_grad_(False)", "")]
+    ),
+    Answer(
+        "lora_embedding",
+        "a bias of its own",
+        "extra_bias",
+        edits=[
+            (
+                "self.scaling = lora_alpha / r",
+                "self.scaling = lora_alpha / r\n"
+                "        self.bias = nn.Parameter(torch.zeros(base_layer.embedding_dim))",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_embedding",
+        "plain tensors",
+        "not_parameter",
+        edits=[
+            (
+                "nn.Parameter(torch.zeros(r, base_layer.num_embeddings))",
+                "torch.zeros(r, base_layer.num_embeddings)",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_embedding",
+        "A detached",
+        "factor_detached",
+        edits=[("self.lora_A.T[ids]", "self.lora_A.data.T[ids]")],
+    ),
+    Answer(
+        "lora_embedding",
+        "multiplies the ids",
+        "raised:RuntimeError",
+        edits=[(ROWS, "rows = ids @ self.lora_A.T")],
+    ),
+    Answer(
+        "lora_embedding",
+        "rows of A",
+        "raised:IndexError",
+        edits=[(ROWS, "rows = self.lora_A[ids]")],
+    ),
+    # 3.5
+    Answer(
+        "grow_rank", "alpha kept", "alpha_kept", edits=[("lora_alpha * new_r / r", "lora_alpha")]
+    ),
+    Answer(
+        "grow_rank", "alpha the other way", "alpha_wrong", edits=[("* new_r / r", "* r / new_r")]
+    ),
+    Answer(
+        "grow_rank",
+        "alpha over the root of r",
+        "alpha_wrong",
+        edits=[("* new_r / r", "* (new_r / r) ** 0.5")],
+    ),
+    Answer(
+        "grow_rank",
+        "new columns random",
+        "adds",
+        edits=[
+            ("torch.zeros(lora_B.shape[0]", "torch.randn(lora_B.shape[0]"),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "padded with zeros",
+        "dead",
+        edits=[
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "torch.zeros(new_r - r, d_in)",
+            ),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "new rows equal",
+        "copies",
+        edits=[
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "torch.full((new_r - r, d_in), 0.1)",
+            ),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "old rows again",
+        "copies",
+        edits=[
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "lora_A[[0] * (new_r - r)]",
+            ),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "B grows by rows",
+        "raised:RuntimeError",
+        edits=[(JOIN_B, "torch.cat([lora_B, columns])")],
+    ),
+    Answer(
+        "grow_rank",
+        "nothing grows",
+        "shapes",
+        code="""
+def grow_rank(lora_A, lora_B, lora_alpha, new_r):
+    return lora_A, lora_B, lora_alpha * new_r / len(lora_A)
+""",
+    ),
+    Answer(
+        "grow_rank",
+        "starts anew",
+        "other",
+        edits=[
+            (JOIN_A, "nn.init.kaiming_uniform_(torch.empty(new_r, d_in), a=math.sqrt(5))"),
+        ],
+    ),
+]
