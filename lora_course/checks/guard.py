@@ -91,8 +91,9 @@ def stopped(error, check):
         kinds = kinds[:1]  # a RuntimeError to Python, yet advice about shapes would mislead
     keys = [f"raised:{kind.__name__}" for kind in kinds]
     mistake = next((key for key in keys if key in check.mistakes), "raised")
-    at_the_door = isinstance(error, TypeError) and not lines  # the call itself failed
-    return mistake, _said(error, lines), SIGNATURE if at_the_door else ""
+    said = _said(error, lines)
+    at_the_door = isinstance(error, TypeError) and not lines and " argument" in said
+    return mistake, said, SIGNATURE if at_the_door else ""
 
 
 def _own_lines(error, probe_file):

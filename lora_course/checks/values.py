@@ -98,16 +98,14 @@ def _numbers(value, name, depth):
 def _from_tensor(value, name, torch):
     with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
         _check_size(torch.Tensor.numel(value), name)
-        if value.is_meta:
-            raise Refused("type", f"{name} is a tensor on the meta device: it has no numbers.")
-        copy = torch.Tensor.detach(value).cpu()
-        if copy.is_quantized:
-            copy = copy.dequantize()
-        if copy.layout != torch.strided:
-            copy = copy.to_dense()
-        if copy.dtype == torch.bfloat16 or "float8" in str(copy.dtype):
-            copy = copy.float()
-        return copy.resolve_conj().resolve_neg().numpy()
+        try:
+            copy = torch.Tensor.detach(value).cpu().to_dense()
+            if copy.dtype == torch.bfloat16 or "float8" in str(copy.dtype):
+                copy = copy.float()
+            return copy.resolve_conj().resolve_neg().numpy()
+        except Exception as error:  # meta, nested, quantized
+            seen = f"{name} is a tensor without plain numbers ({value.dtype} on {value.device})."
+            raise Refused("type", seen) from error
 
 
 def _check_size(count, name):

@@ -1,0 +1,133 @@
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import lora_course
+from lora_course import cli
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A clone with two exercise notebooks, and a reader who stands in it."""
+    monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "my course"
+    (folder / "exercises").mkdir(parents=True)
+    for name in ("01_costs", "03_the_lora_layer"):
+        (folder / "exercises" / f"{name}.ipynb").write_text(f"stub {name}")
+    (folder / "exercises" / "notes.ipynb").write_text("no exercise")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(capsys, *words):
+    status = cli.main(list(words))
+    seen = capsys.readouterr()
+    return status, seen.out, seen.err
+
+
+def test_start(course, capsys):
+    status, out, err = run(capsys, "start", "03")
+    copy = course / "work/03_the_lora_layer.ipynb"
+    assert (status, err) == (0, "") and copy.read_text() == "stub 03_the_lora_layer"
+    opened = str(Path("work/03_the_lora_layer.ipynb"))
+    assert f"{opened} is ready." in out and f"jupyter lab {opened}" in out
+
+
+def test_start_never_overwrites(course, capsys):
+    run(capsys, "start", "3")
+    copy = course / "work/03_the_lora_layer.ipynb"
+    copy.write_text("my answers")
+    status, out, _ = run(capsys, "start", "03")
+    assert status == 0 and copy.read_text() == "my answers"
+    assert "is there already; it stays as it is" in out
+    assert "lora-course start 03 --fresh" in out
+    for number in (2, 3):
+        status, out, _ = run(capsys, "start", "03", "--fresh")
+        fresh = course / f"work/03_the_lora_layer ({number}).ipynb"
+        assert status == 0 and fresh.read_text() == "stub 03_the_lora_layer"
+        assert f'"{Path("work") / fresh.name}"' in out
+    assert copy.read_text() == "my answers"
+
+
+def test_fresh_without_a_first_copy(course, capsys):
+    run(capsys, "start", "03", "--fresh")
+    assert [path.name for path in (course / "work").iterdir()] == ["03_the_lora_layer.ipynb"]
+
+
+def test_start_all_and_several(course, capsys):
+    run(capsys, "start", "01", "03")
+    assert len(list((course / "work").iterdir())) == 2
+    status, out, _ = run(capsys, "start", "all")
+    assert status == 0 and out.count("is there already") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["99"], "There are no exercises 99."),
+        ([], "Which chapter?"),
+        (["../x"], "no exercises ../x"),
+        (["03", "7"], "no exercises 07"),
+    ],
+)
+def test_unknown_number_lists_what_is_there(course, capsys, words, said):
+    status, out, err = run(capsys, "start", *words)
+    assert status == 1 and out == "" and said in err
+    assert "lora-course start 01" in err and "lora-course start 03" in err
+    assert not (course / "work").exists()
+
+
+def test_start_from_a_folder_inside(course, capsys, monkeypatch):
+    (course / "work").mkdir()
+    monkeypatch.chdir(course / "work")
+    assert run(capsys, "start", "03")[0] == 0
+    assert (course / "work/03_the_lora_layer.ipynb").exists()
+    assert not (course / "work/work").exists()
+
+
+def test_start_from_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages/lora_course/cli.py"))
+    status, _, err = run(capsys, "start", "03")
+    assert status == 1 and "holds chapters/ and exercises/" in err
+
+
+def test_work_cannot_be_made(course, capsys):
+    (course / "work").write_text("a file")
+    status, _, err = run(capsys, "start", "03")
+    assert status == 1 and "cannot be written" in err
+
+
+def test_progress(course, capsys):
+    status, out, err = run(capsys, "progress")
+    assert (status, err) == (0, "") and out == f"{lora_course.progress()}\n"
+
+
+def test_doctor(monkeypatch):
+    doctor = types.ModuleType("lora_course.doctor")
+    doctor.main = lambda: 1
+    monkeypatch.setitem(sys.modules, "lora_course.doctor", doctor)
+    monkeypatch.setattr(lora_course, "doctor", doctor, raising=False)
+    assert cli.main(["doctor"]) == 1
+
+
+def test_help_and_no_command(capsys):
+    for words, status in ((["--help"], 0), ([], 2), (["nonsense"], 2)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == status
+    assert "start" in capsys.readouterr().out
+
+
+def test_as_a_command():
+    command = [sys.executable, "-m", "lora_course.cli", "progress"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and "Course: " in done.stdout
+
+
+def test_work_is_ignored_by_git():
+    ignored = (Path(__file__).parent.parent / ".gitignore").read_text().split()
+    assert "work/" in ignored
