@@ -102,10 +102,10 @@ break_even = Check(
     verified="four shapes, two of which break even exactly",
     hints=(
         "Write down how many numbers B and A hold together, and how many the full matrix holds.",
-        "You need the largest whole r with r * (d_in + d_out) < d_in * d_out. "
+        "You need the largest whole r with `r * (d_in + d_out) < d_in * d_out`. "
         "Try d_in = d_out = 4: at r = 2 both sides are 16, and nothing is saved.",
-        "Divide the largest count that still saves: "
-        "(d_in * d_out - 1) divided by (d_in + d_out), with //.",
+        "The largest count that still saves is `d_in * d_out - 1`. Divide it by "
+        "`d_in + d_out`, with `//`.",
     ),
     mistakes={
         "not_whole": "A rank is a whole number. Return the largest whole rank that saves numbers.",
@@ -179,9 +179,10 @@ nearest = Check(
     points=10,
     verified="a tall, a wide and a square matrix, against NumPy's SVD",
     hints=(
-        "torch.linalg.svd(matrix, full_matrices=False) returns three things. Print their shapes.",
+        "`torch.linalg.svd(matrix, full_matrices=False)` returns three things. Print their shapes.",
         "Keep the first r columns of U, the first r singular values and the first r rows of Vh.",
-        "Scale each kept column of U by its singular value, then multiply: (m, r) @ (r, n).",
+        "Scale the kept columns of U: `U[:, :r] * s[:r]`, which is (m, r). Then multiply by the "
+        "kept rows of Vh, which are (r, n).",
     ),
     mistakes={
         "vh_as_v": "The last factor is transposed once too often. torch.linalg.svd returns Vh, "
@@ -301,8 +302,8 @@ energy_rank = Check(
     verified="five spectra, two of which reach the share exactly",
     hints=(
         "Energy is a sum of squares. How much do the first 1, 2, 3, ... pieces hold together?",
-        "torch.cumsum gives the running sums. Divide them by the total, and find the first that "
-        "is at least `share`.",
+        "`torch.cumsum(s**2, 0)` gives the running sums. Divide them by the total, and find the "
+        "first that is at least `share`.",
         "Count the running shares that are still below `share`; the answer is that count plus 1.",
     ),
     mistakes={
@@ -393,8 +394,7 @@ factors = Check(
     hints=(
         "The SVD already is a product. Which part has r columns, which has r rows?",
         "B comes from U, A comes from Vh. The singular values must enter exactly once, in total.",
-        "B = the first r columns of U, each times its s. A = the first r rows of Vh. "
-        "Or put the square root of s into both.",
+        "`B = U[:, :r] * s[:r]` holds the first r columns, each times its s. What is left for A?",
     ),
     mistakes={
         "swapped": "The two came back in the order A, B. Return B first: (d_out, r), then A: "
@@ -434,9 +434,9 @@ NAMES = ("q_proj.weight", "up_proj.weight", "down_proj.weight")
 def make_budget(seed):
     rng = np.random.default_rng(seed)
     while True:
-        shapes = [(8, 8), tuple(rng.integers(9, 13, 2)), tuple(rng.integers(9, 13, 2))]
+        shapes = [(12, 12), tuple(rng.integers(13, 18, 2)), tuple(rng.integers(13, 18, 2))]
         one, full = sum(a + b for a, b in shapes), sum(a * b for a, b in shapes)
-        r = rng.choice([3, 4, 5], 2, replace=False)
+        r = rng.choice([2, 3, 4], 2, replace=False)
         budgets = r * one + [0, rng.integers(one // 3, 2 * one // 3)]  # the first is used up
         if len({tuple(v) for v in _ranks(budgets, shapes).values()}) == 6 and full > one:
             break
@@ -480,7 +480,7 @@ def probe_budget(namespace, arrays):
 
 def judge_budget(inputs, outputs):
     if "not_a_pair" in outputs:
-        return Verdict(0.0, "not_a_pair", "something else", "a number and a dict: r, weights")
+        return Verdict(0.0, "not_a_pair", "something else", "a number, then a dict: r, weights")
     shapes = [inputs[f"before {name}"].shape for name in NAMES]
     rounds = range(len(inputs["budgets"]))
     known = _ranks(inputs["budgets"], shapes)
@@ -535,8 +535,8 @@ budget = Check(
         "First the rank: what does one unit of rank cost, summed over all matrices?",
         "One unit costs the sum of (rows + columns) over the matrices. Then treat each matrix on "
         "its own: the update is after minus before.",
-        "r = budget // cost of one unit. For each name: "
-        "before[name] + truncate(after[name] - before[name], r), put into a new dict.",
+        "`r = budget // cost`, with the cost of one unit. For each name put "
+        "`before[name] + truncate(after[name] - before[name], r)` into a new dict.",
     ),
     mistakes={
         "in_place": "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
@@ -547,7 +547,7 @@ budget = Check(
         "product": "It looks as if one unit of rank costs rows * columns. It costs rows + columns.",
         "one_matrix": "The budget covers all matrices together, but only one was counted. Sum the "
         "cost over all of them.",
-        "not_a_pair": "Return two things: `return r, weights`, the rank and a dict of tensors.",
+        "not_a_pair": "Return two things, `return r, weights`: first the rank, then a dict of tensors.",
         "missing": "A matrix is missing from the new dict. Is the dict created inside the loop, or "
         "the return too early?",
         "only_update": "These are the updates alone. Add each to before[name].",
