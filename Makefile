@@ -14,8 +14,8 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
 lab: $(READY)  ## open JupyterLab on the first chapter
 	@echo "Answers live in the folder work/, which no update touches. Begin one: lora-course start 01"
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab --ServerApp.root_dir=. $(LAB_ARGS) \
-		chapters/01_what_full_fine_tuning_costs.ipynb
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab $(LAB_ARGS) \
+		--LabApp.default_url=/lab/tree/chapters/01_what_full_fine_tuning_costs.ipynb
 
 test: $(READY)  ## every test; under 20 minutes on two cores
 	$(PYTEST) $(NBVAL) chapters solutions tests
