@@ -547,7 +547,7 @@ budget = Check(
         "product": "It looks as if one unit of rank costs rows * columns. It costs rows + columns.",
         "one_matrix": "The budget covers all matrices together, but only one was counted. Sum the "
         "cost over all of them.",
-        "not_a_pair": "Return two things, `return r, weights`: first the rank, then a dict of tensors.",
+        "not_a_pair": "Return two things, `return r, weights`: first the rank, then a dict.",
         "missing": "A matrix is missing from the new dict. Is the dict created inside the loop, or "
         "the return too early?",
         "only_update": "These are the updates alone. Add each to before[name].",

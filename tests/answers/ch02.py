@@ -414,6 +414,12 @@ def split_update(update, r):
     Answer("factors", "columns of Vh", "vh_as_v", edits=(("Vh[:r]", "Vh[:, :r].T"),)),
     Answer(
         "factors",
+        "scales the rows of Vh without a second axis",
+        "raised:RuntimeError",
+        edits=(("Vh[:r]", "s[:r] * Vh[:r]"),),
+    ),
+    Answer(
+        "factors",
         "random A, and B fitted to it",
         "other",
         code="""
