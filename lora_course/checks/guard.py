@@ -118,16 +118,15 @@ def _said(error, lines):
         text = ""
     text = text[:297] + "..." if len(text) > 300 else text
     kind = str(type.__getattribute__(type(error), "__name__"))
-    said = f"{kind}: {text}" if text else kind
+    said = f"your code raised {kind}: {text}" if text else f"your code raised {kind}"
     if isinstance(error, KeyboardInterrupt):
-        said = "stopped by hand, or by Python, before it had finished"
+        said = "your code was stopped before it had finished"
     said = said if said.endswith("...") else said.removesuffix(".")
     if not lines:
-        return f"your code raised {said}."
+        return f"{said}."
     name, number = lines[-1]
     source = linecache.getline(name, number).strip()
-    where = f"line {number}: `{source}`" if source else f"line {number}"
-    return f"your code raised {said} (in {where})."
+    return f"{said} (in line {number}: `{source}`)." if source else f"{said} (in line {number})."
 
 
 def _is_own(name):
