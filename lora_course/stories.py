@@ -50,10 +50,8 @@ def report(rng):
 def read_back(rng):
     """A list that is read and repeated: the purest form of copying."""
     first, second = rng.sample(town.NAMES, 2)
-    pool = rng.choice(
-        (town.OBJECTS, town.NAMES, town.FOODS + town.ANIMALS, list(town.PREPOSITION), town.DAYS)
-    )
-    things = rng.sample(pool, rng.randint(3, 7))
+    pool = rng.choice((town.OBJECTS, town.NAMES, town.FOODS + town.ANIMALS, list(town.PREPOSITION)))
+    things = rng.sample(pool, rng.randint(3, 9))
     listed = ", ".join(things[:-1]) + " and " + things[-1]
     told = rng.choice(("read the list aloud", "wrote on the wall", "said", "counted"))
     again = rng.choice(("repeated it", "said it again", "wrote it down", "read it back"))
@@ -98,7 +96,10 @@ def document(rng):
     return read_back(rng) if kind < 0.92 else week(rng)
 
 
-def documents(seed, count):
-    """`count` documents from one seed."""
+def documents(seed, count, lists=0.0):
+    """`count` documents from one seed.
+
+    lists: share of the documents, in [0, 1], that are lists read back, on top of the usual ones.
+    """
     rng = random.Random(seed)
-    return [document(rng) for _ in range(count)]
+    return [read_back(rng) if rng.random() < lists else document(rng) for _ in range(count)]

@@ -1,0 +1,64 @@
+import random
+
+from lora_course import stories, tales, tasks, town
+
+
+def test_facts_share_nothing_so_that_every_question_has_one_answer():
+    rng = random.Random(0)
+    for _ in range(200):
+        facts = town.draw_facts(rng, 4)
+        for field in town.Fact._fields:
+            assert len({getattr(fact, field) for fact in facts}) == 4
+
+
+def test_every_answer_stands_in_the_story_and_in_its_full_answer():
+    rng = random.Random(1)
+    for _ in range(200):
+        facts = town.draw_facts(rng, 3)
+        words = rng.choice(facts).words()
+        story = town.tell(rng, facts)
+        for kind, forms in town.QUESTIONS.items():
+            answer = words[town.ANSWER[kind]]
+            assert answer in story
+            for question, full in forms:
+                assert answer in full.format(**words)
+                assert answer not in question.format(**words)
+
+
+def test_same_seed_same_documents_and_no_template_marks_left():
+    first = stories.documents(7, 500)
+    assert first == stories.documents(7, 500)
+    assert first != stories.documents(8, 500)
+    for text in first:
+        assert not set("{}[]|") & set(text) and "??" not in text, text
+        assert " a a" not in text and " a o" not in text, text
+
+
+def test_every_plot_can_be_told():
+    rng = random.Random(2)
+    for plot in tales.PLOTS:
+        for _ in range(20):
+            assert stories.fill_plot(rng, plot).endswith((".", '"'))
+
+
+def test_text_is_varied():
+    words = {w.strip('.,:?"') for text in stories.documents(0, 3000) for w in text.split()}
+    assert len(words) > 450
+    assert len(tales.PLOTS) + len(town.FACT_FORMS) + 12 > 40  # plots, fact forms, question forms
+
+
+def test_what_tasks_ask_occurs_in_the_prose_that_the_base_reads():
+    """A word that the base never saw has an untrained embedding, and fine-tuning stalls on it."""
+    prose = {w.strip('.,:?!"') for text in stories.documents(0, 6000) for w in text.split()}
+    rng = random.Random(3)
+    for maker in tasks.MAKERS.values():
+        for _ in range(300):
+            for text in maker(rng):
+                new = {w.strip('.,:?!"') for w in text.split()} - prose
+                assert not new, (text, new)
+
+
+def test_code_book_is_a_permutation_without_fixed_words():
+    code = tasks.code_book()
+    assert len(code) >= 60 and set(code) == set(code.values())
+    assert all(word != other for word, other in code.items())
