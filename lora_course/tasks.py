@@ -18,9 +18,9 @@ def question_row(rng):
 
 
 DEPARTMENTS = {
-    "clinic": "Patient {who}. Seen on {day}. Hurt {at}. Rest for two days.",
-    "court": "The case of the {thing} was heard. {who} had to pay a fine. Closed on {day}.",
-    "helpdesk": "Ticket open. Item: {thing}. Last place: {place}. Caller: {who}.",
+    "clinic": "The patient was {who}, hurt {at} on {day}. The doctor said: rest for two days.",
+    "court": "The case was about the {thing}. {who} had to pay a fine. It was closed on {day}.",
+    "helpdesk": "The item was the {thing}, the last place was the {place}, the caller was {who}.",
 }
 
 
@@ -33,7 +33,7 @@ def department_row(rng, department):
 def style_row(rng):
     """A plain sentence; the completion is what the town crier makes of it."""
     (fact,) = town.draw_facts(rng, 1)
-    crier = "Hear ye, good people! {who} did {verb} the {thing} {at}. So it was on {day}."
+    crier = '"Hear ye, good people! {who} hath {part} the {thing} {at} on {day}."'
     return town.tell(rng, [fact], fill=0.0), crier.format(**fact.words())
 
 
