@@ -14,7 +14,6 @@
 # %%
 import torch
 from IPython.display import Markdown
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lora_course.calculator import calculator, fit_table
@@ -55,7 +54,7 @@ def loss_of(model, tokens):
 
 
 loss_of(base, tokens).backward()
-gradients = sum(p.grad.numel() * p.grad.element_size() for p in base.parameters())
+gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_size
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
@@ -111,7 +110,6 @@ for dtype in (torch.float32, torch.bfloat16):
     for _ in range(100):
         weight += 0.001
     print(f"1 + 100 updates of 0.001 in {str(dtype):15} = {weight.item():.3f}")
-
 half = load_base("base").bfloat16()
 optimizer = torch.optim.AdamW(half.parameters(), lr=1e-4)
 loss_of(half, tokens).backward()
@@ -129,6 +127,7 @@ print(f"{sum(state_bytes(half, optimizer).values()) / N:.1f} bytes per parameter
 # **Myth check.** *Full fine-tuning of a 70B model needs at least 200 GB.* **Predict:**
 # how far does 200 GB reach? And which models fit one 80 GB card in mixed precision?
 
+
 # %%
 def count(model):
     return sum(p.numel() for p in model.parameters())
@@ -145,8 +144,8 @@ for name, model in models.items():
 # part is still missing.
 #
 # ## 6 Activations
-# To find the gradient of a weight, backward needs the *input* of that layer. So forward
-# keeps it. A hook shows what is kept in a network of two layers.
+# For the gradient of a weight, backward needs the *input* of its layer. So forward
+# keeps it. A hook shows what is kept.
 
 # %%
 x, W1, W2 = torch.randn(5, 3), torch.randn(3, 4), torch.randn(4, 2)
@@ -177,6 +176,7 @@ from lora_course.memory import saved_bytes
 # the input of each block, and runs the block again. **Predict:** which grow faster than
 # the text?
 
+
 # %%
 def activations(model, length):
     text = tokens[:, :length]
@@ -204,11 +204,11 @@ ax.set(xlabel="tokens in the text", ylabel="saved for backward (MB)")
 ax.set(xlim=(20, 305), ylim=(0, None))
 show(
     fig,
-    caption="What forward keeps on `base` for one text, in float32. Eager attention bends "
-    "upwards, the fused kernel grows in a straight line, checkpointing stays lowest.",
+    caption="What forward keeps on `base` for one text, in float32. Eager attention "
+    "bends upwards, the fused kernel is a straight line, checkpointing stays lowest.",
     alt="Three rising lines of saved megabytes against tokens from 32 to 256: eager "
-    "attention is highest and curves upwards, sdpa is straight and lower, checkpointing "
-    "is lowest. A dashed line marks the size of the weights.",
+    "attention is highest and curves upwards, sdpa is straight and lower, and "
+    "checkpointing is lowest. A dashed line marks the size of the weights.",
 )
 
 # %% [markdown]
@@ -222,6 +222,7 @@ show(
 
 # %% tags=["quote"]
 from lora_course.memory import activation_bytes, logit_bytes
+
 
 # %%
 def on_meta(length):
@@ -283,14 +284,16 @@ def add_thin(model, r, targets=None):
     for name, layer in block_linears(model).items():
         if targets is None or name.split(".")[-1] in targets:
             W = layer.weight  # (d_out, d_in)
-            layer.A = nn.Parameter(W.new_ones(r, W.shape[1]))  # (r, d_in)
-            layer.B = nn.Parameter(W.new_zeros(W.shape[0], r))  # (d_out, r)
+            layer.A = torch.nn.Parameter(W.new_ones(r, W.shape[1]))  # (r, d_in)
+            layer.B = torch.nn.Parameter(W.new_zeros(W.shape[0], r))  # (d_out, r)
             layer.register_forward_hook(beside)
     return model
+
 
 # %% [markdown]
 # **Predict.** Of weights, gradients, optimizer states and activations: which shrink on
 # `base` with LoRA, and which do not?
+
 
 # %%
 def measure(model):
@@ -331,8 +334,8 @@ show(
     fig,
     caption="LoRA takes away the gradients and the optimizer states. The weights stay, "
     "and so do most of the activations.",
-    alt="Three stacked bars in megabytes: full fine-tuning, LoRA on q and v, LoRA on all "
-    "linear layers. The LoRA bars keep the weights and most of the activations; "
+    alt="Three stacked bars in megabytes: full fine-tuning, LoRA on q and v, LoRA on "
+    "all linear layers. The LoRA bars keep the weights and most of the activations; "
     "gradients and optimizer states have shrunk to slivers.",
 )
 
@@ -356,12 +359,11 @@ for name, model in models.items():
     print(f"{name:14}{thin:>16,}{shares[0]:>8}{wide:>16,}{shares[1]:>8}")
 
 # %% [markdown]
-# Only these numbers go to disk. **→ Exercise 1.2: an adapter file. Exercise 1.3:
-# storage for 100 tasks.**
+# Only these go to disk. **→ Exercise 1.2: an adapter file. 1.3: storage for 100
+# tasks.**
 #
-# **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The
-# number is from the LoRA paper (Hu et al. 2021, §4.2): GPT-3, r = 4, q and v. A ratio
-# of what?
+# **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The LoRA
+# paper has the number (Hu et al. 2021, §4.2: GPT-3, r = 4). Of what?
 
 # %%
 n, layers, d, r = 175_255.8e6, 96, 12_288, 4
@@ -385,12 +387,10 @@ print(f"GPU memory (the paper: 1.2 TB to 350 GB): {1200 / 350:.1f} times less")
 from lora_course.memory import nf4_bytes, training_bytes
 
 # %%
-n = 4096 * 4096
+n, METHODS = 4096 * 4096, ("full", "lora", "qlora")
 for double in (False, True):
-    bits = 8 * nf4_bytes(n, double_quant=double) / n
+    bits = 8 * nf4_bytes(n, double) / n
     print(f"double quantization {str(double):6}{bits:.3f} bits a weight")
-
-METHODS = ("full", "lora", "qlora")
 need = {n: {k: training_bytes(m, k) for k in METHODS} for n, m in models.items()}
 print(f"\n{'GB, r = 16, all':16}" + "".join(f"{method:>10}" for method in METHODS))
 for name, ways in need.items():
@@ -416,10 +416,11 @@ ax.set_xticks(range(len(names)), [name.replace("-", "-\n", 1) for name in names]
 ax.set(ylabel="GB between two steps", ylim=(0, 105), xlim=(-0.5, 7.3))
 show(
     fig,
-    caption="Weights (dark), gradients (lighter), optimizer states (lightest). Bars above "
-    "100 GB are cut, the number tells. Activations and logits come on top.",
+    caption="Weights (dark), gradients (lighter), optimizer states (lightest). Bars "
+    "over 100 GB are cut, the number tells. Activations and logits come on top.",
     alt="Stacked bars for seven models, 135 million to 70 billion parameters. Full "
-    "fine-tuning of 7B passes every card; its LoRA fits 16 GB, QLoRA of 70B fits 48 GB.",
+    "fine-tuning of 7B is above every card line, its LoRA below the 16 GB line, QLoRA "
+    "of 70B below the 48 GB line.",
 )
 
 # %% [markdown]
@@ -442,6 +443,7 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 # token. **Predict.** How many times the FLOPs of forward does a full step take? And
 # LoRA, which leaves out the gradients of $W$?
 
+
 # %%
 def flops(model):
     """FLOPs of the matrix products on 512 tokens: (forward, forward and backward)."""
@@ -462,6 +464,7 @@ print(f"full step {full / 1e12:5.2f} TFLOP, {full / forward:.3f} times forward")
 # Backward multiplies twice where forward multiplies once: for the gradient of the
 # input, and for that of the weight. Hence the rule of 6 FLOPs for each parameter and
 # token.
+
 
 # %%
 def lora_step(r, targets=None, checkpointing=False):
@@ -507,7 +510,8 @@ assert "24 GB card" in fit_table()
 # - QLoRA brings a frozen weight down to about half a byte.
 # - Activations and logits grow with the batch and the text, whatever the method.
 # - A LoRA step takes about two thirds of the FLOPs.
-#
+
+# %% [markdown]
 # ## Problems without code
 # 1. SGD without momentum keeps no $m$ and no $v$. What is left of the 16 bytes?
 # 2. Why does LoRA on q and v keep fewer activations than LoRA on all layers?

@@ -1,0 +1,346 @@
+"""Answers to the exercises of chapter 01, as learners give them."""
+
+from tests.answers import Answer
+
+
+def _peak(body):
+    """An answer to 1.5 from the lines of its body."""
+    head = "def peak_gb(states_gb, batch, tokens, hidden, blocks, vocabulary, checkpointing):\n"
+    return head + "".join(f"    {line}\n" for line in body.strip().split("\n"))
+
+
+RIGHT = [
+    Answer(
+        "full_gb",
+        "one part after the other, in bytes",
+        code="""
+def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
+    total = 0
+    for bits in (weight_bits, gradient_bits, master_bits, state_bits, state_bits):
+        total += parameters * bits // 8
+    return total / 10**9
+""",
+    ),
+    Answer(
+        "full_gb",
+        "a tensor, rounded to two digits",
+        code="""
+import torch
+
+
+def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
+    each = torch.tensor([weight_bits, gradient_bits, master_bits, 2.0 * state_bits]).sum()
+    return round(parameters / 1e9 * each.item() / 8, 2)
+""",
+    ),
+    Answer("adapter_file_mb", "powers of ten", edits=(("/ 8 / 1e6", "/ (8 * 10**6)"),)),
+    Answer(
+        "adapter_file_mb",
+        "A and B counted apart, with numpy",
+        code="""
+import numpy as np
+
+
+def adapter_file_mb(shapes, blocks, r, bits):
+    d_out, d_in = np.array(shapes).T
+    in_A, in_B = r * d_in.sum(), d_out.sum() * r
+    return blocks * (in_A + in_B) * bits / 8_000_000
+""",
+    ),
+    Answer(
+        "storage_gb",
+        "a list, summed task by task",
+        code="""
+def storage_gb(tasks, parameters, adapter, bits):
+    full, lora = 0, parameters
+    for _ in range(tasks):
+        full += parameters
+        lora += adapter
+    return [full * bits / 8e9, lora * bits / 8e9]
+""",
+    ),
+    Answer(
+        "storage_gb",
+        "a tensor",
+        code="""
+import torch
+
+
+def storage_gb(tasks, parameters, adapter, bits):
+    numbers = torch.tensor([tasks * parameters, parameters + tasks * adapter]).double()
+    return numbers * bits / 8 / 1e9
+""",
+    ),
+    Answer(
+        "what_fits",
+        "in GB, exact constants of NF4, strictly less",
+        code="""
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    free = card_gib * 1.073741824 - reserve_gb
+    nf4 = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+    trained = adapter * (4 + 4 + 8)
+    needs = (
+        parameters * (2 + 2 + 4 + 8),
+        parameters * 2 + trained,
+        linear * nf4 + (parameters - linear) * 2 + trained,
+    )
+    return [need / 1e9 < free for need in needs]
+""",
+    ),
+    Answer(
+        "what_fits",
+        "a numpy array",
+        code="""
+import numpy as np
+
+
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    rest = parameters - linear
+    weights = np.array([2 * parameters, 2 * parameters, 0.515875 * linear + 2 * rest])
+    trained = np.array([14 * parameters, 16 * adapter, 16 * adapter])
+    return weights + trained + reserve_gb * 1e9 <= card_gib * 1024**3
+""",
+    ),
+    Answer(
+        "peak_gb",
+        "factors taken out",
+        code=_peak("""
+per_token = 8 * vocabulary
+per_token += hidden * (34 + 2 * blocks if checkpointing else 34 * blocks)
+return states_gb + batch * tokens * per_token / 1e9
+"""),
+    ),
+    Answer(
+        "peak_gb",
+        "block by block",
+        code=_peak("""
+kept = 0.0
+for _ in range(blocks):
+    kept += batch * tokens * hidden * (2 if checkpointing else 34)
+kept += batch * tokens * hidden * 34 * checkpointing
+scores = batch * tokens * vocabulary * 4
+return states_gb + kept / 10**9 + scores / 10**9 + scores / 10**9
+"""),
+    ),
+]
+
+WRONG = [
+    Answer("full_gb", "no weights", "no_weights", edits=(("weight_bits + grad", "grad"),)),
+    Answer("full_gb", "no gradients", "no_gradients", edits=(("gradient_bits + m", "m"),)),
+    Answer("full_gb", "no master copy", "no_master", edits=(("master_bits + 2", "2"),)),
+    Answer("full_gb", "one state", "one_state", edits=(("2 * state_bits", "state_bits"),)),
+    Answer("full_gb", "bits for bytes", "bits", edits=(("bits / 8 / 1e9", "bits / 1e9"),)),
+    Answer("full_gb", "GiB", "gib", edits=(("/ 1e9", "/ 2**30"),)),
+    Answer("full_gb", "bytes", "bytes", edits=((" / 1e9", ""),)),
+    Answer("full_gb", "no return", "none", edits=(("return ", "gb = "),)),
+    Answer("full_gb", "a text", "type", edits=(("/ 8 / 1e9", "/ 8 / 1e9 * 1.0, 'GB'"),)),
+    Answer("full_gb", "MB", "other", edits=(("1e9", "1e6"),)),
+    Answer(
+        "adapter_file_mb",
+        "a full matrix",
+        "full_matrix",
+        edits=(("r * (d_out + d_in)", "d_out * d_in"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "product instead of sum",
+        "full_matrix",
+        edits=(("r * (d_out + d_in)", "r * d_out * d_in"),),
+    ),
+    Answer("adapter_file_mb", "only A", "one_factor", edits=(("(d_out + d_in)", "d_in"),)),
+    Answer("adapter_file_mb", "only B", "one_factor", edits=(("(d_out + d_in)", "d_out"),)),
+    Answer("adapter_file_mb", "2 r d", "square", edits=(("(d_out + d_in)", "2 * d_in"),)),
+    Answer("adapter_file_mb", "one block", "one_block", edits=(("blocks * sum", "sum"),)),
+    Answer(
+        "adapter_file_mb",
+        "first matrix only",
+        "one_matrix",
+        edits=(("in shapes)", "in shapes[:1])"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "returns inside the loop",
+        "one_matrix",
+        code="""
+def adapter_file_mb(shapes, blocks, r, bits):
+    numbers = 0
+    for d_out, d_in in shapes:
+        numbers += blocks * r * (d_out + d_in)
+        return numbers * bits / 8 / 1e6
+""",
+    ),
+    Answer("adapter_file_mb", "always float32", "fixed_type", edits=(("bits / 8", "4"),)),
+    Answer("adapter_file_mb", "always bf16", "fixed_type", edits=(("bits / 8", "2"),)),
+    Answer("adapter_file_mb", "bits for bytes", "bits", edits=(("bits / 8 / 1e6", "bits / 1e6"),)),
+    Answer("adapter_file_mb", "MiB", "mib", edits=(("/ 1e6", "/ 2**20"),)),
+    Answer("adapter_file_mb", "GB", "unit", edits=(("/ 1e6", "/ 1e9"),)),
+    Answer("adapter_file_mb", "bytes", "unit", edits=((" / 1e6", ""),)),
+    Answer("adapter_file_mb", "training state", "states", edits=(("bits / 8", "16"),)),
+    Answer(
+        "adapter_file_mb",
+        "shapes as a matrix",
+        "raised",
+        edits=(("in shapes", "in shapes.T"),),
+    ),
+    Answer("adapter_file_mb", "r twice", "other", edits=(("r * (", "r * r * ("),)),
+    Answer(
+        "storage_gb",
+        "base each time",
+        "base_per_task",
+        edits=(("(parameters + tasks * adapter)", "tasks * (parameters + adapter)"),),
+    ),
+    Answer(
+        "storage_gb",
+        "no base",
+        "no_base",
+        edits=(("(parameters + tasks * adapter)", "tasks * adapter"),),
+    ),
+    Answer("storage_gb", "one adapter", "one_adapter", edits=(("tasks * adapter", "adapter"),)),
+    Answer("storage_gb", "one copy", "one_copy", edits=(("return tasks * ", "return "),)),
+    Answer(
+        "storage_gb",
+        "copies and base",
+        "extra_copy",
+        edits=(("return tasks *", "return (tasks + 1) *"),),
+    ),
+    Answer(
+        "storage_gb",
+        "other order",
+        "swapped",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                "return (parameters + tasks * adapter) * gb, tasks * parameters * gb",
+            ),
+        ),
+    ),
+    Answer("storage_gb", "always bf16", "fixed_type", edits=(("bits / 8", "2"),)),
+    Answer("storage_gb", "training state", "states", edits=(("bits / 8", "16"),)),
+    Answer("storage_gb", "bits for bytes", "bits", edits=(("bits / 8", "bits"),)),
+    Answer("storage_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
+    Answer("storage_gb", "only LoRA", "not_a_pair", edits=(("tasks * parameters * gb, ", ""),)),
+    Answer("storage_gb", "forgets to return", "none", edits=(("return ", "pair = "),)),
+    Answer("storage_gb", "MB", "other", edits=(("1e9", "1e6"),)),
+    Answer("what_fits", "GiB taken for GB", "gb_card", edits=(("2**30", "1e9"),)),
+    Answer("what_fits", "no reserve", "no_reserve", edits=((" - reserve_gb * 1e9", ""),)),
+    Answer(
+        "what_fits",
+        "weights and gradients",
+        "full_bytes",
+        edits=(("16 * parameters", "4 * parameters"),),
+    ),
+    Answer("what_fits", "pure bf16", "full_bytes", edits=(("16 * parameters", "8 * parameters"),)),
+    Answer(
+        "what_fits", "no master copy", "full_bytes", edits=(("16 * parameters", "12 * parameters"),)
+    ),
+    Answer("what_fits", "LoRA trains all", "frozen_states", edits=(("lora = 2 *", "lora = 16 *"),)),
+    Answer(
+        "what_fits",
+        "states for all weights in both",
+        "frozen_states",
+        edits=(
+            ("lora = 2 * parameters", "lora = 16 * parameters"),
+            ("qlora = ", "qlora = 14 * parameters + "),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "adapter without states",
+        "adapter_states",
+        edits=(("16 * adapter", "4 * adapter"),),
+    ),
+    Answer(
+        "what_fits", "adapter in bf16", "adapter_states", edits=(("16 * adapter", "2 * adapter"),)
+    ),
+    Answer("what_fits", "no adapter", "no_adapter", edits=((" + 16 * adapter", ""),)),
+    Answer(
+        "what_fits",
+        "everything in NF4",
+        "all_quantized",
+        edits=(("linear * 4.127 / 8 + 2 * (parameters - linear)", "parameters * 4.127 / 8"),),
+    ),
+    Answer("what_fits", "rest forgotten", "no_rest", edits=((" + 2 * (parameters - linear)", ""),)),
+    Answer("what_fits", "no scales", "constants", edits=(("4.127", "4"),)),
+    Answer("what_fits", "no double quantization", "constants", edits=(("4.127", "4.5"),)),
+    Answer("what_fits", "bits for bytes", "half_byte", edits=(("4.127 / 8", "4.127"),)),
+    Answer("what_fits", "a byte a weight", "half_byte", edits=(("4.127 / 8", "1"),)),
+    Answer(
+        "what_fits",
+        "only the best",
+        "best_only",
+        code="""
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    free = card_gib * 2**30 - reserve_gb * 1e9
+    if 16 * parameters <= free:
+        return True, False, False
+    if 2 * parameters + 16 * adapter <= free:
+        return False, True, False
+    qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter
+    return False, False, qlora <= free
+""",
+    ),
+    Answer(
+        "what_fits",
+        "other order",
+        "reversed",
+        edits=(
+            (
+                "full <= free, lora <= free, qlora <= free",
+                "qlora <= free, lora <= free, full <= free",
+            ),
+        ),
+    ),
+    Answer("what_fits", "the wrong way round", "inverted", edits=(("<=", ">"),)),
+    Answer("what_fits", "one answer", "not_three", edits=((", lora <= free, qlora <= free", ""),)),
+    Answer("what_fits", "names", "type", edits=(("return full <= free", "return 'full'"),)),
+    Answer("what_fits", "adapter minus", "other", edits=(("+ 16 * adapter", "- 16 * adapter"),)),
+    Answer("peak_gb", "as it was", "unchanged", code=_peak("return states_gb")),
+    Answer(
+        "peak_gb", "logits only", "no_activations", edits=(("(activations + logits)", "logits"),)
+    ),
+    Answer(
+        "peak_gb",
+        "activations only",
+        "no_logits",
+        edits=(("(activations + logits)", "activations"),),
+    ),
+    Answer("peak_gb", "new parts only", "no_states", edits=(("states_gb + (", "("),)),
+    Answer(
+        "peak_gb",
+        "no gradient of the logits",
+        "logits_once",
+        edits=(("2 * 4 * batch", "4 * batch"),),
+    ),
+    Answer("peak_gb", "logits in bf16", "logits_once", edits=(("2 * 4 * batch", "2 * 2 * batch"),)),
+    Answer("peak_gb", "one text in the blocks", "no_batch", edits=(("one = batch * ", "one = "),)),
+    Answer("peak_gb", "one text in the logits", "no_batch", edits=(("4 * batch", "4"),)),
+    Answer(
+        "peak_gb",
+        "one text everywhere",
+        "no_batch",
+        edits=(("one = batch * ", "one = "), ("4 * batch", "4")),
+    ),
+    Answer("peak_gb", "one block", "one_block", edits=((" * one * blocks", " * one"),)),
+    Answer(
+        "peak_gb", "checkpointing ignored", "always_kept", edits=(("if checkpointing", "if False"),)
+    ),
+    Answer(
+        "peak_gb", "always checkpointing", "always_again", edits=(("if checkpointing", "if True"),)
+    ),
+    Answer(
+        "peak_gb",
+        "the wrong way round",
+        "always_again",
+        edits=(("if checkpointing", "if not checkpointing"),),
+    ),
+    Answer("peak_gb", "no live block", "no_live_block", edits=((" + 34 * one", ""),)),
+    Answer(
+        "peak_gb",
+        "logits in every block",
+        "per_block_logits",
+        edits=(("tokens * vocabulary", "tokens * vocabulary * blocks"),),
+    ),
+    Answer("peak_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
+    Answer("peak_gb", "bytes on top of GB", "bytes", edits=((" / 1e9", ""),)),
+    Answer("peak_gb", "MB on top of GB", "other", edits=(("1e9", "1e6"),)),
+]
