@@ -228,6 +228,11 @@ def test_readme_commands_exist():
     assert "conda env create -f environment.yml" in readme
 
 
+def test_readme_links_every_chapter_and_no_other():
+    written = {f"chapters/{p.stem}.ipynb" for p in (ROOT / "chapters" / "source").glob("*.py")}
+    assert set(re.findall(r"\((chapters/\S+\.ipynb)\)", text("README.md"))) == written
+
+
 def test_licenses():
     assert "Apache License" in text("LICENSE") and "END OF TERMS" in text("LICENSE")
     assert "CC BY 4.0" in text("LICENSE-text")
