@@ -249,8 +249,11 @@ def _gradient_verdict(i, outputs, alpha):
         tokens = g.reshape(-1, d_out)
         wanted = {"A": s * (tokens @ B).T @ x, "B": s * tokens.T @ (x @ A.T)}
         for key, value in wanted.items():
-            if not close(outputs[f"grad_{key}_{name}"], value, rtol=1e-3, atol=1e-3):
-                return Verdict(0.0, "factor_detached", f"the gradient of lora_{key} is wrong")
+            seen = outputs[f"grad_{key}_{name}"]
+            if not seen.any():
+                return Verdict(0.0, "factor_detached", f"no gradient reaches lora_{key}")
+            if not close(seen, value, rtol=1e-3, atol=1e-3):
+                return Verdict(0.0, "other", f"the gradient of lora_{key} is wrong")
         seen = outputs[f"grad_x_{name}"]
         if close(seen, through, rtol=1e-3, atol=1e-3):
             return Verdict(0.0, "base_detached", "the gradient of x lacks the part through W")
@@ -406,7 +409,10 @@ def judge_delta(inputs, outputs):
     bad = [n for n in CASES if scales[n] is None]
     seen = f"{_shape(outputs[bad[0]])} for {_kind(inputs, bad[0])}"
     if any(turned[n] is None for n in bad):
-        return Verdict(0.0, "other", seen, _shape(right[bad[0]]))
+        first = outputs[bad[0]]
+        if first.shape == right[bad[0]].shape:
+            seen = f"the right shape for {_kind(inputs, bad[0])}, and wrong numbers"
+        return Verdict(0.0, "other", seen, f"{_shape(right[bad[0]])}, a multiple of B A")
     if bad == ["conv_square"]:
         return Verdict(0.0, "square", f"the transpose for {_kind(inputs, bad[0])}")
     key = "conv_layout" if bad[0] == "conv" else "linear_layout"
