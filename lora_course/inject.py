@@ -31,11 +31,11 @@ def find_targets(model, target_modules):
         hits = [n for n, m in layers.items() if isinstance(m, LINEAR) and m is not head]
         found = {target_modules: hits}
     elif isinstance(target_modules, str):
-        found = {target_modules: [n for n in layers if _full_match(target_modules, n)]}
+        found = {target_modules: [n for n in layers if full_match(target_modules, n)]}
     else:
         found = {e: [n for n in layers if f".{n}".endswith(f".{e}")] for e in target_modules or ()}
     if not found or not all(found.values()):
-        raise ValueError(_no_hit(found, layers))
+        raise ValueError(no_hit(found, layers))
     return [n for n in layers if any(n in names for names in found.values())]
 
 
@@ -56,7 +56,7 @@ def inject_lora(model, target_modules="all-linear", r=8, lora_alpha=16, lora_dro
     if seed is not None:
         torch.manual_seed(seed)
     try:
-        wrapped = {base: _wrap(base, r, lora_alpha, lora_dropout) for base in bases.values()}
+        wrapped = {base: wrap(base, r, lora_alpha, lora_dropout) for base in bases.values()}
     except BaseException:
         nn.ParameterList(trained).requires_grad_(True)  # the wrappers froze some of them
         raise
@@ -85,7 +85,7 @@ def count_parameters(model):
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
 
 
-def _wrap(base, r, lora_alpha, lora_dropout):
+def wrap(base, r, lora_alpha, lora_dropout):
     """The LoRA layer around `base`, in the mode (train or eval) of the base."""
     if isinstance(base, nn.Embedding):  # a token id cannot be partly dropped
         return LoRAEmbedding(base, r, lora_alpha).train(base.training)
@@ -93,7 +93,7 @@ def _wrap(base, r, lora_alpha, lora_dropout):
     return kind(base, r, lora_alpha, lora_dropout).train(base.training)
 
 
-def _full_match(pattern, name):
+def full_match(pattern, name):
     try:
         return re.fullmatch(pattern, name)
     except re.error as error:
@@ -103,13 +103,15 @@ def _full_match(pattern, name):
         ) from error
 
 
-def _no_hit(found, layers):
+def no_hit(found, layers):
     """The message for rules that hit nothing: what was given, what comes near, what to give."""
     missed = [rule for rule, names in found.items() if not names]
     parts = [".".join(name.split(".")[-n:]) for name in layers for n in (1, 2)]
     endings = list(dict.fromkeys(parts))
-    words = [word.strip(".") for rule in missed for word in re.split(r"[^\w.]+", str(rule))]
-    near = [hit for word in words if word for hit in get_close_matches(word, endings, 2, 0.5)]
+    words = [w.strip(".") for rule in missed for w in re.split(r"[^\w.]+", str(rule).lower())]
+    near = []
+    for word in filter(None, words):
+        near += [e for e in endings if word in e][:2] or get_close_matches(word, endings, 2, 0.5)
     near = list(dict.fromkeys(near)) or sorted({name.split(".")[-1] for name in layers})
     return (
         f"No layer is hit by {', '.join(map(repr, missed)) or 'an empty list'}. "
