@@ -1,0 +1,88 @@
+"""calculator.py: the table, the verdict, the sliders, and what happens without ipywidgets."""
+
+import sys
+
+import pytest
+
+from lora_course import calculator
+from lora_course.shapes import SHAPES
+
+
+def row(table, name):
+    line = next(line for line in table.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_estimate_has_every_part():
+    parts = calculator.estimate("Llama-2-7B", "lora", batch=1, tokens=512, checkpointing=False)
+    assert list(parts) == ["weights", "gradients", "optimizer", "activations", "logits"]
+    assert parts["weights"] + parts["gradients"] + parts["optimizer"] == pytest.approx(
+        14.12, abs=0.01
+    )
+    assert parts["activations"] == pytest.approx(3.05, abs=0.01)
+    assert parts["logits"] == pytest.approx(0.131, abs=0.001)
+
+
+def test_more_of_anything_needs_more():
+    def need(**options):
+        chosen = {"name": "Llama-3.1-8B", "method": "lora", **options}
+        return sum(calculator.estimate(**chosen).values())
+
+    assert need(batch=2) > need(batch=1)
+    assert need(tokens=1024) > need(tokens=512)
+    assert need(r=64) > need(r=16)
+    assert need(checkpointing=False) > need(checkpointing=True)
+    assert need(method="full") > need(method="lora") > need(method="qlora")
+
+
+def test_table_agrees_with_the_known_cases():
+    """What fits where: 0.5B fully on 16 GB, 7B with LoRA on 24, 33B with QLoRA on 24, 70B on 48."""
+    table = calculator.fit_table()
+    assert len(table.splitlines()) == 2 + len(SHAPES)
+    assert "16 GB" in row(table, "Qwen2.5-0.5B")[0]
+    full, lora, qlora = row(table, "Llama-2-7B")
+    assert "no single card" in full and "24 GB card" in lora and "8 GB card" in qlora
+    assert "48 GB card" in row(table, "Llama-2-13B")[1]
+    assert "24 GB card" in row(table, "LLaMA-33B")[2]
+    assert "80 GB card" in row(table, "LLaMA-33B")[1]
+    assert "48 GB card" in row(table, "LLaMA-65B")[2]
+    assert "48 GB card" in row(table, "Llama-2-70B")[2]
+
+
+def test_verdict():
+    assert calculator.verdict({"weights": 23.0}, 24) == "25.0 GB needed, 25.8 GB there: fits"
+    assert calculator.verdict({"weights": 24.0}, 24).endswith("25.8 GB there: does not fit")
+
+
+def test_sliders(monkeypatch):
+    widgets = pytest.importorskip("ipywidgets")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    calculator.calculator()
+    (box,) = shown
+    sliders = {child.description: child for child in box.children if hasattr(child, "description")}
+    assert {"model", "method", "card", "rank", "batch"} <= set(sliders)
+    assert all(slider.description for slider in sliders.values())
+    assert isinstance(box.children[-1], widgets.Output)
+
+
+def test_sliders_recompute(monkeypatch, capsys):
+    pytest.importorskip("ipywidgets")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    calculator.calculator()
+    sliders = {
+        child.description: child for child in shown[0].children if hasattr(child, "description")
+    }
+    first = capsys.readouterr().out
+    sliders["method"].value = "qlora"
+    sliders["model"].value = "Llama-2-13B"
+    second = capsys.readouterr().out
+    assert "does not fit" in first and second.rstrip().endswith(": fits")
+
+
+def test_without_ipywidgets_it_says_what_to_do(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    calculator.calculator()
+    out = capsys.readouterr().out
+    assert "ipywidgets is not installed" in out and "fit_table" in out
