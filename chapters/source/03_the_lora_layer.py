@@ -88,6 +88,7 @@ for rank in (1, 4, 16, 42, 43):
 # measures that.
 #
 # The update may also **drop** some inputs while it trains. It has **no bias**.
+# **Predict:** while B = 0, what does dropout do to the output?
 
 # %%
 def lora_forward(x, W, A, B, scaling, p=0.0):
