@@ -6,7 +6,6 @@ arXiv 2205.05198 (activations of a transformer block). The rest is counted, not 
 """
 
 import torch
-from torch import nn
 
 GB = 1e9
 GIB = 2**30
@@ -63,7 +62,7 @@ def block_linears(model):
     """Return {name: layer} of every `nn.Linear` of the model except the output head."""
     head = model.get_output_embeddings()
     modules = model.named_modules()
-    return {name: m for name, m in modules if isinstance(m, nn.Linear) and m is not head}
+    return {name: m for name, m in modules if isinstance(m, torch.nn.Linear) and m is not head}
 
 
 def adapter_parameters(model, r, targets=None):
