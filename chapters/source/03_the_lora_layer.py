@@ -251,7 +251,7 @@ torch.manual_seed(1)
 left = torch.linalg.qr(torch.randn(d_out, 8)).Q  # (out, 8), orthonormal columns
 right = torch.linalg.qr(torch.randn(d_in, 8)).Q  # (in, 8)
 hidden = left * torch.arange(8.0, 0, -1) @ right.T  # singular values 8, 7, ... 1
-X = torch.linalg.qr(torch.randn(256, d_in)).Q * 16  # (tokens, in), X.T @ X = 256 I
+X = torch.linalg.qr(torch.randn(d_in, d_in)).Q * d_in**0.5  # (tokens, in)
 
 
 def mse(update):
@@ -447,7 +447,7 @@ for lora_alpha, lr_B in ((4, 0.04), (8, 0.02), (16, 0.01), (16, 0.02)):
 ranks, errors, floors = (1, 2, 4, 6, 8, 16), [], []
 for rank in ranks:
     layer = new_layer(rank, lora_alpha=2 * rank)
-    train(layer, steps=300, lr_A=0.05, lr_B=0.05)
+    train(layer, steps=200, lr_A=0.05, lr_B=0.05)
     errors.append((layer.get_delta_weight() - hidden).norm().item())
     floors.append((truncate(hidden, rank) - hidden).norm().item())
     print(f"r = {rank:2}: error {errors[-1]:4.1f}, floor {floors[-1]:4.1f}")
