@@ -1,0 +1,95 @@
+"""Many small training runs at once: one frozen model, and K sets of trained weights in its layers.
+
+Every layer that trains holds its weights K times, with the run as the first axis. A batch is
+repeated K times, and part k of it sees only the weights of run k. All runs read the same batches.
+"""
+
+import torch
+from torch import nn
+
+
+class ManyLoRA(nn.Module):
+    """K LoRA updates of one frozen layer; all start with the A and B of `layer`, a LoRALinear."""
+
+    def __init__(self, layer, runs):
+        super().__init__()
+        self.base_layer, self.scaling = layer.base_layer, layer.scaling
+        self.lora_A = nn.Parameter(layer.lora_A.detach().repeat(runs, 1, 1))  # (K, r, in)
+        self.lora_B = nn.Parameter(layer.lora_B.detach().repeat(runs, 1, 1))  # (K, out, r)
+
+    def forward(self, x):
+        rows = x.reshape(len(self.lora_A), -1, x.shape[-1])  # (K, rows, in)
+        update = (self.scaling * (rows @ self.lora_A.mT)) @ self.lora_B.mT  # (K, rows, out)
+        return self.base_layer(x) + update.view(*x.shape[:-1], -1)
+
+
+class ManyLinear(nn.Module):
+    """K copies of one linear layer without bias: full fine-tuning."""
+
+    def __init__(self, layer, runs):
+        super().__init__()
+        self.weight = nn.Parameter(layer.weight.detach().repeat(runs, 1, 1))  # (K, out, in)
+
+    def forward(self, x):
+        rows = x.reshape(len(self.weight), -1, x.shape[-1])  # (K, rows, in)
+        return (rows @ self.weight.mT).view(*x.shape[:-1], -1)
+
+
+def many(model, runs):
+    """Replace every layer that trains by K of it, in place; returns the model.
+
+    model: with LoRA injected in linear layers, or, for full fine-tuning, without LoRA: then the
+    weights of all linear layers but the head train, and nothing else does.
+    runs: K, how many runs.
+    """
+    layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
+    kind, head = ManyLoRA, model.get_output_embeddings()
+    if not layers:
+        kind, linear = ManyLinear, nn.Linear
+        layers = {n: m for n, m in model.named_modules() if isinstance(m, linear) and m is not head}
+    model.requires_grad_(False)
+    for name, layer in layers.items():
+        model.set_submodule(name, kind(layer, runs))
+    return model
+
+
+def losses(model, batch, runs):
+    """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
+    inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
+    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state  # (K B, T, d)
+    labels = batch["labels"][:, 1:].repeat(runs, 1)  # (K B, T - 1)
+    told = labels != -100  # the head is wanted for these tokens only: n of every run
+    logits = model.get_output_embeddings()(hidden[:, :-1][told])  # (K n, vocabulary)
+    each = nn.functional.cross_entropy(logits, labels[told], reduction="none")
+    return each.view(runs, -1).mean(1)
+
+
+def train_many(model, batches, steps, lr, ratio=1.0):
+    """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
+
+    model: from `many`. batches: as of `data.batches`; at least `steps` of them.
+    lr: (K,), the first learning rate of each run; all fall to zero in a straight line.
+    ratio: number or (K,); lora_B learns `ratio` times as fast.
+    A run that diverges stays alone with it: the others do not see its numbers.
+    """
+    lr, curve = torch.as_tensor(lr), []
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rates = {n: lr * ratio if n.endswith("lora_B") else lr for n in weights}  # name -> (K,)
+    state = {n: (torch.zeros_like(p), torch.zeros_like(p)) for n, p in weights.items()}
+    for step, batch in zip(range(steps), batches, strict=False):
+        loss = losses(model, batch, len(lr))  # (K,)
+        grads = torch.autograd.grad(loss.sum(), weights.values())
+        for (name, p), grad in zip(weights.items(), grads, strict=True):
+            rate = rates[name].view(-1, 1, 1) * (1 - step / steps)  # (K, 1, 1)
+            adam_step(p, grad, *state[name], rate, step + 1)
+        curve.append(loss.detach())
+    return torch.stack(curve)
+
+
+@torch.no_grad()
+def adam_step(p, grad, m, v, rate, t, betas=(0.9, 0.999), eps=1e-8):
+    """One step of torch.optim.Adam, number t, with a learning rate for each run; in place."""
+    m.lerp_(grad, 1 - betas[0])
+    v.lerp_(grad.square(), 1 - betas[1])
+    root = (v / (1 - betas[1] ** t)).sqrt_().add_(eps)
+    p.sub_(rate * (m / (1 - betas[0] ** t)) / root)
