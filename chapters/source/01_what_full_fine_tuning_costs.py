@@ -25,9 +25,10 @@ quiet()
 
 # %% [markdown]
 # ## 1 Weights
-# `base` is the small language model of this course. Its parts are those of Llama. A
-# *parameter* is one number that training may change. The parameters lie in tensors. In
-# float32, each number takes 4 bytes.
+# `base` is the small language model of this course. Pieces of words, *tokens*, become
+# vectors, pass a stack of equal *blocks*, and leave as one score for each token of the
+# vocabulary. Each number that training may change is a *parameter*. Here each takes 4
+# bytes (float32).
 
 # %%
 base = load_base("base")
@@ -201,7 +202,7 @@ for kind, role, marker in zip(curves, ("full", "base", "lora"), "os^", strict=Tr
 ax.axhline(held["weights"] / 1e6, color=COLORS["grey"], linestyle="--", lw=1)
 ax.text(24, held["weights"] / 1e6, "the weights", va="bottom", color=COLORS["grey"])
 ax.set(xlabel="tokens in the text", ylabel="saved for backward (MB)")
-ax.set(xlim=(20, 305), ylim=(0, None))
+ax.set(xlim=(20, 315), ylim=(0, None), xticks=(64, 128, 192, 256))
 show(
     fig,
     caption="What forward keeps on `base` for one text, in float32. Eager attention "
@@ -212,7 +213,8 @@ show(
 )
 
 # %% [markdown]
-# Pairs grow with the square of the text, so eager attention does.
+# Pairs grow with the square of the text, and eager attention keeps them. The other two
+# grow with the text.
 #
 # ## 7 Logits, and an estimate
 # The last layer gives (B, T, V) scores, one for each word of the vocabulary, in
@@ -236,6 +238,9 @@ counted = saved_bytes(lambda: llama(**on_meta(512)).loss, llama.parameters())
 scores = config.num_hidden_layers * config.num_attention_heads * 512**2 * (4 + 2)
 sizes = (1, 512, config.hidden_size, config.num_hidden_layers)
 block = activation_bytes(*sizes, intermediate=config.intermediate_size)
+print(
+    f"Llama-3.1-8B, weights           {2 * count(models['Llama-3.1-8B']) / 1e9:6.2f} GB"
+)
 print(f"Llama-3.1-8B, 16 texts, logits  {logit_bytes(16, 768, 128_256) / 1e9:6.2f} GB")
 print(f"Llama-2-7B, one text of 512     {counted / 1e9:6.2f} GB counted, eager")
 print(f"  without attention scores      {(counted - scores) / 1e9:6.2f} GB counted")
@@ -251,8 +256,8 @@ print(f"  older rule for a GPT block    {activation_bytes(*sizes) / 1e9:6.2f} GB
 # ## 8 Two thin matrices
 # **LoRA** freezes a weight $W$ of shape (d_out, d_in) and puts two thin matrices beside
 # it: $B$, shape (d_out, r), and $A$, shape (r, d_in). The layer gives $Wx + BAx$. Only
-# $A$ and $B$ are trained. Chapter 02 asks why that can do; chapter 03 builds it with
-# care.
+# these two, the *adapter* of *rank* r, are trained. Chapter 02 asks why that can do;
+# chapter 03 builds it with care.
 #
 # **Myth check.** *On a 1024 × 1024 matrix, r = 8 trains 0.2 % of the numbers.* Count
 # first.
@@ -324,7 +329,7 @@ for row, parts in enumerate(measured.values()):
         mb, color, label = size / 1e6, COLORS[roles[part]], f"{size / 1e6:.1f}"
         ax.barh(-row, mb, left=left, color=color, edgecolor="white")
         if mb > 1:
-            ax.text(left + mb / 2, -row, label, ha="center", va="center", color="white")
+            ax.text(left + mb / 2, -row, label, ha="center", va="center")
         if row == 0:
             ax.text(left + mb / 2, 0.5, part, ha="center", color=color)
         left += mb
@@ -398,8 +403,9 @@ for name, ways in need.items():
     print(f"{name:16}" + "".join(f"{total:10,.2f}" for total in totals))
 
 # %%
-names = [n for n in SHAPES if n not in ("LLaMA-33B", "Mistral-7B", "Qwen2.5-7B")]
-fig, ax = figure(width=8.4, height=4.6)
+names = ["SmolLM2-135M", "Qwen2.5-0.5B", "Llama-2-7B"]
+names += ["Llama-3.1-8B", "Llama-2-13B", "Llama-2-70B"]
+fig, ax = figure(width=8.8, height=4.6)
 for x, name in enumerate(names):
     for shift, method in zip((-0.27, 0, 0.27), METHODS, strict=True):
         bottom, color = 0, COLORS[method]
@@ -409,16 +415,16 @@ for x, name in enumerate(names):
         word, y = f"{bottom:,.{1 if bottom < 9.95 else 0}f}", min(bottom, 100) + 1
         ax.text(x + shift, y, word, ha="center", fontsize=8, color=color)
 for card in (16, 24, 48, 80):
-    ax.axhline(card * 2**30 / 1e9, color=COLORS["grey"], ls="--", lw=1, zorder=0)
-    ax.text(6.5, card * 2**30 / 1e9, f"{card} GB card", va="center", fontsize=9)
-ax.legend(ax.containers[:9:3], ("full", "LoRA", "QLoRA"), loc=(0.01, 0.72))
-ax.set_xticks(range(len(names)), [name.replace("-", "-\n", 1) for name in names])
-ax.set(ylabel="GB between two steps", ylim=(0, 105), xlim=(-0.5, 7.3))
+    ax.hlines(card * 2**30 / 1e9, -0.5, 5.5, COLORS["grey"], "--", lw=1, zorder=0)
+    ax.text(5.53, card * 2**30 / 1e9, f"{card} GB card", va="center", fontsize=9)
+ax.legend(ax.containers[:9:3], ("full", "LoRA", "QLoRA"), loc=(0.01, 0.6))
+ax.set_xticks(range(len(names)), ["\n".join(name.rsplit("-", 1)) for name in names])
+ax.set(ylabel="GB between two steps", ylim=(0, 100), xlim=(-0.5, 6.2))
 show(
     fig,
     caption="Weights (dark), gradients (lighter), optimizer states (lightest). Bars "
     "over 100 GB are cut, the number tells. Activations and logits come on top.",
-    alt="Stacked bars for seven models, 135 million to 70 billion parameters. Full "
+    alt="Stacked bars for six models, 135 million to 70 billion parameters. Full "
     "fine-tuning of 7B is above every card line, its LoRA below the 16 GB line, QLoRA "
     "of 70B below the 48 GB line.",
 )

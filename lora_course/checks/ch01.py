@@ -29,7 +29,8 @@ def _pick(got, right, wrong, unit, cases):
     first = next(i for i in range(len(right)) if not _same(got[i], right[i]))
 
     def words(values):
-        return " and ".join(f"{v:,.4g}" for v in np.atleast_1d(values)) + f" {unit}"
+        numbers = [f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.4g}" for v in np.atleast_1d(values)]
+        return " and ".join(numbers) + f" {unit}"
 
     seen = f"{words(got[first])} for {cases[first]}"
     return Verdict(0.0, found[0] if found else "other", seen, words(right[first]))
@@ -150,8 +151,8 @@ def judge_file(inputs, outputs):
     }
     flat = {f"{key} {i}": v for key, values in wrong.items() for i, v in enumerate(values)}
     cases = [
-        f"{int(blocks[i])} blocks of {len(shapes[i])} matrices, r = {int(r[i])}, "
-        f"{int(bits[i])} bits a number"
+        f"shapes {[(int(o), int(d)) for o, d in shapes[i]]}, {int(blocks[i])} blocks, "
+        f"r = {int(r[i])}, {int(bits[i])} bits"
         for i in range(3)
     ]
     verdict = _pick(outputs["mb"], numbers * mb, flat, "MB", cases)
@@ -357,9 +358,11 @@ def judge_fits(inputs, outputs):
     same = [key for key, tables in wrong.items() for t in tables if np.array_equal(got, t)]
     row, way = np.argwhere(got != right)[0]
     word = {1.0: "fits", 0.0: "does not fit"}
+    billions = f"{n[row] / 1e9:.2f} billion parameters ({linear[row] / 1e9:.2f} in linear layers)"
     seen = (
-        f"{WAYS[way]} of {n[row] / 1e9:.2f} billion parameters on a card of {inputs['card'][row]} "
-        f"GiB, {inputs['reserve'][row]} GB reserved: {word.get(got[row, way], 'no yes or no')}"
+        f"{WAYS[way]}, {billions}, {p[row] / 1e9:.3f} billion in the adapter, card of "
+        f"{inputs['card'][row]} GiB, {inputs['reserve'][row]} GB reserved: "
+        f"{word.get(got[row, way], 'no yes or no')}"
     )
     expected = (
         f"{word[float(right[row, way])]}: {need[row, way] / 1e9:.1f} GB needed, "
