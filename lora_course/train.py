@@ -6,7 +6,6 @@ AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101. The cosine: the same, arXiv
 """
 
 import math
-import os
 from pathlib import Path
 from zlib import crc32
 
@@ -91,8 +90,9 @@ def save_checkpoint(path, plan, weights, optimizer, losses, seen):
     state = {"plan": plan, "losses": losses, "seen": seen, "optimizer": optimizer.state_dict()}
     state["weights"] = [p.detach() for p in weights]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, f"{path}.new")
-    os.replace(f"{path}.new", path)
+    part = Path(f"{path}.new")
+    torch.save(state, part)
+    part.replace(path)
 
 
 def load_checkpoint(path, plan, weights, optimizer):

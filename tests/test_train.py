@@ -79,7 +79,7 @@ def test_schedule_with_nothing_but_warmup():
 # Against PEFT
 def ours_and_peft(base, other, batches, steps, lr, **lora):
     """Losses and gradients of `steps` steps, ours and those of PEFT in a loop of its own."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, inject_adapter_in_model
 
     inject_lora(base, **lora, seed=4)
     seen = {name: [] for name, p in base.named_parameters() if p.requires_grad}
@@ -89,10 +89,9 @@ def ours_and_peft(base, other, batches, steps, lr, **lora):
     start = weights(base)
     losses = train(base, batches(), steps, lr, warmup=4)
 
-    config = LoraConfig(task_type="CAUSAL_LM", bias="none", **lora)
-    model = get_peft_model(other, config)
+    model = inject_adapter_in_model(LoraConfig(task_type="CAUSAL_LM", **lora), other)
     places = {
-        name.removeprefix("base_model.model.").replace(".default.weight", ""): p
+        name.replace(".default.weight", ""): p
         for name, p in model.named_parameters()
         if p.requires_grad
     }
