@@ -1,0 +1,683 @@
+"""Right and wrong answers to the exercises of chapter 04."""
+
+from tests.answers import Answer
+
+FIND = 'found = [n for n in names if f".{n}".endswith(f".{entry}")]'
+NAMES = "names = [n for n, part in model.named_modules() if isinstance(part, nn.Linear)]"
+NO_HIT = """        if not found:
+            raise ValueError(f"{entry!r} hits no linear layer.")
+"""
+REPLACE = "model.set_submodule(name, layer)"
+FREEZE = 'parameter.requires_grad = name.endswith(("lora_A", "lora_B"))'
+LOOP = """    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.endswith(("lora_A", "lora_B"))
+"""
+MARK = 'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")'
+SUM = "sum(r * sum(layer.weight.shape) for layer in layers)"
+SET = "layers = {model.get_submodule(name) for name in names}"
+TOTAL = "sum(p.numel() for p in model.parameters())"
+ASKED = "isinstance(part, (nn.Linear, Conv1D)) and not is_base and name != head"
+HEAD = "    model.get_submodule(head).requires_grad_(True)\n"
+TRAINED = "    trained = [p for p in model.parameters() if p.requires_grad]\n"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+RIGHT = [
+    Answer(
+        "inject_lora",
+        "freeze first, parent and child",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    def fits(name, entry):
+        return name == entry or name.endswith("." + entry)
+
+    linear = {n: m for n, m in model.named_modules() if type(m) is nn.Linear}
+    for entry in target_modules:
+        if not any(fits(n, entry) for n in linear):
+            raise ValueError(entry)
+    model.requires_grad_(False)
+    for name, layer in linear.items():
+        if any(fits(name, entry) for entry in target_modules):
+            parent, _, child = name.rpartition(".")
+            wrapped = LoRALinear(layer, r=r, lora_alpha=lora_alpha)
+            setattr(model.get_submodule(parent), child, wrapped)
+    return model
+""",
+    ),
+    Answer(
+        "inject_lora",
+        "by the parts of the name",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    wanted, hits = [e.split(".") for e in target_modules], {}
+    for name, layer in model.named_modules():
+        parts = name.split(".")
+        for entry in wanted:
+            if parts[-len(entry):] == entry and isinstance(layer, nn.Linear):
+                hits.setdefault(tuple(entry), []).append(name)
+    missing = [".".join(e) for e in wanted if tuple(e) not in hits]
+    if missing:
+        raise ValueError(f"no layer for {missing}")
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for name in {n for found in hits.values() for n in found}:
+        model.set_submodule(name, LoRALinear(model.get_submodule(name), r, lora_alpha))
+    return model
+""",
+    ),
+    Answer(
+        "inject_lora",
+        "a layer of one's own, as in peft",
+        edits=[
+            (
+                "        layer = LoRALinear(model.get_submodule(name), r, lora_alpha)\n",
+                """        class Own(nn.Module):
+            def __init__(self, base):
+                super().__init__()
+                self.base, self.scale = base, lora_alpha / r
+                self.lora_A = nn.Linear(base.in_features, r, bias=False)
+                self.lora_B = nn.Linear(r, base.out_features, bias=False)
+                nn.init.zeros_(self.lora_B.weight)
+
+            def forward(self, x):
+                return self.base(x) + self.scale * self.lora_B(self.lora_A(x))
+
+        layer = Own(model.get_submodule(name))
+""",
+            ),
+            (FREEZE, 'parameter.requires_grad = ".lora_" in name'),
+        ],
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "a part that starts with lora_",
+        code="""
+def mark_only_lora_as_trainable(model):
+    for name, p in model.named_parameters():
+        p.requires_grad_(any(part.startswith("lora_") for part in name.split(".")))
+""",
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "by the layers",
+        code="""
+def mark_only_lora_as_trainable(model):
+    model.requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear):
+            layer.lora_A.requires_grad = layer.lora_B.requires_grad = True
+    return model
+""",
+    ),
+    Answer(
+        "lora_report",
+        "on a copy with real adapters",
+        code="""
+def lora_report(model, names, r):
+    trainable = 0
+    for layer in {id(model.get_submodule(n)): model.get_submodule(n) for n in names}.values():
+        d_out, d_in = layer.weight.shape
+        trainable += torch.empty(r, d_in).numel() + torch.empty(d_out, r).numel()
+    total = trainable + sum({id(p): p.numel() for p in model.parameters()}.values())
+    return torch.tensor([trainable, total])
+""",
+    ),
+    Answer(
+        "lora_report",
+        "by data pointers",
+        code="""
+def lora_report(model, names, r):
+    tensors = {p.data_ptr(): p for p in model.state_dict().values()}
+    weights = {model.get_submodule(n).weight for n in names}
+    trainable = r * sum(w.shape[0] + w.shape[1] for w in weights)
+    return [trainable, trainable + sum(t.numel() for t in tensors.values())]
+""",
+    ),
+    Answer(
+        "missed_layers",
+        "skips what is inside a wrapper",
+        code="""
+def missed_layers(model, head):
+    inside = {id(m.base_layer) for m in model.modules() if isinstance(m, LoRALinear)}
+    return {
+        n: m
+        for n, m in model.named_modules()
+        if type(m) in (nn.Linear, Conv1D) and id(m) not in inside and n != head
+    }
+""",
+    ),
+    Answer(
+        "missed_layers",
+        "a generator",
+        code="""
+def missed_layers(model, head):
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Linear) or isinstance(part, Conv1D):
+            if "base_layer" not in name and part is not model.get_submodule(head):
+                yield name
+""",
+    ),
+    Answer(
+        "prepare",
+        "two groups",
+        code="""
+def prepare(model, inject, head, lr):
+    model = inject(model)
+    new = list(model.get_submodule(head).parameters())
+    for p in new:
+        p.requires_grad = True
+    factors = [p for n, p in model.named_parameters() if "lora_" in n]
+    groups = [{"params": factors}, {"params": new, "weight_decay": 0.1}]
+    return torch.optim.AdamW(groups, lr=lr)
+""",
+    ),
+    Answer(
+        "prepare",
+        "groups added one by one",
+        code="""
+def prepare(model, inject, head, lr):
+    inject(model)
+    optimizer = torch.optim.AdamW(filter(lambda p: p.requires_grad, model.parameters()), lr=lr)
+    for name, p in model.named_parameters():
+        if name.startswith(head + "."):
+            p.requires_grad = True
+            optimizer.add_param_group({"params": [p]})
+    return optimizer
+""",
+    ),
+]
+
+WRONG = [
+    # 4.1
+    edit("inject_lora", "gives the wrapper to a variable", "nothing", (REPLACE, "pass")),
+    edit(
+        "inject_lora",
+        "replaces in the list of modules",
+        "nothing",
+        (REPLACE, "dict(model.named_modules())[name] = layer"),
+    ),
+    edit(
+        "inject_lora",
+        "works on a copy",
+        "copy",
+        (NAMES, "import copy\n    model = copy.deepcopy(model)\n    " + NAMES),
+    ),
+    edit(
+        "inject_lora",
+        "endswith without the dot",
+        "no_dot",
+        (FIND, FIND.replace('f".{n}"', "n").replace('f".{entry}"', "entry")),
+    ),
+    edit(
+        "inject_lora",
+        "entry anywhere in the name",
+        "substring",
+        (FIND, "found = [n for n in names if entry in n]"),
+    ),
+    edit("inject_lora", "a dot is a must", "top_level", (FIND, FIND.replace('f".{n}"', "n"))),
+    edit(
+        "inject_lora",
+        "compares the last part, checks the whole list",
+        "last_part",
+        (FIND, 'found = [n for n in names if n.split(".")[-1] == entry]'),
+        (NO_HIT, ""),
+        (
+            "    for name in dict.fromkeys(hits):",
+            "    if not hits:\n        raise ValueError"
+            "('nothing')\n    for name in dict.fromkeys(hits):",
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "compares the last part",
+        "raised:ValueError",
+        (FIND, 'found = [n for n in names if n.split(".")[-1] == entry]'),
+    ),
+    edit(
+        "inject_lora",
+        "children only",
+        "shallow",
+        ("model.named_modules()", "model.named_children()"),
+        (NO_HIT, ""),
+    ),
+    edit("inject_lora", "all linear layers", "everything", (FIND, "found = names")),
+    edit(
+        "inject_lora",
+        "all but the head",
+        "everything",
+        (FIND, 'found = [n for n in names if n != "head"]'),
+    ),
+    edit(
+        "inject_lora",
+        "one layer of each kind",
+        "wrong_layers",
+        ("hits += found", "hits += found[:1]"),
+    ),
+    edit(
+        "inject_lora",
+        "a new linear layer",
+        "new_weights",
+        (
+            "LoRALinear(model.get_submodule(name), r, lora_alpha)",
+            "model.get_submodule(name)\n        layer = LoRALinear(nn.Linear("
+            "layer.in_features, layer.out_features), r, lora_alpha)",
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "r and alpha exchanged",
+        "args",
+        ("r, lora_alpha)\n        model", "lora_alpha, r)\n        model"),
+    ),
+    edit(
+        "inject_lora",
+        "r forgotten",
+        "args",
+        ("(name), r, lora_alpha)", "(name), lora_alpha=lora_alpha)"),
+    ),
+    edit("inject_lora", "alpha forgotten", "args", ("(name), r, lora_alpha)", "(name), r)")),
+    edit("inject_lora", "nothing frozen", "not_frozen", (LOOP, "")),
+    edit(
+        "inject_lora",
+        "freezes weights, not biases",
+        "not_frozen",
+        (FREEZE, 'parameter.requires_grad = not name.endswith("weight")'),
+    ),
+    edit(
+        "inject_lora",
+        "freezes everything last",
+        "lora_frozen",
+        (FREEZE, "parameter.requires_grad = False"),
+    ),
+    edit(
+        "inject_lora",
+        "B random",
+        "changed",
+        (REPLACE, "nn.init.normal_(layer.lora_B)\n        " + REPLACE),
+    ),
+    edit("inject_lora", "never raises", "silent", (NO_HIT, "")),
+    edit(
+        "inject_lora",
+        "raises only when nothing at all is hit",
+        "one_entry",
+        (NO_HIT, ""),
+        (
+            "    for name in dict.fromkeys(hits):",
+            "    if not hits:\n        raise ValueError"
+            "('nothing')\n    for name in dict.fromkeys(hits):",
+        ),
+    ),
+    edit("inject_lora", "asserts", "error_kind", (NO_HIT, "        assert found\n")),
+    edit("inject_lora", "a KeyError", "error_kind", ("raise ValueError", "raise KeyError")),
+    Answer(
+        "inject_lora",
+        "replaces entry by entry",
+        "half_done",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    for entry in target_modules:
+        names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+        found = [n for n in names if n == entry or n.endswith("." + entry)]
+        if not found:
+            raise ValueError(f"{entry} hits nothing")
+        for name in found:
+            model.set_submodule(name, LoRALinear(model.get_submodule(name), r, lora_alpha))
+    for name, p in model.named_parameters():
+        p.requires_grad = "lora_" in name
+    return model
+""",
+    ),
+    edit(
+        "inject_lora",
+        "freezes before it looks",
+        "half_done",
+        (NAMES, "model.requires_grad_(False)\n    " + NAMES),
+    ),
+    edit("inject_lora", "forgets return", "none", ("    return model", "")),
+    edit("inject_lora", "returns a list", "type", ("return model", "return hits")),
+    edit(
+        "inject_lora",
+        "wraps the blocks as well",
+        "raised:TypeError",
+        (" if isinstance(part, nn.Linear)", ""),
+        (FIND, "found = [n for n in names if entry in n or entry.split('.')[0] in n]"),
+    ),
+    Answer(
+        "inject_lora",
+        "changes a dictionary that it walks through",
+        "raised:RuntimeError",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    for name, layer in layers.items():
+        layers[name + ".lora"] = LoRALinear(layer, r, lora_alpha)
+    return model
+""",
+    ),
+    edit(
+        "inject_lora",
+        "scales A at the start",
+        "other",
+        (REPLACE, "layer.scaling *= 3\n        " + REPLACE),
+    ),
+    # 4.2
+    edit(
+        "mark_only_lora_as_trainable",
+        "a typing error in the attribute",
+        "nothing_changed",
+        ("parameter.requires_grad =", "parameter.require_grad ="),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "freezes all",
+        "all_frozen",
+        (MARK, "parameter.requires_grad = False"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "compares the whole name",
+        "all_frozen",
+        ('name.split(".")[-1] in', "name in"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "switches all on",
+        "all_train",
+        (MARK, "parameter.requires_grad = True"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "the other way round",
+        "inverse",
+        ("[-1] in (", "[-1] not in ("),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "lora_ anywhere in the name",
+        "looks_like",
+        (MARK, 'parameter.requires_grad = "lora_" in name'),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "everything in a LoRA layer",
+        "base_layer",
+        code="""
+def mark_only_lora_as_trainable(model):
+    model.requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear):
+            layer.requires_grad_(True)
+""",
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "freezes the others only",
+        "not_turned_on",
+        (MARK, "parameter.requires_grad &= name[-6:] in ('lora_A', 'lora_B')"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "switches the factors on only",
+        "not_turned_off",
+        (MARK, "parameter.requires_grad |= name[-6:] in ('lora_A', 'lora_B')"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "B alone",
+        "one_factor",
+        ('in ("lora_A", "lora_B")', 'in ("lora_B",)'),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "A alone",
+        "one_factor",
+        ('in ("lora_A", "lora_B")', 'in ("lora_A",)'),
+    ),
+    edit(
+        "mark_only_lora_as_trainable", "norms as well", "other", (MARK, MARK + ' or "norm" in name')
+    ),
+    # 4.3
+    edit(
+        "lora_report",
+        "counts names",
+        "shared_twice",
+        (SET, "layers = [model.get_submodule(name) for name in names]"),
+    ),
+    edit(
+        "lora_report",
+        "the size of the weight",
+        "full_size",
+        (SUM, "sum(layer.weight.numel() for layer in layers)"),
+    ),
+    edit("lora_report", "forgets r", "no_r", ("sum(r * sum", "sum(sum")),
+    edit(
+        "lora_report",
+        "a bias for each layer",
+        "with_bias",
+        ("sum(layer.weight.shape)", "sum(layer.weight.shape) + len(layer.bias)"),
+    ),
+    edit(
+        "lora_report",
+        "twice the input",
+        "only_in",
+        (
+            SUM,
+            "sum(2 * r * (layer.weight.shape[isinstance(layer, nn.Linear)]) for layer in layers)",
+        ),
+    ),
+    edit(
+        "lora_report",
+        "twice the output",
+        "only_in",
+        (SUM, "sum(2 * r * len(layer.bias) for layer in layers)"),
+    ),
+    edit(
+        "lora_report",
+        "A alone",
+        "one_factor",
+        (SUM, "sum(r * (layer.weight.shape[isinstance(layer, nn.Linear)]) for layer in layers)"),
+    ),
+    edit(
+        "lora_report",
+        "total first",
+        "exchanged",
+        ("return trainable, trainable + " + TOTAL, "return trainable + " + TOTAL + ", trainable"),
+    ),
+    edit(
+        "lora_report",
+        "the total from the state dict",
+        "tied_twice",
+        (TOTAL, "sum(t.numel() for t in model.state_dict().values())"),
+    ),
+    edit(
+        "lora_report",
+        "the total from the modules",
+        "tied_twice",
+        (
+            TOTAL,
+            "sum(p.numel() for m in model.modules() for p in m.parameters(recurse=False))",
+        ),
+    ),
+    edit(
+        "lora_report",
+        "the total without the adapters",
+        "base_only",
+        ("return trainable, trainable + ", "return trainable, "),
+    ),
+    edit(
+        "lora_report",
+        "the total without what is frozen",
+        "total_wrong",
+        (TOTAL, TOTAL[:-1] + " if p.requires_grad)"),
+    ),
+    edit(
+        "lora_report",
+        "freezes the model",
+        "changed",
+        (SET, "model.requires_grad_(False)\n    " + SET),
+    ),
+    edit(
+        "lora_report",
+        "in_features of all",
+        "raised:AttributeError",
+        ("sum(layer.weight.shape)", "(layer.in_features + layer.out_features)"),
+    ),
+    edit(
+        "lora_report",
+        "wraps them all",
+        "raised:TypeError",
+        (SUM, "sum(LoRALinear(layer, r).lora_A.numel() for layer in layers)"),
+    ),
+    edit(
+        "lora_report", "one number", "type", ("return trainable, trainable +", "return trainable +")
+    ),
+    edit("lora_report", "forgets return", "none", ("return trainable, ", "total = ")),
+    edit("lora_report", "r squared", "other", ("sum(r * sum", "sum(r * r * sum")),
+    # 4.4
+    edit("missed_layers", "those that have LoRA", "found", (ASKED, "isinstance(part, LoRALinear)")),
+    edit("missed_layers", "base layers too", "base_layers", (" and not is_base", "")),
+    edit(
+        "missed_layers",
+        "base layers and head too",
+        "base_layers",
+        (" and not is_base and name != head", ""),
+    ),
+    edit("missed_layers", "the head too", "head", (" and name != head", "")),
+    edit(
+        "missed_layers",
+        "compares the last part with the head",
+        "head",
+        ("name != head", 'name.split(".")[-1] != head'),
+    ),
+    edit(
+        "missed_layers",
+        "all parts without LoRA",
+        "not_linear",
+        ("isinstance(part, (nn.Linear, Conv1D))", 'not hasattr(part, "lora_A")'),
+    ),
+    edit("missed_layers", "nn.Linear alone", "conv_missed", ("(nn.Linear, Conv1D)", "nn.Linear")),
+    edit(
+        "missed_layers",
+        "last parts of the names",
+        "short",
+        ("missed.append(name)", 'missed.append(name.split(".")[-1])'),
+    ),
+    edit(
+        "missed_layers",
+        "names of weights",
+        "unknown",
+        ("missed.append(name)", 'missed.append(name + ".weight")'),
+    ),
+    edit("missed_layers", "empty", "empty", ("missed.append(name)", "pass")),
+    edit(
+        "missed_layers",
+        "from block 10 on",
+        "incomplete",
+        (ASKED, ASKED + ' and (".1" in name or "gate" in name)'),
+    ),
+    edit(
+        "missed_layers",
+        "the layers, not the names",
+        "type",
+        ("missed.append(name)", "missed.append(part)"),
+    ),
+    edit("missed_layers", "one text", "type", ("return missed", 'return ", ".join(missed)')),
+    edit("missed_layers", "forgets return", "none", ("    return missed", "")),
+    # 4.5
+    edit("prepare", "no injection", "not_injected", ("    inject(model)\n", "")),
+    edit(
+        "prepare",
+        "freezes all afterwards",
+        "lora_frozen",
+        (HEAD, "    model.requires_grad_(False)\n" + HEAD),
+    ),
+    edit(
+        "prepare",
+        "switches everything on",
+        "all_train",
+        ("model.get_submodule(head).requires_grad_", "model.requires_grad_"),
+    ),
+    Answer(
+        "prepare",
+        "the optimizer first",
+        "too_early",
+        code="""
+def prepare(model, inject, head, lr):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    inject(model)
+    model.get_submodule(head).requires_grad_(True)
+    return optimizer
+""",
+    ),
+    Answer(
+        "prepare",
+        "the list first",
+        "too_early",
+        code="""
+def prepare(model, inject, head, lr):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    inject(model)
+    return torch.optim.AdamW(trained, lr=lr)
+""",
+    ),
+    edit("prepare", "head forgotten", "head_frozen", (HEAD, "")),
+    edit(
+        "prepare",
+        "head before the injection",
+        "head_frozen",
+        ("    inject(model)\n" + HEAD, HEAD + "    inject(model)\n"),
+    ),
+    edit(
+        "prepare",
+        "all parameters, head forgotten",
+        "head_held_frozen",
+        (HEAD, ""),
+        (" if p.requires_grad", ""),
+    ),
+    edit("prepare", "head after the list", "head_not_held", (HEAD + TRAINED, TRAINED + HEAD)),
+    edit(
+        "prepare",
+        "only the factors in the list",
+        "head_not_held",
+        (TRAINED, '    trained = [p for n, p in model.named_parameters() if "lora_" in n]\n'),
+    ),
+    edit("prepare", "all parameters", "frozen_too", (" if p.requires_grad", "")),
+    edit(
+        "prepare",
+        "through all modules",
+        "twice",
+        ("p for p in model.parameters()", "p for m in model.modules() for p in m.parameters()"),
+    ),
+    edit("prepare", "the default learning rate", "wrong_lr", (", lr=lr", "")),
+    edit(
+        "prepare",
+        "returns the list",
+        "type",
+        ("return torch.optim.AdamW(trained, lr=lr)", "return trained"),
+    ),
+    edit(
+        "prepare",
+        "returns the model too",
+        "type",
+        (
+            "return torch.optim.AdamW(trained, lr=lr)",
+            "return model, torch.optim.AdamW(trained, lr=lr)",
+        ),
+    ),
+    edit("prepare", "forgets return", "none", ("return torch", "optimizer = torch")),
+    edit(
+        "prepare",
+        "a copy of the model",
+        "not_injected",
+        ("inject(model)\n", "import copy\n    old, model = model, inject(copy.deepcopy(model))\n"),
+    ),
+    edit(
+        "prepare",
+        "a tensor of its own as well",
+        "other",
+        ("(trained, lr=lr)", "(trained + [nn.Parameter(torch.zeros(1))], lr=lr)"),
+    ),
+]
