@@ -43,6 +43,7 @@ def write_card():
     model, tokenizer = models.load_base("base"), models.load_tokenizer("base")
     log = json.loads((models.BASE / "training_log.json").read_text())
     found = probe(model, tokenizer, count=200)
+    crowded = probe(model, tokenizer, count=200, facts=2)
     scores = {name: data.exact_match(model, tokenizer, data.load_task(name)["test"].select(range(100)))
               for name in tasks.MAKERS}  # fmt: skip
     hours = sum(row["seconds"] for row in log) / 60
@@ -58,20 +59,25 @@ def write_card():
         "It is made to be fine-tuned in seconds on two CPU cores. It knows one invented town and "
         "nothing else. Do not use it for anything but learning.", "",
         "## Training", "",
-        "Text: documents of `lora_course.stories`, generated while training, never twice the same: "
-        "small stories, reports, lists read back, plans, with questions in plain prose that are "
-        "answered in whole sentences. It has never seen the chat format, its special tokens, or "
-        "the tasks of `lora_course.tasks`.", "",
+        "Text, generated while training and never twice the same: first drills of "
+        "`lora_course.drills` (lists said twice, questions), then documents of "
+        "`lora_course.stories`: small stories, reports, lists read back, plans, with questions in "
+        "plain prose that are answered in whole sentences. It has never seen the chat format, its "
+        "special tokens, or the tasks of `lora_course.tasks`.", "",
         f"{log[-1]['step']} steps of 64 documents (about 70 tokens each), AdamW, learning rate 2e-3, "
         f"warm-up and cosine. Wall time of the steps in the log: {hours:.0f} minutes on two shared CPU "
         f"cores. Made by `python -m lora_course.pretrain`; the log is `training_log.json`.", "",
-        "Reading back formed late: every kind of question was answered at 90 % or more from "
-        f"step {first} on.", "",
+        f"Every kind of question was answered at 90 % or more from step {first} on.", "",
         "## Measured", "",
+        "What it cannot do: tell two people's doings apart. In a report of two people it finds the "
+        "two words of the right kind and guesses between them. The tasks of the course ask about "
+        "one person each.", "",
         "| what | value |", "| --- | --- |",
         f"| loss on unseen documents, nats per token | {held_out_loss(model, tokenizer):.3f} |",
-        *(f"| reading back in prose, «{kind}», 200 unseen reports | {share:.1%} |"
+        *(f"| reading back, «{kind}», 200 unseen reports of one person | {share:.1%} |"
           for kind, share in found.items()),
+        *(f"| reading back, «{kind}», 200 unseen reports of two people | {share:.1%} |"
+          for kind, share in crowded.items()),
         *(f"| task {name} in chat format before fine-tuning, exact match on 100 test rows | {share:.0%} |"
           for name, share in scores.items()), "",
         "## Samples", "", "Temperature 0.8, seeds 0 to 3, the opening was given.", "",

@@ -40,19 +40,25 @@ def fill_plot(rng, plot):
 
 def report(rng):
     """Two to four facts, then questions about them with whole-sentence answers."""
-    facts = town.draw_facts(rng, rng.choice((2, 2, 3, 3, 4)))
+    facts = town.draw_facts(rng, rng.choice((1, 1, 2, 2, 3)))
     asked = []
     for kind in rng.choices(list(town.QUESTIONS), k=rng.choice((1, 2, 2, 3))):
         asked.append(" ".join(rng.choice(town.QUESTIONS[kind])).format(**rng.choice(facts).words()))
     return " ".join([town.tell(rng, facts), *dict.fromkeys(asked)])
 
 
-def read_back(rng):
-    """A list that is read and repeated: the purest form of copying."""
+def read_back(rng, commas=0.6):
+    """A list that is read and repeated: the purest form of copying.
+
+    commas: how often, in [0, 1], the list has commas. Without them the next word follows the last
+    one directly, which is easier to learn.
+    """
     first, second = rng.sample(town.NAMES, 2)
     pool = rng.choice((town.OBJECTS, town.NAMES, town.FOODS + town.ANIMALS, list(town.PREPOSITION)))
     things = rng.sample(pool, rng.randint(3, 9))
     listed = ", ".join(things[:-1]) + " and " + things[-1]
+    if rng.random() >= commas:
+        listed = " ".join(things)
     told = rng.choice(("read the list aloud", "wrote on the wall", "said", "counted"))
     again = rng.choice(("repeated it", "said it again", "wrote it down", "read it back"))
     text = f"{first} {told}: {listed}. {second} {again}: {listed}."
@@ -96,10 +102,7 @@ def document(rng):
     return read_back(rng) if kind < 0.92 else week(rng)
 
 
-def documents(seed, count, lists=0.0):
-    """`count` documents from one seed.
-
-    lists: share of the documents, in [0, 1], that are lists read back, on top of the usual ones.
-    """
+def documents(seed, count):
+    """`count` documents from one seed."""
     rng = random.Random(seed)
-    return [read_back(rng) if rng.random() < lists else document(rng) for _ in range(count)]
+    return [document(rng) for _ in range(count)]

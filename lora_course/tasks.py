@@ -9,12 +9,12 @@ from lora_course import town
 
 
 def question_row(rng):
-    """A short story and one question about it; the answer is one word of the story."""
-    facts = town.draw_facts(rng, rng.choice((2, 3)))
+    """What one person did, with remarks, and one question; the answer is one word of the story."""
+    facts = town.draw_facts(rng, 1)
     kind = rng.choice(list(town.QUESTIONS))
-    words = rng.choice(facts).words()
+    words = facts[0].words()
     question = rng.choice(town.QUESTIONS[kind])[0].format(**words)
-    return f"{town.tell(rng, facts)} {question}", words[town.ANSWER[kind]]
+    return f"{town.tell(rng, facts, fill=0.8)} {question}", words[town.ANSWER[kind]]
 
 
 DEPARTMENTS = {
@@ -40,7 +40,7 @@ def style_row(rng):
 def code_book():
     """The secret code of the `hard` task: 64 words, each standing for another one of them."""
     rng = random.Random(64)
-    words = rng.sample(town.OBJECTS, 32) + rng.sample(list(town.PREPOSITION), 20) + town.ANIMALS
+    words = [*town.OBJECTS, *town.PREPOSITION, *town.ANIMALS, *town.FOODS, *town.COLORS]
     words = rng.sample(words, len(words))
     return dict(zip(words, words[1:] + words[:1], strict=True))
 

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+import torch
+
+from lora_course import models, newborn, pretrain
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A tokenizer that is made at once, and a probe that looks at one report only."""
+    tokenizer = models.load_tokenizer("base")
+    monkeypatch.setattr(pretrain, "make_tokenizer", lambda: tokenizer)
+    monkeypatch.setattr(pretrain, "probe", lambda m, t, count: newborn.probe(m, t, count=1))
+
+
+def arguments(folder, *more):
+    base = ["--steps", "6", "--lists", "2", "--batch", "4", "--every", "2"]
+    return [*base, "--work", str(folder / "work"), "--out", str(folder / "out"), *more]
+
+
+def test_a_run_that_was_stopped_ends_like_an_unbroken_one(tmp_path, small, monkeypatch):
+    pretrain.main(arguments(tmp_path / "whole"))
+
+    class Killed(BaseException):
+        pass
+
+    saves = iter(range(3))
+
+    def save_once_then_die(state, file):
+        if next(saves) == 1:
+            raise Killed
+        torch.serialization.save(state, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.torch, "save", save_once_then_die)
+        with pytest.raises(Killed):
+            pretrain.main(arguments(tmp_path / "broken"))
+    assert not (tmp_path / "broken" / "out").exists()
+    pretrain.main(arguments(tmp_path / "broken"))
+    whole, broken = (
+        models.load_base(str(tmp_path / name / "out")).state_dict() for name in ("whole", "broken")
+    )
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    log = json.loads((tmp_path / "broken" / "out" / "training_log.json").read_text())
+    assert [row["step"] for row in log] == [2, 4, 6]
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, small):
+    pretrain.main(arguments(tmp_path))
+    with pytest.raises(SystemExit, match="belongs to a run with .*another --work"):
+        pretrain.main(arguments(tmp_path, "--lr", "0.1"))
+
+
+def test_shipped_tokenizer_is_the_one_that_the_command_makes():
+    made, shipped = newborn.make_tokenizer(), models.load_tokenizer("base")
+    assert made.get_vocab() == shipped.get_vocab()
+    assert made.chat_template == shipped.chat_template
+
+
+def test_batches_hide_padding_from_the_loss():
+    tokenizer = models.load_tokenizer("base")
+    for ids, labels in pretrain.make_batches(tokenizer, seed=1, count=2, size=4):
+        assert ids.shape == labels.shape and ids.shape[0] == 4
+        assert (ids[:, 0] == tokenizer.bos_token_id).all()
+        assert torch.equal(labels == -100, ids == tokenizer.pad_token_id)
+        assert ((ids == tokenizer.eos_token_id).sum(1) == 1).all()
