@@ -19,6 +19,7 @@ from lora_course.variants import loraplus_groups, use_rslora
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Model has `tie_word")
 
 
 def llama(layers=2, width=32, wide=64):
@@ -82,7 +83,7 @@ def test_rslora_needs_lora():
 
 
 # LoRA+
-@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"], ["embed_tokens", "o_proj"]])
+@pytest.mark.parametrize("targets", ["all-linear", MLP, ["embed_tokens", "o_proj"]])
 def test_loraplus_groups_equal_peft(targets):
     from peft.optimizers import create_loraplus_optimizer
 
@@ -220,37 +221,42 @@ def single(model, lr, ratio=1.0):
     return curve
 
 
-@pytest.mark.parametrize("kind", ["lora", "rslora", "loraplus", "full", "attention"])
+@pytest.mark.parametrize("kind", ["lora", "rslora", "loraplus", "full", "attention", "float32"])
 def test_many_runs_equal_single_runs(kind):
+    dtype = torch.float32 if kind == "float32" else torch.float64
+    rates = torch.tensor(RATES, dtype=dtype) * (0.1 if kind in ("full", "loraplus") else 1)
+
     def fresh():
         if kind == "full":
-            return llama()
+            return llama().to(dtype)
         targets = ATTENTION if kind == "attention" else "all-linear"
-        model = inject_lora(llama(), targets, r=4, lora_alpha=12, seed=0)
+        model = inject_lora(llama().to(dtype), targets, r=4, lora_alpha=12, seed=0)
         return use_rslora(model) if kind == "rslora" else model
 
     ratio = 16.0 if kind == "loraplus" else 1.0
-    curves = torch.tensor([single(fresh(), lr, ratio) for lr in RATES]).T  # (steps, K)
+    curves = torch.tensor([single(fresh(), lr, ratio) for lr in rates.tolist()], dtype=dtype).T
     stacked = many(fresh(), len(RATES))
-    got = train_many(stacked, map(batch, itertools.count()), STEPS, RATES, ratio)
+    got = train_many(stacked, map(batch, itertools.count()), STEPS, rates, ratio)
     assert got.shape == (STEPS, len(RATES))
     torch.testing.assert_close(got, curves, rtol=1e-5, atol=1e-5)
     ends = []
-    for lr in RATES:
+    for lr in rates.tolist():
         model = fresh()
         single(model, lr, ratio)
         ends.append(model(**batch(99)).loss.item())
     with torch.no_grad():
-        torch.testing.assert_close(
-            losses(stacked, batch(99), 3), torch.tensor(ends), rtol=1e-5, atol=1e-5
-        )
+        seen, wanted = losses(stacked, batch(99), 3), torch.tensor(ends, dtype=dtype)
+    torch.testing.assert_close(seen, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_one_ratio_for_each_run():
-    model = lambda: inject_lora(llama(), r=4, seed=0)  # noqa: E731
-    both = train_many(many(model(), 2), map(batch, range(9)), 5, [0.01, 0.01], torch.tensor([1, 16]))
+    def trained(lr, ratio):
+        model = many(inject_lora(llama(), r=4, seed=0), len(lr))
+        return train_many(model, map(batch, range(9)), 5, lr, ratio)
+
+    both = trained([0.01, 0.01], torch.tensor([1, 16]))
     for k, ratio in enumerate((1, 16)):
-        alone = train_many(many(model(), 1), map(batch, range(9)), 5, [0.01], ratio)
+        alone = trained([0.01], ratio)
         torch.testing.assert_close(both[:, k], alone[:, 0], rtol=1e-5, atol=1e-5)
 
 

@@ -215,9 +215,7 @@ def judge_fair(inputs, outputs):
     parts = ("the ranks", "the losses", "the winner")
     for part, seen, wanted in zip(parts, got, right, strict=True):
         if not close(seen, wanted):
-            return Verdict(
-                0.0, SAME.get(mistake, mistake), f"{part}: {_text(seen)}", _text(wanted)
-            )
+            return Verdict(0.0, SAME.get(mistake, mistake), f"{part}: {_text(seen)}", _text(wanted))
     return Verdict(0.0, "other")
 
 
@@ -435,7 +433,8 @@ def probe_plus(namespace, a):
             p = p[1] if isinstance(p, tuple) and len(p) == 2 else p  # torch takes (name, p) too
             if id(p) not in places or rate.size != 1:
                 return {"no_groups": np.ones(1)}
-            rates[places[id(p)]], times[places[id(p)]] = rate.reshape(-1)[0], times[places[id(p)]] + 1
+            rates[places[id(p)]] = rate.reshape(-1)[0]
+            times[places[id(p)]] += 1
     return {"rates": rates, "times": times}
 
 
@@ -503,7 +502,7 @@ plus_groups = Check(
         'every p with `name.endswith("lora_B")`.',
     ),
     mistakes={
-        "no_groups": "torch.optim wants a list of dicts, each with \"params\" (a list of the "
+        "no_groups": 'torch.optim wants a list of dicts, each with "params" (a list of the '
         'parameters themselves) and "lr" (a number).',
         "frozen": "Frozen parameters are in a group. Skip those with requires_grad False: weight "
         "decay or a later unfreeze would move them.",
@@ -669,8 +668,8 @@ read_grid = Check(
         "dead_rank": "The rates are right. That rank diverged everywhere.",
         "rank_wrong": "The rates are right. Compare each rank's best loss with the lowest loss of "
         "the grid plus `noise`, and take the smallest rank that passes.",
-        "raised:RuntimeError": "Is a nan among the best losses? Every comparison with nan is False, "
-        "so no rank is good. And mind that min(dim=1) returns two things: values and positions.",
+        "raised:RuntimeError": "Is a nan among the best losses? Every comparison with nan is "
+        "False, so no rank is good. And min(dim=1) returns two things: values and positions.",
         "other": "For each row: ignore nan and inf, find the lowest loss, and return its rate.",
     },
     make=make_grid,

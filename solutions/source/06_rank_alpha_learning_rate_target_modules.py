@@ -1,16 +1,15 @@
 # %% [markdown]
 # # Exercises 06: Rank, alpha, learning rate, target modules
 #
-# Five exercises to the chapter
-# [Rank, alpha, learning rate, target modules](../chapters/06_rank_alpha_learning_rate_target_modules.ipynb).
-# Write your code in place of the line that raises `NotImplementedError`, run the
-# cell, then run the check under it. Hints open one at a time.
+# Five exercises to the chapter [Rank, alpha, learning rate, target
+# modules](../chapters/06_rank_alpha_learning_rate_target_modules.ipynb). Write your
+# code in place of the line that raises `NotImplementedError`, run the cell, then run
+# the check under it. Hints open one at a time.
 
 # %% tags=["setup"]
 import math
 
 import torch
-from torch import nn
 
 from lora_course.checks import ch06 as check
 

@@ -35,10 +35,21 @@ def largest_rank(shapes, targets, layers, budget):
         r += 1
 """,
     ),
-    edit("largest_rank", "a tensor", "", ("return budget // (layers * one)",
-         "return torch.tensor(budget).div(layers * one, rounding_mode='floor')")),
-    edit("largest_rank", "a whole float", "", ("return budget // (layers * one)",
-         "return math.floor(budget / (layers * one)) * 1.0")),
+    edit(
+        "largest_rank",
+        "a tensor",
+        "",
+        (
+            "return budget // (layers * one)",
+            "return torch.tensor(budget).div(layers * one, rounding_mode='floor')",
+        ),
+    ),
+    edit(
+        "largest_rank",
+        "a whole float",
+        "",
+        ("return budget // (layers * one)", "return math.floor(budget / (layers * one)) * 1.0"),
+    ),
     Answer(
         "fair_choice",
         "masks instead of a loop",
