@@ -38,7 +38,7 @@ def style_row(rng):
 
 
 def code_book():
-    """The secret code of the `hard` task: 64 words, each standing for another one of them."""
+    """The secret code of the `hard` task: every word of five kinds stands for another of them."""
     rng = random.Random(64)
     words = [*town.OBJECTS, *town.PREPOSITION, *town.ANIMALS, *town.FOODS, *town.COLORS]
     words = rng.sample(words, len(words))

@@ -15,7 +15,7 @@ def small(monkeypatch):
 
 
 def arguments(folder, *more):
-    base = ["--steps", "6", "--lists", "2", "--batch", "4", "--every", "2"]
+    base = ["--steps", "6", "--drills", "2", "--batch", "4", "--every", "2"]
     return [*base, "--work", str(folder / "work"), "--out", str(folder / "out"), *more]
 
 
