@@ -123,8 +123,8 @@ from lora_course.lora import LoRALinear
 
 # %%
 model, tokenizer = load_base("base"), load_tokenizer("base")
-story = "Rolf gave her a red ladder. Nils gave her a big pillow. "
-story += "What did Rolf give? Rolf"
+story = "On Friday, Felix lost the drum on the hill. "
+story += "Where did Felix lose the drum? Felix"
 ids = tokenizer(story, return_tensors="pt").input_ids  # (1, T)
 
 
