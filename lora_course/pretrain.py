@@ -111,11 +111,8 @@ def main(argv=None):
             step += 1
             bar.update()
         model.eval()
-        row = {
-            "step": step,
-            "loss": round(total / chunk, 4),
-            **probe(model.cpu(), tokenizer, count=25),
-        }
+        row = {"step": step, "loss": round(total / chunk, 4)}
+        row |= probe(model.cpu(), tokenizer, count=25)
         row["seconds"] = round(time.perf_counter() - began, 1)
         model.to(device)
         log.append(row)
