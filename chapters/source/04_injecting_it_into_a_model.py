@@ -15,7 +15,6 @@ import re
 from collections import Counter
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 from transformers.pytorch_utils import Conv1D  # noqa: F401 (the course's code needs it)
@@ -247,6 +246,9 @@ for rule in rules:
 # > name is misspelled, PEFT will tell.* **Predict** what PEFT says to these three.
 
 # %%
+from peft import LoraConfig, inject_adapter_in_model
+
+
 def peft_count(rule, model=None):
     model = model or load_base("base")
     is_gpt2 = isinstance(model, GPT2LMHeadModel)  # weights stored as (in, out)
