@@ -6,6 +6,7 @@ AdamW: Loshchilov and Hutter 2017, arXiv 1711.05101. The cosine: the same, arXiv
 """
 
 import math
+import os
 from pathlib import Path
 from zlib import crc32
 
@@ -53,7 +54,8 @@ def train(
         save_checkpoint(checkpoint, plan, weights, optimizer, losses, seen)
     done, device = len(losses), weights[0].device
     model.train()
-    bar = tqdm(total=steps, initial=done, unit="step", leave=False)
+    quiet = os.environ.get("TQDM_DISABLE") == "1"  # tqdm itself forgets it in a notebook
+    bar = tqdm(total=steps, initial=done, unit="step", leave=False, disable=quiet)
     with bar, torch.random.fork_rng([device] if device.type == "cuda" else []):
         for step, batch in zip(range(steps), batches, strict=False):
             seen = crc32(batch["input_ids"].cpu().numpy().tobytes(), seen)

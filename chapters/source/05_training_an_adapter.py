@@ -11,6 +11,7 @@
 
 # %%
 import math
+import os  # noqa: F401
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -61,8 +62,8 @@ print(len(asked), "tokens of the prompt,", len(told), "of the completion:", told
 # **Predict.** The model guesses every next token, also those of the story. Should all
 # of these guesses be graded?
 #
-# No: it should learn to answer, not to write stories and questions. A second row, the
-# **labels**, says what is graded. The label -100 means: not in the loss.
+# No: it should learn to answer, not to ask. A second row, the **labels**, says what is
+# graded. The label -100 means: not in the loss.
 
 # %%
 labels = [-100] * len(asked) + told
@@ -70,7 +71,6 @@ print("position  token          label")
 for t in range(len(ids) - 6, len(ids)):
     print(f"{t:8}  {tokenizer.convert_ids_to_tokens(ids[t]):13} {labels[t]:6}")
 
-# %%
 fig, ax = figure(9, 1.5)
 grey, green, orange = COLORS["grey"], COLORS["lora"], COLORS["extra"]
 paints = [grey] * len(asked) + [green] * (len(told) - 1) + [orange]
@@ -241,26 +241,27 @@ from lora_course.train import learning_rate, train
 # The seed is set anew in each step, for dropout: so step 70 drops the same inputs in
 # every run. `fork_rng` gives your own random numbers back afterwards.
 #
-# **Predict** the curve of the loss. (This cell takes some 15 seconds.)
+# **Predict** the curve of the loss. (This cell takes some ten seconds.)
 
 # %%
-STEPS, LR = 200, 5e-3
-stream = batches(questions["train"], tokenizer, batch_size=32, steps=STEPS, seed=0)
+STEPS, LR = 100, 5e-3
+stream = batches(questions["train"], tokenizer, batch_size=16, steps=STEPS, seed=0)
 model = fresh()
-losses = train(model, stream, STEPS, LR, warmup=20)
-assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
+losses = train(model, stream, STEPS, LR, warmup=10)
+assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
+
 fig, axes = figure(9, 3, ncols=2)
-rates = [learning_rate(step, STEPS, LR, 20) for step in range(STEPS)]
+rates = [learning_rate(step, STEPS, LR, 10) for step in range(STEPS)]
 axes[0].plot(losses, color=COLORS["lora"], lw=1)
 axes[0].set(xlabel="step", ylabel="loss", ylim=(0, None))
 axes[1].plot(rates, color=COLORS["grey"])
 axes[1].set(xlabel="step", ylabel="learning rate", ylim=(0, None))
 show(
     fig,
-    caption="Left: the loss of each batch. Right: the learning rate of each step, 20 "
+    caption="Left: the loss of each batch. Right: the learning rate of each step, 10 "
     "steps of warm-up and then half a turn of a cosine.",
     alt="Left: the loss falls steeply and then more and more slowly, with some noise. "
-    "Right: the rate rises in a straight line up to step 20 and falls along a cosine.",
+    "Right: the rate rises in a straight line up to step 10 and falls along a cosine.",
 )
 
 # %% [markdown]
@@ -278,43 +279,51 @@ for i, said in enumerate(after):
     print("...", asking[i][-48:], "->", said, "| wanted:", test[i]["completion"])
 
 # %% [markdown]
-# > **Myth check.** *The lower the loss, the better the answers.* Two runs of 60 steps.
-# > One grades the answers only. The other grades every token, prompts and padding as
-# > well. **Predict:** which ends with the lower loss? Which answers better?
+# > **Myth check.** *The lower the loss, the better the answers.* Four runs of 40 steps:
+# > one as above; one sees the same four rows again and again; one grades every token;
+# > one masks the end token. **Predict:** which ends with the lowest loss, which answers
+# > best?
 
 # %%
-def everything(stream):
-    """The same batches with a label for each token: nothing is masked."""
-    for batch in stream:
-        yield {**batch, "labels": batch["input_ids"].clone()}
+def small_stream(steps=40, rows=4000):
+    few = questions["train"].select(range(rows))
+    return batches(few, tokenizer, batch_size=16, steps=steps, seed=0)
 
 
-def small_stream(steps=60):
-    return batches(questions["train"], tokenizer, batch_size=16, steps=steps, seed=0)
+def no_end(batch):
+    ends = batch["labels"] == tokenizer.eos_token_id
+    return {**batch, "labels": batch["labels"].masked_fill(ends, -100)}
 
 
-graders = {"answers only": small_stream(), "every token": everything(small_stream())}
+streams = {
+    "answers": small_stream(),
+    "four rows": small_stream(rows=4),
+    "every token": ({**b, "labels": b["input_ids"]} for b in small_stream()),
+    "no end token": map(no_end, small_stream()),
+}
+
+# %%
 ends, scores = {}, {}
-for name, stream in graders.items():
+for name, stream in streams.items():
     model_ = fresh()
-    ends[name] = sum(train(model_, stream, 60, LR)[-10:]) / 10
+    ends[name] = sum(train(model_, stream, 40, LR)[-10:]) / 10
     scores[name] = exact_match(model_, tokenizer, test)
-print("lower loss:    ", min(ends, key=ends.get))
-print("better answers:", max(scores, key=scores.get))
+    print(f"{name:13} more than half right: {scores[name] > 0.5}")
+print("lowest loss:", min(ends, key=ends.get), "- best:", max(scores, key=scores.get))
 
 # %% [markdown]
-# > **Verdict: wrong.** Losses over different tokens cannot be compared. Padding is easy
-# > to guess and pulls the mean down. Judge by what you want: here, by answers.
+# > **Verdict: wrong.** Four rows are learned by heart: almost no loss, and no use. With
+# > every token graded, most of the effort goes into stories. Without the end token the
+# > answers do not stop. Judge by what you want: answers to new questions.
 #
-# > **Myth check.** *Take the learning rate of full fine-tuning.* A usual one is 2e-5;
-# > it is also the default of TRL's `SFTConfig`. **Predict** the loss after the same 60
-# > steps.
+# > **Myth check.** *Take the learning rate of full fine-tuning.* 2e-5 is usual, and
+# > the default of TRL's `SFTConfig`. **Predict** the loss after the same 40 steps.
 
 # %%
-slow = train(fresh(), small_stream(), 60, lr=2e-5)
+slow = train(fresh(), small_stream(), 40, lr=2e-5)
 fallen = 1 - sum(slow[-10:]) / sum(slow[:10])
-print(f"at 2e-5 the loss fell by less than a tenth: {fallen < 0.1}")
-print("with our rate it ended lower:", ends["answers only"] < sum(slow[-10:]) / 10)
+print(f"at 2e-5 the loss fell by more than a tenth: {fallen > 0.1}")
+print(f"at {LR} it ended below half of that:", ends["answers"] < sum(slow[-10:]) / 20)
 
 # %% [markdown]
 # > **Verdict: wrong.** Nothing is broken; it only takes ages. LoRA's best rate is about
@@ -535,7 +544,8 @@ for fault in FAULTS:
     marks = [bool(f.grad.any()) for f in (layer.lora_A, layer.lora_B)]
     marks.append(not torch.equal(first[1], layer.lora_B))
     words = ["yes" if mark else "no" for mark in marks]
-    fell = "nan" if math.isnan(loss) else "falls" if loss < 0.9 * losses_[0] else "stays"
+    left = losses_[-1] / losses_[0]
+    fell = "nan" if math.isnan(left) else "falls" if left < 0.9 else "stays"
     print(f"{fault:18} {words[0]:6}  {words[1]:6}  {words[2]:5}  {fell}")
 
 # %% [markdown]
@@ -547,8 +557,7 @@ for fault in FAULTS:
 # - Labels are the tokens, with -100 on prompt and padding. The end token stays in. The
 #   model shifts by itself.
 # - Warm-up, cosine, clipping; AdamW from what requires a gradient, after the injection.
-# - Judge by answers on rows that were never trained on. Losses over other tokens do not
-#   compare.
+# - Judge by answers to rows that were never trained on, not by the loss.
 # - An adapter file is 4 bytes a number, and must say r, alpha and which layers.
 # - To go on exactly, keep the optimizer, the step and the seeds too.
 
