@@ -56,6 +56,16 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
     return "\n".join(lines)
 
 
+def report(name, method, card, r, batch, tokens, checkpointing):
+    """Return the lines of an estimate: every part with a bar, then the verdict."""
+    parts = estimate(name, method, r, batch, tokens, checkpointing)
+    lines = [
+        f"{part:12}{size:10.2f} GB  {'█' * round(40 * size / sum(parts.values()))}"
+        for part, size in parts.items()
+    ]
+    return "\n".join([*lines, f"{'margin':12}{MARGIN:10.2f} GB", "", verdict(parts, card)])
+
+
 def calculator():
     """Show sliders for model, method, rank, batch, tokens and card; without ipywidgets, a line."""
     from IPython.display import display
@@ -66,31 +76,28 @@ def calculator():
         print("ipywidgets is not installed: read the table above, or call fit_table(...).")
         return
 
-    def report(name, method, card, r, batch, tokens, checkpointing):
-        parts = estimate(name, method, r, batch, tokens, checkpointing)
-        for part, size in parts.items():
-            bar = "█" * round(40 * size / sum(parts.values()))
-            print(f"{part:12}{size:10.2f} GB  {bar}")
-        print(f"{'margin':12}{MARGIN:10.2f} GB\n\n{verdict(parts, card)}")
+    def slider(values, value, text, word="{}"):
+        options = [(word.format(v), v) for v in values]
+        return w.SelectionSlider(options=options, value=value, description=text)
 
-    wide = {"description_width": "110px"}
+    ways = [(text, key) for key, text in METHODS.items()]
     pick = {
         "name": w.Dropdown(options=list(SHAPES), value="Llama-2-7B", description="model"),
-        "method": w.ToggleButtons(
-            options=[(text, key) for key, text in METHODS.items()], description="method"
-        ),
-        "card": w.SelectionSlider(
-            options=[(f"{c} GB", c) for c in (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)],
-            value=24,
-            description="card",
-        ),
-        "r": w.SelectionSlider(options=[1, 2, 4, 8, 16, 32, 64, 128, 256], value=16),
-        "batch": w.SelectionSlider(options=[1, 2, 4, 8, 16, 32], value=1, description="batch"),
-        "tokens": w.SelectionSlider(options=[128 * 2**i for i in range(8)], value=512),
-        "checkpointing": w.Checkbox(value=True),
+        "method": w.ToggleButtons(options=ways, value="lora", description="method"),
+        "card": slider((8, 12, 16, 24, 32, 40, 48, 80, 96, 141), 24, "card", "{} GB"),
+        "r": slider((1, 2, 4, 8, 16, 32, 64, 128, 256), 16, "rank"),
+        "batch": slider((1, 2, 4, 8, 16, 32), 4, "batch"),
+        "tokens": slider((128, 256, 512, 1024, 2048, 4096, 8192, 16384), 512, "tokens each"),
+        "checkpointing": w.Checkbox(value=True, description="checkpointing"),
     }
-    labels = {"r": "rank", "tokens": "tokens each", "checkpointing": "checkpointing"}
-    for key, widget in pick.items():
-        widget.description, widget.style = labels.get(key, widget.description), wide
-        widget.layout.width = "480px"
-    display(w.VBox([*pick.values(), w.interactive_output(report, pick)]))
+    text = w.HTML()
+
+    def update(_=None):
+        lines = report(**{key: widget.value for key, widget in pick.items()})
+        text.value = f"<pre style='line-height: 1.3'>{lines}</pre>"
+
+    for widget in pick.values():
+        widget.style.description_width, widget.layout.width = "110px", "480px"
+        widget.observe(update, "value")
+    update()
+    display(w.VBox([*pick.values(), text]))

@@ -54,31 +54,31 @@ def test_verdict():
     assert calculator.verdict({"weights": 24.0}, 24).endswith("25.8 GB there: does not fit")
 
 
-def test_sliders(monkeypatch):
-    widgets = pytest.importorskip("ipywidgets")
-    shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    calculator.calculator()
-    (box,) = shown
-    sliders = {child.description: child for child in box.children if hasattr(child, "description")}
-    assert {"model", "method", "card", "rank", "batch"} <= set(sliders)
-    assert all(slider.description for slider in sliders.values())
-    assert isinstance(box.children[-1], widgets.Output)
-
-
-def test_sliders_recompute(monkeypatch, capsys):
+@pytest.fixture
+def box(monkeypatch):
+    """The widget that `calculator()` displays."""
     pytest.importorskip("ipywidgets")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     calculator.calculator()
-    sliders = {
-        child.description: child for child in shown[0].children if hasattr(child, "description")
-    }
-    first = capsys.readouterr().out
-    sliders["method"].value = "qlora"
-    sliders["model"].value = "Llama-2-13B"
-    second = capsys.readouterr().out
-    assert "does not fit" in first and second.rstrip().endswith(": fits")
+    assert len(shown) == 1
+    return shown[0]
+
+
+def test_sliders_have_names(box):
+    names = [child.description for child in box.children[:-1]]
+    words = "model", "method", "card", "rank", "batch", "tokens each", "checkpointing"
+    assert tuple(names) == words
+
+
+def test_sliders_recompute(box):
+    sliders = {child.description: child for child in box.children[:-1]}
+    text = box.children[-1]
+    assert "17.6 GB needed, 25.8 GB there: fits" in text.value  # as in the table
+    sliders["method"].value = "full"
+    assert "does not fit" in text.value
+    sliders["model"].value, sliders["card"].value = "SmolLM2-135M", 8
+    assert "5.1 GB needed, 8.6 GB there: fits" in text.value
 
 
 def test_without_ipywidgets_it_says_what_to_do(monkeypatch, capsys):
