@@ -181,7 +181,8 @@ print(tuple(before.logits.shape), "loss", round(before.loss.item(), 1))
 # %%
 inject_lora(model, "all-linear", r=8, lora_alpha=16, seed=0)
 with torch.no_grad():
-    print("logits equal, bit for bit:", torch.equal(model(**batch).logits, before.logits))
+    now = model(**batch)
+print("logits equal, bit for bit:", torch.equal(now.logits, before.logits))
 trained = [name for name, p in model.named_parameters() if p.requires_grad]
 print(len(trained), "tensors train:", sorted({n.split(".")[-1] for n in trained}))
 trainable, total = count_parameters(model)
@@ -471,7 +472,8 @@ for model in (load_base("base"), gpt2, qwen3):
         after = inject_lora(model, r=8)(ids).logits
     print(f"{type(model).__name__:17}", len(lora_layers(model)), "layers;", end=" ")
     print("logits equal:", torch.equal(before, after), end="; ")
-    print("count as PEFT:", count_parameters(model)[0] == peft_count("all-linear", twin))
+    trainable = count_parameters(model)[0]
+    print("count as PEFT:", trainable == peft_count("all-linear", twin))
 
 # %% [markdown]
 # One more trap. This Qwen3 has 12 blocks. A colleague adapts "the q_proj of all
