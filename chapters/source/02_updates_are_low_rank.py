@@ -164,12 +164,12 @@ def finetune(model, rows, steps, lr, batch_size=32):
 
 
 # %% [markdown]
-# Predict: how much does it learn in 120 batches of 32? (This cell takes some 15 seconds.)
+# Predict: how much does it learn in 60 batches of 32? (This cell takes about 10 seconds.)
 # %%
-full = finetune(base, questions["train"], steps=120, lr=1e-3)
+full = finetune(base, questions["train"], steps=60, lr=1e-3)
 reached = exact_match(full, tokenizer, test)
-assert reached > 0.9, reached
-print("nine of ten right after full fine-tuning:", reached > 0.9)
+assert reached > 0.95, reached
+print(f"after full fine-tuning: about {round(reached, 1):.0%}")
 
 
 # %% [markdown]
@@ -203,14 +203,14 @@ for kind, matrix in three.items():
     s = torch.linalg.svdvals(matrix)  # (128,)
     s = s / s.norm()
     ax.semilogy(range(1, 129), s, styles[kind], color=colors[kind], label=kind)
-ax.set(xlabel="number of the piece", ylabel="singular value (norm 1)")
+ax.set(xlabel="number of the piece", ylabel="singular value (norm 1)", ylim=(0.01, 1))
 ax.legend()
 show(
     fig,
     caption="Singular values of one layer (up_proj of layer 2) on a log scale. A few directions "
-    "of the update tower over the rest; random numbers have no such directions.",
+    "of the update tower over the rest. The weight looks nearly like random numbers.",
     alt="Three falling lines over 128 singular values. The update starts highest and "
-    "falls fastest, random is nearly flat, the weight lies between.",
+    "falls fastest; weight and random run close together, nearly flat.",
 )
 # %% [markdown]
 # The same for all 28 matrices: what share of the energy do the first r pieces hold?
@@ -232,8 +232,8 @@ show(
     fig,
     caption="Energy in the first r pieces: median of 28 layers (line) and range (band). "
     "The matrices differ in shape, hence the bands.",
-    alt="Three rising curves from rank 1 to 64. The update rises fastest, then the weights, "
-    "then random matrices.",
+    alt="Three rising curves from rank 1 to 64. The update rises by far the fastest; the "
+    "weights lie a little above random matrices.",
 )
 
 
@@ -268,7 +268,7 @@ print("both scores agree:", abs(solved(full, exam) - reached) < 0.02)
 # %%
 ranks = (1, 2, 4, 8, 16, 32, 64)
 easy = {r: solved(rebuilt(delta, r), exam) for r in ranks}
-print("nine of ten at r = 8:", easy[8] > 0.9)
+print(f"r = 8 of 128: about {round(easy[8], 1):.0%} answered exactly")
 pair = sum(8 * (W.shape[0] + W.shape[1]) for W in before.values())
 print(f"numbers in all updates {trained:,}; in their factors at r = 8 {pair:,}")
 
@@ -288,10 +288,10 @@ def cut_weights(model, r):
 
 
 weights = {r: solved(cut_weights(full, r), exam) for r in ranks}
-print("one of ten at r = 16:", weights[16] > 0.1)
+print(f"r = 16 of 128: about {round(weights[16], 1):.0%} answered exactly")
 # %% [markdown]
-# Verdict: wrong. What the model knows is spread over nearly all directions of its weights. What is
-# low-rank is the **change** that this task needs.
+# Verdict: wrong. The weights need dozens of directions for a skill whose update needs a few (both
+# curves stand in the next figure). What is low-rank is the **change**.
 #
 # ## A task that needs more
 # In `hard`, 64 words of a secret code stand for other words, at random. Nothing in the prompt
@@ -299,14 +299,14 @@ print("one of ten at r = 16:", weights[16] > 0.1)
 # %%
 hard = load_task("hard")
 print(hard["test"][0]["prompt"], "->", hard["test"][0]["completion"])
-coded = finetune(base, hard["train"], steps=250, lr=4e-3)  # 15 seconds or so
+coded = finetune(base, hard["train"], steps=220, lr=2e-3)  # 15 seconds or so
 code_exam = next(batches(hard["test"], tokenizer, batch_size=200, steps=1, seed=0))
-print("base, one of ten:", solved(base, code_exam) > 0.1)
-print("fine-tuned, nine of ten:", solved(coded, code_exam) > 0.9)
+for name, model in {"base": base, "fine-tuned": coded}.items():
+    print(f"{name}: about {round(solved(model, code_exam), 1):.0%} decoded exactly")
 # %%
 code_delta = updates(coded)
 difficult = {r: solved(rebuilt(code_delta, r), code_exam) for r in ranks}
-print("one of ten at r = 8:", difficult[8] > 0.1)
+print(f"r = 8 of 128: about {round(difficult[8], 1):.0%} decoded exactly")
 fig, ax = figure()
 lines = {
     "questions, update cut": (easy, COLORS["full"], "o-"),
@@ -322,7 +322,7 @@ ax.legend()
 show(
     fig,
     caption="Exact match after the cut. The update for the questions survives at a small "
-    "rank, the one for the secret code does not, and the weights cannot be cut.",
+    "rank, the one for the secret code needs more, the weights need most.",
     alt="Exact match over rank 1 to 64. The line of questions is high from a small rank on; "
     "hard rises late; the line of cut weights rises last.",
 )
