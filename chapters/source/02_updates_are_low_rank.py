@@ -67,7 +67,7 @@ total = torch.zeros(6, 4)
 for i in range(4):
     total += s[i] * torch.outer(U[:, i], Vh[i])  # (m, n), rank 1
     distance, tail = (M - total).norm(), s[i + 1 :].square().sum().sqrt()
-    print(f"{i + 1} pieces: distance {distance:.3f}, root of squared tail {tail:.3f}")
+    print(f"pieces {i + 1}: distance {distance:.3f}, root of squared tail {tail:.3f}")
 # %% [markdown]
 # The error is the tail that was cut off. **Eckart and Young (1936)** proved more: no matrix of
 # rank r comes closer than the first r pieces.
@@ -154,6 +154,7 @@ def finetune(model, rows, steps, lr, batch_size=32):
     for name, p in model.named_parameters():
         p.requires_grad = name in names
     weights = [p for p in model.parameters() if p.requires_grad]
+    # weight decay would mix a share of W itself into every update: off
     optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=0.0)
     for step, batch in enumerate(batches(rows, tokenizer, batch_size, steps, seed=0)):
         optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)  # falls to 0
@@ -328,7 +329,7 @@ show(
 )
 # %% [markdown]
 # No rank fits all. What counts is how much **new** a task brings. Reading back was in the base
-# already, only the form was new; the code book was not in there.
+# already, only the form was new: even rank 1 keeps most of it. The code book was not in there.
 #
 # > **Myth check.** *Full fine-tuning makes changes that are orders of magnitude larger than
 # > LoRA's.* A study found **ranks** 10 to 100 times those of usual LoRA runs (Biderman et al. 2024,
@@ -346,7 +347,7 @@ for task, change in {"questions": delta, "hard": code_delta}.items():
 # as long as you like.
 #
 # ## What LoRA makes of this
-# LoRA does **not** decompose an update. No SVD is taken, no full ΔW ever exists. It writes the
+# LoRA does **not** decompose an update. No SVD is taken, no full ΔW is trained. It writes the
 # update as B @ A and trains the two (Hu et al. 2021, section 4.1).
 # %%
 B, A = torch.randn(128, 8), torch.randn(8, 512)  # what is trained
@@ -355,7 +356,8 @@ print("singular values above rounding:", int((s > 1e-4 * s[0]).sum()), "of", len
 # %% [markdown]
 # You did the reverse: trained everything, then cut. That a good update of low rank exists, and
 # that training inside the rank finds one, is a **hypothesis**. Chapter 06 tests it. **Exercise
-# 2.4** turns an update into B and A, **Exercise 2.5** spends a budget on a whole model.
+# 2.4** turns an update into B and A, **Exercise 2.5** spends a budget on a whole model. (The ranks
+# measured here belong to a model of width 128. The way to measure them works for any.)
 # %% [markdown]
 # **For** the hypothesis: 200 numbers, projected at random into RoBERTa-large, reached 90 % of full
 # fine-tuning on one small task, MRPC (Aghajanyan et al. 2020). On GPT-3, ranks 1 to 64 scored
@@ -374,7 +376,7 @@ print("singular values above rounding:", int((s > 1e-4 * s[0]).sum()), "of", len
 # ## Problems without code
 # 1. B is multiplied by 10 and A by 1/10. What changes in B @ A, and what in its rank?
 # 2. Two updates of rank 8 are added. Which ranks can the sum have?
-# 3. A task uses 200 words. At most what rank has the update of the input embedding?
+# 3. A task uses 50 words. At most what rank has the update of an input embedding, 1,232 × 128?
 # 4. At r = 8 part of the energy is gone. What may have been in it?
 # %% [markdown]
 # ## Next, and sources
