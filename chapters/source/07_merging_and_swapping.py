@@ -343,10 +343,9 @@ show(
 # %%
 places = lora_layers(clean)  # {name: LoRA layer}
 layers = places.values()
-ratios = [m.get_delta_weight().norm() / m.base_layer.weight.norm() for m in layers]
-print(f"update / weight, median of the layers: {torch.stack(ratios).median():.1f}")
 W = torch.cat([m.base_layer.weight.flatten() for m in layers]).bfloat16()  # (n,)
 update = torch.cat([m.get_delta_weight().detach().flatten() for m in layers])  # (n,)
+print(f"size of the update / size of the weights: {update.norm() / W.float().norm():.1f}")
 half = 2.0 ** (torch.frexp(W.float())[1] - 1 - 8)  # half a unit of each weight
 for factor in (1, 0.1, 0.01, 0.001):
     same = ((W + factor * update).bfloat16() == W).float().mean()
