@@ -57,7 +57,7 @@ gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_siz
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Every parameter got a gradient of its own size and type.
+# Every parameter got a gradient of its own size.
 #
 # ## 3 Optimizer
 # AdamW keeps two running averages for each parameter: $m$ of the gradient, and $v$ of
