@@ -74,9 +74,7 @@ def batches(rows, tokenizer, batch_size, steps, seed):
     import torch
 
     if not len(rows):
-        raise ValueError(
-            "batches() was given no rows. It needs at least one."
-        )
+        raise ValueError("batches() was given no rows. It needs at least one.")
     rng, queue = random.Random(seed), []
     for _ in range(steps):
         while len(queue) < batch_size:

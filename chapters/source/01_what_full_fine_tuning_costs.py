@@ -171,7 +171,7 @@ with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
 from lora_course.memory import saved_bytes
 
 # %% [markdown]
-# We compare three ways. «Eager» attention keeps a score for every pair of tokens. A
+# Three ways. «Eager» attention keeps a score for every pair of tokens. A
 # fused kernel (`sdpa`) makes the scores again in backward. *Checkpointing* keeps only
 # the input of each block, and runs the block again. **Predict:** which grow faster than
 # the text?
