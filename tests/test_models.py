@@ -5,10 +5,10 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, Qwen3Config
 from lora_course import data, models, newborn
 
 
-def random_model(kind, vocab):
+def random_model(kind, vocab, positions=128):
     torch.manual_seed(0)
     if kind == "gpt2":
-        config = GPT2Config(vocab_size=vocab, n_embd=32, n_layer=2, n_head=2, n_positions=128)
+        config = GPT2Config(vocab_size=vocab, n_embd=32, n_layer=2, n_head=2, n_positions=positions)
         return GPT2LMHeadModel(config)
     return Qwen3ForCausalLM(
         Qwen3Config(

@@ -1,0 +1,64 @@
+"""Chapters 08 to 12 on other people's models and data: a GPT-2 and a Qwen3 with random weights.
+
+A chapter's source is a plain script (text is comment, a quote is an import), so it is run as one.
+Nothing is learned in a model of random weights; what counts is that no cell stumbles over layer
+names, sizes, a missing chat template, or data with few rows.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "chapters/source").glob("[01][0-9]_*.py"))
+LATER = [path for path in SOURCES if 8 <= int(path.stem[:2]) <= 12]
+ROWS = 300  # test 30, validation 27, train 243
+
+
+def make_rows():
+    """Short prompts whose answer can be copied from them."""
+    things = ("mill", "bridge", "bakery", "harbour", "library")
+    return [
+        {"prompt": f"Mira waits at the {thing}, bench {n}. Where?", "completion": f"The {thing}."}
+        for n in range(ROWS // len(things))
+        for thing in things
+    ]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """{"gpt2": folder, "qwen3": folder, "data": a .jsonl file}; the tokenizers have no template."""
+    from lora_course import newborn
+    from tests.test_models import random_model
+
+    tokenizer = newborn.make_tokenizer(size=400)
+    tokenizer.chat_template = None
+    made = {}
+    for kind in ("gpt2", "qwen3"):
+        made[kind] = tmp_path_factory.mktemp(kind)
+        tokenizer.save_pretrained(made[kind])
+        random_model(kind, len(tokenizer), positions=512).save_pretrained(made[kind])
+    made["data"] = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    made["data"].write_text("".join(json.dumps(row) + "\n" for row in make_rows()))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
+@pytest.mark.parametrize("source", LATER, ids=lambda path: path.stem[:2])
+def test_chapter_runs(source, kind, folders, tmp_path):
+    env = {
+        **os.environ,
+        "LORA_COURSE_MODEL": str(folders[kind]),
+        "LORA_COURSE_DATA": str(folders["data"]),
+        "MPLBACKEND": "Agg",
+        "HF_HOME": str(tmp_path),  # the prepared data set goes here
+    }
+    done = subprocess.run(
+        [sys.executable, source], cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
