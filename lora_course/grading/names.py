@@ -1,0 +1,74 @@
+"""Text of students made harmless: folder names, cells of a table, XML, Markdown."""
+
+import hashlib
+import html
+import re
+import unicodedata
+
+LONGEST = 80  # bytes of a folder name: leaves room on every file system
+OURS = {"grades.csv", "canvas.csv", "junit.xml", "summary.md", "results.json", "feedback.html"}
+WINDOWS = {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10))}
+FORMULA = "=+-@＝＋－＠|%"  # a spreadsheet may take a text that begins so for a formula
+# What changes the direction of the text around it, and what cannot be seen.
+UNSEEN = re.compile("[\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def clean(text):
+    """The text without control characters and half characters; line breaks stay."""
+    text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)  # colors of a terminal
+    return re.sub(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]", "", text)
+
+
+def line(text):
+    """The text on one line, without marks that move the text around it."""
+    return " ".join(UNSEEN.sub("", clean(text)).split())
+
+
+def cell(text):
+    """The text for a CSV file; one that a spreadsheet would run as a formula gets a ' before it."""
+    text = line(text)
+    return f"'{text}" if text[:1] and text[0] in FORMULA else text
+
+
+def markdown(text):
+    """The text for Markdown: no mark of it means anything."""
+    escaped = "".join(c if c.isalnum() or c in " .,:;/" else f"&#{ord(c)};" for c in line(text))
+    return re.sub(r"(?i)\b(https?|www)(?=[:.])", r"\1<!-- -->", escaped)
+
+
+def markup(text):
+    """The text for HTML, on one line, its direction kept to itself."""
+    return f"<bdi>{html.escape(line(text))}</bdi>"
+
+
+def folders(students):
+    """{student: folder name}: safe on every system, and different even where case does not count.
+
+    A name that had to be changed, or that another one resembles, carries a part of its hash.
+    """
+    students = list(dict.fromkeys(students))
+    plain = {student: _plain(student) for student in students}
+    seen = [_folded(name) for name in plain.values()]
+    return {
+        student: name
+        if name == student and seen.count(_folded(name)) == 1 and _folded(name) not in OURS
+        else f"{name}-{_hash(student)}"
+        for student, name in plain.items()
+    }
+
+
+def _plain(student):
+    """Letters and digits of any script, and - _ . inside; everything else becomes _."""
+    text = unicodedata.normalize("NFC", clean(student))
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "-_. " else "_" for c in text)
+    kept = kept.strip(" .").encode()[:LONGEST].decode("utf-8", "ignore").strip(" .")
+    return f"{kept}_" if kept.casefold().partition(".")[0] in WINDOWS else kept or "student"
+
+
+def _folded(name):
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _hash(student):
+    return hashlib.sha256(str(student).encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -1,0 +1,49 @@
+"""What one graded submission is: a dict that JSON can hold, and the words that read it.
+
+student          str, the name of the folder, or the start of the file's name
+file             str, path of the notebook inside the folder of submissions, or ""
+chapter          "03"
+assignment       "03_the_lora_layer"
+problem          str, why nothing could be graded, or ""
+exercises        list of the dicts below, in the order of the chapter
+flags            list of str, for the instructor: what a person should look at
+isolation        "full", or "reduced: ..." with what was missing
+seconds          float, wall time
+course_version   str, of the package and its checks
+graded_at        ISO time, UTC
+
+An exercise:
+name "lora_linear" · number "3.1" · title str · points float · out_of float
+status           "right", "wrong", "todo" (the stub is still there) or "broken" (gave no numbers)
+message          str for the student; never holds a hidden input nor what was made of one
+hidden           bool, secret inputs decided about the points
+variant          bool, another task than the public one
+"""
+
+STATES = ("right", "wrong", "todo", "broken")
+
+
+def entry(check, number, status, share, message, hidden=False, variant=False):
+    """One exercise of a record. share: part of the points in [0, 1]."""
+    return {
+        "name": check.name,
+        "number": number,
+        "title": check.title,
+        "points": round(share * check.points, 2),
+        "out_of": float(check.points),
+        "status": status,
+        "message": message,
+        "hidden": hidden,
+        "variant": variant,
+    }
+
+
+def points(record):
+    """(points, out of) of a whole record."""
+    found = record["exercises"]
+    return round(sum(e["points"] for e in found), 2), round(sum(e["out_of"] for e in found), 2)
+
+
+def is_done(record):
+    """True when every exercise has all its points."""
+    return not record["problem"] and all(e["status"] == "right" for e in record["exercises"])
