@@ -2,18 +2,21 @@
 
 import logging
 import os
+import warnings
 from pathlib import Path
 
 BASE = Path(__file__).parent / "base"
 
 
 def quiet():
-    """Silences what is noise in a notebook: loading bars, and one warning about `kernels`.
+    """Silences what is noise in a notebook: loading bars, and two warnings that nobody can heed.
 
-    bitsandbytes logs a warning when the optional package `kernels` is missing. The course does not
-    need it. Real warnings and errors are still shown.
+    bitsandbytes logs a warning when the optional package `kernels` is missing, which the course
+    does not need; PEFT reads a property of the model that transformers has renamed. Real warnings
+    and errors are still shown.
     """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     import datasets
     import transformers
 
