@@ -4,11 +4,13 @@ import hashlib
 import html
 import re
 import unicodedata
+from collections import Counter
 
 LONGEST = 80  # bytes of a folder name: leaves room on every file system
 OURS = {"grades.csv", "canvas.csv", "junit.xml", "summary.md", "results.json", "feedback.html"}
 WINDOWS = {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10))}
-FORMULA = "=+-@＝＋－＠|%"  # a spreadsheet may take a text that begins so for a formula
+FORMULA = "=+-@＝＋－＠"  # a spreadsheet may take a text that begins so for a formula
+CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
 # What changes the direction of the text around it, and what cannot be seen.
 UNSEEN = re.compile("[\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -17,7 +19,7 @@ def clean(text):
     """The text without control characters and half characters; line breaks stay."""
     text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)  # colors of a terminal
-    return re.sub(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]", "", text)
+    return CONTROL.sub("", text)
 
 
 def line(text):
@@ -33,7 +35,8 @@ def cell(text):
 
 def markdown(text):
     """The text for Markdown: no mark of it means anything."""
-    escaped = "".join(c if c.isalnum() or c in " .,:;/" else f"&#{ord(c)};" for c in line(text))
+    escaped = "".join(c if c.isalnum() or c in " .,:;/-()" else f"&#{ord(c)};" for c in line(text))
+    escaped = re.sub(r"(?<=[^\W_])&#95;(?=[^\W_])", "_", escaped)  # inside a word it stays itself
     return re.sub(r"(?i)\b(https?|www)(?=[:.])", r"\1<!-- -->", escaped)
 
 
@@ -45,17 +48,17 @@ def markup(text):
 def folders(students):
     """{student: folder name}: safe on every system, and different even where case does not count.
 
-    A name that had to be changed, or that another one resembles, carries a part of its hash.
+    A name that had to be changed, that another one resembles, or that looks as if it carried a
+    hash, gets a part of its hash behind it.
     """
-    students = list(dict.fromkeys(students))
     plain = {student: _plain(student) for student in students}
-    seen = [_folded(name) for name in plain.values()]
-    return {
-        student: name
-        if name == student and seen.count(_folded(name)) == 1 and _folded(name) not in OURS
-        else f"{name}-{_hash(student)}"
-        for student, name in plain.items()
-    }
+    seen = Counter(_folded(name) for name in plain.values())
+
+    def kept(student, name):
+        same = name == unicodedata.normalize("NFC", student) and seen[_folded(name)] == 1
+        return same and _folded(name) not in OURS and not re.search(r"-[0-9a-f]{8}$", name)
+
+    return {s: n if kept(s, n) else f"{n}-{_hash(s)}" for s, n in plain.items()}
 
 
 def _plain(student):
@@ -63,7 +66,7 @@ def _plain(student):
     text = unicodedata.normalize("NFC", clean(student))
     kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "-_. " else "_" for c in text)
     kept = kept.strip(" .").encode()[:LONGEST].decode("utf-8", "ignore").strip(" .")
-    return f"{kept}_" if kept.casefold().partition(".")[0] in WINDOWS else kept or "student"
+    return f"_{kept}" if kept.casefold().partition(".")[0] in WINDOWS else kept or "student"
 
 
 def _folded(name):
