@@ -11,9 +11,9 @@ import re
 import tomllib
 import zipfile
 
-from lora_course import __version__
 from lora_course.grading.exports.sources import ROOT, refuse_to_replace
 from lora_course.grading.files import write_atomically
+from lora_course.grading.run import check_variants, read_secret
 
 NOT_NEEDED = {"jupyterlab", "ipywidgets"}  # for people, not for a grader
 SETUP = """\
@@ -50,13 +50,18 @@ exec "${AUTOGRADER_PYTHON:-$ROOT/venv/bin/python}" -P -m lora_course.grading.exp
 """
 
 
-def export(folder, sources, secret=None):
-    """Writes the zips into `folder`; returns sentences about them. Raises Refused, OSError."""
-    key = secret.read_bytes() if secret else None
+def export(folder, sources, secret=None, variants=()):
+    """Writes the zips into `folder`; returns sentences about them.
+
+    secret: path of a file, or None. variants: such as "lora_linear=rslora". Raises Refused and
+    OSError, and run.Refused for a secret or a variant that cannot be used.
+    """
+    key = read_secret(secret)
+    check_variants(variants)
     targets = {path: folder / f"{path.stem}.zip" for path in sources}
     refuse_to_replace(targets.values())
     for path, target in targets.items():
-        write_atomically(target, autograder(path.stem, key))
+        write_atomically(target, autograder(path.stem, key, variants))
     said = "They hold your secret: keep them to yourself." if key else ""
     return [
         *(f"{target} is ready." for target in targets.values()),
@@ -66,9 +71,9 @@ def export(folder, sources, secret=None):
     ]
 
 
-def autograder(assignment, secret=None):
+def autograder(assignment, secret=None, variants=()):
     """One zip as bytes; the same input makes the same bytes."""
-    about = {"chapter": assignment[:2], "assignment": assignment, "course_version": __version__}
+    about = {"chapter": assignment[:2], "assignment": assignment, "variants": list(variants)}
     files = {
         "setup.sh": SETUP,
         "run_autograder": RUN,

@@ -40,10 +40,10 @@ result = min(result, other, key=lambda made: made.points)
 result.points"""
 
 
-def export(folder, sources, secret=None):
-    """Writes the tree into `folder`; returns sentences about it. Raises Refused, OSError."""
-    if secret:
-        raise Refused("nbgrader has no use for the secret: its hidden inputs stand in the tree.")
+def export(folder, sources, secret=None, variants=()):
+    """Writes the tree into `folder`; returns sentences about it. Raises Refused and OSError."""
+    if secret or variants:
+        raise Refused("nbgrader takes no secret and no variant: its hidden tests are in the tree.")
     targets = {path: folder / "source" / path.stem / f"{path.stem}.ipynb" for path in sources}
     config = folder / "nbgrader_config.py"
     refuse_to_replace(targets.values())
