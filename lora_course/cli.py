@@ -1,10 +1,13 @@
-"""The command `lora-course`: start an exercise, see the progress, examine the machine."""
+"""The command `lora-course`: start, check and grade exercises, progress, the machine."""
 
 import argparse
 import os
 import re
 import sys
 from pathlib import Path
+
+from lora_course.grading import commands as commands_of_grading
+from lora_course.grading.exports import command as command_export
 
 START = "copies exercises into work/, where no update touches them"
 
@@ -18,7 +21,11 @@ def main(argv=None):
     start.add_argument("--fresh", action="store_true", help="a fresh copy beside the one there is")
     commands.add_parser("progress", help="shows which exercises are done")
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
+    commands_of_grading.add(commands)
+    command_export.add(commands)
     args = parser.parse_args(argv)
+    if "run" in args:
+        return args.run(args)
     if args.command == "progress":
         from lora_course import progress
 

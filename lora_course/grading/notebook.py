@@ -1,0 +1,109 @@
+"""A submitted notebook as the sources of its code cells, whatever state the file is in."""
+
+import json
+import os
+import re
+import stat
+
+MOST = 40 << 20  # bytes; an exercise notebook with its outputs stays below 1 MB
+ELSEWHERE = ("peft", "loralib", "adapters", "unsloth", "lora_course")  # hold what is asked for
+
+
+class Unreadable(Exception):
+    """Nothing can be graded; the text says why, for the student."""
+
+
+def read(path):
+    """The bytes of a submission: an ordinary file, no link. Raises Unreadable."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _NO_WAIT)
+    except OSError as error:
+        if os.path.islink(path):
+            raise Unreadable("The file is a link to another place; hand in the file.") from error
+        raise Unreadable(f"The file cannot be read: {error.strerror}.") from error
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise Unreadable("This is no ordinary file.")
+        if about.st_size > MOST:
+            raise Unreadable(
+                f"The file has {about.st_size >> 20} MB, the limit is {MOST >> 20} MB: clear its "
+                "outputs and hand it in again."
+            )
+        try:
+            return file.read(MOST + 1)
+        except OSError as error:
+            raise Unreadable(f"The file cannot be read: {error.strerror}.") from error
+
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def code_cells(content):
+    """Sources of the code cells of a notebook (bytes), in order. Raises Unreadable."""
+    if not content.strip():
+        raise Unreadable("The file is empty.")
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # a text editor on Windows
+    text = content.decode("utf-16" if wide else "utf-8-sig", "replace")
+    try:
+        notebook = json.loads(text, strict=False)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable(f"This is no notebook: its JSON is broken ({_where(error)}).") from error
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if cells is None and isinstance(notebook, dict):  # format 3 and older
+        sheets = notebook.get("worksheets")
+        sheets = [s for s in sheets if isinstance(s, dict)] if isinstance(sheets, list) else []
+        cells = [c for s in sheets for c in (s.get("cells") or [])] if sheets else None
+    if not isinstance(cells, list):
+        raise Unreadable("This is no notebook: it has no cells.")
+    return [
+        _source(cell)
+        for cell in cells
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    ]
+
+
+def _source(cell):
+    source = cell.get("source", cell.get("input", ""))
+    source = (
+        "".join(s for s in source if isinstance(s, str)) if isinstance(source, list) else source
+    )
+    source = source if isinstance(source, str) else ""
+    return source.encode("utf-8", "replace").decode()
+
+
+def _where(error):
+    return f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+
+
+def chapter_of(cells, name, known):
+    """The chapter that a notebook is about, or "". known: {chapter: names its exercises want}.
+
+    What stands in the notebook counts more than the name of its file.
+    """
+    text = "\n".join(cells)
+    found = re.findall(r"lora_course\.checks(?:\.|\s+import\s+)ch(\d\d)\b", text)
+    found += re.findall(r"(?<!\d)(\d\d)_", name)
+    found = [chapter for chapter in found if chapter in known]
+    if found:
+        return found[0]
+    defined = set(re.findall(r"(?m)^(?:def|class)\s+(\w+)", text))
+    best = max(known, key=lambda chapter: len(defined & set(known[chapter])), default="")
+    return best if best and defined & set(known[best]) else ""
+
+
+def flags(cells, allowed):
+    """Imports of libraries that hold what the exercise asks for. allowed: source of the setup."""
+    pattern = rf"(?m)^[ \t]*(?:import|from)[ \t]+((?:{'|'.join(ELSEWHERE)})\b[\w.]*)"
+    mine = set(re.findall(pattern, allowed))
+    found = sorted(
+        {
+            name
+            for name in re.findall(pattern, "\n".join(cells))
+            if name not in mine and not name.startswith("lora_course.checks")
+        }
+    )
+    said = [f"imports {name}, which may hold what the exercise asks for" for name in found]
+    if re.search(r"__import__|importlib|\bsys\.modules\b", "\n".join(cells)):
+        said.append("imports by another way (importlib, __import__ or sys.modules)")
+    return said

@@ -1,0 +1,161 @@
+"""Grading a folder: what is there, what is done already, the rest in parallel, the reports."""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import sys
+from pathlib import Path
+
+from lora_course.grading import catalog, collect, pool
+from lora_course.grading.files import reason, sweep, write_atomically
+from lora_course.grading.trusted import Warm
+
+RECORDS = ".records"  # inside the folder of results: one file for each graded submission
+
+
+class Refused(Exception):
+    """Grading cannot start; the text says why and what to do."""
+
+
+def grade_folder(
+    folder,
+    out,
+    secret=None,
+    jobs=None,
+    trust=False,
+    timeout=30.0,
+    chapter=None,
+    progress=True,
+    variants=(),
+    say=print,
+):
+    """Grades every notebook in `folder`; returns the records of all, also of earlier runs.
+
+    out: folder of results, made where it is missing. secret: path of a file, bytes, or None.
+    jobs: submissions at a time, None for one per core. trust: grade also where a wall of the box
+    is missing. timeout: seconds for one exercise. variants: such as "lora_linear=rslora".
+    Raises Refused. What is done is kept: after a stop at any moment, call it again.
+    """
+    secret, out = read_secret(secret), Path(out)
+    state = prepare(out)
+    check_variants(variants)
+    submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
+    for note in notes:
+        say(note)
+    keys = {s: state / f"{key(s, secret, variants)}.json" for s in submissions}
+    records, unsaved = {s: load(path) for s, path in keys.items()}, []
+    todo = [s for s in submissions if records[s] is None]
+    if len(todo) < len(submissions):
+        say(f"{len(submissions) - len(todo)} of {len(submissions)} were graded before.")
+    with contextlib.closing(grade_these(todo, secret, jobs, trust, timeout, variants)) as done:
+        for submission, record in bar(done, len(todo), progress):
+            records[submission] = record
+            try:
+                write_atomically(keys[submission], json.dumps(record, indent=1))
+            except OSError as error:
+                unsaved.append(f"{record['student']}: {reason(error)}")
+    if unsaved:
+        say(f"Could not be kept in {out}, and will be graded again: {'; '.join(unsaved[:5])}")
+    found = [records[s] for s in submissions]
+    from lora_course.grading.reports import write_reports
+
+    try:
+        write_reports(found, out)
+    except OSError as error:
+        raise Refused(f"The reports could not be written to {out}: {reason(error)}.") from error
+    return found
+
+
+def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, variants=()):
+    """Yields (submission, record) for each, as they are done. secret: bytes or None."""
+    if not submissions:
+        return
+    readable = [s for s in submissions if not s.problem]
+    chapters = sorted({s.chapter for s in readable})
+    modules = {t.module for c in chapters for t in catalog.tasks(c, tuple(variants))}
+    setups = {c: catalog.setup(c) for c in chapters}
+    plan = pool.Plan(secret, timeout, variants)
+    for submission in submissions:
+        if submission.problem:
+            yield submission, pool.grade(None, plan, submission)
+    if not readable:
+        return
+    warm = Warm(sorted(modules), setups, trust)
+    try:
+        import torch  # while the warm process does the same
+
+        torch.set_num_threads(1)
+        missing = warm.ready()
+        if missing and not trust:
+            raise Refused(
+                f"This system cannot close the box: {'; '.join(missing)}. Code of strangers could "
+                "read and change your files. If you trust these notebooks, add "
+                "--i-trust-these-files."
+            )
+        plan = pool.Plan(secret, timeout, variants, missing)
+        yield from pool.grade_all(warm, plan, readable, jobs or os.cpu_count() or 1)
+    finally:
+        warm.stop()
+
+
+def read_secret(secret):
+    """The bytes of the course secret. Raises Refused."""
+    if secret is None or isinstance(secret, bytes):
+        return secret
+    try:
+        found = Path(secret).read_bytes().strip()
+    except OSError as error:
+        raise Refused(f"The secret {secret} cannot be read: {reason(error)}.") from error
+    if len(found) < 16:
+        raise Refused(f"The secret in {secret} is too short: 16 characters or more, at random.")
+    return found
+
+
+def prepare(out):
+    """The folder of records, tried out before any work is done. Raises Refused."""
+    try:
+        state = out / RECORDS
+        write_atomically(state / "about.txt", "One file for each graded submission.\n")
+        sweep(state)
+        return state
+    except OSError as error:
+        raise Refused(f"The results cannot be written to {out}: {reason(error)}.") from error
+
+
+def check_variants(variants):
+    """Raises Refused for a variant that there is not."""
+    from lora_course.grading.variants import TASKS
+
+    for variant in variants:
+        if variant not in TASKS:
+            known = "\n".join(f"  --variant {name}   {task}" for name, task in TASKS.items())
+            raise Refused(f"There is no variant {variant}. These are here:\n{known}")
+
+
+def key(submission, secret, variants):
+    """Changes whenever grading again could give another record."""
+    mark = hmac.new(secret, b"which secret", "sha256").hexdigest() if secret else ""
+    parts = submission.student, submission.file, submission.chapter, submission.digest
+    parts += submission.problem, mark, *variants, *submission.flags, catalog.version()
+    said = json.dumps(parts).encode()
+    return hashlib.sha256(said).hexdigest()[:32]
+
+
+def load(path):
+    """An earlier record, None where there is none that can be used."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) and "exercises" in found else None
+    except (OSError, ValueError):
+        return None
+
+
+def bar(done, total, progress):
+    """A progress bar on stderr, in a terminal only."""
+    if not progress or not total:
+        return done
+    from tqdm import tqdm
+
+    return tqdm(done, total=total, unit="notebook", file=sys.stderr, leave=False)

@@ -1,0 +1,222 @@
+"""The part that must be right for a score to be honest; beside it wire.py and jail.py count.
+
+THREAT MODEL
+Who: a student who writes any Python into a notebook and would like a better mark, another's
+answers, or the grader stopped. Also an honest one whose code loops, crashes or fills the memory.
+
+How a score is made: a box process runs the student's code and `probe`, which gives arrays. This
+process makes the inputs, and judges the arrays by values that it works out itself. The box gets
+inputs and nothing else: no expected value, no secret, no other submission. Of what it says, only
+arrays count. A text of it is shown to its own author, never scored, and never for secret inputs.
+
+Promised on Linux with isolation "full" (Landlock 3 and seccomp, x86_64 or aarch64, no root):
+- a score is earned by arrays that are right, on inputs that nobody knew who has no secret;
+- the code reads the installed packages, its own folder, and nothing else; it changes nothing
+  outside that folder; it has no network, starts no process, and signals none but itself;
+- time, memory, file sizes and the size of the folder have limits, and every exercise of every
+  student has a process of its own: what happens in it costs nobody else anything;
+- after an exercise nothing of it is left, neither a process nor a file.
+
+Not promised:
+- who wrote the code. The solutions are public, and the package holds much of what is asked for:
+  a score shows working code. Imports that go around an exercise are flagged, not scored;
+- secrecy of what every process may see on Linux: file names and sizes by `stat`, the time;
+- anything against a hole in the kernel, in Python's JSON or in safetensors, which read bytes of
+  the student here. Grade strangers in a machine that holds nothing else;
+- processor time is shared: many endless loops make the others slow, within their time limit;
+- with isolation "reduced" (macOS, Windows, an old kernel): the walls that the record names as
+  missing. Expected values still stay out of the box, and the secret too.
+"""
+
+import contextlib
+import hmac
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from lora_course.checks.core import Verdict
+from lora_course.grading import wire
+
+VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
+HIDDEN = 3  # how many secret ones
+JUDGE_SECONDS = 20
+
+
+class Outcome(NamedTuple):
+    """status: see record.py; share of the points; hidden: a secret input decided."""
+
+    status: str
+    share: float
+    message: str
+    hidden: bool
+
+
+class Warm:
+    """The warm process, and the boxes that it forks. missing: walls that this system lacks."""
+
+    def __init__(self, modules, setups, trust=False):
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "lora_course.grading.box"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": os.sep}
+        self.process = subprocess.Popen(
+            command, stdin=theirs, env=environment(), start_new_session=True, **quiet
+        )
+        theirs.close()
+        self.control = ours
+        order = {"modules": modules, "setups": setups, "readable": readable(modules)}
+        wire.send(ours, b"o", json.dumps({**order, "trust": trust}).encode())
+
+    def ready(self):
+        """Waits until it is warm; returns the walls that are missing."""
+        try:
+            kind, said = wire.receive(self.control, b"re", time.monotonic() + 300)
+        except wire.Torn as error:
+            raise RuntimeError("The warm process did not start.") from error
+        if kind == b"e":
+            raise RuntimeError(f"The warm process did not start:\n{said.decode()}")
+        self.control.settimeout(None)
+        return json.loads(said)
+
+    @contextlib.contextmanager
+    def box(self):
+        """A channel to a new box; afterwards the box is gone, with all that it left."""
+        ours, theirs = socket.socketpair()
+        life, held = os.pipe()
+        socket.send_fds(self.control, [b"b"], [theirs.fileno(), life])
+        theirs.close()
+        os.close(life)
+        try:
+            with ours:
+                yield ours
+                os.close(held)
+                held = None
+                ours.settimeout(15)
+                with contextlib.suppress(OSError):
+                    while ours.recv(1 << 20):  # ends when keeper and box have ended
+                        pass
+        finally:
+            if held is not None:
+                os.close(held)
+
+    def stop(self):
+        self.control.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+def environment():
+    """What the warm process and every box find in os.environ: nothing of ours."""
+    kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+    one = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE")
+    return {
+        **{**kept, **dict.fromkeys(one, "1"), "LANG": "C.UTF-8", "MPLBACKEND": "Agg"},
+        **{"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"},
+        **{"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"},
+    }
+
+
+def readable(modules):
+    """The files and folders that a box may read: Python, the installed packages, the course."""
+    found = {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found |= {str(Path(__file__).resolve().parents[1]), "/usr/lib", "/lib", "/lib64"}
+    found |= {"/etc/ld.so.cache", "/proc/self", "/proc/cpuinfo", "/proc/meminfo"}
+    found |= {"/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime"}
+    for module in modules:
+        if not module.startswith("lora_course."):
+            found.add(importlib.util.find_spec(module).origin)
+    return sorted(path for path in found if os.path.exists(path))
+
+
+def secret_seeds(secret, assignment, name):
+    """Seeds that only the holder of the secret (bytes) can know."""
+    said = [f"{assignment}/{name}/{number}".encode() for number in range(HIDDEN)]
+    return [int.from_bytes(hmac.digest(secret, s, "sha256")[:4]) >> 1 for s in said]
+
+
+def examine(warm, order, check, seeds, hidden, timeout):
+    """One exercise of one submission in a box of its own.
+
+    order: {"cells", "chapter", "module", "name"}; seeds: open ones, then `hidden`: secret ones
+    """
+    deadline, verdict, secretly = time.monotonic() + timeout, Verdict(1.0), False
+    try:
+        with warm.box() as channel:
+            wire.send(channel, b"o", json.dumps({**order, "seed": 0}).encode(), deadline)
+            kind, said = wire.receive(channel, b"kw", deadline)
+            if kind == b"w":
+                return outcome(check, told(check, said), False)
+            for number, seed in enumerate([*seeds, *hidden]):
+                inputs = made(check, seed)
+                wire.send(channel, b"a", wire.pack(inputs), deadline)
+                kind, said = wire.receive(channel, b"aw", deadline)
+                new = told(check, said) if kind == b"w" else judged(check, inputs, said)
+                if new.share < verdict.share:
+                    verdict, secretly = new, number >= len(seeds)
+                if verdict.share == 0:
+                    break
+    except wire.Late:
+        verdict = Verdict(0.0, "late", f"{timeout:g}")
+    except wire.Torn:
+        verdict = Verdict(0.0, "torn")
+    return outcome(check, verdict, secretly)
+
+
+@cache
+def made(check, seed):
+    """The inputs of one seed, the same for every submission."""
+    return check.inputs(seed)
+
+
+def judged(check, inputs, payload):
+    """The verdict on what a box sent."""
+    outputs = wire.unpack(payload)
+    signal.setitimer(signal.ITIMER_REAL, JUDGE_SECONDS)  # its handler raises TimeoutError
+    try:
+        return check.verdict(inputs, outputs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def told(check, payload):
+    """What a box says instead of arrays. Whatever it says, it is worth nothing."""
+    words = wire.unpack_words(payload)
+    mistake = words.get("mistake", "")
+    if mistake not in {"todo", "none", "type", "missing"}:
+        mistake = mistake if mistake in check.mistakes else "raised"
+    return Verdict(0.0, mistake, words.get("seen", ""), words.get("expected", ""))
+
+
+def outcome(check, verdict, secretly):
+    """The verdict as status, share and words for the student."""
+    named, points = verdict.mistake.partition(":")[0], f"0/{check.points} points"
+    status = {"todo": "todo", "missing": "todo", "raised": "broken", "late": "broken"}.get(named)
+    status = status or {"torn": "broken"}.get(named, "right" if verdict.share == 1 else "wrong")
+    if secretly:
+        return Outcome(status, verdict.share, secret_message(check, verdict), True)
+    message = {
+        "late": f"{check.label}: no answer within {verdict.seen} seconds ({points}). "
+        "Is there a loop that does not end?",
+        "torn": f"{check.label}: the process ended without an answer ({points}). It called exit, "
+        "or it needed more memory than there is.",
+        "missing": f"{check.label}: not done yet. There is no `{verdict.seen}` in this notebook: "
+        "its cell was removed or renamed.",
+    }.get(named)
+    return Outcome(status, verdict.share, message or check.result(verdict).message, False)
+
+
+def secret_message(check, verdict):
+    """Words that hold nothing of a secret input: no number, no text of the student's code."""
+    points = f"{round(verdict.share * check.points, 2):g}/{check.points} points"
+    advice = check.mistakes.get(verdict.mistake, "")
+    head = f"{check.label}: right on the inputs of the notebook, not on others ({points})."
+    return f"{head}\n{advice}" if advice else head
