@@ -1,0 +1,127 @@
+"""Collecting from students' repositories, and the workflow that a teacher copies."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lora_course.grading import classroom
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = ROOT / ".github/workflows/classroom.yml"
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+
+
+def git(folder, *words):
+    who = [
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@example.org",
+        "-c",
+        "protocol.file.allow=always",
+    ]
+    command = ["git", *who, "-c", "commit.gpgsign=false", *words]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def student(tmp_path):
+    """A repository with notebooks, and with what should not come along."""
+    folder = tmp_path / "student"
+    (folder / "week 1").mkdir(parents=True)
+    git(folder, "init", "-q")
+    (folder / "week 1/03_the_lora_layer.ipynb").write_text("{}")
+    (folder / "notes.py").write_text("raise SystemExit")
+    (folder / ".hidden.ipynb").write_text("{}")
+    (folder / ".gitattributes").write_text("*.ipynb filter=evil\n")
+    os.symlink("/etc/passwd", folder / "link.ipynb")
+    os.symlink("/etc", folder / "folder")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "work")
+    return folder
+
+
+def listed(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@needs_git
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_only_ordinary_notebooks_come_along(student, tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    said = classroom.collect(student.as_uri(), target, protocols=("file",))
+    assert (said, listed(target)) == (
+        "2 notebooks",
+        ["link.ipynb", "week 1/03_the_lora_layer.ipynb"],
+    )
+    assert not (target / "link.ipynb").is_symlink()
+    assert (
+        target / "link.ipynb"
+    ).read_text() == "/etc/passwd"  # the link's text, not what it names
+
+
+@needs_git
+def test_other_addresses_are_refused(student, tmp_path):
+    for address in (student.as_uri(), str(student), "ext::sh -c touch% x", "git@x:y", "-upload=x"):
+        assert "is no address" in classroom.collect(address, tmp_path / "out")
+    said = classroom.collect("https://localhost:9/x", tmp_path / "out")
+    assert said.startswith("cannot be cloned")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_git
+def test_one_bad_repository_costs_nobody_else(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(classroom.collect, "__defaults__", (("file",),))
+    table, out = tmp_path / "students.csv", tmp_path / "out"
+    gone = (tmp_path / "gone").as_uri()
+    table.write_text(f"\ufeffstudent, repository\nann, {gone}\n../bea, {student.as_uri()}\n\n")
+    assert classroom.main([str(table), str(out)]) == 0
+    assert sorted(path.name[:4] for path in out.iterdir()) == ["_bea", "ann"]
+    assert len(listed(out)) == 2 and "ann: cannot be cloned" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "student,repository\nann,\n"])
+def test_a_table_that_cannot_be_used(tmp_path, text, capsys):
+    (tmp_path / "t.csv").write_text(text)
+    assert classroom.main([str(tmp_path / "t.csv"), str(tmp_path / "out")]) == 2
+    assert "student and repository" in capsys.readouterr().out
+
+
+def test_the_token_goes_to_github_only(monkeypatch):
+    monkeypatch.setenv("COLLECT_TOKEN", "hunter2")
+    found = classroom.environment()
+    assert not [value for value in found.values() if "hunter2" in value]
+    at = next(key for key, value in found.items() if "extraheader" in value)
+    assert found[at] == "http.https://github.com/.extraheader"
+    monkeypatch.delenv("COLLECT_TOKEN")
+    assert "extraheader" not in str(classroom.environment())
+
+
+def test_workflow():
+    yaml = pytest.importorskip("yaml")
+    text = WORKFLOW.read_text(encoding="utf-8")
+    flow = yaml.safe_load(text)
+    events = flow[True]  # "on"
+    assert set(events) == {"push", "workflow_dispatch"}
+    assert events["push"]["paths"] == ["students.csv", "submissions/**"]  # nothing that is in here
+    assert not list(ROOT.glob("students.csv")) and not (ROOT / "submissions").exists()
+    assert flow["permissions"] == {}
+    for job in flow["jobs"].values():
+        assert job["permissions"] == {"contents": "read"}
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout"):
+                assert step["with"]["persist-credentials"] is False
+            assert "${{" not in step.get("run", "")  # no text of others becomes a command
+    secrets = {
+        name: {s["name"] for s in job["steps"] if "secrets." in str(s)}
+        for name, job in flow["jobs"].items()
+    }
+    assert secrets == {"collect": {"Copy the notebooks"}, "grade": {"Lay the secret aside"}}
+    grade = next(s for s in flow["jobs"]["grade"]["steps"] if s.get("name") == "Grade")
+    assert "i-trust" not in text and "secret" not in str(grade["env"]).lower()
+    assert re.search(r"lora-course grade \"\$@\"", grade["run"])
