@@ -6,8 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from lora_course.grading import commands as commands_of_grading
-from lora_course.grading.exports import command as command_export
+from lora_course.grading import commands as grading
+from lora_course.grading.exports import command as export
 
 START = "copies exercises into work/, where no update touches them"
 
@@ -21,8 +21,8 @@ def main(argv=None):
     start.add_argument("--fresh", action="store_true", help="a fresh copy beside the one there is")
     commands.add_parser("progress", help="shows which exercises are done")
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
-    commands_of_grading.add(commands)
-    command_export.add(commands)
+    grading.add(commands)
+    export.add(commands)
     args = parser.parse_args(argv)
     if "run" in args:
         return args.run(args)
