@@ -12,38 +12,12 @@ import platform
 import struct
 import sys
 
+from lora_course.grading import calls
+
 GB = 1 << 30
 MEMORY = 3 * GB  # address space beyond that of the warm process
 FILE_SIZE = 64 << 20  # bytes, of one file
 
-# Numbers of system calls: (x86_64, aarch64), None where there is no such call.
-REFUSED = {
-    "processes": [(57, None), (58, None), (59, 221), (322, 281), (435, 435)],  # fork vfork exec*
-    "signals": [(200, 130), (129, 138), (297, 240), (424, 424), (434, 434), (438, 438)],
-    "other processes": [(101, 117), (310, 270), (311, 271), (312, 272), (440, 440), (448, 448)],
-    "sockets": [(41, 198), (53, 199), (42, 203), (49, 200), (50, 201), (43, 202), (288, 242)]
-    + [(44, 206), (46, 211), (307, 269), (47, 212), (299, 243), (425, 425), (426, 426), (427, 427)],
-    "namespaces, mounts": [(272, 97), (308, 268), (165, 40), (166, 39), (155, 41), (161, 51)]
-    + [(n, n) for n in (428, 429, 430, 431, 432, 433, 442)],
-    "kernel": [(321, 280), (298, 241), (323, 282), (248, 217), (249, 218), (250, 219), (300, 262)],
-    "memory outside the limits": [(29, 194), (68, 186), (64, 190), (240, 180), (241, 181)]
-    + [(319, 279), (447, 447)],
-    "priorities": [(141, 140), (142, 118), (144, 119), (203, 122), (314, 274), (251, 30)]
-    + [(256, 238), (279, 239)],
-    "files by another way": [(76, 45), (133, None), (259, 33), (304, 265)],
-}
-# chmod, chown, utime, setxattr and kin: answered with "done" and not done. Landlock does not
-# stop them, and honest code (shutil.copy) calls them.
-PRETENDED = [(90, None), (91, 52), (268, 53), (92, None), (93, 55), (94, None), (260, 54)]
-PRETENDED += [(132, None), (235, None), (261, None), (280, 88)]
-PRETENDED += [(188, 5), (189, 6), (190, 7), (197, 14), (198, 15), (199, 16)]
-NEWEST = 449  # calls from this number on are refused: nobody here has read what they do
-KILL, TGKILL, CLONE, PRLIMIT, FCNTL, IOCTL = (
-    (62, 129), (234, 131), (56, 220), (302, 261), (72, 25), (16, 29)
-)  # fmt: skip
-SETOWN = (8, 10, 15, 1024, 1026)  # fcntl: who gets the signals of a file
-ASYNC = (0x8901, 0x8902, 0x5412, 0x541C)  # ioctl: the same, and typing into a terminal
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 ALLOW, EPERM, ENOSYS, DONE, DIE = 0x7FFF0000, 0x50001, 0x50026, 0x50000, 0x80000000
 
 
@@ -119,32 +93,32 @@ def landlock(folder, readable):
 
 
 def seccomp():
-    """System calls: see the lists above. A signal reaches this process itself and no other."""
-    column, machine = MACHINES[platform.machine()]
-    code = [_load(4), _skip_unless(machine, 1), _answer(ALLOW), _load(0)]
-    code[1:3] = [(0x15, 1, 0, machine), _answer(DIE)]
-    code += [(0x35, 0, 1, NEWEST), _answer(ENOSYS)]
-    for calls, answer in ((sum(REFUSED.values(), []), EPERM), (PRETENDED, DONE)):
-        for call in calls:
-            if call[column] is not None:
-                number = ENOSYS if call == (435, 435) else answer  # clone3: libc falls back
-                code += [_skip_unless(call[column], 1), _answer(number)]
+    """System calls: see calls.py. A signal reaches this process itself and no other."""
+    column, machine = calls.MACHINES[platform.machine()]
+    code = [_load(4), (0x15, 1, 0, machine), _answer(DIE), _load(0)]  # 4: the machine, 0: the call
+    code += [(0x35, 0, 1, calls.NEWEST), _answer(ENOSYS)]  # also the calls of 32-bit code
+    for table, answer in (
+        (calls.REFUSED, EPERM),
+        (calls.PRETENDED, DONE),
+        (calls.UNKNOWN, ENOSYS),
+    ):
+        for number in calls.numbers(table, column):
+            code += [_skip_unless(number, 1), _answer(answer)]
     own = os.getpid()
     for call, argument, values, then, otherwise in (
-        (KILL, 0, (own,), ALLOW, EPERM),
-        (TGKILL, 0, (own,), ALLOW, EPERM),
-        (PRLIMIT, 0, (0, own), ALLOW, EPERM),
-        (FCNTL, 1, SETOWN, EPERM, ALLOW),
-        (IOCTL, 1, ASYNC, EPERM, ALLOW),
+        (calls.KILL, 0, (own,), ALLOW, EPERM),
+        (calls.TGKILL, 0, (own,), ALLOW, EPERM),
+        (calls.PRLIMIT, 0, (0, own), ALLOW, EPERM),
+        (calls.FCNTL, 1, calls.OWNER, EPERM, ALLOW),
+        (calls.IOCTL, 1, calls.ASYNC, EPERM, ALLOW),
     ):
         body = [_load(16 + 8 * argument)]
         for value in values:
             body += [_skip_unless(value, 1), _answer(then)]
         code += [_skip_unless(call[column], len(body) + 1), *body, _answer(otherwise)]
-    threads = [_load(16), (0x45, 1, 0, 0x10000), _answer(EPERM), _answer(ALLOW)]
-    code += [_skip_unless(CLONE[column], len(threads)), *threads, _answer(ALLOW)]
-    program = b"".join(struct.pack("HBBI", *step) for step in code)
-    kept = ctypes.create_string_buffer(program)
+    threads = [_load(16), (0x45, 1, 0, calls.THREAD), _answer(EPERM), _answer(ALLOW)]
+    code += [_skip_unless(calls.CLONE[column], len(threads)), *threads, _answer(ALLOW)]
+    kept = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
     _call(_libc().prctl, 38, 1, 0, 0, 0)
     head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(kept))
     _call(_libc().prctl, 22, 2, head, 0, 0)

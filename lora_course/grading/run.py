@@ -1,22 +1,15 @@
 """Grading a folder: what is there, what is done already, the rest in parallel, the reports."""
 
 import contextlib
-import hashlib
-import hmac
 import json
 import os
 import sys
 from pathlib import Path
 
 from lora_course.grading import catalog, collect, pool
-from lora_course.grading.files import reason, sweep, write_atomically
-from lora_course.grading.trusted import Warm
-
-RECORDS = ".records"  # inside the folder of results: one file for each graded submission
-
-
-class Refused(Exception):
-    """Grading cannot start; the text says why and what to do."""
+from lora_course.grading.files import reason, write_atomically
+from lora_course.grading.state import Refused, check_variants, key, load, prepare, read_secret
+from lora_course.grading.warm import Warm
 
 
 def grade_folder(
@@ -98,58 +91,6 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
         yield from pool.grade_all(warm, plan, readable, jobs or os.cpu_count() or 1)
     finally:
         warm.stop()
-
-
-def read_secret(secret):
-    """The bytes of the course secret. Raises Refused."""
-    if secret is None or isinstance(secret, bytes):
-        return secret
-    try:
-        found = Path(secret).read_bytes().strip()
-    except OSError as error:
-        raise Refused(f"The secret {secret} cannot be read: {reason(error)}.") from error
-    if len(found) < 16:
-        raise Refused(f"The secret in {secret} is too short: 16 characters or more, at random.")
-    return found
-
-
-def prepare(out):
-    """The folder of records, tried out before any work is done. Raises Refused."""
-    try:
-        state = out / RECORDS
-        write_atomically(state / "about.txt", "One file for each graded submission.\n")
-        sweep(state)
-        return state
-    except OSError as error:
-        raise Refused(f"The results cannot be written to {out}: {reason(error)}.") from error
-
-
-def check_variants(variants):
-    """Raises Refused for a variant that there is not."""
-    from lora_course.grading.variants import TASKS
-
-    for variant in variants:
-        if variant not in TASKS:
-            known = "\n".join(f"  --variant {name}   {task}" for name, task in TASKS.items())
-            raise Refused(f"There is no variant {variant}. These are here:\n{known}")
-
-
-def key(submission, secret, variants):
-    """Changes whenever grading again could give another record."""
-    mark = hmac.new(secret, b"which secret", "sha256").hexdigest() if secret else ""
-    parts = submission.student, submission.file, submission.chapter, submission.digest
-    parts += submission.problem, mark, *variants, *submission.flags, catalog.version()
-    said = json.dumps(parts).encode()
-    return hashlib.sha256(said).hexdigest()[:32]
-
-
-def load(path):
-    """An earlier record, None where there is none that can be used."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) and "exercises" in found else None
-    except (OSError, ValueError):
-        return None
 
 
 def bar(done, total, progress):
