@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up; a module may import its own layer and those below. What is not named here
 # is the bottom: the material of the chapters.
 LAYERS = (
-    ("merge", "inject", "variants"),
+    ("merge", "inject", "variants", "peft_adapters"),
     ("checks",),
     ("overview", "doctor", "builder", "grading"),
     ("build",),

@@ -1,0 +1,273 @@
+import copy
+import json
+import math
+import warnings
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lora_course.adapters import lora_state_dict, read_adapter, save_adapter
+from lora_course.fingerprint import fingerprint
+from lora_course.inject import inject_lora, lora_layers
+from lora_course.models import load_base
+from lora_course.peft_adapters import check_base, from_peft, read_peft, to_peft
+from lora_course.variants import use_rslora
+from tests.test_models import random_model
+
+IDS = torch.arange(12).view(2, 6)  # (B, T)
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    """Everything that PEFT warns of is a failure here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*")
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # it mends itself
+        yield
+
+
+def make(kind):
+    return load_base("base") if kind == "llama" else random_model(kind, 40).eval()
+
+
+def ours(kind, target_modules="all-linear", r=3, lora_alpha=7, **settings):
+    """A model whose adapter does something: both factors are random."""
+    model = inject_lora(make(kind), target_modules, r, lora_alpha, seed=1, **settings)
+    for n, p in model.named_parameters():
+        if "lora_" in n:
+            nn.init.normal_(p, std=0.05)
+    return model
+
+
+@torch.no_grad()
+def logits(model, **kwargs):
+    return model(input_ids=IDS, **kwargs).logits
+
+
+def off(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+each_kind = pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
+EMBEDDING = {"llama": "embed_tokens", "gpt2": "wte", "qwen3": "embed_tokens"}
+
+
+# There and back
+@each_kind
+def test_to_peft_loads_and_gives_equal_logits(kind, tmp_path):
+    model = ours(kind)
+    to_peft(model, tmp_path)
+    theirs = PeftModel.from_pretrained(make(kind), tmp_path)
+    assert off(logits(theirs), logits(model)) < 1e-5
+    assert off(logits(theirs), logits(make(kind))) > 1e-2
+    loaded = theirs.load_adapter(tmp_path, "again")
+    assert not loaded.missing_keys and not loaded.unexpected_keys
+    total = sum(p.numel() for n, p in theirs.named_parameters() if ".default." in n)
+    assert total == sum(t.numel() for t in lora_state_dict(model).values())
+
+
+@each_kind
+def test_there_and_back_is_bit_equal(kind, tmp_path):
+    model = ours(kind)
+    save_adapter(model, tmp_path / "ours.safetensors")
+    to_peft(model, tmp_path / "peft")
+    back = from_peft(make(kind), tmp_path / "peft")
+    save_adapter(back, tmp_path / "back.safetensors")
+    (header, want), (again, got) = (
+        read_adapter(tmp_path / f"{name}.safetensors") for name in ("ours", "back")
+    )
+    assert header == again and got.keys() == want.keys()
+    assert all(torch.equal(got[n], want[n]) for n in want)
+    assert torch.equal(logits(back), logits(model))
+    assert all(p.requires_grad == ("lora_" in n) for n, p in back.named_parameters())
+
+
+@each_kind
+def test_equal_gradients(kind, tmp_path):
+    model = ours(kind)
+    to_peft(model, tmp_path)
+    theirs = PeftModel.from_pretrained(make(kind), tmp_path, is_trainable=True).eval()
+    for m in (model, theirs):
+        m(input_ids=IDS, labels=IDS).loss.backward()
+    got = {n: p.grad for n, p in theirs.named_parameters() if p.requires_grad}
+    want = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    assert len(got) == len(want)
+    for name, grad in want.items():
+        key = f"base_model.model.{name}.default.weight"
+        torch.testing.assert_close(got[key], grad, rtol=1e-3, atol=1e-6)
+
+
+@each_kind
+def test_an_adapter_made_by_peft(kind, tmp_path):
+    config = LoraConfig(
+        r=4, lora_alpha=6, target_modules="all-linear", init_lora_weights=False,
+        rank_pattern={"down_proj": 2, "mlp.c_proj": 2}, alpha_pattern={"up_proj": 3},
+        use_rslora=True,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern")
+        theirs = get_peft_model(make(kind), config).eval()
+    theirs.save_pretrained(tmp_path)
+    model = from_peft(make(kind), tmp_path)
+    assert off(logits(model), logits(theirs)) < 1e-5
+    to_peft(model, tmp_path / "again")
+    assert off(
+        logits(PeftModel.from_pretrained(make(kind), tmp_path / "again")), logits(theirs)
+    ) < (1e-5)
+
+
+@each_kind
+def test_an_embedding(kind, tmp_path):
+    model = ours(kind, [EMBEDDING[kind]])
+    to_peft(model, tmp_path)
+    assert all(
+        "lora_embedding_" in key for key in load_file(tmp_path / "adapter_model.safetensors")
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+        theirs = PeftModel.from_pretrained(make(kind), tmp_path)
+    assert off(logits(theirs), logits(model)) < 1e-5
+    assert torch.equal(logits(from_peft(make(kind), tmp_path)), logits(model))
+
+
+def test_layers_with_a_rank_and_an_alpha_of_their_own(tmp_path):
+    model = make("llama")
+    target = model.model.layers[1].self_attn.q_proj
+    inject_lora(model, ["q_proj", "up_proj"], r=3, lora_alpha=7, seed=1)
+    from lora_course.lora import LoRALinear
+
+    model.model.layers[1].self_attn.q_proj = LoRALinear(target, r=5, lora_alpha=11)
+    for layer in lora_layers(model).values():
+        nn.init.normal_(layer.lora_B)
+    to_peft(model, tmp_path)
+    assert off(logits(PeftModel.from_pretrained(make("llama"), tmp_path)), logits(model)) < 1e-5
+    assert torch.equal(logits(from_peft(make("llama"), tmp_path)), logits(model))
+
+
+def test_rslora(tmp_path):
+    model = use_rslora(ours("llama"))
+    to_peft(model, tmp_path)
+    assert read_peft(tmp_path)[0]["use_rslora"]
+    assert off(logits(PeftModel.from_pretrained(make("llama"), tmp_path)), logits(model)) < 1e-5
+    assert torch.equal(logits(from_peft(make("llama"), tmp_path)), logits(model))
+    for layer in lora_layers(model).values():
+        layer.scaling = 0.123
+    with pytest.raises(ValueError, match="neither lora_alpha / r"):
+        to_peft(model, tmp_path)
+
+
+def test_nothing_to_convert():
+    with pytest.raises(ValueError, match="no LoRA layers"):
+        to_peft(make("llama"), "nowhere")
+
+
+# A mixed batch
+@each_kind
+def test_a_mixed_batch_is_one_adapter_at_a_time(kind, tmp_path):
+    names = ["one", "two", "__base__"]
+    for seed, name in enumerate(names[:2]):
+        model = ours(kind)
+        torch.manual_seed(seed)
+        for p in lora_state_dict(model).values():
+            nn.init.normal_(p, std=0.05)
+        to_peft(model, tmp_path / name)
+    theirs = PeftModel.from_pretrained(make(kind), tmp_path / "one", adapter_name="one")
+    theirs.load_adapter(tmp_path / "two", "two")
+    wanted = {"__base__": logits(make(kind))}
+    for name in names[:2]:
+        theirs.set_adapter(name)
+        wanted[name] = logits(theirs)
+    assert off(wanted["one"], wanted["two"]) > 1e-2
+    for pair in (["one", "two"], ["__base__", "one"], ["two", "two"]):
+        mixed = logits(theirs, adapter_names=pair)
+        for row, name in enumerate(pair):
+            assert off(mixed[row], wanted[name][row]) < 1e-5
+
+
+# Refusals
+@pytest.mark.parametrize("spoil", ["dora", "module", "pissa", "bias"])
+def test_more_than_lora_is_refused(spoil, tmp_path):
+    settings = {
+        "dora": {"use_dora": True},
+        "module": {"modules_to_save": ["norm"]},
+        "pissa": {"init_lora_weights": "pissa"},
+        "bias": {"lora_bias": True},
+    }[spoil]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two warnings about biases
+        get_peft_model(make("llama"), LoraConfig(r=2, **settings)).save_pretrained(tmp_path)
+    model = make("llama")
+    with pytest.raises(ValueError, match="more than plain LoRA"):
+        from_peft(model, tmp_path)
+    assert not lora_layers(model)
+
+
+def test_a_folder_that_does_not_fit(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    config = copy.deepcopy(make("llama").config)
+    config.num_hidden_layers = 2
+    small = type(make("llama"))(config)
+    with pytest.raises(ValueError, match=r"no layer model.layers.2.*another base"):
+        from_peft(small, tmp_path)
+    config.intermediate_size = 64
+    config.num_hidden_layers = 4
+    narrow = type(make("llama"))(config)
+    with pytest.raises(ValueError, match=r"down_proj.lora_A is \(3, 512\).*needs \(3, 64\)"):
+        from_peft(narrow, tmp_path)
+    assert all(p.requires_grad for p in narrow.parameters()) and not lora_layers(narrow)
+    with pytest.raises(ValueError, match="LoRA already"):
+        from_peft(ours("llama"), tmp_path)
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"adapter_config.json and .*FileNotFoundError"):
+        read_peft(tmp_path)
+    to_peft(ours("llama"), tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="not an intact adapter"):
+        read_peft(tmp_path)
+
+
+# The base
+@each_kind
+def test_fingerprint_is_of_the_base_alone(kind, tmp_path):
+    seen = fingerprint(make(kind))
+    model = ours(kind)
+    assert fingerprint(model) == seen
+    assert fingerprint(make(kind).bfloat16()) == seen
+    to_peft(model, tmp_path)
+    theirs = PeftModel.from_pretrained(make(kind), tmp_path)
+    assert fingerprint(theirs) == seen
+    check_base(theirs, tmp_path)
+
+
+def test_check_base_tells_a_twin(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    other = make("llama")
+    check_base(other, tmp_path)
+    with torch.no_grad():
+        other.model.layers[3].mlp.up_proj.weight.mul_(1.01)
+    with pytest.raises(ValueError, match="belongs to the base .*Load the base"):
+        check_base(other, tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="not noted"):
+        check_base(make("llama"), tmp_path)
+
+
+def test_the_files(tmp_path):
+    model = ours("llama")
+    to_peft(model, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["r"] == 3 and config["lora_alpha"] == 7 and config["rank_pattern"] == {}
+    assert len(config["target_modules"]) == 7 and config["inference_mode"]
+    assert math.isclose(next(iter(lora_layers(model).values())).scaling, 7 / 3)
+    save_adapter(model, tmp_path / "ours.safetensors")
+    assert read_adapter(tmp_path / "ours.safetensors")[0]["r"] == 3
