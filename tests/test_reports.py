@@ -179,7 +179,7 @@ def test_hostile_text_has_no_effect(tmp_path, where):
     assert not re.search(r"https?:|www\.", summary)  # GitHub makes links of these
     for path in tmp_path.rglob("*.*"):
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        assert not set(text) & set("\x00\x1b\ufffe")
+        assert not set(text) & set("\x00\x1b\ufffe\u202e")
 
 
 def test_flags_are_for_the_instructor(tmp_path):

@@ -38,7 +38,8 @@ def page(records):
         f"<title>Feedback for {html.escape(line(student))}</title>\n<style>{STYLE}</style>",
         f"</head>\n<body>\n<main>\n<h1>Feedback for {markup(student)}</h1>",
         *(_assignment(record) for record in records),
-        f"</main>\n<footer><p>LoRA Course {markup(version)}, graded {markup(graded)}.</p></footer>",
+        "</main>\n<footer><p>The hints are in your notebook, under each check.</p>",
+        f"<p>LoRA Course {markup(version)}, graded {markup(graded)}.</p></footer>",
         "</body>\n</html>\n",
     ]
     return "\n".join(parts)

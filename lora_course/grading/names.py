@@ -16,15 +16,15 @@ UNSEEN = re.compile("[\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def clean(text):
-    """The text without control characters and half characters; line breaks stay."""
+    """The text without control characters, half ones, and marks that move it; lines stay."""
     text = str(text).encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)  # colors of a terminal
-    return CONTROL.sub("", text)
+    return UNSEEN.sub("", CONTROL.sub("", text))
 
 
 def line(text):
-    """The text on one line, without marks that move the text around it."""
-    return " ".join(UNSEEN.sub("", clean(text)).split())
+    """The text on one line."""
+    return " ".join(clean(text).split())
 
 
 def cell(text):
