@@ -33,7 +33,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-SHIPPED = chosen() == str(BASE)  # False: LORA_COURSE_MODEL names a model of yours
+# False when you bring a model or data of your own
+SHIPPED = chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")
 
 # %% [markdown]
 # ## 1 Rows
@@ -79,8 +80,8 @@ if not tokenizer.chat_template:  # a base model of yours may come without one
 TALK = [
     {"role": "user", "content": "Where is Mira?"},
     {"role": "assistant", "content": "At the mill."},
-    {"role": "user", "content": "And Tom?"},
-    {"role": "assistant", "content": "In the harbour."},
+    {"role": "user", "content": "And Jonas?"},
+    {"role": "assistant", "content": "In the harbor."},
 ]
 told = tokenizer.apply_chat_template(TALK, tokenize=False)
 ours = tokenizer.apply_chat_template(TALK, chat_template=TEMPLATE, tokenize=False)
@@ -107,7 +108,8 @@ print("the talk goes on as in training:", told.startswith(ready))
 batch = write(return_tensors="pt")
 print(f"{type(batch).__name__} with {', '.join(batch)}")
 ids = batch["input_ids"][0].tolist(), tokenizer(asked)["input_ids"]
-print("first tokens:", *(row.count(tokenizer.bos_token_id) for row in ids))
+counts = [row.count(tokenizer.bos_token_id) for row in ids]
+print("first tokens: from the messages {}, from the text {}".format(*counts))
 
 # %% [markdown]
 # Two traps. `apply_chat_template` gives a **batch**, not a tensor: unpack it with `**`.
@@ -158,7 +160,7 @@ def prepared(rows, **settings):
 
 
 # %% [markdown]
-# **Predict** for the words *In the harbour*, *And Tom* and *At the mill*: in which of
+# **Predict** for the words *In the harbor*, *And Jonas* and *At the mill*: in which of
 # the three ways are they graded?
 
 # %%
@@ -240,10 +242,10 @@ for only in (True, False):
     ended = sum(ids[-1] == tokenizer.eos_token_id for ids in cut["input_ids"])
     print("graded:", "answers" if only else "everything")
     print(f"  {len(cut)} of {len(some)} rows left, {ended} with an end token")
-assert len(cut) == len(some) > ended
+assert len(cut) == len(some) > ended or not SHIPPED
 
 # %% [markdown]
-# With graded answers the long rows **vanish**: nothing is left to grade. Else they
+# With graded answers most long rows **vanish**: nothing is left to grade. The others
 # teach the model never to stop. So count rows and end tokens.
 #
 # ## 5 Train
@@ -283,7 +285,7 @@ assert n <= 0.05 * total or not SHIPPED
 # %% [markdown]
 # The trainer measures the validation loss as it goes. A **callback**, called at fixed
 # places, counts right answers. (`with_bar` adds another: one bar in place of printed
-# logs.) **Predict** both curves. The run takes half a minute.
+# logs.) **Predict** both curves. (The run takes some twenty seconds.)
 
 # %%
 class Score(TrainerCallback):
@@ -401,24 +403,25 @@ show(
 # Padding is computed like the rest. **Packing** lays rows end to end in bins of
 # `max_length`: the longest first, each into the fullest bin that has room (*best fit,
 # decreasing*). **Predict:** what share of a batch of 32 is padding? And of the bins?
+# How many real tokens has a step?
 
 # %%
 rows = trainer.train_dataset.select_columns(["input_ids", "labels"])
-bins = pack_dataset(rows, 256)
-lengths = [len(ids) for ids in rows["input_ids"]]
+real = sum(lengths := [len(ids) for ids in rows["input_ids"]])
+ROOM = max(256, 2 * max(lengths))
+bins = pack_dataset(rows, ROOM)
 order = random.Random(0).sample(range(len(rows)), len(rows))
 batches = [[lengths[i] for i in order[k : k + 32]] for k in range(0, len(order), 32)]
-slots = sum(max(batch) * len(batch) for batch in batches), 256 * len(bins)
+slots = sum(max(batch) * len(batch) for batch in batches), ROOM * len(bins)
 steps = len(batches), -(-len(bins) // 8)
-for way, places, count in zip(("32 rows", "8 bins "), slots, steps, strict=True):
-    print(f"{way}: filler {1 - sum(lengths) / places:4.0%}, all rows in {count} steps, "
-          f"{sum(lengths) / count:,.0f} real tokens a step")  # fmt: skip
+for way, n, count in zip(("32 padded", "8 packed "), slots, steps, strict=True):
+    print(f"{way} filler {1 - real / n:3.0%}, {count} steps of {real / count:,.0f} real")
 
 # %%
 fig, axes = figure(9.5, 2.6, ncols=2)
-strips = [[n] for n in batches[0][:12]], bins["seq_lengths"][:12]
+strips = [[n] for n in batches[0][:12]], bins["seq_lengths"][len(bins) // 2 :][:12]
 for ax, strip, title in zip(axes, strips, ("padded", "packed"), strict=True):
-    width = max(map(sum, strip)) if title == "padded" else 256
+    width = max(map(sum, strip)) if title == "padded" else ROOM
     for y, parts in enumerate(strip):
         ends = [sum(parts[:k]) for k in range(len(parts))]
         ax.barh([y] * len(parts), parts, left=ends, color=COLORS["lora"], ec="white")
@@ -429,7 +432,7 @@ show(
     caption="Left: twelve rows of a padded batch. Right: twelve packed bins. Green: "
     "real tokens, orange-red: filler.",
     alt="Left: bars of different length, each filled up with a red rest. Right: bars "
-    "made of several green pieces, almost without a rest.",
+    "made of several green pieces, with a small rest or none.",
 )
 
 # %% [markdown]
@@ -468,15 +471,15 @@ class Clock(TrainerCallback):
 
 # %% tags=["nbval-ignore-output"]
 def seconds(**settings):
-    """Seconds per real token of four steps, after one to warm up."""
-    clock, args = Clock(), SFTConfig(**HERE, max_steps=5, max_length=256, **settings)
+    """Seconds per real token in the fastest of six steps."""
+    clock, args = Clock(), SFTConfig(**HERE, max_steps=6, max_length=256, **settings)
     made = SFTTrainer(
         load_base(), args, train_dataset=some, processing_class=tokenizer,
         peft_config=LoraConfig(**LORA), callbacks=[clock],
     )  # fmt: skip
     with_bar(made).train()
-    counts = losses(made, "num_tokens")
-    return (clock.ends[5] - clock.ends[1]) / (counts[5] - counts[1])
+    read, ends = losses(made, "num_tokens"), clock.ends
+    return min((ends[k] - ends[k - 1]) / (read[k] - read[k - 1]) for k in range(2, 7))
 
 
 padded = seconds(per_device_train_batch_size=32)
@@ -526,7 +529,8 @@ def run(folder, *callbacks, resume=None):
 
 folder = tempfile.mkdtemp()
 unbroken, broken = run(tempfile.mkdtemp()), run(folder, Unplug())
-print("power cut after step", max(broken), "- on disk:", *sorted(os.listdir(folder)))
+print("last loss before the cut: step", max(broken))
+print("on disk:", *sorted(name for name in os.listdir(folder) if "checkpoint" in name))
 resumed = run(folder, resume=True)
 gap = max(abs(resumed[step] - unbroken[step]) for step in unbroken)
 print(f"resumed: {len(resumed)} losses, equal to 0.00001:", gap < 1e-5)

@@ -327,6 +327,11 @@ def _fill(lengths, order, room, choose):
     return bins
 
 
+def _contents(lengths, bins):
+    """What is in the bins, whichever of two rows of one length is meant."""
+    return sorted(sorted(lengths[i] for i in b) for b in bins)
+
+
 def _down(lengths):
     return sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
@@ -339,7 +344,9 @@ def make_pack(seed):
         least = len(_fill(lengths, down, ROOM, "best"))
         other = [_fill(lengths, given, ROOM, way) for way in ("best", "first", "last")]
         other.append(_fill(lengths, down, ROOM, "last"))
-        if len(_fill(lengths, down, ROOM, "first")) == least < min(map(len, other)):
+        up = _fill(lengths, down[::-1], ROOM, "best")
+        differ = _contents(lengths, up) != _contents(lengths, other[-1])
+        if differ and len(_fill(lengths, down, ROOM, "first")) == least < min(map(len, other)):
             break
     rows = [rng.integers(10, 90, size=n) for n in (4, 2, 3)]
     ids = {f"ids_{k}": row for k, row in enumerate(rows)}
@@ -400,18 +407,17 @@ def judge_pack(inputs, outputs):
 
 
 def _pack_slip(lengths, bins):
-    sets = {frozenset(b) for b in bins}
-    n = len(lengths)
+    seen, n = _contents(lengths, bins), len(lengths)
     if len(bins) == n:
         return "one_each"
-    up = sorted(range(n), key=lambda i: lengths[i])
+    up = _down(lengths)[::-1]
     for key, order, ways in (
         ("unsorted", range(n), ("best", "first")),
         ("unsorted", up, ("best", "first", "last")),
         ("last_bin", _down(lengths), ("last",)),
         ("last_bin", range(n), ("last",)),
     ):
-        if any({frozenset(b) for b in _fill(lengths, order, ROOM, way)} == sets for way in ways):
+        if any(_contents(lengths, _fill(lengths, order, ROOM, way)) == seen for way in ways):
             return key
     return "too_many"
 
