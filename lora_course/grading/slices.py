@@ -4,6 +4,8 @@ An endless loop, a broken cell or a call of input() elsewhere in the notebook co
 Runs inside the box; nothing here is trusted.
 """
 
+import __future__
+
 import ast
 import builtins
 import linecache
@@ -31,10 +33,11 @@ def execute(cells, wants, namespace):
     for in the whole notebook.
     """
     parsed, error = parse(cells)
-    chosen = needed(parsed, wants)
-    error = _run(chosen, namespace) or error
+    late = any(getattr(s.node, "module", "") == "__future__" for s in parsed)
+    flags = __future__.annotations.compiler_flag if late else 0
+    error = _run(needed(parsed, wants), namespace, flags) or error
     if not set(wants) <= namespace.keys():
-        error = _run(parsed, namespace) or error
+        error = _run(parsed, namespace, flags) or error
     return error
 
 
@@ -76,11 +79,12 @@ def needed(statements, wants):
         names = names.union(*[statements[i].uses | statements[i].makes for i in more])
 
 
-def _run(statements, namespace):
+def _run(statements, namespace, flags):
     first = None
     for statement in statements:
         try:
-            code = compile(ast.Module([statement.node], []), statement.file, "exec")
+            module = ast.Module([statement.node], [])
+            code = compile(module, statement.file, "exec", flags, dont_inherit=True)
             exec(code, namespace)
         except BaseException as error:
             first = first or error

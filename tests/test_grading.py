@@ -1,0 +1,447 @@
+"""Grading a class: honest, unlucky, broken and hostile submissions, all in one folder.
+
+The class is graded once; the tests look at what each student got.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_course.grading import grade_folder
+from tests import hostile
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "03_the_lora_layer.ipynb"
+SECRET = "canary-secret-4f1c9b7e2d"
+LINUX = sys.platform.startswith("linux")
+CASES = {case.note: case for case in (*hostile.FORWARD, *hostile.INSIDE)}
+pytestmark = pytest.mark.skipif(not LINUX, reason="the box is closed on Linux only")
+
+
+class Graded:
+    """A graded class: records by student, and the folders around it."""
+
+    def __init__(self, base):
+        self.folder, self.out, self.outside = base / "class", base / "out", base / "outside"
+        self.secret = base / "secret.txt"
+        for place in (self.folder, self.outside):
+            place.mkdir()
+        self.secret.write_text(SECRET)
+        (self.outside / "canary").write_text("sings")
+        os.utime(self.outside / "canary", (1e9, 1e9))
+
+    def hand_in(self, student, content, name=NAME):
+        place = self.folder / student
+        place.mkdir()
+        (place / name).write_bytes(content)
+
+    def grade(self, **options):
+        found = grade_folder(self.folder, self.out, progress=False, say=self.said.append, **options)
+        self.records = {record["student"]: record for record in found}
+
+    said: list = []
+
+
+def filled(graded, code):
+    """The code of an attack with the places of this class."""
+    for word, place in (
+        ("@SECRET@", graded.secret),
+        ("@CLASS@", graded.folder),
+        ("@OUT@", graded.out),
+        ("@OUTSIDE@", graded.outside),
+        ("@ROOT@", ROOT),
+    ):
+        code = code.replace(word, str(place))
+    return code
+
+
+def processes():
+    """Processes that are a warm process or came from one."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"lora_course.grading.box" in place.read_bytes():
+                found.add(int(place.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def tree(folder):
+    """Everything below a folder: {path: (mode, size, time)}."""
+    return {
+        str(path): (path.lstat().st_mode, path.lstat().st_size, int(path.lstat().st_mtime))
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(scope="session")
+def graded(tmp_path_factory):
+    """The whole class, graded with a secret, and what was there before and after."""
+    base = tmp_path_factory.mktemp("grading")
+    os.environ["CANARY_TOKEN"] = "canary"
+    one = Graded(base)
+    for case in hostile.FORWARD:
+        one.hand_in(case.note, hostile.saved(hostile.forward(filled(one, case.code))))
+    for case in hostile.INSIDE:
+        one.hand_in(case.note, hostile.saved(hostile.attack(filled(one, case.code))))
+    for note, (content, *_) in hostile.HONEST.items():
+        one.hand_in(note, content)
+    for note, (content, _) in hostile.BROKEN.items():
+        one.hand_in(note, content)
+    one.scratch = base / "tmp"
+    one.scratch.mkdir()
+    kept, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(one.scratch)
+    before, running = tree(one.folder) | tree(one.outside), processes()
+    try:
+        start = time.monotonic()
+        one.grade(secret=one.secret, timeout=4.0, jobs=4)
+        one.seconds = time.monotonic() - start
+    finally:
+        os.environ.pop("CANARY_TOKEN")
+        os.environ.pop("TMPDIR") if kept is None else os.environ.update(TMPDIR=kept)
+    one.changed = {k for k in before.items() ^ (tree(one.folder) | tree(one.outside)).items()}
+    one.left = processes() - running
+    return one
+
+
+def exercise(record, name="lora_linear"):
+    return next(e for e in record["exercises"] if e["name"] == name)
+
+
+def rest(record):
+    """Points of the other exercises."""
+    return sum(e["points"] for e in record["exercises"] if e["name"] != "lora_linear")
+
+
+@pytest.mark.parametrize("note", CASES)
+def test_hostile(graded, note):
+    """An attack gets what its honest part earns: the other exercises, and nothing for itself."""
+    record, case = graded.records[note], CASES[note]
+    found = exercise(record)
+    assert found["points"] == case.points, found["message"]
+    assert case.says in found["message"]
+    assert rest(record) == hostile.FULL - 20 and record["isolation"] == "full"
+    assert not record["problem"]
+
+
+@pytest.mark.parametrize("note", hostile.HONEST)
+def test_honest(graded, note):
+    """Broken is not dishonest: the correct work gets its full marks."""
+    record, (_, lost, says) = graded.records[note], hostile.HONEST[note]
+    seen = [(e["number"], e["message"]) for e in record["exercises"] if e["status"] != "right"]
+    assert sum(e["points"] for e in record["exercises"]) == hostile.FULL - lost, seen
+    assert says in exercise(record)["message"] and not record["problem"]
+    assert rest(record) == hostile.FULL - 20
+
+
+@pytest.mark.parametrize("note", hostile.BROKEN)
+def test_broken(graded, note):
+    """Nothing to grade is a clean zero with the reason."""
+    record, (_, says) = graded.records[note], hostile.BROKEN[note]
+    assert says in record["problem"]
+    assert sum(e["points"] for e in record["exercises"]) == 0
+    assert {e["status"] for e in record["exercises"]} <= {"broken"}
+
+
+def test_nothing_is_left(graded):
+    assert graded.left == set()
+    assert list(graded.scratch.iterdir()) == []
+
+
+def test_nothing_was_changed_outside(graded):
+    assert graded.changed == set()
+    assert {path.name for path in graded.outside.iterdir()} == {"canary"}
+    assert not list(Path("/dev/shm").glob("left"))
+
+
+def test_everybody_has_a_record(graded):
+    assert len(graded.records) == len(CASES) + len(hostile.HONEST) + len(hostile.BROKEN) >= 100
+
+
+def test_the_secret_is_nowhere(graded):
+    for path in graded.out.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes()
+
+
+def test_flags(graded):
+    assert any("peft" in flag for flag in graded.records["imports peft"]["flags"])
+    assert graded.records["honest"]["flags"] == []
+
+
+# A small class of its own for each of the following
+
+
+@pytest.fixture
+def small(tmp_path):
+    one = Graded(tmp_path)
+    one.said = []
+    return one
+
+
+def solved(chapter="03", folder="solutions"):
+    return next((ROOT / folder).glob(f"{chapter}_*.ipynb"))
+
+
+CHAPTERS = sorted(path.name[:2] for path in (ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory):
+    """The solution and the exercise notebook of every chapter, handed in by two students."""
+    one = Graded(tmp_path_factory.mktemp("course"))
+    for folder in ("solutions", "exercises"):
+        (one.folder / folder).mkdir()
+        for path in (ROOT / folder).glob("[0-9][0-9]_*.ipynb"):
+            (one.folder / folder / path.name).write_bytes(path.read_bytes())
+    found = grade_folder(one.folder, one.out, progress=False, jobs=2, secret=SECRET.encode())
+    one.records = {(record["student"], record["chapter"]): record for record in found}
+    return one
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solution_gets_full_marks(course, chapter):
+    record = course.records["solutions", chapter]
+    wrong = [(e["number"], e["message"]) for e in record["exercises"] if e["status"] != "right"]
+    assert not wrong and record["exercises"] and record["flags"] == []
+    assert record["assignment"] == solved(chapter).stem
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_stub_gets_nothing(course, chapter):
+    record = course.records["exercises", chapter]
+    assert {e["status"] for e in record["exercises"]} == {"todo"}
+    assert all(e["points"] == 0 and "not done yet" in e["message"] for e in record["exercises"])
+
+
+ONLY_PUBLIC = """
+import hashlib
+lora_layers = []
+def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
+    if hashlib.sha256(lora_A.numpy().tobytes()).hexdigest() not in KNOWN:
+        raise ValueError(f"canary {lora_A.flatten()[0].item()!r} of {lora_alpha}")
+    delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A
+    return delta.T if isinstance(base_layer, Conv1D) else delta
+"""
+
+
+def test_secret_inputs(small):
+    """An answer for the inputs of the notebook alone; its text about secret ones goes nowhere."""
+    import hashlib
+
+    from lora_course.checks import ch03
+
+    known = {
+        hashlib.sha256(value.tobytes()).hexdigest()
+        for seed in range(3)
+        for key, value in ch03.delta_weight.inputs(seed).items()
+        if key.startswith("A_")
+    }
+    code = ONLY_PUBLIC.replace("KNOWN", repr(known))
+    small.hand_in("cheat", hostile.saved(hostile.notebook(lambda s: code, "delta_weight")))
+    small.grade(jobs=1)
+    assert exercise(small.records["cheat"], "delta_weight")["points"] == 15
+    small.grade(jobs=1, secret=SECRET.encode())
+    found = exercise(small.records["cheat"], "delta_weight")
+    assert found["points"] == 0 and found["hidden"] and found["status"] == "broken"
+    assert "canary" not in json.dumps(small.records["cheat"])
+    assert "right on the inputs of the notebook" in found["message"]
+
+
+def test_variants(small):
+    """The public solution does not pass a variant; the answer to the variant does."""
+    root = hostile.notebook(lambda s: s.replace("lora_alpha / r\n", "lora_alpha / r**0.5\n"))
+    small.hand_in("public", hostile.saved(hostile.notebook()))
+    small.hand_in("rslora", hostile.saved(root))
+    turned = hostile.notebook(
+        lambda s: s.replace(
+            "    delta = ", "    lora_A, lora_B = lora_A.T, lora_B.T\n    delta = "
+        ),
+        "delta_weight",
+    )
+    small.hand_in("turned", hostile.saved(turned))
+    variants = ("lora_linear=rslora", "delta_weight=transposed")
+    small.grade(jobs=1, variants=variants, secret=SECRET.encode())
+    points = {
+        student: [exercise(record, name)["points"] for name in ("lora_linear", "delta_weight")]
+        for student, record in small.records.items()
+    }
+    assert points == {"public": [0, 0], "rslora": [20, 0], "turned": [0, 15]}
+    found = exercise(small.records["public"])
+    assert found["variant"] and "lora_alpha / sqrt(r)" in found["message"]
+
+
+def test_resume(small, monkeypatch):
+    small.hand_in("one", hostile.saved(hostile.notebook()))
+    small.grade(jobs=1)
+    first = small.records["one"]
+    small.hand_in("two", b"no notebook")
+    monkeypatch.setattr("lora_course.grading.run.Warm", None)  # nobody is graded twice
+    small.grade(jobs=1)
+    assert small.records["one"] == first and small.records["two"]["problem"]
+    with pytest.raises(TypeError):  # another secret is another grading
+        small.grade(jobs=1, secret=SECRET.encode())
+
+
+def command(*words, **options):
+    words = [sys.executable, "-m", "lora_course.cli", *map(str, words)]
+    return subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_the_middle(small, number):
+    """After a stop nothing is lost, nothing runs on, and the same command goes on."""
+    slow = hostile.attack("import time\ntime.sleep(2)")
+    for student in range(6):
+        small.hand_in(f"student {student}", hostile.saved(slow))
+    running = processes()
+    words = ("grade", small.folder, "--out", small.out, "--jobs", 1)
+    first = command(*words, start_new_session=True)
+    records = small.out / ".records"
+    end = time.monotonic() + 120
+    while len(list(records.glob("*.json"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    os.kill(first.pid, number)
+    first.communicate(timeout=30)
+    assert first.returncode == (130 if number == signal.SIGINT else -number)
+    end = time.monotonic() + 15
+    while processes() - running and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes() == running
+    kept = {path: path.read_bytes() for path in records.glob("*.json")}
+    assert 2 <= len(kept) < 6 and all(json.loads(text)["exercises"] for text in kept.values())
+    second = command(*words)
+    out, _ = second.communicate(timeout=120)
+    assert second.returncode == 0 and f"{len(kept)} of 6 were graded before." in out
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(records.glob("*.json"))) == 6
+
+
+def test_check_command(tmp_path):
+    done = command("check", solved(), solved("01"))
+    out, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, "") and "100 of 100 points" in out
+    mine = tmp_path / "my own.ipynb"
+    mine.write_bytes(hostile.HONEST["one exercise wrong"][0])
+    done = command("check", mine)
+    out, _ = done.communicate(timeout=120)
+    assert done.returncode == 1
+    assert "80 of 100 points" in out and "Likely mistake" in out and "not right yet" in out
+    assert command("check", tmp_path / "none.ipynb").wait(60) == 2
+
+
+def test_folders(small):
+    """Flat files, copies, links, pipes, large files, odd names: a clear word for each."""
+    good, put = hostile.saved(hostile.notebook()), small.folder
+    (put / f"meier_anna_4711_{NAME}").write_bytes(good)
+    (put / NAME.replace(".ipynb", " (1).ipynb")).write_bytes(good)
+    (put / "renamed.ipynb").write_bytes(good)
+    (put / "notes.txt").write_text("for the teacher")
+    (put / ".hidden").mkdir()
+    small.hand_in("Ζωή 大森", good, "my work.ipynb")
+    small.hand_in("=cmd()", good)
+    small.hand_in("new\nline", good)
+    small.hand_in("two", b"{}", NAME)
+    os.utime(put / "two" / NAME, (1e9, 1e9))
+    (put / "two" / NAME.replace(".ipynb", " (2).ipynb")).write_bytes(good)
+    small.hand_in("below", b"", "essay.pdf")
+    (put / "below" / "a" / "b").mkdir(parents=True)
+    (put / "below" / "a" / "b" / NAME).write_bytes(good)
+    for student in ("link", "pipe", "large", "nobody", "folder"):
+        (put / student).mkdir()
+    (put / "link" / NAME).symlink_to(solved())
+    os.mkfifo(put / "pipe" / NAME)
+    with open(put / "large" / NAME, "wb") as file:
+        file.truncate(100 << 20)
+    (put / "folder" / NAME).mkdir()
+    (put / "linked").symlink_to(ROOT / "solutions")
+    small.grade(jobs=1)
+    full = {s for s, r in small.records.items() if sum(e["points"] for e in r["exercises"]) == 100}
+    named = {"meier_anna_4711", "03_the_lora_layer (1)", "renamed"}
+    assert full == {*named, "Ζωή 大森", "=cmd()", "new\nline", "two", "below"}
+    problems = {s: r["problem"] for s, r in small.records.items() if r["problem"]}
+    assert "link to another place" in problems["link"] and "no ordinary" in problems["pipe"]
+    assert "100 MB" in problems["large"] and "There is no notebook" in problems["nobody"]
+    assert problems.keys() == {"link", "pipe", "large", "nobody", "folder"}
+    assert any("newer" in flag for flag in small.records["two"]["flags"])
+    assert any("notes.txt" in said for said in small.said)
+    assert small.records["nobody"]["chapter"] == "03" and small.records["nobody"]["exercises"]
+
+
+def test_nothing_to_grade(small):
+    small.grade()
+    assert small.records == {} and "There is no notebook" in small.said[0]
+    done = command("grade", small.folder / "none", "--out", small.out)
+    assert done.wait(60) == 1
+
+
+def test_results_cannot_be_written(small):
+    from lora_course.grading.run import Refused
+
+    small.hand_in("one", hostile.saved(hostile.notebook()))
+    small.out.write_text("a file in the place of the folder")
+    with pytest.raises(Refused, match="cannot be written"):
+        small.grade()
+
+
+def test_full_disk(small, monkeypatch):
+    """What cannot be kept is said; the rest is graded."""
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    for student in ("one", "two"):
+        small.hand_in(student, b"no notebook")
+    monkeypatch.setattr("lora_course.grading.run.write_atomically", full)
+    small.grade()
+    assert len(small.records) == 2
+    assert any("No space left on device" in said for said in small.said)
+
+
+def test_open_box_needs_trust(small, monkeypatch):
+    from lora_course.grading import warm
+    from lora_course.grading.run import Refused
+
+    small.hand_in("one", hostile.saved(hostile.notebook()))
+    real = warm.Warm.ready
+    monkeypatch.setattr(warm.Warm, "ready", lambda self: [*real(self), "no such wall"])
+    with pytest.raises(Refused, match="--i-trust-these-files"):
+        small.grade()
+    small.grade(trust=True)
+    assert small.records["one"]["isolation"] == "reduced: no such wall"
+
+
+def test_private_checks(small, monkeypatch):
+    """A teacher's own checks, from an entry point, count like secret inputs."""
+    from lora_course.grading import catalog
+
+    monkeypatch.setattr(catalog, "private", lambda chapter: ("tests.private03",))
+    catalog.tasks.cache_clear()
+    small.hand_in("one", hostile.saved(hostile.notebook()))
+    try:
+        small.grade(jobs=1)
+    finally:
+        catalog.tasks.cache_clear()
+    last = small.records["one"]["exercises"][-1]
+    assert (last["name"], last["number"], last["points"]) == ("scaling", "3.6", 5) and last[
+        "hidden"
+    ]
+
+
+def test_short_secret(small):
+    from lora_course.grading.run import Refused
+
+    small.secret.write_text("short")
+    with pytest.raises(Refused, match="too short"):
+        small.grade(secret=small.secret)
+    with pytest.raises(Refused, match="no variant"):
+        small.grade(variants=("lora_linear=none",))
