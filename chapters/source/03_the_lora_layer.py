@@ -518,7 +518,8 @@ for name, a, b in zip("xAB", one, two, strict=True):
 # 3. Why can A and B be replaced by A·c and B/c, and does training notice?
 # 4. Weight decay pulls on A and B. What does it pull ΔW towards: zero, or W?
 #
-# **Next:** 04 Injecting it into a model. **Sources:**
+# **Next:** [04 Injecting it into a model](04_injecting_it_into_a_model.ipynb).
+# **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4.1,
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 4, the
 # [reference code](https://github.com/microsoft/LoRA).

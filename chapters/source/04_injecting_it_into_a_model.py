@@ -505,7 +505,7 @@ print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found
 # 3. Someone injects, trains, and injects again for a second task. What would train?
 # 4. The model is in `eval()`, the new layers are in `train()`. What would you see?
 #
-# **Next:** 05 Training an adapter. **Sources:**
+# **Next:** [05 Training an adapter](05_training_an_adapter.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4.2,
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 4,
 # [PEFT's guide to troubleshooting](https://huggingface.co/docs/peft/main/en/developer_guides/troubleshooting).

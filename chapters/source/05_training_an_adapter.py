@@ -575,7 +575,8 @@ for fault in FAULTS:
 # 5. A run is stopped after 70 of 100 steps and its adapter is kept. Why is that not the
 #    same as a run planned for 70 steps?
 #
-# **Next:** 06 Rank, alpha, learning rate, target modules. **Sources:**
+# **Next:** [06 Rank, alpha, learning rate, target
+# modules](06_rank_alpha_learning_rate_target_modules.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685),
 # [AdamW](https://arxiv.org/abs/1711.05101),
 # [cosine schedule](https://arxiv.org/abs/1608.03983),

@@ -555,6 +555,8 @@ show(
 # 3. A hundred customers, one base, an adapter each. Merge or swap? What decides?
 # 4. When is the average of the factors right? (Let two adapters share their A.)
 #
-# **Next:** 08 The same thing in PEFT. **Sources:**
+# **Before:** [06 Rank, alpha, learning rate, target
+# modules](06_rank_alpha_learning_rate_target_modules.ipynb). **Next:**
+# [08 The same thing in PEFT](08_the_same_thing_in_peft.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) sections 4.1 and 4.2,
 # [PEFT on merging](https://huggingface.co/docs/peft/developer_guides/model_merging).

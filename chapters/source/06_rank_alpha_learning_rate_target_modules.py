@@ -1,0 +1,577 @@
+# %% [markdown]
+# # 06 Rank, alpha, learning rate, target modules
+#
+# LoRA has four knobs. Which one do you turn first, and how do you compare fairly?
+# About 60 minutes (two of them computing), after
+# [chapter 05](05_training_an_adapter.ipynb).
+#
+# You will be able to
+# - train many adapters at once and read their heat map;
+# - change rank or alpha without spoiling the learning rate;
+# - compare target modules at an equal budget.
+
+# %%
+import copy
+import math
+import time
+
+import torch
+from torch import nn  # noqa: F401
+
+from lora_course.data import batches, load_task
+from lora_course.inject import count_parameters, inject_lora, lora_layers
+from lora_course.models import load_base, load_tokenizer, quiet
+from lora_course.plots import COLORS, figure, show
+from lora_course.tasks import code_book
+
+quiet()
+base, tokenizer = load_base("base"), load_tokenizer("base")
+
+# %% [markdown]
+# ## 1 What a rank costs
+#
+# A and B of one layer have r (in + out) numbers. One block of our model has four
+# layers in its attention and three in its MLP, the part after it.
+#
+# **Predict:** which of the two parts costs more at the same rank?
+
+# %%
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+
+
+def cost(targets, r):
+    model = inject_lora(copy.deepcopy(base), targets, r)
+    return count_parameters(model)[0]
+
+
+for name, targets in (("attention", ATTENTION), ("MLP", MLP), ("all", "all-linear")):
+    print(f"{name:9} r = 1: {cost(targets, 1):6,}   r = 8: {cost(targets, 8):7,}")
+
+# %% [markdown]
+# The MLP is wider, so it costs more than twice as much. «r = 8» says little before
+# you know which layers.
+#
+# [Exercise 6.1](../exercises/06_rank_alpha_learning_rate_target_modules.ipynb): the
+# largest rank within a budget. (`lora-course start 06` makes your copy.)
+
+# %% [markdown]
+# ## 2 A task that needs knowledge
+#
+# The town has a secret code: 32 words that stand for one another. It cannot be guessed;
+# it has to go into the adapter, pair by pair. To spend few tokens we read out word,
+# meaning, word, meaning. Every second token is a question.
+
+# %%
+code = dict(list(code_book().items())[:32])  # word -> meaning
+words, meanings = (
+    torch.tensor(tokenizer(list(part), add_special_tokens=False)["input_ids"])[:, 0]
+    for part in (code.keys(), code.values())
+)  # (32,), a token each
+
+
+def page(order):
+    """A batch that reads out these pairs. order: (B, 8), numbers of pairs."""
+    ids = torch.stack([words[order], meanings[order]], -1).flatten(1)  # (B, 16)
+    labels = ids.clone()
+    labels[:, ::2] = -100  # the words are given; the meanings are asked
+    mask = torch.ones_like(ids)
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+def lesson(steps, seed=0):
+    torch.manual_seed(seed)
+    for _ in range(steps):
+        yield page(torch.stack([torch.randperm(32)[:8] for _ in range(8)]))
+
+# %%
+exam = page(torch.randperm(32, generator=torch.Generator().manual_seed(1)).view(4, 8))
+print(" ".join(f"{w}={code[w]}" for w in list(code)[:5]), "...")
+print("pairs in the exam:", exam["input_ids"][:, ::2].unique().numel())
+guess = math.log(32)
+print(f"loss of a model that knows the 32 words, not the code: {guess:.1f}")
+
+# %% [markdown]
+# The exam asks each pair once, in an order that no lesson has. **Predict** the loss of
+# the base: higher or lower than a guess? And with LoRA injected, before the first step?
+
+# %%
+with torch.no_grad():
+    before = base(**exam).loss.item()
+    injected = inject_lora(copy.deepcopy(base), seed=0)(**exam).loss.item()
+print("base, worse than a guess:", before > guess)
+print("with LoRA injected:", "the same" if injected == before else "another loss")
+
+# %% [markdown]
+# ## 3 Many runs at once
+#
+# We want about a hundred runs. One step of one run is little work, and much of its time
+# goes into starting operations. So we run them **together**: one frozen model, and in
+# each layer K pairs of A and B. The batch is repeated K times; part k sees pair k.
+
+# %% tags=["quote"]
+from lora_course.many import ManyLoRA, ManyLinear, many  # noqa: F401
+
+# %% [markdown]
+# Each run has its own loss, and the sum of the losses gives each run its own gradient:
+# no pair sees another's rows. Each run also has its own learning rate, so we write Adam
+# by hand, with a rate per run.
+
+# %% tags=["quote"]
+from lora_course.many import losses, train_many, adam_step  # noqa: F401
+
+# %% [markdown]
+# **Predict:** six runs at six learning rates, first together, then each alone. How much
+# do the losses differ? Which way is faster, and by how much?
+
+# %%
+RATES = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032]
+
+
+def stack(runs, r=8):
+    return many(inject_lora(copy.deepcopy(base), r=r, seed=0), runs)
+
+
+together = train_many(stack(6), lesson(6), 6, RATES)  # (steps, K)
+alone = [train_many(stack(1), lesson(6), 6, [lr]) for lr in RATES]
+gap = (together - torch.cat(alone, dim=1)).abs().max()
+print("largest difference below 0.01:", bool(gap < 0.01))
+
+# %% tags=["nbval-ignore-output"]
+def seconds(runs, repeats=3):
+    model, times = stack(runs), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        train_many(model, lesson(4), 4, RATES[:runs])
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+ratio = 6 * seconds(1) / seconds(6)
+assert ratio > 1, ratio
+print(f"six runs one after another take {ratio:.1f} times as long as together")
+
+# %% [markdown]
+# The arithmetic is the same; what is saved is the starting of operations, and the
+# memory of six frozen models. With long rows and large batches little would be left.
+#
+# ## 4 Rank and learning rate
+#
+# One function for the experiments of this chapter: six runs of 60 steps, one for each
+# learning rate. It returns their losses on the exam.
+
+# %%
+def tune(r=None, lora_alpha=32, targets="all-linear", ratio=1.0, change=None, seed=0):
+    """Loss on the exam for every rate of RATES, (6,). r=None: full fine-tuning."""
+    model = copy.deepcopy(base)
+    if r:
+        inject_lora(model, targets, r, lora_alpha, seed=seed)
+    if change:
+        change(model)
+    model = many(model, len(RATES))
+    train_many(model, lesson(60, seed), 60, RATES, ratio)
+    with torch.no_grad():
+        return losses(model, exam, len(RATES)).nan_to_num(99)
+
+# %% [markdown]
+# **Predict:** ranks 1 to 128, each at six learning rates, alpha always 32. Where in the
+# table is the lowest loss of each row? In one column, or along a diagonal? (This takes
+# half a minute.)
+
+# %%
+grid = {r: tune(r) for r in (1, 4, 16, 128)}  # rank -> (6,)
+luck = tune(16, seed=1)  # other A, other lessons
+
+# %%
+def heat_map(ax, grid, title):
+    table = torch.stack(list(grid.values()))  # (ranks, 6)
+    image = ax.imshow(table, cmap="cividis_r", vmin=0, vmax=1.2 * guess, aspect="auto")
+    for i, row in enumerate(table.tolist()):
+        for j, loss in enumerate(row):
+            color = "white" if loss > 0.6 * guess else "black"
+            weight = "bold" if loss == min(row) else "normal"
+            text = f"{loss:.1f}" + ("*" if loss == min(row) else "")
+            ax.text(j, i, text, ha="center", va="center", color=color, weight=weight)
+    ax.set(title=title, xlabel="learning rate", xticks=range(6), xticklabels=RATES)
+    ax.set(ylabel="rank", yticks=range(len(grid)), yticklabels=grid)
+    ax.grid(False)
+    return image
+
+
+fig, ax = figure(6.5, 3.2)
+heat_map(ax, {**grid, "16, again": luck}, "loss on the exam, alpha = 32, scale alpha / r")
+show(
+    fig,
+    caption="Five ranks of runs; * is the lowest loss of a row. Last row: rank 16 with "
+    "another A and other lessons.",
+    alt="Table of ranks 1, 4, 16, 128 and 16 again by six learning rates from 0.001 to "
+    "0.032. Each row falls from left to right to a low loss in the third or fourth "
+    "column, then jumps up. Rank 1 stays highest; from rank 4 up the lowest loss is "
+    "close to 0.",
+)
+
+# %% [markdown]
+# A column, give or take one: with alpha / r one learning rate serves nearly all ranks,
+# as Schulman et al. found at full size. Right of it stands a cliff: there a run breaks.
+#
+# The two rows of rank 16 show what **luck** does. Near the cliff it is worth whole
+# nats; a smaller difference between two ranks says nothing.
+#
+# > **Myth check.** *Rank 1 or 2 is always bad, and more rank is always better.*
+# > **Predict** the same for `style`, where a plain sentence becomes the town crier's:
+# > a new form, and nothing new to know.
+
+# %%
+style = load_task("style")
+print(style["train"][0]["prompt"], "->", style["train"][0]["completion"])
+quiz = next(batches(style["validation"], tokenizer, 50, steps=1, seed=0))
+rates, ends = [0.004, 0.008], {"base": base(**quiz).loss.item()}
+for r in (1, 128):
+    model = many(inject_lora(copy.deepcopy(base), r=r, lora_alpha=32, seed=0), 2)
+    train_many(model, batches(style["train"], tokenizer, 4, 60, seed=0), 60, rates)
+    with torch.no_grad():
+        ends[f"r = {r}"] = losses(model, quiz, 2).min().item()
+print({name: f"loss below {0.1 if loss < 0.1 else 10}" for name, loss in ends.items()})
+
+# %% [markdown]
+# > **Verdict: wrong, both halves.** Rank 1 learns the crier's voice: a new form needs
+# > few numbers. (Hu et al. 2021, table 6: ranks 1 to 64 do alike.) It lags at the code,
+# > where there is much to know. And rank 128 is no better at it than 16.
+#
+# ## 5 LoRA's learning rate and full fine-tuning's
+#
+# **Predict:** all weights of the same layers train now, without LoRA. Is the best
+# learning rate higher, lower, or the same?
+
+# %%
+full = tune()
+fig, ax = figure(6.5, 3.2)
+ax.semilogx(RATES, full, "s-", color=COLORS["full"], label="full fine-tuning")
+ax.semilogx(RATES, grid[16], "o-", color=COLORS["lora"], label="LoRA, r = 16")
+ax.axhline(guess, ls=":", color=COLORS["grey"], label="knows the words, not the code")
+ax.set(xlabel="learning rate", ylabel="loss on the exam", ylim=(0, 5.5))
+ax.set_xticks(RATES, RATES)
+ax.minorticks_off()
+ax.legend(loc="center left", fontsize=9)
+show(
+    fig,
+    caption="Both valleys lie at nearly the same rates. Full fine-tuning's is wider.",
+    alt="Two lines over the learning rate. Both fall, reach a loss near 0 at about the "
+    "same rates, and rise again. Full fine-tuning is lower at small rates; LoRA rises "
+    "more steeply at large ones.",
+)
+
+# %% [markdown]
+# The literature says otherwise: LoRA's best rate is about **ten times** that of full
+# fine-tuning, more in very short runs (Schulman et al. 2025, on 14 models). Why not
+# here? One reason can be computed. A first step of Adam moves each weight by lr. In LoRA
+# it moves B by lr. **Predict:** how far does W move?
+
+# %%
+def first_move(r, lora_alpha=32, lr=1e-5):
+    """How far one step of Adam moves the entries of W, as a multiple of lr."""
+    model = inject_lora(copy.deepcopy(base), r=r, lora_alpha=lora_alpha, seed=0)
+    adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr)
+    model(**next(lesson(1))).loss.backward()
+    adam.step()
+    layer = lora_layers(model)["model.layers.0.mlp.up_proj"]  # 128 -> 512
+    return layer.get_delta_weight().square().mean().sqrt().item() / lr
+
+
+for r in (4, 16, 64):
+    rule = 32 / math.sqrt(3 * r * 128)
+    print(f"r = {r:2}: {first_move(r):.2f}, alpha / sqrt(3 r in) = {rule:.2f}")
+print(f"r = 16 and a width of 4096: {32 / math.sqrt(3 * 16 * 4096):.2f}")
+
+# %% [markdown]
+# A's entries have the size 1/√(3 in), and r of them add up with random signs: that is
+# the rule. So in our narrow model LoRA moves a weight nearly half as far as full
+# fine-tuning, and needs hardly a higher rate. In a model 4096 wide it moves it a
+# fourteenth as far. The factor ten belongs to wide models and their usual alpha: a
+# place to begin a search, not a law.
+#
+# ## 6 Alpha is a learning rate
+#
+# Adam divides each gradient by its own size. So the following exchange leaves a run
+# as it was, for any p and q (Schulman et al. 2025,
+# [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/)):
+#
+# $$\tfrac{\alpha}{pq},\quad p \cdot A_0,\quad p \cdot lr_A,\quad q \cdot lr_B$$
+#
+# **Predict:** what remains of the difference between alpha 32 and alpha 4?
+
+# %%
+def exchange(p, q, lr=0.004, steps=20):
+    model = inject_lora(copy.deepcopy(base), r=8, lora_alpha=32 / (p * q), seed=0)
+    for layer in lora_layers(model).values():
+        layer.lora_A.data *= p
+    rates = torch.tensor([p * lr])
+    return train_many(many(model, 1), lesson(steps), steps, rates, ratio=q / p)[:, 0]
+
+
+run = exchange(1, 1)
+for p, q in ((1, 8), (8, 1), (2, 4)):
+    gap = (exchange(p, q) - run).abs().max()
+    print(f"alpha {32 // (p * q)}, p = {p}, q = {q}: same losses to 0.01?", bool(gap < 0.01))
+
+# %% [markdown]
+# > **Myth check.** *Alpha must be twice the rank.* **Predict** where each curve has its
+# > lowest point when alpha is half of r, or eight times r, and one learning rate serves
+# > A and B.
+
+# %%
+alphas = {8: tune(16, lora_alpha=8), 32: grid[16], 128: tune(16, lora_alpha=128)}
+fig, ax = figure(6.5, 3.2)
+looks = ("^--", COLORS["base"]), ("o-", COLORS["lora"]), ("s:", COLORS["extra"])
+for (alpha, curve), (mark, color) in zip(alphas.items(), looks, strict=True):
+    ax.semilogx(RATES, curve, mark, color=color, label=f"alpha = {alpha}")
+ax.set(xlabel="learning rate", ylabel="loss on the exam", ylim=(0, 5.5), title="r = 16")
+ax.set_xticks(RATES, RATES)
+ax.minorticks_off()
+ax.legend()
+show(
+    fig,
+    caption="The larger alpha, the further left the valley.",
+    alt="Three lines over the learning rate, for alpha 8, 32 and 128. Each falls to a "
+    "low loss and jumps up right of it. The valley of alpha 128 lies leftmost, that of "
+    "alpha 8 rightmost.",
+)
+
+# %% [markdown]
+# > **Verdict: a habit.** Every alpha has its rate. QLoRA used r / 4, PEFT's default is r,
+# > Biderman et al. took 2r, Schulman et al. 32 at every rank. Fix one, and tune the
+# > rate. What alpha does change: with one rate for both, a larger alpha at a lower rate
+# > means a B that is faster against A.
+#
+# ## 7 Which scale keeps a large rank stable?
+#
+# Chapter 03: double the rank by adding zeros, leave alpha, and the update halves,
+# because of alpha / r. **rsLoRA** divides by √r instead, so that the update only
+# shrinks by √2. (Kalajdzievski 2023, [rsLoRA](https://arxiv.org/abs/2312.03732).)
+
+# %% tags=["quote"]
+from lora_course.variants import use_rslora
+
+# %% [markdown]
+# **Predict:** one step from the start, at ranks 1 to 128. With which scale does the
+# gradient of B keep its size? With which does the change of the output, after a step
+# of SGD? And after a step of Adam, which ignores the size of gradients?
+
+# %%
+def first_step(r, rslora, optimizer_class, lr=1e-5):
+    """Norm of the gradient of B, and change of the logits after one step."""
+    model = inject_lora(copy.deepcopy(base), r=r, lora_alpha=32, seed=0)
+    if rslora:
+        use_rslora(model)
+    layers = lora_layers(model).values()
+    batch = next(lesson(1))
+    optimizer = optimizer_class([p for p in model.parameters() if p.requires_grad], lr)
+    out = model(**batch)
+    out.loss.backward()
+    grad = torch.stack([layer.lora_B.grad.norm() for layer in layers]).norm()
+    with torch.no_grad():
+        optimizer.step()
+        change = (model(**batch).logits - out.logits).square().mean().sqrt()
+    return grad.item(), change.item()
+
+
+ranks = (1, 2, 4, 8, 16, 32, 64, 128)
+adam = {rs: [first_step(r, rs, torch.optim.Adam) for r in ranks] for rs in (0, 1)}
+sgd = {rs: [first_step(r, rs, torch.optim.SGD) for r in ranks] for rs in (0, 1)}
+
+# %%
+panels = {
+    "gradient of B": {rs: [g for g, _ in adam[rs]] for rs in (0, 1)},
+    "change after a step of SGD": {rs: [c for _, c in sgd[rs]] for rs in (0, 1)},
+    "change after a step of Adam": {rs: [c for _, c in adam[rs]] for rs in (0, 1)},
+}
+fig, axes = figure(9.5, 3, ncols=3)
+for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+    for rs, name, color, mark in ((0, "α / r", "lora", "o-"), (1, "α / √r", "extra", "s--")):
+        values = torch.tensor(lines[rs]) / lines[rs][0]
+        ax.loglog(ranks, values, mark, color=COLORS[color], label=name, markersize=4)
+    ax.set(title=title, xlabel="rank", ylim=(1 / 300, 30))
+    ax.set_xticks([1, 4, 16, 64], [1, 4, 16, 64])
+axes[0].set_ylabel("relative to rank 1")
+axes[0].legend()
+show(
+    fig,
+    caption="One step from the start. SGD's change shrinks with the rank unless the "
+    "scale is α / √r. Adam's keeps its size with α / r and grows with α / √r.",
+    alt="Three panels over ranks 1 to 128, both axes logarithmic. Gradient of B: α / r "
+    "falls, α / √r is flat. Change after a step of SGD: α / r falls steeply, α / √r is "
+    "flat. Change after a step of Adam: α / r is flat, α / √r rises.",
+)
+
+# %%
+def power(values):
+    """Exponent k of the best power law values = c * rank ** k."""
+    x, y = torch.tensor(ranks).log(), torch.tensor(values).log()
+    x, y = x - x.mean(), y - y.mean()
+    return ((x * y).sum() / (x * x).sum()).item()
+
+
+for title, lines in panels.items():
+    k = [round(2 * power(lines[rs])) / 2 for rs in (0, 1)]
+    print(f"{title:28} grows like rank to the power {k[0]:4} (α/r), {k[1]:4} (α/√r)")
+
+# %% [markdown]
+# The gradient, and SGD, want √r: that is rsLoRA's argument. But Adam divides the
+# gradient's size away, and then α / r gives a first step of one size at every rank.
+# rsLoRA speaks of the whole training and of very large ranks; we look at a start.
+#
+# **Predict** from this how the heat map changes under rsLoRA: which rows move, and to
+# which side?
+
+# %%
+stable = {1: grid[1], 4: tune(4, change=use_rslora)}  # at rank 1 the scales are one
+stable[16] = alphas[128]  # 32 / √16 = 128 / 16: this row was measured already
+stable[128] = tune(128, change=use_rslora)
+fig, axes = figure(9.5, 3, ncols=2)
+heat_map(axes[0], grid, "α / r")
+heat_map(axes[1], stable, "α / √r")
+show(
+    fig,
+    caption="Loss on the exam for both scales, alpha = 32. Left the best rates stay in "
+    "place; right they move left as the rank grows.",
+    alt="Two tables of ranks 1, 4, 16, 128 by six learning rates. Left, α / r: lowest "
+    "losses in the third and fourth column. Right, α / √r: the lowest loss moves left "
+    "with the rank, and at rank 128 only the first columns are low.",
+)
+
+# %% [markdown]
+# Rank 128 learns with both scales, each at its own rate. Under √r the valley moves left
+# along a diagonal: **a rate tuned at a small rank breaks a large one.** And is it √r that
+# lowers a loss, or the larger scale? The row of rank 16 is, number for number, that of
+# alpha 128 in section 6. Compare at equal scale.
+#
+# **Exercise 6.3**: rsLoRA's update, and the alpha that keeps a run as it was.
+#
+# ## 8 Which modules?
+#
+# > **Myth check.** *Attention is enough; the other layers need no LoRA.* In the LoRA
+# > paper adapting q and v with r = 4 did well against q alone with r = 8 (Hu et al.
+# > 2021, table 5); MLP layers were not tried.
+#
+# For a fair test each group gets as many numbers. **Predict** the order.
+
+# %%
+groups = {  # name: targets, rank
+    "q and v": (["q_proj", "v_proj"], 64),
+    "attention": (ATTENTION, 32),
+    "MLP": (MLP, 15),
+    "all": ("all-linear", 10),
+}
+spent = {name: cost(*group) for name, group in groups.items()}
+places = {name: tune(r, targets=targets) for name, (targets, r) in groups.items()}
+assert max(spent.values()) < 1.025 * min(spent.values())
+print("numbers:", spent)
+
+# %%
+fig, ax = figure(6.5, 2.8)
+best = [places[name].min().item() for name in groups]
+bars = ax.barh(list(groups), best, color=[COLORS[c] for c in ("grey", "base", "extra", "lora")])
+ax.bar_label(bars, [f"{loss:.1f}" for loss in best], padding=3)
+ax.axvline(guess, ls=":", color=COLORS["grey"])
+ax.set(xlabel="loss on the exam, at the best learning rate of each group")
+ax.invert_yaxis()
+show(
+    fig,
+    caption="Each group has about as many numbers, and its own best rate. Dotted: a "
+    "guess. All layers at a small rank beat a few layers at a large one.",
+    alt="Four horizontal bars of loss: q and v is longest, then attention, then MLP; "
+    "all linear layers is by far the shortest.",
+)
+
+# %% [markdown]
+# > **Verdict: wrong.** The code is a table to look up, the MLP's trade; attention has
+# > little to do. But at full size, too, attention alone is worse at equal numbers
+# > (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al. 2024,
+# > section 4.7). You seldom know what a task needs: take all.
+#
+# **Exercise 6.2**: a fair choice from somebody's grid.
+#
+# ## 9 LoRA+: let B learn faster
+#
+# LoRA+ (Hayou et al. 2024, [arXiv 2402.12354](https://arxiv.org/abs/2402.12354)) gives B
+# a larger learning rate than A, 16 times for instance. That is two parameter groups:
+
+# %% tags=["quote"]
+from lora_course.variants import loraplus_groups
+
+# %%
+model = inject_lora(copy.deepcopy(base), r=16, seed=0)
+for group in loraplus_groups(model, 0.001, ratio=16):
+    print(len(group["params"]), "factors learn with", group["lr"])
+
+# %% [markdown]
+# **Predict:** with B 16 times as fast as A, is the best loss lower, or is the curve the
+# same and further left?
+
+# %%
+plus = {1: grid[16], 4: alphas[128], 16: tune(16, ratio=16.0)}
+fig, ax = figure(6.5, 3.2)
+for (ratio, curve), (mark, color) in zip(plus.items(), looks, strict=True):
+    ax.semilogx(RATES, curve, mark, color=color, label=f"B {ratio} × A")
+ax.axhline(full.min(), ls=":", color=COLORS["full"], label="full fine-tuning, its best")
+ax.set(xlabel="learning rate of A", ylabel="loss on the exam", ylim=(0, 5.5), title="r = 16")
+ax.set_xticks(RATES, RATES)
+ax.minorticks_off()
+ax.legend()
+show(
+    fig,
+    caption="LoRA+ lies further left: it learns at rates at which plain LoRA hardly "
+    "begins.",
+    alt="Three lines over the learning rate of A, for B 1, 4 and 16 times as fast. The "
+    "faster B, the further left the valley and the cliff after it. A dotted line marks "
+    "the best loss of full fine-tuning; all three valleys come near it.",
+)
+
+# %% [markdown]
+# The curve for 4 is again the one of alpha 128, by the exchange of section 6. **Alpha,
+# rsLoRA and LoRA+ turn one knob: how fast B goes.** The paper reports 1 to 2 % and up
+# to twice the speed at full size (abstract). Tune the rate first; a gain against an
+# untuned rate is none.
+#
+# **Exercise 6.4**: the groups, also with a norm that trains.
+#
+# ## 10 Choose
+#
+# | knob | begin with | change it when |
+# |---|---|---|
+# | modules | all linear layers | memory forces you |
+# | rank | 16 | a double rank is better by more than luck |
+# | alpha | 32, and leave it | never together with the rate |
+# | learning rate | 10 × that of full fine-tuning | always: three rates, a factor 3 apart |
+#
+# A grid is read from the learning rate: first the best one of each row, then the rows
+# against each other. **Exercise 6.5** does that, with diverged runs and with luck.
+
+# %% [markdown]
+# ## Takeaways
+#
+# - Tune the learning rate before you judge anything else. It matters most.
+# - With alpha / r the best rate hardly depends on the rank. With alpha / √r it does.
+# - Alpha, rsLoRA and LoRA+ are ways to make B faster or slower.
+# - Compare modules at equal numbers, each at its own best rate. All layers win.
+# - A second seed tells which differences are luck.
+#
+# ## Problems without code
+#
+# 1. A run has r = 8, alpha = 16. You take r = 64, keep alpha and switch rsLoRA on. By
+#    what factor does the scale change?
+# 2. LoRA+ with ratio 16 and alpha 32: which alpha gives the same run with one rate?
+# 3. Llama-2-7B, width 4096, 32 blocks: r = 16 on all linear layers has 39,976,960
+#    numbers. Which rank on query and value has about as many?
+# 4. The best rate of your grid lies in its last column. What do you do?
+# 5. «Rank 64 beat rank 8, both with lr = 1e-4 and alpha = 2r.» Name two reasons that
+#    have nothing to do with rank.
+#
+# **Before:** [05 Training an adapter](05_training_an_adapter.ipynb). **Next:**
+# [07 Merging and swapping](07_merging_and_swapping.ipynb). **Sources:**
+# [LoRA](https://arxiv.org/abs/2106.09685) tables 5 and 6,
+# [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/),
+# [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673),
+# [QLoRA](https://arxiv.org/abs/2305.14314),
+# [rsLoRA](https://arxiv.org/abs/2312.03732),
+# [LoRA+](https://arxiv.org/abs/2402.12354).

@@ -1,0 +1,153 @@
+# %% [markdown]
+# # Exercises 06: Rank, alpha, learning rate, target modules
+#
+# Five exercises to the chapter [Rank, alpha, learning rate, target
+# modules](../chapters/06_rank_alpha_learning_rate_target_modules.ipynb). Write your
+# code in place of the line that raises `NotImplementedError`, run the cell, then run
+# the check under it. Hints open one at a time.
+
+# %% tags=["setup"]
+import math
+
+import torch
+
+from lora_course.checks import ch06 as check
+
+# %% [markdown]
+# ## 6.1 The largest rank within a budget
+#
+# A model has `layers` equal blocks. `shapes` names the linear layers of one block and
+# gives each its `(out, in)`. LoRA goes into the layers named in `targets`, in every
+# block. Return the largest whole rank whose A and B have at most `budget` numbers in
+# all; 0 when not even rank 1 fits.
+
+# %% exercise="largest_rank"
+def largest_rank(shapes, targets, layers, budget):
+    """The largest rank whose factors hold at most `budget` numbers.
+
+    shapes: dict, name -> (out, in). targets: list of names. layers, budget: whole
+    numbers. Returns a whole number, 0 or more.
+    """
+    ### BEGIN SOLUTION
+    one = sum(sum(shapes[name]) for name in targets)  # rank 1, one block
+    return budget // (layers * one)
+    ### END SOLUTION
+
+
+# %%
+check.largest_rank(largest_rank)
+
+# %% [markdown]
+# ## 6.2 Target modules at an equal budget
+#
+# Somebody ran a grid: `losses[g, i, j]` is the final loss of module group `g` at
+# `ranks[i]` with learning rate `j`. Group `g` has `per_rank[g]` trainable numbers at
+# rank 1. Compare the groups fairly. Each gets the largest rank of the grid that keeps
+# it within `budget`, and its own best learning rate. Return three things: the rank of
+# each group, its loss, and the position of the group that wins.
+
+# %% exercise="fair_choice"
+def fair_choice(per_rank, ranks, losses, budget):
+    """Compare groups of modules at an equal budget.
+
+    per_rank: (G,), trainable numbers at rank 1. ranks: (R,), ascending.
+    losses: (G, R, L), for group, rank and learning rate. budget: whole number; every
+    group fits at the smallest rank.
+    Returns rank of each group (G,), loss of each group (G,), position of the winner.
+    """
+    ### BEGIN SOLUTION
+    chosen, reached = [], []
+    for cost, grid in zip(per_rank, losses, strict=True):
+        fits = [i for i, r in enumerate(ranks) if r * cost <= budget]
+        chosen.append(ranks[fits[-1]])
+        reached.append(grid[fits[-1]].min())
+    reached = torch.stack(reached)
+    return torch.stack(chosen), reached, reached.argmin()
+    ### END SOLUTION
+
+
+# %%
+check.fair_choice(fair_choice)
+
+# %% [markdown]
+# ## 6.3 The scale of rsLoRA
+#
+# Write two functions. `rslora_delta` returns the update of one layer under rsLoRA's
+# scale, $\frac{\alpha}{\sqrt r} B A$. `same_update` answers a practical question. A
+# run used `lora_alpha` with the ordinary scale. You switch rsLoRA on. Which alpha
+# keeps the scale of the update as it was?
+
+# %% exercise="rslora"
+def rslora_delta(lora_A, lora_B, lora_alpha):
+    """The update under rsLoRA, (out, in). lora_A: (r, in). lora_B: (out, r)."""
+    ### BEGIN SOLUTION
+    return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A
+    ### END SOLUTION
+
+
+def same_update(lora_alpha, r):
+    """The alpha that under rsLoRA gives the scale that lora_alpha gave without."""
+    ### BEGIN SOLUTION
+    return lora_alpha / math.sqrt(r)
+    ### END SOLUTION
+
+
+# %%
+check.rslora(rslora_delta, same_update)
+
+# %% [markdown]
+# ## 6.4 Parameter groups for LoRA+
+#
+# Return a list of groups for `torch.optim.AdamW`, each a dict with `"params"` (a list
+# of parameters) and `"lr"`. Every `lora_B` learns with `lr * ratio`. Everything else
+# that trains learns with `lr`: each `lora_A`, and also a norm or a head if somebody
+# unfroze it. Frozen parameters are in no group.
+
+# %% exercise="plus_groups"
+def plus_groups(model, lr, ratio):
+    """Parameter groups for LoRA+.
+
+    model: its parameters end in lora_A, lora_B, or other names; some are frozen.
+    Returns a list of {"params": list of parameters, "lr": number}.
+    """
+    ### BEGIN SOLUTION
+    fast, slow = [], []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            (fast if name.endswith("lora_B") else slow).append(p)
+    return [{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]
+    ### END SOLUTION
+
+
+# %%
+check.plus_groups(plus_groups)
+
+# %% [markdown]
+# ## 6.5 Read a grid and choose
+#
+# `losses[i, j]` is the final loss at `ranks[i]` and `lrs[j]`. A run that diverged has
+# `nan` or `inf`. Return the best learning rate of every rank; of equal losses, the
+# smaller rate counts; `nan` for a rank whose runs all diverged. Return also a rank to
+# use: the **smallest** one whose best loss is at most `noise` above the best loss of
+# the whole grid. Neither `ranks` nor `lrs` need be sorted.
+
+# %% exercise="read_grid"
+def read_grid(losses, ranks, lrs, noise):
+    """Choose from a grid of runs.
+
+    losses: (R, L) with nan or inf for diverged runs. ranks: (R,). lrs: (L,).
+    noise: differences up to this count as none. At least one run did not diverge.
+    Returns best learning rate of every rank (R,), rank to use.
+    """
+    ### BEGIN SOLUTION
+    order = lrs.argsort()
+    finite = torch.where(losses.isnan(), math.inf, losses)[:, order]  # rates ascending
+    best, at = finite.min(dim=1)  # (R,), the first of equal ones
+    rates = torch.where(best.isfinite(), lrs[order][at], math.nan)
+    good = best <= best.min() + noise
+    return rates, ranks[good].min()
+    ### END SOLUTION
+
+
+# %%
+check.read_grid(read_grid)
