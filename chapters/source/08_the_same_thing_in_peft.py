@@ -173,10 +173,15 @@ print("bit-equal in our layers:", all(torch.equal(back[n], first[n]) for n in fi
 print("trainable after loading:", loaded.get_nb_trainable_parameters()[0])
 loaded.set_adapter("task")
 print("after set_adapter:      ", loaded.get_nb_trainable_parameters()[0])
+loaded.set_adapter("task", inference_mode=True)
+with loaded.disable_adapter():
+    pass
+print("after disable_adapter:  ", loaded.get_nb_trainable_parameters()[0])
 
 # %% [markdown]
 # A loaded adapter is frozen. To train on: `is_trainable=True`. But `set_adapter`, which
-# only seems to choose, thaws what it chooses, unless you say `inference_mode=True`.
+# only seems to choose, thaws what it chooses, unless you say `inference_mode=True`. The
+# end of a `disable_adapter` block thaws as well.
 #
 # ## 4 Many adapters, one base
 #
@@ -546,7 +551,7 @@ says(lambda: check_base(loaded, folder))
 # 1. An adapter file of a 7B model has 3 GB. Name two causes.
 # 2. Why can a mixed batch not be run on merged weights?
 # 3. A folder holds `adapter_model.bin` only. Why ask for safetensors?
-# 4. Both B are zero in a freshly added pair of adapters. What does `svd` give?
+# 4. Two adapters have ranks 4 and 64. Which way to combine them is left, and why?
 #
 # **Next:** 09 Supervised fine-tuning with TRL. **Sources:**
 # [PEFT on checkpoints](https://huggingface.co/docs/peft/developer_guides/checkpoint),

@@ -106,13 +106,13 @@ def three_outputs(model, x, first, second):
 def three_outputs(model, x, first, second):
     active = model.active_adapters[0]
     trained = any(p.requires_grad for p in model.parameters())
-    found = []
+    with model.disable_adapter():
+        found = [model(x).detach()]
     for name in (first, second):
         model.set_adapter(name, inference_mode=True)
         found.append(model(x).detach())
     model.set_adapter(active, inference_mode=not trained)
-    with model.disable_adapter():
-        return [model(x).detach(), *found]
+    return found
 """,
     ),
     # 8.4
@@ -241,7 +241,7 @@ WRONG = [
     Answer(
         "convert",
         "tensors transposed",
-        "raised:RuntimeError",
+        "shapes",
         edits=[(f"{KEY}: t for", f"{KEY}: t.T for")],
     ),
     Answer(
@@ -368,6 +368,24 @@ def three_outputs(model, x, first, second):
 """,
     ),
     Answer("three_outputs", "leaves the second one", "left", edits=[(RESET, "")]),
+    Answer("three_outputs", "set_adapter alone", "thawed", edits=[(FLAGS, "")]),
+    Answer(
+        "three_outputs",
+        "disables last",
+        "thawed",
+        code="""
+@torch.no_grad()
+def three_outputs(model, x, first, second):
+    active, found = model.active_adapter, []
+    trained = any(p.requires_grad for p in model.parameters())
+    for name in (first, second):
+        model.set_adapter(name, inference_mode=True)
+        found.append(model(x))
+    model.set_adapter(active, inference_mode=not trained)
+    with model.disable_adapter():
+        return model(x), *found
+""",
+    ),
     Answer(
         "three_outputs",
         "sets back, thaws or not",
@@ -378,13 +396,7 @@ def three_outputs(model, x, first, second):
         "three_outputs",
         "everything frozen after",
         "frozen",
-        edits=[
-            (
-                FLAGS,
-                "    model.requires_grad_(False)\n    model.base_model.model[0].weight\n"
-                "    if not any(trains.values()):\n        model.set_adapter(first)\n",
-            )
-        ],
+        edits=[(FLAGS, "    model.requires_grad_(False)\n")],
     ),
     Answer(
         "three_outputs",
