@@ -1,0 +1,487 @@
+"""Right and wrong answers to the exercises of chapter 10."""
+
+from tests.answers import Answer
+
+ROWS = "F.pad(x, (0, -len(x) % block_size)).view(-1, block_size)"
+ABSMAX = "rows.abs().amax(dim=1)  # (blocks,)"
+ROUND = "(127 * rows / absmax[:, None]).round()"
+CUT = "codes.flatten()[: len(x)].to(torch.int8), absmax"
+SPREAD = "absmax.repeat_interleave(block_size)[: len(codes)]"
+BACK = "return codes * scales / 127"
+
+END = "end = 1 - (1 / (n - 1) + 1 / n) / 4"
+JOIN = "[*negative, 0.0, *reversed(positive)]"
+DIVIDE = "return levels / levels.max()"
+
+PAD = "codes = F.pad(codes, (0, len(codes) % 2))"
+PACK = "return codes[0::2] << 4 | codes[1::2]"
+PAIRS = "torch.stack([packed >> 4, packed & 15], dim=1)"
+FLAT = "pairs.flatten()[:n]"
+
+OFFSET = "offset = absmax.mean()"
+GROUPS = "rows = (absmax - offset).view(-1, group)"
+SCALES = "scales = rows.abs().amax(dim=1)"
+DISTANCE = "(rows / scales[:, None]).flatten()[:, None] - levels"
+NEAREST = "distance.abs().argmin(dim=1).to(torch.uint8)"
+AGAIN = "levels[codes.long()] * scales.repeat_interleave(group) + offset"
+
+BLOCKS = "blocks = -(-n // block_size)"
+SUM = "scales = 8 * blocks + 32 * groups if double_quant else 32 * blocks"
+SHARE = "return 4 + scales / n"
+
+SPLIT = """
+def quantize_int8(x, block_size):
+    codes, scales = [], []
+    for block in x.split(block_size):
+        scale = block.abs().max()
+        codes.append(torch.round(block / scale * 127))
+        scales.append(scale)
+    return torch.cat(codes).to(torch.int8), torch.stack(scales)
+
+
+def dequantize_int8(codes, absmax, block_size):
+    parts = [c * (s / 127) for c, s in zip(codes.split(block_size), absmax, strict=True)]
+    return torch.cat(parts)
+"""
+INDEX = """
+def quantize_int8(x, block_size):
+    which = torch.arange(len(x)) // block_size
+    absmax = torch.zeros(int(which[-1]) + 1).scatter_reduce(0, which, x.abs(), "amax")
+    return (x * (127 / absmax[which]) + 0.5).floor().to(torch.int8), absmax
+
+
+def dequantize_int8(codes, absmax, block_size):
+    which = torch.arange(len(codes)) // block_size
+    return codes.double() / 127 * absmax[which]
+"""
+ONE_SCALE = """
+def quantize_int8(x, block_size):
+    scale = x.abs().max()
+    return (127 * x / scale).round().to(torch.int8), scale
+
+
+def dequantize_int8(codes, absmax, block_size):
+    return codes * absmax / 127
+"""
+
+RIGHT = [
+    # 10.1
+    Answer("blockwise", "splits", code=SPLIT),
+    Answer("blockwise", "index of the block; rounds by hand", code=INDEX),
+    # 10.2
+    Answer(
+        "code_book",
+        "ndtri, sorted",
+        code="""
+def normal_code(bits):
+    n = 2**bits
+    end = 1 - 0.25 * (1 / n + 1 / (n - 1))
+    up = torch.special.ndtri(torch.linspace(end, 0.5, n // 2 + 1, dtype=torch.float64))
+    down = -torch.special.ndtri(torch.linspace(end, 0.5, n // 2, dtype=torch.float64))
+    return torch.cat([up, down]).unique().float() / up[0].float()
+""",
+    ),
+    Answer(
+        "code_book",
+        "a list, from below",
+        code="""
+def normal_code(bits):
+    n, q = 2**bits, NormalDist().inv_cdf
+    end = (1 / (n - 1) + 1 / n) / 4
+    left = [q(end + (0.5 - end) * k / (n // 2 - 1)) for k in range(n // 2 - 1)]
+    right = [-q(end + (0.5 - end) * k / (n // 2)) for k in range(n // 2)]
+    levels = left + [0] + right[::-1]
+    return [v / right[0] for v in levels]
+""",
+    ),
+    # 10.3
+    Answer(
+        "packing",
+        "arithmetic",
+        code="""
+def pack(codes):
+    if len(codes) % 2:
+        codes = torch.cat([codes, torch.zeros(1, dtype=torch.uint8)])
+    high, low = codes.view(-1, 2).T
+    return high * 16 + low
+
+
+def unpack(packed, n):
+    made = torch.empty(2 * len(packed), dtype=torch.uint8)
+    made[::2], made[1::2] = packed // 16, packed % 16
+    return made[:n]
+""",
+    ),
+    Answer(
+        "packing",
+        "fills up with 7, wide inside",
+        code="""
+def pack(codes):
+    wide = torch.full((len(codes) + len(codes) % 2,), 7)
+    wide[: len(codes)] = codes
+    return (wide[::2] * 16 + wide[1::2]).to(torch.uint8)
+
+
+def unpack(packed, n):
+    return torch.tensor([h for b in packed.tolist() for h in (b >> 4, b & 0xF)][:n]).byte()
+""",
+    ),
+    # 10.4
+    Answer(
+        "double",
+        "bucketize, one loop",
+        code="""
+def double_quantize(absmax, levels, group):
+    offset = torch.mean(absmax)
+    between = (levels[1:] + levels[:-1]) / 2
+    codes, scales = [], []
+    for part in (absmax - offset).split(group):
+        scale = part.abs().max()
+        codes.append(torch.bucketize(part / scale, between))
+        scales.append(scale)
+    return torch.cat(codes).byte(), torch.stack(scales), offset
+
+
+def double_dequantize(codes, scales, offset, levels, group):
+    values = levels[codes.int()].view(-1, group)
+    return (values * scales[:, None]).flatten() + offset
+""",
+    ),
+    Answer(
+        "double",
+        "an offset of shape (1,)",
+        edits=[(OFFSET, "offset = absmax.mean(dim=0, keepdim=True)")],
+    ),
+    # 10.5
+    Answer(
+        "bits",
+        "math.ceil and bytes",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    import math
+
+    blocks = math.ceil(n / block_size)
+    total = n / 2 + (blocks + 4 * math.ceil(blocks / 256) if double_quant else 4 * blocks)
+    return 8 * total / n
+""",
+    ),
+    Answer(
+        "bits",
+        "a tensor",
+        edits=[(SHARE, "return torch.tensor(4 + scales / n, dtype=torch.float64)")],
+    ),
+]
+
+WRONG = [
+    # 10.1
+    Answer("blockwise", "one scale", "one_scale", code=ONE_SCALE),
+    Answer(
+        "blockwise",
+        "one scale, repeated",
+        "one_scale",
+        edits=[(ABSMAX, "rows.abs().max().repeat(len(rows))")],
+    ),
+    Answer("blockwise", "no abs", "signed", edits=[(ABSMAX, "rows.amax(dim=1)")]),
+    Answer("blockwise", "returns the step", "step", edits=[(CUT, CUT + " / 127")]),
+    Answer(
+        "blockwise", "returns 127 / absmax", "inverse", edits=[(CUT, CUT[:-6] + "127 / absmax")]
+    ),
+    Answer("blockwise", "keeps the filling", "padded", edits=[("[: len(x)]", "")]),
+    Answer(
+        "blockwise",
+        "keeps it on the way back",
+        "raised",
+        edits=[(SPREAD, "absmax.repeat_interleave(block_size)")],
+    ),
+    Answer(
+        "blockwise",
+        "fills up on the way back",
+        "padded",
+        edits=[(BACK, "return F.pad(codes * scales / 127, (0, -len(codes) % block_size))")],
+    ),
+    Answer("blockwise", "does not round", "truncated", edits=[(ROUND, ROUND[:-8])]),
+    Answer("blockwise", "floor", "truncated", edits=[(".round()", ".floor()")]),
+    Answer(
+        "blockwise",
+        "leaves fractions",
+        "not_rounded",
+        edits=[(ROUND, ROUND[:-8]), (".to(torch.int8)", "")],
+    ),
+    Answer("blockwise", "128", "top", edits=[("127 * rows", "128 * rows")]),
+    Answer(
+        "blockwise",
+        "uint8",
+        "unsigned",
+        edits=[
+            ("torch.int8", "torch.int32) % 256).to(torch.uint8"),
+            ("return codes.fl", "return (codes.fl"),
+        ],
+    ),
+    Answer(
+        "blockwise",
+        "plus 127",
+        "offset",
+        edits=[(".round()", ".round() + 127"), ("torch.int8", "torch.int16")],
+    ),
+    Answer("blockwise", "float codes", "wide", edits=[(".to(torch.int8)", "")]),
+    Answer("blockwise", "long codes", "wide", edits=[(".to(torch.int8)", ".long()")]),
+    Answer("blockwise", "no 127 back", "no_127", edits=[(BACK, "return codes * scales")]),
+    Answer("blockwise", "divides back", "divided", edits=[(BACK, "return codes / scales / 127")]),
+    Answer("blockwise", "no scale back", "no_scale", edits=[(BACK, "return codes / 127")]),
+    Answer("blockwise", "no filling", "raised", edits=[(ROWS, "x.view(-1, block_size)")]),
+    Answer("blockwise", "mean instead", "other", edits=[(ABSMAX, "rows.abs().mean(dim=1)")]),
+    Answer("blockwise", "half of it", "other", edits=[("127 * rows", "63 * rows")]),
+    Answer("blockwise", "back plus 1", "other", edits=[(BACK, BACK + " + 1")]),
+    Answer("blockwise", "no return", "none", edits=[(BACK, "codes * scales / 127")]),
+    # 10.2
+    Answer(
+        "code_book",
+        "up to probability 1",
+        "infinite",
+        code="""
+def normal_code(bits):
+    n = 2**bits
+    up = torch.special.ndtri(torch.linspace(1, 0.5, n // 2 + 1))[:-1]
+    down = -torch.special.ndtri(torch.linspace(1, 0.5, n // 2))[:-1]
+    levels = torch.cat([down, torch.zeros(1), up.flip(0)])
+    return levels / levels.max()
+""",
+    ),
+    Answer("code_book", "inv_cdf of 1", "raised", edits=[(END, "end = 1.0")]),
+    Answer("code_book", "keeps both halves' 1/2", "zero_twice", edits=[("[:-1]", "")]),
+    Answer("code_book", "no zero between", "count", edits=[("*negative, 0.0, *", "*negative, *")]),
+    Answer(
+        "code_book",
+        "one bit too many",
+        "count",
+        edits=[("n, quantile = 2**bits", "n, quantile = 2 ** (bits + 1)")],
+    ),
+    Answer("code_book", "unsorted", "order", edits=[(JOIN, "[*negative, 0.0, *positive]")]),
+    Answer("code_book", "zero last", "order", edits=[(JOIN, "[*negative, *positive, 0.0]")]),
+    Answer("code_book", "not divided", "not_divided", edits=[(DIVIDE, "return levels")]),
+    Answer("code_book", "even levels", "even", edits=[(DIVIDE, "return torch.linspace(-1, 1, n)")]),
+    Answer(
+        "code_book",
+        "integers",
+        "even",
+        edits=[(DIVIDE, "return torch.arange(-n // 2, n // 2) / (n // 2)")],
+    ),
+    Answer(
+        "code_book",
+        "one even row",
+        "no_zero",
+        code="""
+def normal_code(bits):
+    n = 2**bits
+    end = 1 - (1 / (n - 1) + 1 / n) / 4
+    steps = torch.linspace(1 - end, end, n).tolist()
+    levels = torch.tensor([NormalDist().inv_cdf(p) for p in steps])
+    return levels / levels.max()
+""",
+    ),
+    Answer(
+        "code_book",
+        "more negative ones",
+        "sides",
+        edits=[(DIVIDE, "return -levels.flip(0) / levels.max()")],
+    ),
+    Answer("code_book", "end 1 - 1/n", "end", edits=[(END, "end = 1 - 1 / n")]),
+    Answer("code_book", "end 1 - 1/2n", "end", edits=[(END, "end = 1 - 1 / (2 * n)")]),
+    Answer("code_book", "halves the sum", "end", edits=[("/ 4", "/ 2")]),
+    Answer(
+        "code_book",
+        "squares",
+        "other",
+        edits=[(DIVIDE, "return levels.abs() * levels / levels.max() ** 2")],
+    ),
+    Answer("code_book", "prints", "none", edits=[(DIVIDE, "print()")]),
+    # 10.3
+    Answer(
+        "packing",
+        "low half first",
+        "low_first",
+        edits=[(PACK, "return codes[1::2] << 4 | codes[0::2]")],
+    ),
+    Answer(
+        "packing",
+        "first with second half",
+        "halves",
+        edits=[(PACK, "half = len(codes) // 2\n    return codes[:half] << 4 | codes[half:]")],
+    ),
+    Answer(
+        "packing",
+        "forgets the shift",
+        "no_shift",
+        edits=[(PACK, "return codes[0::2] | codes[1::2]")],
+    ),
+    Answer("packing", "adds", "no_shift", edits=[(PACK, "return codes[0::2] + codes[1::2]")]),
+    Answer("packing", "a byte each", "not_packed", edits=[(PACK, "return codes"), (PAD, "")]),
+    Answer(
+        "packing", "drops the last", "odd", edits=[(PAD, "codes = codes[: len(codes) // 2 * 2]")]
+    ),
+    Answer(
+        "packing",
+        "the odd one in the low half",
+        "odd",
+        edits=[
+            (
+                PAD,
+                "if len(codes) % 2:\n        zero = codes.new_zeros(1)\n"
+                "        codes = torch.cat([codes[:-1], zero, codes[-1:]])",
+            )
+        ],
+    ),
+    Answer("packing", "no filling", "raised", edits=[(PAD, "")]),
+    Answer("packing", "long bytes", "wide", edits=[(PAD, PAD + ".long()")]),
+    Answer("packing", "long codes back", "wide", edits=[(FLAT, FLAT + ".long()")]),
+    Answer("packing", "one too many", "extra", edits=[(FLAT, "pairs.flatten()")]),
+    Answer(
+        "packing",
+        "low half first on the way back",
+        "unpack_swapped",
+        edits=[("[packed >> 4, packed & 15]", "[packed & 15, packed >> 4]")],
+    ),
+    Answer(
+        "packing", "cat", "unpack_apart", edits=[(PAIRS, "torch.cat([packed >> 4, packed & 15])")]
+    ),
+    Answer("packing", "stacks as rows", "unpack_apart", edits=[(", dim=1)", ")")]),
+    Answer("packing", "no mask", "unpack_mask", edits=[("packed & 15", "packed")]),
+    Answer("packing", "no shift back", "unpack_shift", edits=[("packed >> 4", "packed & 240")]),
+    Answer("packing", "whole byte", "unpack_shift", edits=[("packed >> 4", "packed")]),
+    Answer("packing", "three bits", "other", edits=[("packed & 15", "packed & 3")]),
+    Answer("packing", "shifts by 3", "other", edits=[("<< 4", "<< 3")]),
+    Answer("packing", "no return", "none", edits=[("return " + FLAT, FLAT)]),
+    # 10.4
+    Answer("double", "no mean", "no_offset", edits=[(OFFSET, "offset = torch.tensor(0.0)")]),
+    Answer(
+        "double",
+        "a mean for each group",
+        "offset_per_group",
+        edits=[
+            (OFFSET, "offset = absmax.view(-1, group).mean(dim=1)"),
+            (GROUPS, "rows = absmax.view(-1, group) - offset[:, None]"),
+            ("+ offset", "+ offset.mean()"),
+        ],
+    ),
+    Answer("double", "the minimum", "minimum", edits=[(OFFSET, "offset = absmax.min()")]),
+    Answer(
+        "double",
+        "the median",
+        "minimum",
+        edits=[
+            (OFFSET, "offset = absmax.double().quantile(0.5)"),
+            (GROUPS, GROUPS.replace("offset)", "offset.float())")),
+        ],
+    ),
+    Answer(
+        "double",
+        "one scale",
+        "one_scale",
+        edits=[(SCALES, "scales = rows.abs().max().repeat(len(rows))")],
+    ),
+    Answer("double", "no abs", "signed", edits=[(SCALES, "scales = rows.amax(dim=1)")]),
+    Answer(
+        "double", "mean not taken off", "not_taken_off", edits=[("(absmax - offset)", "absmax")]
+    ),
+    Answer(
+        "double",
+        "groups across",
+        "across",
+        edits=[("view(-1, group)", "view(group, -1).T.contiguous()")],
+    ),
+    Answer("double", "eight groups", "across", edits=[("view(-1, group)", "view(group, -1)")]),
+    Answer(
+        "double",
+        "levels for codes",
+        "values",
+        edits=[(NEAREST, "levels[distance.abs().argmin(dim=1)]")],
+    ),
+    Answer(
+        "double",
+        "searchsorted",
+        "one_side",
+        edits=[(NEAREST, "torch.searchsorted(levels, (rows / scales[:, None]).flatten()).byte()")],
+    ),
+    Answer(
+        "double",
+        "the level below",
+        "one_side",
+        edits=[(NEAREST, "((distance >= 0).sum(dim=1) - 1).byte()")],
+    ),
+    Answer(
+        "double",
+        "not divided",
+        "not_divided",
+        edits=[(DISTANCE, "rows.flatten()[:, None] - levels")],
+    ),
+    Answer("double", "long codes", "wide", edits=[(".to(torch.uint8)", "")]),
+    Answer("double", "offset forgotten", "offset_lost", edits=[(AGAIN, AGAIN[:-9])]),
+    Answer(
+        "double",
+        "offset first",
+        "offset_first",
+        edits=[(AGAIN, "(levels[codes.long()] + offset) * scales.repeat_interleave(group)")],
+    ),
+    Answer(
+        "double", "offset twice off", "offset_off", edits=[("(group) + offset", "(group) - offset")]
+    ),
+    Answer("double", "no scale", "no_scale", edits=[(AGAIN, "levels[codes.long()] + offset")]),
+    Answer(
+        "double",
+        "codes as numbers",
+        "codes_as_values",
+        edits=[("levels[codes.long()] *", "codes *")],
+    ),
+    Answer(
+        "double",
+        "repeat",
+        "other",
+        edits=[("scales.repeat_interleave(group)", "scales.repeat(group)")],
+    ),
+    Answer(
+        "double",
+        "twice the scale",
+        "other",
+        edits=[(SCALES, "scales = 2 * rows.abs().amax(dim=1)")],
+    ),
+    Answer(
+        "double", "a third of the mean", "other", edits=[(OFFSET, "offset = absmax.mean() / 3")]
+    ),
+    Answer("double", "no return", "none", edits=[("return " + AGAIN, AGAIN)]),
+    # 10.5
+    Answer("bits", "codes alone", "no_scales", edits=[(SHARE, "return 4.0")]),
+    Answer("bits", "bytes of a scale", "in_bytes", edits=[("else 32 * blocks", "else 4 * blocks")]),
+    Answer(
+        "bits",
+        "bytes of both",
+        "in_bytes",
+        edits=[("8 * blocks + 32 * groups", "blocks + 4 * groups")],
+    ),
+    Answer("bits", "no rounding", "not_rounded", edits=[(BLOCKS, "blocks = n / block_size")]),
+    Answer(
+        "bits",
+        "the formula of the paper",
+        "not_rounded",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    return 4 + (8 / block_size + 32 / (256 * block_size) if double_quant else 32 / block_size)
+""",
+    ),
+    Answer("bits", "rounds down", "dropped", edits=[(BLOCKS, "blocks = n // block_size")]),
+    Answer(
+        "bits", "groups rounded down", "dropped", edits=[("-(-blocks // 256)", "blocks // 256")]
+    ),
+    Answer("bits", "the total", "total", edits=[(SHARE, "return 4 * n + scales")]),
+    Answer("bits", "in bytes", "only_bytes", edits=[(SHARE, "return (4 + scales / n) / 8")]),
+    Answer("bits", "scales alone", "only_scales", edits=[(SHARE, "return scales / n")]),
+    Answer("bits", "one way", "not_doubled", edits=[(SUM, "scales = 32 * blocks")]),
+    Answer(
+        "bits", "no second scales", "no_groups", edits=[("8 * blocks + 32 * groups", "8 * blocks")]
+    ),
+    Answer("bits", "both kinds", "kept", edits=[("8 * blocks + 32", "40 * blocks + 32")]),
+    Answer(
+        "bits", "256 weights", "groups_of_weights", edits=[("-(-blocks // 256)", "-(-n // 256)")]
+    ),
+    Answer("bits", "float16 scales", "other", edits=[("else 32", "else 16")]),
+    Answer("bits", "no return", "none", edits=[(SHARE, "4 + scales / n")]),
+]
