@@ -186,6 +186,33 @@ def test_scripts_can_be_parsed(tmp_path):
         assert subprocess.run(["bash", "-n", tmp_path / name]).returncode == 0
 
 
+PRETEND = """#!/bin/sh
+[ "$1" = -c ] && exit 0
+mkdir -p "$3/bin"
+for name in pip python; do
+    printf '#!/bin/sh\\necho %s "$@" >> %s\\n' $name LOG > "$3/bin/$name"
+    chmod +x "$3/bin/$name"
+done
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Gradescope's containers run Linux")
+def test_setup_installs_the_pinned_versions(tmp_path):
+    """With a Python that only notes what it is asked for."""
+    zipped().extractall(tmp_path / "source")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3.13").write_text(PRETEND.replace("LOG", str(tmp_path / "log")))
+    (tmp_path / "bin/python3.13").chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}"
+    command = ["bash", tmp_path / "source/setup.sh"]
+    subprocess.run(command, env={"AUTOGRADER_ROOT": str(tmp_path), "PATH": path}, check=True)
+    torch, rest, tried = (tmp_path / "log").read_text().splitlines()
+    pins = (tmp_path / "source/requirements.txt").read_text().splitlines()
+    assert torch.split()[-1] in pins and "whl/cpu" in torch
+    assert rest == "pip install --constraint requirements.txt --requirement packages.txt"
+    assert tried.startswith("python -c import torch")
+
+
 def test_export_gradescope(tmp_path, capsys):
     (tmp_path / "key").write_bytes(SECRET + b"\n")
     key = tmp_path / "key"

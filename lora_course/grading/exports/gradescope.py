@@ -32,6 +32,7 @@ if [ -z "$PYTHON" ]; then
         if apt-get install -y "$name" "$name-venv"; then PYTHON="$name"; break; fi
     done
 fi
+[ -n "$PYTHON" ] || { echo "Python 3.11 or newer is needed: choose Ubuntu 24.04"; exit 1; }
 "$PYTHON" -m venv "$ROOT/venv"
 cd "$ROOT/source"
 # First torch, from the index of its small CPU build; then the rest in the tested versions.

@@ -34,8 +34,9 @@ from lora_course.checks import {chapter} as check
 
 result = check.{name}.run({{{names}}})
 ### BEGIN HIDDEN TESTS
-other = check.{name}.run({{{names}}}, seeds={seeds})
-result = min(result, other, key=lambda made: made.points)
+if result.points:
+    other = check.{name}.run({{{names}}}, seeds={seeds})
+    result = min(result, other, key=lambda made: made.points)
 ### END HIDDEN TESTS
 result.points"""
 
