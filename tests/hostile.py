@@ -222,7 +222,7 @@ INSIDE = [
     ),
     Case("sleeps", "import time\ntime.sleep(10**6)", says="no answer within", slow=True),
     Case("recursion", "import sys\nsys.setrecursionlimit(10**9)\nf = lambda n: f(n + 1)\nf(0)"),
-    Case("memory bomb", "a = []\nwhile True: a.append(bytearray(1 << 26))", says="MemoryError"),
+    Case("memory bomb", "a = []\nwhile True: a.append(bytearray(1 << 26))", says="0/20"),
     Case("one huge tensor", "torch.zeros(10**11)", says="RuntimeError"),
     Case("hostile error", "class E(Exception):\n    def __str__(self): 1 / 0\nraise E"),
     Case("not done, it says", "raise NotImplementedError('done, 20 points')"),
@@ -291,7 +291,7 @@ INSIDE = [
     Case(
         "threads",
         "import threading, time\n"
-        "for _ in range(20): threading.Thread(target=time.sleep, args=(1000,)).start()",
+        "for _ in range(3): threading.Thread(target=time.sleep, args=(1000,)).start()",
         points=20,
     ),
     Case(
@@ -387,7 +387,7 @@ INSIDE = [
     Case(
         "environment",
         "import os\n"
-        "found = [k for k in os.environ if 'SECRET' in k or 'TOKEN' in k]\n"
+        "found = [k for k in os.environ if 'SECRET' in k or 'CANARY' in k]\n"
         "found += [w for w in open('/proc/self/environ').read().split('\\0') if 'canary' in w]\n"
         "raise ValueError(f'leaks: {found}')",
         says="leaks: []",
@@ -410,12 +410,16 @@ INSIDE = [
     Case(
         "deep folders",
         "import os\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')",
-        says="without an answer",
+        says="0/20",
     ),
-    Case("closed folder", "import os\nos.makedirs('a/b/c')\nos.mkdir('a/x', 0)", points=20),
+    Case(
+        "closed folder",
+        "import os, tempfile\nos.mkdir(tempfile.mkdtemp(dir='.') + '/x', 0)",
+        points=20,
+    ),
     Case(
         "deletes its folder",
-        "import os\nos.rmdir(os.getcwd()) if os.path.exists(os.getcwd()) else 0",
+        "import shutil\nshutil.rmtree('.', ignore_errors=True)",
         points=20,
     ),
     Case("another folder", "import os\nos.chdir('/')", points=20),
@@ -674,8 +678,8 @@ BROKEN = {
     "no cells": (b'{"nbformat": 4, "metadata": {}}', "no cells"),
     "cells of nonsense": (
         b'{"cells": [1, null, {"cell_type": "code", "source": 5}]}',
-        "no exercise",
+        "no code",
     ),
     "an image": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "JSON is broken"),
-    "an empty notebook": (b'{"cells": [], "metadata": {}, "nbformat": 4}', "no exercise"),
+    "an empty notebook": (b'{"cells": [], "metadata": {}, "nbformat": 4}', "no code"),
 }

@@ -420,6 +420,22 @@ def test_open_box_needs_trust(small, monkeypatch):
     assert small.records["one"]["isolation"] == "reduced: no such wall"
 
 
+def test_system_that_cannot_fork(small, monkeypatch):
+    """Windows: one's own notebooks are checked in the same process."""
+    from lora_course.grading.run import Refused
+
+    for note in ("honest", "one exercise wrong", "exercise deleted", "syntax error"):
+        small.hand_in(note, hostile.HONEST[note][0])
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(Refused, match="cannot fork"):
+        small.grade()
+    small.grade(trust=True)
+    for note, record in small.records.items():
+        lost, says = hostile.HONEST[note][1:]
+        assert sum(e["points"] for e in record["exercises"]) == hostile.FULL - lost
+        assert says in exercise(record)["message"] and "cannot fork" in record["isolation"]
+
+
 def test_private_checks(small, monkeypatch):
     """A teacher's own checks, from an entry point, count like secret inputs."""
     from lora_course.grading import catalog

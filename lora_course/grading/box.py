@@ -3,7 +3,7 @@
     warm process -> keeper (watches, ends and sweeps up) -> box (runs the student's code)
 
 It is started with an empty environment, knows no secret and no expected value, and takes its
-orders from the grader over a socket, which is its standard input. trusted.Warm starts it.
+orders from the grader over a socket, which is its standard input. warm.Warm starts it.
 """
 
 import contextlib
@@ -12,13 +12,10 @@ import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 import traceback
 
-from lora_course.grading import jail, keeper, slices, wire
-
-CONTROL = 3  # the descriptor of the box that leads to the grader
+from lora_course.grading import inside, jail, keeper, wire
 
 
 def main():
@@ -52,12 +49,8 @@ class Warm:
         import torch
 
         torch.set_num_threads(1)
-        self.readable, self.trust, self.checks, self.setups = (
-            order["readable"],
-            order["trust"],
-            {},
-            {},
-        )
+        self.readable, self.trust = order["readable"], order["trust"]
+        self.checks, self.setups = {}, {}
         for name in order["modules"]:
             for check in importlib.import_module(name).EXERCISES:
                 self.checks[name, check.name] = check
@@ -70,14 +63,12 @@ class Warm:
     def trial(self):
         """What this system does not offer to a box, found out by closing one."""
         end, start = os.pipe()
-        if os.fork() == 0:
-            with tempfile.TemporaryDirectory() as folder:
-                missing = jail.confine(folder, self.readable)
-                os.write(start, json.dumps(missing).encode())
+        with tempfile.TemporaryDirectory() as folder, os.fdopen(end, "rb") as said:
+            if os.fork() == 0:
+                os.write(start, json.dumps(jail.confine(folder, self.readable)).encode())
                 os._exit(0)
-        os.close(start)
-        os.wait()
-        with os.fdopen(end, "rb") as said:
+            os.close(start)
+            os.wait()
             return json.loads(said.read() or '["boxes do not start"]')
 
     def keep(self, channel, life):
@@ -99,77 +90,13 @@ class Warm:
     def box(self, channel, folder):
         """The box itself: closes the walls, runs the student's code, answers with arrays."""
         try:
-            enter(channel, folder)
+            inside.enter(channel, folder)
             missing = jail.confine(folder, self.readable)
             if missing and not self.trust:
                 os._exit(1)
-            serve(Pipe(CONTROL), self)
+            inside.serve(self)
         finally:
             os._exit(0)
-
-
-class Pipe:
-    """Reads and writes without the calls of sockets, which the walls refuse."""
-
-    def __init__(self, descriptor):
-        self.descriptor = descriptor
-
-    def recv(self, count):
-        return os.read(self.descriptor, count)
-
-    def sendall(self, data):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
-
-
-def enter(channel, folder):
-    """A session, a folder and descriptors of its own; input is empty, output goes nowhere."""
-    os.setsid()
-    os.chdir(folder)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(channel, CONTROL)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    os.closerange(CONTROL + 1, 4096)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", errors="replace", closefd=False)
-    os.environ.update(HOME=folder, TMPDIR=folder, MPLCONFIGDIR=folder, LORA_COURSE_HOME=folder)
-    tempfile.tempdir = None
-
-
-def serve(pipe, warm):
-    """One exercise: an order, then arrays in and arrays out until the grader has enough."""
-    from lora_course.checks.core import Check, Verdict
-    from lora_course.checks.guard import steady, stopped
-
-    order = json.loads(wire.receive(pipe, b"o")[1])
-    check = warm.checks[order["module"], order["name"]]
-    namespace = dict(warm.setups.get(order["chapter"], {"__name__": "__main__"}))
-    namespace["input"] = lambda prompt="": ""
-    Check.__call__ = lambda self, *objects: None  # the notebook's own checks are not asked
-    with steady(0):
-        error = slices.execute(order["cells"], check.wants, namespace)
-    missing = [name for name in check.wants if name not in namespace]
-    if missing:
-        said = ("missing", missing[0], "") if error is None else stopped(error, check)
-        wire.send(pipe, b"w", _words(said))
-        return
-    wire.send(pipe, b"k")
-    while True:
-        payload = wire.receive(pipe, b"a")[1]
-        made = check.outputs(namespace, wire.unpack(payload), order["seed"])
-        if isinstance(made, Verdict):
-            wire.send(pipe, b"w", _words((made.mistake, made.seen, made.expected)))
-        else:
-            wire.send(pipe, b"a", wire.pack(made))
-
-
-def _words(said):
-    keys = ("mistake", "seen", "expected")
-    return json.dumps(
-        {key: str(word)[:1000] for key, word in zip(keys, said, strict=True)}
-    ).encode()
 
 
 if __name__ == "__main__":

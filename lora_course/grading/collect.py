@@ -120,6 +120,8 @@ def _read(student, path, folder):
         cells = notebook.code_cells(content)
     except notebook.Unreadable as problem:
         return Submission(student, path, file, named, str(problem))
+    if not any(cell.strip() for cell in cells):
+        return Submission(student, path, file, named, "This notebook has no code.", (), digest)
     found = notebook.chapter_of(cells, path.name, catalog.wanted())
     if not found:
         problem = "This notebook holds no exercise of the course."

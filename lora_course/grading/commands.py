@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lora_course.grading import record
+from lora_course.grading import names, record
 
 GRADE = "grades a folder of submitted notebooks and writes reports"
 CHECK = "checks your own notebooks: a table, and exit status 1 while something is open"
@@ -32,8 +32,8 @@ def run_grade(args):
     """Exit status 0 when everything was graded, whatever its marks; 2 when it could not start."""
     from lora_course.grading.run import Refused, grade_folder
 
-    names = ("secret", "jobs", "trust", "timeout")
-    options = {name: getattr(args, name) for name in names}
+    wanted = ("secret", "jobs", "trust", "timeout")
+    options = {name: getattr(args, name) for name in wanted}
     chapter = args.chapter and args.chapter.zfill(2)
     try:
         records = grade_folder(
@@ -50,7 +50,7 @@ def run_grade(args):
         return _fail("Stopped. What was graded is kept; the same command goes on from there.", 130)
     for found in records:
         if found["problem"]:
-            _say(f"{found['student']}: {found['problem']}")
+            _say(names.line(f"{found['student']}: {found['problem']}"))
     reduced = next((r["isolation"] for r in records if r["isolation"] != "full"), "")
     if reduced:
         _say(f"Isolation was {reduced}.")

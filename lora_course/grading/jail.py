@@ -15,7 +15,7 @@ import sys
 from lora_course.grading import calls
 
 GB = 1 << 30
-MEMORY = 3 * GB  # address space beyond that of the warm process
+MEMORY = 2 * GB  # address space beyond that of the warm process
 FILE_SIZE = 64 << 20  # bytes, of one file
 
 ALLOW, EPERM, ENOSYS, DONE, DIE = 0x7FFF0000, 0x50001, 0x50026, 0x50000, 0x80000000

@@ -11,6 +11,11 @@ from lora_course.grading.files import reason, write_atomically
 from lora_course.grading.state import Refused, check_variants, key, load, prepare, read_secret
 from lora_course.grading.warm import Warm
 
+OPEN = (
+    "This system cannot close the box: {}. Code of strangers could read and change your files. "
+    "If you trust these notebooks, add --i-trust-these-files."
+)
+
 
 def grade_folder(
     folder,
@@ -45,6 +50,8 @@ def grade_folder(
     with contextlib.closing(grade_these(todo, secret, jobs, trust, timeout, variants)) as done:
         for submission, record in bar(done, len(todo), progress):
             records[submission] = record
+            if record["problem"].startswith(pool.LOST):
+                continue
             try:
                 write_atomically(keys[submission], json.dumps(record, indent=1))
             except OSError as error:
@@ -75,6 +82,9 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
             yield submission, pool.grade(None, plan, submission)
     if not readable:
         return
+    if not hasattr(os, "fork"):
+        yield from unboxed(readable, plan, trust)
+        return
     warm = Warm(sorted(modules), setups, trust)
     try:
         import torch  # while the warm process does the same
@@ -82,15 +92,27 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
         torch.set_num_threads(1)
         missing = warm.ready()
         if missing and not trust:
-            raise Refused(
-                f"This system cannot close the box: {'; '.join(missing)}. Code of strangers could "
-                "read and change your files. If you trust these notebooks, add "
-                "--i-trust-these-files."
-            )
+            raise Refused(OPEN.format("; ".join(missing)))
         plan = pool.Plan(secret, timeout, variants, missing)
-        yield from pool.grade_all(warm, plan, readable, jobs or os.cpu_count() or 1)
+        yield from pool.grade_all(warm, plan, readable, jobs or cores())
     finally:
         warm.stop()
+
+
+def unboxed(submissions, plan, trust):
+    """Windows, which cannot fork: everything in this process, for one's own notebooks."""
+    missing = "no box at all, this system cannot fork"
+    if not trust:
+        raise Refused(OPEN.format(missing))
+    plan.isolation = f"reduced: {missing}"
+    for submission in submissions:
+        yield submission, pool.grade(None, plan, submission)
+
+
+def cores():
+    """The cores that this process may use."""
+    mine = getattr(os, "sched_getaffinity", None)
+    return len(mine(0)) if mine else os.cpu_count() or 1
 
 
 def bar(done, total, progress):

@@ -13,8 +13,10 @@ import re
 import symtable
 from typing import NamedTuple
 
-OTHER_LANGUAGE = r"%%(bash|sh|cmd|script|perl|ruby|html|javascript|js|latex|markdown|svg|writefile)"
+from lora_course.grading import magics
+
 UNDONE = "is not done yet: replace this line"
+IMPORTS = ast.Import, ast.ImportFrom
 
 
 class Statement(NamedTuple):
@@ -32,31 +34,33 @@ def execute(cells, wants, namespace):
     cells: sources of the code cells, in order. A name that is still missing afterwards was looked
     for in the whole notebook.
     """
-    parsed, error = parse(cells)
+    parsed, broken = parse(cells)
     late = any(getattr(s.node, "module", "") == "__future__" for s in parsed)
     flags = __future__.annotations.compiler_flag if late else 0
-    error = _run(needed(parsed, wants), namespace, flags) or error
+    error = _run(needed(parsed, wants), namespace, flags)
     if not set(wants) <= namespace.keys():
-        error = _run(parsed, namespace, flags) or error
+        _run(parsed, namespace, flags)
+        made = re.compile(rf"\b(def|class) +({'|'.join(wants)})\b")
+        error = error or next((e for text, e in broken if made.search(text)), None)
     return error
 
 
 def parse(cells):
-    """([Statement], the first SyntaxError or None)."""
-    statements, error = [], None
+    """([Statement], [(source, error)] of the cells that are no Python)."""
+    statements, broken = [], []
     for number, source in enumerate(cells, 1):
         file = f"<cell {number}>"
         try:
-            tree, text = _tree(source, file)
+            tree, text = magics.tree(source, file)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-            error = error or problem
+            broken.append((source, problem))
             continue
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         for node in tree.body:
             statements.append(
                 Statement(node, file, frozenset(_makes(node)), frozenset(_uses(node)))
             )
-    return statements, error
+    return statements, broken
 
 
 def needed(statements, wants):
@@ -64,15 +68,13 @@ def needed(statements, wants):
     stubs = {i for i, s in enumerate(statements) if s.makes & set(wants) and _is_stub(s.node)}
     done = set().union(*[s.makes for i, s in enumerate(statements) if i not in stubs], ())
     dropped = {i for i in stubs if statements[i].makes <= done}
-    modules = set().union(*[s.makes for s in statements if _is_import(s.node)], ())
+    modules = set().union(*[s.makes for s in statements if isinstance(s.node, IMPORTS)], ())
     names, chosen = set(wants), set()
     while True:
-        more = {
-            i
-            for i, s in enumerate(statements)
-            if i not in chosen | dropped and (s.makes & names or "*" in s.makes)
-        }
-        more = {i for i in more if not _only_calls(statements[i], modules)}
+        more = set()
+        for i, s in enumerate(statements):
+            if (s.makes & names or "*" in s.makes) and not _only_calls(s, modules):
+                more |= {i} - chosen - dropped
         if not more:
             return [s for i, s in enumerate(statements) if i in chosen]
         chosen |= more
@@ -91,28 +93,12 @@ def _run(statements, namespace, flags):
     return first
 
 
-def _tree(source, file):
-    """The cell's syntax tree and the text it is of, with the magics of Jupyter taken out."""
-    text = source.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    if re.match(r"\s*" + OTHER_LANGUAGE, text):
-        text = ""
-    text = re.sub(r"\A\s*%%.*", "", text)
-    try:
-        return ast.parse(text, file), text
-    except SyntaxError:
-        plain = re.sub(r"(?m)^([ \t]*)([%!?].*|[\w.]+\?{1,2}[ \t]*)$", r"\1pass", text)
-        plain = re.sub(r"(?m)^([ \t]*\w+[ \t]*=[ \t]*)[%!].*$", r"\1None", plain)
-        if plain == text:
-            raise
-        return ast.parse(plain, file), plain
-
-
 def _makes(node):
     """Names that a statement sets or changes, without those inside of functions."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
         return
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
+    if isinstance(node, IMPORTS):
         yield from ((a.asname or a.name.partition(".")[0]) for a in node.names)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         call = node.value
@@ -154,10 +140,6 @@ def _uses(node):
 def _only_calls(statement, modules):
     """True for a line such as torch.manual_seed(0): it changes no name of the notebook."""
     return isinstance(statement.node, ast.Expr) and statement.makes <= modules
-
-
-def _is_import(node):
-    return isinstance(node, (ast.Import, ast.ImportFrom))
 
 
 def _is_stub(node):

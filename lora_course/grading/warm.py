@@ -69,7 +69,7 @@ class Warm:
 
 def environment():
     """What the warm process and every box find in os.environ: nothing of ours."""
-    kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+    kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR") if name in os.environ}
     one = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE")
     return {
         **{**kept, **dict.fromkeys(one, "1"), "LANG": "C.UTF-8", "MPLBACKEND": "Agg"},
