@@ -30,10 +30,10 @@ base, tokenizer = load_base("base"), load_tokenizer("base")
 # %% [markdown]
 # ## 1 What a rank costs
 #
-# A and B of one layer have r (in + out) numbers. One block of our model has four
-# layers in its attention and three in its MLP, the part after it.
+# A and B of one layer have r (in + out) numbers. A block of our model has four layers in
+# its attention and three in its MLP.
 #
-# **Predict:** which of the two parts costs more at the same rank?
+# **Predict:** which of the two costs more at the same rank?
 
 # %%
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -58,9 +58,9 @@ for name, targets in (("attention", ATTENTION), ("MLP", MLP), ("all", "all-linea
 # %% [markdown]
 # ## 2 A task that needs knowledge
 #
-# The town has a secret code: 32 words that stand for one another. It cannot be guessed;
-# it has to go into the adapter, pair by pair. To spend few tokens we read out word,
-# meaning, word, meaning. Every second token is a question.
+# The town has a secret code: 32 words, and what each stands for. It has to go into the
+# adapter, pair by pair. To spend few tokens we read out word, meaning, word, meaning:
+# every second token is a question.
 
 # %%
 code = dict(list(code_book().items())[:32])  # word -> meaning
@@ -105,9 +105,9 @@ print("with LoRA injected:", "the same" if injected == before else "another loss
 # %% [markdown]
 # ## 3 Many runs at once
 #
-# We want about a hundred runs. One step of one run is little work, and much of its time
-# goes into starting operations. So we run them **together**: one frozen model, and in
-# each layer K pairs of A and B. The batch is repeated K times; part k sees pair k.
+# We want ninety runs. A step of one run is little work, and much of its time goes
+# into starting operations. So we run K **together**: one frozen model, in each layer K
+# pairs of A and B. Part k of the batch sees pair k.
 
 # %% tags=["quote"]
 from lora_course.many import ManyLoRA, ManyLinear, many  # noqa: F401
@@ -154,24 +154,28 @@ print(f"six runs one after another take {ratio:.1f} times as long as together")
 # %% [markdown]
 # The arithmetic is the same; what is saved is the starting of operations, and the
 # memory of six frozen models. With long rows and large batches little would be left.
-#
+
+# %% [markdown]
 # ## 4 Rank and learning rate
 #
 # One function for the experiments of this chapter: six runs of 60 steps, one for each
 # learning rate. It returns their losses on the exam.
 
 # %%
-def tune(r=None, lora_alpha=32, targets="all-linear", ratio=1.0, change=None, seed=0):
-    """Loss on the exam for every rate of RATES, (6,). r=None: full fine-tuning."""
+def tune(
+    r=None, lora_alpha=32, targets="all-linear",
+    ratio=1.0, change=None, seed=0, rates=RATES,
+):
+    """Loss on the exam for each learning rate, (6,). r=None: full fine-tuning."""
     model = copy.deepcopy(base)
     if r:
         inject_lora(model, targets, r, lora_alpha, seed=seed)
     if change:
         change(model)
-    model = many(model, len(RATES))
-    train_many(model, lesson(60, seed), 60, RATES, ratio)
+    model = many(model, 6)
+    train_many(model, lesson(60, seed), 60, rates, ratio)
     with torch.no_grad():
-        return losses(model, exam, len(RATES)).nan_to_num(99)
+        return losses(model, exam, 6).nan_to_num(99)
 
 # %% [markdown]
 # **Predict:** ranks 1 to 128, each at six learning rates, alpha always 32. Where in the
@@ -180,7 +184,6 @@ def tune(r=None, lora_alpha=32, targets="all-linear", ratio=1.0, change=None, se
 
 # %%
 grid = {r: tune(r) for r in (1, 4, 16, 128)}  # rank -> (6,)
-luck = tune(16, seed=1)  # other A, other lessons
 
 # %%
 def heat_map(ax, grid, title):
@@ -198,6 +201,7 @@ def heat_map(ax, grid, title):
     return image
 
 
+luck = tune(16, seed=1)  # other A, other lessons
 fig, ax = figure(6.5, 3.2)
 heat_map(ax, {**grid, "16, again": luck}, "loss on the exam, alpha = 32, scale alpha / r")
 show(
@@ -212,11 +216,12 @@ show(
 
 # %% [markdown]
 # A column, give or take one: with alpha / r one learning rate serves nearly all ranks,
-# as Schulman et al. found at full size. Right of it stands a cliff: there a run breaks.
+# as Schulman et al. found at full size. Right of it stands a cliff.
 #
-# The two rows of rank 16 show what **luck** does. Near the cliff it is worth whole
-# nats; a smaller difference between two ranks says nothing.
-#
+# The last row shows what **luck** does. A smaller difference between two ranks says
+# nothing.
+
+# %% [markdown]
 # > **Myth check.** *Rank 1 or 2 is always bad, and more rank is always better.*
 # > **Predict** the same for `style`, where a plain sentence becomes the town crier's:
 # > a new form, and nothing new to know.
@@ -236,36 +241,43 @@ print({name: f"loss below {0.1 if loss < 0.1 else 10}" for name, loss in ends.it
 # %% [markdown]
 # > **Verdict: wrong, both halves.** Rank 1 learns the crier's voice: a new form needs
 # > few numbers. (Hu et al. 2021, table 6: ranks 1 to 64 do alike.) It lags at the code,
-# > where there is much to know. And rank 128 is no better at it than 16.
-#
+# > where there is more to know. And there rank 128 is no better than 16.
+
+# %% [markdown]
 # ## 5 LoRA's learning rate and full fine-tuning's
 #
 # **Predict:** all weights of the same layers train now, without LoRA. Is the best
 # learning rate higher, lower, or the same?
 
 # %%
-full = tune()
+WIDE = [0.00025, 0.0005, 0.001, 0.004, 0.016, 0.032]
+full = tune(rates=WIDE)
 fig, ax = figure(6.5, 3.2)
-ax.semilogx(RATES, full, "s-", color=COLORS["full"], label="full fine-tuning")
+ax.semilogx(WIDE, full, "s-", color=COLORS["full"], label="full fine-tuning")
 ax.semilogx(RATES, grid[16], "o-", color=COLORS["lora"], label="LoRA, r = 16")
 ax.axhline(guess, ls=":", color=COLORS["grey"], label="knows the words, not the code")
 ax.set(xlabel="learning rate", ylabel="loss on the exam", ylim=(0, 5.5))
-ax.set_xticks(RATES, RATES)
+ticks = [0.00025, *RATES]
+ax.set_xticks(ticks, ticks)
 ax.minorticks_off()
-ax.legend(loc="center left", fontsize=9)
+ax.legend(loc="upper right", fontsize=9)
 show(
     fig,
-    caption="Both valleys lie at nearly the same rates. Full fine-tuning's is wider.",
-    alt="Two lines over the learning rate. Both fall, reach a loss near 0 at about the "
-    "same rates, and rise again. Full fine-tuning is lower at small rates; LoRA rises "
-    "more steeply at large ones.",
+    caption="Full fine-tuning learns the code in a wide valley, LoRA in a narrow one. "
+    "LoRA's lies within the other, towards its right end.",
+    alt="Two lines over the learning rate. Full fine-tuning falls early and stays near a "
+    "loss of 0 over a wide range of rates. LoRA is still at a guess at 0.001, near 0 at "
+    "0.004 and 0.008, and high again at 0.016.",
 )
 
 # %% [markdown]
-# The literature says otherwise: LoRA's best rate is about **ten times** that of full
-# fine-tuning, more in very short runs (Schulman et al. 2025, on 14 models). Why not
-# here? One reason can be computed. A first step of Adam moves each weight by lr. In LoRA
-# it moves B by lr. **Predict:** how far does W move?
+# LoRA needs a higher rate to begin at all. But the literature says more: its best rate
+# is about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why
+# less here? One reason can be computed.
+
+# %% [markdown]
+# A first step of Adam moves each weight by lr in full fine-tuning. In LoRA it moves B by
+# lr, because A gets no gradient yet (chapter 03). **Predict:** how far does W move?
 
 # %%
 def first_move(r, lora_alpha=32, lr=1e-5):
@@ -284,11 +296,10 @@ for r in (4, 16, 64):
 print(f"r = 16 and a width of 4096: {32 / math.sqrt(3 * 16 * 4096):.2f}")
 
 # %% [markdown]
-# A's entries have the size 1/√(3 in), and r of them add up with random signs: that is
-# the rule. So in our narrow model LoRA moves a weight nearly half as far as full
-# fine-tuning, and needs hardly a higher rate. In a model 4096 wide it moves it a
-# fourteenth as far. The factor ten belongs to wide models and their usual alpha: a
-# place to begin a search, not a law.
+# A's entries have the size 1/√(3 in), and r of them add up with random signs: hence the
+# rule. In our narrow model LoRA moves a weight nearly half as far as full fine-tuning
+# does, in one 4096 wide a fourteenth as far. So the factor ten belongs to wide models
+# and their alpha: a place to begin a search.
 #
 # ## 6 Alpha is a learning rate
 #
@@ -298,7 +309,7 @@ print(f"r = 16 and a width of 4096: {32 / math.sqrt(3 * 16 * 4096):.2f}")
 #
 # $$\tfrac{\alpha}{pq},\quad p \cdot A_0,\quad p \cdot lr_A,\quad q \cdot lr_B$$
 #
-# **Predict:** what remains of the difference between alpha 32 and alpha 4?
+# **Predict:** what then remains of the difference between alpha 32 and alpha 4?
 
 # %%
 def exchange(p, q, lr=0.004, steps=20):
@@ -338,10 +349,9 @@ show(
 )
 
 # %% [markdown]
-# > **Verdict: a habit.** Every alpha has its rate. QLoRA used r / 4, PEFT's default is r,
-# > Biderman et al. took 2r, Schulman et al. 32 at every rank. Fix one, and tune the
-# > rate. What alpha does change: with one rate for both, a larger alpha at a lower rate
-# > means a B that is faster against A.
+# > **Verdict: a habit.** Every alpha has its rate, and all three learn. QLoRA used r / 4,
+# > PEFT's default is 8 for r = 8, Biderman et al. took 2r, Schulman et al. 32 at every
+# > rank. Fix one, and tune the rate.
 #
 # ## 7 Which scale keeps a large rank stable?
 #
@@ -353,9 +363,9 @@ show(
 from lora_course.variants import use_rslora
 
 # %% [markdown]
-# **Predict:** one step from the start, at ranks 1 to 128. With which scale does the
-# gradient of B keep its size? With which does the change of the output, after a step
-# of SGD? And after a step of Adam, which ignores the size of gradients?
+# **Predict:** one step, at ranks 1 to 128. With which scale does the gradient of B keep
+# its size? The change of the output, after a step of SGD? After one of Adam, which
+# ignores the size of gradients?
 
 # %%
 def first_step(r, rslora, optimizer_class, lr=1e-5):
@@ -432,21 +442,22 @@ heat_map(axes[0], grid, "α / r")
 heat_map(axes[1], stable, "α / √r")
 show(
     fig,
-    caption="Loss on the exam for both scales, alpha = 32. Left the best rates stay in "
-    "place; right they move left as the rank grows.",
-    alt="Two tables of ranks 1, 4, 16, 128 by six learning rates. Left, α / r: lowest "
-    "losses in the third and fourth column. Right, α / √r: the lowest loss moves left "
-    "with the rank, and at rank 128 only the first columns are low.",
+    caption="Loss on the exam for both scales, alpha = 32. With α / r the ranks from 4 up "
+    "look alike. With α / √r the valley moves left as the rank grows.",
+    alt="Two tables of ranks 1, 4, 16, 128 by six learning rates. Left, α / r: the first "
+    "column is high in every row, the third and fourth are low. Right, α / √r: the first "
+    "column falls from a guess at rank 1 to near 0 at rank 128, and rank 128 is high "
+    "again from the fourth column on.",
 )
 
 # %% [markdown]
-# Rank 128 learns with both scales, each at its own rate. Under √r the valley moves left
-# along a diagonal: **a rate tuned at a small rank breaks a large one.** And is it √r that
-# lowers a loss, or the larger scale? The row of rank 16 is, number for number, that of
-# alpha 128 in section 6. Compare at equal scale.
+# Rank 128 learns with both scales, each at its own rates. Under √r **a rate tuned at a
+# small rank may break a large one.** And is it √r that helps, or the larger scale? The
+# row of rank 16 is that of alpha 128 in section 6. Compare at equal scale.
 #
 # **Exercise 6.3**: rsLoRA's update, and the alpha that keeps a run as it was.
-#
+
+# %% [markdown]
 # ## 8 Which modules?
 #
 # > **Myth check.** *Attention is enough; the other layers need no LoRA.* In the LoRA
@@ -467,20 +478,19 @@ places = {name: tune(r, targets=targets) for name, (targets, r) in groups.items(
 assert max(spent.values()) < 1.025 * min(spent.values())
 print("numbers:", spent)
 
-# %%
 fig, ax = figure(6.5, 2.8)
 best = [places[name].min().item() for name in groups]
 bars = ax.barh(list(groups), best, color=[COLORS[c] for c in ("grey", "base", "extra", "lora")])
-ax.bar_label(bars, [f"{loss:.1f}" for loss in best], padding=3)
+ax.bar_label(bars, [f"{loss:.2f}" for loss in best], padding=3)
 ax.axvline(guess, ls=":", color=COLORS["grey"])
 ax.set(xlabel="loss on the exam, at the best learning rate of each group")
 ax.invert_yaxis()
 show(
     fig,
     caption="Each group has about as many numbers, and its own best rate. Dotted: a "
-    "guess. All layers at a small rank beat a few layers at a large one.",
-    alt="Four horizontal bars of loss: q and v is longest, then attention, then MLP; "
-    "all linear layers is by far the shortest.",
+    "guess. Attention alone hardly learns the code, at whatever rank.",
+    alt="Four horizontal bars of loss. q and v, and attention, are long and reach nearly "
+    "to the dotted line. MLP is short. All linear layers is the shortest.",
 )
 
 # %% [markdown]
@@ -513,18 +523,18 @@ plus = {1: grid[16], 4: alphas[128], 16: tune(16, ratio=16.0)}
 fig, ax = figure(6.5, 3.2)
 for (ratio, curve), (mark, color) in zip(plus.items(), looks, strict=True):
     ax.semilogx(RATES, curve, mark, color=color, label=f"B {ratio} × A")
-ax.axhline(full.min(), ls=":", color=COLORS["full"], label="full fine-tuning, its best")
+ax.axhline(full.min(), ls=":", color=COLORS["full"], label="best of full fine-tuning")
 ax.set(xlabel="learning rate of A", ylabel="loss on the exam", ylim=(0, 5.5), title="r = 16")
 ax.set_xticks(RATES, RATES)
 ax.minorticks_off()
-ax.legend()
+ax.legend(loc="upper center", ncols=4, fontsize=8)
 show(
     fig,
     caption="LoRA+ lies further left: it learns at rates at which plain LoRA hardly "
     "begins.",
     alt="Three lines over the learning rate of A, for B 1, 4 and 16 times as fast. The "
-    "faster B, the further left the valley and the cliff after it. A dotted line marks "
-    "the best loss of full fine-tuning; all three valleys come near it.",
+    "faster B, the further left the valley and the cliff after it. A dotted line near 0 "
+    "marks the best loss of full fine-tuning; all three valleys come near it.",
 )
 
 # %% [markdown]
@@ -534,7 +544,8 @@ show(
 # untuned rate is none.
 #
 # **Exercise 6.4**: the groups, also with a norm that trains.
-#
+
+# %% [markdown]
 # ## 10 Choose
 #
 # | knob | begin with | change it when |
