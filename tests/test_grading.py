@@ -377,6 +377,16 @@ def test_folders(small):
     assert small.records["nobody"]["chapter"] == "03" and small.records["nobody"]["exercises"]
 
 
+def test_one_chapter(small):
+    """With --chapter, a student who handed in another one has a zero and the reason."""
+    for student, chapter in (("one", "01"), ("two", "03")):
+        small.hand_in(student, solved(chapter).read_bytes(), solved(chapter).name)
+    small.grade(jobs=1, chapter="03")
+    assert {s: r["chapter"] for s, r in small.records.items()} == {"one": "03", "two": "03"}
+    assert small.records["one"]["problem"] == "There is no notebook of chapter 03."
+    assert sum(e["points"] for e in small.records["two"]["exercises"]) == hostile.FULL
+
+
 def test_nothing_to_grade(small):
     small.grade()
     assert small.records == {} and "There is no notebook" in small.said[0]

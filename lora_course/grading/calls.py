@@ -19,8 +19,11 @@ pivot_root 155 41       chroot 161 51           open_tree 428 428       move_mou
 fsopen 430 430          fsconfig 431 431        fsmount 432 432         fspick 433 433
 mount_setattr 442 442   bpf 321 280             perf_event_open 298 241 userfaultfd 323 282
 add_key 248 217         request_key 249 218     keyctl 250 219          fanotify_init 300 262
-shmget 29 194           msgget 68 186           semget 64 190           mq_open 240 180
-mq_unlink 241 181       memfd_create 319 279    memfd_secret 447 447
+shmget 29 194           shmat 30 196            shmctl 31 195           mq_open 240 180
+msgget 68 186           msgsnd 69 189           msgrcv 70 188           msgctl 71 187
+semget 64 190           semop 65 193            semctl 66 191           semtimedop 220 192
+mq_unlink 241 181       memfd_create 319 279    memfd_secret 447 447    syslog 103 116
+inotify_init 253 -      inotify_init1 294 26
 setpriority 141 140     sched_setparam 142 118  sched_setscheduler 144 119
 sched_setaffinity 203 122   sched_setattr 314 274   ioprio_set 251 30
 migrate_pages 256 238   move_pages 279 239

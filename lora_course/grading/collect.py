@@ -51,12 +51,16 @@ def collect(folder, chapter=None, leave_out=()):
         found += _of_student(student, paths, folder, chapter)
     if foreign:
         some = ", ".join(os.path.relpath(path, folder) for path in foreign[:3])
-        notes.append(f"Left aside, no notebooks: {len(foreign)} ({some}{', ...'[: len(foreign)]}).")
+        more = ", ..." if len(foreign) > 3 else ""
+        notes.append(f"Left aside, no notebooks: {len(foreign)} ({some}{more}).")
     chapters = {s.chapter for s in found if s.chapter}
     only = chapter or (chapters.pop() if len(chapters) == 1 else "")
     found = [s if s.chapter else s._replace(chapter=only) for s in found]
     if chapter:
         found = [s for s in found if s.chapter == chapter]
+        problem = f"There is no notebook of chapter {chapter}."
+        without = by_student.keys() - {s.student for s in found}
+        found += [Submission(s, None, "", chapter, problem) for s in sorted(without)]
     if not by_student:
         notes.append(f"There is no notebook in {folder}.")
     return found, notes
@@ -99,7 +103,8 @@ def _of_student(student, paths, folder, chapter):
     for several in by_chapter.values():
         several.sort(key=lambda s: (not s.problem, *_age(s.path)))
         *old, newest = several
-        note = tuple(f"not graded: {s.file}, because {newest.file} is newer" for s in old)
+        why = f"because {newest.file} is newer"
+        note = tuple(f"not graded: {s.file}, {s.problem or why}" for s in old)
         yield newest._replace(flags=newest.flags + note)
 
 

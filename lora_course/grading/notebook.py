@@ -5,7 +5,7 @@ import os
 import re
 import stat
 
-MOST = 40 << 20  # bytes; an exercise notebook with its outputs stays below 1 MB
+MOST = 20 << 20  # bytes; an exercise notebook with its outputs stays below 1 MB
 ELSEWHERE = ("peft", "loralib", "adapters", "unsloth", "lora_course")  # hold what is asked for
 
 
@@ -73,7 +73,9 @@ def _source(cell):
 
 
 def _where(error):
-    return f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+    return (
+        f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
+    )
 
 
 def chapter_of(cells, name, known):

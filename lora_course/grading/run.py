@@ -39,6 +39,9 @@ def grade_folder(
     secret, out = read_secret(secret), Path(out)
     state = prepare(out)
     check_variants(variants)
+    if chapter and chapter not in catalog.chapters():
+        known = " ".join(catalog.chapters())
+        raise Refused(f"There is no chapter {chapter} with exercises. These are here: {known}.")
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)

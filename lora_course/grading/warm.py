@@ -72,9 +72,15 @@ def environment():
     kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR") if name in os.environ}
     one = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE")
     return {
-        **{**kept, **dict.fromkeys(one, "1"), "LANG": "C.UTF-8", "MPLBACKEND": "Agg"},
+        **{
+            **kept,
+            **dict.fromkeys(one, "1"),
+            "LANG": "C.UTF-8",
+            "MPLBACKEND": "Agg",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
         **{"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"},
+        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
         **{"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"},
     }
 
