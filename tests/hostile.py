@@ -24,7 +24,6 @@ class Case(NamedTuple):
     code: str
     points: float = 0
     says: str = ""
-    slow: bool = False
 
 
 def notebook(edit=None, exercise="lora_linear"):
@@ -127,7 +126,7 @@ FORWARD = [
         "return numpy.array([Bomb()], dtype=object)",
     ),
     Case("a giant view", "return torch.zeros(1).expand(10**12)"),
-    Case("a giant array", "return torch.zeros(30_000_000)", slow=True),
+    Case("a giant array", "return torch.zeros(30_000_000)"),
     Case("a meta tensor", "return torch.zeros(3, device='meta')"),
     Case("sparse", "return torch.eye(3).to_sparse()"),
     Case("complex", "return self.base_layer(x).to(torch.complex128)"),
@@ -206,7 +205,7 @@ INSIDE = [
     Case("keyboard", "raise KeyboardInterrupt", says="stopped"),
     Case("abort", "import os\nos.abort()", says="without an answer"),
     Case("segfault", "import ctypes\nctypes.string_at(0)", says="without an answer"),
-    Case("endless loop", "while True: pass", says="no answer within", slow=True),
+    Case("endless loop", "while True: pass", says="no answer within"),
     Case(
         "loop that catches",
         "import signal\n"
@@ -218,9 +217,8 @@ INSIDE = [
         "        while True: pass\n"
         "    except BaseException: pass",
         says="no answer within",
-        slow=True,
     ),
-    Case("sleeps", "import time\ntime.sleep(10**6)", says="no answer within", slow=True),
+    Case("sleeps", "import time\ntime.sleep(10**6)", says="no answer within"),
     Case("recursion", "import sys\nsys.setrecursionlimit(10**9)\nf = lambda n: f(n + 1)\nf(0)"),
     Case("memory bomb", "a = []\nwhile True: a.append(bytearray(1 << 26))", says="0/20"),
     Case("one huge tensor", "torch.zeros(10**11)", says="RuntimeError"),

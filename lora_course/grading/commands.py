@@ -1,5 +1,6 @@
 """The commands `lora-course grade` and `lora-course check`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def add(commands):
 
 def run_grade(args):
     """Exit status 0 when everything was graded, whatever its marks; 2 when it could not start."""
+    one_thread()
     from lora_course.grading.run import Refused, grade_folder
 
     wanted = ("secret", "jobs", "trust", "timeout")
@@ -60,8 +62,9 @@ def run_grade(args):
 
 def run_check(args):
     """Exit status 0 when every exercise of every notebook is right, 1 while something is open."""
+    one_thread()
     from lora_course.grading.collect import collect
-    from lora_course.grading.run import grade_these
+    from lora_course.grading.run import Refused, grade_these
 
     found = []
     for name in args.notebooks:
@@ -70,12 +73,20 @@ def run_check(args):
         found += [s._replace(student=name) for s in collect(name)[0]]
     try:
         done = dict(grade_these(found, jobs=args.jobs, trust=True, timeout=args.timeout))
+    except Refused as problem:
+        return _fail(str(problem), 2)
     except KeyboardInterrupt:
         return _fail("Stopped.", 130)
     records = [done[submission] for submission in found]
     for each in records:
         _say("\n".join(table(each)))
     return 0 if all(record.is_done(each) for each in records) else 1
+
+
+def one_thread():
+    """Each process computes on one core, since there is one process for each core."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def table(found):

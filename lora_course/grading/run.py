@@ -124,4 +124,5 @@ def bar(done, total, progress):
         return done
     from tqdm import tqdm
 
-    return tqdm(done, total=total, unit="notebook", file=sys.stderr, leave=False)
+    tqdm.monitor_interval = 0  # no thread: this process forks
+    return tqdm(done, total=total, unit="notebook", file=sys.stderr, leave=False, disable=None)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from lora_course.grading import wire
+from lora_course.grading.state import Refused
 
 
 class Warm:
@@ -34,9 +35,9 @@ class Warm:
         try:
             kind, said = wire.receive(self.control, b"re", time.monotonic() + 300)
         except wire.Torn as error:
-            raise RuntimeError("The warm process did not start.") from error
+            raise Refused("The warm process did not start.") from error
         if kind == b"e":
-            raise RuntimeError(f"The warm process did not start:\n{said.decode()}")
+            raise Refused(f"The warm process did not start:\n{said.decode()}")
         self.control.settimeout(None)
         return json.loads(said)
 
@@ -49,17 +50,13 @@ class Warm:
         theirs.close()
         os.close(life)
         try:
-            with ours:
-                yield ours
-                os.close(held)
-                held = None
-                ours.settimeout(15)
-                with contextlib.suppress(OSError):
-                    while ours.recv(1 << 20):  # ends when keeper and box have ended
-                        pass
+            yield ours
         finally:
-            if held is not None:
-                os.close(held)
+            os.close(held)  # the keeper ends the box now
+            ours.settimeout(15)
+            with ours, contextlib.suppress(OSError):
+                while ours.recv(1 << 20):  # until both are gone and their folder is removed
+                    pass
 
     def stop(self):
         self.control.close()
@@ -70,18 +67,21 @@ class Warm:
 def environment():
     """What the warm process and every box find in os.environ: nothing of ours."""
     kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR") if name in os.environ}
-    one = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE")
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {
-        **{
-            **kept,
-            **dict.fromkeys(one, "1"),
-            "LANG": "C.UTF-8",
-            "MPLBACKEND": "Agg",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
-        **{"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
-        **{"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"},
+        **kept,
+        **dict.fromkeys(threads, "1"),
+        "PATH": os.defpath,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "Agg",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
     }
 
 
