@@ -10,12 +10,11 @@
 # - count its bits, and check bitsandbytes against your own code, bit for bit.
 
 # %%
-import time
 from statistics import NormalDist
+from timeit import repeat
 
 import torch
 from torch.nn import functional as F  # noqa: F401
-from torch.utils.flop_counter import FlopCounterMode
 
 from lora_course.inject import find_targets
 from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
@@ -30,11 +29,11 @@ import bitsandbytes.functional as bnb  # last, so that quiet() reaches it
 # ## 1 Eight bits
 #
 # A float32 weight takes 32 bits. Eight bits can count from −127 to 127. **Absmax**
-# quantization gives the largest magnitude the number 127, and the rest in proportion:
+# gives the largest magnitude the number 127, the rest in proportion:
 #
 # $$\text{code} = \mathrm{round}\Big(127\, \frac{x}{\max |x|}\Big)$$
 #
-# Codes and one scale are kept. **Predict** the codes of −0.8, of 0.1 and of 0.003.
+# Codes and one scale are kept. **Predict** the codes of −0.8, 0.1 and 0.003.
 
 # %%
 x = torch.tensor([0.4, -0.8, 0.1, 0.003, -0.25, 0.61, 0.0, -0.07])
@@ -46,7 +45,7 @@ print("back  ", [round(v, 3) for v in back.tolist()])
 print(f"largest error {(back - x).abs().max():.4f}, half a step {scale / 254:.4f}")
 
 # %% [markdown]
-# Neighbouring codes are one **step** of max |x| / 127 apart, so no weight moves by more
+# Neighbouring codes are one **step** of max |x| / 127 apart, so no weight moves more
 # than half a step.
 #
 # Now a matrix of the base. **Predict:** by how much does it change, as a share of
@@ -85,9 +84,9 @@ print("codes of the others:", codes[1:].unique().int().tolist())
 print(f"their error: {error(rest, spoilt[1:]):.0%}")
 
 # %% [markdown]
-# One **outlier** takes the range, and all other weights share what is left. The cure:
-# cut the weights into **blocks** and give each block a scale of its own. Then an
-# outlier can spoil its own block only.
+# One **outlier** takes the range, and all others share what is left. The cure: cut the
+# weights into **blocks**, each with its own scale. Then an outlier spoils its own block
+# only.
 #
 # **Predict** the error of the others with blocks of 64.
 
@@ -96,9 +95,8 @@ rows = spoilt.view(-1, 64)  # (blocks, 64)
 scales = rows.abs().amax(dim=1, keepdim=True)  # (blocks, 1)
 back = (127 * rows / scales).round() * scales / 127
 print(f"their error: {error(back.flatten()[1:], spoilt[1:]):.1%}")
-off = (back - rows).norm(dim=1) / rows.norm(dim=1)
-print(f"blocks off by more than 10 %: {int((off > 0.1).sum())} of {len(rows)}")
-print(f"error of all blocks but the first: {error(back[1:], rows[1:]):.2%}")
+print(f"of its 63 neighbours: {error(back[0, 1:], rows[0, 1:]):.0%}")
+print(f"of all other blocks: {error(back[1:], rows[1:]):.2%}")
 
 # %% [markdown]
 # **Exercise 10.1** asks for it in general, with a last block that is not full.
@@ -109,18 +107,15 @@ print(f"error of all blocks but the first: {error(back[1:], rows[1:]):.2%}")
 from lora_course.quantize import blocks, dequantize_int8, quantize_int8
 
 # %% [markdown]
-# bitsandbytes' 8-bit layers (`load_in_8bit`) take one row of the matrix as a block.
-# **Predict:** how many of its codes differ from ours?
+# bitsandbytes' 8-bit layers (`load_in_8bit`) take a row of the matrix as a block.
+# **Predict:** how many of its codes differ from ours? How do the errors, without and
+# with the outlier, grow with the block?
 
 # %%
 theirs, their_scales, _ = bnb.int8_vectorwise_quant(W)
 codes, absmax = quantize_int8(W, block_size=W.shape[1])
 print("same codes: ", torch.equal(codes, theirs.flatten()))
 print("same scales:", torch.equal(absmax, their_scales))
-
-# %% [markdown]
-# How small should a block be? **Predict** the two curves: error over block size,
-# without and with the outlier.
 
 # %%
 sizes = [2**k for k in range(4, 15)]
@@ -166,28 +161,18 @@ for bits, top in ((8, 127), (4, 7), (3, 3), (2, 1)):
 print(f"127 / 7 = {127 / 7:.0f}, measured {absmax_error(7) / absmax_error(127):.0f}")
 
 # %% [markdown]
-# Fewer levels, wider steps. But must the steps be equal? Look at where the weights of
-# the base are.
+# Fewer levels, wider steps. But must the steps be equal? **Predict:** which share of
+# the weights has code 0, and which has code 7?
 
 # %%
 rows = blocks(W, 64)
 inside = (rows / rows.abs().amax(dim=1, keepdim=True)).flatten()  # in [-1, 1]
 use = torch.histc((7 * inside).round(), 15, -7.5, 7.5) / inside.numel()
-fig, ax = figure(7, 3)
-bars = ax.bar(range(-7, 8), use, color=COLORS["base"], width=0.8)
-ax.set(xticks=range(-7, 8), xlabel="4-bit code", ylabel="share of the weights")
-show(
-    fig,
-    caption="How often each of the 15 even levels is used, in blocks of 64 weights of "
-    "the base. The outermost two hold the largest weight of each block.",
-    alt="Fifteen bars, codes -7 to 7, in the shape of a bell: about 15 % of the "
-    "weights at code 0, one or two percent at codes 6 and 7 on either side.",
-)
+print("codes 0 to 7:", " ".join(f"{share:.1%}" for share in use[7:]))
 
 # %% [markdown]
-# A bell: weights are nearly normally distributed. Levels far out serve few weights, and
-# the crowd in the middle shares a few. QLoRA puts the levels where the weights are: at
-# **quantiles**, so that each one serves an equal share (Dettmers et al. 2023, §3).
+# The weights are nearly normal: many in the middle, few far out. QLoRA puts the levels
+# there too, at **quantiles**: each serves an equal share (Dettmers et al. 2023, §3).
 #
 # **Predict:** what goes wrong at both ends here? And which important level is missing?
 
@@ -199,25 +184,21 @@ try:
 except ValueError as problem:
     print("quantile(1.0):", problem)
 
-# %% [markdown]
-# At probability 1 the quantile is infinite, so the ends must stop short of 0 and 1. And
-# an even number of even steps misses **zero**, which padding and unused weights need
-# exactly.
-#
-# NF4 takes two halves that share the zero: 8 levels from one end to 1/2, 9 levels from
-# 1/2 to the other end, together 16.
-
-# %%
-end = 1 - (1 / 30 + 1 / 32) / 2  # between the ends that 15 and 16 shares would have
+end = 1 - (1 / 30 + 1 / 32) / 2  # short of 1: the mean of the ends of 15 and 16 shares
 half = [quantile(p) for p in torch.linspace(end, 0.5, 9)[:-1].tolist()]  # 8 levels
-print("the upper half:", [round(v, 2) for v in half], "and 0")
-print("divided by the largest:", [round(v / half[0], 3) for v in half])
+print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 
 # %% [markdown]
-# **Exercise 10.2**: the code book for any number of bits. Then compare:
+# The quantile of 1 is infinite, so the ends stop short. And 16 even steps miss
+# **zero**, which padding and unused weights need exactly. So NF4 has two halves that
+# share the zero: 8 levels from one end to 1/2, 9 from 1/2 to the other end.
+#
+# **Exercise 10.2**: the code book for any number of bits. Then compare. Below it stands
+# what serves every code book: divide a block by its largest magnitude, take the nearest
+# level.
 
 # %% tags=["quote"]
-from lora_course.quantize import nf4_code
+from lora_course.quantize import dequantize, nearest, nf4_code, quantize  # noqa: F401
 
 # %%
 nf4 = nf4_code()  # (16,)
@@ -228,37 +209,24 @@ print(torch.equal(nf4, bnb.get_4bit_type("nf4", device="cpu")))
 
 # %%
 even = torch.linspace(-7, 7, 15) / 7
-grid = torch.linspace(-1.15, 1.15, 300)
-density = torch.exp(-((grid * quantile(end)) ** 2) / 2)
-fig, ax = figure(7.5, 2.8)
-ax.fill_between(grid, density, color=COLORS["grey"], alpha=0.2, lw=0)
-rows = (nf4, -0.1, "qlora", "NF4"), (even, -0.28, "base", "even")
-for levels, y, role, name in rows:
-    ax.plot(levels, [y] * len(levels), "o", color=COLORS[role], ms=6)
-    ax.text(1.2, y, name, va="center", color=COLORS[role])
-ax.vlines(nf4, -0.1, 0, COLORS["qlora"], lw=1)
-ax.set(ylim=(-0.42, 1.05), yticks=[], xlabel="weight / largest weight of its block")
+fig, ax = figure(7.5, 3)
+ax.hist(inside, 81, (-1.0125, 1.0125), color=COLORS["grey"], alpha=0.4)
+top = ax.get_ylim()[1]
+looks = (nf4, -0.1, "qlora", "NF4"), (even, -0.25, "base", "even")
+for levels, y, role, name in looks:
+    ax.plot(levels, [y * top] * len(levels), "o", color=COLORS[role], ms=6)
+    ax.text(1.08, y * top, name, va="center", color=COLORS[role])
+ax.vlines(nf4, -0.1 * top, 0, COLORS["qlora"], lw=1)
+ax.set(ylim=(-0.35 * top, top), yticks=[], xlabel="weight / largest of its block")
 ax.grid(False)
 show(
     fig,
-    caption="The 16 levels of NF4 and the 15 even ones, under the normal distribution "
-    "that NF4 was made for.",
-    alt="A bell curve, and below it two rows of dots from -1 to 1. The NF4 dots are "
-    "close together in the middle and far apart at the ends; the others are even.",
+    caption="Weights of the base in blocks of 64, the 16 levels of NF4 and the 15 even "
+    "ones. The towers at both ends are the largest weight of each block.",
+    alt="A histogram in the shape of a bell from -1 to 1, with a narrow tower at each "
+    "end. Below it two rows of dots: those of NF4 crowd in the middle and are far "
+    "apart at the ends, the others are evenly spaced.",
 )
-
-# %% [markdown]
-# Any code book works the same way: divide the block by its largest magnitude, take the
-# number of the nearest level. Halfway between two levels the lower one wins.
-
-# %%
-scaled = torch.tensor([-0.9, 0.02, 0.04, 0.3, 1.0])
-distances = (scaled[:, None] - nf4).abs()  # (numbers, 16)
-codes = distances.argmin(dim=1)
-print("codes", codes.tolist(), "levels", [round(v, 2) for v in nf4[codes].tolist()])
-
-# %% tags=["quote"]
-from lora_course.quantize import dequantize, nearest, quantize
 
 # %% [markdown]
 # FP4 is the other 4-bit type of bitsandbytes, and its default: a tiny float with a
@@ -277,7 +245,7 @@ for name, code in books.items():
 # %% [markdown]
 # NF4 wins on these weights. But its codes are not used equally often: the quantiles
 # belong to weights divided by a fixed number, and ours are divided by the largest of
-# 64, which varies (Yoshida 2023, arXiv 2306.06965). NF4 is a good idea, not an optimum.
+# 64, which varies (Yoshida 2023, arXiv 2306.06965).
 #
 # ## 4 Two in a byte
 #
@@ -318,8 +286,7 @@ for name, x in inputs.items():
 
 # %% [markdown]
 # There is none. (The matrix goes in as one long row: on a CPU with AVX-512,
-# bitsandbytes 0.50.2 gives wrong values back when the rows of a matrix do not divide
-# into blocks.)
+# bitsandbytes 0.50.2 can give wrong values when the rows do not divide into blocks.)
 #
 # ## 5 The scales cost, too
 #
@@ -389,11 +356,11 @@ def measured(x, size, double):
 
 
 x = torch.randn(1024, 1024)
-print("block   float32 scales   double quantization   measured")
+print("block   plain  double   as measured")
 for size in (32, 64, 128, 256, 1024, 4096):
-    single, double = (bits_per_parameter(x.numel(), size, d) for d in (False, True))
-    same = [measured(x, size, d) == b for d, b in ((False, single), (True, double))]
-    print(f"{size:5} {single:16.3f} {double:21.3f}   the same: {all(same)}")
+    bits = [bits_per_parameter(x.numel(), size, double) for double in (False, True)]
+    same = bits == [measured(x, size, double) for double in (False, True)]
+    print(f"{size:5} {bits[0]:7.3f} {bits[1]:7.3f}   {same}")
 
 # %% [markdown]
 # QLoRA's count for blocks of 64: 32/64 = 0.5 bit becomes 8/64 + 32/(64 · 256) = 0.127
@@ -463,6 +430,8 @@ show(
 )
 
 # %% [markdown]
+# The better code book buys more, and costs nothing.
+#
 # ## 8 What the model notices
 #
 # An error of 9 % in every weight sounds bad. What counts is the next word. We read 150
@@ -524,31 +493,22 @@ if chosen() == str(BASE):
 # ## 9 Two more myths
 #
 # > **Myth check.** *NF4 is the best 4-bit type for any weights.* **Predict** the winner
-# > for evenly spread weights, and whether a code book made for the measured blocks can
-# > beat NF4 on normal ones.
+# > for normal weights, for evenly spread ones, and for heavy tails.
 
 # %%
 torch.manual_seed(0)
 n = 2**17
 shapes = {"normal": torch.randn(n), "evenly spread": 2 * torch.rand(n) - 1}
 shapes["heavy tails"] = torch.randn(n) * torch.exp(0.7 * torch.randn(n))
-rows = blocks(torch.randn(n), 64)
-top = rows.abs().amax(dim=1, keepdim=True)  # (blocks, 1)
-z, weight = (rows / top).flatten(), top.square().expand_as(rows).flatten()
-fitted = nf4.clone()
-for _ in range(30):  # Lloyd: each level moves to the mean of the weights it serves
-    near = nearest(z, fitted).long()
-    sums = torch.stack([torch.bincount(near, w, 16) for w in (z * weight, weight)])
-    fitted = (sums[0] / sums[1]).float()
-    fitted[[0, 7, 15]] = torch.tensor([-1.0, 0.0, 1.0])
-tried = {"even": even, "FP4": fp4, "NF4": nf4, "fitted": fitted}
+tried = {name: books[name] for name in ("even", "FP4", "NF4")}
 for name, x in shapes.items():
     errors = {k: error(dequantize(*quantize(x, b), b), x) for k, b in tried.items()}
     print(f"{name:14}", ", ".join(f"{k} {v:.1%}" for k, v in errors.items()))
 
 # %% [markdown]
-# > **Verdict: no.** Evenly spread weights want even levels. On normal weights a fitted
-# > code book beats NF4, if only a little. NF4 is good for what most weights look like.
+# > **Verdict: no.** Evenly spread weights want even levels. NF4 is good for weights
+# > that look normal, as most do. Even there it is no optimum: levels that are fitted to
+# > the blocks err a little less (problem 4).
 #
 # > **Myth check.** *A 4-bit base trains four times as fast, because it computes in 4
 # > bits.* **Predict** the time of a matrix product with an NF4 weight, as a multiple of
@@ -557,31 +517,18 @@ for name, x in shapes.items():
 # %% tags=["nbval-ignore-output"]
 A, x = torch.randn(1024, 1024), torch.randn(64, 1024)  # weight (out, in), (tokens, in)
 packed, state = bnb.quantize_nf4(A)
-products = {
-    "float32": lambda: x @ A.T,
-    "NF4": lambda: x @ bnb.dequantize_nf4(packed, state).T,
-}
-seconds, flops = {name: [] for name in products}, {}
-for _ in range(20):  # taking turns
-    for name, product in products.items():
-        begin = time.perf_counter()
-        product()
-        seconds[name].append(time.perf_counter() - begin)
-for name, product in products.items():
-    with FlopCounterMode(display=False) as counter:
-        product()
-    flops[name] = counter.get_total_flops()
-ratio = min(seconds["NF4"]) / min(seconds["float32"])
-print(f"operations in the product: {flops}, time with NF4: {ratio:.1f} times")
-assert flops["NF4"] == flops["float32"] and ratio > 1
+plain = repeat(lambda: x @ A.T, number=1, repeat=30)
+coded = repeat(lambda: x @ bnb.dequantize_nf4(packed, state).T, number=1, repeat=30)
+ratio = min(coded) / min(plain)
+print(f"time of the product with an NF4 weight: {ratio:.1f} times the plain one")
+assert ratio > 1
 
 # %% [markdown]
 # > **Verdict: wrong.** No chip multiplies NF4 codes: they are numbers of levels. The
 # > weights are dequantized first, and the product is computed in float32 or bfloat16,
 # > as ever. Backward does it once more. So QLoRA's step is slower than that of 16-bit
 # > LoRA. What it saves is memory.
-
-# %% [markdown]
+#
 # ## Takeaways
 #
 # - Absmax: codes and one scale. Blocks keep outliers from spoiling the rest.
@@ -596,7 +543,9 @@ assert flops["NF4"] == flops["float32"] and ratio > 1
 # 2. Why would NF4 without an exact zero be bad for a matrix that is half zeros?
 # 3. Which of 8.5, 4.5 and 4.127 bits a weight fits Llama-3.1-8B's 7 billion block
 #    weights into 4 GB?
-# 4. Why is the mean taken off the scales, and not off the weights?
+# 4. Move each level of NF4 to the mean of the weights that it serves. Why can that only
+#    lower the squared error? Which property of NF4 may be lost?
+# 5. Why is the mean taken off the scales, and not off the weights?
 #
 # **Next:** 11 QLoRA on a single GPU. **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 3,

@@ -54,11 +54,13 @@ def make_blockwise(seed):
 
 def probe_blockwise(namespace, a):
     made = {}
-    for name, _, size in CASES:
+    for name, n, size in CASES:
         codes, absmax = namespace["quantize_int8"](tensor(a[f"x_{name}"]), size)
         made[f"bytes_{name}"] = _bytes(codes)
         made[f"codes_{name}"] = array(codes, "codes")
         made[f"absmax_{name}"] = array(absmax, "absmax")
+        if np.size(made[f"absmax_{name}"]) == 1 and n > size:
+            continue  # one scale for all: a way back that fits it would stumble over many
         codes, absmax = (tensor(a[f"{key}_{name}"]) for key in ("codes", "absmax"))
         back = namespace["dequantize_int8"](codes, absmax, size)
         made[f"back_{name}"] = array(back, "the way back")
@@ -111,7 +113,7 @@ def _codes_verdict(i, outputs, name, size):
         "offset": (np.round(exact) + 127, np.round(exact) + 128),
     }
     for key, values in known.items():
-        if any(close(seen, value, atol=1e-3) for value in values):
+        if any(np.mean(np.abs(seen - value) < 1e-3) > 0.8 for value in values):
             return Verdict(0.0, key, *_where(seen, np.round(exact)))
     return Verdict(0.0, "other", *_where(seen, np.round(exact)))
 
