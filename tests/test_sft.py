@@ -36,6 +36,7 @@ TALK = [
     {"role": "user", "content": "And Tom?"},
     {"role": "assistant", "content": "In the harbour."},
 ]
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 quiet()
 TOKENIZER = load_tokenizer("base")
 

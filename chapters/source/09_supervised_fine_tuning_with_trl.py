@@ -415,7 +415,7 @@ batches = [[lengths[i] for i in order[k : k + 32]] for k in range(0, len(order),
 slots = sum(max(batch) * len(batch) for batch in batches), ROOM * len(bins)
 steps = len(batches), -(-len(bins) // 8)
 for way, n, count in zip(("32 padded", "8 packed "), slots, steps, strict=True):
-    print(f"{way} filler {1 - real / n:3.0%}, {count} steps of {real / count:,.0f} real")
+    print(f"{way} filler{1 - real / n:4.0%}, {count} steps of {real / count:,.0f} real")
 
 # %%
 fig, axes = figure(9.5, 2.6, ncols=2)
@@ -633,8 +633,7 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 #
 # - Columns and template decide what is graded. Look at the labels of a row first.
 # - The end token belongs inside the marks; `max_length` cuts it off without a word.
-# - `SFTTrainer` computes what our loop computes. Its defaults are made for large GPUs
-#   and full fine-tuning.
+# - `SFTTrainer` computes what our loop does. Its defaults are not made for LoRA.
 # - Packing removes the filler. Time it saves with a kernel that knows the rows.
 # - A checkpoint is adapter, optimizer, schedule and random numbers.
 #
