@@ -17,7 +17,6 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import bitsandbytes as bnb
 import torch
 from huggingface_hub import ModelCard
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -86,9 +85,10 @@ def fit(model, name, seed, steps=40, batch_size=32, lr=1e-2):
     return sum(batch["input_ids"].numel() for batch in made)
 
 
+tokens = {}
 for seed, name in enumerate(names):
     model.set_adapter(name)
-    tokens = fit(model, name, seed)
+    tokens[name] = fit(model, name, seed)
     right = [measure(model, tokenizer, tests[other])[0] for other in names]
     words = ["over 90 %" if share > 0.9 else f"{share:.0%}" for share in right]
     print(f"{name:8} adapter:", dict(zip(names, words, strict=True)))
@@ -125,7 +125,7 @@ print("logits off by less than 0.00001:", distance(*pair) < 1e-5)
 # > `safe_merge=True`: that is the careful way.* **Predict** the order of three: round
 # > the base, then merge; the same with `safe_merge`; merge in float32, round at the end.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 exact = {n: base.get_submodule(n).weight + delta for n, delta in added["court"].items()}
 for dtype in (torch.float16, torch.bfloat16):
     ways = {
@@ -138,16 +138,16 @@ for dtype in (torch.float16, torch.bfloat16):
         off[way] = distance({n: made.get_submodule(n).weight for n in exact}, exact)
         right = measure(made.float(), tokenizer, tests["court"])[0]
         assert not shipped or right > 0.9
-    loss = {way: f"{value / off['merge, round']:.1f}" for way, value in off.items()}
-    print(str(dtype)[6:], "error:", loss)
+    unit = off["merge, round"]
+    print(str(dtype)[6:], "error:", {way: round(e / unit, 2) for way, e in off.items()})
+    assert unit < off["round, merge"] <= off["round, safe merge"]
 
 # %% [markdown]
 # > **Verdict: wrong.** Every rounding costs. Rounded last, there is one: the sum. Rounded
 # > first, there are two, and `safe_merge` adds a third, of the update. What it saves you
 # > from is NaN.
 #
-# The forms do not notice: this update is large. A small one would (chapter 07, section
-# 6).
+# The forms do not notice: this update is large (chapter 07, section 6, has small ones).
 #
 # ## 3 An adapter that was trained on 4 bits
 #
@@ -155,7 +155,9 @@ for dtype in (torch.float16, torch.bfloat16):
 # with **their** rounding errors.
 
 # %%
-four = prepare_model_for_kbit_training(load_four_bit(), use_gradient_checkpointing=False)
+four = prepare_model_for_kbit_training(
+    load_four_bit(device="cpu"), use_gradient_checkpointing=False
+)
 torch.manual_seed(7)
 four = get_peft_model(four, config)
 fit(four, "court", seed=7)
@@ -172,7 +174,7 @@ print("QLoRA, forms right:", "over 90 %" if right > 0.9 else f"{right:.0%}")
 from lora_course.shipping import dequantize, dequantized
 
 # %% tags=["nbval-ignore-output"]
-grounds = {"4-bit": load_four_bit(), "dequantized": dequantized(), "original": base}
+grounds = {"4-bit": load_four_bit(device="cpu"), "dequantized": dequantized(), "original": base}
 error = {}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -193,6 +195,8 @@ assert not shipped or min(error["4-bit"], error["original"]) > 0.01
 # left of a small one?
 
 # %%
+import bitsandbytes as bnb
+
 W = dequantize(next(iter(four_bit_layers(grounds["4-bit"]).values())).weight)
 torch.manual_seed(0)
 update = torch.randn(W.shape[0], 8) @ torch.randn(8, W.shape[1])  # rank 8
@@ -521,13 +525,14 @@ facts = {
     "parameters": final.num_parameters(), "trained": count,
     "metric": "exact match", "before": scores[0], "after": scores[1],
     "test_rows": len(tests["court"]),
-    "flops": training_flops(base.num_parameters(), count, tokens),
+    "flops": training_flops(base.num_parameters(), count, tokens["court"]),
     "intended_use": "Exercises of a course: a report becomes the form of a court.",
     "limits": "Knows one invented town. Not for real cases, nor for any decision.",
     "input": "text to text, chat format, English",
     "how_to_load": "transformers: from_pretrained, for model and tokenizer",
 }  # fmt: skip
 text = model_card(facts)
+log = json.loads((BASE / "training_log.json").read_text(encoding="utf-8"))
 
 # %% [markdown]
 # What the file says was measured **on the file**. Can the hub's parser read it, and
@@ -541,7 +546,7 @@ for cut in ("nothing", "license: ", "## Limits", "Changed modules: "):
     rest = [line for line in text.splitlines() if not line.startswith(cut)]
     print(f"without {cut}:", *card_problems("\n".join(rest)))
 print(text[text.index("| source") :])
-original = 6 * base.num_parameters() * 3500 * 64 * 70  # steps, rows, tokens of the base
+original = 6 * base.num_parameters() * log[-1]["step"] * 64 * 70  # see the base's card
 print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped else "")
 
 # %% [markdown]

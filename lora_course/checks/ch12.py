@@ -152,7 +152,7 @@ def write_folder(folder, row):
     settings = {"eos_token": "<eos>"} | ({"chat_template": "{}"} if row[TEMPLATE] == 2 else {})
     write("tokenizer_config.json", settings)
     if row[WEIGHTS]:
-        write("model.safetensors" + ".index.json" * (row[WEIGHTS] == 2), {})
+        write("model.safetensors.index.json" if row[WEIGHTS] == 2 else "model.safetensors", {})
     if row[TOKENIZER]:
         added = [{"id": 0, "content": "<pad>"}, {"id": int(row[ADDED]), "content": "<form>"}]
         vocab = {"a": 3, "b": int(row[TOP]), "c": 4}
@@ -256,8 +256,8 @@ ready = Check(
 # 12.3 TIES by hand
 def make_ties(seed):
     f = _normal(np.random.default_rng(seed + 1400))
-    made = {"updates": f(3, 8, 10), "weights": np.array([0.5, 1.5, 0.8], np.float32)}
-    return made | {"density": np.array([0.2, 0.4, 0.5][seed % 3])}
+    made = {"updates": f(3, 12, 15), "weights": np.array([0.5, 1.5, 0.8], np.float32)}
+    return made | {"density": np.array([0.4, 0.55, 0.6][seed % 3])}
 
 
 def probe_ties(namespace, a):
