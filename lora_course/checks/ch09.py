@@ -17,6 +17,22 @@ def _listed(row):
     return "[" + ", ".join(f"{v:g}" for v in np.ravel(row)[:16]) + "]"
 
 
+def _expect(value, kinds, name, expected):
+    """The learner's value, when it is one of these kinds; else Refused."""
+    if value is None:
+        raise Refused("none", f"{name} gave None.", expected)
+    if not isinstance(value, kinds):
+        raise Refused("type", f"{name} gave {kind(value)}.", expected)
+    return value
+
+
+def _parting(seen, wanted):
+    """The first place at which two rows differ."""
+    n = min(len(seen), len(wanted))
+    apart = np.flatnonzero(seen[:n] != wanted[:n])
+    return int(apart[0]) if len(apart) else n
+
+
 # 9.1 A chat template
 WORDS = "mill bridge harbour bakery Mira Tom rain lantern letter ferry market bell".split()
 ENDS = ("<s>", "</s>"), ("<|start|>", "<|stop|>"), ("[B]", "[E]")
@@ -46,11 +62,7 @@ def _talks(a):
 def probe_template(namespace, a):
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    template = namespace["chat_template"]()
-    if template is None:
-        array(None, "the template")
-    if not isinstance(template, str):
-        raise Refused("type", f"the template is {kind(template)}.", "a str.")
+    template = _expect(namespace["chat_template"](), str, "chat_template()", "a str.")
     made = {}
     for k, (messages, ready, bos, eos) in enumerate(_talks(a)):
         marks = "generation" in template
@@ -113,9 +125,12 @@ def judge_template(inputs, outputs):
         text, marked = _rendered(*talk)
         if not _same(seen[k][0], text):
             said, wanted = _text(seen[k][0]), _text(text)
+            start = max(0, _parting(np.ravel(seen[k][0]), text) - 20)
+            parts = [t[start : start + 60] for t in (said, wanted)]
             if slip is None and any(end in said for end in SPELLED if end not in wanted):
                 slip = "hard_coded"
-            return Verdict(0.0, slip or "other", f"the text {said[:150]!r}", repr(wanted[:150]))
+            seen_part = f"from letter {start} on, {parts[0]!r}"
+            return Verdict(0.0, slip or "other", seen_part, repr(parts[1]))
         if not _same(seen[k][1], marked):
             parts = [repr(_text(t)[:100]) for t in (text[_on(seen[k][1])], text[_on(marked)])]
             return Verdict(0.0, slip or "other", f"marked: {parts[0]}", parts[1])
@@ -173,6 +188,7 @@ chat_template = Check(
         "`{% generation %}` needs its end.",
         "raised:UndefinedError": "In Jinja a message is a dict: `message['role']`, "
         "`message['content']`.",
+        "type": "return the template itself, as one text.",
         "other": "Lay both texts under each other. An extra line break or space often comes from "
         "the template's own lines: `{%-` and `{{-` remove what stands before them.",
     },
@@ -254,7 +270,10 @@ def judge_labels(inputs, outputs):
         right, slips = _label_slips(ids, int(inputs["sign"]), int(inputs["end"]))
         found.append([name for name, forms in slips.items() if any(_same(seen, f) for f in forms)])
         if bad is None and not _same(seen, right):
-            bad = f"{_listed(seen)} for the tokens {_listed(ids)}", _listed(right)
+            seen = np.ravel(seen)
+            part = slice(max(0, _parting(seen, right) - 4), None)
+            place = f"from token {part.start} on, " if part.start else ""
+            bad = f"{place}{_listed(seen[part])} for {_listed(ids[part])}", _listed(right[part])
     if bad is None:
         return Verdict(1.0)
     key = next((name for name in found[0] if name in found[1] and name in found[2]), "other")
@@ -358,21 +377,18 @@ def make_pack(seed):
 def probe_pack(namespace, a):
     n = len(a["lengths"])
     bins = namespace["pack"](a["lengths"].tolist(), ROOM)
-    if bins is None:
-        array(None, "pack()")
-    if not isinstance(bins, (list, tuple)) or not all(isinstance(b, (list, tuple)) for b in bins):
-        raise Refused("type", f"pack() gave {kind(bins)}.", "a list of lists of row numbers.")
+    words = "a list of lists of row numbers."
+    for part in (bins, *_expect(bins, (list, tuple), "pack()", words)):
+        _expect(part, (list, tuple), "pack()", words)
     made = {"size": np.array([len(b) for b in bins]), "bins": np.zeros(0)}
     flat = [array(i, "a row number") for b in bins for i in b]
     if any(i.shape != () for i in flat):
         raise Refused("type", "pack() gave something else than row numbers.", f"0 to {n - 1}.")
     made["bins"] = np.array([float(i) for i in flat])
     rows = [(a[f"ids_{k}"].tolist(), a[f"labels_{k}"].tolist()) for k in range(3)]
-    joined = namespace["join"](rows)
-    if joined is None:
-        array(None, "join()")
-    if not isinstance(joined, (list, tuple)) or len(joined) != 3:
-        raise Refused("type", f"join() gave {kind(joined)}.", "three lists.")
+    joined = _expect(namespace["join"](rows), (list, tuple), "join()", "three lists.")
+    if len(joined) != 3:
+        raise Refused("type", f"join() gave {len(joined)} values.", "three lists.")
     for name, part in zip(("ids", "labels", "positions"), joined, strict=True):
         made[name] = array(part, f"{name} of join()")
     return made
@@ -487,6 +503,7 @@ pack = Check(
         "lengths and one number.",
         "raised:IndexError": "Room and bins must grow together: when you open a bin, append to "
         "both.",
+        "type": "return lists: of row numbers in `pack`, three of them in `join`.",
         "other": "Try `pack([3, 5, 2], 5)` and `join([([7, 8], [7, 8]), ([9], [9])])` by hand.",
     },
     make=make_pack,
@@ -533,10 +550,7 @@ def probe_script(namespace, a):
             LlamaForCausalLM(config), tokenizer, rows, rows, folder,
             a["length"].item(), a["rate"].item(),
         )  # fmt: skip
-    if trainer is None:
-        array(None, "make_trainer()")
-    if not isinstance(trainer, SFTTrainer):
-        raise Refused("type", f"make_trainer() gave {kind(trainer)}.", "an SFTTrainer.")
+    _expect(trainer, SFTTrainer, "make_trainer()", "an SFTTrainer.")
     args, row = trainer.args, trainer.train_dataset[0]
     configs = getattr(trainer.model, "peft_config", {})
     names = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
@@ -621,6 +635,7 @@ make_trainer = Check(
         "target_modules must be a list of names.",
         "raised:NameError": "DataCollatorForCompletionOnlyLM is gone, and TrainingArguments is not "
         "needed: SFTConfig takes its place.",
+        "type": "return the trainer itself, without running it.",
         "other": "Print `trainer.args` and `trainer.train_dataset[0]`.",
     },
     make=make_script,
@@ -658,14 +673,13 @@ def _logits(x, W, V):
 def probe_exam(namespace, a):
     import tempfile
 
-    pair = namespace["choose"](tempfile.gettempdir())
-    if pair is None:
-        array(None, "choose()")
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise Refused("type", f"choose() gave {kind(pair)}.", "an SFTConfig and a LoraConfig.")
+    words = "an SFTConfig and a LoraConfig."
+    pair = _expect(namespace["choose"](tempfile.gettempdir()), (tuple, list), "choose()", words)
+    if len(pair) != 2:
+        raise Refused("type", f"choose() gave {len(pair)} values.", words)
     args, lora = pair
     if not hasattr(args, "learning_rate") or not hasattr(lora, "lora_alpha"):
-        raise Refused("type", "choose() gave other objects.", "an SFTConfig and a LoraConfig.")
+        raise Refused("type", "choose() gave other objects.", words)
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
     steps = args.max_steps
     if steps <= 0:
@@ -771,6 +785,7 @@ choose = Check(
         "raised:ValueError": "Without a GPU, SFTConfig needs use_cpu=True.",
         "raised:TypeError": "Look up the name of that argument; those of the rows and the steps "
         "belong into SFTConfig, r and lora_alpha into LoraConfig.",
+        "type": "return the two objects, `args, lora`.",
         "other": "More than one value is far off. Go back to the numbers of the chapter's run, "
         "and change one at a time.",
     },
