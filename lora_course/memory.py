@@ -59,10 +59,13 @@ def saved_bytes(step, weights):
 
 
 def block_linears(model):
-    """Return {name: layer} of every `nn.Linear` of the model except the output head."""
-    head = model.get_output_embeddings()
-    modules = model.named_modules()
-    return {name: m for name, m in modules if isinstance(m, torch.nn.Linear) and m is not head}
+    """Return {name: layer} of every `nn.Linear`, or GPT-2's `Conv1D`, but the output head."""
+    head, found = model.get_output_embeddings(), {}
+    for name, m in model.named_modules():
+        linear = isinstance(m, torch.nn.Linear) or type(m).__name__ == "Conv1D"
+        if linear and m is not head:
+            found[name] = m
+    return found
 
 
 def adapter_parameters(model, r, targets=None):
@@ -76,7 +79,7 @@ def adapter_parameters(model, r, targets=None):
     if not chosen:
         names = sorted({name.split(".")[-1] for name in layers})
         raise ValueError(f"No linear layer is named {targets}. Choose from {names}.")
-    return sum(r * (m.in_features + m.out_features) for m in chosen)
+    return sum(r * sum(m.weight.shape) for m in chosen)
 
 
 def nf4_bytes(n, double_quant=True):
@@ -102,8 +105,8 @@ def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_by
     of the weights and AdamW's two states (2 + 2 + 4 + 8 = 16 bytes a parameter). "lora" freezes a
     bfloat16 model and trains a float32 adapter. "qlora" also stores the linear layers as NF4.
     r, targets: the adapter, see `adapter_parameters`.
-    rest_bytes: bytes of one weight that QLoRA leaves unquantized; 4 after PEFT's
-    `prepare_model_for_kbit_training`. Raises ValueError for another method.
+    rest_bytes: bytes of one frozen weight that stays unquantized: 2 in bfloat16, 4 in float32 or
+    after PEFT's `prepare_model_for_kbit_training`. Raises ValueError for another method.
     """
     n = sum(p.numel() for p in model.parameters())
     if method == "full":
@@ -111,7 +114,7 @@ def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_by
     if method not in ("lora", "qlora"):
         raise ValueError(f"method is {method!r}; it must be 'full', 'lora' or 'qlora'.")
     p = adapter_parameters(model, r, targets)
-    frozen = 2 * n
+    frozen = rest_bytes * n
     if method == "qlora":
         sizes = [layer.weight.numel() for layer in block_linears(model).values()]
         frozen = sum(nf4_bytes(s, double_quant) for s in sizes) + rest_bytes * (n - sum(sizes))

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from lora_course import gpu_records, plots
+
+
+def run_of(method="qlora", peak=9e9, **more):
+    parts = {"weights": 6e9, "gradients": 1e8, "optimizer": 2e8}
+    made = {
+        "shape": "Llama-3.1-8B", "method": method, "checkpointing": True, "batch": 1,
+        "tokens": 1024, "rank": 16, "measured": parts, "predicted": {**parts, "activations": 2e9},
+        "peak": peak, "tokens_per_second": 1000.0 if peak else None,
+    }  # fmt: skip
+    return {**made, **more}
+
+
+def write(folder, name, runs):
+    """A record of a GPU that does not exist."""
+    made = {"device": "Made-up 1000", "versions": {}, "command": "python ...", "runs": runs}
+    (folder / name).write_text(json.dumps(made))
+
+
+def test_no_folder_and_no_files(tmp_path):
+    assert gpu_records.load_records(tmp_path / "nothing") == []
+    assert gpu_records.load_records(tmp_path) == []
+    assert "no record of a GPU" in gpu_records.NONE
+
+
+def test_runs_of_all_files(tmp_path):
+    write(tmp_path, "a.json", [run_of(peak=9e9), run_of("lora", peak=20e9)])
+    write(tmp_path, "b.json", [run_of("full", peak=None)])
+    runs = gpu_records.load_records(tmp_path)
+    assert [run["method"] for run in runs] == ["full", "lora", "qlora"]
+    assert {run["device"] for run in runs} == {"Made-up 1000"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"device": "x"}', '{"device": "x", "runs": [{}]}'])
+def test_files_that_are_no_record(tmp_path, text):
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(ValueError, match="bad.json is no record"):
+        gpu_records.load_records(tmp_path)
+
+
+def test_table():
+    table = gpu_records.record_table(
+        [run_of(device="A"), run_of("full", peak=None, checkpointing=False, device="A")]
+    )
+    lines = table.splitlines()
+    assert "| 9.0 | 8.3 | 0.92 | 1,000 |" in lines[2]
+    assert "full, bf16 |" in lines[3] and "out of memory | 8.3 |" in lines[3]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_figure():
+    fig, ax = plots.figure()
+    runs = [run_of("full", peak=None), run_of("lora", 20e9), run_of("qlora", 9e9)]
+    gpu_records.draw_records(ax, runs)
+    assert len(ax.patches) == 2 * 4  # what ran out of memory has no bar
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches][3::4]
+    assert ends == pytest.approx([20, 9])  # stacked up to the peak
+    assert [line.get_xdata()[0] for line in ax.lines[:2]] == pytest.approx([8.3, 8.3])
+    assert [t.get_text() for t in ax.get_yticklabels()][1] == "Llama-3.1-8B, QLoRA, checkpointing"
+    assert plots.png(fig)[:4] == b"\x89PNG"
