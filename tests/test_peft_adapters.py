@@ -11,7 +11,7 @@ from torch import nn
 
 from lora_course.adapters import lora_state_dict, read_adapter, save_adapter
 from lora_course.fingerprint import fingerprint
-from lora_course.inject import inject_lora, lora_layers
+from lora_course.inject import find_targets, inject_lora, lora_layers
 from lora_course.models import load_base
 from lora_course.peft_adapters import check_base, from_peft, read_peft, to_peft
 from lora_course.variants import use_rslora
@@ -271,3 +271,102 @@ def test_the_files(tmp_path):
     assert math.isclose(next(iter(lora_layers(model).values())).scaling, 7 / 3)
     save_adapter(model, tmp_path / "ours.safetensors")
     assert read_adapter(tmp_path / "ours.safetensors")[0]["r"] == 3
+
+
+# The traps of chapter 08: loud where PEFT speaks, and what tells them where it does not
+def inject(rule, **settings):
+    return get_peft_model(make("llama"), LoraConfig(r=2, target_modules=rule, **settings))
+
+
+def hits(model):
+    return {n.split(".")[-1] for n, m in model.named_modules() if hasattr(m, "lora_A")}
+
+
+@pytest.mark.parametrize("rule", ["q_proj,v_proj", ["query"], "q_proj"])
+def test_a_rule_that_hits_nothing_is_loud(rule):
+    with pytest.raises(ValueError, match="not found in the base model"):
+        inject(rule)
+
+
+def test_a_rule_that_hits_a_block_is_loud():
+    with pytest.raises(ValueError, match="is not supported"):
+        inject(r".*\.3\..*")
+
+
+@pytest.mark.parametrize("entry", ["v_porj", r".*\.v_proj"])
+def test_an_entry_that_hits_nothing_is_silent_and_find_targets_is_not(entry):
+    rule = ["q_proj", entry]
+    assert hits(inject(rule)) == {"q_proj"}
+    with pytest.raises(ValueError, match="Near misses: .*v_proj"):
+        find_targets(make("llama"), rule)
+
+
+def test_lost_keys(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    bare = {key.removeprefix("base_model.model."): t for key, t in tensors.items()}
+    save_file(bare, tmp_path / "adapter_model.safetensors")
+    with pytest.warns(UserWarning, match="Found missing adapter keys"):
+        theirs = PeftModel.from_pretrained(make("llama"), tmp_path)
+    assert torch.equal(logits(theirs), logits(make("llama")))
+    report = theirs.load_adapter(tmp_path, "again")  # not a word
+    assert len(report.missing_keys) == len(report.unexpected_keys) == len(tensors)
+
+
+def test_the_wrong_base(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    config = copy.deepcopy(make("llama").config)
+    twin = type(make("llama"))(config).eval()
+    with pytest.raises(ValueError, match="belongs to the base"):
+        check_base(PeftModel.from_pretrained(twin, tmp_path), tmp_path)  # which loads in silence
+    config.intermediate_size = 64
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        PeftModel.from_pretrained(type(twin)(config), tmp_path)
+
+
+def test_what_thaws(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    theirs = PeftModel.from_pretrained(make("llama"), tmp_path)
+    counts = [theirs.get_nb_trainable_parameters()[0]]
+    for act in (lambda: None, theirs.set_adapter):
+        if act is theirs.set_adapter:
+            act("default")
+        else:
+            with theirs.disable_adapter():
+                pass
+        counts.append(theirs.get_nb_trainable_parameters()[0])
+        theirs.set_adapter("default", inference_mode=True)
+        counts.append(theirs.get_nb_trainable_parameters()[0])
+    assert counts[0] == counts[2] == counts[4] == 0 and counts[1] == counts[3] > 0
+
+
+def test_get_peft_model_works_in_place_and_load_adapter_does_not_activate(tmp_path):
+    mine = make("llama")
+    theirs = get_peft_model(mine, LoraConfig(r=2))
+    assert lora_layers(mine)
+    theirs.save_pretrained(tmp_path)
+    theirs.load_adapter(tmp_path, "second")
+    assert theirs.active_adapter == "default"
+    assert torch.equal(logits(theirs.unload()), logits(make("llama")))
+
+
+def test_a_copy_of_a_tied_table():
+    with pytest.warns(UserWarning, match="ensure_weight_tying"):
+        alone = inject("all-linear", modules_to_save=["embed_tokens"])
+    both = inject("all-linear", modules_to_save=["embed_tokens"], ensure_weight_tying=True)
+    for model, tied in ((alone, False), (both, True)):
+        copy_of = model.get_input_embeddings().modules_to_save["default"].weight
+        head = model.get_output_embeddings()
+        head = head.modules_to_save["default"].weight if tied else head.weight
+        assert (head is copy_of) == tied
+
+
+def test_linear_is_not_the_average_and_cat_is():
+    model = inject("all-linear", init_lora_weights=False)
+    model.add_adapter("two", LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    layer = model.base_model.model.model.layers[0].mlp.up_proj
+    true = (layer.get_delta_weight("default") + layer.get_delta_weight("two")).detach() / 2
+    for kind, exact in (("linear", False), ("cat", True)):
+        pair = ["default", "two"], [0.5, 0.5]
+        model.add_weighted_adapter(*pair, kind, combination_type=kind)
+        assert (off(layer.get_delta_weight(kind).detach(), true) < 1e-5) == exact
