@@ -21,7 +21,7 @@ LINUX = sys.platform.startswith("linux")
 # slices: what of a notebook is run
 def run(*cells, wants=("f",), **names):
     namespace = dict(names)
-    error = slices.execute(cells, wants, namespace)
+    error = slices.execute(cells, wants, namespace, "f")
     return namespace, error
 
 
@@ -52,6 +52,12 @@ def run(*cells, wants=("f",), **names):
         + ["def f(): return 7"],
         ["def f(): return 7"]
         + ["def f(): raise NotImplementedError('Exercise 1.1 is not done yet: replace this line')"],
+        ["def g(): return 7", "def f(): return g()", "check.f(f)", "def g(): return 0"],
+        ["def g(): return 0", "def f(): return g()", "def g(): return 7", "check.f(f)"],
+        ["def f(): return g()", "check.f(f)", "def g(): return 7"],
+        ["check.f(f)", "def f(): return g()", "def g(): return 7"],
+        ["x = [7]", "def f(): return x[0]", "check.f(f)", "x[0] = 1", "x.clear()"],
+        ["class f:\n    x = 'is not done yet: replace this line'", "f.__new__ = lambda c: 7"],
         ["exec('def f(): return 7')"],  # only the whole notebook defines it
         ["%%time\ndef f(): return 7"],
         ["%matplotlib inline\n!ls\ndef f(): return 7"],

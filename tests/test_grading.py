@@ -337,7 +337,7 @@ def command(*words, **options):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle(small, number):
     """After a stop nothing is lost, nothing runs on, and the same command goes on."""
-    slow = hostile.attack("import time\ntime.sleep(2)")
+    slow = hostile.attack("import time\ntime.sleep(0.05)")
     for student in range(6):
         small.hand_in(f"student {student}", hostile.saved(slow))
     running = processes()

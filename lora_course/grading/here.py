@@ -13,7 +13,7 @@ def examine(order, check, seeds):
     try:
         with steady(0):
             exec(compile(catalog.setup(order["chapter"]), "<setup>", "exec"), namespace)
-            error = slices.execute(order["cells"], check.wants, namespace)
+            error = slices.execute(order["cells"], check.wants, namespace, check.name)
     finally:
         Check.__call__ = kept
     missing = [name for name in check.wants if name not in namespace]

@@ -53,7 +53,7 @@ def serve(warm):
     namespace["input"] = lambda prompt="": ""
     Check.__call__ = lambda self, *objects: None  # the notebook's own checks are not asked
     with steady(0):
-        error = slices.execute(order["cells"], check.wants, namespace)
+        error = slices.execute(order["cells"], check.wants, namespace, check.name)
     missing = [name for name in check.wants if name not in namespace]
     if missing:
         said = ("missing", missing[0], "") if error is None else stopped(error, check)

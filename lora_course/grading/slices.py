@@ -7,28 +7,12 @@ Runs inside the box; nothing here is trusted.
 import __future__
 
 import ast
-import builtins
-import linecache
 import re
-import symtable
-from typing import NamedTuple
 
-from lora_course.grading import magics
-
-UNDONE = "is not done yet: replace this line"
-IMPORTS = ast.Import, ast.ImportFrom
+from lora_course.grading.statements import IMPORTS, binds, is_stub, only_calls, parse
 
 
-class Statement(NamedTuple):
-    """One top-level statement of a code cell. makes: names it sets or changes; uses: it reads."""
-
-    node: ast.stmt
-    file: str
-    makes: frozenset
-    uses: frozenset
-
-
-def execute(cells, wants, namespace):
+def execute(cells, wants, namespace, exercise=""):
     """Fills `namespace` with what the names in `wants` need; returns the first exception, or None.
 
     cells: sources of the code cells, in order. A name that is still missing afterwards was looked
@@ -37,7 +21,7 @@ def execute(cells, wants, namespace):
     parsed, broken = parse(cells)
     late = any(getattr(s.node, "module", "") == "__future__" for s in parsed)
     flags = __future__.annotations.compiler_flag if late else 0
-    error = _run(needed(parsed, wants), namespace, flags)
+    error = _run(needed(parsed, wants, exercise), namespace, flags)
     if not set(wants) <= namespace.keys():
         _run(parsed, namespace, flags)
         made = re.compile(rf"\b(def|class) +({'|'.join(wants)})\b")
@@ -45,40 +29,28 @@ def execute(cells, wants, namespace):
     return error
 
 
-def parse(cells):
-    """([Statement], [(source, error)] of the cells that are no Python)."""
-    statements, broken = [], []
-    for number, source in enumerate(cells, 1):
-        file = f"<cell {number}>"
-        try:
-            tree, text = magics.tree(source, file)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-            broken.append((source, problem))
-            continue
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-        for node in tree.body:
-            statements.append(
-                Statement(node, file, frozenset(_makes(node)), frozenset(_uses(node)))
-            )
-    return statements, broken
+def needed(statements, wants, exercise=""):
+    """The statements that the names in `wants` depend on, in order.
 
-
-def needed(statements, wants):
-    """The statements that the names in `wants` depend on, in order."""
-    stubs = {i for i, s in enumerate(statements) if s.makes & set(wants) and _is_stub(s.node)}
-    done = set().union(*[s.makes for i, s in enumerate(statements) if i not in stubs], ())
+    A name that is defined again after the exercise has been checked keeps its first meaning.
+    """
+    wanted, everything = set(wants), list(enumerate(statements))
+    stubs = {i for i, s in everything if s.makes & wanted and is_stub(s.node)}
+    done = {name for i, s in everything if i not in stubs for name in binds(s.node)}
     dropped = {i for i in stubs if statements[i].makes <= done}
-    modules = set().union(*[s.makes for s in statements if isinstance(s.node, IMPORTS)], ())
-    names, chosen = set(wants), set()
-    while True:
+    modules = {name for _, s in everything if isinstance(s.node, IMPORTS) for name in s.makes}
+    names, chosen, more = set(wanted), set(), {-1}
+    while more:
         more = set()
-        for i, s in enumerate(statements):
-            if (s.makes & names or "*" in s.makes) and not _only_calls(s, modules):
+        for i, s in everything:
+            if (s.makes & names or "*" in s.makes) and not only_calls(s, modules):
                 more |= {i} - chosen - dropped
-        if not more:
-            return [s for i, s in enumerate(statements) if i in chosen]
         chosen |= more
         names = names.union(*[statements[i].uses | statements[i].makes for i in more])
+    ends = [i for i, s in everything if (i in chosen and s.makes & wanted) or s.checks == exercise]
+    end = max(ends, default=0)
+    before = {name for i in chosen if i <= end for name in statements[i].makes}
+    return [s for i, s in everything if i in chosen and (i <= end or not s.makes & names <= before)]
 
 
 def _run(statements, namespace, flags):
@@ -91,60 +63,3 @@ def _run(statements, namespace, flags):
         except BaseException as error:
             first = first or error
     return first
-
-
-def _makes(node):
-    """Names that a statement sets or changes, without those inside of functions."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-        return
-    if isinstance(node, IMPORTS):
-        yield from ((a.asname or a.name.partition(".")[0]) for a in node.names)
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        call = node.value
-        if isinstance(call.func, ast.Attribute):
-            yield from _root(call.func)
-        elif getattr(call.func, "id", "") in ("setattr", "delattr") and call.args:
-            yield from _root(call.args[0])
-    if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
-        yield from _root(node)
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.Lambda):
-            yield from _makes(child)
-
-
-def _root(node):
-    """The name at the left of a.b[c]."""
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
-        node = node.value
-    if isinstance(node, ast.Name):
-        yield node.id
-
-
-def _uses(node):
-    """Names that a statement takes from outside of itself, also those inside of its functions."""
-    try:
-        tables = [symtable.symtable(ast.unparse(node), "cell", "exec")]
-    except (SyntaxError, ValueError, RecursionError):
-        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    found, top = set(), tables[0]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        for symbol in table.get_symbols():
-            if symbol.is_global() or (table is top and symbol.is_referenced()):
-                found.add(symbol.get_name())
-    return found - set(dir(builtins))
-
-
-def _only_calls(statement, modules):
-    """True for a line such as torch.manual_seed(0): it changes no name of the notebook."""
-    return isinstance(statement.node, ast.Expr) and statement.makes <= modules
-
-
-def _is_stub(node):
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return isinstance(node, kinds) and any(
-        isinstance(n, ast.Constant) and isinstance(n.value, str) and UNDONE in n.value
-        for n in ast.walk(node)
-    )
