@@ -88,6 +88,7 @@ def environment():
 def readable(modules):
     """The files and folders that a box may read: Python, the installed packages, the course."""
     found = {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found |= {os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix)}
     found |= {str(Path(__file__).resolve().parents[1]), "/usr/lib", "/lib", "/lib64"}
     found |= {"/etc/ld.so.cache", "/proc/self", "/proc/cpuinfo", "/proc/meminfo"}
     found |= {"/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime"}
