@@ -24,7 +24,7 @@ def trim(update, density):
 
 
 def ties(updates, density, weights=None):
-    """Trim, elect a sign, merge (TIES, section 3): one update of the shape of each.
+    """Trim, elect a sign, merge (TIES): one update of the shape of each.
 
     updates: n tensors of one shape. density: see trim; each update is trimmed on its own.
     weights: n factors, used after the election; None takes 1 for all. Entries that agree are

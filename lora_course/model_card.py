@@ -2,7 +2,8 @@
 
 The first part is what the hub reads, the table at the end is what Regulation (EU) 2024/1689 (the AI
 Act) asks of whoever modifies a general-purpose model: recital 109 limits the duties to the change,
-Article 53(1) and Annex XI, section 1, name the points. Help for writing, not legal advice.
+Article 53(1) and Annex XI, section 1, name the points. Openly licensed models are free of (a) and
+(b), not of (c) and (d): Article 53(2). Help for writing, not legal advice.
 """
 
 NEEDED = {

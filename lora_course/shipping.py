@@ -90,7 +90,7 @@ def dequantized(name=None):
 
 
 class Bottleneck(nn.Module):
-    """Down, ReLU, up, and a skip: Houlsby et al. 2019, section 2. Used as a forward hook."""
+    """Down, ReLU, up, and a skip (Houlsby et al. 2019). Used as a forward hook."""
 
     def __init__(self, d, width):
         super().__init__()

@@ -30,7 +30,7 @@ def test_ties_is_that_of_peft_to_the_bit(density, weights, shape):
 
 
 def slow_ties(given, density, weights):
-    """Entry by entry, as the paper's section 3 tells it."""
+    """Entry by entry, in plain Python."""
     out = torch.zeros_like(given[0]).flatten()
     flat = [u.flatten().tolist() for u in given]
     for u in flat:

@@ -19,8 +19,6 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import ModelCard
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from peft.utils import merge_utils
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D  # noqa: F401
@@ -33,7 +31,10 @@ from lora_course.plots import COLORS, figure, show
 from lora_course.shipping import add_bottlenecks, distance, fastest, stranger
 from lora_course.train import train
 
-quiet()
+quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
+import bitsandbytes as bnb
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.utils import merge_utils
 
 # %% [markdown]
 # ## 1 Three adapters
@@ -195,8 +196,6 @@ assert not shipped or min(error["4-bit"], error["original"]) > 0.01
 # left of a small one?
 
 # %%
-import bitsandbytes as bnb
-
 W = dequantize(next(iter(four_bit_layers(grounds["4-bit"]).values())).weight)
 torch.manual_seed(0)
 update = torch.randn(W.shape[0], 8) @ torch.randn(8, W.shape[1])  # rank 8
