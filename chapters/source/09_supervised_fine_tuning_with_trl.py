@@ -414,8 +414,8 @@ order = random.Random(0).sample(range(len(rows)), len(rows))
 batches = [[lengths[i] for i in order[k : k + 32]] for k in range(0, len(order), 32)]
 slots = sum(max(batch) * len(batch) for batch in batches), ROOM * len(bins)
 steps = len(batches), -(-len(bins) // 8)
-for way, n, count in zip(("32 padded", "8 packed "), slots, steps, strict=True):
-    print(f"{way} filler{1 - real / n:4.0%}, {count} steps of {real / count:,.0f} real")
+for way, n, k in zip(("32 padded", "8 packed "), slots, steps, strict=True):
+    print(f"{way} filler {1 - real / n:3.0%}, {k} steps of {real / k:,.0f} real tokens")
 
 # %%
 fig, axes = figure(9.5, 2.6, ncols=2)
@@ -593,8 +593,9 @@ for call, old in OUTDATED:  # Python stops at the first; here each one on its ow
 
 # %% [markdown]
 # The last one is no unknown name: PEFT takes a plain string as **one** regular
-# expression. Two old names still work, with a warning: `torch_dtype` (now `dtype`) and
-# `gradient_checkpointing` (now `activation_checkpointing`).
+# expression. Two old names still work, with a warning: `torch_dtype` (now `dtype`;
+# PEFT's loader ignores it) and `gradient_checkpointing` (now
+# `activation_checkpointing`).
 #
 # | then | now |
 # |---|---|
