@@ -122,7 +122,8 @@ def double_quantize(absmax):
     offset = absmax.mean()
     rows = blocks(absmax - offset, 256)  # (groups, 256)
     scales = rows.abs().amax(dim=1)  # (groups,)
-    scaled = (rows / scales[:, None]).nan_to_num(-1.0)  # a group of zeros: code 0
+    scaled = rows * (1 / scales)[:, None]
+    scaled = scaled.nan_to_num(-1.0).clamp(-1, 1)  # a group of zeros: code 0
     steps = ((scaled + 1) * 0.5 * 65535 + 0.5).int()  # bitsandbytes looks up 65,536 steps
     codes = nearest(steps / 65535 * 2 - 1, dynamic_code())
     return codes.flatten()[: absmax.numel()], scales, offset

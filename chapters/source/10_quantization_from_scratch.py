@@ -210,7 +210,7 @@ print(torch.equal(nf4, bnb.get_4bit_type("nf4", device="cpu")))
 # %%
 even = torch.linspace(-7, 7, 15) / 7
 fig, ax = figure(7.5, 3)
-ax.hist(inside, 81, (-1.0125, 1.0125), color=COLORS["grey"], alpha=0.4)
+ax.hist(inside, 81, range=(-1.0125, 1.0125), color=COLORS["grey"], alpha=0.4)
 top = ax.get_ylim()[1]
 looks = (nf4, -0.1, "qlora", "NF4"), (even, -0.25, "base", "even")
 for levels, y, role, name in looks:
@@ -270,10 +270,9 @@ from lora_course.quantize import dequantize_nf4, pack, quantize_nf4, unpack  # n
 def same_as_bitsandbytes(x, size):
     packed, absmax = quantize_nf4(x, size)
     theirs, state = bnb.quantize_nf4(x, blocksize=size)
-    mine, yours = dequantize_nf4(packed, absmax, x.shape, size), bnb.dequantize_nf4
-    pairs = [(packed, theirs.flatten()), (absmax, state.absmax)]
-    pairs.append((mine, yours(theirs, state).view(x.shape)))
-    return all(torch.equal(a, b) for a, b in pairs)
+    mine = packed, absmax, dequantize_nf4(packed, absmax, x.shape, size)
+    yours = theirs, state.absmax, bnb.dequantize_nf4(theirs, state)
+    return all(torch.equal(a, b.flatten()) for a, b in zip(mine, yours, strict=True))
 
 
 torch.manual_seed(0)
@@ -322,8 +321,8 @@ from lora_course.quantize import (
 
 # %% [markdown]
 # The line with 65,536 steps copies a habit of bitsandbytes on CPUs, which looks levels
-# up in a table. It moves a code in a thousand or so to its neighbour. **Predict:** how
-# much error does double quantization add?
+# up in a table. It changes about one code in a thousand, and hardly any value.
+# **Predict:** how much error does double quantization add?
 
 # %%
 packed, absmax = quantize_nf4(W)
@@ -434,8 +433,8 @@ show(
 #
 # ## 8 What the model notices
 #
-# An error of 9 % in every weight sounds bad. What counts is the next word. We read 150
-# new stories of the town and take the **loss**, in nats for each token.
+# Such errors, in every weight, sound bad. What counts is the next word. We read 150 new
+# stories of the town and take the **loss**, in nats for each token.
 #
 # **Predict:** by how much does 4-bit raise it? And 3-bit?
 
@@ -525,26 +524,22 @@ assert ratio > 1
 
 # %% [markdown]
 # > **Verdict: wrong.** No chip multiplies NF4 codes: they are numbers of levels. The
-# > weights are dequantized first, and the product is computed in float32 or bfloat16,
-# > as ever. Backward does it once more. So QLoRA's step is slower than that of 16-bit
-# > LoRA. What it saves is memory.
+# > weights are dequantized first, forward and backward, and the product is computed in
+# > float32 or bfloat16. So QLoRA's step is slower than 16-bit LoRA's. It saves memory.
 #
 # ## Takeaways
 #
 # - Absmax: codes and one scale. Blocks keep outliers from spoiling the rest.
 # - NF4: 16 quantiles of the normal, zero among them, two codes in a byte.
-# - Double quantization: 0.127 instead of 0.5 bit for the scales, and no visible error.
-# - 4 bits raise the loss a little, 3 bits much more.
-# - 4-bit storage saves memory. It does not compute in 4 bits.
+# - Double quantization: 0.127 instead of 0.5 bit for the scales, no visible error.
+# - 4 bits raise the loss a little, 3 bits much more. They save memory, not time.
 #
 # ## Problems without code
 #
 # 1. A block of 64 zeros: which codes, which scale, which values come back?
 # 2. Why would NF4 without an exact zero be bad for a matrix that is half zeros?
-# 3. Which of 8.5, 4.5 and 4.127 bits a weight fits Llama-3.1-8B's 7 billion block
-#    weights into 4 GB?
-# 4. Move each level of NF4 to the mean of the weights that it serves. Why can that only
-#    lower the squared error? Which property of NF4 may be lost?
+# 3. 7 billion weights in 4 GB: which of 8.5, 4.5 and 4.127 bits a weight will do?
+# 4. Why can moving each level to the mean of its weights only lower the squared error?
 # 5. Why is the mean taken off the scales, and not off the weights?
 #
 # **Next:** 11 QLoRA on a single GPU. **Sources:**

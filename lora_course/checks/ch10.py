@@ -28,9 +28,8 @@ def _where(seen, want):
 
 
 def _bytes(value):
-    """Bytes of one number of the learner's tensor or array; 0 where that cannot be said."""
-    kind = getattr(value, "dtype", None)
-    return float(getattr(kind, "itemsize", 0) or 0)
+    """Bytes of one number of the learner's tensor or array; a number of Python's has 8 at least."""
+    return float(getattr(getattr(value, "dtype", None), "itemsize", 8))
 
 
 # 10.1 Blockwise absmax
