@@ -21,10 +21,10 @@ def _shape(value):
     return " x ".join(str(n) for n in value.shape) or "one number"
 
 
-def _where(seen, want):
-    """The first place where two flat arrays differ, in words."""
+def _where(word, seen, want):
+    """The first place where two flat arrays differ, in words; `word` says what they hold."""
     at = int(np.argmax(~np.isclose(seen, want, rtol=1e-4, atol=1e-6)))
-    return f"number {at} is {seen[at]:.6g}", f"{want[at]:.6g}"
+    return f"{word}[{at}] is {seen[at]:.6g}", f"{want[at]:.6g}"
 
 
 def _bytes(value):
@@ -82,12 +82,15 @@ def _absmax_verdict(i, outputs, name, size):
     if close(seen.ravel(), want):
         return None
     if seen.size != len(want) or close(seen.ravel(), np.full(len(want), want.max())):
-        key = "one_scale" if seen.size == 1 or np.ptp(seen) == 0 else "other"
-        return Verdict(0.0, key, f"{_shape(seen)} of scales for {len(want)} blocks", "one each")
+        one = seen.size == 1 or (seen.size and np.ptp(seen) == 0)
+        text = "the same scale for all blocks" if one else f"absmax is {_shape(seen)}"
+        return Verdict(
+            0.0, "one_scale" if one else "other", text, f"{len(want)}, one for each block"
+        )
     known = {"signed": rows.max(axis=1), "step": want / 127, "inverse": 127 / want}
     known["inverse_"] = 1 / want
     key = next((k for k, value in known.items() if close(seen.ravel(), value)), "other")
-    return Verdict(0.0, key.strip("_"), *_where(seen.ravel(), want))
+    return Verdict(0.0, key.strip("_"), *_where("absmax", seen.ravel(), want))
 
 
 def _codes_verdict(i, outputs, name, size):
@@ -113,8 +116,8 @@ def _codes_verdict(i, outputs, name, size):
     }
     for key, values in known.items():
         if any(np.mean(np.abs(seen - value) < 1e-3) > 0.8 for value in values):
-            return Verdict(0.0, key, *_where(seen, np.round(exact)))
-    return Verdict(0.0, "other", *_where(seen, np.round(exact)))
+            return Verdict(0.0, key, *_where("codes", seen, np.round(exact)))
+    return Verdict(0.0, "other", *_where("codes", seen, np.round(exact)))
 
 
 def _back_verdict(i, outputs, name, size):
@@ -128,7 +131,8 @@ def _back_verdict(i, outputs, name, size):
     seen = seen.ravel()
     known = {"no_127": codes * scales, "divided": codes / scales / 127, "no_scale": codes / 127}
     key = next((k for k, value in known.items() if close(seen, value)), "other")
-    return Verdict(0.0, key, "the way back: " + _where(seen, want)[0], _where(seen, want)[1])
+    text, wanted = _where("x", seen, want)
+    return Verdict(0.0, key, f"after the way back {text}", wanted)
 
 
 blockwise = Check(
@@ -244,9 +248,9 @@ def _code_verdict(seen, want, raw, n, end):
     known["end"] = [levels / levels.max() for levels in others]
     for key, values in known.items():
         if any(close(np.sort(seen), value, atol=1e-5) for value in values):
-            return Verdict(0.0, key, *_where(seen, want))
+            return Verdict(0.0, key, *_where("levels", seen, want))
     key = "other" if np.any(np.abs(seen) < 1e-6) else "no_zero"
-    return Verdict(0.0, key, *_where(seen, want))
+    return Verdict(0.0, key, *_where("levels", seen, want))
 
 
 code_book = Check(
@@ -497,8 +501,8 @@ def _group_verdict(i, outputs):
     known["across"] = np.abs(rest.reshape(GROUP, -1)).max(axis=0)
     key = next((k for k, value in known.items() if close(seen, value, rtol=1e-4)), "other")
     key = "across" if seen.size == GROUP else key
-    text = f"the scales are {np.round(seen[:4], 3).tolist()}"
-    return Verdict(0.0, key, text, f"{np.round(want, 3).tolist()}")
+    text, wanted = (", ".join(f"{v:.3f}" for v in scales[:8]) for scales in (seen, want))
+    return Verdict(0.0, key, f"the scales are {text}", wanted)
 
 
 def _levels_verdict(i, outputs):
@@ -518,11 +522,13 @@ def _levels_verdict(i, outputs):
     sides = [np.clip(up - k, 0, len(levels) - 1) for k in (0, 1)]
     sides.append(np.clip(np.searchsorted(levels, z, "right") - 1, 0, len(levels) - 1))
     if any(np.mean(seen == side) > 0.85 for side in sides):
-        return Verdict(0.0, "one_side", *_where(seen.astype(float), nearest.astype(float)))
+        return Verdict(0.0, "one_side", *_where("codes", seen.astype(float), nearest.astype(float)))
     raw = np.abs(rest.ravel()[:, None] - levels).argmin(axis=1)
     if np.array_equal(seen, raw):
-        return Verdict(0.0, "not_divided", *_where(seen.astype(float), nearest.astype(float)))
-    return Verdict(0.0, "other", *_where(seen.astype(float), nearest.astype(float)))
+        return Verdict(
+            0.0, "not_divided", *_where("codes", seen.astype(float), nearest.astype(float))
+        )
+    return Verdict(0.0, "other", *_where("codes", seen.astype(float), nearest.astype(float)))
 
 
 def _double_back_verdict(i, outputs):
@@ -541,8 +547,8 @@ def _double_back_verdict(i, outputs):
     key = next((k for k, value in known.items() if close(seen, value, rtol=1e-4)), "other")
     if seen.size != want.size:
         return Verdict(0.0, key, f"{seen.size} scales come back", f"{want.size}")
-    text, wanted = _where(seen, want)
-    return Verdict(0.0, key, "the way back: " + text, wanted)
+    text, wanted = _where("absmax", seen, want)
+    return Verdict(0.0, key, f"after the way back {text}", wanted)
 
 
 double = Check(
