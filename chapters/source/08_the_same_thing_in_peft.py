@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn  # noqa: F401
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_course.adapters import lora_state_dict
 from lora_course.data import batches, chat_prompt, exact_match, load_task
@@ -194,7 +194,7 @@ hearing = court["test"].select(range(50))
 loaded.add_adapter("court", LoraConfig(task_type="CAUSAL_LM", **settings))
 print("active after add_adapter:", loaded.active_adapter)
 loaded.set_adapter("court")
-train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, lr=1e-2)
+losses = train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, lr=1e-2)
 
 # %% [markdown]
 # Neither `add_adapter` nor `load_adapter` activates. **Predict** the six numbers: two
@@ -520,8 +520,9 @@ small = LlamaForCausalLM(sizes)
 says(lambda: PeftModel.from_pretrained(small, folder))
 
 print("\nthe same shape:")
-torch.manual_seed(0)
-twin = AutoModelForCausalLM.from_config(base.config).eval()
+upside_down = {name: t.flip(0) for name, t in base.state_dict().items()}
+twin = copy.deepcopy(base)
+twin.load_state_dict(upside_down)
 twin = says(lambda: PeftModel.from_pretrained(twin, folder))
 print(f"{exact_match(twin, tokenizer, test):.0%} right")
 
