@@ -364,6 +364,7 @@ def test_stopped_in_the_middle(small, number):
     assert len(list(records.glob("*.json"))) == 6
 
 
+@pytest.mark.slow
 def test_check_command(tmp_path):
     done = command("check", solved(), solved("01"))
     out, err = done.communicate(timeout=120)
@@ -391,6 +392,10 @@ def test_folders(small):
     small.hand_in("two", b"{}", NAME)
     os.utime(put / "two" / NAME, (1e9, 1e9))
     (put / "two" / NAME.replace(".ipynb", " (2).ipynb")).write_bytes(good)
+    small.hand_in("three", hostile.HONEST["syntax error"][0], NAME)
+    (put / "three" / NAME.replace(".ipynb", " (1).ipynb")).write_bytes(good)
+    for path in (put / "three").iterdir():  # of the same second: the copy is the later one
+        os.utime(path, (1e9, 1e9))
     small.hand_in("below", b"", "essay.pdf")
     (put / "below" / "a" / "b").mkdir(parents=True)
     (put / "below" / "a" / "b" / NAME).write_bytes(good)
@@ -405,12 +410,14 @@ def test_folders(small):
     small.grade(jobs=1)
     full = {s for s, r in small.records.items() if sum(e["points"] for e in r["exercises"]) == 100}
     named = {"meier_anna_4711", "03_the_lora_layer (1)", "renamed"}
-    assert full == {*named, "Ζωή 大森", "=cmd()", "new\nline", "two", "below"}
+    assert full == {*named, "Ζωή 大森", "=cmd()", "new\nline", "two", "three", "below"}
     problems = {s: r["problem"] for s, r in small.records.items() if r["problem"]}
     assert "link to another place" in problems["link"] and "no ordinary" in problems["pipe"]
     assert "100 MB" in problems["large"] and "There is no notebook" in problems["nobody"]
     assert problems.keys() == {"link", "pipe", "large", "nobody", "folder"}
-    assert any("newer" in flag for flag in small.records["two"]["flags"])
+    assert any("it has no cells" in flag for flag in small.records["two"]["flags"])
+    assert any("newer" in flag for flag in small.records["three"]["flags"])
+    assert "(1)" in small.records["three"]["file"]
     assert any("notes.txt" in said for said in small.said)
     assert small.records["nobody"]["chapter"] == "03" and small.records["nobody"]["exercises"]
 
