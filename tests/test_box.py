@@ -117,6 +117,10 @@ def test_flags():
         len(notebook.flags(["  from peft.tuners import lora", "import loralib as l"], setup)) == 2
     )
     assert notebook.flags(["from lora_course.merge import merge"], setup)
+    assert notebook.flags(["from lora_course.lora import LoRALinear, LoRAEmbedding"], setup) == []
+    assert notebook.flags(["import lora_course"], setup)
+    assert notebook.flags(["from lora_course.checks.core import array"], setup) == []
+    assert notebook.flags(["from peft.tuners import lora"], "from peft import LoraConfig") == []
     assert notebook.flags(["__import__('peft')"], setup)
 
 

@@ -97,14 +97,10 @@ def chapter_of(cells, name, known):
 def flags(cells, allowed):
     """Imports of libraries that hold what the exercise asks for. allowed: source of the setup."""
     pattern = rf"(?m)^[ \t]*(?:import|from)[ \t]+((?:{'|'.join(ELSEWHERE)})\b[\w.]*)"
-    mine = set(re.findall(pattern, allowed))
-    found = sorted(
-        {
-            name
-            for name in re.findall(pattern, "\n".join(cells))
-            if name not in mine and not name.startswith("lora_course.checks")
-        }
-    )
+    mine = set(re.findall(pattern, allowed)) | {"lora_course.checks"}
+    mine |= {name.partition(".")[0] for name in mine} - {"lora_course"}
+    found = sorted(set(re.findall(pattern, "\n".join(cells))))
+    found = [n for n in found if n not in mine and not n.startswith(tuple(f"{m}." for m in mine))]
     said = [f"imports {name}, which may hold what the exercise asks for" for name in found]
     if re.search(r"__import__|importlib|\bsys\.modules\b", "\n".join(cells)):
         said.append("imports by another way (importlib, __import__ or sys.modules)")
