@@ -14,6 +14,9 @@ import copy
 import time
 import warnings
 
+from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
+
+quiet()  # before bitsandbytes is loaded
 import bitsandbytes as bnb
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -23,17 +26,13 @@ from transformers import BitsAndBytesConfig
 
 from lora_course import fourbit, gpu_records
 from lora_course.data import batches, exact_match, load_task
-from lora_course.memory import (
-    activation_bytes, adapter_parameters, block_linears, logit_bytes, saved_bytes,
-    state_bytes, training_bytes,
-)  # fmt: skip
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.memory import activation_bytes, adapter_parameters, block_linears
+from lora_course.memory import logit_bytes, saved_bytes, state_bytes, training_bytes
 from lora_course.peak import peak_bytes
 from lora_course.plots import COLORS, figure, show
 from lora_course.shapes import SHAPES, meta_model
 from lora_course.train import train
 
-quiet()
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 shipped = chosen() == str(BASE)  # what we claim of numbers holds for the course's model
 
@@ -41,9 +40,8 @@ shipped = chosen() == str(BASE)  # what we claim of numbers holds for the course
 # ## 1 The budget
 #
 # QLoRA (Dettmers et al. 2023) is LoRA on a frozen base in 4 bits. Chapter 01 counts
-# its bytes for any shape. One text of 1,024 tokens, r = 16 on all linear layers.
-#
-# **Predict:** which part of an 8B model is the largest in QLoRA?
+# its bytes. One text of 1,024 tokens, r = 16 on all linear layers. **Predict:** which
+# part of an 8B model is the largest in QLoRA?
 
 # %%
 def budget(name, method, tokens=1024, rest_bytes=2):
@@ -62,9 +60,8 @@ for method in ("full", "lora", "qlora"):
     print(f"{method:6} {words}  = {sum(parts.values()) / 1e9:.1f} GB")
 
 # %% [markdown]
-# Full fine-tuning needs several cards, LoRA more than 16 GB, QLoRA less than half of
-# it. The frozen weights lead still. **Predict:** which of them, when the blocks are in
-# 4 bits?
+# LoRA needs more than 16 GB, QLoRA half of it. The frozen weights still lead.
+# **Predict:** which of them, when the blocks are in 4 bits?
 
 # %%
 model = meta_model("Llama-3.1-8B")
@@ -76,8 +73,8 @@ for word, two, four in (("blocks", 2, 4.127 / 8), ("embedding, head", 2, 2)):
     print(f" {n * four / 1e9:.2f} GB in QLoRA")
 
 # %% [markdown]
-# A seventh of the numbers, and over a third of the bytes: embedding and head stay in 16
-# bits, and modern vocabularies are large.
+# A seventh of the numbers, over a third of the bytes: embedding and head stay in 16
+# bits.
 #
 # **Exercise 11.1**: predict the budget. ([The
 # exercises](../exercises/11_qlora_on_a_single_gpu.ipynb); `lora-course start 11` makes
@@ -108,9 +105,8 @@ print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 from lora_course.fourbit import four_bit_config
 
 # %% [markdown]
-# A GPU computes in `bfloat16`, one too old for that in `float16`, the CPU in `float32`.
-# Everything else is one call, `load_four_bit`, a thin wrapper of `from_pretrained`.
-# **Predict:** what is in the weight of a layer of 128 by 128?
+# `load_four_bit` is a thin wrapper of `from_pretrained`. It computes in bfloat16 on a
+# GPU, in float32 on a CPU. **Predict:** what is in the weight of a layer of 128 by 128?
 
 # %%
 four = fourbit.load_four_bit()  # the model of LORA_COURSE_MODEL, or the course's
@@ -122,10 +118,9 @@ print("scales:", tuple(state.absmax.shape), state.absmax.dtype)
 print("stands for:", tuple(state.shape), "in blocks of", state.blocksize)
 
 # %% [markdown]
-# Two weights in a byte, and one byte of scale for 64 weights: chapter 10's packing. The
-# forward pass makes a float matrix of them, uses it, and throws it away.
-#
-# **Predict:** is chapter 01's formula right to the byte?
+# Two weights in a byte, and a byte of scale for 64: chapter 10's packing. The forward
+# pass makes a float matrix of them, uses it, and throws it away. **Predict:** is
+# chapter 01's formula right to the byte?
 
 # %% tags=["quote"]
 from lora_course.fourbit import bytes_by_part, constants
@@ -144,10 +139,9 @@ assert sum(parts.values()) == formula or not shipped
 # %% [markdown]
 # ## 3 Which layers stay out
 #
-# The head of our model is the embedding matrix, turned. transformers leaves it out of 4
-# bits by itself. You want one more layer kept out, and name it.
-#
-# **Predict:** which layers are in 4 bits afterwards?
+# The head of our model shares its matrix with the embedding. transformers leaves it out
+# of 4 bits by itself. You want one more layer kept out, and name it. **Predict:** which
+# layers are in 4 bits afterwards?
 
 # %%
 def in_four_bits(names):
@@ -166,17 +160,16 @@ for names in (None, [last], [last, head]):
     print(f"kept out: {names!s:26} the head is a {in_four_bits(names)}")
 
 # %% [markdown]
-# **Your list replaces the built-in rule.** The head slips into 4 bits, without a word.
-# It is the layer that suffers most, and where it shares its matrix with the embedding,
-# the first forward pass fails.
+# **Your list replaces the built-in rule.** The head slips into 4 bits, without a word;
+# where it shares its matrix with the embedding, the first forward pass fails.
 #
-# **Exercise 11.4**: keep the right modules out. (`load_four_bit(skip=[...])` adds to
-# the rule.)
+# **Exercise 11.4**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
+# rule.)
 #
 # ## 4 What 4 bits cost
 #
 # Every weight is off by about a tenth. **Predict:** how much worse does the model read
-# plain text? And in which of the two code books more?
+# plain text, with either code book?
 
 # %%
 tasks = load_task()
@@ -199,19 +192,17 @@ for word, loss in (("NF4", reading_loss(four)), ("FP4", fp4_loss)):
     print(f"{word}: loss {loss / plain_loss - 1:+.1%}")
 
 # %% [markdown]
-# A small loss, and NF4 has the smaller one. Larger models lose less: they have more
-# weights to share the error.
+# A small price, and NF4 has the smaller one.
 #
 # ## 5 A trap on some CPUs
 #
-# bitsandbytes 0.50 knows a fast path for CPUs with the instruction AVX512-BF16: in the
-# first `eval()` forward it packs a weight anew. **Predict:** what happens to the
-# training after it?
+# On a CPU with the instruction AVX512-BF16, bitsandbytes 0.50 packs each weight anew in
+# its first `eval()` forward. **Predict:** what happens to the training after it?
 
 # %% tags=["quote"]
 from lora_course.fourbit import keep_packing, four_bit_layers
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def with_lora(model, seed=0, r=4):
     torch.manual_seed(seed)
     config = LoraConfig(
@@ -224,8 +215,9 @@ text = tokenizer(prompts[:1], return_tensors="pt", return_token_type_ids=False)
 text = text.to(DEVICE) | {"labels": text["input_ids"].to(DEVICE)}
 
 
+# %%
 def first_gradients(model, look_first):
-    """Length of the gradient of the lowest B, perhaps after a look in eval mode."""
+    """Length of the gradient of the lowest B, after a look in eval mode or not."""
     if look_first:
         model.eval()
         with torch.no_grad():
@@ -236,6 +228,7 @@ def first_gradients(model, look_first):
     return next(p for n, p in model.named_parameters() if "lora_B" in n).grad.norm()
 
 
+# %% tags=["nbval-ignore-output"]
 fast = fourbit.load_four_bit()
 for layer in four_bit_layers(fast).values():
     layer.support_avx512bf16_for_cpu = layer.__class__(1, 1).support_avx512bf16_for_cpu
@@ -248,10 +241,9 @@ with warnings.catch_warnings():
 assert pair[0] == pair[1]
 
 # %% [markdown]
-# On such a CPU the upper line shows two numbers, on others one number twice.
-# Nothing raises an error: what flows down through a frozen weight is lost, and a later
-# merge reads the bytes in the wrong order. `load_four_bit` switches it off, so our
-# numbers are the same everywhere. **Exercise 11.5** does it by hand.
+# On such a CPU the upper line shows two numbers, on others one number twice. No error:
+# what flows down through a frozen weight is lost, and a later merge reads the bytes in
+# the wrong order. `load_four_bit` switches it off. **Exercise 11.5** does it by hand.
 #
 # ## 6 Prepared for training
 #
@@ -273,14 +265,12 @@ for rest_bytes in (2, 4):
     print(f"Llama-3.1-8B with {rest_bytes} bytes each: {size / 1e9:.1f} GB")
 
 # %% [markdown]
-# > **Verdict: wrong.** Two more bytes for every number of embedding, head and norms. In
-# > an 8B model that is over 2 GB. It steadies training in float16; in bfloat16 many
-# > leave it out.
+# > **Verdict: wrong.** Two more bytes for every number of embedding, head and norms.
 #
 # ## 7 Checkpointing
 #
-# Checkpointing keeps the input of each block only, and runs the block again in the
-# backward pass. **Predict:** bytes kept, with and without?
+# Checkpointing keeps the input of each block, and runs the block again in the backward
+# pass. **Predict:** bytes kept, with and without?
 
 # %%
 def kept(model):
@@ -340,10 +330,9 @@ except RuntimeError as error:
     print("RuntimeError:", error)
 
 # %% [markdown]
-# An error is the better luck. transformers 5 takes the new way and makes the input
-# require a gradient as well; older scripts, and models with a loop of their own, do
-# neither. So look once, after the first backward pass: **every** trained tensor has a
-# gradient.
+# An error is better luck. transformers 5 takes the new way and makes the input require
+# a gradient as well; older scripts do neither. So look after the first backward pass:
+# has **every** trained tensor a gradient?
 #
 # **Exercise 11.3**: find why they vanish.
 #
@@ -366,8 +355,7 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{str(dtype)[6:]:9} off by {(out - exact).norm() / exact.norm():.0e}")
 
 # %% [markdown]
-# Far less than the tenth that 4 bits cost. bfloat16 is the choice where there is one:
-# float16 overflows above 65,504.
+# Far less than the tenth that 4 bits cost.
 #
 # A **paged optimizer** lets its states move to the computer's memory when the card
 # overflows. 8-bit states are another saving. **Predict** the bytes of state for each
@@ -406,7 +394,7 @@ print(f"the step as a whole: {whole / 1e9:.1f} GB")
 # ## 9 Side by side
 #
 # Now the real thing, the same lines on CPU and GPU. **Baseline and no-op:** the base on
-# the task, and the logits before and after the adapter is put in.
+# the task, and the logits with a fresh adapter.
 
 # %%
 def qlora():
@@ -445,8 +433,7 @@ assert min(right.values()) >= 0.9 or not shipped
 
 # %% [markdown]
 # What did the adapter recover? It was trained on the rounded weights, so it could learn
-# around their errors. **Predict:** take LoRA's adapter, trained on the exact base, and
-# put it on the 4-bit base.
+# around their errors. **Predict:** how does LoRA's adapter do on the 4-bit base?
 
 # %% tags=["nbval-ignore-output"]
 moved = qlora()
@@ -502,9 +489,9 @@ for name, method in zip(models, ("full", "lora", "qlora"), strict=True):
     assert abs(between[name] / predicted - 1) < 0.001 or DEVICE != "cpu"
 
 # %% [markdown]
-# Between two steps the prediction holds to the byte. At the peak all three are alike:
-# in a small model with a large batch, activations rule. In an 8B model with one text,
-# weights do. Now the time, in turns:
+# Between two steps the prediction holds. At the peak the three are alike: in a small
+# model with a large batch activations rule, in an 8B model with one text weights do.
+# Now the time:
 
 # %% tags=["nbval-ignore-output"]
 seconds = {name: [] for name in steps}

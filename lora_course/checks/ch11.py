@@ -9,12 +9,12 @@ from lora_course.checks.values import Refused
 # 11.1 The budget
 def make_budget(seed):
     rng = np.random.default_rng(seed + 1100)
-    sides = 1024 * rng.choice(np.arange(2, 9), size=(4, 2))  # (matrix, out and in)
+    sides = 1024 * rng.choice(np.arange(3, 9), size=(4, 2))  # (matrix, out and in)
     sides[0, 0] = sides[0, 1] + 1024  # never all square
     return {
         "shapes": sides,
-        "rest": np.array(int(rng.integers(100, 900)) * 1_000_000),
-        "r": np.array(rng.choice([4, 16, 64])),
+        "rest": np.array(int(rng.integers(6, 20)) * 1_000_000),
+        "r": np.array(rng.choice([16, 32, 64])),
         "tokens": np.array(128 * int(rng.integers(3, 20))),
         "vocabulary": np.array(1000 * int(rng.integers(30, 150))),
     }
@@ -36,7 +36,7 @@ def judge_budget(inputs, outputs):
     n, p = (out * into).sum(), r * (out + into).sum()
     logits = 4.0 * float(inputs["tokens"]) * float(inputs["vocabulary"])
     packed = n / 2 + n / 64 + 4 * n / 64 / 256
-    near = lambda a, b: bool(abs(a - b) <= 1e-3 * abs(b))  # noqa: E731
+    near = lambda a, b: bool(abs(a - b) <= 3e-4 * abs(b))  # noqa: E731
     for prepared in (0, 1):
         parts = outputs[f"parts_{prepared}"]
         if parts.shape != (4,) or not np.all(np.isfinite(parts)):
@@ -276,7 +276,8 @@ def judge_blocks(inputs, outputs):
     if there.shape != (DEPTH,) or not np.all(np.isin(there, (0, 1))):
         return Verdict(0.0, "other")
     if there.sum() < DEPTH:
-        key = "vanished" if not there.any() else "first_lost" if not there[0] else "other"
+        keys = {(0, 0, 0): "vanished", (0, 1, 1): "first_lost", (0, 0, 1): "cut"}
+        key = keys.get(tuple(there.astype(int).tolist()), "other")
         text = f"{int(there.sum())} of {DEPTH} blocks have gradients in A and B"
         return Verdict(0.0, key, text, f"all {DEPTH}")
     right = same(outputs["lora_A"], A.grad.numpy()) and same(outputs["lora_B"], B.grad.numpy())
@@ -332,7 +333,7 @@ run_blocks = Check(
 # 11.4 Keep the right layers out
 _LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = ("gate_proj", "up_proj", "down_proj")
-_NEOX = ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+_BIOGPT = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
 LINEARS = {
     "llama": [
         f"model.layers.{i}.{part}.{name}"
@@ -341,11 +342,12 @@ LINEARS = {
         for name in names
     ]
     + ["lm_head"],
-    "neox": [f"gpt_neox.layers.{i}.{name}" for i in range(2) for name in _NEOX] + ["embed_out"],
+    "biogpt": [f"biogpt.layers.{i}.{name}" for i in range(2) for name in (*_BIOGPT, "fc1", "fc2")]
+    + ["output_projection"],
 }
 MORE = {
     "llama": ("down_proj", "v_proj", "layers.1.mlp.up_proj", "self_attn.o_proj"),
-    "neox": ("dense_4h_to_h", "query_key_value", "layers.1.attention.dense", "dense_h_to_4h"),
+    "biogpt": ("fc2", "v_proj", "layers.1.fc1", "self_attn.out_proj"),
 }
 
 
@@ -362,9 +364,9 @@ def probe_skip(namespace, a):
     from lora_course.fourbit import four_bit_config, four_bit_layers
 
     made = {}
-    for kind, name in (("llama", "llama"), ("neox", "gpt_neox")):
+    for kind in LINEARS:
         config = AutoConfig.for_model(
-            name, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
+            kind, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
             num_attention_heads=2, num_key_value_heads=2,
         )  # fmt: skip
         with torch.device("meta"):
@@ -411,7 +413,7 @@ skip_list = Check(
     difficulty=3,
     minutes=10,
     points=15,
-    verified="a Llama and a GPT-NeoX: the head, the named layers, and nothing else stay out",
+    verified="a Llama and a BioGPT: the head, the named layers, and nothing else stay out",
     hints=(
         "Section 3: what does transformers do with its own rule when it is given a list?",
         "The list needs the head and the names in `more`. The head is called otherwise in other "

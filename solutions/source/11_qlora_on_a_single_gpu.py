@@ -7,6 +7,10 @@
 # under it. Hints open one at a time.
 
 # %% tags=["setup"]
+from lora_course.models import quiet
+
+quiet()  # before bitsandbytes is loaded
+
 import bitsandbytes as bnb
 import torch
 from torch.utils.checkpoint import checkpoint
