@@ -18,7 +18,7 @@ def examine(order, check, seeds):
         Check.__call__ = kept
     missing = [name for name in check.wants if name not in namespace]
     if missing:
-        said = ("missing", missing[0]) if error is None else stopped(error, check)
+        said = ("_missing", missing[0]) if error is None else stopped(error, check)
         return outcome(check, Verdict(0.0, *said), False)
     result = check.run(namespace, seeds)
     status = "todo" if result.todo else "wrong" if result.mistake else "right"

@@ -56,7 +56,7 @@ def serve(warm):
         error = slices.execute(order["cells"], check.wants, namespace, check.name)
     missing = [name for name in check.wants if name not in namespace]
     if missing:
-        said = ("missing", missing[0], "") if error is None else stopped(error, check)
+        said = ("_missing", missing[0], "") if error is None else stopped(error, check)
         wire.send(pipe, b"w", _words(said))
         return
     wire.send(pipe, b"k")

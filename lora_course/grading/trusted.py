@@ -80,9 +80,9 @@ def examine(warm, order, check, seeds, hidden, timeout):
                 if verdict.share == 0:
                     break
     except wire.Late:
-        verdict = Verdict(0.0, "late", f"{timeout:g}")
+        verdict = Verdict(0.0, "_late", f"{timeout:g}")
     except wire.Torn:
-        verdict = Verdict(0.0, "torn")
+        verdict = Verdict(0.0, "_torn")
     return outcome(check, verdict, secretly)
 
 
@@ -106,27 +106,32 @@ def told(check, payload):
     """What a box says instead of arrays. Whatever it says, it is worth nothing."""
     words = wire.unpack_words(payload)
     mistake = words.get("mistake", "")
-    if mistake not in {"todo", "none", "type", "missing"}:
-        mistake = mistake if mistake in check.mistakes else "raised"
+    if mistake not in {"todo", "none", "type", "_missing", *check.mistakes}:
+        mistake = "raised"
     return Verdict(0.0, mistake, words.get("seen", ""), words.get("expected", ""))
+
+
+STATUS = {"todo": "todo", "_missing": "todo", "raised": "broken", "_late": "broken"}
+STATUS |= {"_torn": "broken"}
+WORDS = {
+    "_late": "no answer within {} seconds ({}). Is there a loop that does not end?",
+    "_torn": "the process ended without an answer ({1}). It called exit, or it needed more memory "
+    "than there is.",
+    "_missing": "not done yet. There is no `{}` in this notebook: its cell was removed or renamed.",
+}
 
 
 def outcome(check, verdict, secretly):
     """The verdict as status, share and words for the student."""
-    named, points = verdict.mistake.partition(":")[0], f"0/{check.points} points"
-    status = {"todo": "todo", "missing": "todo", "raised": "broken", "late": "broken"}.get(named)
-    status = status or {"torn": "broken"}.get(named, "right" if verdict.share == 1 else "wrong")
+    named = verdict.mistake.partition(":")[0]
+    status = STATUS.get(named, "right" if verdict.share == 1 else "wrong")
+    message = check.result(verdict).message
     if secretly:
-        return Outcome(status, verdict.share, secret_message(check, verdict), True)
-    message = {
-        "late": f"{check.label}: no answer within {verdict.seen} seconds ({points}). "
-        "Is there a loop that does not end?",
-        "torn": f"{check.label}: the process ended without an answer ({points}). It called exit, "
-        "or it needed more memory than there is.",
-        "missing": f"{check.label}: not done yet. There is no `{verdict.seen}` in this notebook: "
-        "its cell was removed or renamed.",
-    }.get(named)
-    return Outcome(status, verdict.share, message or check.result(verdict).message, False)
+        message = secret_message(check, verdict)
+    elif named in WORDS:
+        said = WORDS[named].format(verdict.seen, f"0/{check.points} points")
+        message = f"{check.label}: {said}"
+    return Outcome(status, verdict.share, message, secretly)
 
 
 def secret_message(check, verdict):
