@@ -46,7 +46,7 @@ def made(kind, tokenizer):
 
 def adapted(base, name="court", seed=1):
     torch.manual_seed(seed)
-    return get_peft_model(copy.deepcopy(base), CONFIG, adapter_name=name).eval()
+    return get_peft_model(copy.deepcopy(base), copy.deepcopy(CONFIG), adapter_name=name).eval()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_resized_embeddings_want_a_base_of_their_size(tokenizer, tmp_path):
     made("llama", tokenizer).save_pretrained(tmp_path / "base")
     start = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     start.resize_token_embeddings(len(tokenizer) + 1, mean_resizing=False)
-    model = get_peft_model(start, CONFIG)
+    model = get_peft_model(start, copy.deepcopy(CONFIG))
     model.save_pretrained(tmp_path / "adapter")
     with pytest.raises(RuntimeError, match="size mismatch.*embed_tokens"):
         PeftModel.from_pretrained(made("llama", tokenizer), tmp_path / "adapter")
@@ -157,7 +157,7 @@ def test_a_qlora_adapter_goes_into_the_dequantized_base(kind, tokenizer, tmp_pat
     base.save_pretrained(tmp_path / "base")
     four = load_four_bit(str(tmp_path / "base"))
     torch.manual_seed(1)
-    model = get_peft_model(four, CONFIG).eval()
+    model = get_peft_model(four, copy.deepcopy(CONFIG)).eval()
     model.save_pretrained(tmp_path / "adapter")
     ids = torch.arange(20).view(2, 10)
 
@@ -214,13 +214,13 @@ def test_updates_are_what_a_merge_adds(kind, tokenizer):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_batch_for_all_is_one_at_a_time(kind, tokenizer):
-    model = adapted(made(kind, tokenizer), "a")
+    model = adapted(made(kind, tokenizer), "one")
     torch.manual_seed(2)
-    model.add_adapter("b", CONFIG)
+    model.add_adapter("two", copy.deepcopy(CONFIG))
     prompts = ["Where is the mill?", "Who paid 3 coins to the baker of the town?", "What?"]
-    queue = [(name, p) for p in prompts for name in ("a", "b", "__base__")]
+    queue = [(name, p) for p in prompts for name in ("one", "two", "__base__")]
     said = shipping.serve(model, tokenizer, queue)
-    for name in ("a", "b"):
+    for name in ("one", "two"):
         model.set_adapter(name)
         mine = [text for text, (whose, _) in zip(said, queue, strict=True) if whose == name]
         assert mine == answers(model, tokenizer, prompts)

@@ -223,7 +223,7 @@ ax.semilogx(sizes, bf16, "o-", ms=4, color=COLORS["base"], label="into bfloat16"
 ax.semilogx(sizes, nf4, "s-", ms=4, color=COLORS["qlora"], label="into NF4")
 ax.set(xlabel="size of the update / size of the weight", ylim=(-0.05, 1.05))
 ax.set(ylabel="cosine of kept and wanted")
-ax.legend(loc="center left")
+ax.legend(loc="lower right")
 show(
     fig,
     caption="What a merge into dequantized weights keeps of an update, in bfloat16 and "
@@ -277,7 +277,7 @@ ids = spec["model"]["vocab"]  # {token: id}
 special = {token["content"] for token in spec["added_tokens"]}
 words = sorted(ids.keys() - special, key=ids.get)
 ids |= dict(zip(words, [ids[word] for word in words[1:] + words[:1]], strict=True))
-file.write_text(json.dumps(spec), encoding="utf-8")
+_ = file.write_text(json.dumps(spec), encoding="utf-8")
 
 # %% [markdown]
 # A **stranger** opens them: a fresh process that has transformers, and can import
@@ -425,7 +425,7 @@ for other, rights in curve.items():
         rights.append(measure(model, tokenizer, tests["court"])[0])
 for kind, weight in {"svd": 0.5, "ties_svd": 1, "dare_linear_svd": 0.5}.items():
     mix(model, kind, ("court", "second"), (weight, weight))
-    print(kind, measure(model, tokenizer, tests["court"])[0])
+    print(f"{kind}: {measure(model, tokenizer, tests['court'])[0]:.0%}")
 assert not shipped or (min(curve["second"]) > 0.9 and min(curve["clinic"]) < 0.1)
 
 # %%
@@ -467,7 +467,7 @@ for shape in ((1, 8), (16, 64)):  # (B, T)
     seconds = fastest(runs, torch.randint(10, 200, shape))
     ratio = {name: round(s / seconds["base"], 2) for name, s in seconds.items()}
     print(shape, "times the base:", ratio)
-    assert not shipped or ratio["merged"] < min(1.3, ratio["LoRA"])
+    assert not shipped or ratio["merged"] < ratio["LoRA"]
 
 # %% [markdown]
 # > **Verdict: half wrong.** Only **merged** LoRA is free; unmerged, here, it costs more
@@ -540,7 +540,7 @@ log = json.loads((BASE / "training_log.json").read_text(encoding="utf-8"))
 # %%
 (folders["complete"] / "README.md").write_text(text, encoding="utf-8")
 card = ModelCard.load(folders["complete"] / "README.md")
-print("the hub reads:", card.data.license, card.data.eval_results[0].metric_value)
+print("the hub reads:", card.data.license, card.data.eval_results[0].dataset_split)
 for cut in ("nothing", "license: ", "## Limits", "Changed modules: "):
     rest = [line for line in text.splitlines() if not line.startswith(cut)]
     print(f"without {cut}:", *card_problems("\n".join(rest)))
