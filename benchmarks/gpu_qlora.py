@@ -124,7 +124,8 @@ def predict(shape, method, checkpointing, batch, tokens, rank, prepare=False):
         n = model.num_parameters()
         parts = {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n}
     else:
-        parts = training_bytes(model, method, rank, rest_bytes=4 if prepare else 2)
+        rest_bytes = 4 if prepare and method == "qlora" else 2
+        parts = training_bytes(model, method, rank, rest_bytes=rest_bytes)
     size = (batch, tokens, hidden, layers, intermediate, checkpointing)
     parts["activations"] = activation_bytes(*size)
     parts["logits"] = logit_bytes(batch, tokens, vocabulary)
