@@ -41,5 +41,6 @@ def test_commands_exist(capsys):
         except SystemExit as end:
             assert end.code == 0, command
     said = capsys.readouterr().out
-    for option in set(re.findall(r"--[a-z][a-z-]*", GUIDE)) - {"--variant"}:
+    ours = "\n".join(line for line in GUIDE.splitlines() if "benchmarks/" not in line)
+    for option in set(re.findall(r"--[a-z][a-z-]*", ours)):
         assert option in said, option
