@@ -146,7 +146,7 @@ print("stands for:", tuple(state.shape), "in blocks of", state.blocksize)
 # chapter 01's formula right to the byte?
 
 # %% tags=["quote"]
-from lora_course.fourbit import bytes_by_part, constants
+from lora_course.fourbit import four_bit_layers, bytes_by_part, constants
 
 # %%
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
@@ -223,7 +223,7 @@ for word, loss in (("NF4", reading_loss(four)), ("FP4", fp4_loss)):
 # its first `eval()` forward. **Predict:** what happens to the training after it?
 
 # %% tags=["quote"]
-from lora_course.fourbit import keep_packing, four_bit_layers
+from lora_course.fourbit import keep_packing
 
 # %%
 def with_lora(model, seed=0, r=4):
