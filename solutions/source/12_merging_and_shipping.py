@@ -104,7 +104,7 @@ check.ready(ready)
 def ties(updates, density, weights):
     """One update from several.
 
-    updates: (n, out, in). density: a share; n entries times density is a whole number.
+    updates: (n, out, in). density: a share of out * in, which gives a whole number.
     weights: (n,), for the merge and not for the election. Returns (out, in).
     """
     ### BEGIN SOLUTION
