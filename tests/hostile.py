@@ -203,6 +203,8 @@ INSIDE = [
     Case("os._exit", "import os\nos._exit(0)", says="without an answer"),
     Case("sys.exit", "import sys\nsys.exit(0)", says="SystemExit"),
     Case("keyboard", "raise KeyboardInterrupt", says="stopped"),
+    Case("kills itself", "import os\nos.kill(os.getpid(), 9)", says="without an answer"),
+    Case("stops itself", "import os\nos.kill(os.getpid(), 19)", says="no answer within"),
     Case("abort", "import os\nos.abort()", says="without an answer"),
     Case("segfault", "import ctypes\nctypes.string_at(0)", says="without an answer"),
     Case("endless loop", "while True: pass", says="no answer within"),
@@ -379,6 +381,23 @@ INSIDE = [
     Case(
         "message queue",
         "import ctypes\nassert ctypes.CDLL(None).shmget(7, 4096, 0o1600) >= 0, 'no shm'",
+        says="no shm",
+    ),
+    Case(
+        "io_uring",
+        "import ctypes\n"
+        "params = ctypes.create_string_buffer(256)\n"
+        "assert ctypes.CDLL(None).syscall(425, 8, params) >= 0, 'no ring'",
+        says="no ring",
+    ),
+    Case(
+        "watches others",
+        "import ctypes\nassert ctypes.CDLL(None).inotify_init1(0) >= 0, 'no watch'",
+        says="no watch",
+    ),
+    Case(
+        "reads shared memory",
+        "import ctypes\nassert ctypes.CDLL(None).shmat(0, None, 0) != -1, 'no shm'",
         says="no shm",
     ),
     Case("memory file", "import os\nos.memfd_create('x')", says="PermissionError"),

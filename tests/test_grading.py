@@ -439,6 +439,29 @@ def test_nothing_to_grade(small):
     assert done.wait(60) == 1
 
 
+def test_a_judge_that_dies(small, monkeypatch):
+    """It costs its own submission, which is graded again at the next run; the others go on."""
+    from lora_course.grading import pool, trusted
+
+    real = trusted.examine
+
+    def examine(warm, order, check, *more):
+        if any("poison" in cell for cell in order["cells"]):
+            os._exit(1)
+        return real(warm, order, check, *more)
+
+    for student in ("a", "b", "c"):
+        small.hand_in(student, hostile.saved(hostile.added(f"x = '{student}'\n")))
+    small.hand_in("ill", hostile.saved(hostile.added("x = 'poison'\n")))
+    monkeypatch.setattr(trusted, "examine", examine)
+    small.grade(jobs=1)
+    assert small.records["ill"]["problem"].startswith(pool.LOST)
+    assert all(sum(e["points"] for e in small.records[s]["exercises"]) == 100 for s in "abc")
+    monkeypatch.setattr(trusted, "examine", real)
+    small.grade(jobs=1)
+    assert sum(e["points"] for e in small.records["ill"]["exercises"]) == 100
+
+
 def test_results_cannot_be_written(small):
     from lora_course.grading.run import Refused
 

@@ -1,5 +1,6 @@
 """The commands `lora-course grade` and `lora-course check`."""
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def add(commands):
 def run_grade(args):
     """Exit status 0 when everything was graded, whatever its marks; 2 when it could not start."""
     one_thread()
+    from lora_course.grading.pool import LOST
     from lora_course.grading.run import Refused, grade_folder
 
     wanted = ("secret", "jobs", "trust", "timeout")
@@ -57,7 +59,8 @@ def run_grade(args):
     if reduced:
         _say(f"Isolation was {reduced}.")
     _say(f"{len(records)} graded. The reports are in {args.out}.")
-    return 0 if records else 1
+    lost = [r for r in records if r["problem"].startswith(LOST)]
+    return 0 if records and not lost else 1
 
 
 def run_check(args):
@@ -120,12 +123,15 @@ def _fail(text, status):
 
 def _whole(word):
     if not word.isdecimal() or int(word) < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{word} is not a whole number from 1 on")
     return int(word)
 
 
 def _seconds(word):
-    seconds = float(word)
-    if not 0 < seconds < 86_400:
-        raise ValueError
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{word} is not a number of seconds, 86400 at most")
     return seconds

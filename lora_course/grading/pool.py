@@ -97,6 +97,7 @@ def grade_all(warm, plan, submissions, jobs):
                     yield submission, channel.recv()
                 except (EOFError, OSError):  # this judge is lost; the others go on
                     judges.pop(channel).kill()
+                    channel.close()
                     yield submission, finished(submission, plan, problem=f"{LOST}.")
                     if waiting:
                         start()
