@@ -3,9 +3,6 @@
 import ast
 import inspect
 import math
-import os
-
-os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # bitsandbytes compiles what runs once here
 
 import bitsandbytes.functional as bnb
 import pytest
@@ -30,6 +27,13 @@ from lora_course.quantize import (
 
 SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # all that bitsandbytes 0.50 takes
 N = 3 * 4096
+
+
+@pytest.fixture(autouse=True)
+def no_compiler():
+    """bitsandbytes compiles some of its Python code at its first use; here it runs as it is."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def made(kind, n=N):

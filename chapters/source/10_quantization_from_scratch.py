@@ -389,17 +389,23 @@ print(f"weights alone: {n * need / 8 / 1e9:.1f} GB, the card: {card / 1e9:.1f} G
 books["int8"] = torch.linspace(-127, 127, 255) / 127
 
 
-def total_error(code, size):
+def in_type(code, size=64):
+    return lambda w: dequantize(*quantize(w, code, size), code, size).view(w.shape)
+
+
+def nf4_double(w):
+    packed, absmax = quantize_nf4(w)
+    return dequantize_nf4(packed, double_dequantize(*double_quantize(absmax)), w.shape)
+
+
+def total_error(change):
     """Error over all matrices of the model."""
-    lost = total = 0.0
-    for w in weights.values():
-        back = dequantize(*quantize(w, code, size), code, size).view(w.shape)
-        lost, total = lost + (back - w).square().sum(), total + w.square().sum()
-    return float((lost / total).sqrt())
+    lost = sum((change(w) - w).square().sum() for w in weights.values())
+    return float((lost / sum(w.square().sum() for w in weights.values())).sqrt())
 
 
 sizes = [32, 64, 128, 256, 512, 1024, 2048, 4096]
-table = {name: [total_error(book, s) for s in sizes] for name, book in books.items()}
+table = {k: [total_error(in_type(book, s)) for s in sizes] for k, book in books.items()}
 print("block  " + "".join(f"{name:>8}" for name in table))
 for i, size in enumerate(sizes):
     print(f"{size:5}  " + "".join(f"{row[i]:8.2%}" for row in table.values()))
@@ -414,7 +420,8 @@ for name, (role, mark) in looks.items():
     if name != "int8":
         right.plot(bits, table[name], mark + "-", color=COLORS[role], label=name, ms=5)
 twice = bits_per_parameter(2**24, 64, True)
-right.plot(twice, table["NF4"][1], "*", color=COLORS["full"], ms=15, label="NF4 double")
+star = {"color": COLORS["full"], "ms": 15, "label": "NF4 double"}
+right.plot(twice, total_error(nf4_double), "*", **star)
 left.set(xlabel="weights in a block", ylabel="error / size of the weights")
 right.set(xlabel="bits a weight, scales included", ylim=(0.08, 0.17))
 left.legend()
@@ -452,7 +459,7 @@ labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)  # (
 def loss_with(change):
     """Loss of the base with every matrix w replaced by change(w)."""
     for name, w in weights.items():
-        base.get_submodule(name).weight.data = change(w).view(w.shape)
+        base.get_submodule(name).weight.data = change(w)
     loss = base(**batch, labels=labels).loss.item()
     for name, w in weights.items():
         base.get_submodule(name).weight.data = w
@@ -463,15 +470,6 @@ before = loss_with(lambda w: w)
 print(f"float32: {before:.2f}")
 
 # %%
-def in_type(code, size=64):
-    return lambda w: dequantize(*quantize(w, code, size), code, size)
-
-
-def nf4_double(w):
-    packed, absmax = quantize_nf4(w)
-    return dequantize_nf4(packed, double_dequantize(*double_quantize(absmax)), w.shape)
-
-
 ways = {f"{name}, 64": in_type(book) for name, book in books.items()}
 ways |= {"NF4, 4096": in_type(nf4, 4096), "NF4, 64, double": nf4_double}
 ways |= {"3 bits, 64": in_type(torch.linspace(-1, 1, 7))}
