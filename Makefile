@@ -20,7 +20,7 @@ lab: $(READY)  ## open JupyterLab on the first chapter
 test: $(READY)  ## every test; under 20 minutes on two cores
 	$(PYTEST) $(NBVAL) chapters solutions tests
 
-test-fast: $(READY)  ## unit tests and checks, no notebooks; under 2 minutes
+test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 2 minutes
 	$(PYTEST) -m "not slow" tests
 
 test-numbers: $(READY)  ## the notebooks' numbers with 1 and 2 threads and two instruction sets

@@ -17,7 +17,6 @@ import statistics
 import time
 
 import torch
-from peft import LoraConfig, get_peft_model
 
 from lora_course import data, memory
 from lora_course.inject import inject_lora
@@ -31,6 +30,8 @@ def with_course(base, r):
 
 
 def with_peft(base, r):
+    from peft import LoraConfig, get_peft_model
+
     return get_peft_model(base, LoraConfig(r=r, lora_alpha=2 * r, target_modules=TARGETS))
 
 

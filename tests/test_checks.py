@@ -20,7 +20,6 @@ import pytest
 from lora_course.checks.core import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
-SEEDS = range(20)
 CHAPTERS = sorted(path.stem for path in (ROOT / "lora_course/checks").glob("ch[0-9][0-9].py"))
 WRITTEN = sorted(path.stem for path in (ROOT / "tests/answers").glob("ch[0-9][0-9].py"))
 FREE = {"none", "type", "other"}  # keys that need no wrong answer of their own
@@ -29,6 +28,12 @@ FREE = {"none", "type", "other"}  # keys that need no wrong answer of their own
 @pytest.fixture(autouse=True)
 def own_record(tmp_path, monkeypatch):
     monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def seeds(request):
+    """Twenty seeds; three when the slow tests are left out."""
+    return range(3 if request.config.option.markexpr == "not slow" else 20)
 
 
 @cache
@@ -165,10 +170,10 @@ def test_stub_is_not_done_yet(chapter, name):
 
 
 @each_exercise
-def test_solution_gets_full_points(chapter, name):
+def test_solution_gets_full_points(chapter, name, seeds):
     check, seconds = checks(chapter)[name], []
     namespace = solved(chapter, name)
-    for seed in SEEDS:
+    for seed in seeds:
         start = time.process_time()
         verdict = judged(check, namespace, seed)
         seconds.append(time.process_time() - start)
@@ -181,10 +186,10 @@ def test_solution_gets_full_points(chapter, name):
 @pytest.mark.parametrize(
     ("chapter", "answer"), collected(lambda chapter: answers(chapter)[0]), ids=label
 )
-def test_right_answer_gets_full_points(chapter, answer):
+def test_right_answer_gets_full_points(chapter, answer, seeds):
     check = checks(chapter)[answer.exercise]
     namespace = run_cell(chapter, code_of(chapter, answer), answer.note)
-    for seed in SEEDS:
+    for seed in seeds:
         verdict = judged(check, namespace, seed)
         assert verdict.share == 1, f"seed {seed}: {check.result(verdict).message}"
 
@@ -192,10 +197,10 @@ def test_right_answer_gets_full_points(chapter, answer):
 @pytest.mark.parametrize(
     ("chapter", "answer"), collected(lambda chapter: answers(chapter)[1]), ids=label
 )
-def test_wrong_answer_gets_its_hint(chapter, answer):
+def test_wrong_answer_gets_its_hint(chapter, answer, seeds):
     check = checks(chapter)[answer.exercise]
     namespace = run_cell(chapter, code_of(chapter, answer), answer.note)
-    for seed in SEEDS:
+    for seed in seeds:
         verdict = judged(check, namespace, seed)
         message = check.result(verdict).message
         assert verdict.share < 1, f"seed {seed}: full points for: {answer.note}"
