@@ -462,9 +462,10 @@ from lora_course.shipping import Bottleneck  # noqa: F401
 count = sum(p.numel() for n, p in model.named_parameters() if ".court." in n)
 bottleneck = add_bottlenecks(copy.deepcopy(base), count)
 lora = PeftModel.from_pretrained(load_base(), work / "qlora").eval()  # one, unmerged
-runs = {"base": base, "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
+twin = copy.deepcopy(base)
+runs = {"base": twin, "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
 for shape in ((1, 8), (16, 64)):  # (B, T)
-    seconds = fastest(runs, torch.randint(10, 200, shape))
+    seconds = fastest(runs, torch.randint(10, 200, shape), turns=320 // shape[0])
     ratio = {name: round(s / seconds["base"], 2) for name, s in seconds.items()}
     print(shape, "times the base:", ratio)
     assert not shipped or ratio["merged"] < ratio["LoRA"]
