@@ -1,13 +1,16 @@
 # Everything is installed into .venv, once: a second call installs nothing.
 #   make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu    Linux without a GPU: the small torch
+#   make test JOBS=4                                           four test processes; two are usual
 #   make lab PYTHON=python3.12 LAB_ARGS="--no-browser --port 8889"
 PYTHON ?= python3
 TORCH_INDEX ?=
 LAB_ARGS ?=
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -p no:cacheprovider
+SHARED := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
 .PHONY: install lab test test-fast test-numbers build lint doctor requirements clean
@@ -18,10 +21,10 @@ lab: $(READY)  ## open JupyterLab on the first chapter
 		--LabApp.default_url=/lab/tree/chapters/01_what_full_fine_tuning_costs.ipynb
 
 test: $(READY)  ## every test; under 20 minutes on two cores
-	$(PYTEST) $(NBVAL) chapters solutions tests
+	$(SHARED) $(NBVAL) chapters solutions tests
 
 test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 2 minutes
-	$(PYTEST) -m "not slow" tests
+	$(SHARED) -m "not slow" tests
 
 test-numbers: $(READY)  ## the notebooks' numbers with 1 and 2 threads and two instruction sets
 	for threads in 1 2; do for cpu in default avx2; do \

@@ -67,7 +67,9 @@ GPT2_RULES = [
 CASES = [(make, rule) for make in (base, qwen3, qwen3_tied) for rule in LLAMA_RULES]
 CASES += [(gpt2, rule) for rule in GPT2_RULES]
 each_case = pytest.mark.parametrize(
-    "make, rule", CASES, ids=lambda v: getattr(v, "__name__", str(v))
+    "make, rule",
+    CASES,
+    ids=lambda v: getattr(v, "__name__", str(sorted(v) if type(v) is set else v)),
 )
 each_model = pytest.mark.parametrize("make", [base, gpt2, qwen3, qwen3_tied])
 
