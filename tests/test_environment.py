@@ -185,7 +185,8 @@ def test_one_offline_pytest_call_runs_everything(ready):
     """.ci/run evaluates this one line, to get pytest's own exit code."""
     (line,) = dry_run("test", ready).splitlines()
     assert " ".join(line.split()[3:]) in text(".github/workflows/test.yml"), "Windows differs"
-    assert line.startswith("OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 ") and line.endswith(" chapters solutions tests")
+    assert line.startswith("OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 ")
+    assert line.endswith(" chapters solutions tests")
     assert "--nbval " in line and "-m pytest" in line
 
 

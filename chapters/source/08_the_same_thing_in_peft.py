@@ -556,7 +556,8 @@ says(lambda: check_base(loaded, folder))
 # 3. A folder holds `adapter_model.bin` only. Why ask for safetensors?
 # 4. Two adapters have ranks 4 and 64. Which way to combine them is left, and why?
 #
-# **Next:** 09 Supervised fine-tuning with TRL. **Sources:**
+# **Next:** [09 Supervised fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb).
+# **Sources:**
 # [PEFT on checkpoints](https://huggingface.co/docs/peft/developer_guides/checkpoint),
 # [on LoRA](https://huggingface.co/docs/peft/developer_guides/lora),
 # [S-LoRA](https://arxiv.org/abs/2311.03285).

@@ -648,7 +648,8 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 # 4. `warmup_steps=0.1` and `warmup_steps=10` give the same run for one number of steps.
 #    Which?
 #
-# **Next:** 10 Quantization from scratch. **Sources:**
+# **Next:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb).
+# **Sources:**
 # [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
 # [chat templates](https://huggingface.co/docs/transformers/chat_templating),
 # [packing by best fit](https://arxiv.org/abs/2404.10830),

@@ -541,7 +541,8 @@ assert ratio > 1
 # 4. Why can moving each level to the mean of its weights only lower the squared error?
 # 5. Why is the mean taken off the scales, and not off the weights?
 #
-# **Next:** 11 QLoRA on a single GPU. **Sources:**
+# **Next:** [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb).
+# **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 3,
 # [8-bit optimizers](https://arxiv.org/abs/2110.02861) section 2,
 # [LLM.int8()](https://arxiv.org/abs/2208.07339),

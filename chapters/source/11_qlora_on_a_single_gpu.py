@@ -603,7 +603,8 @@ else:
 # 3. Why is QLoRA slower than LoRA, if it reads fewer bytes?
 # 4. A run uses float16 and its loss becomes NaN. What would you change first?
 #
-# **Next:** 12 Merging and shipping. **Sources:**
+# **Next:** [12 Merging and shipping](12_merging_and_shipping.ipynb).
+# **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) sections 2 to 4,
 # [bitsandbytes](https://huggingface.co/docs/bitsandbytes),
 # [PEFT on quantization](https://huggingface.co/docs/peft/developer_guides/quantization).

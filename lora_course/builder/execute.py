@@ -40,6 +40,7 @@ def execute(nb, places: list[str], folder: Path, root: Path) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         # The kernel's own log lines are dropped; what a cell writes to stderr comes back as output.
         options = {"env": environment(root, home), "cwd": str(folder), "stderr": subprocess.DEVNULL}
+        options["cleanup_kc"] = True  # ends the kernel, though the manager is not the client's own
         with client.setup_kernel(**options):
             for index, (cell, place) in enumerate(zip(nb.cells, places, strict=True)):
                 start = time.perf_counter()
