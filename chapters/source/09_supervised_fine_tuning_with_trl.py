@@ -649,8 +649,7 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 #    Which?
 #
 # **Next:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb).
-# **Sources:**
-# [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
+# **Sources:** [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
 # [chat templates](https://huggingface.co/docs/transformers/chat_templating),
 # [packing by best fit](https://arxiv.org/abs/2404.10830),
 # [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/).
