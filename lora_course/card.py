@@ -6,8 +6,8 @@ import json
 import torch
 
 from lora_course import data, models, tasks
+from lora_course.lessons import make_batches
 from lora_course.newborn import HELD_OUT, probe
-from lora_course.pretrain import make_batches
 
 OPENINGS = ("The cat", "On Monday, Mira", "Once there was a", "Tobin wrote a letter to")
 
@@ -42,12 +42,10 @@ def write_card():
     """Writes README.md beside the shipped weights, from measurements made now."""
     model, tokenizer = models.load_base("base"), models.load_tokenizer("base")
     log = json.loads((models.BASE / "training_log.json").read_text())
-    found = probe(model, tokenizer, count=200)
-    crowded = probe(model, tokenizer, count=200, facts=2)
+    found = {people: probe(model, tokenizer, count=200, facts=people) for people in (1, 2, 3)}
     scores = {name: data.exact_match(model, tokenizer, data.load_task(name)["test"].select(range(100)))
               for name in tasks.MAKERS}  # fmt: skip
-    hours = sum(row["seconds"] for row in log) / 60
-    first = next((r["step"] for r in log if min(r[k] for k in found) >= 0.9), None)
+    minutes = sum(row["seconds"] for row in log) / 60
     c = model.config
     lines = [
         "---", "license: apache-2.0", "language: en", "library_name: transformers", "---", "",
@@ -60,24 +58,23 @@ def write_card():
         "nothing else. Do not use it for anything but learning.", "",
         "## Training", "",
         "Text, generated while training and never twice the same: first drills of "
-        "`lora_course.drills` (lists said twice, questions), then documents of "
-        "`lora_course.stories`: small stories, reports, lists read back, plans, with questions in "
-        "plain prose that are answered in whole sentences. It has never seen the chat format, its "
-        "special tokens, or the tasks of `lora_course.tasks`.", "",
-        f"{log[-1]['step']} steps of 64 documents (about 70 tokens each), AdamW, learning rate 2e-3, "
-        f"warm-up and cosine. Wall time of the steps in the log: {hours:.0f} minutes on two shared CPU "
-        f"cores. Made by `python -m lora_course.pretrain`; the log is `training_log.json`.", "",
-        f"Every kind of question was answered at 90 % or more from step {first} on.", "",
+        "`lora_course.drills` (lists said twice, pairs of words, facts told again, questions about two "
+        "or three people), graded only on the words that can be looked up; then documents of "
+        "`lora_course.stories`, with a drill in every fourth batch or so: small stories, reports, lists "
+        "read back, plans, with questions in plain prose that are answered in whole sentences. It has "
+        "never seen the chat format, its special tokens, or the tasks of `lora_course.tasks`.", "",
+        f"{log[-1]['step']} steps of 64 stories or 32 to 64 drills, AdamW, learning rate 2e-3, warm-up "
+        f"and cosine. Wall time of the steps in the log: {minutes:.0f} minutes on two shared CPU cores. "
+        "Made by `python -m lora_course.pretrain`; the log is `training_log.json`.", "",
         "## Measured", "",
-        "What it cannot do: tell two people's doings apart. In a report of two people it finds the "
-        "two words of the right kind and guesses between them. The tasks of the course ask about "
-        "one person each.", "",
+        "Reading back: a report says who did what to which thing, where and on which day, for one, two "
+        "or three people. A question follows, and the answer up to the word that was asked for. The "
+        "share of words that are right, of 200 each:", "",
+        f"| people in the report | {' | '.join(found[1])} |", "| --- " * (1 + len(found[1])) + "|",
+        *(f"| {people} | {' | '.join(f'{share:.1%}' for share in shares.values())} |"
+          for people, shares in found.items()), "",
         "| what | value |", "| --- | --- |",
         f"| loss on unseen documents, nats per token | {held_out_loss(model, tokenizer):.3f} |",
-        *(f"| reading back, «{kind}», 200 unseen reports of one person | {share:.1%} |"
-          for kind, share in found.items()),
-        *(f"| reading back, «{kind}», 200 unseen reports of two people | {share:.1%} |"
-          for kind, share in crowded.items()),
         *(f"| task {name} in chat format before fine-tuning, exact match on 100 test rows | {share:.0%} |"
           for name, share in scores.items()), "",
         "## Samples", "", "Temperature 0.8, seeds 0 to 3, the opening was given.", "",

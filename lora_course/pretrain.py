@@ -1,7 +1,8 @@
 """Makes the base model again: `python -m lora_course.pretrain` (within an hour on two cores).
 
 A Llama of about 1.2 million parameters learns next-token prediction: first on
-`lora_course.drills`, where it learns to look back, then on the stories of `lora_course.stories`.
+`lora_course.drills`, where it learns to look back, then on the stories of `lora_course.stories`
+with a drill now and then.
 A checkpoint is written every 100 steps; the same command continues after it was stopped.
 """
 
@@ -9,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import random
 import shutil
 import time
 from pathlib import Path
@@ -17,40 +17,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from lora_course import stories
-from lora_course.drills import drill
+from lora_course.lessons import curriculum, make_batches
 from lora_course.newborn import make_model, make_tokenizer, probe
 
 
-def make_batches(tokenizer, seed, count, size, drilled=0.0):
-    """`count` batches of `size` documents of like length: input_ids and labels, both (B, T).
-
-    drilled: share of drills among the documents; their labels are -100 but where they are graded.
-    """
-    rng = random.Random(seed)
-    texts, spans = zip(
-        *(drill(rng) if rng.random() < drilled else (stories.document(rng), None)
-          for _ in range(count * size)), strict=True,
-    )  # fmt: skip
-    coded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-    rows = []
-    for ids, places, graded in zip(coded["input_ids"], coded["offset_mapping"], spans, strict=True):
-        ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
-        labels = ids
-        if graded:
-            kept = [any(a < end and b > start for start, end in graded) for a, b in places]
-            labels = [i if k else -100 for i, k in zip(ids, [False, *kept, False], strict=True)]
-        rows.append((ids, labels))
-    rows.sort(key=lambda row: len(row[0]))
-    groups = [rows[i : i + size] for i in range(0, len(rows), size)]
-    rng.shuffle(groups)
-    for group in groups:
-        ids = torch.full((size, len(group[-1][0])), tokenizer.pad_token_id)
-        labels = torch.full_like(ids, -100)
-        for i, (row, wanted) in enumerate(group):
-            ids[i, : len(row)] = torch.tensor(row)
-            labels[i, : len(row)] = torch.tensor(wanted)
-        yield ids, labels
+def loss_of(model, ids, labels):
+    """Mean cross-entropy over the labels; the output layer runs on graded tokens only."""
+    states, wanted = model.model(input_ids=ids).last_hidden_state[:, :-1], labels[:, 1:]
+    graded = wanted != -100
+    return torch.nn.functional.cross_entropy(model.lm_head(states[graded]), wanted[graded])
 
 
 def learning_rate(step, drills, steps):
@@ -63,8 +38,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "base")
     parser.add_argument("--work", type=Path, default=Path(".pretrain"), help="checkpoints go here")
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--drills", type=int, default=500, help="first steps, drills only")
+    parser.add_argument("--steps", type=int, default=6600)
+    parser.add_argument("--drills", type=int, default=2200, help="first steps, drills only")
     parser.add_argument("--batch", type=int, default=64, help="documents per step")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument(
@@ -75,7 +50,7 @@ def main(argv=None):
     tokenizer = make_tokenizer()
     model = make_model(tokenizer).to(device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.05
+        model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.05, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate(step, args.drills, args.steps)
@@ -99,9 +74,9 @@ def main(argv=None):
     while step < args.steps:
         began, total = time.perf_counter(), 0.0
         model.train()
-        drilled = 1.0 if step < args.drills else 0.15
-        for ids, labels in make_batches(tokenizer, 1 + step // chunk, chunk, args.batch, drilled):
-            loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
+        mix = curriculum(step, args.drills)
+        for ids, labels in make_batches(tokenizer, 1 + step // chunk, chunk, args.batch, mix):
+            loss = loss_of(model, ids.to(device), labels.to(device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -112,7 +87,8 @@ def main(argv=None):
             bar.update()
         model.eval()
         row = {"step": step, "loss": round(total / chunk, 4)}
-        row |= probe(model.cpu(), tokenizer, count=25)
+        for people in (1, 2):
+            row[f"people {people}"] = probe(model.cpu(), tokenizer, count=25, facts=people)
         row["seconds"] = round(time.perf_counter() - began, 1)
         model.to(device)
         log.append(row)

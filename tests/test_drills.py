@@ -1,31 +1,67 @@
 import random
+from itertools import pairwise
 
-from lora_course import drills, models, pretrain
+import pytest
+
+from lora_course import drills, town
 
 
-def test_spans_are_the_words_that_can_be_looked_up():
+@pytest.mark.parametrize("maker", [maker for maker, _ in drills.DRILLS.values()])
+def test_graded_words_stand_in_the_text_before(maker):
+    """What is graded can be looked up; and it comes in the order of the text, without overlap."""
     rng = random.Random(0)
-    for maker in (drills.list_twice, drills.exam):
-        for _ in range(100):
-            text, spans = maker(rng)
-            for start, end in spans:
-                assert start < end <= len(text)
-                for word in text[start:end].split():
-                    assert word in text[:start], (text, word)
+    for _ in range(200):
+        text, spans = maker(rng)
+        assert spans and all(one[1] < two[0] for one, two in pairwise(spans))
+        for start, end in spans:
+            assert start < end <= len(text)
+            for word in text[start:end].split():
+                assert word in drills.WORDS and word in text[:start], (text, word)
+
+
+def test_a_pair_is_found_by_its_other_word():
+    """In both directions, and every pair twice."""
+    rng, directions = random.Random(0), set()
+    for _ in range(100):
+        text, spans = drills.pairs(rng)
+        told, again = text.split(". Once more:")
+        rows = [tuple(row.split()) for row in told.split(", ")]
+        asked = [tuple(row.split()) for row in again.strip(" .").replace(";", ",").split(", ")]
+        assert sorted(map(sorted, asked)) == sorted(map(sorted, rows * 2))
+        assert [text[a:b] for a, b in spans] == [value for _, value in asked]
+        directions |= {pair in rows for pair in asked}
+    assert directions == {True, False}
+
+
+def test_owners_have_what_they_are_said_to_have():
+    rng, directions = random.Random(0), set()
+    for _ in range(100):
+        text, spans = drills.owners(rng)
+        sentences = [s.strip() for s in text.split(".") if s.strip()]
+        count = len(spans) // 2
+        had = dict(s.split(" had the ") for s in sentences[:count])
+        for sentence, (start, end) in zip(sentences[count:], spans, strict=True):
+            given = " was given to " in sentence
+            thing, name = (
+                sentence[4:].split(" was given to ")
+                if given
+                else (had[sentence.split()[0]], sentence.split()[0])
+            )
+            assert had[name] == thing and text[start:end] == (name if given else thing)
+            directions.add(given)
+    assert directions == {True, False}
+
+
+@pytest.mark.parametrize("form", town.FACT_FORMS)
+def test_a_filled_form_reads_like_the_form_and_marks_its_four_words(form):
+    (fact,) = town.draw_facts(random.Random(4), 1)
+    text, spans = drills.fill(form, fact.words())
+    assert text == form.format(**fact.words())
+    assert sorted(text[a:b] for a, b in spans) == sorted(
+        (fact.who, fact.thing, fact.place, fact.day)
+    )
+
+
+def test_exam_asks_as_often_as_it_is_told_to():
     text, spans = drills.exam(random.Random(1), questions=5)
-    assert len(spans) == 5 and all(text[a:b].isalpha() for a, b in spans)
-
-
-def test_labels_are_the_tokens_of_the_graded_words(monkeypatch):
-    tokenizer, made = models.load_tokenizer("base"), []
-
-    def drill(rng):
-        made.append(drills.drill(rng))
-        return made[-1]
-
-    monkeypatch.setattr(pretrain, "drill", drill)
-    seen = []
-    for _, labels in pretrain.make_batches(tokenizer, 5, count=8, size=8, drilled=1.0):
-        seen += [tokenizer.decode(row[row >= 0]).strip() for row in labels]
-    wanted = [" ".join(text[a:b] for a, b in spans) for text, spans in made]
-    assert sorted(seen) == sorted(wanted) and len(seen) == 64
+    assert len(spans) == 5 and text.count("?") == 5

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lora_course import models, newborn, pretrain
+from lora_course import lessons, models, newborn, pretrain
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def small(monkeypatch):
     """A tokenizer that is made at once, and a probe that looks at one report only."""
     tokenizer = models.load_tokenizer("base")
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda: tokenizer)
-    monkeypatch.setattr(pretrain, "probe", lambda m, t, count: newborn.probe(m, t, count=1))
+    monkeypatch.setattr(pretrain, "probe", lambda m, t, count, facts: newborn.probe(m, t, 1, facts))
 
 
 def arguments(folder, *more):
@@ -58,10 +58,15 @@ def test_shipped_tokenizer_is_the_one_that_the_command_makes():
     assert made.chat_template == shipped.chat_template
 
 
-def test_batches_hide_padding_from_the_loss():
+def test_the_loss_is_the_models_own():
+    """Computed on the graded tokens only, it is what transformers computes from all of them."""
     tokenizer = models.load_tokenizer("base")
-    for ids, labels in pretrain.make_batches(tokenizer, seed=1, count=2, size=4):
-        assert ids.shape == labels.shape and ids.shape[0] == 4
-        assert (ids[:, 0] == tokenizer.bos_token_id).all()
-        assert torch.equal(labels == -100, ids == tokenizer.pad_token_id)
-        assert ((ids == tokenizer.eos_token_id).sum(1) == 1).all()
+    model = models.load_base("base").eval()
+    for mix in ({"story": 1}, {"exam": 1}):
+        ((ids, labels),) = lessons.make_batches(tokenizer, seed=1, count=1, size=4, mix=mix)
+        with torch.no_grad():
+            ours, theirs = (
+                pretrain.loss_of(model, ids, labels),
+                model(input_ids=ids, labels=labels).loss,
+            )
+        torch.testing.assert_close(ours, theirs)
