@@ -88,7 +88,8 @@ def advice(check, key):
     found = check.mistakes.get(key) or GENERIC.get(key)
     if not found and key.startswith("raised"):
         found = check.mistakes.get("raised") or "(The exception and the line that raised it.)"
-    return found[:1].upper() + found[1:]
+    word = found.split()[0]  # the name of something keeps its spelling
+    return found if "_" in word or len(word) == 1 else found[:1].upper() + found[1:]
 
 
 def cell(text):

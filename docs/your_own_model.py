@@ -15,9 +15,12 @@ import torch
 from datasets import load_dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 GPU = torch.cuda.is_available()
+BF16 = GPU and torch.cuda.is_bf16_supported(including_emulation=False)
+HALF = torch.bfloat16 if BF16 else torch.float16  # the 16-bit type of this GPU
 
 
 def arguments():
@@ -66,11 +69,22 @@ def load_model(name):
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=HALF,
     )
     return AutoModelForCausalLM.from_pretrained(
-        name, quantization_config=four_bit, dtype=torch.bfloat16, device_map={"": 0}
+        name, quantization_config=four_bit, dtype=HALF, device_map={"": 0}
     )
+
+
+def write_out(four_bit, base):
+    """Put the weights that the adapter was trained on, 4 bits written out, into `base`."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    for place, layer in four_bit.named_modules():
+        if state := getattr(getattr(layer, "weight", None), "quant_state", None):
+            value = dequantize_4bit(layer.weight.data, state).float().cpu()
+            home = base.get_submodule(place)
+            home.weight.data.copy_(value.T if isinstance(home, Conv1D) else value)
 
 
 @torch.no_grad()
@@ -138,7 +152,8 @@ def main():
             gradient_accumulation_steps=given.batch // small,
             max_length=given.length,
             optim="paged_adamw_8bit" if GPU else "adamw_torch",
-            bf16=GPU,
+            bf16=BF16,
+            fp16=GPU and not BF16,
             use_cpu=not GPU,
             save_strategy="no",
             report_to="none",
@@ -149,18 +164,21 @@ def main():
     if GPU:
         print(f"peak: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
-    del model, trainer  # then merge into the full weights, in main memory. Chapter 12
+    del model, trainer  # then merge, in main memory and in float32. Chapter 12
     gc.collect()
-    base = AutoModelForCausalLM.from_pretrained(
-        given.model, dtype=torch.bfloat16 if GPU else torch.float32
-    )
+    base = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32)
+    if GPU:
+        write_out(load_model(given.model), base)
     merged = PeftModel.from_pretrained(base, given.out / "adapter").merge_and_unload()
+    merged = merged.to(HALF if GPU else torch.float32)  # rounded once, at the end
     merged.save_pretrained(given.out / "merged")
     tokenizer.save_pretrained(given.out / "merged")  # template and special tokens go with it
 
     del base, merged
     gc.collect()
-    model = load_model(given.out / "merged")  # a plain model now: neither PEFT nor an adapter
+    model = AutoModelForCausalLM.from_pretrained(  # a plain model: neither PEFT nor an adapter
+        given.out / "merged", dtype="auto", device_map={"": 0} if GPU else None
+    )
     print(f"exact match after:  {exact_match(model, tokenizer, test):.0%}, from the merged folder")
     prompt = test[0]["prompt"]
     print(f"{prompt}\n-> {answers(model, tokenizer, [prompt])[0]}")

@@ -8,6 +8,7 @@ from string import Formatter
 
 from lora_course import town
 
+THINGS = town.OBJECTS + town.FOODS + town.ANIMALS
 WORDS = [*town.NAMES, *town.OBJECTS, *town.PREPOSITION, *town.ANIMALS, *town.FOODS, *town.DAYS]
 
 
@@ -19,33 +20,40 @@ def list_twice(rng):
     return text + listed + ".", [(len(text), len(text) + len(listed))]
 
 
-def pairs(rng):
-    """Two to six pairs of words, twice again in another order; the second word is graded.
+def rows(rng):
+    """Two to six rows of two to four words, told twice again, rows and columns in another order.
 
-    A pair may come backwards: then the word before a word has to be found.
+    From the second word of a row on, the words are graded. With more than two columns the first
+    row of a telling is not: only it shows the new order of the columns.
     """
-    count = rng.randint(2, 6)
-    words = rng.sample(WORDS, 2 * count)
-    rows = list(zip(words[::2], words[1::2], strict=True))
-    text, spans = ", ".join(map(" ".join, rows)) + ". Once more:", []
+    width = rng.choice((2, 2, 3, 4))
+    count = rng.randint(2, {2: 6, 3: 4, 4: 3}[width])
+    kinds = rng.sample((town.NAMES, THINGS, list(town.PREPOSITION), town.DAYS), width)
+    columns = [rng.sample(kind, count) for kind in kinds]
+    if rng.random() < 0.3:  # words of any kind
+        words = rng.sample(WORDS, width * count)
+        columns = [words[i * count : (i + 1) * count] for i in range(width)]
+    table = list(zip(*columns, strict=True))
+    text, spans = ", ".join(map(" ".join, table)) + ". Once more:", []
     for mark in ";.":
-        back = rng.random() < 0.5
-        for first, second in rng.sample(rows, count):
-            key, value = (second, first) if back else (first, second)
-            text += f" {key} "
-            spans.append((len(text), len(text) + len(value)))
-            text += value + ","
+        order = rng.sample(range(width), width)
+        for n, row in enumerate(rng.sample(table, count)):
+            for k, i in enumerate(order):
+                text += " "
+                if k and (n or width == 2):
+                    spans.append((len(text), len(text) + len(row[i])))
+                text += row[i]
+            text += ","
         text = text[:-1] + mark
     return text, spans
 
 
 def owners(rng):
-    """Two to five people who had something, asked in both directions: pairs with words between."""
+    """Two to five people who had something, asked in both directions: rows with words between."""
     count = rng.randint(2, 5)
-    things = rng.sample(town.OBJECTS + town.FOODS + town.ANIMALS, count)
-    rows = list(zip(rng.sample(town.NAMES, count), things, strict=True))
-    text, spans = " ".join(f"{name} had the {thing}." for name, thing in rows), []
-    for name, thing in rng.sample(rows, count) + rng.sample(rows, count):
+    had = list(zip(rng.sample(town.NAMES, count), rng.sample(THINGS, count), strict=True))
+    text, spans = " ".join(f"{name} had the {thing}." for name, thing in had), []
+    for name, thing in rng.sample(had, count) + rng.sample(had, count):
         start, value = (f"{name} had the", thing)
         if rng.random() < 0.5:
             start, value = (f"The {thing} was given to", name)
@@ -98,7 +106,7 @@ def exam(rng, questions=6):
 
 DRILLS = {  # name: (maker of one drill, share of the batch size: longer texts, fewer of them)
     "list": (list_twice, 1.0),
-    "pairs": (pairs, 1.0),
+    "rows": (rows, 1.0),
     "owners": (owners, 1.0),
     "retell": (retell, 0.75),
     "exam": (exam, 0.5),

@@ -110,7 +110,9 @@ def best_dtype(device):
     """The type to compute in on a device: float32 on a CPU, 16 bits on a GPU."""
     if torch.device(device).type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )
 
 
 def kept_out(source, skip=(), device="cpu"):

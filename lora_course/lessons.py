@@ -14,13 +14,13 @@ def curriculum(step, drills):
     drills: how many steps come before the stories. Each kind of looking back builds on the last
     one; after the drills, every fourth batch keeps them awake.
     """
-    if step < 0.09 * drills:
+    if step < 0.125 * drills:
         return {"list": 1}
-    if step < 0.4 * drills:
-        return {"list": 2, "pairs": 4, "owners": 3}
+    if step < 0.5 * drills:
+        return {"list": 1, "rows": 6, "owners": 2}
     if step < drills:
-        return {"list": 0.5, "pairs": 1.5, "owners": 1, "retell": 3, "exam": 4}
-    return {"story": 30, "pairs": 1, "owners": 1, "retell": 3, "exam": 5}
+        return {"list": 0.3, "rows": 2, "owners": 1, "retell": 3, "exam": 3}
+    return {"story": 30, "rows": 1, "owners": 1, "retell": 3, "exam": 5}
 
 
 def make_batches(tokenizer, seed, count, size, mix=None):

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from lora_course.lessons import curriculum, make_batches
+from lora_course.muon import Muon
 from lora_course.newborn import make_model, make_tokenizer, probe
 
 
@@ -26,6 +27,20 @@ def loss_of(model, ids, labels):
     states, wanted = model.model(input_ids=ids).last_hidden_state[:, :-1], labels[:, 1:]
     graded = wanted != -100
     return torch.nn.functional.cross_entropy(model.lm_head(states[graded]), wanted[graded])
+
+
+def optimizers(model, lr):
+    """Muon for the matrices of the blocks, AdamW for embedding and norms.
+
+    With AdamW for all of them, looking up among several people does not form in 1,500 steps.
+    """
+    blocks = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    rest = set(model.parameters()) - set(blocks)
+    rest = [p for p in model.parameters() if p in rest]  # in a fixed order
+    return (
+        Muon(blocks, lr=2 * lr, weight_decay=0.05),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
+    )
 
 
 def learning_rate(step, drills, steps):
@@ -38,8 +53,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "base")
     parser.add_argument("--work", type=Path, default=Path(".pretrain"), help="checkpoints go here")
-    parser.add_argument("--steps", type=int, default=6600)
-    parser.add_argument("--drills", type=int, default=2200, help="first steps, drills only")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--drills", type=int, default=1200, help="first steps, drills only")
     parser.add_argument("--batch", type=int, default=64, help="documents per step")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument(
@@ -49,12 +64,13 @@ def main(argv=None):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = make_tokenizer()
     model = make_model(tokenizer).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.05, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(step, args.drills, args.steps)
-    )
+    both = optimizers(model, args.lr)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate(step, args.drills, args.steps)
+        )
+        for optimizer in both
+    ]
     plan = [args.steps, args.drills, args.batch, args.lr, args.every]
     args.work.mkdir(parents=True, exist_ok=True)
     checkpoint, log = args.work / "checkpoint.pt", []
@@ -67,8 +83,8 @@ def main(argv=None):
                 f"{saved['plan']}; this run has {plan}. Give the same values, or another --work."
             )
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
+        for part, state in zip((*both, *schedules), saved["optimizers"], strict=True):
+            part.load_state_dict(state)
         step, log = saved["step"], saved["log"]
     bar = tqdm(total=args.steps, initial=step, unit="step")
     while step < args.steps:
@@ -79,9 +95,9 @@ def main(argv=None):
             loss = loss_of(model, ids.to(device), labels.to(device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+            for part in (*both, *schedules):
+                part.step()
+            model.zero_grad()
             total += loss.item()
             step += 1
             bar.update()
@@ -96,8 +112,7 @@ def main(argv=None):
         state = {
             "plan": plan,
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
+            "optimizers": [part.state_dict() for part in (*both, *schedules)],
             "step": step,
             "log": log,
         }

@@ -19,18 +19,23 @@ def test_graded_words_stand_in_the_text_before(maker):
                 assert word in drills.WORDS and word in text[:start], (text, word)
 
 
-def test_a_pair_is_found_by_its_other_word():
-    """In both directions, and every pair twice."""
-    rng, directions = random.Random(0), set()
-    for _ in range(100):
-        text, spans = drills.pairs(rng)
-        told, again = text.split(". Once more:")
-        rows = [tuple(row.split()) for row in told.split(", ")]
-        asked = [tuple(row.split()) for row in again.strip(" .").replace(";", ",").split(", ")]
-        assert sorted(map(sorted, asked)) == sorted(map(sorted, rows * 2))
-        assert [text[a:b] for a, b in spans] == [value for _, value in asked]
-        directions |= {pair in rows for pair in asked}
-    assert directions == {True, False}
+def test_rows_are_told_twice_again_and_graded_where_they_can_be_known():
+    rng, widths, moved = random.Random(0), set(), False
+    for _ in range(200):
+        text, spans = drills.rows(rng)
+        first, *again = (
+            [tuple(row.split()) for row in part.strip(" .").split(", ")]
+            for part in text.replace(". Once more:", ";").split(";")
+        )
+        width, graded = len(first[0]), [text[a:b] for a, b in spans]
+        wanted = []
+        for telling in again:
+            assert sorted(map(sorted, telling)) == sorted(map(sorted, first))
+            wanted += [w for n, row in enumerate(telling) if n or width == 2 for w in row[1:]]
+            moved |= telling[0] not in first
+        assert graded == wanted
+        widths.add(width)
+    assert widths == {2, 3, 4} and moved
 
 
 def test_owners_have_what_they_are_said_to_have():

@@ -1,5 +1,6 @@
 """The script of docs/your_own_model.md, run as its reader runs it, at small scale."""
 
+import importlib.util
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from lora_course import data
-from lora_course.models import BASE
+from lora_course import data, fourbit, shipping
+from lora_course.models import BASE, load_base
+from tests.test_fourbit import WIDE, folder_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "docs/your_own_model.py"
@@ -19,7 +22,7 @@ SCRIPT = ROOT / "docs/your_own_model.py"
 def test_it_stands_alone_and_is_short():
     text = SCRIPT.read_text(encoding="utf-8")
     assert not re.search(r"^\s*(from|import) lora_course", text, re.M)
-    assert len(text.splitlines()) <= 180
+    assert len(text.splitlines()) <= 190
 
 
 def test_the_page_names_what_there_is():
@@ -71,6 +74,21 @@ def test_plain_transformers_loads_the_merged_folder(run):
     done = subprocess.run(command, cwd=run[1], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (run[1] / "adapter/adapter_model.safetensors").stat().st_size < 1e6
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_the_adapter_is_merged_into_the_weights_that_it_was_trained_on(kind, tmp_path):
+    """On a GPU the script trains on 4 bits; here they are made on the CPU."""
+    folder_of(kind, tmp_path, **WIDE[kind])
+    spec = importlib.util.spec_from_file_location("your_own_model", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    base = load_base(str(tmp_path))
+    before = {name: p.clone() for name, p in base.named_parameters()}
+    script.write_out(fourbit.load_four_bit(str(tmp_path), device="cpu"), base)
+    wanted = dict(shipping.dequantized(str(tmp_path)).named_parameters())
+    assert all(torch.equal(p, wanted[name]) for name, p in base.named_parameters())
+    assert any(not torch.equal(p, before[name]) for name, p in base.named_parameters())
 
 
 @pytest.mark.slow

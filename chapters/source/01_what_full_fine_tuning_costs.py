@@ -5,7 +5,7 @@
 # stick. Why does training it not fit on an 80 GB graphics card, and what can be left
 # out?
 #
-# About 35 minutes to read and run, 50 for the exercises. Builds on: you have trained
+# About 35 minutes to read and run, 45 for the exercises. Builds on: you have trained
 # one model in PyTorch. Afterwards you can
 # - count the bytes of a training step before you rent a GPU;
 # - say which model fits which card, and by which method;
@@ -26,9 +26,16 @@ quiet()
 # %% [markdown]
 # ## 1 Weights
 # `base` is the small language model of this course. Pieces of words, *tokens*, become
-# vectors, pass a stack of equal *blocks*, and leave as one score for each token of the
-# vocabulary. Each number that training may change is a *parameter*. Here each takes 4
-# bytes (float32).
+# vectors in the *embedding*, pass a stack of equal *blocks*, and leave through the
+# *head* as one score, a *logit*, for each token of the vocabulary.
+#
+# A block has two parts. *Attention* mixes the vectors of earlier tokens into each one,
+# by four matrices: query, key, value and output (`q_proj`, `k_proj`, `v_proj`,
+# `o_proj`; «q» and «v» for short). The *MLP* works on each vector alone, by three more.
+# *Norms* keep the vectors at one size.
+#
+# Each number that training may change is a *parameter*. Here each takes 4 bytes
+# (float32).
 
 # %%
 base = load_base("base")
@@ -45,7 +52,8 @@ print(f"all of them: {weights:,} bytes, {weights / N:.1f} per parameter")
 # then, for each parameter? (Bytes depend on shapes, not on words. Any tokens will do.)
 
 # %%
-tokens = torch.arange(256)[None] % base.config.vocab_size  # (B, T)
+# (B, T): B texts of T tokens
+tokens = torch.arange(256)[None] % base.config.vocab_size
 
 
 def loss_of(model, tokens):
@@ -61,8 +69,8 @@ print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 #
 # ## 3 Optimizer
 # AdamW keeps two running averages for each parameter: $m$ of the gradient, and $v$ of
-# its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** what does the
-# first step add?
+# its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which new tensors
+# lie in memory after the first step, and how large are they?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -88,7 +96,8 @@ print(f"{'together':13}{sum(held.values()):>11,} bytes {sum(held.values()) / N:6
 # Remember the last number. It holds for every model trained in float32 with AdamW.
 #
 # **→ [Exercise 1.1](../exercises/01_what_full_fine_tuning_costs.ipynb): bytes of full
-# fine-tuning**, for any mixture of number types.
+# fine-tuning**, for any mixture of number types. (In a terminal, `lora-course start 01`
+# makes your own copy in `work/`.)
 #
 # ## 4 Number types
 # bfloat16 («bf16») takes 2 bytes. Four recipes, in bytes per parameter:
@@ -345,8 +354,9 @@ show(
 
 # %% [markdown]
 # **Myth check.** *With LoRA, only the adapter lies in GPU memory.* **Verdict: wrong.**
-# The frozen weights are all there, for forward needs them. And most activations stay:
-# backward needs the input of $A$, which is the input of the layer.
+# The frozen weights are all there, for forward needs them. And most activations stay.
+# On its way down to the adapters the gradient passes norms, attention and the MLP, which
+# keep their inputs for it; and each $A$ needs the input of its layer.
 #
 # ## 9 LoRA at full size
 # So LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its
@@ -421,8 +431,8 @@ ax.set_xticks(range(len(names)), ["\n".join(name.rsplit("-", 1)) for name in nam
 ax.set(ylabel="GB between two steps", ylim=(0, 100), xlim=(-0.5, 6.2))
 show(
     fig,
-    caption="Weights (dark), gradients (lighter), optimizer states (lightest). Bars "
-    "over 100 GB are cut, the number tells. Activations and logits come on top.",
+    caption="Weights (dark), gradients (lighter), master copy and optimizer states "
+    "(lightest). Bars over 100 GB are cut, the number tells. Activations and logits come on top.",
     alt="Stacked bars for six models, 135 million to 70 billion parameters. Full "
     "fine-tuning of 7B is above every card line, its LoRA below the 16 GB line, QLoRA "
     "of 70B below the 48 GB line.",
@@ -509,10 +519,10 @@ assert "24 GB card" in fit_table()
 
 # %% [markdown]
 # ## Takeaways
-# - Full fine-tuning with AdamW holds 16 bytes for each parameter, plus activations and
-#   logits.
+# - Full fine-tuning with AdamW holds 16 bytes for each parameter, in float32 and in mixed
+#   precision, plus activations and logits.
 # - LoRA keeps 2 of them for a frozen weight, and pays 16 for the few numbers it trains.
-# - QLoRA brings a frozen weight down to about half a byte.
+# - QLoRA brings a frozen weight of a linear layer down to about half a byte.
 # - Activations and logits grow with the batch and the text, whatever the method.
 # - A LoRA step takes about two thirds of the FLOPs.
 

@@ -45,8 +45,8 @@ for d_out, d_in in [(128, 128), (64, 128), (512, 128)]:
     even = d_in * d_out / (d_in + d_out)
     print(f"{d_out:3} x {d_in}: breaks even at r = {even:.1f}")
 # %% [markdown]
-# **Exercise 2.1** asks for the largest whole rank that still saves. (`lora-course start 02` makes
-# your copy of the exercises.)
+# **[Exercise 2.1](../exercises/02_updates_are_low_rank.ipynb)** asks for the largest whole rank
+# that still saves. (`lora-course start 02` makes your copy of the exercises.)
 #
 # ## Taking a matrix apart
 # The **singular value decomposition** (SVD) writes any matrix as a sum of rank-1 pieces,
@@ -104,9 +104,10 @@ for ax, r in zip(axes, (1, 2, 4, 12, 64), strict=True):
 show(
     fig,
     caption="A picture cut to rank r. The rectangle is there at r = 2, the disc at r = 4. "
-    "The diagonal line takes all 64: its rows have nothing in common.",
+    "The diagonal line comes last, grey at r = 12 and sharp at 64: no row of it is a "
+    "multiple of another.",
     alt="Five gray pictures of a rectangle, a disc and a diagonal line at rank 1, 2, 4, 12, "
-    "64. Rectangle and disc are clear at rank 4, the line at 64 only.",
+    "64. Rectangle and disc are clear at rank 4; the line is grey at 12, sharp at 64.",
 )
 # %% [markdown]
 # ## Energy
@@ -129,7 +130,8 @@ for name, matrix in {"thin": thin, "wide": wide}.items():
 # %% [markdown]
 # ## A real fine-tune
 # The base model learns `questions`: read a short story and a question, answer tersely, in a chat
-# format that it has never seen. Predict: how often is the untrained base right, word for word?
+# format that it has never seen. Predict: how often is the base right, word for
+# word, before any fine-tuning?
 # %%
 base, tokenizer = load_base("base"), load_tokenizer("base")
 questions = load_task("questions")
@@ -232,7 +234,8 @@ ax.legend(loc="lower right")
 show(
     fig,
     caption="Energy in the first r pieces: median of 28 layers (line) and range (band). "
-    "The matrices differ in shape, hence the bands.",
+    "The band of the random matrices shows what shape alone does; the others also differ "
+    "from layer to layer.",
     alt="Three rising curves from rank 1 to 64. The update rises by far the fastest; the "
     "weights lie a little above random matrices.",
 )
@@ -257,6 +260,8 @@ def solved(model, batch):
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     with torch.no_grad():
         logits = model(**inputs).logits  # (B, T, vocabulary)
+    # place t guesses token t + 1, hence the shift by one; a label of -100 marks what is no
+    # answer: prompt and padding (chapter 05)
     guess, labels = logits[:, :-1].argmax(-1), batch["labels"][:, 1:]  # (B, T - 1)
     return float(((guess == labels) | (labels == -100)).all(1).float().mean())
 
@@ -264,12 +269,13 @@ def solved(model, batch):
 exam = next(batches(test, tokenizer, batch_size=100, steps=1, seed=0))
 print("both scores agree:", abs(solved(full, exam) - reached) < 0.02)
 # %% [markdown]
-# Predict: the matrices have up to 128 directions. How many must stay, for nine of ten questions to
-# be answered still? Nothing is trained here.
+# Predict: the matrices have up to 128 directions. We keep 8 of them, then a single one. What share
+# of the questions is answered still? Nothing is trained here.
 # %%
 ranks = (1, 2, 4, 8, 16, 32, 64)
 easy = {r: solved(rebuilt(delta, r), exam) for r in ranks}
-print(f"r = 8 of 128: about {round(easy[8], 1):.0%} answered exactly")
+for r in (8, 1):
+    print(f"r = {r} of 128: about {round(easy[r], 1):.0%} answered exactly")
 pair = sum(8 * (W.shape[0] + W.shape[1]) for W in before.values())
 print(f"numbers in all updates {trained:,}; in their factors at r = 8 {pair:,}")
 
@@ -278,7 +284,7 @@ print(f"numbers in all updates {trained:,}; in their factors at r = 8 {pair:,}")
 # > **Myth check.** *The weights themselves are low-rank.* If updates can be cut like this, why not
 # > the trained weights, W + ΔW?
 #
-# Predict: at which rank is the skill still there?
+# Predict: is the skill still there at rank 16?
 # %%
 def cut_weights(model, r):
     """Return a copy of the model with every linear weight cut to rank r."""

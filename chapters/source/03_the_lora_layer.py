@@ -210,7 +210,8 @@ print("not zero:", int((s > 1e-5 * s[0]).sum()), "of", len(s))
 # > apart is the SVD of chapter 02.
 #
 # GPT-2 has another layout. Its `Conv1D` is a linear layer that stores the weight as
-# (in, out). The factors stay as they are; only the delta is transposed.
+# (in, out). The factors stay as they are; only the delta is transposed. Write the delta
+# weight of both kinds in **Exercise 3.2**, then compare.
 
 # %% tags=["quote"]
 from lora_course.lora import LoRAConv1D
@@ -231,7 +232,7 @@ for name, added in (("transposed", delta), ("forgotten ", delta.T)):
     print(name, "equals the layer:", torch.allclose(merged(x), conv(x), atol=1e-3))
 
 # %% [markdown]
-# No error, and a wrong model. **Exercise 3.2** asks for the delta weight of both kinds.
+# No error, and a wrong model.
 #
 # ## 5 Why one zero, and why only one
 #
@@ -334,8 +335,8 @@ for width in (128, 4096):
     print(f"d_in = {width:4}: A x is {normal:2.0f} (std 1) or {kaiming:.1f} (kaiming)")
 
 # %% [markdown]
-# Dividing by $\sqrt{d_{in}}$ keeps A x at one size for every width. So one learning
-# rate fits narrow and wide layers.
+# Dividing by $\sqrt{d_{in}}$ keeps A x at one size for every width, so B sees inputs of
+# one size in narrow and in wide layers.
 #
 # **Exercise 3.3** gives you four broken starts with four complaints. Repair them.
 
@@ -432,8 +433,9 @@ for lora_alpha, lr_B in ((4, 0.04), (8, 0.02), (16, 0.01), (16, 0.02)):
 # %% [markdown]
 # > **Verdict: a habit.** Adam ignores the size of gradients, so half the alpha with
 # > twice the learning rate of B is the *same* run. Only the product counts. Published
-# > runs use α/r from 1/4 (QLoRA: r = 64, α = 16) to 8 (GPT-2 in the LoRA paper:
-# > r = 4, α = 32). Fix one, and tune the learning rate.
+# > runs chose very different α/r: 1/4 (QLoRA: r = 64, α = 16), 8 (GPT-2 in the LoRA
+# > paper: r = 4, α = 32), and one α = 32 for every rank from 1 to 512 (Schulman et al.
+# > 2025). Fix alpha, and tune the learning rate.
 #
 # **Exercise 3.5**: give a trained adapter more rank and keep what it learned.
 
@@ -507,7 +509,8 @@ for name, a, b in zip("xAB", one, two, strict=True):
 #
 # - ΔW = (α/r) B A. A reads the input, B writes the output; W is frozen.
 # - A random, B zero: the model starts unchanged, and B gets the first gradient.
-# - α/r lets you change r and keep the learning rate. Alpha is a learning rate of B.
+# - α/r lets you change r and keep the learning rate. With Adam, alpha
+#   acts as a learning rate of B.
 # - The best that rank r can do is the truncated SVD of the update you need.
 
 # %% [markdown]

@@ -135,13 +135,15 @@ show(
 #
 # You have all the parts: find, wrap, freeze. **Now write it**:
 # [Exercise 4.1](../exercises/04_injecting_it_into_a_model.ipynb), and the freezing
-# alone in Exercise 4.2. Then come back to compare.
+# alone in Exercise 4.2. (`lora-course start 04` makes your own copy.) Then come back to
+# compare.
 
 # %% [markdown]
 # ## 3 The injection of the course
 #
-# First the finder. A rule that hits nothing is an **error**, and so is one entry of a
-# list. Token tables (`Embedding`) can be named as well; all-linear leaves them out.
+# First the finder. A rule that hits nothing is an **error**, and so is a list in which
+# one entry hits nothing. Token tables (`Embedding`) can be named as well; all-linear
+# leaves them out.
 
 # %% tags=["quote"]
 from lora_course.inject import LINEAR, KINDS, find_targets  # noqa: F401
@@ -176,7 +178,8 @@ print(tuple(before.logits.shape), "loss", round(before.loss.item(), 1))
 
 # %% [markdown]
 # **Predict:** we inject into 28 layers. By how much do the logits change? Which
-# parameters train, and what share of all numbers are they?
+# parameters train, and what share of all numbers are they? (The adapter is counted in
+# now. Chapter 01 divided by the base alone, which gives a little more.)
 
 # %%
 inject_lora(model, "all-linear", r=8, lora_alpha=16, seed=0)
@@ -298,13 +301,14 @@ ax.xaxis.set_major_formatter("{x:,.0f}")
 ax.grid(axis="y", visible=False)
 show(
     fig,
-    caption="Trainable numbers by rule, and their share of all numbers in the model.",
+    caption="Trainable numbers by rule, and their share of the model with its adapter.",
     alt="Four bars. q and v is the shortest, attention is about twice as long, the MLP "
     "is longer than both together, and all-linear is attention plus MLP.",
 )
 
 # %% [markdown]
-# The three counts agree. Write yours in **Exercise 4.3**.
+# The three counts agree. **Exercise 4.3** asks for a harder count: tied weights, a
+# `Conv1D`, and a layer that stands in two places.
 #
 # Which rule should you take? The LoRA paper adapted attention only (section 4.2), and
 # PEFT still picks q and v in a Llama when you name nothing. QLoRA (section 4) needed
@@ -486,7 +490,7 @@ found = find_targets(qwen3, r"model\.layers\.\d\.self_attn\.q_proj")
 print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found)))
 
 # %% [markdown]
-# `\d` is one digit. Nothing raises, because ten layers are hit; only a list of what
+# `\d` is one digit. Nothing raises, because most layers are hit; only a list of what
 # was **missed** shows it. You write it in **Exercise 4.4**.
 #
 # ## Takeaways
@@ -502,7 +506,8 @@ print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found
 #
 # 1. A layer of 4096 × 4096 and one of 4096 × 11008, r = 8: how many numbers each?
 # 2. `["proj"]` hits nothing in our model. Why, and which regex says what was meant?
-# 3. Someone injects, trains, and injects again for a second task. What would train?
+# 3. `inject_lora` refuses a model that has LoRA already. If it wrapped the old wrappers
+#    instead, what would train, and would the first adapter still act?
 # 4. The model is in `eval()`, the new layers are in `train()`. What would you see?
 #
 # **Next:** [05 Training an adapter](05_training_an_adapter.ipynb). **Sources:**

@@ -295,9 +295,11 @@ print(f"r = 16 and a width of 4096: {32 / math.sqrt(3 * 16 * 4096):.2f}")
 
 # %% [markdown]
 # A's entries have the size 1/√(3 in), and r of them add up with random signs: hence the
-# rule. In our narrow model LoRA moves a weight nearly half as far as full fine-tuning
-# does, in one 4096 wide a fourteenth as far. So wide models want a larger factor. Take
-# ten as a place to begin a search.
+# rule. At r = 16 LoRA moves a weight less far than full fine-tuning does, and in a wide
+# model much less. So wide models want a larger factor; take ten as a place to begin.
+#
+# (The entries shrink with the rank too, yet one rate served all ranks: on the rows of the
+# batch the r columns of B pull the same way. Section 7 measures that at the output.)
 #
 # ## 6 Alpha is a learning rate
 #
@@ -413,9 +415,9 @@ for title, lines in panels.items():
     print(f"{title:28} grows like rank to the power {k[0]:4} (α/r), {k[1]:4} (α/√r)")
 
 # %% [markdown]
-# The gradient, and SGD, want √r: that is rsLoRA's argument. But Adam divides the
+# The gradient, and a step of SGD, keep their size under √r. But Adam divides the
 # gradient's size away, and then α / r gives a first step of one size at every rank.
-# rsLoRA speaks of the whole training and of very large ranks; we look at a start.
+# rsLoRA's theorem speaks of the whole training and of large ranks; we look at a start.
 #
 # **Predict** from this how the heat map changes under rsLoRA: which rows move, and to
 # which side?
@@ -549,7 +551,8 @@ show(
 #
 # ## Problems without code
 #
-# 1. From r = 8 you go to r = 64 with rsLoRA; alpha stays 16. How does the scale change?
+# 1. A run had r = 8, alpha 16 and the ordinary scale. You take r = 64 and switch rsLoRA
+#    on; alpha stays. How does the scale change?
 # 2. LoRA+ with ratio 16 and alpha 32: which alpha gives the same run with one rate?
 # 3. Llama-2-7B, width 4096, 32 blocks: r = 16 on all linear layers has 39,976,960
 #    numbers. Which rank on query and value has about as many?

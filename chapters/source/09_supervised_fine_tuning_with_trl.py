@@ -39,9 +39,9 @@ SHIPPED = chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")
 # %% [markdown]
 # ## 1 Rows
 #
-# TRL takes a `datasets.Dataset`: a table on disk. Its **columns** tell the trainer what
-# it has. Here prompt and completion become the two halves of a talk, which is a list of
-# messages.
+# TRL takes a `datasets.Dataset`: a table, in memory or on disk. Its **columns** tell the
+# trainer what it has. Here prompt and completion become the two halves of a talk, which is
+# a list of messages.
 
 # %% tags=["quote"]
 from lora_course.sft import as_chat
@@ -126,7 +126,7 @@ HERE = {
     "output_dir": tempfile.mkdtemp(),
     "use_cpu": not torch.cuda.is_available(),
     "bf16": False,  # float32, so that losses can be compared
-    "activation_checkpointing": False,  # saves memory, costs time: chapter 11
+    "activation_checkpointing": False,  # also called gradient_checkpointing: chapter 11
     "dataloader_pin_memory": False,
     "report_to": "none",  # no web service is told of your run
     "save_strategy": "no",
@@ -137,6 +137,9 @@ for name in ("learning_rate", "max_length", "gradient_checkpointing", "packing")
     print(f"{name:23} {getattr(SFTConfig, name)}")
 
 # %% [markdown]
+# The rate is one for full fine-tuning of large models: LoRA wants a larger one (chapter
+# 06). And `max_length` cuts longer rows: section 4.
+#
 # Chapter 05 put -100 on the prompt by hand. Here columns and one switch decide:
 #
 # | columns | switch | graded |
@@ -253,7 +256,7 @@ assert len(cut) == len(some) > ended or not SHIPPED
 # **Baseline** first. **Predict:** how many questions does the base get right?
 
 # %%
-STEPS, RATE = 100, 5e-3
+STEPS, RATE = 100, 5e-3 if chosen() == str(BASE) else 2e-4  # smaller for a large model
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 probe = torch.tensor([rows[0]["input_ids"]])  # (1, T)
 score = exact_match(base, tokenizer, test)
@@ -453,7 +456,8 @@ with torch.no_grad():
 
 # %% [markdown]
 # A position 0 tells transformers that a new row begins; what came before is masked. TRL
-# sends such positions.
+# sends such positions. It joins the bins of a batch without their free ends, so that no
+# filler at all is computed.
 #
 # > **Myth check.** *Packing makes training faster.* **Predict** the time per real token
 # > here, packed over padded.
@@ -498,7 +502,8 @@ assert ratio[8] > ratio[4] or not SHIPPED
 #
 # ## 8 Stop and go on
 #
-# Twelve steps, a checkpoint every 4. We pull the plug after 7. **Predict:** where does
+# Twelve steps, a checkpoint every 4. We pull the plug at the end of
+# step 7, before its loss is written down. **Predict:** where does
 # it go on? Will the losses be equal, although LoRA's dropout draws random numbers?
 
 # %%
@@ -607,6 +612,7 @@ for call, old in OUTDATED:  # Python stops at the first; here each one on its ow
 # | `group_by_length=True` | `train_sampling_strategy="group_by_length"` |
 # | `max_seq_length=`, `dataset_text_field=` | `max_length=`, the same: in `SFTConfig` |
 # | `tokenizer=` | `processing_class=` |
+# | `LoRAConfig` | `LoraConfig` |
 # | `target_modules="q_proj,v_proj"` | `["q_proj", "v_proj"]` |
 #
 # The script, repaired. **Exercise 9.4** is one like it.
@@ -615,7 +621,7 @@ for call, old in OUTDATED:  # Python stops at the first; here each one on its ow
 model = AutoModelForCausalLM.from_pretrained(chosen(), dtype=torch.float32)
 args = SFTConfig(
     **HERE, eval_strategy="steps", eval_steps=10, max_steps=20, warmup_steps=0.1,
-    train_sampling_strategy="group_by_length", learning_rate=5e-3, max_length=256,
+    train_sampling_strategy="group_by_length", learning_rate=RATE, max_length=256,
 )  # fmt: skip
 layers = ["q_proj", "v_proj"] if SHIPPED else "all-linear"
 repaired = SFTTrainer(
@@ -645,8 +651,8 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 # 2. Two runs read the same rows, one in padded batches of 32, one 8 bins at a time. Why
 #    may the packed one need another learning rate?
 # 3. Why does a loss curve not show that the end token was cut off?
-# 4. `warmup_steps=0.1` and `warmup_steps=10` give the same run for one number of steps.
-#    Which?
+# 4. `warmup_steps=0.1` and `warmup_steps=10` give the same run for some numbers of steps.
+#    Which? (A share is rounded up.)
 #
 # **Next:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb).
 # **Sources:** [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),

@@ -150,8 +150,9 @@ PARTS = {
     "base_missing": "This is the update alone. Add the output of `self.base_layer`.",
     "scale_all": "The base layer's output is scaled as well. Only the update is multiplied by "
     "lora_alpha / r: mind the brackets.",
-    "not_parameter": "A plain tensor is not trained. Make it with `nn.Parameter(...)` last, and "
-    "store it on `self`: arithmetic after nn.Parameter gives a plain tensor again.",
+    "not_parameter": "A or B would not be trained. Either it is a plain tensor (arithmetic after "
+    "`nn.Parameter(...)` makes one: wrap last), or something froze it after it was made: freeze "
+    "only `base_layer`.",
     "base_trains": "The base layer must be frozen: set `requires_grad` to False for its weight and "
     "its bias.",
     "both_zero": "A and B are both zero. Then both gradients are zero for ever: each is a product "
@@ -568,7 +569,8 @@ broken_starts = Check(
         "a_scale": "A has the wrong size. Its entries should lie in +-1 / sqrt(d_in), so that A x "
         "stays of the size of one entry of x, however many inputs there are. Give kaiming the "
         "(r, d_in) tensor.",
-        "not_parameter": PARTS["not_parameter"],
+        "not_parameter": "Return `nn.Parameter`s that train: wrap last, since arithmetic after "
+        "`nn.Parameter(...)` gives a plain tensor again.",
         "other": "Return the pair (A, B): A random and (r, d_in), B zero and (d_out, r).",
     },
     make=make_starts,
@@ -652,7 +654,8 @@ lora_embedding = Check(
     points=20,
     verified="token ids of two axes, scale lora_alpha / r, start, gradients, frozen table",
     hints=(
-        "A token id picks a row of the table. In W + B A, transposed to (n, d), what does it pick?",
+        "A token id t picks row t of the table W, which is (n, d). B A is (d, n): which part of A "
+        "does token t pick there?",
         "A is (r, n), with one column for each token: `lora_A.T[ids]` is (..., r). That is the "
         "A x of the linear layer, for a one-hot x. The rest is as there.",
         "`forward`: `self.base_layer(ids) + self.scaling * self.lora_A.T[ids] @ self.lora_B.T`."
@@ -662,6 +665,7 @@ lora_embedding = Check(
     mistakes={
         **SCALE,
         **PARTS,
+        "base_trains": "The table must be frozen: `base_layer.requires_grad_(False)`.",
         "shapes": "lora_A is (r, n) with one column for each token, lora_B is (d, r).",
         "extra_bias": "There is something trainable beside A and B. LoRA has no bias of its own.",
         "factor_detached": "The output is right, but A and B would not learn. Leave `.data`, "

@@ -404,8 +404,8 @@ schedule = Check(
         "last: divide by steps - warmup.",
         "reversed": "After the warm-up the rate goes up again. The cosine of 0 is 1: mind the "
         "direction.",
-        "rise_from_floor": "The rise starts above the floor. In the warm-up, the rate is the share "
-        "(step + 1) / warmup of the peak; floor plays no part.",
+        "rise_from_floor": "The rise is counted from floor to peak. In the warm-up, the rate is "
+        "the share (step + 1) / warmup of the peak; floor plays no part.",
         "no_fall": "After the warm-up the rate stays at the peak. Let it fall along the cosine.",
         "raised:ZeroDivisionError": "warmup can be 0. Divide by it only where step < warmup.",
         "other": "Print the rates of 10 steps with a warm-up of 3.",
@@ -610,8 +610,9 @@ save_load = Check(
         "shapes first, and copy only then.",
         "wrong_error": "The file was refused, but not with a ValueError that says what does not "
         "fit. Check names and shapes yourself.",
-        "raised:RuntimeError": "load_state_dict is strict: a file without the base lacks names. "
-        "Copy the factors one by one, or compare the names yourself and say strict=False.",
+        "raised:RuntimeError": "Two usual causes. A parameter is changed in place: do that under "
+        "`torch.no_grad()`. Or load_state_dict is strict, and a file without the base lacks "
+        "names: copy the factors one by one, or compare the names yourself and say strict=False.",
         "other": "Save, load into a second model, and compare name by name.",
     },
     make=make_files,

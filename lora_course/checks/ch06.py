@@ -521,7 +521,8 @@ plus_groups = Check(
         "divided": "B learns slower than A. Multiply by the ratio.",
         "added": "lr and ratio were added. Multiply them.",
         "only_ratio": "B got the ratio as its learning rate. It gets lr * ratio.",
-        "rest_fast": "The norm or the head learns with B's rate. Only lora_B is fast.",
+        "rest_fast": "The norm or the head learns with B's rate. PEFT and the chapter do that with "
+        "a norm; here only lora_B is fast.",
         "raised:AttributeError": "`named_parameters()` gives pairs (name, parameter).",
         "raised:ValueError": "Loop over pairs: `for name, p in model.named_parameters()`.",
         "other": "Each lora_B: lr * ratio. Everything else that trains: lr.",

@@ -633,8 +633,8 @@ make_trainer = Check(
         "or it belongs into SFTConfig.",
         "raised:ValueError": "Without a GPU the default bf16=True needs use_cpu=True; and "
         "target_modules must be a list of names.",
-        "raised:NameError": "DataCollatorForCompletionOnlyLM is gone, and TrainingArguments is not "
-        "needed: SFTConfig takes its place.",
+        "raised:NameError": "The message has the name. DataCollatorForCompletionOnlyLM is gone, "
+        "TrainingArguments is now SFTConfig, and PEFT's class is spelled LoraConfig.",
         "type": "return the trainer itself, without running it.",
         "other": "Print `trainer.args` and `trainer.train_dataset[0]`.",
     },

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lora_course.checks.core import Check, Verdict, array, close, tensor
-from lora_course.checks.values import Refused
+from lora_course.checks.values import Refused, kind
 
 
 # 11.1 The budget
@@ -139,8 +139,8 @@ def probe_config(namespace, a):
     for bf16 in (False, True) if a["bf16"][0] == 0 else (True, False):
         config = namespace["qlora_config"](bf16)
         if not isinstance(config, BitsAndBytesConfig):
-            array(config, "the config")  # None, or no numbers
-            raise Refused("type", "the result is a number.", "a BitsAndBytesConfig.")
+            key = "none" if config is None else "type"
+            raise Refused(key, f"the config is {kind(config)}.", "a BitsAndBytesConfig.")
         compute = config.bnb_4bit_compute_dtype
         made[f"config_{int(bf16)}"] = np.array(
             [
@@ -200,6 +200,7 @@ qlora_config = Check(
         "bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float16`.",
     ),
     mistakes={
+        "type": "return the BitsAndBytesConfig itself.",
         "int8": "This is 8-bit quantization. QLoRA is `load_in_4bit=True`.",
         "no_4bit": "Nothing is quantized: set `load_in_4bit=True`.",
         "fp4": "The default code book is FP4. QLoRA's levels are those of NF4.",
@@ -364,29 +365,29 @@ def probe_skip(namespace, a):
     from lora_course.fourbit import four_bit_config, four_bit_layers
 
     made = {}
-    for kind in LINEARS:
+    for family in LINEARS:
         config = AutoConfig.for_model(
-            kind, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
+            family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
             num_attention_heads=2, num_key_value_heads=2,
         )  # fmt: skip
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        more = [MORE[kind][int(i)] for i in a[f"more_{kind}"]]
+        more = [MORE[family][int(i)] for i in a[f"more_{family}"]]
         names = namespace["skip_list"](model, more)
         if not isinstance(names, (list, tuple, set)) or not all(type(n) is str for n in names):
-            array(names, "the result")
-            raise Refused("type", "the result is no list of names.", "a list of names.")
+            key = "none" if names is None else "type"
+            raise Refused(key, f"the result is {kind(names)}.", "a list of names.")
         replace_with_bnb_linear(model, list(names), four_bit_config(torch.float32))
         packed = four_bit_layers(model)
-        made[kind] = array([n in packed for n in LINEARS[kind]]).astype(float)
+        made[family] = array([n in packed for n in LINEARS[family]]).astype(float)
     return made
 
 
 def judge_skip(inputs, outputs):
     lost = {}
-    for kind, names in LINEARS.items():
-        more = tuple(MORE[kind][int(i)] for i in inputs[f"more_{kind}"])
-        seen = outputs[kind]
+    for family, names in LINEARS.items():
+        more = tuple(MORE[family][int(i)] for i in inputs[f"more_{family}"])
+        seen = outputs[family]
         if seen.shape != (len(names),):
             return Verdict(0.0, "other")
         packed = {name for name, there in zip(names, seen, strict=True) if there}
@@ -398,10 +399,10 @@ def judge_skip(inputs, outputs):
             text = f"{len(missing)} layers more are kept out, such as {min(missing)}"
             key = "nothing" if not packed else "too_much"
             return Verdict(0.0, key, text, "only those, and the head")
-        lost[kind] = names[-1] in packed
+        lost[family] = names[-1] in packed
     if any(lost.values()):
         key = "head_by_name" if not lost["llama"] else "head_lost"
-        heads = [LINEARS[kind][-1] for kind, there in lost.items() if there]
+        heads = [LINEARS[family][-1] for family, there in lost.items() if there]
         return Verdict(0.0, key, f"the head ({', '.join(heads)}) is in 4 bits", "it stays out")
     return Verdict(1.0)
 
@@ -429,6 +430,7 @@ skip_list = Check(
         "forgot_more": "The names in `more` must be in the list, too.",
         "too_much": "The list matches ends of names. One of yours matches more than it should.",
         "nothing": "No layer is left in 4 bits. The list names what stays **out**.",
+        "type": "return a list of names, each a text, also when there is only one.",
         "other": "Return a list of names: that of the head, and those in `more`.",
     },
     make=make_skip,

@@ -101,7 +101,8 @@ check.rslora(rslora_delta, same_update)
 # Return a list of groups for `torch.optim.AdamW`, each a dict with `"params"` (a list
 # of parameters) and `"lr"`. Every `lora_B` learns with `lr * ratio`. Everything else
 # that trains learns with `lr`: each `lora_A`, and also a norm or a head if somebody
-# unfroze it. Frozen parameters are in no group.
+# unfroze it. Frozen parameters are in no group. (The chapter's function, like PEFT's,
+# lets norms and biases go with B. Here they go with A.)
 
 # %% exercise="plus_groups"
 def plus_groups(model, lr, ratio):

@@ -80,7 +80,7 @@ check.merge_layer(LoRALayer)
 #
 # `merge_all` gets a list of layers. Each has `base_layer.weight`, `merged` (True or
 # False), and `get_delta_weight()`, which returns the scaled update in the right layout.
-# Merge them all and set their `merged`. If only one of them is merged already, raise a
+# Merge them all and set their `merged`. If even one of them is merged already, raise a
 # `ValueError`, and leave every weight as it was.
 
 # %% exercise="merge_all"
