@@ -89,7 +89,9 @@ def advice(check, key):
     if not found and key.startswith("raised"):
         found = check.mistakes.get("raised") or "(The exception and the line that raised it.)"
     word = found.split()[0]  # the name of something keeps its spelling
-    return found if "_" in word or len(word) == 1 else found[:1].upper() + found[1:]
+    return (
+        found if "_" in word or (len(word) == 1 and word != "a") else found[:1].upper() + found[1:]
+    )
 
 
 def cell(text):

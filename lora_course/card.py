@@ -63,8 +63,9 @@ def write_card():
         "`lora_course.stories`, with a drill in every fourth batch or so: small stories, reports, lists "
         "read back, plans, with questions in plain prose that are answered in whole sentences. It has "
         "never seen the chat format, its special tokens, or the tasks of `lora_course.tasks`.", "",
-        f"{log[-1]['step']} steps of 64 stories or 32 to 64 drills, AdamW, learning rate 2e-3, warm-up "
-        f"and cosine. Wall time of the steps in the log: {minutes:.0f} minutes on two shared CPU cores. "
+        f"{log[-1]['step']} steps of 64 stories or 32 to 64 drills. Muon at 4e-3 for the matrices of the "
+        "blocks, AdamW at 2e-3 for the rest; warm-up and cosine. Wall time of the steps in the log: "
+        f"{minutes:.0f} minutes on two shared CPU cores. "
         "Made by `python -m lora_course.pretrain`; the log is `training_log.json`.", "",
         "## Measured", "",
         "Reading back: a report says who did what to which thing, where and on which day, for one, two "

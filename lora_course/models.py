@@ -33,6 +33,14 @@ def chosen(name=None):
     return str(BASE) if name == "base" else os.path.expanduser(name)
 
 
+def is_shipped():
+    """True when neither $LORA_COURSE_MODEL nor $LORA_COURSE_DATA puts in a model or data of yours.
+
+    What a chapter claims of scores, it claims of the model and the data of the course.
+    """
+    return chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")
+
+
 def load_base(name=None):
     """The pre-trained causal language model, in float32 and eval mode, on the CPU.
 

@@ -52,8 +52,7 @@ print(f"all of them: {weights:,} bytes, {weights / N:.1f} per parameter")
 # then, for each parameter? (Bytes depend on shapes, not on words. Any tokens will do.)
 
 # %%
-# (B, T): B texts of T tokens
-tokens = torch.arange(256)[None] % base.config.vocab_size
+tokens = torch.arange(256)[None] % base.config.vocab_size  # (B, T): B texts of T tokens
 
 
 def loss_of(model, tokens):
@@ -68,9 +67,9 @@ print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 # Every parameter got a gradient of its own size.
 #
 # ## 3 Optimizer
-# AdamW keeps two running averages for each parameter: $m$ of the gradient, and $v$ of
-# its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which new tensors
-# lie in memory after the first step, and how large are they?
+# AdamW keeps two running averages for each parameter: $m$ of the gradient, $v$ of its
+# square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which new tensors are
+# there after one step, and how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -225,10 +224,10 @@ show(
 # grow with the text.
 #
 # ## 7 Logits, and an estimate
-# The last layer gives (B, T, V) scores, one for each word of the vocabulary, in
-# float32. Their gradient is as large. For the blocks there is a rule of thumb.
-# **Predict:** what is larger for Llama-3.1-8B, its weights in bf16 or the logits of 16
-# texts of 768 tokens?
+# The last layer gives (B, T, V) logits: for each of B texts and T places, one for each of
+# the V tokens of the vocabulary, in float32. Their gradient is as large. For the blocks
+# there is a rule of thumb. **Predict:** what is larger for Llama-3.1-8B, its weights in
+# bf16 or the logits of 16 texts of 768 tokens?
 
 # %% tags=["quote"]
 from lora_course.memory import activation_bytes, logit_bytes

@@ -551,8 +551,7 @@ show(
 #
 # ## Problems without code
 #
-# 1. A run had r = 8, alpha 16 and the ordinary scale. You take r = 64 and switch rsLoRA
-#    on; alpha stays. How does the scale change?
+# 1. From r = 8, scale α / r, to r = 64 with rsLoRA; alpha stays 16. What does the scale do?
 # 2. LoRA+ with ratio 16 and alpha 32: which alpha gives the same run with one rate?
 # 3. Llama-2-7B, width 4096, 32 blocks: r = 16 on all linear layers has 39,976,960
 #    numbers. Which rank on query and value has about as many?

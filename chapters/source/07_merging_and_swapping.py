@@ -389,8 +389,7 @@ for dtype in dtypes:
 # %% [markdown]
 # Float16 keeps three bits more and loses an eighth as much. (Its price is the range:
 # nothing above 65,504.) Does the task notice? **Predict:** the court's exact match after
-# a merge in each type. (All logits are computed in float32, to see the loss of the
-# **weights** alone.)
+# a merge in each type. (Logits in float32, to see the loss of the **weights**.)
 
 # %%
 for dtype, bound in zip(dtypes, (1e-5, 1e-3, 1e-2), strict=True):

@@ -12,8 +12,7 @@
 # %%
 import copy
 import json
-import math
-import os
+import math  # noqa: F401
 import re
 import tempfile
 import textwrap
@@ -30,7 +29,7 @@ from lora_course.adapters import lora_state_dict
 from lora_course.data import batches, chat_prompt, exact_match, load_task
 from lora_course.fingerprint import fingerprint  # noqa: F401
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.plots import COLORS, figure, show
 from lora_course.train import train
 
@@ -45,7 +44,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 # %%
 base, tokenizer, task = load_base(), load_tokenizer(), load_task()
-shipped = chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")  # or yours?
+shipped = is_shipped()  # or is it a model, or data, of yours?
 settings = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
 
 config = LoraConfig(task_type="CAUSAL_LM", **settings)
@@ -454,11 +453,9 @@ print("base:", Path(str(found["base_model_name_or_path"])).name)
 for key in "peft_type", "r", "lora_alpha", "use_rslora", "init_lora_weights":
     print(f"{key}: {found[key]}", end="; ")
 print("beside LoRA:", [key for key in tensors if ".lora_" not in key] or "nothing")
-strength = {}
+strength, root = {}, found["r"] ** (0.5 if found["use_rslora"] else 1)
 for key in (key for key in tensors if ".lora_A." in key):
-    A, B = tensors[key], tensors[key.replace("lora_A", "lora_B")]  # (r, in), (out, r)
-    root = math.sqrt(len(A)) if found["use_rslora"] else len(A)
-    update = found["lora_alpha"] / root * B @ A  # (out, in)
+    update = found["lora_alpha"] / root * tensors[key.replace("lora_A", "lora_B")] @ tensors[key]
     strength[key.split(".lora_")[0]] = update.square().mean().sqrt().item()
 print(len(strength), "matrices, none untouched:", min(strength.values()) > 0)
 

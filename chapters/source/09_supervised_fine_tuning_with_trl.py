@@ -23,7 +23,7 @@ from matplotlib.colors import ListedColormap
 
 from lora_course.data import answers, encode, exact_match, load_task
 from lora_course.inject import inject_lora
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.plots import COLORS, figure, show
 from lora_course.sft import losses, with_bar
 from lora_course.train import learning_rate, train
@@ -34,7 +34,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArgument
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 # False when you bring a model or data of your own
-SHIPPED = chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")
+SHIPPED = is_shipped()
 
 # %% [markdown]
 # ## 1 Rows

@@ -28,9 +28,8 @@ import bitsandbytes.functional as bnb  # last, so that quiet() reaches it
 # %% [markdown]
 # ## 1 Eight bits
 #
-# A float32 weight takes 32 bits. Eight bits have 256 values; we use 255 of them, the
-# whole numbers from −127 to 127. **Absmax** gives the largest magnitude the number 127,
-# the rest in proportion:
+# A float32 weight takes 32 bits. Of what eight bits can count, we use −127 to 127.
+# **Absmax** gives the largest magnitude the number 127, the rest in proportion:
 #
 # $$\text{code} = \mathrm{round}\Big(127\, \frac{x}{\max |x|}\Big)$$
 #
@@ -140,7 +139,7 @@ show(
 )
 
 # %% [markdown]
-# In large language models outliers are a fact of life, above all in the activations
+# In large language models outliers are a fact, above all in the activations
 # (Dettmers et al. 2022, LLM.int8()).
 #
 # ## 3 Four bits: which 16 levels?
@@ -175,8 +174,7 @@ print("codes 0 to 7:", " ".join(f"{share:.1%}" for share in use[7:]))
 # The weights are nearly normal: many in the middle, few far out. QLoRA puts the levels
 # there too, at **quantiles**: each serves an equal share (Dettmers et al. 2023, §3).
 #
-# **Predict:** where does the quantile of probability 1 lie? And which important level do
-# 16 evenly spaced probabilities miss?
+# **Predict:** where lies the quantile of 1? Which important level do 16 even steps miss?
 
 # %%
 quantile = NormalDist().inv_cdf  # quantile(p): a share p of the normal lies below it

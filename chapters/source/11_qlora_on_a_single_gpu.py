@@ -11,11 +11,10 @@
 
 # %%
 import copy
-import os
 import time
 import warnings
 
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 
 quiet()  # before bitsandbytes is loaded
 import bitsandbytes as bnb
@@ -35,8 +34,7 @@ from lora_course.shapes import SHAPES, meta_model
 from lora_course.train import train
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# what we claim of numbers holds for the model and the data of the course
-shipped = chosen() == str(BASE) and not os.environ.get("LORA_COURSE_DATA")
+shipped = is_shipped()  # what we claim of scores holds for the course's model and data
 
 # %% [markdown]
 # ## 1 The budget

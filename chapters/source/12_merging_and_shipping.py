@@ -41,7 +41,7 @@ from peft.utils import merge_utils
 #
 # Court, clinic and help desk, as in chapter 07: reports of one kind, a form for each.
 # `LORA_COURSE_DATA` puts your data in the court's place, `LORA_COURSE_MODEL` your model
-# in the base's. We shall measure often, so it must be cheap: one forward pass.
+# in the base's. We measure often, so cheaply: one forward pass.
 
 # %%
 names = ("court", "clinic", "helpdesk")
@@ -121,6 +121,7 @@ merged = merge("court")
 model.set_adapter("court")
 pair = [measure(m, tokenizer, tests["court"])[2] for m in (merged, model)]
 print("class of the base:", type(merged) is type(base))
+print("size of the base:", merged.num_parameters() == base.num_parameters())
 print("names of the base:", merged.state_dict().keys() == base.state_dict().keys())
 print("logits off by less than 0.00001:", distance(*pair) < 1e-5)
 
