@@ -9,12 +9,12 @@ from lora_course import town
 
 
 def question_row(rng):
-    """What one person did, with remarks, and one question; the answer is one word of the story."""
-    facts = town.draw_facts(rng, 1)
+    """What one or two people did, with remarks, and a question; the answer is one of the words."""
+    facts = town.draw_facts(rng, rng.choice((1, 2)))
     kind = rng.choice(list(town.QUESTIONS))
-    words = facts[0].words()
+    words = rng.choice(facts).words()
     question = rng.choice(town.QUESTIONS[kind])[0].format(**words)
-    return f"{town.tell(rng, facts, fill=0.8)} {question}", words[town.ANSWER[kind]]
+    return f"{town.tell(rng, facts, fill=0.5)} {question}", words[town.ANSWER[kind]]
 
 
 DEPARTMENTS = {

@@ -36,8 +36,9 @@ def with_lora(r):
     return get_peft_model(load_base("base"), config)
 
 
-def test_base_reads_back_every_kind_of_fact(tokenizer):
-    found = newborn.probe(load_base("base"), tokenizer, count=100)
+@pytest.mark.parametrize("people", [1, 2, 3])
+def test_base_reads_back_every_kind_of_fact(people, tokenizer):
+    found = newborn.probe(load_base("base"), tokenizer, count=100, facts=people)
     assert min(found.values()) >= 0.9, found
 
 
