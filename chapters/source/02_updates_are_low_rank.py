@@ -159,7 +159,8 @@ def finetune(model, rows, steps, lr, batch_size=32):
     # weight decay would mix a share of W itself into every update: off
     optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=0.0)
     for step, batch in enumerate(batches(rows, tokenizer, batch_size, steps, seed=0)):
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)  # falls to 0
+        rise, fall = (step + 1) / 10, 1 - step / steps  # up in ten steps, then down to 0
+        optimizer.param_groups[0]["lr"] = lr * min(rise, fall)
         model(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -169,9 +170,9 @@ def finetune(model, rows, steps, lr, batch_size=32):
 # %% [markdown]
 # Predict: how much does it learn in 60 batches of 32? (This cell takes about 10 seconds.)
 # %%
-full = finetune(base, questions["train"], steps=60, lr=1e-3)
+full = finetune(base, questions["train"], steps=60, lr=2e-3)
 reached = exact_match(full, tokenizer, test)
-assert reached > 0.95, reached
+assert reached > 0.9, reached
 print(f"after full fine-tuning: about {round(reached, 1):.0%}")
 
 
@@ -306,7 +307,7 @@ print(f"r = 16 of 128: about {round(weights[16], 1):.0%} answered exactly")
 # %%
 hard = load_task("hard")
 print(hard["test"][0]["prompt"], "->", hard["test"][0]["completion"])
-coded = finetune(base, hard["train"], steps=220, lr=2e-3)  # 15 seconds or so
+coded = finetune(base, hard["train"], steps=240, lr=4e-3)  # 20 seconds or so
 code_exam = next(batches(hard["test"], tokenizer, batch_size=200, steps=1, seed=0))
 for name, model in {"base": base, "fine-tuned": coded}.items():
     print(f"{name}: about {round(solved(model, code_exam), 1):.0%} decoded exactly")
@@ -335,7 +336,7 @@ show(
 )
 # %% [markdown]
 # No rank fits all. What counts is how much **new** a task brings. Reading back was in the base
-# already, only the form was new: even rank 1 keeps most of it. The code book was not in there.
+# already, only the form was new: a few directions keep most of it. The code book was not in there.
 #
 # > **Myth check.** *Full fine-tuning makes changes that are orders of magnitude larger than
 # > LoRA's.* A study found **ranks** 10 to 100 times those of usual LoRA runs (Biderman et al. 2024,

@@ -57,16 +57,16 @@ for name, targets in (("attention", ATTENTION), ("MLP", MLP), ("all", "all-linea
 # %% [markdown]
 # ## 2 A task that needs knowledge
 #
-# The town has a secret code: 32 words, and what each stands for. It has to go into the
+# The town has a secret code: 64 words, and what each stands for. It has to go into the
 # adapter, pair by pair. To spend few tokens we read out word, meaning, word, meaning:
 # every second token is a question.
 
 # %%
-code = dict(list(code_book().items())[:32])  # word -> meaning
+code = code_book()  # word -> meaning
 words, meanings = (
     torch.tensor(tokenizer(list(part), add_special_tokens=False)["input_ids"])[:, 0]
     for part in (code.keys(), code.values())
-)  # (32,), a token each
+)  # (64,), a token each
 
 
 def page(order):
@@ -81,14 +81,14 @@ def page(order):
 def lesson(steps, seed=0):
     torch.manual_seed(seed)
     for _ in range(steps):
-        yield page(torch.stack([torch.randperm(32)[:8] for _ in range(8)]))
+        yield page(torch.stack([torch.randperm(64)[:8] for _ in range(8)]))
 
 # %%
-exam = page(torch.randperm(32, generator=torch.Generator().manual_seed(1)).view(4, 8))
+exam = page(torch.randperm(64, generator=torch.Generator().manual_seed(1)).view(8, 8))
 print(" ".join(f"{w}={code[w]}" for w in list(code)[:5]), "...")
 print("pairs in the exam:", exam["input_ids"][:, ::2].unique().numel())
-guess = math.log(32)
-print(f"loss of a model that knows the 32 words, not the code: {guess:.1f}")
+guess = math.log(64)
+print(f"loss of a model that knows the 64 words, not the code: {guess:.1f}")
 
 # %% [markdown]
 # The exam asks each pair once, in an order that no lesson has. **Predict** the loss of

@@ -95,8 +95,8 @@ print("its logits are those of the base:", same)
 # %%
 test = task["test"].select(range(min(50, len(task["test"]))))
 print(f"base:     {exact_match(base, tokenizer, test):.0%} right")
-rate = 5e-3 if chosen() == str(BASE) else 2e-4  # a large model needs a smaller rate
-train(ours, batches(task["train"], tokenizer, 32, 100, seed=0), 100, lr=rate)
+rate = 1e-2 if chosen() == str(BASE) else 2e-4  # a large model needs a smaller rate
+train(ours, batches(task["train"], tokenizer, 32, 60, seed=0), 60, lr=rate)
 right = exact_match(ours, tokenizer, test)
 assert right >= 0.9 or not shipped
 print(f"with LoRA: {'at least 90 %' if right >= 0.9 else f'{right:.0%}'} right")

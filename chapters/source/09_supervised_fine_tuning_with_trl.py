@@ -256,7 +256,7 @@ assert len(cut) == len(some) > ended or not SHIPPED
 # **Baseline** first. **Predict:** how many questions does the base get right?
 
 # %%
-STEPS, RATE = 100, 5e-3 if chosen() == str(BASE) else 2e-4  # smaller for a large model
+STEPS, RATE = 60, 1e-2 if chosen() == str(BASE) else 2e-4  # smaller for a large model
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 probe = torch.tensor([rows[0]["input_ids"]])  # (1, T)
 score = exact_match(base, tokenizer, test)
