@@ -344,7 +344,7 @@ again = AutoModelForCausalLM.from_pretrained(crowded).eval()
 print("files:", *sorted(file.name for file in crowded.iterdir()))
 print("lora layers inside:", any("lora_" in name for name in again.state_dict()))
 right = measure(again, tokenizer, tests["court"])[0]
-print(f"forms right: {right:.0%}")
+print("forms right:", "under 10 %" if right < 0.1 else f"{right:.0%}")
 assert not shipped or right < 0.2
 
 # %% [markdown]
