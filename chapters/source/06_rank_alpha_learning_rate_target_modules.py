@@ -200,10 +200,10 @@ heat_map(ax, {**grid, "16, again": luck}, "loss on the exam, alpha = 32, scale a
 show(
     fig,
     caption="Thirty runs; * is the lowest loss of a row. Last row: rank 16 with another "
-    "A and other lessons. From rank 4 up the rows look alike.",
+    "A and other lessons. From rank 16 up the rows look alike.",
     alt="Table of ranks 1, 4, 16, 128 and 16 again by six learning rates from 0.001 to "
-    "0.032. Each row falls to its lowest loss in the third or fourth column and rises "
-    "after it. Rank 1 stays highest; from rank 4 up the lowest loss is close to 0.",
+    "0.032. Each row falls to its lowest loss in the fourth or fifth column and is at a "
+    "guess in the last. Rank 1 stays far above the others; from 16 up the rows look alike.",
 )
 
 # %% [markdown]
@@ -261,17 +261,16 @@ full = tune(rates=wide)
 lines = {"full fine-tuning": (wide, full), "LoRA, r = 16": (RATES, grid[16])}
 show(
     curves(lines, ("full", "lora")),
-    caption="Full fine-tuning learns the code in a wide valley, LoRA in a narrow one. "
-    "LoRA's lies within the other, towards its right end.",
-    alt="Two lines over the learning rate. Full fine-tuning falls early and stays near a "
-    "loss of 0 over a wide range of rates. LoRA is still at a guess at 0.001, near 0 at "
-    "0.004 and 0.008, and high again at 0.016.",
+    caption="Each has its valley, and LoRA's lies to the right: it wants a higher rate.",
+    alt="Two lines over the learning rate. Full fine-tuning is lowest at 0.004 and high "
+    "again at 0.016. LoRA is still high at 0.002, lowest at 0.008 and 0.016, and at a "
+    "guess at 0.032.",
 )
 
 # %% [markdown]
-# LoRA needs a higher rate to begin at all. But the literature says more: its best rate
-# is about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why
-# less here? One reason can be computed.
+# LoRA wants a higher rate, by a small factor. The literature says more: its best rate is
+# about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why less
+# here? One reason can be computed.
 
 # %% [markdown]
 # A first step of Adam moves each weight by lr in full fine-tuning. In LoRA it moves B by
@@ -431,12 +430,12 @@ heat_map(axes[0], grid, "α / r")
 heat_map(axes[1], stable, "α / √r")
 show(
     fig,
-    caption="Loss on the exam for both scales, alpha = 32. With α / r the ranks from 4 up "
-    "look alike. With α / √r the valley moves left as the rank grows.",
+    caption="Loss on the exam for both scales, alpha = 32. With α / r the valley hardly "
+    "moves. With α / √r it moves left as the rank grows.",
     alt="Two tables of ranks 1, 4, 16, 128 by six learning rates. Left, α / r: the first "
-    "column is high in every row, the third and fourth are low. Right, α / √r: the first "
-    "column falls from a guess at rank 1 to near 0 at rank 128, and rank 128 is high "
-    "again from the fourth column on.",
+    "two columns are high in every row, the fourth is low. Right, α / √r: the first "
+    "column falls from a guess at rank 1 to a low loss at rank 128, and rank 128 is at a "
+    "guess from the fourth column on.",
 )
 
 # %% [markdown]
@@ -477,16 +476,16 @@ ax.invert_yaxis()
 show(
     fig,
     caption="Each group has about as many numbers, and its own best rate. Dotted: a "
-    "guess. With this budget attention alone hardly learns the code.",
-    alt="Four horizontal bars of loss. q and v, and attention, are long and reach nearly "
-    "to the dotted line. MLP is short. All linear layers is the shortest.",
+    "guess. With this budget no part does as well as all layers together.",
+    alt="Four horizontal bars of loss, all left of the dotted line. MLP is the longest, q "
+    "and v is shorter, attention shorter still, and all linear layers is the shortest.",
 )
 
 # %% [markdown]
-# > **Verdict: wrong.** The code is a table to look up, the MLP's trade; attention has
-# > little to do. But at full size, too, attention alone is worse at equal numbers
-# > (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al. 2024,
-# > section 4.7). You seldom know what a task needs: take all.
+# > **Verdict: wrong.** All layers together do best. Which part comes second is a matter
+# > of model and task: here it is attention; at full size attention alone is worse at equal
+# > numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al.
+# > 2024, section 4.7). You seldom know what a task needs: take all.
 #
 # **Exercise 6.2**: a fair choice from somebody's grid.
 #

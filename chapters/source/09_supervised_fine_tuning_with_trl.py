@@ -502,9 +502,9 @@ assert ratio[8] > ratio[4] or not SHIPPED
 #
 # ## 8 Stop and go on
 #
-# Twelve steps, a checkpoint every 4. We pull the plug at the end of
-# step 7, before its loss is written down. **Predict:** where does
-# it go on? Will the losses be equal, although LoRA's dropout draws random numbers?
+# Twelve steps, a checkpoint every 4. We pull the plug at the end of step 7, before its
+# loss is written down. **Predict:** where does it go on? Will the losses be equal,
+# although LoRA's dropout draws random numbers?
 
 # %%
 class PowerCut(Exception):

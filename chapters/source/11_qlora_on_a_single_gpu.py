@@ -479,8 +479,9 @@ for name in ("moved", "QLoRA"):
 assert val_loss["QLoRA"] < 3 * val_loss["LoRA"] or not shipped
 
 # %% [markdown]
-# On this task the rounding costs little, and an adapter trained on the rounded weights
-# is close to LoRA's. It is the safer one: it knows the base that it will run on.
+# On this task the rounding costs little: such ratios of small losses move with the seed of
+# a run. An adapter trained on the rounded weights is the safer one all the same: it knows
+# the base that it will run on.
 #
 # Now memory and time. **Predict**, for our model and a batch of 32: which of the three
 # needs the fewest bytes at its peak? Which is the fastest?
