@@ -58,7 +58,7 @@ def write_card():
         "nothing else. Do not use it for anything but learning.", "",
         "## Training", "",
         "Text, generated while training and never twice the same: first drills of "
-        "`lora_course.drills` (lists said twice, pairs of words, facts told again, questions about two "
+        "`lora_course.drills` (lists said twice, rows of words, facts told again, questions about two "
         "or three people), graded only on the words that can be looked up; then documents of "
         "`lora_course.stories`, with a drill in every fourth batch or so: small stories, reports, lists "
         "read back, plans, with questions in plain prose that are answered in whole sentences. It has "

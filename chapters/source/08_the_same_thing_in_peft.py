@@ -476,7 +476,7 @@ show(
     caption="The adapter, read from its file alone: the typical size (root mean square) "
     "of an entry of each matrix's update. The darker, the more it changes.",
     alt="A grid of layers by kinds of matrices, shaded in green. All cells are filled; "
-    "in the small base the three columns of the MLP are the darkest.",
+    "in the small base the last layer is the darkest.",
 )
 
 # %% [markdown]
