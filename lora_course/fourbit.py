@@ -25,7 +25,7 @@ def load_four_bit(
     skip: ends of names of more layers to keep out of 4 bits, such as ["down_proj"].
     device: None takes the GPU when there is one, else the CPU. quant_type: "nf4" or "fp4".
     On a CPU, layers whose input width is not a multiple of 64 stay unquantized as well, with a
-    warning: bitsandbytes 0.50 reads them back with the wrong scales there.
+    warning: bitsandbytes 0.50 reads them back with the wrong scales where there is AVX-512.
     Raises OSError when the model cannot be found, ValueError when `skip` names no linear layer.
     """
     from transformers import AutoModelForCausalLM
@@ -131,8 +131,8 @@ def kept_out(source, skip=(), device="cpu"):
     misread = [name for name, size in widths.items() if size % BLOCK] * (device.type == "cpu")
     if misread := [name for name in misread if not any(name.endswith(end) for end in keep)]:
         warnings.warn(
-            f"{len(misread)} layers, such as {misread[0]}, stay out of 4 bits: a CPU reads only "
-            f"layers back right whose input width is a multiple of {BLOCK}.",
+            f"{len(misread)} layers, such as {misread[0]}, stay out of 4 bits: a CPU with "
+            f"AVX-512 reads only layers back right whose input width is a multiple of {BLOCK}.",
             stacklevel=3,
         )
     return [*keep, *misread]

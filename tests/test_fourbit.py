@@ -188,12 +188,13 @@ def test_layers_that_a_cpu_misreads_stay_out(kind, tmp_path):
 
 @pytest.mark.parametrize("n", [32, 64, 96, 128])
 def test_which_widths_a_cpu_reads_back(n):
-    """So that a bitsandbytes that mends it is noticed."""
+    """Its AVX-512 code misreads some widths; so that a bitsandbytes that mends it is noticed."""
     torch.manual_seed(0)
     weight = torch.randn(40, n) * torch.logspace(-1, 1, 40)[:, None]
     packed, state = bnb.functional.quantize_4bit(weight, blocksize=64, quant_type="nf4")
     off = (bnb.functional.dequantize_4bit(packed, state) - weight).norm() / weight.norm()
-    assert off < 0.15 if n % 64 == 0 else off > 0.5
+    misread = n % 64 and torch.cpu._is_avx512_supported()
+    assert off > 0.5 if misread else off < 0.15
 
 
 def test_a_model_that_is_not_there(tmp_path):
@@ -223,7 +224,7 @@ def test_bytes_of_an_adapter():
 def test_type_to_compute_in(monkeypatch):
     assert fourbit.best_dtype("cpu") == torch.float32
     for found, wanted in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=found: value)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=found, **_: value)
         assert fourbit.best_dtype("cuda") == wanted
 
 

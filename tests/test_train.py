@@ -128,7 +128,9 @@ def same_run(ours, theirs, steps):
     for name, grads in theirs[1].items():
         for step, grad in enumerate(grads):
             assert (ours[1][name][step] - grad).abs().max() <= 1e-5, f"{name} in step {step}"
-        assert (ours[2][name] - theirs[2][name]).abs().max() <= 1e-5, name
+        # Adam makes a step of the rounding in a gradient near 0: compare the whole, not entries
+        end = theirs[2][name]
+        assert (ours[2][name] - end).norm() <= 1e-4 * end.norm(), name
 
 
 def test_ten_steps_equal_those_of_peft():
