@@ -36,7 +36,9 @@ def with_lora(r):
     return get_peft_model(load_base("base"), config)
 
 
-@pytest.mark.parametrize("people", [1, 2, 3])
+@pytest.mark.parametrize(
+    "people", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
+)
 def test_base_reads_back_every_kind_of_fact(people, tokenizer):
     found = newborn.probe(load_base("base"), tokenizer, count=100, facts=people)
     assert min(found.values()) >= 0.9, found

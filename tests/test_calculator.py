@@ -35,6 +35,7 @@ def test_more_of_anything_needs_more():
     assert need(method="full") > need(method="lora") > need(method="qlora")
 
 
+@pytest.mark.slow
 def test_table_agrees_with_the_known_cases():
     """What fits where: 0.5B fully on 16 GB, 7B with LoRA on 24, 33B with QLoRA on 24, 70B on 48."""
     table = calculator.fit_table()

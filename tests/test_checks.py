@@ -273,6 +273,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_judging_in_another_process(chapter, tmp_path):
     """make and judge need nothing but arrays: a process that never saw the learner agrees."""

@@ -270,6 +270,7 @@ def test_report_and_exit_code(capfd):
     assert capfd.readouterr().out.endswith("1 to solve before the course can start.\n")
 
 
+@pytest.mark.slow
 def test_command_line_end_to_end():
     """The real thing, as the learner types it: a line for each question, nothing on stderr."""
     command = "import sys; from lora_course.cli import main; sys.exit(main(['doctor']))"

@@ -57,6 +57,7 @@ def gradients(model):
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 def test_what_is_loaded(source):
     model, plain = fourbit.load_four_bit(source), load_base(source)
     layers = fourbit.four_bit_layers(model)
@@ -174,6 +175,7 @@ def test_layers_kept_out(source):
         fourbit.load_four_bit(source, skip=["dawn_proj", end])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
 def test_layers_that_a_cpu_misreads_stay_out(kind, tmp_path):
     """Width 32: rows and blocks of 64 do not fit together, see the test below."""

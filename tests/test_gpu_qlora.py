@@ -43,6 +43,7 @@ def test_the_model_is_whole(shape, four_bit):
     assert torch.isfinite(logits).all() and logits.std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepare", [False, True])
 @pytest.mark.parametrize("method", bench.METHODS)
 def test_what_lies_there_between_steps_is_predicted(method, prepare):
@@ -53,6 +54,7 @@ def test_what_lies_there_between_steps_is_predicted(method, prepare):
     assert made["peak"] > 0.9 * sum(made["measured"].values())
 
 
+@pytest.mark.slow
 def test_checkpointing_lowers_the_peak_and_loses_no_gradient():
     peaks = [bench.run("tiny", "qlora", on, 1, 256, 8, 1, "cpu")["peak"] for on in (True, False)]
     assert peaks[0] < peaks[1]

@@ -268,6 +268,7 @@ def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
 """
 
 
+@pytest.mark.slow
 def test_secret_inputs(small):
     """An answer for the inputs of the notebook alone; its text about secret ones goes nowhere."""
     import hashlib
@@ -291,6 +292,7 @@ def test_secret_inputs(small):
     assert "right on the inputs of the notebook" in found["message"]
 
 
+@pytest.mark.slow
 def test_variants(small):
     """The public solution does not pass a variant; the answer to the variant does."""
     root = hostile.notebook(lambda s: s.replace("lora_alpha / r\n", "lora_alpha / r**0.5\n"))
@@ -314,6 +316,7 @@ def test_variants(small):
     assert found["variant"] and "lora_alpha / sqrt(r)" in found["message"]
 
 
+@pytest.mark.slow
 def test_resume(small, monkeypatch):
     small.hand_in("one", hostile.saved(hostile.notebook()))
     small.grade(jobs=1)
@@ -378,6 +381,7 @@ def test_check_command(tmp_path):
     assert command("check", tmp_path / "none.ipynb").wait(60) == 2
 
 
+@pytest.mark.slow
 def test_folders(small):
     """Flat files, copies, links, pipes, large files, odd names: a clear word for each."""
     good, put = hostile.saved(hostile.notebook()), small.folder
@@ -439,6 +443,7 @@ def test_nothing_to_grade(small):
     assert done.wait(60) == 1
 
 
+@pytest.mark.slow
 def test_a_judge_that_dies(small, monkeypatch):
     """It costs its own submission, which is graded again at the next run; the others go on."""
     from lora_course.grading import pool, trusted
@@ -485,6 +490,7 @@ def test_full_disk(small, monkeypatch):
     assert any("No space left on device" in said for said in small.said)
 
 
+@pytest.mark.slow
 def test_open_box_needs_trust(small, monkeypatch):
     from lora_course.grading import warm
     from lora_course.grading.run import Refused
@@ -514,6 +520,7 @@ def test_system_that_cannot_fork(small, monkeypatch):
         assert says in exercise(record)["message"] and "cannot fork" in record["isolation"]
 
 
+@pytest.mark.slow
 def test_private_checks(small, monkeypatch):
     """A teacher's own checks, from an entry point, count like secret inputs."""
     from lora_course.grading import catalog

@@ -127,6 +127,7 @@ def peft_layers(twin):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # peft warns about tied layers
 @each_case
 def test_same_layers_same_count_same_gradients_as_peft(make, rule):

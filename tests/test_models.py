@@ -28,6 +28,7 @@ def folder(request, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_another_model_takes_the_place_of_base(folder, monkeypatch):
     monkeypatch.setenv("LORA_COURSE_MODEL", str(folder))
     model, tokenizer = models.load_base(), models.load_tokenizer()

@@ -129,6 +129,7 @@ def test_progress_is_a_function_and_light():
     assert python(code).split() == ["True", "False"]
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_a_word():
     assert python("; ".join(f"import {module}" for module in FILES)) == ""
 

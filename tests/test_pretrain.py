@@ -19,6 +19,7 @@ def arguments(folder, *more):
     return [*base, "--work", str(folder / "work"), "--out", str(folder / "out"), *more]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_like_an_unbroken_one(tmp_path, small, monkeypatch):
     pretrain.main(arguments(tmp_path / "whole"))
 

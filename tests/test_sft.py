@@ -226,6 +226,7 @@ class PowerCut(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_losses_of_the_unbroken_one(tmp_path, rows):
     more = {
         "max_steps": 12, "save_strategy": "steps", "save_steps": 4, "learning_rate": 5e-3,

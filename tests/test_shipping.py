@@ -65,6 +65,7 @@ def shipped(tokenizer, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_text(shipped, tokenizer):
     prompt = "Where is the mill?"
     said = shipping.stranger(prompt, [folder for folder, _ in shipped.values()])
@@ -84,6 +85,7 @@ def test_the_stranger_is_one():
         assert b"ModuleNotFoundError" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_missing_breaks_it(tokenizer, tmp_path):
     merged = adapted(made("llama", tokenizer)).merge_and_unload()
     for name in ("complete", "no_tokenizer", "no_template"):
@@ -98,6 +100,7 @@ def test_what_is_missing_breaks_it(tokenizer, tmp_path):
     assert all("Error: " in text for text in wrong) and "chat template" in wrong[1]
 
 
+@pytest.mark.slow
 def test_a_merged_model_beside_its_adapter_counts_twice(tokenizer, tmp_path):
     """FACTS D38."""
     model = adapted(made("llama", tokenizer), "default")
@@ -212,6 +215,7 @@ def test_updates_are_what_a_merge_adds(kind, tokenizer):
     assert shipping.distance(torch.ones(3) * 2, torch.ones(3)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_batch_for_all_is_one_at_a_time(kind, tokenizer):
     model = adapted(made(kind, tokenizer), "one")
@@ -257,5 +261,6 @@ def test_fastest_times_every_model(tokenizer):
     assert seconds.keys() == models.keys() and all(0 < s < 10 for s in seconds.values())
 
 
+@pytest.mark.slow
 def test_stranger_prints_json_only():
     assert json.loads(json.dumps(shipping.stranger("hello", []))) == []

@@ -1,6 +1,8 @@
 import itertools
 import random
 
+import pytest
+
 from lora_course import newborn, stories, tales, tasks, town
 
 
@@ -48,6 +50,7 @@ def test_text_is_varied():
     assert len(tales.PLOTS) + len(town.FACT_FORMS) + 12 > 40  # plots, fact forms, question forms
 
 
+@pytest.mark.slow
 def test_tasks_use_only_tokens_that_the_base_has_read():
     """A token that the base never saw has an untrained embedding, and fine-tuning stalls on it."""
     tokenizer = newborn.make_tokenizer()

@@ -254,6 +254,7 @@ def whole(steps=7):
     return losses, weights(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3, 50])
 @pytest.mark.parametrize("same_object", [True, False])
 def test_a_run_broken_at_any_step_ends_like_an_unbroken_one(tmp_path, every, same_object):

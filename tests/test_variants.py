@@ -221,6 +221,7 @@ def single(model, lr, ratio=1.0):
     return curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "rslora", "loraplus", "full", "attention", "float32"])
 def test_many_runs_equal_single_runs(kind):
     dtype = torch.float32 if kind == "float32" else torch.float64

@@ -76,6 +76,7 @@ def test_plain_transformers_loads_the_merged_folder(run):
     assert (run[1] / "adapter/adapter_model.safetensors").stat().st_size < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 def test_the_adapter_is_merged_into_the_weights_that_it_was_trained_on(kind, tmp_path):
     """On a GPU the script trains on 4 bits; here they are made on the CPU."""
