@@ -6,7 +6,8 @@ python -m tests.mutants 03 --list       only the mutants, not run
 
 A mutant that gets full points on every seed has survived. Either the check learns to reject it,
 or the mutant is as right as the solution: then its diff goes into tests/equivalent/ch03.txt, as
-printed, with the reason on a line that begins with "= ".
+printed, with the reason on a line that begins with "= ". One entry may cover all mutants of an
+exercise that only cut gradients (no_grad, detach): its diff is the line "~ gradients".
 """
 
 import argparse
@@ -25,10 +26,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from tests.mutate import mutants
+from tests.mutate import mutants, on_gradients
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "tests/equivalent"
+GRADIENTS = ("~ gradients",)
 ROOM = 4 * 2**30  # bytes that a mutant may ask for beyond what the process has
 
 
@@ -114,7 +116,7 @@ def equivalent(number):
         if mark == "@ ":
             exercise, _, where = text.partition(" ")
             head, diff = (exercise, where), []
-        elif mark in ("- ", "+ "):
+        elif mark in ("- ", "+ ") or line == GRADIENTS[0]:
             diff.append(line)
         elif mark == "= ":
             if not (head and diff and text.strip()) or (*head, tuple(diff)) in found:
@@ -140,19 +142,23 @@ def run_exercise(number, name, parts, args, sample=None):
     mutated = made[1] if sample is None else [made[1][i] for i in sample]
     start, codes = time.time(), [mutant.code for mutant in mutated]
     alive = {mutated[i] for i in survivors(check, setup, codes, args.seeds, limit, args.jobs)}
-    known = {key: why for key, why in equivalent(number).items() if key[0] == name}
+    known = {key for key in equivalent(number) if key[0] == name}
     keys = {(name, mutant.where, mutant.diff): mutant in alive for mutant in mutated}
-    new = [key for key, lives in keys.items() if lives and key not in known]
-    listed = [key for key, lives in keys.items() if lives and key in known]
+    cut = {key for key, lives in keys.items() if lives and on_gradients(key[2])}
+    rule = (name, "", GRADIENTS)
+    listed = {key for key, lives in keys.items() if lives and key in known}
+    listed |= cut if rule in known else set()
+    new = [key for key, lives in keys.items() if lives and key not in listed]
     stale = [(key, "is rejected") for key in known if keys.get(key) is False]
     if sample is None:
-        stale += [(key, "is no longer made") for key in known if key not in keys]
+        gone = known - keys.keys() - ({rule} if cut else set())
+        stale += [(key, "is no longer made") for key in gone]
     counts = len(keys), len(keys) - len(new) - len(listed), len(listed), len(new), len(stale)
     print(line(name, counts, time.time() - start), flush=True)
     for _, where, diff in new:
         print("\n".join([f"@ {name} {where}", *diff]), end="\n\n", flush=True)
     for (_, where, diff), why in stale:
-        print("\n".join([f"stale: {why}", f"@ {name} {where}", *diff]), end="\n\n", flush=True)
+        print("\n".join([f"stale, {why}:", f"@ {name} {where}", *diff]), end="\n\n", flush=True)
     return counts
 
 

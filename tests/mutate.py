@@ -116,7 +116,7 @@ CLASSES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 NO_TENSOR = (ast.Constant, ast.JoinedStr, ast.Compare, ast.BoolOp, ast.List, ast.Dict, ast.Tuple)
 NO_TENSOR += (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp, ast.Lambda)
-TENSOR_WORDS = ("torch", "nn.", " @ ", "model", "layer", "matrix", "weight")
+TENSOR_WORDS = ("torch", "nn.", " @ ", "(model", "layer", "weight")
 
 
 def mutants(code: str, lines: set[int] | None = None) -> list[Mutant]:
@@ -166,6 +166,13 @@ def difference(before, after):
         if diff:
             break
     return tuple(diff)
+
+
+def on_gradients(diff: tuple[str, ...]) -> bool:
+    """True for a mutant that adds no_grad to a function or .detach() to a value."""
+    signs = ("@torch.no_grad()", ".detach()")
+    plus, minus = ("".join(line for line in diff if line[0] == mark) for mark in "+-")
+    return any(plus.count(sign) > minus.count(sign) for sign in signs)
 
 
 def edits(node, lines, where="", names=()):
@@ -243,13 +250,13 @@ def other_raise(node):
 
 def of_function(node):
     """no_grad added, a decorator removed, an early return."""
-    text = ast.unparse(node)
+    first = int(ast.get_docstring(node, clean=False) is not None)
+    text = ast.unparse(changed(node, body=node.body[first:] or [ast.Pass()]))
     if node.name != "__init__" and any(word in text for word in TENSOR_WORDS):
         decorated = [ast.parse("torch.no_grad()", mode="eval").body, *node.decorator_list]
         yield "decorator_list", None, decorated
     for i in range(len(node.decorator_list)):
         yield "decorator_list", None, node.decorator_list[:i] + node.decorator_list[i + 1 :]
-    first = int(ast.get_docstring(node, clean=False) is not None)
     early = ast.parse("def f():\n    return None").body[0].body
     if node.name != "__init__":
         yield "body", None, [*node.body[:first], *early, *node.body[first:]]
@@ -391,15 +398,15 @@ def of_expression(node, parent, field, names):
         case ast.Subscript(value=value, slice=index):
             yield value
             if isinstance(index, ast.Slice):
-                for part in ("lower", "upper", "step"):
-                    if getattr(index, part) is not None:
-                        yield changed(node, slice=changed(index, **{part: None}))
+                given = [part for part in ("lower", "upper", "step") if getattr(index, part)]
+                for part in given if len(given) > 1 else ():
+                    yield changed(node, slice=changed(index, **{part: None}))
             elif isinstance(index, ast.Tuple) and len(index.elts) == 2:
                 yield changed(node, slice=changed(index, elts=index.elts[::-1]))
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
             for i in range(len(parts)):
                 yield changed(node, elts=parts[:i] + parts[i + 1 :])
-            for i in range(len(parts) - 1):
+            for i in range(len(parts) - 1) if in_order(node, parent) else ():
                 yield changed(node, elts=swapped(parts, i))
         case ast.Dict(keys=keys, values=values):
             for i in range(len(keys)):
@@ -417,6 +424,15 @@ def of_expression(node, parent, field, names):
                 for new in others:
                     generators = [*node.generators[:i], new, *node.generators[i + 1 :]]
                     yield changed(node, generators=generators)
+
+
+def in_order(node, parent):
+    """Does the order of these parts say anything? Not in a set, nor in `x in (a, b)`."""
+    asked = isinstance(parent, ast.Compare) and isinstance(parent.ops[-1], (ast.In, ast.NotIn))
+    if isinstance(parent, ast.Call):
+        name = getattr(parent.func, "attr", getattr(parent.func, "id", ""))
+        asked = name in ("isinstance", "issubclass", "startswith", "endswith")
+    return not (asked or isinstance(node, ast.Set))
 
 
 def swapped(parts, i):
@@ -439,9 +455,13 @@ def other_constant(value):
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, (int, float)):
-        half = [value / 2] if isinstance(value, float) else []
-        return [n for n in dict.fromkeys([value + 1, value - 1, value * 2, 0, -value, *half])
-                if repr(n) != repr(value)]  # fmt: skip
+        near = [value + 1, value - 1]
+        if abs(value) > 1000:  # 1 is too little to see
+            near = [type(value)(value * 1.05), type(value)(value * 0.95)]
+        elif isinstance(value, float):
+            near += [value * 1.05, value / 2]
+        others = dict.fromkeys([*near, value * 2, 0, -value])
+        return [n for n in others if repr(n) != repr(value)]  # fmt: skip
     if isinstance(value, str):
         lines = value.splitlines(keepends=True)
         cut = ["".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines))]
