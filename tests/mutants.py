@@ -129,7 +129,10 @@ def equivalent(number):
 
 
 def run_exercise(number, name, parts, args, sample=None):
-    """Prints one exercise's line and its survivors; returns (made, killed, listed, bad)."""
+    """Prints one exercise's line, survivors and stale entries; returns the five counts.
+
+    parts: namespace after the setup cell, check, (code, its mutants). sample: numbers of mutants.
+    """
     setup, check, made = parts
     inputs = {seed: check.inputs(seed) for seed in args.seeds}
     check = replace(check, make=inputs.get)
