@@ -6,8 +6,9 @@ python -m tests.mutants 03 --list       only the mutants, not run
 
 A mutant that gets full points on every seed has survived. Either the check learns to reject it,
 or the mutant is as right as the solution: then its diff goes into tests/equivalent/ch03.txt, as
-printed, with the reason on a line that begins with "= ". One entry may cover all mutants of an
-exercise that only cut gradients (no_grad, detach): its diff is the line "~ gradients".
+printed, with the reason on a line that begins with "= ". An entry "@ exercise" whose diff is the
+line "~ gradients" covers all mutants of the exercise that only cut gradients (no_grad, detach);
+"~ every" covers all of them, for an exercise in which whatever passes is right.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from tests.mutate import mutants, on_gradients
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "tests/equivalent"
-GRADIENTS = ("~ gradients",)
+RULES = {"~ gradients": on_gradients, "~ every": bool}  # which diffs an entry covers
 ROOM = 4 * 2**30  # bytes that a mutant may ask for beyond what the process has
 
 
@@ -116,7 +117,7 @@ def equivalent(number):
         if mark == "@ ":
             exercise, _, where = text.partition(" ")
             head, diff = (exercise, where), []
-        elif mark in ("- ", "+ ") or line == GRADIENTS[0]:
+        elif mark in ("- ", "+ ") or line in RULES:
             diff.append(line)
         elif mark == "= ":
             if not (head and diff and text.strip()) or (*head, tuple(diff)) in found:
@@ -147,22 +148,29 @@ def run_exercise(number, name, parts, args, sample=None):
     alive = {mutated[i] for i in survivors(check, setup, codes, args.seeds, limit, args.jobs)}
     known = {key for key in equivalent(number) if key[0] == name}
     keys = {(name, mutant.where, mutant.diff): mutant in alive for mutant in mutated}
-    cut = {key for key, lives in keys.items() if lives and on_gradients(key[2])}
-    rule = (name, "", GRADIENTS)
-    listed = {key for key, lives in keys.items() if lives and key in known}
-    listed |= cut if rule in known else set()
+    listed, used = {key for key, lives in keys.items() if lives and key in known}, set()
+    for rule, covers in RULES.items():
+        if (name, "", (rule,)) in known:
+            found = {key for key, lives in keys.items() if lives and covers(key[2])} - listed
+            listed, used = listed | found, used | ({(name, "", (rule,))} if found else set())
     new = [key for key, lives in keys.items() if lives and key not in listed]
     stale = [(key, "is rejected") for key in known if keys.get(key) is False]
     if sample is None:
-        gone = known - keys.keys() - ({rule} if cut else set())
+        gone = known - keys.keys() - used
         stale += [(key, "is no longer made") for key in gone]
     counts = len(keys), len(keys) - len(new) - len(listed), len(listed), len(new), len(stale)
     print(line(name, counts, time.time() - start), flush=True)
-    for _, where, diff in new:
-        print("\n".join([f"@ {name} {where}", *diff]), end="\n\n", flush=True)
-    for (_, where, diff), why in stale:
-        print("\n".join([f"stale, {why}:", f"@ {name} {where}", *diff]), end="\n\n", flush=True)
+    for key in new:
+        print(shown(key), end="\n\n", flush=True)
+    for key, why in stale:
+        print(f"stale, {why}:\n{shown(key)}", end="\n\n", flush=True)
     return counts
+
+
+def shown(key):
+    """An entry as it stands in a list, without its reason."""
+    exercise, where, diff = key
+    return "\n".join([f"@ {exercise} {where}".rstrip(), *diff])
 
 
 def line(name, counts, seconds):
@@ -214,7 +222,7 @@ def main(words=None):
         if args.list:
             for name, (_, found) in made.items():
                 for mutant in found:
-                    print("\n".join([f"@ {name} {mutant.where}", *mutant.diff]), end="\n\n")
+                    print(shown((name, mutant.where, mutant.diff)), end="\n\n")
                 print(f"{name}: {len(found)} made")
             return 0
         chosen = sampled(made, args.sample, args.skip) if args.sample else {}

@@ -3,6 +3,7 @@
 import ast
 import copy
 import difflib
+import os
 import warnings
 from collections import Counter
 from typing import NamedTuple
@@ -94,6 +95,7 @@ SIBLING = {}
 for _group in SIBLINGS:
     for _name in _group.split():
         SIBLING[_name] = (*SIBLING.get(_name, ()), *(n for n in _group.split() if n != _name))
+LONG = 120  # characters of a line that is shown as a whole
 MODULES = {
     "torch",
     "nn",
@@ -153,7 +155,10 @@ def mutants(code: str, lines: set[int] | None = None) -> list[Mutant]:
 
 
 def difference(before, after):
-    """The lines that differ, without their indent unless it is all that differs."""
+    """The lines that differ, without their indent unless it is all that differs.
+
+    Of a long line only the surroundings of the change are shown.
+    """
     for bare in (str.strip, str.rstrip):
         old, new = ([bare(line) for line in text.split("\n")] for text in (before, after))
         match = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -165,7 +170,21 @@ def difference(before, after):
             diff += [f"- {line}" for line in old[a:b]] + [f"+ {line}" for line in new[c:d]]
         if diff:
             break
+    if len(diff) == 2 and max(map(len, diff)) > LONG:
+        diff = shortened(*diff)
     return tuple(diff)
+
+
+def shortened(before, after, around=30):
+    """Two long lines cut to where they differ."""
+    head = len(os.path.commonprefix([before[2:], after[2:]])) + 2
+    tail = len(os.path.commonprefix([before[: head - 1 : -1], after[: head - 1 : -1]]))
+    start, diff = max(head - around, 2), []
+    for line in (before, after):
+        end = len(line) - max(tail - around, 0)
+        mark = "..." if start > 2 else ""
+        diff.append(f"{line[:2]}{mark}{line[start:end]}{'...' if end < len(line) else ''}")
+    return diff
 
 
 def on_gradients(diff: tuple[str, ...]) -> bool:

@@ -15,7 +15,8 @@ from tests.mutate import mutants, on_gradients
 
 ROOT = Path(__file__).resolve().parent.parent
 # Words of the command, for what has no survivor that is not listed; "03" is a whole chapter.
-COVERED = ("05 loss_mask", "11 run_blocks")
+COVERED = ("04 mark_only_lora_as_trainable", "05 loss_mask", "11 run_blocks")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 SAMPLE = 12  # mutants of each
 
 
@@ -147,6 +148,16 @@ def test_name_of_a_mutant_survives_a_move():
     assert len({(m.where, m.diff) for m in twice}) == len(twice)
 
 
+def test_long_lines_are_cut_to_the_change():
+    settings = ", ".join(f"setting_{i}={i}" for i in range(20, 40))
+    diffs = {m.diff for m in mutants(f"def f(a):\n    return call({settings})\n")}
+    (cut,) = (diff for diff in diffs if "setting_29=30" in diff[1])
+    assert cut[0].startswith("- ...") and "setting_29=29" in cut[0]
+    assert max(len(line) for line in cut) < 90
+    whole = {m.diff for m in mutants("def f(a):\n    return g(a, 1)\n")}
+    assert ("- return g(a, 1)", "+ return g(a, 2)") in whole
+
+
 def test_gradients():
     made = mutants("def f(a, b):\n    return (a @ b).detach()")
     cut = [m for m in made if on_gradients(m.diff)]
@@ -203,7 +214,7 @@ def test_a_check_that_asserts_nothing_lets_mutants_through():
         "while True: pass",
         "raise SystemExit(0)",
         "import os; os.kill(os.getpid(), 9)",
-        "import time; x = bytearray(10**12)",
+        pytest.param("x = bytearray(10**12)", marks=linux),
         "return undefined",
     ],
 )
@@ -262,6 +273,12 @@ def test_one_entry_for_gradients(listed):
     assert len(cut) == 1 and found[4] == 1, (
         "float has no detach: nothing survives, the entry is old"
     )
+
+
+def test_one_entry_for_every_mutant(listed):
+    listed("@ double\n~ every\n= whatever passes is right\n")
+    assert counts(lazy)[2:] == (0, 0) and counts(lazy)[1] > 3
+    assert counts(strict)[1:] == (0, 0, 1)
 
 
 @pytest.mark.parametrize("text", ["= why\n", "@ a\n= why\n", "@ a\n- x\n= \n", "x = 1\n",
