@@ -210,31 +210,40 @@ def main(words=None):
         from lora_course.builder.execute import environment
 
         os.environ.update(environment(ROOT, folder), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="",
-            TOKENIZERS_PARALLELISM="false", TMPDIR=folder)  # fmt: skip
-        setup, checks, answers = prepared(args.number)
-        if args.exercise and args.exercise not in answers:
-            raise SystemExit(f"{args.exercise!r} is not one of {', '.join(answers)}")
-        made = {
-            name: (code, mutants(code, lines))
-            for name, (code, lines) in answers.items()
-            if args.exercise in (None, name) and name not in args.skip
-        }
-        if args.list:
-            for name, (_, found) in made.items():
-                for mutant in found:
-                    print(shown((name, mutant.where, mutant.diff)), end="\n\n")
-                print(f"{name}: {len(found)} made")
-            return 0
-        chosen = sampled(made, args.sample, args.skip) if args.sample else {}
-        namespace, total = {"__name__": "__main__"}, [0] * 5
-        exec(compile(setup, f"<setup {args.number}>", "exec"), namespace)
-        begin = time.time()
-        for name in chosen or made:
-            parts = namespace, checks[name], made[name]
-            counts = run_exercise(args.number, name, parts, args, chosen.get(name))
-            total = [a + b for a, b in zip(total, counts, strict=True)]
-        print(line(f"chapter {args.number}", total, time.time() - begin))
-        return int(total[3] + total[4] > 0)
+            TOKENIZERS_PARALLELISM="false")  # fmt: skip
+        tempfile.tempdir = folder  # what a mutant leaves behind goes with it
+        try:
+            return tested(args)
+        finally:
+            tempfile.tempdir = None
+
+
+def tested(args):
+    """The chapter that the words ask for."""
+    setup, checks, answers = prepared(args.number)
+    if args.exercise and args.exercise not in answers:
+        raise SystemExit(f"{args.exercise!r} is not one of {', '.join(answers)}")
+    made = {
+        name: (code, mutants(code, lines))
+        for name, (code, lines) in answers.items()
+        if args.exercise in (None, name) and name not in args.skip
+    }
+    if args.list:
+        for name, (_, found) in made.items():
+            for mutant in found:
+                print(shown((name, mutant.where, mutant.diff)), end="\n\n")
+            print(f"{name}: {len(found)} made")
+        return 0
+    chosen = sampled(made, args.sample, args.skip) if args.sample else {}
+    namespace, total = {"__name__": "__main__"}, [0] * 5
+    exec(compile(setup, f"<setup {args.number}>", "exec"), namespace)
+    begin = time.time()
+    for name in chosen or made:
+        parts = namespace, checks[name], made[name]
+        counts = run_exercise(args.number, name, parts, args, chosen.get(name))
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+    print(line(f"chapter {args.number}", total, time.time() - begin))
+    return int(total[3] + total[4] > 0)
 
 
 if __name__ == "__main__":
