@@ -157,7 +157,9 @@ def test_words(chapter, name):
     assert check.key == f"{chapter}.{name}"
     assert len({hint.strip() for hint in check.hints if hint.strip()}) == 3
     for key, advice in check.mistakes.items():
-        assert (advice.strip() or key == "other") and len(advice.split()) <= 70, f"the advice of {key!r}"
+        assert (advice.strip() or key == "other") and len(advice.split()) <= 70, (
+            f"the advice of {key!r}"
+        )
 
 
 @each_exercise
