@@ -32,10 +32,10 @@ test-numbers: $(READY)  ## the notebooks' numbers with 1 and 2 threads and two i
 		|| exit 1; done; done
 
 build: $(READY)  ## sources -> notebooks; one chapter: make build ONLY=03
-	$(BIN)/python -m lora_course.build $(ONLY)
+	$(BIN)/python -m lora_course.builder $(ONLY)
 
 lint: $(READY)
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m lora_course.build --check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m lora_course.builder --check
 
 doctor: $(READY)
 	$(BIN)/lora-course doctor

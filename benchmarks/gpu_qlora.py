@@ -11,7 +11,7 @@ PEFT's float32 adapter, AdamW, and one random text after another. `--prepare` ru
 prepare_model_for_kbit_training before QLoRA.
 
 Writes chapters/results/gpu_qlora_SHAPE_DEVICE.json: device, versions, command, and for each run the
-bytes that lora_course.memory predicts beside those measured.
+bytes that lora_course.costs.memory predicts beside those measured.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-from lora_course.fourbit import bytes_by_part, keep_packing
-from lora_course.memory import (
+from lora_course.bits.fourbit import bytes_by_part, keep_packing
+from lora_course.costs.memory import (
     GB,
     activation_bytes,
     block_linears,
@@ -37,9 +37,9 @@ from lora_course.memory import (
     state_bytes,
     training_bytes,
 )
-from lora_course.models import quiet
-from lora_course.peak import peak_bytes
-from lora_course.shapes import SHAPES, meta_model
+from lora_course.costs.peak import peak_bytes
+from lora_course.costs.shapes import SHAPES, meta_model
+from lora_course.kit.models import quiet
 
 RESULTS = Path(__file__).resolve().parent.parent / "chapters" / "results"
 METHODS = ("full", "lora", "qlora")
@@ -117,7 +117,7 @@ def for_training(model, method, checkpointing, rank, prepare=False):
 
 
 def predict(shape, method, checkpointing, batch, tokens, rank, prepare=False):
-    """The bytes of a step, by part, after lora_course.memory."""
+    """The bytes of a step, by part, after lora_course.costs.memory."""
     _, hidden, intermediate, layers, _, _, vocabulary, _ = SHAPES[shape]
     model = skeleton(shape)
     if method == "full":  # all of it in bfloat16, the states as well

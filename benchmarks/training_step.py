@@ -18,9 +18,10 @@ import time
 
 import torch
 
-from lora_course import data, memory
+from lora_course.costs import memory
 from lora_course.inject import inject_lora
-from lora_course.models import load_base, load_tokenizer
+from lora_course.kit import data
+from lora_course.kit.models import load_base, load_tokenizer
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lora_course.plots import COLORS, figure, png
+from lora_course.kit.plots import COLORS, figure, png
 
 SIDE = 2.0  # of W, in drawing units
 THIN = 0.26  # drawn for r; to scale, r = 8 of 4096 would be too thin to see

@@ -5,6 +5,6 @@ __version__ = "0.1.0"
 
 def progress():
     """The table of chapters and exercises: what is done, what is open, how many points."""
-    from lora_course.overview import progress_table
+    from lora_course.learner.progress import progress_table
 
     return progress_table()

@@ -32,7 +32,7 @@ def main(argv=None):
         print(progress())
         return 0
     if args.command == "doctor":
-        from lora_course import doctor
+        from lora_course.learner import doctor
 
         return doctor.main()
     try:

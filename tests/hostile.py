@@ -156,7 +156,7 @@ INSIDE = [
     ),
     Case(
         "patched wire",
-        "import lora_course.grading.wire as wire\nwire.pack = lambda arrays: b'x' * 1000",
+        "import lora_course.grading.box.wire as wire\nwire.pack = lambda arrays: b'x' * 1000",
         says="without an answer",
     ),
     # the channel

@@ -161,7 +161,7 @@ def test_fresh_base_gives_the_same_logits_to_the_last_bit(tmp_path, make, dtype)
 
 @pytest.mark.slow
 def test_the_base_of_the_course(tmp_path):
-    from lora_course.models import load_base
+    from lora_course.kit.models import load_base
 
     model, path = trained(load_base("base"), target_modules=["q_proj", "v_proj"]), tmp_path / "a"
     save_adapter(model, path)

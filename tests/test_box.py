@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from lora_course.grading import calls, files, jail, keeper, magics, notebook, slices, wire
+from lora_course.grading.box import jail, magics, program_slice, reaper, syscalls, wire
+from lora_course.grading.intake import submitted
+from lora_course.plumbing import files
 
 LINUX = sys.platform.startswith("linux")
 
@@ -21,7 +23,7 @@ LINUX = sys.platform.startswith("linux")
 # slices: what of a notebook is run
 def run(*cells, wants=("f",), **names):
     namespace = dict(names)
-    error = slices.execute(cells, wants, namespace, "f")
+    error = program_slice.execute(cells, wants, namespace, "f")
     return namespace, error
 
 
@@ -97,31 +99,31 @@ def test_code_cells_of_odd_files():
     cell = {"cell_type": "code", "source": ["a = 1\n", 7, "b = 2"]}
     text = json.dumps({"cells": [cell, {"cell_type": "markdown", "source": "x"}, 3]})
     for data in (text.encode(), b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16")):
-        assert notebook.code_cells(data) == ["a = 1\nb = 2"]
+        assert submitted.code_cells(data) == ["a = 1\nb = 2"]
     old = {"worksheets": [{"cells": [{"cell_type": "code", "input": "a = 1"}]}, None]}
-    assert notebook.code_cells(json.dumps(old).encode()) == ["a = 1"]
+    assert submitted.code_cells(json.dumps(old).encode()) == ["a = 1"]
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"[" * 100_000, b"null", b'"a"', b'{"cells": 3}', b"\xff\xfe\x00"]
 )
 def test_no_notebook(data):
-    with pytest.raises(notebook.Unreadable):
-        notebook.code_cells(data)
+    with pytest.raises(submitted.Unreadable):
+        submitted.code_cells(data)
 
 
 def test_flags():
     setup = "from lora_course.lora import LoRALinear"
-    assert notebook.flags([setup, "import math"], setup) == []
+    assert submitted.flags([setup, "import math"], setup) == []
     assert (
-        len(notebook.flags(["  from peft.tuners import lora", "import loralib as l"], setup)) == 2
+        len(submitted.flags(["  from peft.tuners import lora", "import loralib as l"], setup)) == 2
     )
-    assert notebook.flags(["from lora_course.merge import merge"], setup)
-    assert notebook.flags(["from lora_course.lora import LoRALinear, LoRAEmbedding"], setup) == []
-    assert notebook.flags(["import lora_course"], setup)
-    assert notebook.flags(["from lora_course.checks.core import array"], setup) == []
-    assert notebook.flags(["from peft.tuners import lora"], "from peft import LoraConfig") == []
-    assert notebook.flags(["__import__('peft')"], setup)
+    assert submitted.flags(["from lora_course.merge import merge"], setup)
+    assert submitted.flags(["from lora_course.lora import LoRALinear, LoRAEmbedding"], setup) == []
+    assert submitted.flags(["import lora_course"], setup)
+    assert submitted.flags(["from lora_course.checks.core import array"], setup) == []
+    assert submitted.flags(["from peft.tuners import lora"], "from peft import LoraConfig") == []
+    assert submitted.flags(["__import__('peft')"], setup)
 
 
 # the wire
@@ -220,18 +222,18 @@ def test_remove(tmp_path):
         os.close(here)
         here = below
     os.close(here)
-    keeper.remove(place)
+    reaper.remove(place)
     assert not place.exists() and (other / "kept").exists()
 
 
 def test_full(tmp_path):
-    assert not keeper.full(tmp_path)
+    assert not reaper.full(tmp_path)
     (tmp_path / "sparse").write_bytes(b"")
     os.truncate(tmp_path / "sparse", 10 << 30)
-    assert not keeper.full(tmp_path)  # takes no room
-    for number in range(keeper.FILES + 1):
+    assert not reaper.full(tmp_path)  # takes no room
+    for number in range(reaper.FILES + 1):
         (tmp_path / str(number)).touch()
-    assert keeper.full(tmp_path)
+    assert reaper.full(tmp_path)
 
 
 def test_atomic_files(tmp_path):
@@ -260,12 +262,12 @@ def test_numbers_of_calls(column):
         pytest.skip("no kernel headers")
     text = HEADERS[column].read_text()
     known = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text))
-    for table in (calls.REFUSED, calls.PRETENDED, calls.UNKNOWN):
+    for table in (syscalls.REFUSED, syscalls.PRETENDED, syscalls.UNKNOWN):
         words = table.split()
         for name, *both in zip(words[::3], words[1::3], words[2::3], strict=True):
             assert known.get(name, "-") == both[column], name
-    named = {"kill": calls.KILL, "tgkill": calls.TGKILL, "clone": calls.CLONE}
-    named |= {"prlimit64": calls.PRLIMIT, "fcntl": calls.FCNTL, "ioctl": calls.IOCTL}
+    named = {"kill": syscalls.KILL, "tgkill": syscalls.TGKILL, "clone": syscalls.CLONE}
+    named |= {"prlimit64": syscalls.PRLIMIT, "fcntl": syscalls.FCNTL, "ioctl": syscalls.IOCTL}
     assert all(int(known[name]) == pair[column] for name, pair in named.items())
 
 

@@ -10,8 +10,8 @@ import sys
 import nbformat
 import pytest
 
-from lora_course.build import check, main
 from lora_course.builder import notebook
+from lora_course.builder.build import check, main
 from lora_course.builder.exercises import HINTS
 from lora_course.builder.source import SourceError, definition
 
@@ -514,7 +514,7 @@ def test_check_finds_a_changed_notebook(built, capsys, folder, action, message):
     assert main(["--check"], built) == 1
     line = capsys.readouterr().out.strip()
     assert line.startswith(f"{folder}/{NAME}.ipynb") and message in line
-    assert line.endswith("Run: python -m lora_course.build 03")
+    assert line.endswith("Run: python -m lora_course.builder 03")
     assert bytes_of(built) == before, "--check writes nothing"
 
 

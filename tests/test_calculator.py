@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from lora_course import calculator
-from lora_course.shapes import SHAPES
+from lora_course.costs import calculator
+from lora_course.costs.shapes import SHAPES
 
 
 def row(table, name):

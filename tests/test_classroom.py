@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_course.grading import classroom
+from lora_course.grading.intake import classroom
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github/workflows/classroom.yml"

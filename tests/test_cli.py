@@ -107,10 +107,10 @@ def test_progress(course, capsys):
 
 
 def test_doctor(monkeypatch):
-    doctor = types.ModuleType("lora_course.doctor")
+    doctor = types.ModuleType("lora_course.learner.doctor")
     doctor.main = lambda: 1
-    monkeypatch.setitem(sys.modules, "lora_course.doctor", doctor)
-    monkeypatch.setattr(lora_course, "doctor", doctor, raising=False)
+    monkeypatch.setitem(sys.modules, "lora_course.learner.doctor", doctor)
+    monkeypatch.setattr("lora_course.learner.doctor", doctor, raising=False)
     assert cli.main(["doctor"]) == 1
 
 

@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import merge_utils
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lora_course.combine import dare, mix, ties, trim
+from lora_course.methods.combine import dare, mix, ties, trim
 
 SMALL = {
     "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from lora_course import data, tasks
-from lora_course.models import load_tokenizer
+from lora_course.kit import data
+from lora_course.kit.models import load_tokenizer
+from lora_course.kit.town import tasks
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from lora_course import doctor, machine, pins
-from lora_course.machine import GIB, Line
+from lora_course.learner import doctor, machine, pins
+from lora_course.learner.machine import GIB, Line
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ class TestHub:
 
 
 def test_base_model_missing_stops(monkeypatch, tmp_path):
-    from lora_course import models
+    from lora_course.kit import models
 
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(models, "BASE", tmp_path)
@@ -202,7 +202,7 @@ def test_base_model_missing_stops(monkeypatch, tmp_path):
 
 
 def test_base_model_damaged_stops(monkeypatch, tmp_path):
-    from lora_course import models
+    from lora_course.kit import models
 
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (tmp_path / name).write_text("damaged")

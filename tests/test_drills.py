@@ -3,7 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from lora_course import drills, town
+from lora_course.kit.town import world
+from lora_course.make_base import drills
 
 
 @pytest.mark.parametrize("maker", [maker for maker, _ in drills.DRILLS.values()])
@@ -57,9 +58,9 @@ def test_owners_have_what_they_are_said_to_have():
     assert directions == {True, False}
 
 
-@pytest.mark.parametrize("form", town.FACT_FORMS)
+@pytest.mark.parametrize("form", world.FACT_FORMS)
 def test_a_filled_form_reads_like_the_form_and_marks_its_four_words(form):
-    (fact,) = town.draw_facts(random.Random(4), 1)
+    (fact,) = world.draw_facts(random.Random(4), 1)
     text, spans = drills.fill(form, fact.words())
     assert text == form.format(**fact.words())
     assert sorted(text[a:b] for a, b in spans) == sorted(

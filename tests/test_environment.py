@@ -92,7 +92,7 @@ def test_pins_are_closed():
 
 def test_installed_as_pinned():
     """The tests run on the pinned set. (A local suffix such as +cpu is the same version.)"""
-    from lora_course import pins
+    from lora_course.learner import pins
 
     assert pins.differences() == []
 

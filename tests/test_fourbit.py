@@ -4,8 +4,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lora_course import fourbit, memory, newborn
-from lora_course.models import BASE, load_base
+from lora_course.bits import fourbit
+from lora_course.costs import memory
+from lora_course.kit.models import BASE, load_base
+from lora_course.make_base import untrained
 from tests.test_models import random_model
 
 bnb = pytest.importorskip("bitsandbytes")
@@ -17,7 +19,7 @@ WIDE = {"gpt2": {"n_embd": 64}, "qwen3": {"hidden_size": 64, "head_dim": 32}}
 
 def folder_of(kind, folder, **sizes):
     """A model with random weights, biases and norms included."""
-    tokenizer = newborn.make_tokenizer(size=400)
+    tokenizer = untrained.make_tokenizer(size=400)
     tokenizer.save_pretrained(folder)
     config = random_model(kind, len(tokenizer)).config
     config.update(sizes)

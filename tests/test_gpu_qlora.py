@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_course import fourbit, gpu_records, memory, peak, plots
-from lora_course.shapes import SHAPES
+from lora_course.bits import fourbit
+from lora_course.costs import gpu_records, memory, peak
+from lora_course.costs.shapes import SHAPES
+from lora_course.kit import plots
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_qlora.py"

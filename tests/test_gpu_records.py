@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from lora_course import gpu_records, plots
+from lora_course.costs import gpu_records
+from lora_course.kit import plots
 
 
 def run_of(method="qlora", peak=9e9, **more):

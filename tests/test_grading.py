@@ -27,8 +27,8 @@ INSIDE = {case.note for case in hostile.INSIDE}
 pytestmark = pytest.mark.skipif(not LINUX, reason="tested on Linux")
 TRIAL = """
 import json, sys, tempfile
-from lora_course.grading import jail, warm
-print(json.dumps(jail.confine(tempfile.mkdtemp(dir=sys.argv[1]), warm.readable([]))))
+from lora_course.grading.box import jail, fork_client
+print(json.dumps(jail.confine(tempfile.mkdtemp(dir=sys.argv[1]), fork_client.readable([]))))
 """
 
 
@@ -86,7 +86,7 @@ def processes():
     found = set()
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"lora_course.grading.box" in place.read_bytes():
+            if b"lora_course.grading.box.fork_server" in place.read_bytes():
                 found.add(int(place.parent.name))
         except OSError:
             continue
@@ -322,7 +322,7 @@ def test_resume(small, monkeypatch):
     small.grade(jobs=1)
     first = small.records["one"]
     small.hand_in("two", b"no notebook")
-    monkeypatch.setattr("lora_course.grading.run.Warm", None)  # nobody is graded twice
+    monkeypatch.setattr("lora_course.grading.run.ForkClient", None)  # nobody is graded twice
     small.grade(jobs=1)
     assert small.records["one"] == first and small.records["two"]["problem"]
     with pytest.raises(TypeError):  # another secret is another grading
@@ -492,12 +492,12 @@ def test_full_disk(small, monkeypatch):
 
 @pytest.mark.slow
 def test_open_box_needs_trust(small, monkeypatch):
-    from lora_course.grading import warm
+    from lora_course.grading.box import fork_client
     from lora_course.grading.run import Refused
 
     small.hand_in("one", hostile.saved(hostile.notebook()))
-    real = warm.Warm.ready
-    monkeypatch.setattr(warm.Warm, "ready", lambda self: [*real(self), "no such wall"])
+    real = fork_client.ForkClient.ready
+    monkeypatch.setattr(fork_client.ForkClient, "ready", lambda self: [*real(self), "no such wall"])
     with pytest.raises(Refused, match="--i-trust-these-files"):
         small.grade(trust=False)
     small.grade(trust=True)

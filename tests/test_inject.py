@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
-from lora_course import inject, models
+from lora_course import inject
 from lora_course.inject import (
     count_parameters,
     find_targets,
@@ -17,6 +17,7 @@ from lora_course.inject import (
     lora_layers,
     mark_only_lora_as_trainable,
 )
+from lora_course.kit import models
 
 IDS = torch.arange(5, 29).reshape(2, 12)  # (B, T)
 

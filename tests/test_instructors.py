@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from lora_course import cli
-from lora_course.grading.variants import TASKS
+from lora_course.grading.other_tasks import TASKS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GUIDE = (DOCS / "instructors.md").read_text(encoding="utf-8")

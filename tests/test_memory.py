@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lora_course.memory import (
+from lora_course.costs.memory import (
     QV,
     activation_bytes,
     adapter_parameters,
@@ -15,7 +15,7 @@ from lora_course.memory import (
     tensor_bytes,
     training_bytes,
 )
-from lora_course.shapes import SHAPES, meta_model
+from lora_course.costs.shapes import SHAPES, meta_model
 
 # parameters, LoRA r=8 q,v, LoRA r=16 on all linear layers; counted with transformers and peft
 COUNTS = {
@@ -185,7 +185,7 @@ def test_full_fine_tuning_is_8_bytes_in_pure_bf16(small):
 
 
 def test_the_shipped_model():
-    from lora_course.models import BASE, load_base
+    from lora_course.kit.models import BASE, load_base
 
     if not (BASE / "model.safetensors").exists():
         pytest.skip("the trained base model is not there yet")

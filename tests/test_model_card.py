@@ -8,8 +8,14 @@ from huggingface_hub import ModelCard
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lora_course.bridges.model_card import (
+    EU_POINTS,
+    NEEDED,
+    card_problems,
+    model_card,
+    training_flops,
+)
 from lora_course.inject import count_parameters, inject_lora
-from lora_course.model_card import EU_POINTS, NEEDED, card_problems, model_card, training_flops
 
 FACTS = {
     "name": "court-forms", "base": "lab/base", "base_license": "mit", "license": "apache-2.0",

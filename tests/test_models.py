@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
-from lora_course import data, models, newborn
+from lora_course.kit import data, models
+from lora_course.make_base import untrained
 
 
 def random_model(kind, vocab, positions=128):
@@ -21,7 +22,7 @@ def random_model(kind, vocab, positions=128):
 @pytest.fixture(params=["gpt2", "qwen3"])
 def folder(request, tmp_path):
     """A model with random weights and its own tokenizer, without a chat template."""
-    tokenizer = newborn.make_tokenizer(size=400)
+    tokenizer = untrained.make_tokenizer(size=400)
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
     random_model(request.param, len(tokenizer)).save_pretrained(tmp_path)

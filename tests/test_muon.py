@@ -1,6 +1,6 @@
 import torch
 
-from lora_course.muon import Muon, orthogonalize
+from lora_course.make_base.muon import Muon, orthogonalize
 
 
 def test_all_directions_get_about_one_size():

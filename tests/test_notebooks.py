@@ -19,8 +19,8 @@ from statistics import median
 
 import pytest
 
-from lora_course.build import check
 from lora_course.builder import notebook
+from lora_course.builder.build import check
 from lora_course.builder.source import END
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -32,10 +32,10 @@ def make_rows():
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """{"gpt2": folder, "qwen3": folder, "data": a .jsonl file}; the tokenizers have no template."""
-    from lora_course import newborn
+    from lora_course.make_base import untrained
     from tests.test_models import random_model
 
-    tokenizer = newborn.make_tokenizer(size=400)
+    tokenizer = untrained.make_tokenizer(size=400)
     tokenizer.chat_template = None
     made = {}
     for kind in ("gpt2", "qwen3"):

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from lora_course import fourbit, memory
-from lora_course.models import load_base
-from lora_course.peak import PeakBytes, held_by, peak_bytes
+from lora_course.bits import fourbit
+from lora_course.costs import memory
+from lora_course.costs.peak import PeakBytes, held_by, peak_bytes
+from lora_course.kit.models import load_base
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

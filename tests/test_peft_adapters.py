@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lora_course.adapters import lora_state_dict, read_adapter, save_adapter
-from lora_course.fingerprint import fingerprint
+from lora_course.bridges.fingerprint import fingerprint
+from lora_course.bridges.peft_adapters import check_base, from_peft, read_peft, to_peft
 from lora_course.inject import find_targets, inject_lora, lora_layers
-from lora_course.models import load_base
-from lora_course.peft_adapters import check_base, from_peft, read_peft, to_peft
-from lora_course.variants import use_rslora
+from lora_course.kit.models import load_base
+from lora_course.methods.rslora import use_rslora
 from tests.test_models import random_model
 
 IDS = torch.arange(12).view(2, 6)  # (B, T)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lora_course import plots
+from lora_course.kit import plots
 
 
 def draw():
@@ -115,7 +115,7 @@ def test_colors_are_distinct_and_named():
 
 def test_import_is_light_and_pyplot_is_left_alone():
     code = (
-        "import sys; from lora_course import plots; assert 'matplotlib' not in sys.modules;"
+        "import sys; from lora_course.kit import plots; assert 'matplotlib' not in sys.modules;"
         "fig, ax = plots.figure(); plots.png(fig); assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from lora_course import lessons, models, newborn, pretrain
+from lora_course.kit import models
+from lora_course.make_base import curriculum, pretrain, untrained
 
 
 @pytest.fixture
@@ -11,7 +12,9 @@ def small(monkeypatch):
     """A tokenizer that is made at once, and a probe that looks at one report only."""
     tokenizer = models.load_tokenizer("base")
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda: tokenizer)
-    monkeypatch.setattr(pretrain, "probe", lambda m, t, count, facts: newborn.probe(m, t, 1, facts))
+    monkeypatch.setattr(
+        pretrain, "probe", lambda m, t, count, facts: untrained.probe(m, t, 1, facts)
+    )
 
 
 def arguments(folder, *more):
@@ -54,7 +57,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, small):
 
 
 def test_shipped_tokenizer_is_the_one_that_the_command_makes():
-    made, shipped = newborn.make_tokenizer(), models.load_tokenizer("base")
+    made, shipped = untrained.make_tokenizer(), models.load_tokenizer("base")
     assert made.get_vocab() == shipped.get_vocab()
     assert made.chat_template == shipped.chat_template
 
@@ -64,7 +67,7 @@ def test_the_loss_is_the_models_own():
     tokenizer = models.load_tokenizer("base")
     model = models.load_base("base").eval()
     for mix in ({"story": 1}, {"exam": 1}):
-        ((ids, labels),) = lessons.make_batches(tokenizer, seed=1, count=1, size=4, mix=mix)
+        ((ids, labels),) = curriculum.make_batches(tokenizer, seed=1, count=1, size=4, mix=mix)
         with torch.no_grad():
             ours, theirs = (
                 pretrain.loss_of(model, ids, labels),

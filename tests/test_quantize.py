@@ -8,8 +8,8 @@ import bitsandbytes.functional as bnb
 import pytest
 import torch
 
-from lora_course import memory, quantize
-from lora_course.quantize import (
+from lora_course.bits import quantize
+from lora_course.bits.quantize import (
     bits_per_parameter,
     dequantize,
     dequantize_int8,
@@ -24,6 +24,7 @@ from lora_course.quantize import (
     quantize_nf4,
     unpack,
 )
+from lora_course.costs import memory
 
 SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # all that bitsandbytes 0.50 takes
 N = 3 * 4096

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lora_course import record
+from lora_course.learner import record
 
 
 @pytest.fixture(autouse=True)

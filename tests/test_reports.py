@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lora_course.grading import names
-from lora_course.grading.reports import write_reports
+from lora_course.grading.results import harmless
+from lora_course.grading.results.reports import write_reports
 
 FILES = {"grades.csv", "canvas.csv", "junit.xml", "summary.md"}
 HOSTILE = (
@@ -126,7 +126,7 @@ def test_summary(tmp_path):
 
 
 def test_summary_stays_under_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_course.grading.reports.SUMMARY_LIMIT", 2000)
+    monkeypatch.setattr("lora_course.grading.results.reports.SUMMARY_LIMIT", 2000)
     write_reports([record(f"student {n}") for n in range(200)], tmp_path)
     text = (tmp_path / "summary.md").read_text()
     assert len(text) < 2500 and "more rows than fit" in text
@@ -211,24 +211,24 @@ STRANGE = [
 
 
 def test_folder_names_are_safe_and_different():
-    found = names.folders([*STRANGE, "ann"])
-    assert len({names._folded(name) for name in found.values()}) == len(STRANGE)
+    found = harmless.folders([*STRANGE, "ann"])
+    assert len({harmless._folded(name) for name in found.values()}) == len(STRANGE)
     for student, name in found.items():
         assert name and name == os.path.basename(name) and name not in (".", ".."), student
         assert not set('<>:"/\\|?*\0\n\t') & set(name) and name == name.strip(" ."), student
         assert len(name.encode()) < 100 and name.casefold() not in FILES
-        assert name.partition(".")[0].casefold() not in names.WINDOWS
+        assert name.partition(".")[0].casefold() not in harmless.WINDOWS
     for student in ("李雷", "Łukasz Żółć", "мария", "عمر"):
         assert found[student] == student
 
 
 def test_nobody_can_take_the_folder_of_another():
-    first = names.folders(["ann", "Ann"])["Ann"]
-    assert len(set(names.folders(["ann", "Ann", first]).values())) == 3
+    first = harmless.folders(["ann", "Ann"])["Ann"]
+    assert len(set(harmless.folders(["ann", "Ann", first]).values())) == 3
 
 
 def test_folders_do_not_depend_on_the_order():
-    assert names.folders(STRANGE) == names.folders(STRANGE[::-1])
+    assert harmless.folders(STRANGE) == harmless.folders(STRANGE[::-1])
 
 
 def test_strange_names_get_their_reports(tmp_path):

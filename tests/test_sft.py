@@ -21,11 +21,11 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
+from lora_course.bridges.sft import as_chat, losses, with_bar
 from lora_course.checks import ch09
-from lora_course.data import encode, load_task
 from lora_course.inject import inject_lora
-from lora_course.models import BASE, load_base, load_tokenizer, quiet
-from lora_course.sft import as_chat, losses, with_bar
+from lora_course.kit.data import encode, load_task
+from lora_course.kit.models import BASE, load_base, load_tokenizer, quiet
 from lora_course.train import learning_rate, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -315,7 +315,7 @@ def test_what_the_chapter_calls_outdated_in_other_libraries(tmp_path, rows):
     "path",
     [
         *ROOT.glob("chapters/source/09_*.py"), *ROOT.glob("solutions/source/09_*.py"),
-        ROOT / "lora_course/sft.py", ROOT / "lora_course/checks/ch09.py",
+        ROOT / "lora_course/bridges/sft.py", ROOT / "lora_course/checks/ch09.py",
     ],
     ids=lambda path: path.parent.parent.name + path.stem[:4],
 )  # fmt: skip

@@ -12,10 +12,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from lora_course import newborn, shipping
-from lora_course.data import answers, exact_match, load_task
-from lora_course.fourbit import four_bit_layers, keep_packing, load_four_bit
-from lora_course.models import load_base, load_tokenizer
+from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bit
+from lora_course.bridges import shipping
+from lora_course.kit.data import answers, exact_match, load_task
+from lora_course.kit.models import load_base, load_tokenizer
+from lora_course.make_base import untrained
 from tests.test_models import random_model
 
 KINDS = ("llama", "gpt2", "qwen3")
@@ -33,14 +34,14 @@ def still():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return newborn.make_tokenizer(size=400)
+    return untrained.make_tokenizer(size=400)
 
 
 def made(kind, tokenizer):
     """A base of random weights; "llama" is the course's own shape."""
     torch.manual_seed(0)
     if kind == "llama":
-        return newborn.make_model(tokenizer).eval()
+        return untrained.make_model(tokenizer).eval()
     return random_model(kind, len(tokenizer), positions=256).eval()
 
 

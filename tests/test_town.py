@@ -3,25 +3,26 @@ import random
 
 import pytest
 
-from lora_course import newborn, stories, tales, tasks, town
+from lora_course.kit.town import stories, tasks, templates, world
+from lora_course.make_base import untrained
 
 
 def test_facts_share_nothing_so_that_every_question_has_one_answer():
     rng = random.Random(0)
     for _ in range(200):
-        facts = town.draw_facts(rng, 4)
-        for field in town.Fact._fields:
+        facts = world.draw_facts(rng, 4)
+        for field in world.Fact._fields:
             assert len({getattr(fact, field) for fact in facts}) == 4
 
 
 def test_every_answer_stands_in_the_story_and_in_its_full_answer():
     rng = random.Random(1)
     for _ in range(200):
-        facts = town.draw_facts(rng, 3)
+        facts = world.draw_facts(rng, 3)
         words = rng.choice(facts).words()
-        story = town.tell(rng, facts)
-        for kind, forms in town.QUESTIONS.items():
-            answer = words[town.ANSWER[kind]]
+        story = world.tell(rng, facts)
+        for kind, forms in world.QUESTIONS.items():
+            answer = words[world.ANSWER[kind]]
             assert answer in story
             for question, full in forms:
                 assert answer in full.format(**words)
@@ -39,7 +40,7 @@ def test_same_seed_same_documents_and_no_template_marks_left():
 
 def test_every_plot_can_be_told():
     rng = random.Random(2)
-    for plot in tales.PLOTS:
+    for plot in templates.PLOTS:
         for _ in range(20):
             assert stories.fill_plot(rng, plot).endswith((".", '"'))
 
@@ -47,13 +48,13 @@ def test_every_plot_can_be_told():
 def test_text_is_varied():
     words = {w.strip('.,:?"') for text in stories.documents(0, 3000) for w in text.split()}
     assert len(words) > 400
-    assert len(tales.PLOTS) + len(town.FACT_FORMS) + 12 > 40  # plots, fact forms, question forms
+    assert len(templates.PLOTS) + len(world.FACT_FORMS) + 12 > 40  # and 12 forms of questions
 
 
 @pytest.mark.slow
 def test_tasks_use_only_tokens_that_the_base_has_read():
     """A token that the base never saw has an untrained embedding, and fine-tuning stalls on it."""
-    tokenizer = newborn.make_tokenizer()
+    tokenizer = untrained.make_tokenizer()
     read = set(itertools.chain(*tokenizer(stories.documents(0, 6000))["input_ids"]))
     rng = random.Random(3)
     for maker in tasks.MAKERS.values():

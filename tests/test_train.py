@@ -141,8 +141,8 @@ def test_ten_steps_equal_those_of_peft():
 
 @pytest.mark.slow
 def test_ten_steps_on_the_base_equal_those_of_peft():
-    from lora_course.data import batches, load_task
-    from lora_course.models import load_base, load_tokenizer
+    from lora_course.kit.data import batches, load_task
+    from lora_course.kit.models import load_base, load_tokenizer
 
     tokenizer, rows = load_tokenizer("base"), load_task("questions")["train"].select(range(80))
     lora = {"r": 4, "lora_alpha": 9, "target_modules": ["q_proj", "v_proj"]}

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lora_course.fast.many import ManyLoRA, adam_step, losses, many, train_many
 from lora_course.inject import count_parameters, inject_lora, lora_layers
-from lora_course.many import ManyLoRA, adam_step, losses, many, train_many
-from lora_course.variants import loraplus_groups, use_rslora
+from lora_course.methods.loraplus import loraplus_groups
+from lora_course.methods.rslora import use_rslora
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_course import data, fourbit, shipping
-from lora_course.models import BASE, load_base
+from lora_course.bits import fourbit
+from lora_course.bridges import shipping
+from lora_course.kit import data
+from lora_course.kit.models import BASE, load_base
 from tests.test_fourbit import WIDE, folder_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,10 +16,10 @@ import torch
 from IPython.display import Markdown
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora_course.calculator import calculator, fit_table
-from lora_course.models import load_base, quiet
-from lora_course.plots import COLORS, figure, show
-from lora_course.shapes import SHAPES, meta_model
+from lora_course.costs.calculator import calculator, fit_table
+from lora_course.kit.models import load_base, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.costs.shapes import SHAPES, meta_model
 
 quiet()
 
@@ -82,7 +82,7 @@ for name, state in optimizer.state[q].items():
 # for the whole model is the first of the course's own functions:
 
 # %% tags=["quote"]
-from lora_course.memory import tensor_bytes, state_bytes
+from lora_course.costs.memory import tensor_bytes, state_bytes
 
 # %%
 held = state_bytes(base, optimizer)
@@ -176,7 +176,7 @@ with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
 # follows these rules.
 
 # %% tags=["quote"]
-from lora_course.memory import saved_bytes
+from lora_course.costs.memory import saved_bytes
 
 # %% [markdown]
 # Three ways. «Eager» attention keeps a score for every pair of tokens. A
@@ -230,7 +230,7 @@ show(
 # bf16 or the logits of 16 texts of 768 tokens?
 
 # %% tags=["quote"]
-from lora_course.memory import activation_bytes, logit_bytes
+from lora_course.costs.memory import activation_bytes, logit_bytes
 
 
 # %%
@@ -280,7 +280,7 @@ print(f"{(A.numel() + B.numel()) / (d_out * d_in):.4%}")
 # numbers. Now a throw-away LoRA, good enough to count bytes with.
 
 # %% tags=["quote"]
-from lora_course.memory import block_linears
+from lora_course.costs.memory import block_linears
 
 # %%
 QV = ("q_proj", "v_proj")
@@ -362,7 +362,7 @@ show(
 # float32 adapter. How many are there?
 
 # %% tags=["quote"]
-from lora_course.memory import adapter_parameters
+from lora_course.costs.memory import adapter_parameters
 
 # %%
 print(f"{'':14}{'r=8, q and v':>16}{'share':>8}{'r=16, all':>16}{'share':>8}")
@@ -397,7 +397,7 @@ print(f"GPU memory (the paper: 1.2 TB to 350 GB): {1200 / 350:.1f} times less")
 # LoRA, and how many with QLoRA?
 
 # %% tags=["quote"]
-from lora_course.memory import nf4_bytes, training_bytes
+from lora_course.costs.memory import nf4_bytes, training_bytes
 
 # %%
 n, METHODS = 4096 * 4096, ("full", "lora", "qlora")

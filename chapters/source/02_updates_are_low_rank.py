@@ -12,9 +12,9 @@ import copy
 
 import torch
 
-from lora_course.data import batches, exact_match, load_task
-from lora_course.models import load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.data import batches, exact_match, load_task
+from lora_course.kit.models import load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 
 quiet()
 # %% [markdown]

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import nn
 
-from lora_course.models import load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.models import load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 from lora_course.rank import truncate
 
 quiet()

@@ -19,11 +19,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 from transformers.pytorch_utils import Conv1D  # noqa: F401 (the course's code needs it)
 
-from lora_course.data import batches, load_task
+from lora_course.kit.data import batches, load_task
 from lora_course.inject import full_match, no_hit  # noqa: F401 (they word the errors)
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear  # noqa: F401
-from lora_course.models import load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.models import load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 
 quiet()
 

@@ -21,10 +21,10 @@ import torch
 from matplotlib.colors import ListedColormap
 from tqdm.auto import tqdm  # noqa: F401
 
-from lora_course.data import answers, batches, chat_prompt, exact_match, load_task
+from lora_course.kit.data import answers, batches, chat_prompt, exact_match, load_task
 from lora_course.inject import count_parameters, inject_lora
-from lora_course.models import BASE, load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.models import BASE, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 
 quiet()
 

@@ -18,11 +18,11 @@ import timeit
 import torch
 from torch import nn  # noqa: F401
 
-from lora_course.data import batches, load_task
+from lora_course.kit.data import batches, load_task
 from lora_course.inject import count_parameters, inject_lora, lora_layers
-from lora_course.models import load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
-from lora_course.tasks import code_book
+from lora_course.kit.models import load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.kit.town.tasks import code_book
 
 quiet()
 base, tokenizer = load_base("base"), load_tokenizer("base")
@@ -109,7 +109,7 @@ print("with LoRA injected:", "the same" if injected == before else "another loss
 # pairs of A and B. Part k of the batch sees pair k.
 
 # %% tags=["quote"]
-from lora_course.many import ManyLoRA, ManyLinear, many  # noqa: F401
+from lora_course.fast.many import ManyLoRA, ManyLinear, many  # noqa: F401
 
 # %% [markdown]
 # Each run has its own loss, and the sum of the losses gives each run its own gradient:
@@ -117,7 +117,7 @@ from lora_course.many import ManyLoRA, ManyLinear, many  # noqa: F401
 # by hand, with a rate per run.
 
 # %% tags=["quote"]
-from lora_course.many import losses, train_many, adam_step  # noqa: F401
+from lora_course.fast.many import losses, train_many, adam_step  # noqa: F401
 
 # %% [markdown]
 # **Predict:** six runs at six learning rates, first together, then each alone. How much
@@ -348,7 +348,7 @@ show(
 # shrinks by √2. (Kalajdzievski 2023, [rsLoRA](https://arxiv.org/abs/2312.03732).)
 
 # %% tags=["quote"]
-from lora_course.variants import use_rslora
+from lora_course.methods.rslora import use_rslora
 
 # %% [markdown]
 # **Predict:** one step, at ranks 1 to 128. With which scale does the gradient of B keep
@@ -495,7 +495,7 @@ show(
 # a larger learning rate than A, 16 times for instance. That is two parameter groups:
 
 # %% tags=["quote"]
-from lora_course.variants import loraplus_groups
+from lora_course.methods.loraplus import loraplus_groups
 
 # %%
 model = inject_lora(copy.deepcopy(base), r=16, seed=0)

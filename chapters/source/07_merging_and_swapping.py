@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from lora_course.adapters import lora_state_dict
-from lora_course.data import answers, batches, exact_match, load_task
+from lora_course.kit.data import answers, batches, exact_match, load_task
 from lora_course.inject import inject_lora, lora_layers
-from lora_course.models import load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.models import load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 from lora_course.train import train
 
 quiet()

@@ -26,11 +26,11 @@ from torch import nn  # noqa: F401
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_course.adapters import lora_state_dict
-from lora_course.data import batches, chat_prompt, exact_match, load_task
-from lora_course.fingerprint import fingerprint  # noqa: F401
+from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
+from lora_course.bridges.fingerprint import fingerprint  # noqa: F401
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
-from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
+from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -136,7 +136,7 @@ print("so do the gradients of every A and B, up to 0.001 of their size")
 # Two files: a config in JSON, and the factors. Our writer takes one page.
 
 # %% tags=["quote"]
-from lora_course.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft  # noqa: F401
+from lora_course.bridges.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft  # noqa: F401
 
 # %% [markdown]
 # The fingerprint is ours; PEFT ignores it. We shall need it. **Predict** the size of
@@ -162,7 +162,7 @@ print("target_modules ", *sorted(kept["target_modules"]))
 # many numbers of the loaded model train?
 
 # %%
-from lora_course.peft_adapters import from_peft, read_peft
+from lora_course.bridges.peft_adapters import from_peft, read_peft
 
 loaded = PeftModel.from_pretrained(load_base(), folder, adapter_name="task")
 with torch.no_grad():
@@ -534,7 +534,7 @@ print(f"{exact_match(twin, tokenizer, test):.0%} right")
 # fingerprint in the header:
 
 # %% tags=["quote"]
-from lora_course.peft_adapters import check_base
+from lora_course.bridges.peft_adapters import check_base
 
 # %%
 says(lambda: check_base(twin, folder))

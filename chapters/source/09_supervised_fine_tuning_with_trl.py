@@ -21,11 +21,11 @@ import torch
 from datasets import Dataset
 from matplotlib.colors import ListedColormap
 
-from lora_course.data import answers, encode, exact_match, load_task
+from lora_course.kit.data import answers, encode, exact_match, load_task
 from lora_course.inject import inject_lora
-from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
-from lora_course.sft import losses, with_bar
+from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.bridges.sft import losses, with_bar
 from lora_course.train import learning_rate, train
 
 quiet()  # before the imports that have something to say
@@ -44,7 +44,7 @@ SHIPPED = is_shipped()
 # a list of messages.
 
 # %% tags=["quote"]
-from lora_course.sft import as_chat
+from lora_course.bridges.sft import as_chat
 
 # %%
 task, tokenizer, base = load_task(), load_tokenizer(), load_base()

@@ -17,10 +17,10 @@ import torch
 from torch.nn import functional as F  # noqa: F401
 
 from lora_course.inject import find_targets
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
-from lora_course.shapes import meta_model
-from lora_course.stories import documents
+from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.costs.shapes import meta_model
+from lora_course.kit.town.stories import documents
 
 quiet()
 import bitsandbytes.functional as bnb  # last, so that quiet() reaches it
@@ -104,7 +104,7 @@ print(f"of all other blocks: {error(back[1:], rows[1:]):.2%}")
 # `lora-course start 10` makes your copy.) Then compare:
 
 # %% tags=["quote"]
-from lora_course.quantize import blocks, dequantize_int8, quantize_int8
+from lora_course.bits.quantize import blocks, dequantize_int8, quantize_int8
 
 # %% [markdown]
 # bitsandbytes' 8-bit layers (`load_in_8bit`) take a row of the matrix as a block.
@@ -198,7 +198,7 @@ print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 # level.
 
 # %% tags=["quote"]
-from lora_course.quantize import dequantize, nearest, nf4_code, quantize  # noqa: F401
+from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize  # noqa: F401
 
 # %%
 nf4 = nf4_code()  # (16,)
@@ -260,7 +260,7 @@ print(byte, format(byte, "08b"), "->", byte >> 4, byte & 0b1111)
 # **Exercise 10.3**: pack and unpack whole tensors, also of odd length. Then compare:
 
 # %% tags=["quote"]
-from lora_course.quantize import dequantize_nf4, pack, quantize_nf4, unpack  # noqa: F401
+from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack  # noqa: F401
 
 # %% [markdown]
 # Now put it beside bitsandbytes, bytes and scales and values, on easy input and on
@@ -313,7 +313,7 @@ print(f"8 bits after the mean is off: error {error(offset + back, absmax):.2%}")
 # **Exercise 10.4**: both ways. Then compare:
 
 # %% tags=["quote"]
-from lora_course.quantize import (
+from lora_course.bits.quantize import (
     double_dequantize,
     double_quantize,
     dynamic_code,  # noqa: F401
@@ -344,7 +344,7 @@ print(f"error {error(single, W):.2%}, with double quantization {error(double, W)
 # many for the scales, without and with double quantization?
 
 # %% tags=["quote"]
-from lora_course.quantize import bits_per_parameter
+from lora_course.bits.quantize import bits_per_parameter
 
 # %%
 def measured(x, size, double):

@@ -14,7 +14,7 @@ import copy
 import time
 import warnings
 
-from lora_course.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
+from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 
 quiet()  # before bitsandbytes is loaded
 import bitsandbytes as bnb
@@ -24,13 +24,17 @@ from IPython.display import Markdown, display
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
 
-from lora_course import fourbit, gpu_records
-from lora_course.data import batches, exact_match, load_task
-from lora_course.memory import activation_bytes, adapter_parameters, block_linears
-from lora_course.memory import logit_bytes, saved_bytes, state_bytes, training_bytes
-from lora_course.peak import peak_bytes
-from lora_course.plots import COLORS, figure, show
-from lora_course.shapes import SHAPES, meta_model
+# %%
+from lora_course.bits import fourbit
+from lora_course.costs import gpu_records
+from lora_course.kit.data import batches, exact_match, load_task
+from lora_course.costs.memory import (
+    activation_bytes, adapter_parameters, block_linears, logit_bytes, saved_bytes, state_bytes,
+    training_bytes,
+)
+from lora_course.costs.peak import peak_bytes
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.train import train
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -126,7 +130,7 @@ print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 # **Exercise 11.2**: build the config. Then compare with the course's:
 
 # %% tags=["quote"]
-from lora_course.fourbit import four_bit_config
+from lora_course.bits.fourbit import four_bit_config
 
 # %% [markdown]
 # `load_four_bit` is a thin wrapper of `from_pretrained`. It computes in bfloat16 on a GPU
@@ -148,7 +152,7 @@ print("stands for:", tuple(state.shape), "in blocks of", state.blocksize)
 # chapter 01's formula right to the byte?
 
 # %% tags=["quote"]
-from lora_course.fourbit import four_bit_layers, bytes_by_part, constants
+from lora_course.bits.fourbit import four_bit_layers, bytes_by_part, constants
 
 # %%
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
@@ -225,7 +229,7 @@ for word, loss in (("NF4", reading_loss(four)), ("FP4", fp4_loss)):
 # its first `eval()` forward. **Predict:** what happens to the training after it?
 
 # %% tags=["quote"]
-from lora_course.fourbit import keep_packing
+from lora_course.bits.fourbit import keep_packing
 
 # %%
 def with_lora(model, seed=0, r=4):

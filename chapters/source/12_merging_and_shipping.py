@@ -23,12 +23,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D  # noqa: F401
 
-from lora_course.data import answers, batches, chat_prompt, load_task  # noqa: F401
-from lora_course.fourbit import four_bit_layers, keep_packing, load_four_bit
-from lora_course.model_card import card_problems, model_card, training_flops
-from lora_course.models import BASE, chosen, load_base, load_tokenizer, quiet
-from lora_course.plots import COLORS, figure, show
-from lora_course.shipping import add_bottlenecks, distance, fastest, stranger
+from lora_course.kit.data import answers, batches, chat_prompt, load_task  # noqa: F401
+from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bit
+from lora_course.bridges.model_card import card_problems, model_card, training_flops
+from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.bridges.shipping import add_bottlenecks, distance, fastest, stranger
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -54,7 +54,7 @@ row = tests["court"][0]
 print(row["prompt"], "\n->", row["completion"])
 
 # %% tags=["quote"]
-from lora_course.shipping import measure, updates
+from lora_course.bridges.shipping import measure, updates
 
 # %% [markdown]
 # **Baseline and no-op.** One PEFT model, three adapters. **Predict:** which forms does
@@ -176,7 +176,7 @@ print("QLoRA, forms right:", "over 90 %" if right > 0.9 else f"{right:.0%}")
 # and those of the original base. **Predict:** which gives the trained model back?
 
 # %% tags=["quote"]
-from lora_course.shipping import dequantize, dequantized
+from lora_course.bridges.shipping import dequantize, dequantized
 
 # %% tags=["nbval-ignore-output"]
 grounds = {"4-bit": load_four_bit(device="cpu"), "dequantized": dequantized(), "original": base}
@@ -288,7 +288,7 @@ _ = file.write_text(json.dumps(spec), encoding="utf-8")
 # neither PEFT nor this course. **Predict** for each folder: an error, or an answer?
 
 # %% tags=["quote"]
-from lora_course.shipping import STRANGER  # noqa: F401
+from lora_course.bridges.shipping import STRANGER  # noqa: F401
 
 # %% tags=["nbval-ignore-output"]
 said = dict(zip(folders, stranger(row["prompt"], folders.values()), strict=True))
@@ -379,7 +379,7 @@ print("merged ", (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1))
 # 12.3**: TIES for matrices, with weights. Then compare:
 
 # %% tags=["quote"]
-from lora_course.combine import dare, mix, ties, trim  # noqa: F401
+from lora_course.methods.combine import dare, mix, ties, trim  # noqa: F401
 
 # %%
 place = next(iter(added["court"]))
@@ -463,7 +463,7 @@ for name in ("mix", "second"):
 # > being merged. It gets as many parameters as our LoRA. **Predict** the time of each.
 
 # %% tags=["quote"]
-from lora_course.shipping import Bottleneck  # noqa: F401
+from lora_course.bridges.shipping import Bottleneck  # noqa: F401
 
 # %% tags=["nbval-ignore-output"]
 count = sum(p.numel() for n, p in model.named_parameters() if ".court." in n)
@@ -490,7 +490,7 @@ for shape in ((1, 8), (16, 64)):  # (B, T)
 # batch.
 
 # %% tags=["quote"]
-from lora_course.shipping import serve
+from lora_course.bridges.shipping import serve
 
 # %%
 queue = [(name, tests[name][i]) for i in range(6) for name in names]

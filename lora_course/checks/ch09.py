@@ -534,8 +534,8 @@ def probe_script(namespace, a):
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTTrainer
 
-    from lora_course.models import load_tokenizer, quiet
-    from lora_course.sft import as_chat
+    from lora_course.bridges.sft import as_chat
+    from lora_course.kit.models import load_tokenizer, quiet
 
     quiet()
     tokenizer = load_tokenizer("base")

@@ -362,7 +362,7 @@ def probe_skip(namespace, a):
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
-    from lora_course.fourbit import four_bit_config, four_bit_layers
+    from lora_course.bits.fourbit import four_bit_config, four_bit_layers
 
     made = {}
     for family in LINEARS:

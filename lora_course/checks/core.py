@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_course import record
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
+from lora_course.learner import record
 
 __all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import lora_course
 from lora_course import checks
-from lora_course.grading import notebook
+from lora_course.grading.intake import submitted
 
 GROUP = "lora_course.checks"  # entry points: name "03" or "ch03", value a module with EXERCISES
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def wanted():
 @cache
 def tasks(chapter, variants=()):
     """The tasks of a chapter, in order. variants: such as ("lora_linear=rslora",)."""
-    from lora_course.grading.variants import VARIANTS
+    from lora_course.grading.other_tasks import VARIANTS
 
     chosen = dict(variant.split("=", 1) for variant in variants)
     found, modules = [], [(f"{GROUP}.ch{chapter}", False)]
@@ -57,7 +57,7 @@ def tasks(chapter, variants=()):
             number = f"{int(chapter)}.{len(found) + 1}"
             other = VARIANTS.get((chapter, check.name, chosen.get(check.name)))
             if other is not None and not is_private:
-                found.append(Task(other, "lora_course.grading.variants", number, False, True))
+                found.append(Task(other, "lora_course.grading.other_tasks", number, False, True))
             else:
                 found.append(Task(check, module, number, is_private))
     return tuple(found)
@@ -84,7 +84,7 @@ def setup(chapter):
     if path.is_file():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if "setup" in cell["metadata"].get("tags", ()):
-                return notebook.code_cells(json.dumps({"cells": [cell]}).encode())[0]
+                return submitted.code_cells(json.dumps({"cells": [cell]}).encode())[0]
     return (
         f"import math\nimport torch\nfrom torch import nn\nfrom {GROUP} import ch{chapter} as check"
     )

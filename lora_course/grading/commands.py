@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from lora_course.grading import names, record
+from lora_course.grading.results import graded, harmless
 
 GRADE = "grades a folder of submitted notebooks and writes reports"
 CHECK = "checks your own notebooks: a table, and exit status 1 while something is open"
@@ -54,7 +54,7 @@ def run_grade(args):
         return _fail("Stopped. What was graded is kept; the same command goes on from there.", 130)
     for found in records:
         if found["problem"]:
-            _say(names.line(f"{found['student']}: {found['problem']}"))
+            _say(harmless.line(f"{found['student']}: {found['problem']}"))
     reduced = next((r["isolation"] for r in records if r["isolation"] != "full"), "")
     if reduced:
         _say(f"Isolation was {reduced}.")
@@ -66,7 +66,7 @@ def run_grade(args):
 def run_check(args):
     """Exit status 0 when every exercise of every notebook is right, 1 while something is open."""
     one_thread()
-    from lora_course.grading.collect import collect
+    from lora_course.grading.intake.collect import collect
     from lora_course.grading.run import Refused, grade_these
 
     found = []
@@ -83,7 +83,7 @@ def run_check(args):
     records = [done[submission] for submission in found]
     for each in records:
         _say("\n".join(table(each)))
-    return 0 if all(record.is_done(each) for each in records) else 1
+    return 0 if all(graded.is_done(each) for each in records) else 1
 
 
 def one_thread():
@@ -94,7 +94,7 @@ def one_thread():
 
 def table(found):
     """The lines of one record: a row for each exercise, then what is still open."""
-    points, out_of = record.points(found)
+    points, out_of = graded.points(found)
     yield f"{found['student']}: {points:g} of {out_of:g} points"
     if found["problem"]:
         yield f"  {found['problem']}"

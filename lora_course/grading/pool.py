@@ -13,7 +13,9 @@ import sys
 import time
 from multiprocessing import connection
 
-from lora_course.grading import catalog, here, jail, record, trusted
+from lora_course.grading import catalog, in_process, trusted
+from lora_course.grading.box import jail
+from lora_course.grading.results import graded
 
 LOST = "The grader itself failed at this one; run it again"  # such a record is not kept
 
@@ -32,7 +34,7 @@ def grade(warm, plan, submission):
     for task in catalog.tasks(submission.chapter, plan.variants) if submission.chapter else ():
         check, hidden = task.check, ()
         if submission.problem:
-            exercises.append(record.entry(check, task.number, "broken", 0, submission.problem))
+            exercises.append(graded.entry(check, task.number, "broken", 0, submission.problem))
             continue
         if plan.secret:
             name = catalog.assignment(submission.chapter)
@@ -41,11 +43,11 @@ def grade(warm, plan, submission):
         order |= {"module": task.module, "name": check.name}
         seeds = ((), trusted.VISIBLE) if task.private else (trusted.VISIBLE, hidden)
         if warm is None:
-            said = here.examine(order, check, *seeds)
+            said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
         words = said.status, said.share, said.message, said.hidden or task.private, task.variant
-        exercises.append(record.entry(check, task.number, *words))
+        exercises.append(graded.entry(check, task.number, *words))
     return finished(submission, plan, exercises, time.monotonic() - start)
 
 

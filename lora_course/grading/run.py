@@ -6,10 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from lora_course.grading import catalog, collect, pool
-from lora_course.grading.files import reason, write_atomically
+from lora_course.grading import catalog, pool
+from lora_course.grading.box.fork_client import ForkClient
+from lora_course.grading.intake import collect
 from lora_course.grading.state import Refused, check_variants, key, load, prepare, read_secret
-from lora_course.grading.warm import Warm
+from lora_course.plumbing.files import reason, write_atomically
 
 OPEN = (
     "This system cannot close the box: {}. Code of strangers could read and change your files. "
@@ -62,7 +63,7 @@ def grade_folder(
     if unsaved:
         say(f"Could not be kept in {out}, and will be graded again: {'; '.join(unsaved[:5])}")
     found = [records[s] for s in submissions]
-    from lora_course.grading.reports import write_reports
+    from lora_course.grading.results.reports import write_reports
 
     try:
         write_reports(found, out)
@@ -88,7 +89,7 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
     if not hasattr(os, "fork"):
         yield from unboxed(readable, plan, trust)
         return
-    warm = Warm(sorted(modules), setups, trust)
+    warm = ForkClient(sorted(modules), setups, trust)
     try:
         import torch  # while the warm process does the same
 

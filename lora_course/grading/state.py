@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lora_course.grading import catalog
-from lora_course.grading.files import reason, sweep, write_atomically
+from lora_course.plumbing.files import reason, sweep, write_atomically
 
 RECORDS = ".records"  # inside the folder of results: one file for each graded submission
 
@@ -41,7 +41,7 @@ def prepare(out):
 
 def check_variants(variants):
     """Raises Refused for a variant that there is not."""
-    from lora_course.grading.variants import TASKS
+    from lora_course.grading.other_tasks import TASKS
 
     for variant in variants:
         if variant not in TASKS:

@@ -36,7 +36,7 @@ from functools import cache
 from typing import NamedTuple
 
 from lora_course.checks.core import GENERIC, Verdict, decide
-from lora_course.grading import wire
+from lora_course.grading.box import wire
 
 VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
 HIDDEN = 3  # how many secret ones

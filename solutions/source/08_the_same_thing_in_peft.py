@@ -10,7 +10,7 @@
 import torch
 
 from lora_course.checks import ch08 as check
-from lora_course.models import quiet
+from lora_course.kit.models import quiet
 
 quiet()
 from peft import get_peft_model_state_dict

@@ -8,7 +8,7 @@
 
 # %% tags=["setup"]
 from lora_course.checks import ch09 as check
-from lora_course.models import quiet
+from lora_course.kit.models import quiet
 
 quiet()
 

@@ -7,7 +7,7 @@
 # under it. Hints open one at a time.
 
 # %% tags=["setup"]
-from lora_course.models import quiet
+from lora_course.kit.models import quiet
 
 quiet()  # before bitsandbytes is loaded
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lora_course.grading.exports.sources import Refused, sources
+from lora_course.grading.exports.sources import NoExport, sources
 
 KINDS = "nbgrader: a source tree that it releases and grades; gradescope: a zip for each chapter"
 
@@ -41,7 +41,7 @@ def main(args):
         else:
             from lora_course.grading.exports.gradescope import export
         made = export(args.folder, sources(args.chapters), args.secret, args.variant)
-    except (Refused, run.Refused) as error:
+    except (NoExport, run.Refused) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

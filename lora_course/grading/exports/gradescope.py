@@ -12,8 +12,8 @@ import tomllib
 import zipfile
 
 from lora_course.grading.exports.sources import ROOT, refuse_to_replace
-from lora_course.grading.files import write_atomically
 from lora_course.grading.run import check_variants, read_secret
+from lora_course.plumbing.files import write_atomically
 
 NOT_NEEDED = {"jupyterlab", "ipywidgets"}  # for people, not for a grader
 SETUP = """\

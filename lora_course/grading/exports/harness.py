@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from lora_course.grading import grade_folder
-from lora_course.grading.files import write_atomically
-from lora_course.grading.formats import gradescope
+from lora_course.grading.results.formats import gradescope
+from lora_course.plumbing.files import write_atomically
 
 
 def main(root):

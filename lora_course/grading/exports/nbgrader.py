@@ -10,8 +10,8 @@ what it measures, as with every test that nbgrader runs; `lora-course grade` jud
 
 import secrets
 
-from lora_course.grading.exports.sources import ROOT, Refused, refuse_to_replace
-from lora_course.grading.files import write_atomically
+from lora_course.grading.exports.sources import ROOT, NoExport, refuse_to_replace
+from lora_course.plumbing.files import write_atomically
 
 CONFIG = """\
 # Made by `lora-course export nbgrader`. Run nbgrader in this folder:
@@ -42,9 +42,9 @@ result.points"""
 
 
 def export(folder, sources, secret=None, variants=()):
-    """Writes the tree into `folder`; returns sentences about it. Raises Refused and OSError."""
+    """Writes the tree into `folder`; returns sentences about it. Raises NoExport and OSError."""
     if secret or variants:
-        raise Refused("nbgrader takes no secret and no variant: its hidden tests are in the tree.")
+        raise NoExport("nbgrader takes no secret and no variant: its hidden tests are in the tree.")
     targets = {path: folder / "source" / path.stem / f"{path.stem}.ipynb" for path in sources}
     config = folder / "nbgrader_config.py"
     refuse_to_replace(targets.values())

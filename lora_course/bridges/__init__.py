@@ -1,0 +1,1 @@
+"""From this course to the libraries and back: PEFT, TRL, and folders that others can use."""

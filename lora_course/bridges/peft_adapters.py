@@ -1,0 +1,150 @@
+"""An adapter of this course as a folder of PEFT, and back: the same numbers under other names.
+
+PEFT's config says which layers, rank and alpha; its weights hold A and B. Our `layer.lora_A` is
+`base_model.model.layer.lora_A.weight` there, for an embedding `...layer.lora_embedding_A`.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from lora_course.adapters import lora_state_dict
+from lora_course.bridges.fingerprint import fingerprint
+from lora_course.inject import lora_layers, mark_only_lora_as_trainable, wrap
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+KEY = re.compile(rf"{re.escape(PREFIX)}(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
+
+
+def peft_key(name, layer):
+    """PEFT's name for a factor: `name` is ours, as in "layer.lora_A", `layer` holds the factor."""
+    if isinstance(layer.base_layer, nn.Embedding):
+        return PREFIX + name.replace("lora_", "lora_embedding_")
+    return f"{PREFIX}{name}.weight"
+
+
+def to_peft(model, folder):
+    """Write the LoRA of `model` as a folder that PeftModel.from_pretrained loads.
+
+    model: a causal language model after inject_lora; ranks and alphas may differ between layers.
+    The header of the weights keeps a fingerprint of the base, for check_base.
+    Raises ValueError when there is no LoRA, or a scale is neither alpha / r nor alpha / sqrt(r).
+    """
+    from peft import LoraConfig
+
+    state, layers = lora_state_dict(model), lora_layers(model)
+    plain = all(a.scaling == a.lora_alpha / a.r for a in layers.values())
+    if not plain and any(a.scaling != a.lora_alpha / math.sqrt(a.r) for a in layers.values()):
+        raise ValueError(
+            "A layer's scaling is neither lora_alpha / r nor lora_alpha / sqrt(r), and PEFT knows "
+            "no other. Set lora_alpha to scaling * r."
+        )
+    first, endings = next(iter(layers.values())), {name.split(".")[-1] for name in layers}
+    hit = {name for name, _ in model.named_modules() if name.split(".")[-1] in endings}
+    alphas = {re.escape(n): a.lora_alpha for n, a in layers.items()}
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=getattr(model, "name_or_path", None),
+        r=first.r,
+        lora_alpha=first.lora_alpha,
+        rank_pattern={re.escape(n): a.r for n, a in layers.items() if a.r != first.r},
+        alpha_pattern=alphas if len(set(alphas.values())) > 1 else {},
+        lora_dropout=first.lora_dropout.p,
+        use_rslora=not plain,
+        target_modules=sorted(endings if hit == layers.keys() else layers),
+        inference_mode=True,
+    )
+    places = {name: layers[name.rpartition(".")[0]] for name in state}
+    factors = {peft_key(n, places[n]): t.cpu().contiguous() for n, t in state.items()}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(factors, folder / WEIGHTS, {"format": "pt", "base": fingerprint(model)})
+    config.save_pretrained(folder)
+
+
+def read_peft(folder):
+    """(config, tensors, notes) of an adapter folder: the two files as they are, without a model.
+
+    config: dict. tensors: {key: tensor}. notes: dict of text, the header of the weights.
+    Raises ValueError when one of the files is missing or damaged.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        with safe_open(str(folder / WEIGHTS), "pt") as file:
+            return config, {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except Exception as error:
+        raise ValueError(
+            f"{folder.name} is not an intact adapter of PEFT: it takes {CONFIG} and {WEIGHTS} "
+            f"({type(error).__name__}). An adapter_model.bin can run code when it is opened; ask "
+            "for safetensors."
+        ) from error
+
+
+def from_peft(model, folder):
+    """Put the LoRA of a PEFT folder into a fresh base as layers of this course; returns the model.
+
+    Raises ValueError, and leaves the model as it was, when the folder holds more than LoRA factors
+    (DoRA, biases, whole modules, an altered base) or does not fit the model.
+    """
+    config, tensors, _ = read_peft(folder)
+    found, extra = {}, [key for key in tensors if not KEY.fullmatch(key)]
+    start = config.get("init_lora_weights", True)
+    if config.get("peft_type") != "LORA" or extra or start not in (True, False, "gaussian"):
+        raise ValueError(
+            f"This adapter is more than plain LoRA: peft_type={config.get('peft_type')}, "
+            f"init_lora_weights={start}, tensors beside the factors: {extra[:2]}. Keep it in PEFT."
+        )
+    if lora_layers(model):
+        raise ValueError("This model has LoRA already: load a fresh base model.")
+    for key, tensor in tensors.items():
+        name, letter = KEY.fullmatch(key).groups()
+        found.setdefault(name, {})[f"lora_{letter}"] = tensor
+    bases = dict(model.named_modules(remove_duplicate=False))
+    lost = [name for name, pair in found.items() if name not in bases or len(pair) != 2]
+    if lost or not found:
+        raise ValueError(f"The model has no layer {(lost or ['at all'])[0]}: it is another base.")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    layers = {}
+    for name, pair in found.items():
+        r = pair["lora_A"].shape[0]
+        alpha = pattern_value(config.get("alpha_pattern"), name, config["lora_alpha"])
+        layer = wrap(bases[name], r, alpha, config.get("lora_dropout", 0.0))
+        layer.scaling = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+        for letter, tensor in pair.items():
+            place = getattr(layer, letter)
+            if place.shape != tensor.shape:
+                nn.ParameterList(trained).requires_grad_(True)  # the wrappers froze some of them
+                raise ValueError(
+                    f"{name}.{letter} is {tuple(tensor.shape)} in the folder, and the model needs "
+                    f"{tuple(place.shape)}: it is another base."
+                )
+            place.data.copy_(tensor)
+        layers[name] = layer
+    for name, layer in layers.items():
+        model.set_submodule(name, layer)
+    mark_only_lora_as_trainable(model)
+    return model
+
+
+def pattern_value(patterns, name, default):
+    """The value of the first pattern whose end is the layer's name, as PEFT reads alpha_pattern."""
+    hits = [v for key, v in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", name)]
+    return hits[0] if hits else default
+
+
+def check_base(model, folder):
+    """Raises ValueError when `folder`, from to_peft, was trained on another base than `model`."""
+    config, _, notes = read_peft(folder)
+    if notes.get("base", "") != (seen := fingerprint(model)):
+        raise ValueError(
+            f"The adapter belongs to the base {notes.get('base', '(not noted)')}, called "
+            f"{Path(str(config.get('base_model_name_or_path'))).name}; this one is {seen}. Load "
+            "the base that the adapter was trained on."
+        )

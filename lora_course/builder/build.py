@@ -1,0 +1,133 @@
+"""Build the notebooks from their sources: python -m lora_course.builder NN ... [--check].
+
+Arrows go one way: chapters/source, solutions/source and the package make the notebooks.
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from lora_course.builder import notebook
+from lora_course.builder.notebook import code_cells, keep_outputs, load, to_notebook, write
+from lora_course.builder.source import Cell, SourceError
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKERS = {
+    "chapters": notebook.chapter,
+    "solutions": notebook.solution,
+    "exercises": notebook.exercise,
+}
+
+
+class Target(NamedTuple):
+    source: Path
+    notebook: Path
+
+    def cells(self, root: Path) -> list[Cell]:
+        return MAKERS[self.notebook.parent.name](self.source, root)
+
+
+def targets(root: Path, numbers: list[str]) -> list[Target]:
+    """List what is to be built for these chapter numbers (none: all)."""
+    found = []
+    for folder, kinds in (("chapters", ["chapters"]), ("solutions", ["solutions", "exercises"])):
+        for source in sorted((root / folder / "source").glob("[0-9][0-9]_*.py")):
+            if not numbers or source.name[:2] in numbers:
+                found += [Target(source, root / k / f"{source.stem}.ipynb") for k in kinds]
+    for number in numbers:
+        if not any(t.source.name[:2] == number for t in found):
+            raise SourceError(f"there is no chapters/source/{number}_*.py")
+    return found
+
+
+def build(target: Target, root: Path, run: bool) -> str:
+    """Make one notebook; return a word about its slowest cell, if it was run."""
+    cells, slowest = target.cells(root), ""
+    nb = to_notebook(cells)
+    if target.notebook.parent.name != "exercises":
+        if run:
+            from lora_course.builder.execute import execute
+
+            slowest = execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
+        keep_outputs(nb, load(target.notebook), run)
+    write(nb, target.notebook)
+    return slowest
+
+
+def problem(target: Target, root: Path) -> str:
+    """Say how a stored notebook differs from its source; "" where it does not."""
+    stored, fresh = load(target.notebook), to_notebook(target.cells(root))
+    if stored is None:
+        return "is missing or cannot be read"
+    plain = [[dict(c, outputs=0, execution_count=0) for c in nb.cells] for nb in (stored, fresh)]
+    for place, (a, b) in enumerate(zip(*plain, strict=False), 1):
+        if a != b:
+            return f"is stale from cell {place} on ({b['source'][:40]!r} in the source)"
+    if len(stored.cells) != len(fresh.cells) or stored.metadata != fresh.metadata:
+        return "is stale: number of cells or metadata differ"
+    code = code_cells(stored)
+    counts = [cell.execution_count for cell in code]
+    if target.notebook.parent.name == "exercises":
+        return "holds outputs" if any(c.outputs for c in code) or any(counts) else ""
+    if counts != list(range(1, len(code) + 1)):
+        return "is not executed from top to bottom"
+    kinds = {o.get("name", o.output_type) for c in code for o in c.outputs}
+    bad = sorted(kinds & {"error", "stderr"})
+    return f"stores {bad} outputs" if bad else ""
+
+
+def check(root: Path, numbers: list[str]) -> list[str]:
+    """Return one line for every notebook that is not what its source makes."""
+    found, listed = [], targets(root, numbers)
+    for target in listed:
+        try:
+            text = problem(target, root)
+        except SourceError as error:
+            text = f"cannot be built: {error}"
+        if text:
+            mend = f"python -m lora_course.builder {target.source.name[:2]}"
+            found.append(f"{target.notebook.relative_to(root).as_posix()} {text}. Run: {mend}")
+    if numbers:
+        return found
+    stems = [{t.notebook.stem for t in listed if t.notebook.parent.name == k} for k in MAKERS]
+    found += [
+        f"{stem}.py lies in only one of chapters/source and solutions/source"
+        for stem in sorted(stems[0] ^ stems[1])
+    ]
+    for kind, known in zip(MAKERS, stems, strict=True):
+        stored = sorted(path.stem for path in (root / kind).glob("*.ipynb"))
+        found += [f"{kind}/{s}.ipynb has no source; delete it" for s in stored if s not in known]
+    return found
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lora_course.builder", description=__doc__)
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="chapter numbers (default: all)")
+    parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
+    parser.add_argument("--no-run", action="store_true", help="do not execute the notebooks")
+    args = parser.parse_args(argv)
+    found = [re.match(r"\d+", Path(n).name) for n in args.numbers]  # 3, 03, 03_x or a path to it
+    numbers = [m[0].zfill(2) if m else n for m, n in zip(found, args.numbers, strict=True)]
+    try:
+        if args.check:
+            lines = check(root, numbers)
+            print("\n".join(lines) or "every notebook is what its source makes")
+            return 1 if lines else 0
+        listed = targets(root, numbers)
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    failed = 0
+    for target in listed:
+        name, start = target.notebook.relative_to(root).as_posix(), time.perf_counter()
+        try:
+            note = build(target, root, run=not args.no_run)
+            print(f"{name}  built in {time.perf_counter() - start:.0f} s{note}", flush=True)
+        except SourceError as error:
+            failed += 1
+            print(f"{name}  not built\n  {error}", file=sys.stderr, flush=True)
+    return 1 if failed else 0

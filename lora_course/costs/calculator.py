@@ -1,0 +1,103 @@
+"""Will it fit my GPU? A table that reads without a kernel, and sliders for who has one."""
+
+from functools import cache
+
+from lora_course.costs.memory import GB, GIB, activation_bytes, logit_bytes, training_bytes
+from lora_course.costs.shapes import SHAPES, meta_model
+
+METHODS = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
+CARDS = (8, 16, 24, 48, 80)  # GiB, by which cards are named
+MARGIN = 2.0  # GB left for the driver and for gaps between tensors: chosen, not measured
+
+
+@cache
+def states(name, method, r):
+    """Weights, gradients and optimizer states in bytes; see `training_bytes`."""
+    return training_bytes(meta_model(name), method, r)
+
+
+def estimate(name, method, r=16, batch=1, tokens=512, checkpointing=True):
+    """Return the parts of one training step in GB, by name.
+
+    name: a key of SHAPES. method: "full", "lora" or "qlora". r: rank, all linear layers adapted.
+    batch, tokens: sequences in a step, and tokens in each. Activations are an estimate.
+    """
+    hidden, intermediate, layers, _, _, vocabulary, _ = SHAPES[name][1:]
+    parts = dict(states(name, method, r))
+    parts["activations"] = activation_bytes(
+        batch, tokens, hidden, layers, intermediate, checkpointing
+    )
+    parts["logits"] = logit_bytes(batch, tokens, vocabulary)
+    return {part: size / GB for part, size in parts.items()}
+
+
+def verdict(parts, card):
+    """Say in one line whether these parts fit a card of `card` GiB."""
+    needed, there = sum(parts.values()) + MARGIN, card * GIB / GB
+    word = "fits" if needed <= there else "does not fit"
+    return f"{needed:.1f} GB needed, {there:.1f} GB there: {word}"
+
+
+def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
+    """Return Markdown: GB that each model needs by each method, and the smallest card for it.
+
+    cards: sizes in GiB. The other arguments: see `estimate`.
+    """
+    lines = ["| model | " + " | ".join(METHODS.values()) + " |", "|:--|" + "--:|" * len(METHODS)]
+    for name in SHAPES:
+        cells = []
+        for method in METHODS:
+            parts = estimate(name, method, r, batch, tokens, checkpointing)
+            needed = MARGIN + sum(parts.values())
+            fitting = [card for card in cards if needed <= card * GIB / GB]
+            word = f"**{min(fitting)} GB card**" if fitting else "no single card"
+            cells.append(f"{needed:,.1f} · {word}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def report(name, method, card, r, batch, tokens, checkpointing):
+    """Return the lines of an estimate: every part with a bar, then the verdict."""
+    parts = estimate(name, method, r, batch, tokens, checkpointing)
+    lines = [
+        f"{part:12}{size:10.2f} GB  {'█' * round(40 * size / sum(parts.values()))}"
+        for part, size in parts.items()
+    ]
+    return "\n".join([*lines, f"{'margin':12}{MARGIN:10.2f} GB", "", verdict(parts, card)])
+
+
+def calculator():
+    """Show sliders for model, method, rank, batch, tokens and card; without ipywidgets, a line."""
+    from IPython.display import display
+
+    try:
+        import ipywidgets as w
+    except ImportError:
+        print("ipywidgets is not installed: read the table above, or call fit_table(...).")
+        return
+
+    def slider(values, value, text, word="{}"):
+        options = [(word.format(v), v) for v in values]
+        return w.SelectionSlider(options=options, value=value, description=text)
+
+    ways = [(text, key) for key, text in METHODS.items()]
+    pick = {
+        "name": w.Dropdown(options=list(SHAPES), value="Llama-2-7B", description="model"),
+        "method": w.ToggleButtons(options=ways, value="lora", description="method"),
+        "card": slider((8, 12, 16, 24, 32, 40, 48, 80, 96, 141), 24, "card", "{} GB"),
+        "r": slider((1, 2, 4, 8, 16, 32, 64, 128, 256), 16, "rank"),
+        "batch": slider((1, 2, 4, 8, 16, 32), 4, "batch"),
+        "tokens": slider((128, 256, 512, 1024, 2048, 4096, 8192, 16384), 512, "tokens each"),
+        "checkpointing": w.Checkbox(value=True, description="checkpointing"),
+    }
+    text = w.HTML()
+
+    def update(_=None):
+        lines = report(**{key: widget.value for key, widget in pick.items()})
+        text.value = f"<pre style='line-height: 1.3'>{lines}</pre>"
+
+    for widget in pick.values():
+        widget.style.description_width, widget.layout.width = "110px", "480px"
+        widget.observe(update, "value")
+    update()
+    display(w.VBox([*pick.values(), text]))

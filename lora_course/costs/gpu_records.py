@@ -1,0 +1,78 @@
+"""What `benchmarks/gpu_qlora.py` measured on real GPUs: read, put into a table, drawn.
+
+A record is a JSON file: {"device", "versions", "command", "runs"}. A run has "shape", "method",
+"checkpointing", "batch", "tokens", "rank", "predicted" and "measured" (bytes by part), "peak"
+(bytes), "tokens_per_second"; or, when the memory ran out, "peak" and "tokens_per_second" of None.
+"""
+
+import json
+from pathlib import Path
+
+from lora_course.costs.memory import GB, GIB
+from lora_course.kit.plots import COLORS
+
+WORDS = {"full": "full, bf16", "lora": "LoRA", "qlora": "QLoRA"}
+PARTS = {"weights": "base", "gradients": "extra", "optimizer": "full", "the rest": "qlora"}
+NONE = (
+    "There is no record of a GPU here yet. On a machine with a GPU, "
+    "`python benchmarks/gpu_qlora.py` makes one; then run this cell again."
+)
+
+
+def load_records(folder="results"):
+    """The runs of all records in a folder, each with its "device", largest peak first.
+
+    A folder that does not exist has no records. Raises ValueError for a file that is no record.
+    """
+    runs = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            made = [{"device": record["device"], **run} for run in record["runs"]]
+            assert all({"shape", "method", "predicted", "peak"} <= run.keys() for run in made)
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise ValueError(
+                f"{path} is no record of benchmarks/gpu_qlora.py: delete or make it again."
+            ) from error
+        runs += made
+    return sorted(runs, key=lambda run: run["peak"] or float("inf"), reverse=True)
+
+
+def name_of(run):
+    """A run in a few words."""
+    extra = ", checkpointing" if run["checkpointing"] else ""
+    return f"{run['shape']}, {WORDS[run['method']]}{extra}"
+
+
+def record_table(runs):
+    """Markdown: peak and prediction in GB, their ratio, and tokens per second."""
+    lines = ["| run | device | peak | predicted | ratio | tokens/s |", "|:--|:--|--:|--:|--:|--:|"]
+    for run in runs:
+        predicted = sum(run["predicted"].values()) / GB
+        measured = f"out of memory | {predicted:.1f} | | |"
+        if run["peak"]:
+            peak, speed = run["peak"] / GB, run["tokens_per_second"]
+            measured = f"{peak:.1f} | {predicted:.1f} | {predicted / peak:.2f} | {speed:,.0f} |"
+        lines.append(f"| {name_of(run)} | {run['device']} | {measured}")
+    return "\n".join(lines)
+
+
+def draw_records(ax, runs, card=16):
+    """Draw one bar for every run that did not run out of memory, its parts stacked.
+
+    ax: of `plots.figure`. The dot is the prediction, the dashed line a card of `card` GiB.
+    """
+    runs = [run for run in runs if run["peak"]]
+    for row, run in enumerate(runs):
+        left, parts = 0, dict(run["measured"])
+        parts["the rest"] = run["peak"] - sum(parts.values())
+        for part, size in parts.items():
+            label = part if row == 0 else None
+            ax.barh(row, size / GB, left=left / GB, color=COLORS[PARTS[part]], label=label)
+            left += size
+        ax.plot(sum(run["predicted"].values()) / GB, row, "ko", label=None if row else "predicted")
+    ax.axvline(card * GIB / GB, color=COLORS["grey"], ls="--", lw=1)
+    ax.text(card * GIB / GB, -0.75, f" {card} GB card", va="center", color=COLORS["grey"])
+    ax.set(xlabel="GB", ylim=(len(runs) - 0.4, -1.1))
+    ax.set_yticks(range(len(runs)), [name_of(run) for run in runs])
+    ax.legend(loc="lower right")

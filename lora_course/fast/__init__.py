@@ -1,0 +1,1 @@
+"""The same results sooner: many small runs at once."""

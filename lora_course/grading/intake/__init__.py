@@ -1,0 +1,1 @@
+"""From what students hand in to the cells that are graded."""

@@ -1,0 +1,1 @@
+"""From records to files: tables, feedback pages, and the formats of others."""

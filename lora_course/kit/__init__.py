@@ -1,0 +1,1 @@
+"""What chapters use and need not read: models, data, figures, and the invented town."""

@@ -1,0 +1,1 @@
+"""The invented town: its words, its stories, and the tasks that are asked about it."""

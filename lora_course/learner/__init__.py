@@ -1,0 +1,1 @@
+"""What belongs to one learner and one machine: the record, the progress table, the doctor."""

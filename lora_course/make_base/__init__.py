@@ -1,0 +1,1 @@
+"""The factory of the shipped base model: no chapter imports it."""

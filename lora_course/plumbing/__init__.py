@@ -1,0 +1,1 @@
+"""What everything may stand on and nobody needs to read."""
