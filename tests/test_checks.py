@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_course.checks.core import GENERIC, Verdict
+from lora_course.checks.verdicts import GENERIC, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "lora_course/checks").glob("ch[0-9][0-9].py"))

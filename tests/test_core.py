@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from lora_course.checks.core import Check, Verdict, decide
+from lora_course.checks.core import Check, Verdict
+from lora_course.checks.verdicts import decide
 from lora_course.learner import record
 from tests.ch97 import EXERCISES, pair, scaled
 

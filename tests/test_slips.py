@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from lora_course.checks import fixtures, guard
-from lora_course.checks.slips import Promise, Slip, differ, in_parts, judged, seen_as
-from lora_course.checks.values import Refused, words
+from lora_course.checks import callers, fixtures, guard
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
+from lora_course.checks.values import Refused, text, words
+from lora_course.checks.wording import differ
 
 PROMISES = [Promise("a", 1.0, "a for r = 3"), Promise("b", 2.0, "b", share=0.4)]
 DOUBLE = Slip("double", "Twice.", seen_as(a=2.0, b=4.0))
@@ -134,11 +135,11 @@ CHANGE = {
 @pytest.mark.parametrize("number", CHANGE)
 def test_changes_of_a_model_are_seen(number):
     model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.1))
-    before = fixtures.Before([1, 2], model)
+    before = callers.Before([1, 2], model)
     CHANGE[number](model)
     assert before.change() == number
     assert number == 1 or before.change(but=number) == 0
-    verdict = judged({}, {"left": np.array(number)}, [fixtures.unchanged("left", "it")], ())
+    verdict = judged({}, {"left": np.array(number)}, [callers.unchanged("left", "it")], ())
     assert verdict.share == (number == 0) and "None" not in verdict.seen
 
 
@@ -151,7 +152,7 @@ def test_changes_of_other_objects_are_seen():
         lambda: table.update(w=torch.full((2,), 2.0)),
         lambda: table.pop("w"),
     ):
-        before = fixtures.Before(tensor, names, table)
+        before = callers.Before(tensor, names, table)
         assert before.change() == 0
         change()
         assert before.change() > 0
@@ -159,8 +160,8 @@ def test_changes_of_other_objects_are_seen():
 
 def test_an_error_that_is_asked_for():
     def made(call, model):
-        found = fixtures.failing("x", lambda: call(model), ValueError, "zzz", keep=(model,))
-        promises = fixtures.raises(found, "x", "['zzz']", "ValueError", "zzz", "the model")
+        found = callers.failing("x", lambda: call(model), ValueError, "zzz", keep=(model,))
+        promises = callers.raises(found, "x", "['zzz']", "ValueError", "zzz", "the model")
         outputs = {k: np.asarray(v) for k, v in found.items()}
         return judged({}, outputs, promises, ())
 
@@ -186,6 +187,6 @@ def test_an_error_that_is_asked_for():
 
 
 def test_texts_cross_as_bytes():
-    assert words(fixtures.text("naïve\n{}")) == "naïve\n{}"
+    assert words(text("naïve\n{}")) == "naïve\n{}"
     for forged in (np.nan, np.zeros((2, 2), np.uint8), np.array([300]), np.array(1j)):
         assert words(np.asarray(forged)) == ""

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from lora_course.checks import fixtures
+from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.guard import described
-from lora_course.checks.slips import Promise, Slip, all_of, every, judged, none, none_of, seen_as
-from lora_course.checks.values import Refused, array, kind, text, words
+from lora_course.checks.slips import Promise, Slip, all_of, judged, none_of, seen_as
+from lora_course.checks.values import Refused, array, every, kind, none, text, words
 
 # 4.1 Injection by a list of endings
 LAYERS = {  # name: has it a bias; every layer feeds the next one
@@ -85,7 +85,7 @@ def probe_inject(namespace, a):
     for key, (rule, entry) in MISSES.items():
         model = chain(a)
         call = lambda m=model, rule=rule: namespace["inject_lora"](m, list(rule), 2, 4)  # noqa: E731
-        made |= fixtures.failing(key, call, ValueError, names=entry, keep=(model,))
+        made |= callers.failing(key, call, ValueError, names=entry, keep=(model,))
     return made
 
 
@@ -94,7 +94,7 @@ def inject_once(inject, a, key, rule):
     import torch
 
     model, x, given = chain(a), tensor(a["x"]), list(rule)
-    before, old = fixtures.Before(given), list(model.parameters())
+    before, old = callers.Before(given), list(model.parameters())
     weights, y = [model.get_submodule(name).weight for name in NAMES], model(x).detach()
     try:
         result = inject(model, given, a["r"].item(), a["alpha"].item())
@@ -178,8 +178,8 @@ def judge_inject(i, o):
                 f"{alpha:g}, the output", rtol=1e-3, atol=1e-3),
     ]  # fmt: skip
     for key, (rule, entry) in MISSES.items():
-        promises += fixtures.raises(o, key, f"{rule}", "ValueError", entry, keep="the model")
-    promises += [wrapped_promise(o, "overlap"), fixtures.unchanged("list", "target_modules")]
+        promises += callers.raises(o, key, f"{rule}", "ValueError", entry, keep="the model")
+    promises += [wrapped_promise(o, "overlap"), callers.unchanged("list", "target_modules")]
     return judged(i, o, promises, INJECT)
 
 
@@ -318,7 +318,7 @@ def probe_marked(namespace, a):
         for p, flag in zip(groups[group], before, strict=True):
             p.requires_grad = bool(flag)
     model.train(bool(a["first"]))
-    before = fixtures.Before(model)
+    before = callers.Before(model)
     namespace["mark_only_lora_as_trainable"](model)
     after = np.array([p.requires_grad for held in groups.values() for p in held])
     return {"flags": after, "left": before.change(but=3)}
@@ -327,7 +327,7 @@ def probe_marked(namespace, a):
 def judge_marked(i, o):
     right = flags_with(i, "A", "B")
     promises = [
-        fixtures.unchanged("left", "beside the flags, in the model"),
+        callers.unchanged("left", "beside the flags, in the model"),
         Promise("flags", right, expected=f"{right.sum()} of {right.sum()} and 0", seen=lambda v:
                 f"{int(v[right].sum())} of {right.sum()} factors train, and {int(v[~right].sum())} "
                 "other tensors"),
@@ -406,7 +406,7 @@ def probe_report(namespace, a):
     model.head.weight = model.table.weight
     model.b.requires_grad_(False)
     names = [*REPORTED, "again"]
-    before = fixtures.Before(model, names)
+    before = callers.Before(model, names)
     result = namespace["lora_report"](model, names, a["r"].item())
     trainable, total = fixtures.several(result, ("trainable", "total"), "lora_report")
     return {"trainable": trainable, "total": total, "left": before.change()}
@@ -426,7 +426,7 @@ def judge_report(i, o):
     promises = [
         Promise("trainable", trainable, "the first number", **exact),
         Promise("total", base + trainable, "the second number", share=0.4, **exact),
-        fixtures.unchanged("left", "the model or the list of names", share=0.4),
+        callers.unchanged("left", "the model or the list of names", share=0.4),
     ]
     return judged(i, o, promises, REPORT)
 
@@ -542,7 +542,7 @@ def probe_missed(namespace, a):
     }
     for name, leaf in leaves.items():
         fixtures.put(model, name, build[leaf]())
-    before = fixtures.Before(model)
+    before = callers.Before(model)
     result = namespace["missed_layers"](model, HEADS[a["head"].item()])
     if result is None or isinstance(result, str) or not hasattr(result, "__iter__"):
         key = "none" if result is None else "type"
@@ -585,7 +585,7 @@ def judge_missed(i, o):
                 f"the model is called {words(o['first'])}"),
         Promise("named", right, seen=seen, expected=f"{right.sum()} names, each once"),
         Promise("inner", 0, seen="{} names of parts that are no linear layers", expected="none"),
-        fixtures.unchanged("left", "the model"),
+        callers.unchanged("left", "the model"),
     ]  # fmt: skip
     return judged(i, o, promises, MISSED)
 
@@ -656,7 +656,7 @@ def probe_prepare(namespace, a):
         fixtures.put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
         fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
     model.eval()
-    before, calls = fixtures.Before(dict(model.named_parameters())), []
+    before, calls = callers.Before(dict(model.named_parameters())), []
 
     def inject(model):
         calls.append(model)
@@ -702,7 +702,7 @@ def judge_prepare(i, o):
         Promise("kind", 1, seen="another optimizer", expected="torch.optim.AdamW", share=0.5),
         Promise("lr", lambda v: np.allclose(v, lr, atol=0), "the learning rate", share=0.5,
                 expected=f"{lr:g}"),
-        fixtures.unchanged("left", "the model, beside LoRA"),
+        callers.unchanged("left", "the model, beside LoRA"),
     ]  # fmt: skip
     return judged(i, o, promises, PREPARE)
 

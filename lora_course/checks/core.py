@@ -15,18 +15,10 @@ import numpy as np
 
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
+from lora_course.checks.verdicts import GENERIC, Verdict, decide
 from lora_course.learner import record
 
 __all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
-
-
-class Verdict(NamedTuple):
-    """What a judge says. share: part of the points in [0, 1]; mistake: a key of check.mistakes."""
-
-    share: float
-    mistake: str = ""
-    seen: str = ""
-    expected: str = ""
 
 
 class Result(NamedTuple):
@@ -36,32 +28,6 @@ class Result(NamedTuple):
     mistake: str
     message: str
     todo: bool
-
-
-GENERIC = {"none", "type", "raised", "unfinished"}  # mistakes that every check knows
-
-
-def decide(judge, seeds, hidden=()):
-    """The one rule of scoring, for the notebook, the command line and the grader.
-
-    judge: (number, seed) -> Verdict; number counts all seeds and is safe to tell the learner's
-    process. Of the open seeds the lowest share decides, and the first seed that has it speaks.
-    Hidden seeds can only lower the share. Returns (open verdict, hidden verdict or None).
-    """
-    verdict, secret = Verdict(1.0), None
-    for number, seed in enumerate(seeds):
-        new = judge(number, seed)
-        if new.share < verdict.share:
-            verdict = new
-        if verdict.share == 0:
-            return verdict, None
-    for number, seed in enumerate(hidden, len(seeds)):
-        new = judge(number, seed)
-        if new.share < (secret or verdict).share:
-            secret = new
-        if secret and secret.share == 0:
-            break
-    return verdict, secret
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

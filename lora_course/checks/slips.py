@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_course.checks.core import Verdict
-from lora_course.checks.values import close, words
+from lora_course.checks.values import close, every, words
+from lora_course.checks.verdicts import Verdict
+from lora_course.checks.wording import differ, number, show
 
 
 class Slip(NamedTuple):
@@ -60,8 +61,8 @@ class Promise(NamedTuple):
         if callable(self.seen):
             return self.seen(value), self.expected
         if self.seen:
-            number = value.reshape(-1)[0] if value.size == 1 else np.nan
-            return self.seen.format(_number(number, 4)), self.expected
+            one = value.reshape(-1)[0] if value.size == 1 else np.nan
+            return self.seen.format(number(one, 4)), self.expected
         if callable(self.right):
             return f"{what} is {show(value)}", self.expected
         seen, expected = differ(value, self.right, what, self.rtol, self.atol)
@@ -71,16 +72,6 @@ class Promise(NamedTuple):
 def seen_as(**values):
     """A slip's values that need no inputs: arrays, or conditions on an array."""
     return lambda inputs: values
-
-
-def every(value):
-    """A condition on an array: it has entries, and all are true."""
-    return value.size > 0 and bool(value.all())
-
-
-def none(value):
-    """A condition on an array: it has entries, and none is true."""
-    return value.size > 0 and not value.any()
 
 
 def all_of(key, what, count=None, **options):
@@ -139,47 +130,6 @@ def in_parts(*verdicts):
     return wrong[0]._replace(share=share) if wrong else Verdict(1.0)
 
 
-def differ(seen, right, what, rtol=1e-4, atol=1e-6):
-    """(seen, expected) in words at the first place where they differ, never the same text."""
-    seen, right = np.asarray(seen), np.asarray(right)
-    if seen.shape != right.shape:
-        return f"{what}: {shape(seen)}", shape(right)
-    if seen.dtype.kind == "c" and right.dtype.kind != "c":
-        return f"{what} is complex", "real numbers"
-    far = ~np.isclose(seen, right, rtol=rtol, atol=atol) | ~np.isfinite(seen)
-    at = np.unravel_index(int(np.argmax(far)), seen.shape)
-    place = f"[{', '.join(map(str, at))}]" if at else ""
-    digits = next((d for d in range(4, 18) if _number(seen[at], d) != _number(right[at], d)), 17)
-    return f"{what}{place} is {_number(seen[at], digits)}", _number(right[at], digits)
-
-
-def shape(value):
-    """The shape in words: "3 x 4", "one number"."""
-    value = np.asarray(value)
-    if value.ndim == 1:
-        return f"{len(value)} number" + ("s" if len(value) != 1 else "")
-    return f"shape {' x '.join(map(str, value.shape))}" if value.ndim else "one number"
-
-
-def show(value):
-    """A few numbers as a learner reads them, or the shape of many."""
-    value = np.asarray(value)
-    value = value.reshape(()) if value.size == 1 else value
-    if value.size > 8 or value.ndim > 1:
-        return f"an array of {shape(value)}"
-    shown = [_number(v, 4) for v in value.reshape(-1)]
-    return shown[0] if value.ndim == 0 else f"[{', '.join(shown)}]"
-
-
-def multiple(seen, unit, rtol=1e-3):
-    """c when seen = c * unit in every entry, else None. Both are arrays of one shape, else None."""
-    seen, unit = np.asarray(seen), np.asarray(unit)
-    if seen.shape != unit.shape or seen.dtype.kind == "c" or not np.all(np.isfinite(seen)):
-        return None
-    c = float((seen * unit).sum() / (unit * unit).sum())
-    return c if np.allclose(seen, c * unit, rtol=rtol, atol=rtol * np.abs(unit).max()) else None
-
-
 def _explains(slip, inputs, outputs, promises, key):
     """True when one of the slip's dicts has the key and equals what was seen."""
     options = slip.values(inputs)
@@ -195,13 +145,3 @@ def _explains(slip, inputs, outputs, promises, key):
 
 def _fits(value, right, rtol, atol):
     return bool(right(value)) if callable(right) else close(value, right, rtol, atol)
-
-
-def _number(value, digits):
-    """A number with so many digits; whole numbers with all of theirs."""
-    value = np.asarray(value).item()
-    if isinstance(value, (bool, complex)):
-        return str(value)
-    if isinstance(value, int) or (value == round(value) if np.isfinite(value) else False):
-        return f"{int(value):,}" if abs(value) < 1e15 else f"{value:.{digits}g}"
-    return f"{value:.{digits}g}"

@@ -87,6 +87,16 @@ def close(seen, wanted, rtol=1e-4, atol=1e-6):
     return bool(np.allclose(seen, wanted, rtol=rtol, atol=atol))
 
 
+def every(value):
+    """A condition on an array: it has entries, and all are true."""
+    return value.size > 0 and bool(value.all())
+
+
+def none(value):
+    """A condition on an array: it has entries, and none is true."""
+    return value.size > 0 and not value.any()
+
+
 def _numbers(value, name, depth):
     """What np.array can copy safely: never runs code of a tensor or array subclass."""
     torch = sys.modules.get("torch")

@@ -1,7 +1,8 @@
 """One exercise in this very process: for one's own notebooks, on systems that cannot fork."""
 
-from lora_course.checks.core import Check, Verdict, decide
+from lora_course.checks.core import Check, Verdict
 from lora_course.checks.guard import steady, stopped
+from lora_course.checks.verdicts import decide
 from lora_course.grading import catalog
 from lora_course.grading.box import program_slice
 from lora_course.grading.trusted import outcome

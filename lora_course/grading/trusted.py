@@ -35,7 +35,7 @@ import time
 from functools import cache
 from typing import NamedTuple
 
-from lora_course.checks.core import GENERIC, Verdict, decide
+from lora_course.checks.verdicts import GENERIC, Verdict, decide
 from lora_course.grading.box import wire
 
 VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
