@@ -10,7 +10,7 @@ def test_labels_are_the_tokens_of_the_graded_words():
     tokenizer, rng = models.load_tokenizer("base"), random.Random(5)
     for maker, _ in drills.DRILLS.values():
         texts, spans = zip(*(maker(rng) for _ in range(20)), strict=True)
-        ids, labels = curriculum.encode(tokenizer, texts, spans)
+        ids, labels = curriculum.encode_texts(tokenizer, texts, spans)
         assert torch.equal(labels[labels >= 0], ids[labels >= 0])
         for text, graded, row in zip(texts, spans, labels, strict=True):
             words = " ".join(text[a:b] for a, b in graded)

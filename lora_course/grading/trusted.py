@@ -72,7 +72,7 @@ def examine(warm, order, check, seeds, hidden, timeout):
                 return outcome(check, told(check, said), False)
             for number, seed in enumerate([*seeds, *hidden]):
                 inputs = made(check, seed)
-                wire.send(channel, b"a", wire.pack(inputs), deadline)
+                wire.send(channel, b"a", wire.pack_arrays(inputs), deadline)
                 kind, said = wire.receive(channel, b"aw", deadline)
                 new = told(check, said) if kind == b"w" else judged(check, inputs, said)
                 if new.share < verdict.share:
@@ -94,7 +94,7 @@ def made(check, seed):
 
 def judged(check, inputs, payload):
     """The verdict on what a box sent."""
-    outputs = wire.unpack(payload)
+    outputs = wire.unpack_arrays(payload)
     signal.setitimer(signal.ITIMER_REAL, JUDGE_SECONDS)  # its handler raises TimeoutError
     try:
         return check.verdict(inputs, outputs)

@@ -100,7 +100,7 @@ class ForkServer:
             missing = jail.confine(folder, self.readable)
             if missing and not self.trust:
                 os._exit(1)
-            inside.serve(self)
+            inside.run_exercise(self)
         finally:
             os._exit(0)
 
