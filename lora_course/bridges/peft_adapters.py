@@ -48,7 +48,7 @@ def to_peft(model, folder):
             "A layer's scaling is neither lora_alpha / r nor lora_alpha / sqrt(r), and PEFT knows "
             "no other. Set lora_alpha to scaling * r."
         )
-    first = next(iter(layers.values()))
+    first, drafts = next(iter(layers.values())), Path(folder) / ".new"
     alphas = {re.escape(n): a.lora_alpha for n, a in layers.items()}
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -64,7 +64,6 @@ def to_peft(model, folder):
     )
     places = {name: layers[name.rpartition(".")[0]] for name in state}
     factors = {peft_key(n, places[n]): t.cpu().contiguous() for n, t in state.items()}
-    drafts = Path(folder) / ".new"
     drafts.mkdir(parents=True, exist_ok=True)
     save_file(factors, drafts / WEIGHTS, {"format": "pt", "base": fingerprint(model)})
     config.save_pretrained(drafts)

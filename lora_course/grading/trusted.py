@@ -1,4 +1,4 @@
-"""The part that must be right for a score to be honest; wire, warm, keeper and jail belong to it.
+"""The part that must be right for a score to be honest; wire, jail and reaper belong to it.
 
 THREAT MODEL
 Who: a student who writes any Python into a notebook and would like a better mark, another's
@@ -44,7 +44,7 @@ JUDGE_SECONDS = 20
 
 
 class Outcome(NamedTuple):
-    """status: see record.py; share of the points; hidden: a secret input decided."""
+    """status: see graded.py; share of the points; hidden: a secret input decided."""
 
     status: str
     share: float

@@ -52,7 +52,7 @@ class ForkClient:
         try:
             yield ours
         finally:
-            os.close(held)  # the keeper ends the box now
+            os.close(held)  # the reaper ends the box now
             ours.settimeout(15)
             with ours, contextlib.suppress(OSError):
                 while ours.recv(1 << 20):  # until both are gone and their folder is removed

@@ -1,6 +1,6 @@
 """The results of a class as files: tables, Gradescope's JSON, JUnit XML, a page per student.
 
-Works on the grader's records alone (record.py): what a record does not hold cannot get out here.
+Works on the grader's records alone (graded.py): what a record does not hold cannot get out here.
 Flags are for the instructor: they stand in grades.csv and nowhere else.
 """
 
