@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_course.grading import grade_folder
+from lora_course.grading.run import grade_folder
 from tests import hostile
 
 ROOT = Path(__file__).resolve().parent.parent
