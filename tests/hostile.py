@@ -156,7 +156,8 @@ INSIDE = [
     ),
     Case(
         "patched wire",
-        "import lora_course.grading.box.wire as wire\nwire.pack_arrays = lambda arrays: b'x' * 1000",
+        "import lora_course.grading.box.wire as wire\n"
+        "wire.pack_arrays = lambda arrays: b'x' * 1000",
         says="without an answer",
     ),
     # the channel
