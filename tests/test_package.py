@@ -222,7 +222,7 @@ def test_every_quoted_definition_names_its_owner():
 ELSEWHERE = {  # test: the modules that it tests beside its own, because they work together only
     "build": "builder.source builder.exercises builder.notebook builder.execute",
     "checks": "checks.chapters",
-    "core": "checks.messages",
+    "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
     "grading.exports.nbgrader grading.exports.sources",
@@ -233,6 +233,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint",
     "program_slice": "grading.box.statements grading.box.magics",
+    "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
@@ -244,6 +245,7 @@ WHOLE = {  # tests of what is no module
     "gpu_qlora": "benchmarks/gpu_qlora.py",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
+    "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
     "other_models": "chapters on another model",
     "package": "this file",

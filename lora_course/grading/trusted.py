@@ -69,7 +69,7 @@ def examine(warm, order, check, seeds, hidden, timeout):
         inputs = made(check, seed)
         wire.send(channel, b"a", wire.pack_arrays(inputs), deadline)
         kind, said = wire.receive(channel, b"aw", deadline)
-        return told(check, said) if kind == b"w" else judged(check, inputs, said)
+        return told(check, said) if kind == b"w" else verdict_on(check, inputs, said)
 
     try:
         with warm.box() as channel:
@@ -90,7 +90,7 @@ def made(check, seed):
     return check.inputs(seed)
 
 
-def judged(check, inputs, payload):
+def verdict_on(check, inputs, payload):
     """The verdict on what a box sent."""
     outputs = wire.unpack_arrays(payload)
     signal.setitimer(signal.ITIMER_REAL, JUDGE_SECONDS)  # its handler raises TimeoutError

@@ -7,7 +7,7 @@ from pathlib import Path
 DRAFT = ".lora-course-"  # what a stop by force may leave behind; swept at the next start
 
 
-def put(draft, path):
+def put_in_place(draft, path):
     """Moves a finished file into the place of `path` in one step, once its bytes are on the disk.
 
     Both must lie on one file system. Raises OSError with the old file left as it was.
@@ -37,7 +37,7 @@ def replacing(path, draft=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield draft
-        put(draft, path)
+        put_in_place(draft, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(draft)
@@ -59,7 +59,7 @@ def put_all(drafts, folder):
     """Moves every file of a finished folder into `folder`, each old or new; removes the first."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for draft in sorted(Path(drafts).iterdir()):
-        put(draft, Path(folder) / draft.name)
+        put_in_place(draft, Path(folder) / draft.name)
     os.rmdir(drafts)
 
 
