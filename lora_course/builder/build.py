@@ -78,14 +78,14 @@ def problem(target: Target, root: Path) -> str:
             return f"is stale from cell {place} on ({b[2][:40]!r} in the source)"
     if len(old) != len(new):
         return "is stale: the number of cells differs"
-    if stored.metadata.get("lora_course") != fresh.metadata.get("lora_course"):
-        return "is stale: the package code or data behind its outputs has changed"
     code = code_cells(stored)
     counts = [cell.execution_count for cell in code]
     if target.notebook.parent.name == "exercises":
         return "holds outputs" if any(c.outputs for c in code) or any(counts) else ""
     if counts != list(range(1, len(code) + 1)):
         return "is not executed from top to bottom"
+    if stored.metadata.get("lora_course") != fresh.metadata.get("lora_course"):
+        return "is stale: the package code or data behind its outputs has changed"
     kinds = {o.get("name", o.output_type) for c in code for o in c.outputs}
     bad = sorted(kinds & {"error", "stderr"})
     return f"stores {bad} outputs" if bad else ""
