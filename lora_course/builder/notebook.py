@@ -44,6 +44,8 @@ def exercise(path: Path, root: Path) -> list[Cell]:
     cells, checks = annotated(path, root)
     result = []
     for cell in cells:
+        if "answers" in cell.tags:  # to the problems without code: for the solutions only
+            continue
         result.append(cell)
         if cell.exercise:
             label = f"{int(path.name[:2])}.{list(checks).index(cell.exercise) + 1}"
