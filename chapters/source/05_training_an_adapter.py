@@ -425,8 +425,8 @@ show(
 from lora_course.train import load_checkpoint, save_checkpoint  # noqa: F401
 
 # %% [markdown]
-# `replacing` hands out a draft, and puts it, once it is finished, in the place of the old
-# file in one go. A kill at any moment leaves the old checkpoint or the new one, never half.
+# `replacing` writes beside the old file, then takes its place in one go. A kill at any
+# moment leaves the old checkpoint or the new one, never half of one.
 #
 # We pull the plug after 7 of 12 steps.
 
