@@ -38,7 +38,7 @@ LAYERS = (
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
-    "learner learner.record learner.pins",
+    "learner learner.copies learner.pins learner.record",
     "checks checks.values checks.guard checks.display",
     "checks.messages checks.verdicts checks.wording",
     "checks.core checks.slips",
@@ -47,7 +47,7 @@ LAYERS = (
     "learner.machine learner.progress",
     "learner.doctor",
     "builder builder.source builder.execute",
-    "builder.exercises",
+    "builder.digest builder.exercises builder.names",
     "builder.notebook",
     "builder.build",
     "builder.__main__",
@@ -220,7 +220,8 @@ def test_every_quoted_definition_names_its_owner():
 
 # Tests. A module's test is tests/test_NAME.py.
 ELSEWHERE = {  # test: the modules that it tests beside its own, because they work together only
-    "build": "builder.source builder.exercises builder.notebook builder.execute",
+    "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
+    "builder.names",
     "checks": "checks.chapters",
     "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
@@ -239,6 +240,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
 WHOLE = {  # tests of what is no module
     "base": "the shipped base model",
+    "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
@@ -247,6 +249,7 @@ WHOLE = {  # tests of what is no module
     "instructors": "docs/instructors.md",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "order": "tests begin with the longest",
     "other_models": "chapters on another model",
     "package": "this file",
     "your_own_model": "docs/your_own_model.py",

@@ -21,7 +21,9 @@ def add(commands):
     grade.add_argument("--variant", action="append", default=[], metavar="EXERCISE=NAME")
     grade.set_defaults(run=run_grade)
     check = commands.add_parser("check", help=CHECK, description=f"{CHECK}.")
-    check.add_argument("notebooks", nargs="+", help="such as work/03_the_lora_layer.ipynb")
+    check.add_argument(
+        "notebooks", nargs="+", help="such as work/exercises/03_the_lora_layer.ipynb"
+    )
     check.set_defaults(run=run_check, trust=True)
     for parser in (grade, check):
         parser.add_argument("--jobs", type=_whole, metavar="N", help="at a time; else one per core")
