@@ -8,6 +8,7 @@ LAB_ARGS ?=
 TEST_ARGS ?=
 VENV ?= .venv
 JOBS ?= 2
+CODE := /dev/null
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PYTEST := HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -p no:cacheprovider
@@ -19,8 +20,8 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live in work/
 	@$(BIN)/lora-course lab $(LAB_ARGS)
 
-test: $(READY)  ## every test; under 20 minutes on two cores
-	$(SHARED) $(NBVAL) $(TEST_ARGS) chapters solutions tests
+test: $(READY)  ## every test; under 20 minutes on two cores. CODE=file keeps pytest's exit code
+	$(SHARED) $(NBVAL) $(TEST_ARGS) chapters solutions tests; code=$$?; echo $$code > $(CODE); exit $$code
 
 test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 2 minutes
 	$(SHARED) -m "not slow" $(TEST_ARGS) tests

@@ -25,6 +25,7 @@ from lora_course.kit.data import answers, batches, chat_prompt, exact_match, loa
 from lora_course.inject import count_parameters, inject_lora
 from lora_course.kit.models import BASE, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
+from lora_course.plumbing.files import replacing  # noqa: F401
 
 quiet()
 
@@ -421,8 +422,8 @@ show(
 # and in the data, and the seed of the dropout. That is the checkpoint: read
 # `save_checkpoint` and `load_checkpoint`, under the loop in section 4.
 #
-# `replace` puts a finished file in the place of the old one in one go. A kill at any
-# moment leaves the old checkpoint or the new one, never half of one.
+# `replacing` hands out a draft, and puts it, once it is finished, in the place of the old
+# file in one go. A kill at any moment leaves the old checkpoint or the new one, never half.
 #
 # We pull the plug after 7 of 12 steps.
 
