@@ -1167,7 +1167,7 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
     Answer(
         "grow_rank",
         "whole numbers",
-        "other",
+        "whole_number",
         edits=[("lora_alpha * new_r / r", "lora_alpha // r * new_r")],
     ),
     Answer(
