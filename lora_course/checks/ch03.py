@@ -271,7 +271,6 @@ def judge_linear(i, o):
         Promise("peak", lambda v: (v <= 1 + 1e-5).all() and v.min() > 0.97, expected="1 / sqrt(in)",
                 seen=lambda v: "for in = 64 and 400, the largest entry of A is "
                 f"{v[0]:.3g} and {v[1]:.3g} / sqrt(in)"),
-        *default_promises(*linear_case(i, "default")),
         callers.unchanged("left_wide", "the base layer after training"),
         Promise("y_zero_train", base, "with B = 0, the output in train()", rtol=1e-3, atol=1e-4),
         Promise("y_eval", base + alpha / 6 * cases["wide"][1], "after eval(), the output",
@@ -279,6 +278,7 @@ def judge_linear(i, o):
         Promise("fed", dropped(i["x_wide"], 1 / (1 - p)), seen=f"with lora_dropout = {p:g} in "
                 "train(), what A is fed is not x with some entries dropped",
                 expected=f"each entry of x is 0, or itself times {1 / (1 - p):.4g}"),
+        *default_promises(*linear_case(i, "default")),
     ]  # fmt: skip
     return judged(i, o, promises, LINEAR)
 
