@@ -360,6 +360,11 @@ def test_called_with_the_wrong_things(check, objects, said, capfd):
     assert said in out and err == "" and record.load()[0] == {}
 
 
+def test_one_function_for_several_names_is_no_misuse(capfd):
+    pair(*[cell("def up(): return 0")["up"]] * 2)
+    assert "another order" not in (out := capfd.readouterr().out) and "5/5" in out
+
+
 def test_objects_in_another_order(capfd):
     names = cell("def up(): return 2\ndef down(): return 1")
     pair(names["down"], names["up"])
