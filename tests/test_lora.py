@@ -251,7 +251,9 @@ def errors(layer, base, x, autocast, factors):
         out.backward(g.to(out.dtype))
         a, b = factors if module is layer else (exact.lora_A, exact.lora_B)
         made.append([out, inputs.grad, a.grad, b.grad])
-    return [((got.double() - want).norm() / want.norm()).item() for got, want in zip(*made)]
+    return [
+        ((got.double() - want).norm() / want.norm()).item() for got, want in zip(*made, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("dtype", HALVES)
