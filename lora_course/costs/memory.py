@@ -1,8 +1,7 @@
 """Bytes that a training step holds: weights, gradients, optimizer states, saved activations.
 
-Units: bytes everywhere; GB = 1e9 bytes and GiB = 2**30 bytes where a number is shown.
-Sources: QLoRA, arXiv 2305.14314, section 3 (NF4 and its constants); Korthikanti et al.,
-arXiv 2205.05198 (activations of a transformer block). The rest is counted, not quoted.
+Units: bytes everywhere; GB = 1e9, GiB = 2**30 bytes. Sources: QLoRA, 2305.14314, section 3 (NF4
+and its constants); Korthikanti et al., 2205.05198 (a GPT block). The rest is counted, not quoted.
 """
 
 import torch
@@ -20,8 +19,7 @@ def tensor_bytes(tensor):
 def state_bytes(model, optimizer):
     """Measure what a model and its optimizer hold between two steps.
 
-    Returns {"weights", "gradients", "optimizer"} in bytes. AdamW also keeps one step counter per
-    tensor (4 bytes, a tensor without axes); the counters are left out.
+    Returns {"weights", "gradients", "optimizer"}, without AdamW's step counters of 4 bytes each.
     """
     parameters = list(model.parameters())
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -40,16 +38,12 @@ def saved_bytes(step, weights):
     weights: tensors that are there anyway (parameters, the batch); they are not counted.
     Two saved views of one storage count once. Works on the meta device as well.
     """
-
-    def storage(tensor):
-        return tensor.untyped_storage()
-
-    known = {storage(w)._cdata for w in weights}
-    kept = {}
+    known, kept = {w.untyped_storage()._cdata for w in weights}, {}
 
     def pack(tensor):
-        if storage(tensor)._cdata not in known:
-            kept[storage(tensor)._cdata] = storage(tensor).nbytes()
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -98,13 +92,15 @@ def nf4_bytes(n, double_quant=True):
     return -(-n // 2) + constants + tables
 
 
-def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_bytes=2):
+def training_bytes(
+    model, method, r=16, targets=None, double_quant=True, rest_bytes=2, adapter_bytes=4
+):
     """Predict weights, gradients and optimizer states of AdamW training, in bytes.
 
     method: "full" is mixed precision: bfloat16 weights and gradients, and in float32 a master copy
     of the weights and AdamW's two states (2 + 2 + 4 + 8 = 16 bytes a parameter). "lora" freezes a
-    bfloat16 model and trains a float32 adapter. "qlora" also stores the linear layers as NF4.
-    r, targets: the adapter, see `adapter_parameters`.
+    bfloat16 model and trains an adapter. "qlora" also stores the linear layers as NF4.
+    r, targets: the adapter, see `adapter_parameters`. adapter_bytes: of one of its numbers.
     rest_bytes: bytes of one frozen weight that stays unquantized: 2 in bfloat16, 4 in float32 or
     after PEFT's `prepare_model_for_kbit_training`. Raises ValueError for another method.
     """
@@ -113,24 +109,39 @@ def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_by
         return {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n + 8 * n}
     if method not in ("lora", "qlora"):
         raise ValueError(f"method is {method!r}; it must be 'full', 'lora' or 'qlora'.")
-    p = adapter_parameters(model, r, targets)
-    frozen = rest_bytes * n
+    adapter, frozen = adapter_bytes * adapter_parameters(model, r, targets), rest_bytes * n
     if method == "qlora":
         sizes = [layer.weight.numel() for layer in block_linears(model).values()]
         frozen = sum(nf4_bytes(s, double_quant) for s in sizes) + rest_bytes * (n - sum(sizes))
-    return {"weights": frozen + 4 * p, "gradients": 4 * p, "optimizer": 8 * p}
+    return {"weights": frozen + adapter, "gradients": adapter, "optimizer": 2 * adapter}
 
 
-def activation_bytes(batch, tokens, hidden, layers, intermediate=None, checkpointing=False):
-    """Estimate the activations that 16-bit transformer blocks save, in bytes.
+def activation_bytes(
+    batch, tokens, hidden, layers, intermediate=None, checkpointing=False, copy_bytes=None,
+    mask_bytes=0, number_bytes=2,
+):  # fmt: skip
+    """Estimate the activations that transformer blocks save, in bytes, without attention scores.
 
-    The attention kernel must not keep the (tokens, tokens) scores. A number for each token:
-    intermediate None: 34 * hidden in a block of the GPT kind (Korthikanti et al., 2205.05198).
-    intermediate given: 24 * hidden + 8 * intermediate, counted in a Llama block of transformers 5.
-    With checkpointing only the input of each block stays, and one block at a time is made again.
+    intermediate: of a Llama block of transformers 5, counted below; None takes 34 * hidden for a
+    token and block of the GPT kind (Korthikanti et al., 2205.05198). With checkpointing only the
+    input of each block stays, and one block at a time is made again.
+    copy_bytes: None is full fine-tuning; else LoRA on all linear layers. 0: a layer keeps its input
+    as it is, once for q, k and v (the course's). 4: each keeps a float32 copy (PEFT's default on a
+    16-bit base). 2: each keeps a 16-bit copy (the same under bf16 autocast).
+    mask_bytes: of lora_dropout's mask; 0 without dropout, 1 on a GPU, 4 on a CPU in float32.
+    number_bytes: of a number between the layers. Left out: r numbers a token, casts of A and B.
     """
-    block = 34 * hidden if intermediate is None else 24 * hidden + 8 * intermediate
-    kept = 2 * hidden * layers + block if checkpointing else block * layers
+    if intermediate is None:
+        norms, rest, once, each = 0, 10 * hidden, 7 * hidden, 7 * hidden  # inputs: h, h, h, 4 h
+    else:
+        norms = 8 * hidden  # both compute in float32; a trained one keeps what it scales as well
+        rest = (4 if copy_bytes is not None else 6) * hidden + 3 * intermediate  # attention; MLP
+        once, each = 2 * hidden + intermediate, 6 * hidden + intermediate  # inputs of the layers
+    inputs = number_bytes * once  # attention's output, which is o's input, is in the rest
+    if mask_bytes or copy_bytes:  # a copy for each layer, with dropout the dropped one
+        inputs = ((copy_bytes or number_bytes) + mask_bytes) * each
+    block = norms + number_bytes * rest + inputs
+    kept = number_bytes * hidden * layers + block if checkpointing else block * layers
     return batch * tokens * kept
 
 
