@@ -29,7 +29,7 @@ def test_estimate_has_every_part():
 def test_more_of_anything_needs_more():
     def need(**options):
         chosen = {"name": "Llama-3.1-8B", "method": "lora", **options}
-        return calculator.peak(**chosen)
+        return calculator.peak_gb(**chosen)
 
     assert need(batch=2) > need(batch=1)
     assert need(tokens=1024) > need(tokens=512)
@@ -57,7 +57,7 @@ def test_gradients_take_the_place_of_activations():
     def parts_and_peak(method, checkpointing=False):
         options = dict(batch=2, tokens=512, checkpointing=checkpointing)
         parts = calculator.estimate("Llama-2-7B", method, **options)
-        return parts, calculator.peak("Llama-2-7B", method, **options)
+        return parts, calculator.peak_gb("Llama-2-7B", method, **options)
 
     full, most = parts_and_peak("full")
     assert full["gradients"] > full["activations"] + 1.5 * full["logits"]

@@ -1,17 +1,14 @@
 """memory.py and shapes.py against measured bytes, peft, bitsandbytes and published figures."""
 
-import copy
-
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from lora_course.costs.activations import activation_bytes, logit_bytes
 from lora_course.costs.memory import (
     QV,
-    activation_bytes,
     adapter_parameters,
     block_linears,
-    logit_bytes,
     nf4_bytes,
     saved_bytes,
     state_bytes,
@@ -19,7 +16,6 @@ from lora_course.costs.memory import (
     training_bytes,
 )
 from lora_course.costs.shapes import SHAPES, meta_model
-from lora_course.lora import LoRALinear
 
 # parameters, LoRA r=8 q,v, LoRA r=16 on all linear layers; counted with transformers and peft
 COUNTS = {
@@ -269,78 +265,6 @@ def test_saved_bytes_on_meta_are_those_of_the_cpu(small):
 
     real = saved(small, "cpu")
     assert saved(small.to("meta"), "meta") == pytest.approx(real, rel=0.001)
-
-
-def adapted(model, arm, dropout):
-    """The model on the meta device with an adapter of rank 16 on all linear layers."""
-    if arm == "full":
-        return model.train()
-    if arm == "course":
-        for name, layer in block_linears(model.requires_grad_(False)).items():
-            model.set_submodule(name, LoRALinear(layer, r=16, lora_dropout=dropout))
-        return model.train()
-    config = LoraConfig(r=16, target_modules="all-linear", lora_dropout=dropout)
-    with torch.device("meta"):
-        return get_peft_model(model, config).base_model.model.train()
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(
-    ("arm", "dropout"),
-    [("full", 0), ("course", 0), ("course", 0.1), ("peft", 0), ("peft", 0.1)],
-)
-@pytest.mark.parametrize("shape", ["Llama-2-7B", "Llama-3.1-8B"])
-def test_the_rule_for_a_llama_block(shape, arm, dropout, dtype):
-    """What autograd keeps, less the attention scores, the last norm, the copies of A and B."""
-    tokens, layers, width = 512, 2, dtype.itemsize
-    model = meta_model(shape).to(dtype)
-    del model.model.layers[layers:]
-    factors = adapter_parameters(model, 16)
-    model = adapted(model, arm, dropout)
-    config, hidden = model.config, model.config.hidden_size
-    text = torch.zeros(1, tokens, hidden, dtype=dtype, device="meta", requires_grad=True)
-    mask = torch.zeros(1, 1, tokens, tokens, dtype=dtype, device="meta")
-    inputs = {"inputs_embeds": text, "attention_mask": mask, "use_cache": False}
-    counted = saved_bytes(lambda: model.model(**inputs)[0], model.parameters())
-    scores = layers * config.num_attention_heads * tokens**2 * (4 + (2 if width == 2 else 0))
-    norm = tokens * hidden * (4 + (width if arm == "full" else 0))
-    copy = {"full": None, "course": 0, "peft": 4 if width == 2 else 0}[arm]
-    own = copy or dropout  # then eager attention, unlike the fused kernel, keeps no output
-    output = layers * tokens * hidden * width if own else 0
-    casts = 2 * factors if arm == "course" and width == 2 else 0
-    predicted = activation_bytes(
-        1,
-        tokens,
-        hidden,
-        layers,
-        config.intermediate_size,
-        copy_bytes=copy,
-        mask_bytes=(copy or width) if dropout else 0,  # no fused dropout on the meta device
-        number_bytes=width,
-    )
-    assert predicted == pytest.approx(counted - scores - norm + output - casts, rel=0.005)
-
-
-def test_peft_under_autocast_keeps_16_bit_copies(small):
-    """A third kind of adapter, and dropout, on the CPU: what is kept beyond the course's layer."""
-    small, model = small.bfloat16(), copy.deepcopy(small).bfloat16()
-    factors = 2 * adapter_parameters(small, 16)
-    course = adapted(small, "course", 0)
-    peft = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear")).train()
-    weights = [[*m.parameters(), TOKENS] for m in (course, peft)]
-    mine = saved_bytes(lambda: loss_of(course), weights[0])
-    plain = saved_bytes(lambda: loss_of(peft), weights[1])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = saved_bytes(lambda: loss_of(peft), weights[1])
-
-    def blocks(copy_bytes):
-        return activation_bytes(1, 64, 128, 4, 512, copy_bytes=copy_bytes)
-
-    assert mine < inside < plain
-    # float32 copies become 16-bit ones, and so do r numbers a token; but A and B are cast and kept
-    rank = 2 * 16 * 7 * 64 * 4
-    fewer = blocks(4) - blocks(2) + rank - factors
-    assert plain - inside == pytest.approx(fewer, rel=0.05)
 
 
 def test_bytes_of_an_adapter_in_16_bits(small):

@@ -230,7 +230,7 @@ show(
 # bf16 or the logits of 16 texts of 768 tokens?
 
 # %% tags=["quote"]
-from lora_course.costs.memory import activation_bytes, logit_bytes
+from lora_course.costs.activations import activation_bytes, logit_bytes
 
 
 # %%

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from lora_course.costs.memory import GB, GIB, activation_bytes, logit_bytes, training_bytes
-from lora_course.costs.peak import peak_of
+from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
+from lora_course.costs.memory import GB, GIB, training_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 
 METHODS = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
@@ -32,7 +32,7 @@ def estimate(name, method, r=16, batch=1, tokens=512, checkpointing=True):
     return {part: size / GB for part, size in parts.items()}
 
 
-def peak(name, method, r=16, batch=1, tokens=512, checkpointing=True):
+def peak_gb(name, method, r=16, batch=1, tokens=512, checkpointing=True):
     """Return the GB at the peak of a step: less than the sum, as gradients replace activations.
 
     The arguments: see `estimate`.
@@ -58,7 +58,7 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
     for name in SHAPES:
         cells = []
         for method in METHODS:
-            needed = MARGIN + peak(name, method, r, batch, tokens, checkpointing)
+            needed = MARGIN + peak_gb(name, method, r, batch, tokens, checkpointing)
             fitting = [card for card in cards if needed <= card * GIB / GB]
             word = f"**{min(fitting)} GB card**" if fitting else "no single card"
             cells.append(f"{needed:,.1f} · {word}")
@@ -66,10 +66,10 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
     return "\n".join(lines)
 
 
-def report(name, method, card, r, batch, tokens, checkpointing):
+def estimate_text(name, method, card, r, batch, tokens, checkpointing):
     """Return the lines of an estimate: every part with a bar, their most at once, the verdict."""
     parts = estimate(name, method, r, batch, tokens, checkpointing)
-    most = peak(name, method, r, batch, tokens, checkpointing)
+    most = peak_gb(name, method, r, batch, tokens, checkpointing)
     lines = [
         f"{part:12}{size:10.2f} GB  {'█' * round(40 * size / sum(parts.values()))}"
         for part, size in parts.items()
@@ -105,7 +105,7 @@ def calculator():
     text = w.HTML()
 
     def update(_=None):
-        lines = report(**{key: widget.value for key, widget in pick.items()})
+        lines = estimate_text(**{key: widget.value for key, widget in pick.items()})
         text.value = f"<pre style='line-height: 1.3'>{lines}</pre>"
 
     for widget in pick.values():

@@ -9,8 +9,8 @@ A record is a JSON file: {"device", "versions", "command", "runs"}. A run has "s
 import json
 from pathlib import Path
 
-from lora_course.costs.memory import GB, GIB, activation_bytes, logit_bytes, training_bytes
-from lora_course.costs.peak import peak_of
+from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
+from lora_course.costs.memory import GB, GIB, training_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.kit.plots import COLORS
 

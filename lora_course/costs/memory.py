@@ -1,7 +1,7 @@
-"""Bytes that a training step holds: weights, gradients, optimizer states, saved activations.
+"""Bytes that training holds between two steps; and a counter of what forward keeps for backward.
 
-Units: bytes everywhere; GB = 1e9, GiB = 2**30 bytes. Sources: QLoRA, 2305.14314, section 3 (NF4
-and its constants); Korthikanti et al., 2205.05198 (a GPT block). The rest is counted, not quoted.
+Units: bytes everywhere; GB = 1e9 bytes and GiB = 2**30 bytes where a number is shown.
+Source: QLoRA, arXiv 2305.14314, section 3 (NF4 and its constants). The rest is counted, not quoted.
 """
 
 import torch
@@ -11,11 +11,13 @@ GIB = 2**30
 QV = ("q_proj", "v_proj")  # the two matrices that the LoRA paper adapts
 
 
+# owned by chapter 01
 def tensor_bytes(tensor):
     """Bytes of the numbers in one tensor."""
     return tensor.numel() * tensor.element_size()
 
 
+# owned by chapter 01
 def state_bytes(model, optimizer):
     """Measure what a model and its optimizer hold between two steps.
 
@@ -31,6 +33,7 @@ def state_bytes(model, optimizer):
     }
 
 
+# owned by chapter 01
 def saved_bytes(step, weights):
     """Run `step()` and count the bytes that autograd keeps for its backward pass.
 
@@ -52,6 +55,7 @@ def saved_bytes(step, weights):
     return sum(kept.values())
 
 
+# owned by chapter 01
 def block_linears(model):
     """Return {name: layer} of every `nn.Linear`, or GPT-2's `Conv1D`, but the output head."""
     head, found = model.get_output_embeddings(), {}
@@ -62,6 +66,7 @@ def block_linears(model):
     return found
 
 
+# owned by chapter 01
 def adapter_parameters(model, r, targets=None):
     """Numbers in a rank-r LoRA: r * (d_in + d_out) for every adapted matrix.
 
@@ -76,22 +81,22 @@ def adapter_parameters(model, r, targets=None):
     return sum(r * sum(m.weight.shape) for m in chosen)
 
 
-def nf4_bytes(n, double_quant=True):
+# owned by chapter 01
+def nf4_bytes(n, double_quant=True, block_size=64, tables=True):
     """Bytes of n weights of one matrix stored as NF4 (QLoRA, section 3).
 
-    4 bits a weight; one scale for every 64 weights, in float32, or with double quantization in one
-    byte plus a float32 for every 256 scales; and the small tables that bitsandbytes keeps for each
-    matrix: 16 float32 levels, with double quantization 256 more and an offset.
+    4 bits a weight; one scale for every block of weights, in float32, or with double quantization
+    in one byte plus a float32 for every 256 scales.
+    tables: count what bitsandbytes keeps for each matrix as well: 16 float32 levels, with double
+    quantization 256 more and an offset.
     """
-    scales = -(-n // 64)  # rounded up
-    if double_quant:
-        constants = scales + 4 * -(-scales // 256)
-        tables = 4 * 16 + 4 * 256 + 4
-    else:
-        constants, tables = 4 * scales, 4 * 16
-    return -(-n // 2) + constants + tables
+    scales = -(-n // block_size)  # rounded up
+    constants = scales + 4 * -(-scales // 256) if double_quant else 4 * scales
+    fixed = 4 * (16 + 257 * double_quant) if tables else 0
+    return -(-n // 2) + constants + fixed
 
 
+# owned by chapter 01
 def training_bytes(
     model, method, r=16, targets=None, double_quant=True, rest_bytes=2, adapter_bytes=4
 ):
@@ -114,37 +119,3 @@ def training_bytes(
         sizes = [layer.weight.numel() for layer in block_linears(model).values()]
         frozen = sum(nf4_bytes(s, double_quant) for s in sizes) + rest_bytes * (n - sum(sizes))
     return {"weights": frozen + adapter, "gradients": adapter, "optimizer": 2 * adapter}
-
-
-def activation_bytes(
-    batch, tokens, hidden, layers, intermediate=None, checkpointing=False, copy_bytes=None,
-    mask_bytes=0, number_bytes=2,
-):  # fmt: skip
-    """Estimate the activations that transformer blocks save, in bytes, without attention scores.
-
-    intermediate: of a Llama block of transformers 5, counted below; None takes 34 * hidden for a
-    token and block of the GPT kind (Korthikanti et al., 2205.05198). With checkpointing only the
-    input of each block stays, and one block at a time is made again.
-    copy_bytes: None is full fine-tuning; else LoRA on all linear layers. 0: a layer keeps its input
-    as it is, once for q, k and v (the course's). 4: each keeps a float32 copy (PEFT's default on a
-    16-bit base). 2: each keeps a 16-bit copy (the same under bf16 autocast).
-    mask_bytes: of lora_dropout's mask; 0 without dropout, 1 on a GPU, 4 on a CPU in float32.
-    number_bytes: of a number between the layers. Left out: r numbers a token, casts of A and B.
-    """
-    if intermediate is None:
-        norms, rest, once, each = 0, 10 * hidden, 7 * hidden, 7 * hidden  # inputs: h, h, h, 4 h
-    else:
-        norms = 8 * hidden  # both compute in float32; a trained one keeps what it scales as well
-        rest = (4 if copy_bytes is not None else 6) * hidden + 3 * intermediate  # attention; MLP
-        once, each = 2 * hidden + intermediate, 6 * hidden + intermediate  # inputs of the layers
-    inputs = number_bytes * once  # attention's output, which is o's input, is in the rest
-    if mask_bytes or copy_bytes:  # a copy for each layer, with dropout the dropped one
-        inputs = ((copy_bytes or number_bytes) + mask_bytes) * each
-    block = norms + number_bytes * rest + inputs
-    kept = number_bytes * hidden * layers + block if checkpointing else block * layers
-    return batch * tokens * kept
-
-
-def logit_bytes(batch, tokens, vocabulary):
-    """Bytes of the float32 logits and of their gradient, which is as large."""
-    return 2 * 4 * batch * tokens * vocabulary

@@ -1,4 +1,4 @@
-"""The most bytes that a step holds at once: predicted, or counted tensor by tensor without a GPU.
+"""The most bytes that a step holds at once, counted tensor by tensor where there is no GPU to ask.
 
 On a GPU `torch.cuda.max_memory_allocated` says the same of the tensors, rounded up to its blocks.
 """
@@ -10,19 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lora_course.bits.fourbit import constants, four_bit_layers
-
-
-def peak_of(parts, again=0):
-    """Predict the most bytes at once from the parts of a step; every gradient starts as None.
-
-    parts: "weights", "gradients", "optimizer", "activations", "logits", see costs.memory.
-    again: bytes of the block that checkpointing makes again; they are in "activations".
-    Backward puts gradients in the place of activations and logits: the larger of them counts.
-    """
-    # Backward of the loss holds three copies, not two: log-probabilities, their gradient, and the
-    # gradient of the logits. They are gone when checkpointing makes a block again.
-    forward = parts["activations"] - again + max(again, 1.5 * parts["logits"])
-    return parts["weights"] + parts["optimizer"] + max(parts["gradients"], forward)
 
 
 class PeakBytes(TorchDispatchMode):

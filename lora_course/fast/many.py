@@ -7,7 +7,10 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
+from lora_course.inject import lora_layers
 
+
+# owned by chapter 06
 class ManyLoRA(nn.Module):
     """K LoRA updates of one frozen layer; all start with the A and B of `layer`, a LoRALinear."""
 
@@ -23,6 +26,7 @@ class ManyLoRA(nn.Module):
         return self.base_layer(x) + update.view(*x.shape[:-1], -1)
 
 
+# owned by chapter 06
 class ManyLinear(nn.Module):
     """K copies of one linear layer without bias: full fine-tuning."""
 
@@ -35,6 +39,7 @@ class ManyLinear(nn.Module):
         return (rows @ self.weight.mT).view(*x.shape[:-1], -1)
 
 
+# owned by chapter 06
 def many(model, runs):
     """Replace every layer that trains by K of it, in place; returns the model.
 
@@ -42,8 +47,7 @@ def many(model, runs):
     weights of all linear layers but the head train, and nothing else does.
     runs: K, how many runs.
     """
-    layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
-    kind, head = ManyLoRA, model.get_output_embeddings()
+    layers, kind, head = lora_layers(model), ManyLoRA, model.get_output_embeddings()
     if not layers:
         kind, linear = ManyLinear, nn.Linear
         layers = {n: m for n, m in model.named_modules() if isinstance(m, linear) and m is not head}
@@ -53,6 +57,7 @@ def many(model, runs):
     return model
 
 
+# owned by chapter 06
 def losses(model, batch, runs):
     """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
     inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
@@ -64,6 +69,7 @@ def losses(model, batch, runs):
     return each.view(runs, -1).mean(1)
 
 
+# owned by chapter 06
 def train_many(model, batches, steps, lr, ratio=1.0):
     """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
 
@@ -86,6 +92,7 @@ def train_many(model, batches, steps, lr, ratio=1.0):
     return torch.stack(curve)
 
 
+# owned by chapter 06
 @torch.no_grad()
 def adam_step(p, grad, m, v, rate, t, betas=(0.9, 0.999), eps=1e-8):
     """One step of torch.optim.Adam, number t, with a learning rate for each run; in place."""
