@@ -61,7 +61,7 @@ def test_gradients_take_the_place_of_activations():
 
     full, most = parts_and_peak("full")
     assert full["gradients"] > full["activations"] + 1.5 * full["logits"]
-    assert most == full["weights"] + full["gradients"] + full["optimizer"]
+    assert most == pytest.approx(full["weights"] + full["gradients"] + full["optimizer"])
     lora, most = parts_and_peak("lora")
     assert most == pytest.approx(sum(lora.values()) - lora["gradients"] + lora["logits"] / 2)
     assert parts_and_peak("lora", True)[1] < most

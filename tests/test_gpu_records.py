@@ -66,7 +66,7 @@ def test_table():
         [run_of(device="A"), run_of("full", peak=None, checkpointing=False, device="A")]
     )
     lines = table.splitlines()
-    assert "| 9.0 | 8.0 | 0.89 | 1,000 |" in lines[2]
+    assert "| 9.0 | 8.1 | 0.89 | 1,000 |" in lines[2]
     assert "full, bf16 |" in lines[3] and "out of memory | 64.2 |" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
 
