@@ -245,7 +245,6 @@ text = tokenizer(prompts[:1], return_tensors="pt", return_token_type_ids=False)
 text = text.to(DEVICE) | {"labels": text["input_ids"].to(DEVICE)}
 
 
-# %%
 def first_gradients(model, look_first):
     """Length of the gradient of the lowest B, after a look in eval mode or not."""
     if look_first:
@@ -459,8 +458,6 @@ def finetune(name, lr, steps=60):
 
 
 right = {"full": finetune("full", FULL), "LoRA": finetune("LoRA", THIN)}
-
-# %%
 right["QLoRA"] = finetune("QLoRA", THIN)
 for name, share in right.items():
     print(f"{name:6} right:", "90 % or more" if share >= 0.9 else f"{share:.0%}")
