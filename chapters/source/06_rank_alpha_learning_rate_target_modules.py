@@ -149,8 +149,7 @@ print(f"six runs one after another take {ratio:.1f} times as long as together")
 # %% [markdown]
 # The arithmetic is the same; what is saved is the starting of operations, and the
 # memory of six frozen models. With long rows and large batches little would be left.
-
-# %% [markdown]
+#
 # ## 4 Rank and learning rate
 #
 # One function for the experiments of this chapter: six runs of 60 steps, one for each
@@ -546,8 +545,7 @@ show(
 # rate 0.001 we, too, could sell LoRA+ as a wonder. Tune the rate before you compare.
 #
 # **Exercise 6.4**: the groups, also with a norm that trains.
-
-# %% [markdown]
+#
 # ## 10 Choose
 #
 # | knob | begin with | change it when |
