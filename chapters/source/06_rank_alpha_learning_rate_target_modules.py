@@ -545,7 +545,8 @@ show(
 # rate 0.001 we, too, could sell LoRA+ as a wonder. Tune the rate before you compare.
 #
 # **Exercise 6.4**: the groups, also with a norm that trains.
-#
+
+# %% [markdown]
 # ## 10 Choose
 #
 # | knob | begin with | change it when |
