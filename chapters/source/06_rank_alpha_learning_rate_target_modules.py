@@ -464,8 +464,7 @@ show(
 # row of rank 16 is that of alpha 128 in section 6. Compare at equal scale.
 #
 # **Exercise 6.3**: rsLoRA's update, and the alpha that keeps a run as it was.
-
-# %% [markdown]
+#
 # ## 8 Which modules?
 #
 # > **Myth check.** *Attention is enough; the other layers need no LoRA.* In the LoRA
