@@ -286,8 +286,8 @@ assert 1 < lora_at / full_at < 4
 
 # %% [markdown]
 # On this model LoRA wants a higher rate, by a small factor. At full size its best rate is
-# about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why less
-# here? A first hint can be computed.
+# about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why
+# less here? A hint:
 
 # %% [markdown]
 # A first step of Adam moves each weight by lr in full fine-tuning. In LoRA it moves B by
