@@ -206,7 +206,7 @@ show(
 )
 
 # %% [markdown]
-# A column, give or take one: with alpha / r one learning rate serves nearly all ranks,
+# A column, or nearly: with alpha / r one learning rate serves nearly all ranks,
 # as Schulman et al. found at full size. Right of it stands a cliff.
 #
 # The last row shows what **luck** does. A smaller difference between two ranks says
