@@ -460,10 +460,11 @@ for lora_alpha, lr_B in ((4, 0.04), (8, 0.02), (16, 0.01), (16, 0.02)):
 
 # %% [markdown]
 # > **Verdict: a habit.** Adam ignores the size of gradients, so half the alpha with
-# > twice the learning rate of B is the *same* run. Only the product counts. Published
-# > runs chose very different α/r: 1/4 (QLoRA: r = 64, α = 16), 8 (GPT-2 in the LoRA
-# > paper: r = 4, α = 32), and one α = 32 for every rank from 1 to 512 (Schulman et al.
-# > 2025). Fix alpha, and tune the learning rate.
+# > twice the learning rate of B is the *same* run. Published runs chose very different
+# > α/r: 1/4 (QLoRA, appendix: r = 64, α = 16), 8 (GPT-2 in the LoRA paper: r = 4,
+# > α = 32), and one α = 32 for every rank from 1 to 512 (Schulman et al. 2025). One
+# > finding is contrary: at r = 256, with another optimizer, α = 2r was best at every rate
+# > tried (Biderman et al. 2024, section 4.7). Fix alpha, and tune the learning rate.
 #
 # **Exercise 3.5**: give a trained adapter more rank and keep what it learned.
 
