@@ -422,8 +422,8 @@ show(
 # and in the data, and the seed of the dropout. That is the checkpoint: read
 # `save_checkpoint` and `load_checkpoint`, under the loop in section 4.
 #
-# `replacing` hands out a draft, and puts it, once it is finished, in the place of the old
-# file in one go. A kill at any moment leaves the old checkpoint or the new one, never half.
+# `replacing` writes beside the old file, then takes its place in one go. A kill at any
+# moment leaves the old checkpoint or the new one, never half of one.
 #
 # We pull the plug after 7 of 12 steps.
 

@@ -13,7 +13,6 @@
 import copy
 import time
 import warnings
-
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 
 quiet()  # before bitsandbytes is loaded
@@ -23,14 +22,11 @@ from bitsandbytes.functional import dequantize_4bit
 from IPython.display import Markdown, display
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
-
-# %%
 from lora_course.bits import fourbit
 from lora_course.costs import gpu_records
 from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
-from lora_course.costs.memory import (
-    adapter_parameters, block_linears, saved_bytes, state_bytes, training_bytes,
-)
+from lora_course.costs.memory import adapter_parameters, block_linears, saved_bytes
+from lora_course.costs.memory import state_bytes, training_bytes
 from lora_course.costs.peak import peak_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.kit.data import batches, exact_match, load_task
@@ -522,16 +518,14 @@ for name, made in models.items():
 
 # %%
 c, n = base.config, batch["input_ids"].numel()
-size = (1, n, c.hidden_size, c.num_hidden_layers, getattr(c, "intermediate_size", None))
+size = (1, n, c.hidden_size, c.num_hidden_layers, getattr(c, "intermediate_size", None), False)
 for name, method in zip(models, ("full", "lora", "qlora"), strict=True):
-    # float32 throughout: the base as it was loaded, and what preparing made of QLoRA's rest
-    parts = training_bytes(base, method, r=4, rest_bytes=4)
+    parts = training_bytes(base, method, r=4, rest_bytes=4)  # QLoRA is prepared
     said, copy = sum(parts.values()), None if method == "full" else 0
-    parts["activations"] = activation_bytes(*size, copy_bytes=copy, number_bytes=4)
+    parts["activations"] = activation_bytes(*size, copy, number_bytes=4)
     parts["logits"] = logit_bytes(1, n, c.vocab_size)
-    print(f"{name:6} MB between steps {between[name] / 1e6:5.2f}, predicted", end="")
-    print(f" {said / 1e6:5.2f}; peak {peak[name] / 1e6:3.0f}, by the rule of thumb", end="")
-    print(f" {peak_of(parts) / 1e6:3.0f}")
+    print(f"{name:6} MB between steps {between[name] / 1e6:5.2f}, predicted {said / 1e6:5.2f};")
+    print(f"{'':6} at the peak {peak[name] / 1e6:3.0f}, by the rule {peak_of(parts) / 1e6:3.0f}")
     assert abs(between[name] / said - 1) < 0.001 or not shipped
 
 # %% [markdown]
