@@ -86,10 +86,10 @@ def run_chapter(path, out):
     began, log = time.perf_counter(), out / f"{path.name[:2]}.txt"
     command = [sys.executable, "-m", "tests.gpu", "--source", str(path)]
     with tempfile.TemporaryDirectory() as home, log.open("w", encoding="utf-8") as stream:
-        options = {"env": {**environment(ROOT, home), "MPLBACKEND": "Agg"}, "cwd": ROOT / "chapters"}
+        settings = {**environment(ROOT, home), "MPLBACKEND": "Agg"}
+        options = {"env": settings, "cwd": ROOT / "chapters", "timeout": TIMEOUT}
         try:
-            done = subprocess.run(command, stdout=stream, stderr=stream, timeout=TIMEOUT, **options)
-            failed = done.returncode
+            failed = subprocess.run(command, stdout=stream, stderr=stream, **options).returncode
         except subprocess.TimeoutExpired:
             stream.write(f"stopped after {TIMEOUT} s")
             failed = True
