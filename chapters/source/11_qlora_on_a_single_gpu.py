@@ -604,15 +604,10 @@ else:
     print("no record, no figure")
 
 # %% [markdown]
-# What the H100's record shows, for 8B and one text of 1,024 tokens:
-# - QLoRA with checkpointing takes 8.1 GB, half a card of 16 GB; prepared, 10.5.
-# - **Full fine-tuning is faster than LoRA**: 5,833 against 4,508 tokens a second, with
-#   checkpointing 4,163 against 2,659. PEFT's float32 adapter copies the input of each layer
-#   (chapter 03), and its thin products are many small ones. LoRA's gain is memory.
-# - **Checkpointing does not lower the peak of full fine-tuning.** In backward, gradients take
-#   the place of activations, and 16 GB of gradients are more than the activations were.
-# - An older formula of ours lacked the float32 copies: it said 89 % of LoRA's peak and 82 % of
-#   QLoRA's, without checkpointing. Records correct formulas.
+# On an H100 with 8B: QLoRA fits half a card of 16 GB. **Full fine-tuning is faster than LoRA**
+# (5,833 against 4,508 tokens a second; with checkpointing 4,163 against 2,659), as PEFT's adapter
+# copies each layer's input to float32 (chapter 03). Checkpointing leaves full fine-tuning's peak:
+# gradients take the place of activations. A formula without the copies said 89 % for LoRA.
 #
 # ## Takeaways
 #
