@@ -610,7 +610,6 @@ else:
 # gradients take the place of activations. A formula without the copies said 89 % for LoRA.
 #
 # ## Takeaways
-#
 # - QLoRA: frozen NF4 blocks, 16-bit embedding and head, a float32 adapter.
 # - Set all three: NF4, double quantization, compute dtype. No default is right.
 # - A skip list replaces the rule that protects the head.
