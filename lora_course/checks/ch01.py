@@ -228,7 +228,8 @@ def make_file(seed):
     made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3)}
     made["bits"] = rng.permutation([16, 32, 8])
     for n in range(3):
-        d_out, d_in = rng.integers(4, 20, 3) * 128, rng.integers(24, 64, 3) * 128
+        d_out = rng.permutation(np.arange(4, 20))[:3] * 128
+        d_in = rng.permutation(np.arange(24, 64))[:3] * 128
         pairs = np.stack([d_out, d_in], axis=1)  # never square
         made[f"shapes {n}"] = np.concatenate([pairs, pairs[1:2]])  # and one of them twice
     return made
