@@ -7,6 +7,8 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
+from lora_course.inject import find_targets
+
 
 class ManyLoRA(nn.Module):
     """K LoRA updates of one frozen layer; all start with the A and B of `layer`, a LoRALinear."""
@@ -24,15 +26,18 @@ class ManyLoRA(nn.Module):
 
 
 class ManyLinear(nn.Module):
-    """K copies of one linear layer without bias: full fine-tuning."""
+    """K copies of the weight of one linear layer: full fine-tuning. A bias stays as it is."""
 
     def __init__(self, layer, runs):
         super().__init__()
-        self.weight = nn.Parameter(layer.weight.detach().repeat(runs, 1, 1))  # (K, out, in)
+        weight = layer.weight if isinstance(layer, nn.Linear) else layer.weight.T  # (out, in)
+        self.weight = nn.Parameter(weight.detach().repeat(runs, 1, 1))  # (K, out, in)
+        self.bias = layer.bias
 
     def forward(self, x):
         rows = x.reshape(len(self.weight), -1, x.shape[-1])  # (K, rows, in)
-        return (rows @ self.weight.mT).view(*x.shape[:-1], -1)
+        out = (rows @ self.weight.mT).view(*x.shape[:-1], -1)
+        return out if self.bias is None else out + self.bias
 
 
 def many(model, runs):
@@ -43,10 +48,10 @@ def many(model, runs):
     runs: K, how many runs.
     """
     layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
-    kind, head = ManyLoRA, model.get_output_embeddings()
+    kind = ManyLoRA
     if not layers:
-        kind, linear = ManyLinear, nn.Linear
-        layers = {n: m for n, m in model.named_modules() if isinstance(m, linear) and m is not head}
+        kind = ManyLinear
+        layers = {n: model.get_submodule(n) for n in find_targets(model, "all-linear")}
     model.requires_grad_(False)
     for name, layer in layers.items():
         model.set_submodule(name, kind(layer, runs))
