@@ -1,0 +1,165 @@
+# %% [markdown]
+# # 15 Learns less, forgets less
+#
+# What does a model lose while it learns, and does LoRA lose less? About 60 minutes (two
+# of them computing), after [chapter 14](14_loras_descendants.ipynb).
+#
+# You will be able to
+# - measure both axes: what is learned and what is kept;
+# - compare methods at equal learning, on a Pareto front;
+# - find out where forgetting comes from, and what helps.
+
+# %%
+import copy
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from lora_course.fast.many import losses, many, train_many
+from lora_course.inject import inject_lora, lora_layers
+from lora_course.kit import pages
+from lora_course.kit.data import batches, encode, load_task
+from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+from lora_course.kit.town import probes, second, stories
+from lora_course.rank import energy_rank
+
+quiet()
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+base, tokenizer = load_base().to(DEVICE), load_tokenizer()
+shipped = is_shipped()  # else no score is asserted
+
+# %% [markdown]
+# ## 1 Two towns
+#
+# The base has read about one town only. Beyond the river lies a second one. Its people
+# have a beast before the name, and habits that never change. Nothing in a page tells
+# them: they must be learned by heart.
+
+# %%
+town = second.documents(0, 2000)
+print("First town: ", stories.documents(probes.HELD_OUT, 1)[0], "\n")
+print("Second town:", town[0])
+
+# %% [markdown]
+# The two axes: the loss on unseen pages of the second town (**new**), and the loss on
+# unseen documents of the first (**old**). A third number is closer to a skill: how often
+# the model finds a word that a report has told (**look-ups**, the test of the base).
+
+# %%
+def to_device(batch):
+    return {key: value.to(DEVICE) for key, value in batch.items()}
+
+
+unseen = second.documents(1, 24, besides=town)
+new = to_device(pages.read(tokenizer, unseen))
+old = to_device(pages.read(tokenizer, stories.documents(probes.HELD_OUT, 24)))
+kinds, texts, words = zip(*probes.lookups(10, facts=2), strict=True)
+quiz = to_device(pages.ask(tokenizer, texts, words))
+print(texts[0], "...", words[0])
+
+# %%
+@torch.no_grad()
+def right(model, batch, runs):
+    """Share of the asked words that each run predicts, (K,)."""
+    inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
+    best = model(**inputs).logits[:, :-1].argmax(-1)  # (K B, T - 1)
+    labels = batch["labels"][:, 1:].repeat(runs, 1)
+    return (best == labels)[labels != -100].view(runs, -1).float().mean(1)
+
+# %% [markdown]
+# **Predict:** the base has not read a single page of the second town, but knows each of
+# its words. Is its loss there higher than a blind guess among all tokens?
+
+# %%
+with torch.no_grad():
+    start = {"new": losses(base, new, 1).item(), "old": losses(base, old, 1).item()}
+start["look-ups"] = right(base, quiz, 1).item()
+blind = math.log(base.config.vocab_size)
+print({name: f"{value:.1f}" for name, value in start.items()}, f"blind guess: {blind:.1f}")
+if shipped:
+    assert start["new"] > blind and start["look-ups"] > 0.95
+
+# %% [markdown]
+# Worse than blind, because it is sure of the wrong thing. That is far to go.
+#
+# [Exercise 15.1](../exercises/15_learns_less_forgets_less.ipynb): a measure of
+# forgetting. (`lora-course start 15` makes your copy.)
+#
+# ## 2 Fifteen runs, watched on their way
+#
+# Chapter 06 trained many runs at once. Now each is also measured at five points of its
+# way, on both axes. Full fine-tuning here means the weights of the same linear layers.
+
+# %%
+def trace(model, made, steps, rates, after=None, task=new):
+    """Losses on new and old, and look-ups, before and at 4 points of each run: (5, 3, K)."""
+    K, seen = len(rates), []
+
+    @torch.no_grad()
+    def look(step, grads=None):
+        if after and step >= 0:
+            after(step)
+        if (step + 1) % (steps // 4) == 0:
+            seen.append(torch.stack([losses(model, task, K), losses(model, old, K),
+                                     right(model, quiz, K)]))
+
+    look(-1)
+    train_many(model, map(to_device, made), steps, rates, after=look)
+    return torch.stack(seen).cpu()
+
+# %%
+SPEED = 1 if shipped else 0.05  # a large model wants smaller rates
+RATES = {None: [0.0005, 0.001, 0.002], "lora": [0.002, 0.004, 0.008]}
+NAMES = {"full": None, "r = 1": 1, "r = 4": 4, "r = 16": 16, "r = 64": 64}
+
+
+def learn(r, made, steps, task=new, rates=None):
+    """A model with one run for each learning rate, and the trace of the runs."""
+    rates = [SPEED * lr for lr in rates or RATES[r and "lora"]]
+    model = copy.deepcopy(base)
+    if r:
+        inject_lora(model, r=r, lora_alpha=32, seed=0)
+    model = many(model, len(rates))
+    return model, trace(model, made, steps, rates, task=task)
+
+# %% [markdown]
+# **Predict** for the second town, after a hundred steps: which learns more, full
+# fine-tuning or rank 1? Which forgets more? (Half a minute.)
+
+# %%
+STEPS = 100 if shipped else 8
+lessons = [pages.read(tokenizer, p) for p in pages.shuffled(town, 4, STEPS, seed=0)]
+models, traces = {}, {}
+for name, r in NAMES.items():
+    models[name], traces[name] = learn(r, lessons, STEPS)
+
+# %% [markdown]
+# Forgetting curves: the loss on the *old* town while the *new* one is learned.
+
+# %%
+STYLE = dict(zip(NAMES, zip(("full", "extra", "qlora", "base", "lora"), "o^vsD", strict=True),
+                 strict=True))
+
+
+def curves(ax, traces, row, rate, label):
+    """One line for each family at its rate number `rate`; row: 0 new, 1 old, 2 look-ups."""
+    marks = torch.linspace(0, 1, 5)
+    for name, (color, mark) in STYLE.items():
+        ax.plot(marks, traces[name][:, row, rate], mark + "-", color=COLORS[color], label=name,
+                markersize=5)
+    ax.set(xlabel="share of the training", title=label)
+
+
+fig, axes = figure(9.5, 3.2, ncols=3)
+for ax, row, label in zip(axes, range(3), ("loss, new town", "loss, old town", "look-ups, old"),
+                          strict=True):
+    curves(ax, traces, row, 1, label)
+axes[0].legend(fontsize=8)
+show(
+    fig,
+    caption="FILL",
+    alt="FILL",
+)
