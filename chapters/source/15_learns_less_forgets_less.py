@@ -163,3 +163,126 @@ show(
     caption="FILL",
     alt="FILL",
 )
+
+# %% [markdown]
+# FILL curves
+#
+# ## 3 At equal learning
+#
+# A run that learned little has forgotten little: that is no merit. So we draw both losses
+# against each other. A point that another one beats on both axes is out; the others are
+# the **Pareto front**.
+
+# %%
+points = {(name, k): (line[-1, 0, k].item(), line[-1, 1, k].item())
+          for name, line in traces.items() for k in range(3)}
+some = ("full", 1), ("r = 1", 1)
+print({run: f"new {points[run][0]:.1f}, old {points[run][1]:.1f}" for run in some})
+beaten = all(a < b for a, b in zip(points[some[0]], points[some[1]], strict=True))
+print("the first beats the second:", beaten)
+
+# %% [markdown]
+# **Exercise 15.2**: the Pareto front. The course's own, and a second helper, which reads
+# off the loss on the old at the moment when the loss on the new has come down to a level:
+
+# %% tags=["quote"]
+from lora_course.tradeoff import pareto, kept_at
+
+# %% [markdown]
+# **Predict** who stands on the front: only LoRA, only full fine-tuning, or both?
+
+# %%
+def plane(ax, traces, title):
+    """Every run as a thin way and a mark at its end, on the plane (new, old)."""
+    ends = []
+    for name, (color, mark) in STYLE.items():
+        for k in range(traces[name].shape[2] if name in traces else 0):
+            x, y = traces[name][1:, 0, k], traces[name][1:, 1, k]
+            ax.plot(x, y, color=COLORS[color], lw=0.8, alpha=0.6)
+            ax.plot(x[-1], y[-1], mark, color=COLORS[color], label=None if k else name)
+            ends.append((x[-1].item(), y[-1].item()))
+    front = [ends[n] for n in pareto(ends)]
+    ax.step(*zip(*front, strict=True), where="post", color=COLORS["grey"], ls=":")
+    ax.set(xlabel="loss on the new", ylabel="loss on the old", title=title)
+
+# %%
+fig, ax = figure(6.5, 3.6)
+plane(ax, traces, "second town, three learning rates each")
+ax.axhline(start["old"], color=COLORS["grey"], lw=1)
+ax.legend(fontsize=8)
+show(fig, caption="FILL", alt="FILL")
+
+# %%
+LEVEL = 2.0 if shipped else start["new"]
+print(f"loss on the old where the loss on the new is {LEVEL:.1f} (before: {start['old']:.1f})")
+equal = {}
+for name, line in traces.items():
+    way = [kept_at(*line[:, :2, k].T.tolist(), LEVEL) for k in range(3)]
+    equal[name] = min((loss for loss in way if loss == loss), default=math.nan)
+    print(f"{name:7} at its gentlest rate: {equal[name]:.1f}")
+if shipped:
+    assert equal["full"] < equal["r = 64"] < equal["r = 1"]
+
+# %% [markdown]
+# FILL
+
+# %%
+steps_at = torch.linspace(0, STEPS, 5).tolist()
+for name, line in traces.items():
+    need = [kept_at(line[:, 0, k].tolist(), steps_at, LEVEL) for k in range(3)]
+    print(f"{name:7}", ["never" if n != n else f"{n / STEPS:.0%} of the steps" for n in need])
+
+# %% [markdown]
+# FILL sample efficiency
+
+# %% [markdown]
+# ## 4 The search
+#
+# stored
+
+# %%
+RECORD = json.loads(Path("results/forgetting.json").read_text(encoding="utf-8"))
+print(RECORD["command"], "|", RECORD["device"], "|", RECORD["versions"])
+regimes = {name: {family: torch.tensor(list(runs.values())).permute(1, 2, 0)[:, 1:]
+                  for family, runs in found.items()}
+           for name, found in RECORD["regimes"].items()}  # (marks, 3, K) each
+fig, axes = figure(11, 3.2, ncols=len(regimes))
+for ax, (name, found) in zip(axes, regimes.items(), strict=True):
+    plane(ax, found, name)
+axes[0].legend(fontsize=8)
+show(fig, caption="FILL", alt="FILL")
+
+# %% [markdown]
+# ## 5 How much rank does an update use?
+
+# %%
+def weights(model, k):
+    """{layer: (weight before, update of run k)}, both (out, in)."""
+    found = {}
+    for name, layer in model.named_modules():
+        if hasattr(layer, "scaling"):
+            before = layer.base_layer.weight.detach()
+            update = (layer.scaling * layer.lora_B[k] @ layer.lora_A[k]).detach()
+        elif name in places:
+            before = base.get_submodule(name).weight.detach()
+            update = None
+        else:
+            continue
+        before = before if isinstance(base.get_submodule(name), torch.nn.Linear) else before.T
+        found[name] = before, layer.weight[k].detach() - before if update is None else update
+    return found
+
+
+places = lora_layers(inject_lora(copy.deepcopy(base), r=1)).keys()
+changes = {(name, k): weights(models[name], k) for name in NAMES for k in range(3)}
+
+# %%
+rank90, size = {}, {}
+for run, found in changes.items():
+    spectra = [torch.linalg.svdvals(update) for _, update in found.values()]
+    rank90[run] = torch.tensor([energy_rank(s, 0.9) for s in spectra]).float().median().item()
+    size[run] = math.sqrt(sum(s.square().sum().item() for s in spectra))
+whole = math.sqrt(sum(w.square().sum().item() for w, _ in changes["full", 0].values()))
+for name in NAMES:
+    print(f"{name:7} rank at 90 %: {[int(rank90[name, k]) for k in range(3)]}, size of the "
+          f"update / size of the weights: {[f'{size[name, k] / whole:.2f}' for k in range(3)]}")

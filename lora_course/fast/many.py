@@ -110,7 +110,7 @@ def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     after: called after every step with its number, from 0, and {name: gradient}.
     A run that diverges stays alone with it: the others do not see its numbers.
     """
-    lr, curve = torch.as_tensor(lr), []
+    lr, curve = torch.as_tensor(lr, device=model.device), []
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rates = {n: lr * ratio if n.endswith("lora_B") else lr for n in weights}  # name -> (K,)
     state = {n: (torch.zeros_like(p), torch.zeros_like(p)) for n, p in weights.items()}
