@@ -20,7 +20,6 @@ import torch
 from lora_course.fast.many import losses, many, train_many
 from lora_course.inject import inject_lora, lora_layers
 from lora_course.kit import pages
-from lora_course.kit.data import batches, encode, load_task
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.kit.town import probes, second, stories

@@ -55,7 +55,5 @@ def _padded(tokenizer, rows, last):
     for i, row in enumerate(rows):
         batch["input_ids"][i, : len(row)] = torch.tensor(row)
         batch["attention_mask"][i, : len(row)] = 1
-        batch["labels"][i, len(row) - (last or len(row)) : len(row)] = torch.tensor(
-            row[-last:]
-        )
+        batch["labels"][i, len(row) - (last or len(row)) : len(row)] = torch.tensor(row[-last:])
     return batch
