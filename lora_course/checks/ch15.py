@@ -546,7 +546,7 @@ def make_intruders(seed):
             return made
 
 
-def likeness(i, n, side=0, signed=False, first=None, scale=None, of="after", total=False):
+def likeness(i, n, side=0, first=None, scale=None, of="after", total=False, axis=1):
     """|cosine| of the k strongest vectors with what was there before."""
     W = i[f"W{n}"]
     update = (float(i["scaling"]) if scale is None else scale) * i[f"B{n}"] @ i[f"A{n}"]
@@ -554,7 +554,7 @@ def likeness(i, n, side=0, signed=False, first=None, scale=None, of="after", tot
     old, new = (np.linalg.svd(w, full_matrices=False)[2 * side] for w in (W, tuned))
     old, new = (old.T, new.T) if side else (old, new)
     cosines = new[:, : None if total else int(i["k"])].T @ old[:, :first]
-    return (cosines if signed else np.abs(cosines)).max(1)
+    return np.abs(cosines).max(axis)
 
 
 def curve(i, pool=np.sum, below=np.less, **options):
@@ -571,6 +571,7 @@ WAYS = {
     "same_place": {"first": 7},
     "above": {"below": np.greater_equal},
     "mean": {"pool": np.mean},
+    "wrong_axis": {"axis": 0},
 }
 
 
@@ -607,6 +608,8 @@ INTRUDERS = (
          "direction that became strong is no intruder.", in_way("same_place")),
     Slip("above", "These are the vectors that are like an old one. Count those below epsilon.",
          in_way("above")),
+    Slip("wrong_axis", "These are old vectors that the training lost. Take the maximum over the "
+         "old ones, once for each new vector.", in_way("wrong_axis")),
     Slip("mean", "Add up over the layers, instead of taking a mean.", in_way("mean")),
     Slip("last_layer", "Only one layer was counted. Add up over all of them.",
          lambda i: [{"counts": (likeness(i, n) < i["epsilons"][:, None]).sum(1)} for n in (0, 2)]),

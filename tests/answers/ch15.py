@@ -226,7 +226,7 @@ WRONG = [
     edit("pareto_front", "nan stays", "nan_in", (KEPT, "return ~beaten")),
     edit("pareto_front", "the best of each axis", "best_only", (KEPT,
          "best = (score == score.nan_to_num(-9).max()) | (loss == loss.nan_to_num(9).min())\n"
-         "    return best & ~(beaten | score.isnan() | loss.isnan())")),
+         "    return best & ~(score.isnan() | loss.isnan())")),
     edit("pareto_front", "numbers of the runs", "positions", (KEPT,
          "return (~(beaten | score.isnan() | loss.isnan())).nonzero()[:, 0]")),
     edit("pareto_front", "nan becomes 0", "other", (GOOD,
@@ -288,7 +288,7 @@ WRONG = [
     edit("intruder_curve", "the last layer", "last_layer", ("torch.cat(like)", "like[-1]")),
     edit("intruder_curve", "the first layer", "last_layer", ("torch.cat(like)", "like[0]")),
     edit("intruder_curve", "mean cosine", "by_mean", ("amax(dim=1)", "mean(dim=1)")),
-    edit("intruder_curve", "the wrong axis", "other", (LIKE,
+    edit("intruder_curve", "the wrong axis", "wrong_axis", (LIKE,
          "(new[:, :k].T @ old).abs().amax(dim=0)")),
     edit("intruder_curve", "one number", "other", ("sum(dim=1)", "sum()")),
     edit("intruder_curve", "changes W", "other", (TUNED,
