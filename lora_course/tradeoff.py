@@ -5,6 +5,7 @@ A run is a point (loss on the new, loss on the old); lower is better on both axe
 """
 
 
+# owned by chapter 15
 def pareto(points):
     """Numbers of the points that no other point beats: the Pareto front, by rising first value.
 
@@ -20,6 +21,7 @@ def pareto(points):
     return sorted(front, key=lambda n: tuple(points[n]))
 
 
+# owned by chapter 15
 def kept_at(new, old, level):
     """The loss on the old where the loss on the new first comes down to `level`; nan if never.
 

@@ -7,9 +7,15 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
+<<<<<<< HEAD
 from lora_course.inject import find_targets
 
+=======
+from lora_course.inject import lora_layers
+>>>>>>> main
 
+
+# owned by chapter 06
 class ManyLoRA(nn.Module):
     """K LoRA updates of one frozen layer; all start with the A and B of `layer`, a LoRALinear."""
 
@@ -25,6 +31,7 @@ class ManyLoRA(nn.Module):
         return self.base_layer(x) + update.view(*x.shape[:-1], -1)
 
 
+# owned by chapter 06
 class ManyLinear(nn.Module):
     """K copies of the weight of one linear layer: full fine-tuning. A bias stays as it is."""
 
@@ -40,6 +47,7 @@ class ManyLinear(nn.Module):
         return out if self.bias is None else out + self.bias
 
 
+# owned by chapter 06
 def many(model, runs):
     """Replace every layer that trains by K of it, in place; returns the model.
 
@@ -47,8 +55,12 @@ def many(model, runs):
     weights of all linear layers but the head train, and nothing else does.
     runs: K, how many runs.
     """
+<<<<<<< HEAD
     layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
     kind = ManyLoRA
+=======
+    layers, kind, head = lora_layers(model), ManyLoRA, model.get_output_embeddings()
+>>>>>>> main
     if not layers:
         kind = ManyLinear
         layers = {n: model.get_submodule(n) for n in find_targets(model, "all-linear")}
@@ -58,37 +70,9 @@ def many(model, runs):
     return model
 
 
-class ManyLayers(nn.Module):
-    """K sets of whatever `layer` itself trains, under the same names with K as the first axis.
-
-    layer: any module of one input. What it does not train is there once, for all runs.
-    """
-
-    def __init__(self, layer, runs):
-        super().__init__()
-        self.layer, self.runs = layer, runs
-        for name, p in list(layer.named_parameters(recurse=False)):
-            if p.requires_grad:
-                self.register_parameter(name, nn.Parameter(p.detach().repeat(runs, *[1] * p.ndim)))
-        layer.requires_grad_(False)
-
-    def forward(self, x):
-        own = dict(self.named_parameters(recurse=False))  # name -> (K, ...)
-        one = lambda own, rows: torch.func.functional_call(self.layer, own, (rows,))  # noqa: E731
-        return torch.vmap(one)(own, x.unflatten(0, (self.runs, -1))).flatten(0, 1)  # (K B, ...)
-
-
-def many_layers(model, runs):
-    """Replace every module that trains something itself by ManyLayers, in place; returns the model.
-
-    The way of any method, DoRA for instance: what requires a gradient is trained K times.
-    """
-    trains = lambda m: any(p.requires_grad for p in m.parameters(recurse=False))  # noqa: E731
-    for name, layer in [(n, m) for n, m in model.named_modules() if trains(m)]:
-        model.set_submodule(name, ManyLayers(layer, runs))
-    return model
-
-
+=======
+# owned by chapter 06
+>>>>>>> main
 def losses(model, batch, runs):
     """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
     inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
@@ -100,10 +84,15 @@ def losses(model, batch, runs):
     return each.view(runs, -1).mean(1)
 
 
+<<<<<<< HEAD
 def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
+=======
+# owned by chapter 06
+def train_many(model, batches, steps, lr, ratio=1.0):
+>>>>>>> main
     """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
 
-    model: from `many` or `many_layers`. batches: as of `data.batches`; at least `steps` of them.
+    model: from `many`. batches: as of `data.batches`; at least `steps` of them.
     lr: (K,), the first learning rate of each run; all fall to zero in a straight line.
     ratio: number or (K,); lora_B learns `ratio` times as fast.
     penalty: model -> (K,), goes into what is minimized, and not into the losses returned.
@@ -127,6 +116,7 @@ def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     return torch.stack(curve)
 
 
+# owned by chapter 06
 @torch.no_grad()
 def adam_step(p, grad, m, v, rate, t, betas=(0.9, 0.999), eps=1e-8):
     """One step of torch.optim.Adam, number t, with a learning rate for each run; in place."""

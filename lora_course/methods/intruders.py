@@ -9,6 +9,7 @@ the left singular vectors count, and of the trained weight only the k strongest.
 import torch
 
 
+# owned by chapter 15
 def likeness(before, after):
     """How like something old each direction of `after` is, strongest first: (k,), in [0, 1].
 
@@ -19,11 +20,13 @@ def likeness(before, after):
     return (U1.T @ U0).abs().amax(1)
 
 
+# owned by chapter 15
 def intruders(before, after, k=10, epsilon=0.5):
     """Which of the k strongest directions of `after` are intruders: their numbers from 0, (n,)."""
     return (likeness(before, after)[:k] < epsilon).nonzero()[:, 0]
 
 
+# owned by chapter 15
 def soften(before, after, keep=0.75, k=10, epsilon=0.5):
     """`after` with its intruders scaled down to `keep` of their singular value: (out, in).
 

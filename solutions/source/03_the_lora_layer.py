@@ -203,3 +203,34 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
 
 # %%
 check.grow_rank(grow_rank)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 2 · 4096 · 8 = 65,536 of 16,777,216 numbers: 0.39 percent.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# Four times the rate. At half the scale, B must become twice as large for the same
+# update, and its gradient is half as large. With Adam, which divides by the size of the
+# gradient, twice the rate will do.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# In B A the factors c and 1/c cancel. Training notices: the gradient of B is now c times
+# as large, and B itself is c times smaller, so equal steps mean something else for it.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Towards zero, so the effective weight is pulled towards W. In full fine-tuning the same
+# weight decay pulls W itself towards zero.
+#
+# </details>
