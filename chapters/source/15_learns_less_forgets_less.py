@@ -246,7 +246,7 @@ regimes = {name: {family: torch.tensor(list(runs.values())).permute(1, 2, 0)[:, 
                   for family, runs in found.items()}
            for name, found in RECORD["regimes"].items()}  # (marks, 3, K) each
 fig, axes = figure(11, 3.2, ncols=len(regimes))
-for ax, (name, found) in zip(axes, regimes.items(), strict=True):
+for ax, (name, found) in zip(list(axes), regimes.items(), strict=True):
     plane(ax, found, name)
 axes[0].legend(fontsize=8)
 show(fig, caption="FILL", alt="FILL")

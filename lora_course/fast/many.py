@@ -7,12 +7,7 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
-<<<<<<< HEAD
-from lora_course.inject import find_targets
-
-=======
-from lora_course.inject import lora_layers
->>>>>>> main
+from lora_course.inject import find_targets, lora_layers
 
 
 # owned by chapter 06
@@ -55,12 +50,7 @@ def many(model, runs):
     weights of all linear layers but the head train, and nothing else does.
     runs: K, how many runs.
     """
-<<<<<<< HEAD
-    layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
-    kind = ManyLoRA
-=======
-    layers, kind, head = lora_layers(model), ManyLoRA, model.get_output_embeddings()
->>>>>>> main
+    layers, kind = lora_layers(model), ManyLoRA
     if not layers:
         kind = ManyLinear
         layers = {n: model.get_submodule(n) for n in find_targets(model, "all-linear")}
@@ -70,9 +60,7 @@ def many(model, runs):
     return model
 
 
-=======
 # owned by chapter 06
->>>>>>> main
 def losses(model, batch, runs):
     """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
     inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
@@ -84,12 +72,8 @@ def losses(model, batch, runs):
     return each.view(runs, -1).mean(1)
 
 
-<<<<<<< HEAD
-def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
-=======
 # owned by chapter 06
-def train_many(model, batches, steps, lr, ratio=1.0):
->>>>>>> main
+def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
 
     model: from `many`. batches: as of `data.batches`; at least `steps` of them.
