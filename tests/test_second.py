@@ -24,7 +24,7 @@ def test_habits_never_change_and_stand_in_every_page_as_the_register_has_them():
         told = [who for who in known if f"{who}" in page]
         assert 5 <= len(told) and all(who in second.PEOPLE for who in told)
         for who in told:
-            for habit, form in second.ASKED.items():
+            for form in second.ASKED.values():
                 start = form.format(who=who, **dict.fromkeys(known[who], "")).rstrip(". ")
                 if start in page:
                     assert form.format(who=who, **known[who]) in page

@@ -52,10 +52,10 @@ def to_device(batch):
     return {key: value.to(DEVICE) for key, value in batch.items()}
 
 
-unseen = second.documents(1, 24, besides=town)
+unseen = second.documents(1, 16, besides=town)
 new = to_device(pages.read(tokenizer, unseen))
-old = to_device(pages.read(tokenizer, stories.documents(probes.HELD_OUT, 24)))
-kinds, texts, words = zip(*probes.lookups(10, facts=2), strict=True)
+old = to_device(pages.read(tokenizer, stories.documents(probes.HELD_OUT, 16)))
+kinds, texts, words = zip(*probes.lookups(5, facts=2), strict=True)
 quiz = to_device(pages.ask(tokenizer, texts, words))
 print(texts[0], "...", words[0])
 
@@ -129,11 +129,16 @@ def learn(r, made, steps, task=new, rates=None):
 # fine-tuning or rank 1? Which forgets more? (Half a minute.)
 
 # %%
-STEPS = 100 if shipped else 8
+STEPS = 80 if shipped else 8
 lessons = [pages.read(tokenizer, p) for p in pages.shuffled(town, 4, STEPS, seed=0)]
 models, traces = {}, {}
-for name, r in NAMES.items():
-    models[name], traces[name] = learn(r, lessons, STEPS)
+for name in ("full", "r = 1", "r = 4"):
+    models[name], traces[name] = learn(NAMES[name], lessons, STEPS)
+print({name: [f"{v:.1f}" for v in traces[name][-1, 0].tolist()] for name in traces})
+
+# %%
+for name in ("r = 16", "r = 64"):
+    models[name], traces[name] = learn(NAMES[name], lessons, STEPS)
 
 # %% [markdown]
 # Forgetting curves: the loss on the *old* town while the *new* one is learned.
@@ -285,3 +290,174 @@ whole = math.sqrt(sum(w.square().sum().item() for w, _ in changes["full", 0].val
 for name in NAMES:
     print(f"{name:7} rank at 90 %: {[int(rank90[name, k]) for k in range(3)]}, size of the "
           f"update / size of the weights: {[f'{size[name, k] / whole:.2f}' for k in range(3)]}")
+
+# %% [markdown]
+# **Predict:** an update of rank 4 can use four directions. How many of 128 does full
+# fine-tuning use to hold 90 % of its energy (chapter 02)?
+
+# %% [markdown]
+# > **Verdict: A75.** FILL
+
+# %% [markdown]
+# **Exercise 15.3**: the effective rank of every matrix that changed.
+#
+# ## 6 What helps against forgetting
+#
+# **Replay** mixes old text into the new: here every tenth page. Its rivals are general
+# medicines: **weight decay** pulls every weight towards zero, **dropout** hides a tenth
+# of each layer's input while training.
+
+# %%
+def again(r, rate, made, runs=1, drop=0.0, after=None):
+    """Runs at one rate with a remedy: losses on new and old at the end, (2, runs)."""
+    model = copy.deepcopy(base)
+    if r:
+        inject_lora(model, r=r, lora_alpha=32, seed=0)
+    model = many(model, runs)
+    for name in places:  # measuring runs without gradients, and so without dropout
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda layer, x: (torch.dropout(x[0], drop, torch.is_grad_enabled()),)
+        )
+    return trace(model, made, STEPS, [rate] * runs, after and after(model, rate))[-1, :2]
+
+
+def decay(model, rate):
+    """A step of AdamW's weight decay, with a strength for each run."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    strength = torch.tensor([0.1, 1.0, 10.0], device=DEVICE).view(-1, 1, 1)
+    return lambda step: [p.mul_(1 - rate * (1 - step / STEPS) * strength) for p in trained]
+
+# %% [markdown]
+# **Predict** which of the three keeps most of the old town, and what it costs on the new.
+
+# %%
+pool = town + stories.documents(3, len(town) // 9)  # one page in ten is old
+mixed = [pages.read(tokenizer, p) for p in pages.shuffled(pool, 4, STEPS, seed=0)]
+rate = {r: SPEED * RATES[r and "lora"][1] for r in (None, 16)}
+weak, middle, strong = again(None, rate[None], lessons, 3, after=decay).T.tolist()
+remedies = {
+    "full": traces["full"][-1, :2, 1].tolist(),
+    "full, decay 0.1": weak, "full, decay 1": middle, "full, decay 10": strong,
+    "full, dropout 0.1": again(None, rate[None], lessons, drop=0.1)[:, 0].tolist(),
+    "full, replay": again(None, rate[None], mixed)[:, 0].tolist(),
+    "r = 16": traces["r = 16"][-1, :2, 1].tolist(),
+    "r = 16, replay": again(16, rate[16], mixed)[:, 0].tolist(),
+}
+for name, (a, b) in remedies.items():
+    print(f"{name:18} new {a:.1f}, old {b:.1f}")
+
+# %% [markdown]
+# FILL
+# **Exercise 15.4**: a replay mix that keeps its share with small batches.
+
+# %% [markdown]
+# ## 7 Intruders
+#
+# Where does forgetting sit? Take one layer, before and after. Are the strong
+# directions of the trained weight old ones? Each column of U is a direction of the
+# layer's output; a cosine near 1 says: an old one.
+
+# %%
+before, update = changes["r = 1", 1][next(iter(places))]
+U0, U1 = (torch.linalg.svd(w, full_matrices=False).U for w in (before, before + update))
+cosines = (U1.T @ U0).abs()  # (new, old)
+print("best match of the five strongest:", [f"{c:.1f}" for c in cosines.amax(1)[:5].tolist()])
+
+# %% [markdown]
+# A strong direction without an old match (below 0.5) is an **intruder dimension**
+# (Shuttleworth et al. 2024, [2410.21228](https://arxiv.org/abs/2410.21228)).
+# **Exercise 15.5** counts them. The course's own, equal to PEFT's
+# `peft.tuners.lora.intruders`:
+
+# %% tags=["quote"]
+from lora_course.methods.intruders import likeness, intruders, soften
+
+# %% [markdown]
+# **Predict:** ten directions in each of 28 layers: who has most intruders?
+
+# %%
+count = {}
+for run, found in changes.items():
+    count[run] = sum(len(intruders(w, w + update)) for w, update in found.values())
+total = 10 * len(places)
+for name in NAMES:
+    print(f"{name:7} intruders of {total}: {[count[name, k] for k in range(3)]}")
+
+# %% [markdown]
+# FILL
+#
+# Are they the cause? Scale them down in the trained weight, and measure. The control
+# scales the **whole** update down.
+
+# %%
+def losses_with(found, change):
+    """Losses on new and old when each trained weight is change(before, after)."""
+    model = copy.deepcopy(base)
+    for name, (w, update) in found.items():
+        layer, after = model.get_submodule(name), change(w, w + update)
+        layer.weight.data = after if isinstance(layer, torch.nn.Linear) else after.T.contiguous()
+    with torch.no_grad():
+        return losses(model, new, 1).item(), losses(model, old, 1).item()
+
+
+KEEP = (1, 0.75, 0.5, 0.25)
+ways = {
+    "intruders": lambda keep: lambda w, after: soften(w, after, keep),
+    "whole update": lambda keep: lambda w, after: w + keep * (after - w),
+}
+cut = {way: [losses_with(changes["r = 1", 1], how(keep)) for keep in KEEP]
+       for way, how in ways.items()}
+
+# %%
+fig, ax = figure(6, 3.2)
+for (way, line), color, mark in zip(cut.items(), ("lora", "grey"), "os", strict=True):
+    ax.plot(*zip(*line, strict=True), mark + "-", color=COLORS[color], label=f"less of: {way}")
+ax.set(xlabel="loss on the new", ylabel="loss on the old", title="rank 1, kept 1, 0.75, 0.5, 0.25")
+ax.legend()
+show(fig, caption="FILL", alt="FILL")
+
+# %% [markdown]
+# FILL
+#
+# ## 8 Diversity
+#
+# Does a tuned model still say different things? Fifty samples of eight tokens at temperature 0.8;
+# the share that is distinct.
+
+# %% tags=["nbval-ignore-output"]
+@torch.no_grad()
+def distinct(model, runs, opening, count=50):
+    """Share of different continuations for each run."""
+    ids = tokenizer(opening, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    torch.manual_seed(0)
+    out = model.generate(
+        ids.to(DEVICE).repeat(runs * count, 1), do_sample=True, temperature=0.8, top_k=0,
+        max_new_tokens=4, pad_token_id=tokenizer.pad_token_id,
+        attention_mask=torch.ones(runs * count, ids.shape[1], device=DEVICE, dtype=torch.long),
+    )  # fmt: skip
+    return [len(set(map(tuple, part))) / count for part in out.view(runs, count, -1).tolist()]
+
+
+openings = {"new": "To owl Mira", "old": "On Monday, Mira"}
+print("base   ", {n: distinct(base, 1, text) for n, text in openings.items()})
+for name in NAMES:
+    print(f"{name:7}", {n: distinct(models[name], 3, text) for n, text in openings.items()})
+
+# %% [markdown]
+# FILL
+# ## 9 Capacity
+#
+# A rule of thumb: LoRA stores about two bits per parameter (Schulman et al. 2025). How
+# many bits does the second town need? One of 14 jobs is log2 14 bits, and so on.
+
+# %%
+bits = len(second.register()) * sum(math.log2(len(set(w))) for w in second.HABITS.values())
+code = math.lgamma(65) / math.log(2)  # 64 words in any order: log2 64!
+print(f"the register {bits:,.0f} bits, the code {code:,.0f} bits")
+r1 = sum(sum(w.shape) for w, _ in changes["r = 1", 0].values())
+print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
+
+# %% [markdown]
+# FILL
+#
+# ## Takeaways
