@@ -152,21 +152,13 @@ for name in ("r = 16", "r = 64"):
 # %%
 STYLE = dict(zip(NAMES, zip(("full", "extra", "qlora", "base", "lora"), "o^vsD", strict=True),
                  strict=True))
-
-
-def curves(ax, traces, row, rate, label):
-    """One line for each family at its rate number `rate`; row: 0 new, 1 old, 2 look-ups."""
-    marks = torch.linspace(0, 1, 5)
-    for name, (color, mark) in STYLE.items():
-        ax.plot(marks, traces[name][:, row, rate], mark + "-", color=COLORS[color], label=name,
-                markersize=5)
-    ax.set(xlabel="share of the training", title=label)
-
-
 fig, axes = figure(9.5, 3.2, ncols=3)
-for ax, row, label in zip(axes, range(3), ("loss, new town", "loss, old town", "look-ups, old"),
-                          strict=True):
-    curves(ax, traces, row, 1, label)
+titles = ("loss, new town", "loss, old town", "look-ups, old town")
+for row, (ax, title) in enumerate(zip(axes, titles, strict=True)):
+    for name, (color, mark) in STYLE.items():
+        line = traces[name][:, row, 1]
+        ax.plot(torch.linspace(0, 1, 5), line, mark + "-", color=COLORS[color], label=name)
+    ax.set(xlabel="share of the training", title=title)
 axes[0].legend(fontsize=8)
 show(
     fig,
@@ -251,8 +243,7 @@ if shipped:
 # At full size Biderman et al. (2024) found the reverse for code: at equal HumanEval
 # (0.498 and 0.497) r = 256 keeps 0.631 of the old skills, full fine-tuning 0.446. For
 # mathematics it was nearly a draw (0.567, 0.559).
-
-# %% [markdown]
+#
 # PEFT's own benchmark, a 3B model, agrees with neither: the loss on Wikipedia rose by 0.030
 # with full fine-tuning (rate 1e-5), by 0.050 with LoRA r = 32, by 0.111 with rsLoRA r = 64
 # (1e-4). **Forgetting follows rate and scale, not the word LoRA.**
@@ -271,8 +262,7 @@ for name, line in traces.items():
 # > as full fine-tuning here. The rate decides, by a factor of three. (Columbia and
 # > Databricks, who did the study: code after 20 billion tokens 0.224 against 0.263; but
 # > instructions 0.498 against 0.497.)
-
-# %% [markdown]
+#
 # ## 4 The search
 #
 # Is there a case in which full fine-tuning learns clearly more *and* forgets clearly more?
@@ -347,11 +337,9 @@ for name in NAMES:
 # %% [markdown]
 # **Predict:** an update of rank 4 can use four directions. How many of 128 does full
 # fine-tuning use to hold 90 % of its energy (chapter 02)?
-
-# %% [markdown]
+#
 # > **Verdict: A75.** FILL
-
-# %% [markdown]
+#
 # **Exercise 15.3**: the effective rank of every matrix that changed.
 #
 # ## 6 What helps against forgetting
@@ -402,8 +390,7 @@ for name, (a, b) in remedies.items():
 # %% [markdown]
 # FILL
 # **Exercise 15.4**: a replay mix that keeps its share with small batches.
-
-# %% [markdown]
+#
 # ## 7 Intruders
 #
 # Where does forgetting sit? Take one layer, before and after. Are the strong
