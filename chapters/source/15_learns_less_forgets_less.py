@@ -50,9 +50,9 @@ print("First town: ", stories.documents(probes.HELD_OUT, 1)[0], "\n")
 print("Second town:", town[0])
 
 # %% [markdown]
-# The two axes: the loss on unseen pages of the second town (**new**), and the loss on
-# unseen documents of the first (**old**). A third number is closer to a skill: how often
-# the model finds a word that a report has told (**look-ups**, the test of the base).
+# Two axes: the loss on unseen pages of the second town (**new**) and on unseen documents
+# of the first (**old**). Closer to a skill are **look-ups**: how often the model finds a
+# word that a report has told.
 
 # %%
 def to_device(batch):
@@ -88,15 +88,15 @@ if shipped:
     assert start["new"] > blind and start["look-ups"] > 0.95
 
 # %% [markdown]
-# Worse than blind, because it is sure of the wrong thing. That is far to go.
+# Worse than blind: it is sure of the wrong thing.
 #
 # [Exercise 15.1](../exercises/15_learns_less_forgets_less.ipynb): a measure of
 # forgetting. (`lora-course start 15` makes your copy.)
 #
 # ## 2 Fifteen runs, watched on their way
 #
-# Chapter 06 trained many runs at once. Now each is also measured at five points of its
-# way, on both axes. Full fine-tuning here means the weights of the same linear layers.
+# Chapter 06 trained many runs at once. Now each is measured on its way. Full
+# fine-tuning means the weights of the same linear layers.
 
 # %%
 def trace(model, made, steps, rates, after=None, task=new):
@@ -301,6 +301,9 @@ assert ends["full"][0] < ends["r = 1"][0] and ends["full"][1] > ends["r = 1"][1]
 
 # %% [markdown]
 # ## 5 How much rank does an update use?
+#
+# **Predict:** an update of rank 4 can use four directions. How many of 128 does full
+# fine-tuning use to hold 90 % of its energy (chapter 02)? And whose update is larger?
 
 # %%
 places = list(lora_layers(inject_lora(copy.deepcopy(base), r=1)))
@@ -333,12 +336,17 @@ whole = math.sqrt(sum(w.square().sum().item() for w, _ in changes["full", 0].val
 for name in NAMES:
     print(f"{name:7} rank at 90 %: {[int(rank90[name, k]) for k in range(3)]}, size of the "
           f"update / size of the weights: {[f'{size[name, k] / whole:.2f}' for k in range(3)]}")
+    if shipped and name != "full":
+        assert max(rank90[name, k] for k in range(3)) < rank90["full", 0]
+        assert all(size[name, k] > size["full", k] for k in range(3))
 
 # %% [markdown]
-# **Predict:** an update of rank 4 can use four directions. How many of 128 does full
-# fine-tuning use to hold 90 % of its energy (chapter 02)?
+# > **Myth check.** *Full fine-tuning changes the weights by orders of magnitude more.*
+# > **Verdict: wrong**, a slip of translation. It is the **rank** of the change that
+# > Biderman et al. found to be 10 to 100 times that of usual adapters (section 4.6). Here,
+# > too, full fine-tuning uses the most rank, and its change is the **smallest**.
 #
-# > **Verdict: A75.** FILL
+# That goes with section 3: few directions have to move far, many move a little each.
 #
 # **Exercise 15.3**: the effective rank of every matrix that changed.
 #
@@ -386,16 +394,25 @@ remedies = {
 }
 for name, (a, b) in remedies.items():
     print(f"{name:18} new {a:.1f}, old {b:.1f}")
+if shipped:
+    for name in ("full", "r = 16"):
+        plain, replay = remedies[name], remedies[f"{name}, replay"]
+        assert replay[0] < plain[0] + 0.3 and replay[1] < 0.6 * plain[1]
+    assert remedies["full, dropout 0.1"][1] > remedies["full"][1]
 
 # %% [markdown]
-# FILL
+# > **Myth check.** *LoRA regularizes better than weight decay and dropout.* In the paper
+# > it did (sections 4.2, 4.5). **Verdict here:** none of the three protects. Usual decay does
+# > nothing in so few steps, strong decay drags the weights themselves away from the base,
+# > dropout costs on both axes. **Replay** gives back most, for full and LoRA alike.
+#
 # **Exercise 15.4**: a replay mix that keeps its share with small batches.
 #
 # ## 7 Intruders
 #
-# Where does forgetting sit? Take one layer, before and after. Are the strong
-# directions of the trained weight old ones? Each column of U is a direction of the
-# layer's output; a cosine near 1 says: an old one.
+# Where does forgetting sit? Take one layer, before and after. Each column of U is a
+# direction of its output. Is a strong direction of the trained weight an old one, with
+# a cosine near 1?
 
 # %%
 before, update = changes["r = 1", 1][places[0]]
@@ -421,10 +438,13 @@ for run, found in changes.items():
     count[run] = sum(len(intruders(w, w + update)) for w, update in found.values())
 total = 10 * len(places)
 for name in NAMES:
-    print(f"{name:7} intruders of {total}: {[count[name, k] for k in range(3)]}")
+    print(f"{name:7} intruders of {total}: {[round(count[name, k], -1) for k in range(3)]}")
+if shipped:
+    assert all(count["full", k] <= 2 for k in range(3)) and count["r = 1", 0] > 10
 
 # %% [markdown]
-# FILL
+# As in the paper: none with full fine-tuning, many with LoRA, and at a gentle rate fewer
+# the larger the rank. (No law: its appendix J has a case of r = 64 with fewer than full.)
 #
 # Are they the cause? Scale them down in the trained weight, and measure. The control
 # scales the **whole** update down.
@@ -454,15 +474,35 @@ for (way, line), color, mark in zip(cut.items(), ("lora", "grey"), "os", strict=
     ax.plot(*zip(*line, strict=True), mark + "-", color=COLORS[color], label=f"less of: {way}")
 ax.set(xlabel="loss on the new", ylabel="loss on the old", title="rank 1, kept 1, 0.75, 0.5, 0.25")
 ax.legend()
-show(fig, caption="FILL", alt="FILL")
+show(
+    fig,
+    caption="From the trained model (left) to a quarter of its intruders, or of its update.",
+    alt="Two lines that fall from the upper left to the lower right: less forgotten, and less "
+    "known of the new. The line of the whole update lies at or below that of the intruders.",
+)
+if shipped:
+    halves = [cut[way][2] for way in ("whole update", "intruders")]
+    assert all(a < b + 0.2 for a, b in zip(*halves, strict=True))
 
 # %% [markdown]
-# FILL
+# In the paper, scaling intruders down brought the old loss back at little cost. Here it
+# works, but **the control works as well**: shrinking the whole update gives as much. So on
+# this model intruders mark a large update; that they are the cause is not shown.
 #
+# (PEFT's `reduce_intruder_dimension` has the same formula. Its `mitigation_lambda` is the
+# part that is *kept*; the docstring of 0.21.2 says the reverse.)
+#
+# > **Myth check.** *Bottleneck adapters are better for many tasks in a row.* **Verdict: an
+# > opinion** without a measurement. What is measured: intruders pile up when one adapter is
+# > trained on another (Shuttleworth et al.). Keep adapters apart (chapter 07).
+
+# %% [markdown]
 # ## 8 Diversity
 #
-# Does a tuned model still say different things? Fifty samples of eight tokens at temperature 0.8;
-# the share that is distinct.
+# Does a tuned model still say different things? Fifty samples of four tokens at
+# temperature 0.8: which share is distinct? Chance moves such a share by 0.06 or so.
+#
+# **Predict:** who says more different things about the *old* town, full or LoRA?
 
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
@@ -480,11 +520,20 @@ def distinct(model, runs, opening, count=50):
 
 openings = {"new": "To owl Mira", "old": "On Monday, Mira"}
 print("base   ", {n: distinct(base, 1, text) for n, text in openings.items()})
+shares = {}
 for name in NAMES:
-    print(f"{name:7}", {n: distinct(models[name], 3, text) for n, text in openings.items()})
+    shares[name] = [distinct(models[name], 3, text) for text in openings.values()]
+    print(f"{name:7}", dict(zip(openings, shares[name], strict=True)))
+if shipped:
+    lora = [sum(shares[name][1]) for name in NAMES if name != "full"]
+    assert sum(shares["full"][1]) < sum(lora) / len(lora)
 
 # %% [markdown]
-# FILL
+# > **Myth check.** *LoRA says more diverse things than full fine-tuning.* **Verdict:
+# > right**, on average over ranks and rates, on the old opening. (In the paper LoRA lies
+# > between base and full: section 4.5, figure 5.) But distinct is not good: a higher rate makes
+# > every method poorer, and some of the variety is noise.
+#
 # ## 9 Capacity
 #
 # A rule of thumb: LoRA stores about two bits per parameter (Schulman et al. 2025). How
@@ -498,8 +547,29 @@ r1 = sum(sum(w.shape) for w, _ in changes["r = 1", 0].values())
 print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 
 # %% [markdown]
-# FILL
+# Both fit into rank 1 many times over. Yet in section 4 rank 1 does not learn the code. So
+# room is not what it lacks: with one direction the way there is longer (Schulman et al.:
+# beyond capacity training slows down, there is no hard floor).
 #
+# ## 10 What shows, and what does not
+#
+# | finding | papers | on this model |
+# |---|---|---|
+# | LoRA learns less | code: 0.224, full 0.263 | rank 1 on the code, not on the town |
+# | forgets less | code: 0.631 kept, full 0.446 | rank 1 on the code; town: more |
+# | also at equal learning | code, r = 256 | town: no; code: no clear order |
+# | beats decay, dropout | yes | no; replay helps |
+# | full uses more rank | 10 to 100 × | yes, by less |
+# | intruders with LoRA only | nearly | yes |
+# | they are the cause | yes | a smaller update does as well |
+# | more diverse | yes | on average |
+#
+# > **Myth check.** *LoRA is comparable to full fine-tuning. / LoRA saves memory but is less
+# > effective.* **Verdict:** each is true in its regime: the first on small and middle data at a
+# > tuned rate, the second on much new knowledge. *Tune rate and modules*: **right**. It is the
+# > one advice that both axes agree on.
+
+# %% [markdown]
 # ## Takeaways
 #
 # - One number is half the truth: measure what is new and what is old, at every rate.
