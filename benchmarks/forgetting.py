@@ -44,8 +44,8 @@ def shares(model, batch, runs):
 
 def cases(tokenizer):
     """{regime: (families, steps, measurements, batches, unseen)}."""
-    town = second.documents(0, 2000)
-    unseen = pages.read(tokenizer, second.documents(1, 24, besides=town))
+    town = second.draw_pages(0, 2000)
+    unseen = pages.read(tokenizer, second.draw_pages(1, 24, besides=town))
 
     def stream(rows, steps):
         return [pages.read(tokenizer, b) for b in pages.shuffled(rows, 4, steps, 0)]

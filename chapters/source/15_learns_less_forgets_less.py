@@ -40,7 +40,7 @@ shipped = is_shipped()  # else no score is asserted
 # them: they must be learned by heart.
 
 # %%
-town, unseen = second.documents(0, 2000), second.documents(1, 16)
+town, unseen = second.draw_pages(0, 2000), second.draw_pages(1, 16)
 if os.environ.get("LORA_COURSE_DATA"):  # your data in the second town's place
     own = load_task()
     town, unseen = ([f"{row['prompt']} {row['completion']}" for row in own[part]]
@@ -91,12 +91,12 @@ if shipped:
 # Worse than blind: it is sure of the wrong thing.
 #
 # [Exercise 15.1](../exercises/15_learns_less_forgets_less.ipynb): a measure of
-# forgetting. (`lora-course start 15` makes your copy.)
+# forgetting (`lora-course start 15`).
 #
 # ## 2 Fifteen runs, watched on their way
 #
-# Chapter 06 trained many runs at once. Now each is measured on its way. Full
-# fine-tuning means the weights of the same linear layers.
+# Many runs at once, as in chapter 06, each measured on its way. Full fine-tuning trains
+# the same linear layers.
 
 # %%
 def trace(model, made, steps, rates, after=None, task=new):
@@ -131,7 +131,7 @@ def learn(r, made, steps, task=new, rates=None):
     return model, trace(model, made, steps, rates, task=task)
 
 # %% [markdown]
-# **Predict** for the second town, after a hundred steps: which learns more, full
+# **Predict** for the second town, after eighty steps: which learns more, full
 # fine-tuning or rank 1? Which forgets more? (Half a minute.)
 
 # %%

@@ -330,7 +330,12 @@ def judge_ranks(i, o):
         return f"{OTHERS[at]}, {why[at]}, is in the dict"
 
     promises = [
-        Promise("ranks", right, seen=seen, expected=f"{dict(zip(MATRICES, right.tolist(), strict=True))}"),
+        Promise(
+            "ranks",
+            right,
+            seen=seen,
+            expected=f"{dict(zip(MATRICES, right.tolist(), strict=True))}",
+        ),
         Promise("others", lambda v: not v.any(), seen=extra, expected="left out", share=0.6),
         Promise("strays", 0, seen="{} names that are in neither dict", expected="none", share=0.6),
         callers.unchanged("left", "one of the two dicts", share=0.6),

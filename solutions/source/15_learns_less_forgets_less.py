@@ -154,3 +154,41 @@ def intruder_curve(layers, scaling, k, epsilons):
 
 # %%
 check.intruder_curve(intruder_curve)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# Neither beats the other: one learned more, the other kept more. Both may stand on the
+# front. To choose, say first how much loss on the old you can bear.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# How much did each learn, and at which rates? A run that learned nothing has the old loss
+# of the base. Ask for both losses at the same loss on the new.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# In full fine-tuning the weights themselves shrink: away from the base, towards nothing.
+# In LoRA A and B shrink, so the update does: back to the base.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# About 111,000, if the rows are of one length. The old are a tenth of all, so a ninth of
+# the new.
+#
+# </details>
+#
+# <details><summary>Problem 5</summary>
+#
+# About 1,200. One inhabitant has log2 (14 · 12 · 7 · 14 · 20) = 18.3 bits, and there are
+# 22,528.
+#
+# </details>
