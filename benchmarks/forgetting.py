@@ -59,7 +59,6 @@ def cases(tokenizer):
         "code": (ALL, 120, 6, *task("hard", 32, 120)),
         "style": (THREE, 60, 6, *task("style", 4, 60)),
         "few pages": (THREE, 200, 5, stream(town[:24], 200), unseen),
-        "many steps": (THREE, 400, 8, stream(town, 400), unseen),
     }
 
 

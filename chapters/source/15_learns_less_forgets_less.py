@@ -500,7 +500,7 @@ if shipped:
 # ## 8 Diversity
 #
 # Does a tuned model still say different things? Fifty samples of four tokens at
-# temperature 0.8: which share is distinct? Chance moves such a share by 0.06 or so.
+# temperature 0.8: which share is distinct? Chance moves it by 0.06 or so.
 #
 # **Predict:** who says more different things about the *old* town, full or LoRA?
 

@@ -42,7 +42,7 @@ def register(people=48):
     return {who: rows[who] for who in order[:people]}
 
 
-def page(rng, people=48):
+def entries(rng, people=48):
     """A page of the register: two entries, and three single habits of others.
 
     rng: a random.Random; the same state gives the same page. About 70 tokens.
@@ -59,7 +59,7 @@ def draw_pages(seed, count, people=48, besides=()):
     """`count` different pages from one seed, none of them in `besides`."""
     rng, taken, pages = random.Random(seed), set(besides), []
     while len(pages) < count:
-        one = page(rng, people)
+        one = entries(rng, people)
         if one not in taken:
             taken.add(one)
             pages.append(one)
