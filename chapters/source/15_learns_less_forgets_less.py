@@ -88,7 +88,7 @@ if shipped:
     assert start["new"] > blind and start["look-ups"] > 0.95
 
 # %% [markdown]
-# Worse than blind: it is sure of the wrong thing.
+# Worse than blind: sure of the wrong thing.
 #
 # [Exercise 15.1](../exercises/15_learns_less_forgets_less.ipynb): a measure of
 # forgetting (`lora-course start 15`).
@@ -96,7 +96,7 @@ if shipped:
 # ## 2 Fifteen runs, watched on their way
 #
 # Many runs at once, as in chapter 06, each measured on its way. Full fine-tuning trains
-# the same linear layers.
+# the same layers.
 
 # %%
 def trace(model, made, steps, rates, after=None, task=new):

@@ -418,7 +418,8 @@ def probe_replay(namespace, a):
         kept = old[: int(a["few"])] if key == "large" else old
         batches = namespace["replay_mix"](new, kept, percent, size, steps)
         if batches is None or not hasattr(batches, "__iter__"):
-            raise Refused("type", f"replay_mix returns {kind(batches)}.", "a list of batches.")
+            key = "none" if batches is None else "type"
+            raise Refused(key, f"replay_mix returns {kind(batches)}.", "a list of batches.")
         rows = [list(batch) for batch in batches]
         lengths = np.array([len(row) for row in rows])
         made[f"lengths_{key}"] = lengths
