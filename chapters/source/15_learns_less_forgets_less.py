@@ -140,7 +140,7 @@ lessons = [pages.read(tokenizer, p) for p in pages.shuffled(town, 4, STEPS, seed
 models, traces = {}, {}
 for name in ("full", "r = 1", "r = 4"):
     models[name], traces[name] = learn(NAMES[name], lessons, STEPS)
-print({name: [f"{v:.1f}" for v in traces[name][-1, 0].tolist()] for name in traces})
+assert all(line[-1, 0].max() < line[0, 0].min() for line in traces.values())
 
 # %%
 for name in ("r = 16", "r = 64"):
@@ -179,13 +179,14 @@ show(
 # against each other. A point that another one beats on both axes is out; the others are
 # the **Pareto front**.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 points = {(name, k): (line[-1, 0, k].item(), line[-1, 1, k].item())
           for name, line in traces.items() for k in range(3)}
 some = ("full", 1), ("r = 1", 1)
 print({run: f"new {points[run][0]:.1f}, old {points[run][1]:.1f}" for run in some})
 beaten = all(a < b for a, b in zip(points[some[0]], points[some[1]], strict=True))
 print("the first beats the second:", beaten)
+assert beaten or not shipped
 
 # %% [markdown]
 # **Exercise 15.2**: the Pareto front. The course's own, and a second helper, which reads
@@ -224,7 +225,7 @@ show(
     "right to the upper left. Full fine-tuning lies lowest, then the ranks in order, 64 to 1.",
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 LEVEL = 2.2 if shipped else start["new"]
 print(f"loss on the old where the loss on the new is {LEVEL:.1f} (before: {start['old']:.1f})")
 equal = {}
@@ -250,11 +251,12 @@ if shipped:
 #
 # **Predict:** who needs the fewest steps to the same level?
 
-# %%
+# %% tags=["nbval-ignore-output"]
 steps_at = torch.linspace(0, STEPS, 5).tolist()
 for name, line in traces.items():
     need = [kept_at(line[:, 0, k].tolist(), steps_at, LEVEL) for k in range(3)]
     print(f"{name:7}", ["never" if n != n else f"{n / STEPS:.0%} of the steps" for n in need])
+    assert not shipped or need[2] < 0.5 * STEPS < need[0]
 
 # %% [markdown]
 # > **Myth check.** *LoRA trails full fine-tuning in accuracy and needs more data.*
@@ -326,7 +328,7 @@ def weights(model, k):
 
 changes = {(name, k): weights(models[name], k) for name in NAMES for k in range(3)}
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rank90, size = {}, {}
 for run, found in changes.items():
     spectra = [torch.linalg.svdvals(update) for _, update in found.values()]
@@ -369,7 +371,7 @@ def again(r, rate, made, runs=1, drop=0.0, after=None):
         )
     return trace(model, made, STEPS, [rate] * runs, after and after(model, rate))[-1, :2]
 
-
+# %%
 def decay(model, rate):
     """A step of AdamW's weight decay, with a strength for each run."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -379,7 +381,7 @@ def decay(model, rate):
 # %% [markdown]
 # **Predict** which of the three keeps most of the old town, and what it costs on the new.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 pool = town + stories.documents(3, len(town) // 9)  # one page in ten is old
 mixed = [pages.read(tokenizer, p) for p in pages.shuffled(pool, 4, STEPS, seed=0)]
 rate = {r: SPEED * RATES[r and "lora"][1] for r in (None, 16)}
@@ -414,11 +416,12 @@ if shipped:
 # direction of its output. Is a strong direction of the trained weight an old one, with
 # a cosine near 1?
 
-# %%
+# %% tags=["nbval-ignore-output"]
 before, update = changes["r = 1", 1][places[0]]
 U0, U1 = (torch.linalg.svd(w, full_matrices=False).U for w in (before, before + update))
 cosines = (U1.T @ U0).abs()  # (new, old)
 print("best match of the five strongest:", [f"{c:.1f}" for c in cosines.amax(1)[:5].tolist()])
+assert not shipped or cosines.amax(1)[:5].min() < 0.7
 
 # %% [markdown]
 # A strong direction without an old match (below 0.5) is an **intruder dimension**
@@ -432,7 +435,7 @@ from lora_course.methods.intruders import likeness, intruders, soften  # noqa: F
 # %% [markdown]
 # **Predict:** ten directions in each of 28 layers: who has most intruders?
 
-# %%
+# %% tags=["nbval-ignore-output"]
 count = {}
 for run, found in changes.items():
     count[run] = sum(len(intruders(w, w + update)) for w, update in found.values())
