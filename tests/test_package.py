@@ -23,14 +23,14 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
     "plumbing plumbing.files",
-    "lora rank train",
+    "lora rank train tradeoff",
     "inject",
     "adapters merge",
-    "methods methods.combine methods.loraplus methods.rslora",
+    "methods methods.combine methods.intruders methods.loraplus methods.rslora",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
-    "kit.town.stories kit.town.tasks",
-    "kit.data",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit.data kit.pages",
     "bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak",
     "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
