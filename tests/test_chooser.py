@@ -1,4 +1,4 @@
-"""chooser.py and guide.py: what it answers, that every link of the guide leads somewhere, and its controls."""
+"""chooser.py and guide.py: what it answers, that every link leads somewhere, the controls."""
 
 import re
 import sys
