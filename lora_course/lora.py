@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 
+# owned by chapter 03
 class LoRALinear(nn.Module):
     """y = base_layer(x) + (lora_alpha / r) * B A dropout(x); only A and B train.
 
@@ -59,6 +60,7 @@ class LoRALinear(nn.Module):
         return self.scaling * self.lora_B @ self.lora_A
 
 
+# owned by chapter 03
 class LoRAConv1D(LoRALinear):
     """LoRALinear for the Conv1D of transformers (GPT-2), which stores its weight as (in, out).
 
@@ -78,6 +80,7 @@ class LoRAConv1D(LoRALinear):
         return super().get_delta_weight().T
 
 
+# owned by chapter 03
 class LoRAEmbedding(LoRALinear):
     """LoRA for a table of token vectors: row t becomes W[t] + (lora_alpha / r) * B A[:, t].
 

@@ -137,3 +137,15 @@ def raises(node):
         and isinstance(node.exc, ast.Call)
         and getattr(node.exc.func, "id", "") == "NotImplementedError"
     )
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_problem_has_a_folded_answer_in_the_solutions_alone(stem):
+    text = (ROOT / f"chapters/source/{stem}.py").read_text(encoding="utf-8")
+    _, _, problems = text.partition("roblems without code")
+    count = len(re.findall(r"^# \d+\. ", problems, re.M))
+    source = ROOT / f"solutions/source/{stem}.py"
+    folded = "<details><summary>Problem"
+    assert count
+    assert sum(c.source.count(folded) for c in notebook.solution(source, ROOT)) == count
+    assert not any(folded in cell.source for cell in notebook.exercise(source, ROOT))

@@ -149,18 +149,18 @@ show(
 from lora_course.inject import LINEAR, KINDS, find_targets  # noqa: F401
 
 # %% [markdown]
+# Two that look at a model: its LoRA layers, and how many numbers it holds and trains.
+
+# %% tags=["quote"]
+from lora_course.inject import count_parameters, lora_layers
+
+# %% [markdown]
 # Then the replacement. Look for four things: nothing is replaced before every wrapper
 # exists; a new layer takes the mode of the old one, or dropout would act in `eval()`;
 # a shared layer gets one wrapper; the freezing comes last.
 
 # %% tags=["quote"]
 from lora_course.inject import inject_lora, mark_only_lora_as_trainable, wrap  # noqa: F401
-
-# %% [markdown]
-# And two that look at the result.
-
-# %% tags=["quote"]
-from lora_course.inject import count_parameters, lora_layers
 
 # %% [markdown]
 # ## 4 Baseline, no-op, after

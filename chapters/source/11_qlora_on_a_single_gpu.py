@@ -23,15 +23,11 @@ from bitsandbytes.functional import dequantize_4bit
 from IPython.display import Markdown, display
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
-
-# %%
 from lora_course.bits import fourbit
 from lora_course.costs import gpu_records
 from lora_course.kit.data import batches, exact_match, load_task
-from lora_course.costs.memory import (
-    activation_bytes, adapter_parameters, block_linears, logit_bytes, saved_bytes, state_bytes,
-    training_bytes,
-)
+from lora_course.costs.memory import activation_bytes, adapter_parameters, block_linears
+from lora_course.costs.memory import logit_bytes, saved_bytes, state_bytes, training_bytes
 from lora_course.costs.peak import peak_bytes
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.costs.shapes import SHAPES, meta_model

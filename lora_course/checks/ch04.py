@@ -53,8 +53,11 @@ def make_inject(seed):
     return made
 
 
-def chain(a):
-    """Nine linear layers in a row under the names of LAYERS, a norm, a Conv1D that nobody uses."""
+def chain(a, order=list):
+    """Nine linear layers in a row under the names of LAYERS, a norm, a Conv1D that nobody uses.
+
+    order: of the names, in which the model holds its parts.
+    """
     import torch
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -65,12 +68,13 @@ def chain(a):
                 x = torch.tanh(self.get_submodule(name)(x))
             return self.norm(x)
 
+    parts = {n: fixtures.linear(a[f"W{k}"], a.get(f"b{k}")) for k, n in enumerate(NAMES)}
+    parts["blocks.1.cross.q_proj"] = Conv1D(4, 3)  # ends in q_proj, and is no nn.Linear
+    parts = {"norm": nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"])), **parts}
     model = Chain()
-    for n, name in enumerate(NAMES):
-        fixtures.put(model, name, fixtures.linear(a[f"W{n}"], a.get(f"b{n}")))
-    model.norm = nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"]))
-    model.norm.bias.requires_grad_(False)
-    fixtures.put(model, "blocks.1.cross.q_proj", Conv1D(4, 3))  # ends in q_proj, no nn.Linear
+    for name in order(list(parts)):
+        fixtures.put(model, name, parts[name])
+    parts["blocks.1.cross.q_proj"].bias.requires_grad_(False)
     return model.train(bool(a["training"]))
 
 
@@ -93,7 +97,7 @@ def inject_once(inject, a, key, rule):
     """What the learner's function makes of one rule that is in order."""
     import torch
 
-    model, x, given = chain(a), tensor(a["x"]), list(rule)
+    model, x, given = chain(a, sorted if key == "overlap" else list), tensor(a["x"]), list(rule)
     before, old = callers.Before(given), list(model.parameters())
     weights, y = [model.get_submodule(name).weight for name in NAMES], model(x).detach()
     try:
@@ -405,7 +409,7 @@ def probe_report(namespace, a):
     model.head = nn.Linear(d, vocab, bias=False)
     model.head.weight = model.table.weight
     model.b.requires_grad_(False)
-    names = [*REPORTED, "again"]
+    names = [REPORTED[0], "again", *REPORTED[1:]]
     before = callers.Before(model, names)
     result = namespace["lora_report"](model, names, a["r"].item())
     trainable, total = fixtures.several(result, ("trainable", "total"), "lora_report")
@@ -511,7 +515,7 @@ def tree(i):
         leaves[f"model.layers.{n}.attn.q_proj"] = "wrapped" if has else "linear"
         leaves[f"model.layers.{n}.mlp.down_proj"] = "wrapped"
         leaves[f"model.layers.{n}.norm"] = "norm"
-    return leaves | {decoy(i): "linear", "model.c_fc": "conv", "model.c_proj": "conv_wrapped"}
+    return leaves | {"model.c_proj": "conv_wrapped", "model.c_fc": "conv", decoy(i): "linear"}
 
 
 def decoy(i):
@@ -649,12 +653,12 @@ def probe_prepare(namespace, a):
     from lora_course.inject import inject_lora as course_inject
 
     d, model, head = a["d"].item(), nn.Module(), NEW_HEADS[a["head"].item()]
-    fixtures.put(model, head, nn.Linear(d, 3))
-    fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
-    for n in reversed(range(a["blocks"].item())):
+    for n in range(a["blocks"].item()):
         fixtures.put(model, f"blocks.{n}.up_proj", nn.Linear(d, d))
         fixtures.put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
         fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
+    fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
+    fixtures.put(model, head, nn.Linear(d, 3))
     model.eval()
     before, calls = callers.Before(dict(model.named_parameters())), []
 

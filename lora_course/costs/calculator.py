@@ -56,7 +56,7 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
     return "\n".join(lines)
 
 
-def report(name, method, card, r, batch, tokens, checkpointing):
+def estimate_text(name, method, card, r, batch, tokens, checkpointing):
     """Return the lines of an estimate: every part with a bar, then the verdict."""
     parts = estimate(name, method, r, batch, tokens, checkpointing)
     lines = [
@@ -93,7 +93,7 @@ def calculator():
     text = w.HTML()
 
     def update(_=None):
-        lines = report(**{key: widget.value for key, widget in pick.items()})
+        lines = estimate_text(**{key: widget.value for key, widget in pick.items()})
         text.value = f"<pre style='line-height: 1.3'>{lines}</pre>"
 
     for widget in pick.values():

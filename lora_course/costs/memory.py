@@ -12,11 +12,13 @@ GIB = 2**30
 QV = ("q_proj", "v_proj")  # the two matrices that the LoRA paper adapts
 
 
+# owned by chapter 01
 def tensor_bytes(tensor):
     """Bytes of the numbers in one tensor."""
     return tensor.numel() * tensor.element_size()
 
 
+# owned by chapter 01
 def state_bytes(model, optimizer):
     """Measure what a model and its optimizer hold between two steps.
 
@@ -33,6 +35,7 @@ def state_bytes(model, optimizer):
     }
 
 
+# owned by chapter 01
 def saved_bytes(step, weights):
     """Run `step()` and count the bytes that autograd keeps for its backward pass.
 
@@ -58,6 +61,7 @@ def saved_bytes(step, weights):
     return sum(kept.values())
 
 
+# owned by chapter 01
 def block_linears(model):
     """Return {name: layer} of every `nn.Linear`, or GPT-2's `Conv1D`, but the output head."""
     head, found = model.get_output_embeddings(), {}
@@ -68,6 +72,7 @@ def block_linears(model):
     return found
 
 
+# owned by chapter 01
 def adapter_parameters(model, r, targets=None):
     """Numbers in a rank-r LoRA: r * (d_in + d_out) for every adapted matrix.
 
@@ -82,22 +87,22 @@ def adapter_parameters(model, r, targets=None):
     return sum(r * sum(m.weight.shape) for m in chosen)
 
 
-def nf4_bytes(n, double_quant=True):
+# owned by chapter 01
+def nf4_bytes(n, double_quant=True, block_size=64, tables=True):
     """Bytes of n weights of one matrix stored as NF4 (QLoRA, section 3).
 
-    4 bits a weight; one scale for every 64 weights, in float32, or with double quantization in one
-    byte plus a float32 for every 256 scales; and the small tables that bitsandbytes keeps for each
-    matrix: 16 float32 levels, with double quantization 256 more and an offset.
+    4 bits a weight; one scale for every block of weights, in float32, or with double quantization
+    in one byte plus a float32 for every 256 scales.
+    tables: count what bitsandbytes keeps for each matrix as well: 16 float32 levels, with double
+    quantization 256 more and an offset.
     """
-    scales = -(-n // 64)  # rounded up
-    if double_quant:
-        constants = scales + 4 * -(-scales // 256)
-        tables = 4 * 16 + 4 * 256 + 4
-    else:
-        constants, tables = 4 * scales, 4 * 16
-    return -(-n // 2) + constants + tables
+    scales = -(-n // block_size)  # rounded up
+    constants = scales + 4 * -(-scales // 256) if double_quant else 4 * scales
+    fixed = 4 * (16 + 257 * double_quant) if tables else 0
+    return -(-n // 2) + constants + fixed
 
 
+# owned by chapter 01
 def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_bytes=2):
     """Predict weights, gradients and optimizer states of AdamW training, in bytes.
 
@@ -121,6 +126,7 @@ def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_by
     return {"weights": frozen + 4 * p, "gradients": 4 * p, "optimizer": 8 * p}
 
 
+# owned by chapter 01
 def activation_bytes(batch, tokens, hidden, layers, intermediate=None, checkpointing=False):
     """Estimate the activations that 16-bit transformer blocks save, in bytes.
 
@@ -134,6 +140,7 @@ def activation_bytes(batch, tokens, hidden, layers, intermediate=None, checkpoin
     return batch * tokens * kept
 
 
+# owned by chapter 01
 def logit_bytes(batch, tokens, vocabulary):
     """Bytes of the float32 logits and of their gradient, which is as large."""
     return 2 * 4 * batch * tokens * vocabulary

@@ -7,7 +7,10 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
+from lora_course.inject import lora_layers
 
+
+# owned by chapter 06
 class ManyLoRA(nn.Module):
     """K LoRA updates of one frozen layer; all start with the A and B of `layer`, a LoRALinear."""
 
@@ -23,6 +26,7 @@ class ManyLoRA(nn.Module):
         return self.base_layer(x) + update.view(*x.shape[:-1], -1)
 
 
+# owned by chapter 06
 class ManyLinear(nn.Module):
     """K copies of one linear layer without bias: full fine-tuning."""
 
@@ -35,6 +39,7 @@ class ManyLinear(nn.Module):
         return (rows @ self.weight.mT).view(*x.shape[:-1], -1)
 
 
+# owned by chapter 06
 def many(model, runs):
     """Replace every layer that trains by K of it, in place; returns the model.
 
@@ -42,8 +47,7 @@ def many(model, runs):
     weights of all linear layers but the head train, and nothing else does.
     runs: K, how many runs.
     """
-    layers = {name: m for name, m in model.named_modules() if hasattr(m, "lora_A")}
-    kind, head = ManyLoRA, model.get_output_embeddings()
+    layers, kind, head = lora_layers(model), ManyLoRA, model.get_output_embeddings()
     if not layers:
         kind, linear = ManyLinear, nn.Linear
         layers = {n: m for n, m in model.named_modules() if isinstance(m, linear) and m is not head}
@@ -53,6 +57,7 @@ def many(model, runs):
     return model
 
 
+# owned by chapter 14
 class ManyLayers(nn.Module):
     """K sets of whatever `layer` itself trains, under the same names with K as the first axis.
 
@@ -73,6 +78,7 @@ class ManyLayers(nn.Module):
         return torch.vmap(one)(own, x.unflatten(0, (self.runs, -1))).flatten(0, 1)  # (K B, ...)
 
 
+# owned by chapter 14
 def many_layers(model, runs):
     """Replace every module that trains something itself by ManyLayers, in place; returns the model.
 
@@ -84,6 +90,7 @@ def many_layers(model, runs):
     return model
 
 
+# owned by chapter 06
 def losses(model, batch, runs):
     """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
     inputs = {key: batch[key].repeat(runs, 1) for key in ("input_ids", "attention_mask")}
@@ -95,6 +102,7 @@ def losses(model, batch, runs):
     return each.view(runs, -1).mean(1)
 
 
+# owned by chapter 06
 def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
 
@@ -105,7 +113,7 @@ def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     after: called after every step with its number, from 0, and {name: gradient}.
     A run that diverges stays alone with it: the others do not see its numbers.
     """
-    lr, curve = torch.as_tensor(lr), []
+    lr, curve = torch.as_tensor(lr, device=model.device), []
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rates = {n: lr * ratio if n.endswith("lora_B") else lr for n in weights}  # name -> (K,)
     state = {n: (torch.zeros_like(p), torch.zeros_like(p)) for n, p in weights.items()}
@@ -122,6 +130,7 @@ def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     return torch.stack(curve)
 
 
+# owned by chapter 06
 @torch.no_grad()
 def adam_step(p, grad, m, v, rate, t, betas=(0.9, 0.999), eps=1e-8):
     """One step of torch.optim.Adam, number t, with a learning rate for each run; in place."""

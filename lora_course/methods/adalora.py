@@ -12,6 +12,7 @@ from torch import nn
 from lora_course.methods.descendant import Descendant, descend
 
 
+# owned by chapter 14
 class AdaLoRALinear(Descendant):
     """y = base_layer(x) + scaling * B (E * (A x)); A, B and E train, and E starts at 0."""
 
@@ -31,6 +32,7 @@ class AdaLoRALinear(Descendant):
         return self.scaling * self.lora_B @ (self.lora_A * self.lora_E)
 
 
+# owned by chapter 14
 def use_adalora(model):
     """Turn the LoRA layers of a model into AdaLoRA, in place; returns the model.
 
@@ -45,6 +47,7 @@ def triplets(model):
     return {name: m for name, m in found.items() if m.lora_E.requires_grad}
 
 
+# owned by chapter 14
 def orthogonality(model):
     """How far rows of A and columns of B are from orthonormal; a half of it goes into the loss.
 
@@ -56,6 +59,7 @@ def orthogonality(model):
     return torch.stack([matrix.flatten(-2).norm(dim=-1) for matrix in off]).mean(0)
 
 
+# owned by chapter 14
 class RankAllocator:
     """Scores the triplets of a model step by step, and switches off what exceeds the budget.
 

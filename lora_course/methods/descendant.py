@@ -6,7 +6,10 @@ use_dora(inject_lora(model, targets, r)).
 
 from torch import nn
 
+from lora_course.inject import lora_layers
 
+
+# owned by chapter 14
 class Descendant(nn.Module):
     """A layer with the base, factors, scale and dropout of `layer`, a LoRALinear or LoRAConv1D.
 
@@ -39,6 +42,7 @@ class Descendant(nn.Module):
         return self.lay(self.delta())
 
 
+# owned by chapter 14
 def descend(model, kind):
     """Put kind(layer) into the place of every LoRA layer, in place; returns the model.
 
@@ -46,8 +50,7 @@ def descend(model, kind):
     A layer used in two places gets one successor. Build the optimizer after this call.
     Raises ValueError when there is no LoRA, or a descendant already; the model is then as it was.
     """
-    named = model.named_modules(remove_duplicate=False)
-    layers = {name: layer for name, layer in named if hasattr(layer, "lora_A")}
+    layers = lora_layers(model, remove_duplicate=False)
     if not layers:
         raise ValueError("This model has no LoRA layers to build on: call inject_lora first.")
     if any(isinstance(layer, Descendant) for layer in layers.values()):

@@ -11,6 +11,7 @@ from torch import nn
 from lora_course.methods.descendant import Descendant, descend
 
 
+# owned by chapter 14
 class DoRALinear(Descendant):
     """y = (m / |V|) * (V x) + bias, with V = W + scaling * B A; m, A and B train.
 
@@ -49,6 +50,7 @@ class DoRALinear(Descendant):
         return self.factor()[:, None] * self.direction() - self.lay(self.start[0])
 
 
+# owned by chapter 14
 def use_dora(model, detach_norm=True):
     """Turn the LoRA layers of a model into DoRA, in place; returns the model."""
     return descend(model, lambda layer: DoRALinear(layer, detach_norm))

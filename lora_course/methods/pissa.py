@@ -9,7 +9,10 @@ quantization takes from the base.
 import torch
 from torch import nn
 
+from lora_course.inject import lora_layers
 
+
+# owned by chapter 14
 def principal(W, r):
     """The first r pieces of the SVD of W, (out, in), as factors: B (out, r) and A (r, in).
 
@@ -23,6 +26,7 @@ def principal(W, r):
     return U[:, :r] * root, root[:, None] * Vh[:r]
 
 
+# owned by chapter 14
 @torch.no_grad()
 def use_pissa(model):
     """Give every LoRA layer its base's first r pieces, and the base the rest; returns the model.
@@ -33,7 +37,7 @@ def use_pissa(model):
     there; the base layer gets one of its own.
     Raises ValueError when there is no LoRA, or r is larger than a side of a weight.
     """
-    layers = [layer for layer in model.modules() if hasattr(layer, "lora_A")]
+    layers = list(lora_layers(model).values())
     if not layers:
         raise ValueError("This model has no LoRA layers to start: call inject_lora first.")
     lay = [(lambda M: M) if isinstance(m.base_layer, nn.Linear) else torch.t for m in layers]
@@ -46,6 +50,7 @@ def use_pissa(model):
     return model
 
 
+# owned by chapter 14
 def loftq(W, r, quantized, steps=1):
     """Quantize, take up the error with r pieces, quantize what is left, and so on (LoftQ).
 

@@ -7,9 +7,12 @@ W' = W + diag(b) B diag(d) A. Both matrices come from one seed, so the file need
 import torch
 from torch import nn
 
+from lora_course.inject import lora_layers
+
 from lora_course.methods.descendant import Descendant, descend
 
 
+# owned by chapter 14
 def projections(r, d_in, d_out, seed):
     """The shared A (r, d_in) and B (d_out, r), from one seed; the same draws as PEFT's.
 
@@ -24,6 +27,7 @@ def projections(r, d_in, d_out, seed):
     return draw(r, d_in), draw(d_out, r)
 
 
+# owned by chapter 14
 class VeRALinear(Descendant):
     """y = base_layer(x) + b * (B (d * (A x))); the vectors d (r,) and b (out,) train.
 
@@ -53,13 +57,14 @@ class VeRALinear(Descendant):
         return self.lora_lambda_b[:, None] * (self.lora_B * self.lora_lambda_d) @ self.lora_A
 
 
+# owned by chapter 14
 def use_vera(model, seed=0, d_initial=0.1):
     """Turn the LoRA layers of a model into VeRA, in place; returns the model.
 
     model: after inject_lora; r may be large, because a layer trains r + out numbers.
     seed: of the two shared matrices, which are as large as the widest layer wants.
     """
-    layers = [m for m in model.modules() if hasattr(m, "lora_A")]
+    layers = lora_layers(model).values()
     sizes = [(m.r, m.lora_A.shape[1], len(m.lora_B)) for m in layers] or [(1, 1, 1)]
     A, B = projections(*map(max, zip(*sizes, strict=True)), seed)
     return descend(model, lambda layer: VeRALinear(layer, A, B, d_initial))

@@ -154,3 +154,35 @@ def peak_gb(states_gb, batch, tokens, hidden, blocks, vocabulary, checkpointing)
 
 # %%
 check.peak_gb(peak_gb)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 8 bytes. The weight (4) and its gradient (4) stay; the 8 bytes of m and v are gone.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# An adapted layer keeps its input, because the gradient of A needs it. Query and value
+# share one input. With LoRA on all layers, the inputs of the output, gate, up and down
+# projections are kept as well, and the input of down is the widest of all.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# The embedding, the output head and the norms. Their size is vocabulary × width, and it
+# does not grow with the number of blocks. In Qwen2.5-0.5B they are 0.27 of 0.46 GB, in
+# Llama-2-70B 1.05 of 36.4 GB.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# 6 · 13·10⁹ · 20·10⁶ = 1.56·10¹⁸ operations. At 10¹⁵ a second that is 1,560 seconds, 26
+# minutes.
+#
+# </details>

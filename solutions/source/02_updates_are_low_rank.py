@@ -98,3 +98,33 @@ def fit_budget(before, after, budget):
     ### END SOLUTION
 # %%
 check.budget(fit_budget)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# Nothing changes: the factors 10 and 1/10 cancel in the product, and a product of the
+# same numbers has the same rank.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# Any from 0 to 16. It is 0 when one update is the negative of the other, and 16 when no
+# direction is shared.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# 50. Only the 50 rows of these words change; all other rows of the update are zero.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Energy counts the squares of the entries, not what they are good for. What was lost may
+# be many small entries that a few rare inputs need.
+#
+# </details>

@@ -154,3 +154,34 @@ def prepare(model, inject, head, lr):
 
 # %%
 check.prepare(prepare)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 8 · (4096 + 4096) = 65,536 and 8 · (4096 + 11008) = 120,832.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# An ending means whole parts of the name, and the last part is `q_proj`, not `proj`. The
+# regular expression `.*_proj` says what was meant.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# Both adapters would train: every name that contains `.lora_` is set to train, also those
+# of the inner layer. The first adapter would still act, because the outer layer calls the
+# inner one as its base. The saved names would be longer by `base_layer.`.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Their dropout is active while the rest is in eval mode. As long as B is zero nothing
+# shows. Later, two forward passes over the same input give two outputs.
+#
+# </details>
