@@ -224,6 +224,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
     "builder.names",
     "checks": "checks.chapters",
+    "chooser": "kit.guide",
     "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from lora_course.inject import lora_layers
-
 from lora_course.methods.descendant import Descendant, descend
 
 
