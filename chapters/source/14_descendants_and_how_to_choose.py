@@ -61,8 +61,7 @@ with torch.no_grad():
 # | every layer gets the same rank | AdaLoRA |
 # | each layer stores two matrices | VeRA |
 # | the update is added at all | OFT: it turns W |
-
-# %% [markdown]
+#
 # ## 2 DoRA
 #
 # A row of W makes one output. It has a **length** and a **direction**. DoRA (Liu et al.
@@ -139,29 +138,12 @@ assert size["DoRA, not detached"] - size["DoRA, norm detached"] >= 4 * 512 * 128
 
 # %% [markdown]
 # V itself, as large as W. DoRA also keeps the output before it is scaled, for the
-# gradient of m. The paper measured 24 % less memory for detaching on LLaMA-7B, and no
-# loss worth the name.
+# gradient of m. (The full gradient of V is across V, because V's length does not count;
+# the detached one is not. The paper saw next to no difference in scores.)
 #
-# The full gradient has one virtue: it never pushes V longer or shorter, because the
-# length does not count. The detached one does.
-
-# %%
-def along(detach_norm):
-    """How much of V's gradient points along V: the largest share of any row."""
-    V = (W + s * B @ A).requires_grad_()
-    norm = V.norm(dim=1, keepdim=True)
-    out = x[:, :10] @ (m * V / (norm.detach() if detach_norm else norm)).T
-    out.square().sum().backward()
-    cosine = nn.functional.cosine_similarity(V.grad, V.detach(), dim=1)
-    return cosine.abs().max().item()
-
-
-print(f"detached: {along(True):.1f}, full: {along(False):.1f}")
-assert along(False) < 1e-3 < along(True)
-
-# %% [markdown]
-# **Is it PEFT's?** We give both models the same numbers, none of them at its start, and
-# compare logits and every gradient.
+# **Is it PEFT's?** Both models get the same numbers, none of them at its start. And
+# **predict:** how much longer does a step take? DoRA computes V and its row norms in
+# every layer and step, however short the text.
 
 # %%
 def twin(ours, config):
@@ -187,27 +169,22 @@ def equal_to_peft(ours, config):
     same = all(torch.allclose(g, h, rtol=1e-2, atol=1e-4) for g, h in found)
     return f"logits equal: {logits}, all {len(mine)} gradients equal: {same}"
 
-# %%
-ours = use_dora(inject_lora(copy.deepcopy(base), r=4, lora_alpha=6, seed=0))
-config = LoraConfig(r=4, lora_alpha=6, use_dora=True, target_modules="all-linear")
-said = equal_to_peft(ours, config)
-print("DoRA:", said)
-assert "False" not in said
-
-# %% [markdown]
-# **Predict:** how much longer does a training step take than with LoRA? DoRA computes
-# V and its row norms in every layer, in every step, however short the text is.
-
 # %% tags=["nbval-ignore-output"]
+plain = inject_lora(copy.deepcopy(base), r=4, lora_alpha=6, seed=0)
+ours = use_dora(copy.deepcopy(plain))
+
+
 def step_seconds(model):
     work = lambda: model(**sample).loss.backward()  # noqa: E731
     return min(timeit.repeat(work, number=2, repeat=4))
 
 
-plain = inject_lora(copy.deepcopy(base), r=4, seed=0)
-ratio = step_seconds(use_dora(copy.deepcopy(plain))) / step_seconds(plain)
-print(f"a step of DoRA takes {ratio:.1f} times as long as one of LoRA")
-assert ratio > 1
+ratio = step_seconds(ours) / step_seconds(plain)
+config = LoraConfig(r=4, lora_alpha=6, use_dora=True, target_modules="all-linear")
+said = equal_to_peft(ours, config)
+print("DoRA:", said)
+print(f"a step takes {ratio:.1f} times as long as one of LoRA")
+assert "False" not in said and ratio > 1
 
 # %% [markdown]
 # PEFT's own benchmark has 1,191 against 942 seconds (Llama-3.2-3B, r = 32). Merged,
@@ -238,10 +215,10 @@ share = (B @ A).square().sum() / W.square().sum()
 print(f"3 of 10 pieces hold {share:.0%} of the squares of a random W")
 
 # %% [markdown]
-# **Exercise 14.2**: the same for any scale s. In a model:
+# **Exercise 14.2**: the same for any scale s. In a model (`loftq` is for section 4):
 
 # %% tags=["quote"]
-from lora_course.methods.pissa import principal, use_pissa
+from lora_course.methods.pissa import loftq, principal, use_pissa
 
 # %%
 model = use_pissa(inject_lora(copy.deepcopy(base), r=8, lora_alpha=8, seed=0))
@@ -287,11 +264,7 @@ assert torch.allclose(*logits, atol=1e-2)
 # 2310.08659](https://arxiv.org/abs/2310.08659)) asks directly: which A and B make up for
 # the error? It quantizes, gives the error's largest pieces to A and B, and goes round
 # again.
-
-# %% tags=["quote"]
-from lora_course.methods.pissa import loftq
-
-# %% [markdown]
+#
 # **Predict** the order of three errors, each in percent of QLoRA's: PiSSA, one round of
 # LoftQ, ten rounds. We take the linear layers of a block, NF4 in blocks of 64.
 
@@ -342,8 +315,7 @@ for row in table.values():
 #
 # A small error of the weights is a better start, not yet a better model. Chapter 10
 # showed that the two need not agree.
-
-# %% [markdown]
+#
 # ## 5 AdaLoRA
 #
 # Which layer needs which rank? AdaLoRA (Zhang et al. 2023, [arXiv
@@ -355,11 +327,7 @@ for row in table.values():
 #
 # A **triplet** is one number of E with its column of B and its row of A. E starts at
 # zero, A and B at random.
-
-# %% tags=["quote"]
-from lora_course.methods.adalora import AdaLoRALinear, use_adalora  # noqa: F401
-
-# %% [markdown]
+#
 # What is a number worth? About what the loss would change by without it: $|w \cdot
 # \partial L / \partial w|$, its **sensitivity**. One batch says little, so AdaLoRA keeps
 # a moving mean, and a moving mean of how far each batch lies from it, the
@@ -386,7 +354,9 @@ for name, batch_values in (("calm", calm), ("jumpy", jumpy)):
 # budget:
 
 # %% tags=["quote"]
-from lora_course.methods.adalora import RankAllocator, orthogonality, triplets  # noqa: F401
+from lora_course.methods.adalora import (  # noqa: F401
+    AdaLoRALinear, use_adalora, triplets, orthogonality, RankAllocator,
+)  # fmt: skip
 
 # %% [markdown]
 # `orthogonality` keeps the triplets of a layer apart: only then may one be judged alone.
@@ -423,8 +393,7 @@ assert differ == 0 and allocator.kept
 # > **Myth check.** *AdaLoRA costs more computation.* **Right, and measured**: 11 to 16 %
 # > more time, the same memory (Zhang et al. 2023, table 15). *It is LoRA of the future.*
 # > It is from March 2023.
-
-# %% [markdown]
+#
 # ## 6 VeRA
 #
 # VeRA (Kopiczko et al. 2023, [arXiv 2310.11454](https://arxiv.org/abs/2310.11454),
@@ -468,8 +437,7 @@ print("two matrices for all layers, larger than all vectors:", shared > saved)
 # %% [markdown]
 # PEFT saves the two matrices with the vectors unless you set `save_projection=False`.
 # Then its file is many times larger than the numbers that were trained.
-
-# %% [markdown]
+#
 # ## 7 OFT
 #
 # OFT (Qiu et al. 2023, [arXiv 2306.07280](https://arxiv.org/abs/2306.07280)) does not add
@@ -501,9 +469,13 @@ print("PEFT's:", torch.allclose(peft(x), x @ torch.block_diag(*R) @ W.T, atol=1e
 # %% [markdown]
 # ## 8 A fair race
 #
-# The secret code of chapter 06 again, 64 words and what each stands for. It needs
-# capacity, so methods can differ. Rules: every method its own rates, five at least;
-# three seeds; the same steps and batches; the budget of LoRA with r = 4, or we say so.
+# The secret code of chapter 06 again: it needs capacity, so methods can differ. Rules:
+# every method its own rates, five at least; three seeds; the same steps and batches; the
+# budget of LoRA with r = 4, or we say so. All rates of a method run side by side. One
+# class serves any method: it keeps K sets of whatever a layer trains.
+
+# %% tags=["quote"]
+from lora_course.fast.many import ManyLayers, many_layers  # noqa: F401
 
 # %%
 if is_shipped():
@@ -532,14 +504,6 @@ def lesson(seed):
     for _ in range(STEPS):
         yield page(torch.stack([torch.randperm(64, generator=draw)[:8] for _ in range(8)]))
 
-# %% [markdown]
-# All rates of a method run side by side, as in chapter 06. There each kind of layer had a
-# class of its own. Here one class is enough for any method: it keeps K sets of whatever
-# a layer trains, and `torch.vmap` runs the layer once for each set.
-
-# %% tags=["quote"]
-from lora_course.fast.many import ManyLayers, many_layers  # noqa: F401
-
 # %%
 if is_shipped():
     exam = page(torch.randperm(64, generator=torch.Generator().manual_seed(1)).view(8, 8))
@@ -560,6 +524,11 @@ def race(use, r, rates, seed):
     with torch.no_grad():
         return losses(model, exam, len(rates)).nan_to_num(99).cpu()
 
+# %% [markdown]
+# DoRA keeps within LoRA's budget with r = 3. AdaLoRA begins above it and ends at it. VeRA
+# gets a quarter, hence LoRA with r = 1 as its match. **Predict** who wins, and by how much
+# more than the seeds differ. (The next two cells take about half a minute each.)
+
 # %%
 def rate(*steps):
     """Rates on one ladder: 0.008 times powers of the root of 2."""
@@ -579,23 +548,16 @@ for name, (use, r, _) in RACERS.items():
     n, _ = count_parameters(use(inject_lora(load_base(), r=r)))
     print(f"{name:16} trains {n / lora_1:3.1f} times the numbers of LoRA with r = 1")
 
-# %% [markdown]
-# So DoRA keeps within LoRA's budget with r = 3. AdaLoRA begins above it and ends at it.
-# VeRA has a quarter, hence LoRA with r = 1 as its match. **Predict** who wins, and by how
-# much more than the seeds differ. (Each of the next three cells takes about half a minute.)
+
+def all_seeds(name):
+    use, r, rates = RACERS[name]
+    return torch.stack([race(use, r, rates, seed) for seed in range(SEEDS)], -1)  # (L, S)
+
+
+grid = {name: all_seeds(name) for name in list(RACERS)[:3]}
 
 # %%
-results = {name: [race(use, r, rates, seed=0)] for name, (use, r, rates) in RACERS.items()}
-
-# %%
-for name, (use, r, rates) in RACERS.items():
-    results[name].append(race(use, r, rates, seed=1))
-
-# %%
-if SEEDS > 2:
-    for name, (use, r, rates) in RACERS.items():
-        results[name].append(race(use, r, rates, seed=2))
-grid = {name: torch.stack(runs, -1) for name, runs in results.items()}  # name -> (L, S)
+grid |= {name: all_seeds(name) for name in list(RACERS)[3:]}
 best = {name: runs[runs.mean(1).argmin()] for name, runs in grid.items()}  # name -> (S,)
 
 # %%
@@ -634,18 +596,17 @@ for name, runs in best.items():
     print(f"{name:16} {runs.mean():.2f}, spread {spread[name]:.2f}: {word}")
 mean = {name: runs.mean().item() for name, runs in best.items()}
 if is_shipped():
-    close = [mean[n] for n in mean if n not in ("LoRA, r = 1", "PiSSA, r = 4")]
-    assert max(close) < 1.0 and mean["LoRA, r = 1"] > 1.3 > mean["PiSSA, r = 4"]
+    close = [mean[n] for n in mean if n != "LoRA, r = 1"]
+    assert max(close) < 1.2 < mean["LoRA, r = 1"]
 
 # %% [markdown]
-# On this model and task: LoRA, DoRA and AdaLoRA reach nearly the same loss, each at its
-# own rate. PiSSA comes after them. **VeRA reaches it with a quarter of the numbers**, far
-# ahead of LoRA with as many. What it computes with is a LoRA of rank 183: numbers to
-# store and numbers to compute with are two budgets.
-
-# %% [markdown]
-# **Predict:** now read the same grid as somebody who knows one learning rate, 0.008.
-# What would the abstract say?
+# On this model and task the five with LoRA's budget or VeRA's rank end close together,
+# and who counts as equal hangs on three seeds. **VeRA is among the best with a quarter of
+# the numbers**, far ahead of LoRA with as many. It computes with rank 183: what is stored
+# and what is computed with are two budgets.
+#
+# **Predict:** now somebody reads the same grid who knows one learning rate, 0.008. What
+# does the abstract say?
 
 # %% tags=["nbval-ignore-output"]
 shared = {name: grid[name][rates.index(0.008)].mean().item()
@@ -662,8 +623,7 @@ if is_shipped():
 # rate measures whose valley lies there.
 #
 # **Exercise 14.5**: unmask such a comparison.
-
-# %% [markdown]
+#
 # > **Myth check.** *At low rank DoRA beats LoRA by 20 points and more.* In the paper's
 # > rows for r = 4 and 8 LoRA has 39 and 41, DoRA 62 and 78 (Llama-7B, commonsense
 # > tasks). **Verdict: an untuned baseline.** In the same paper tuned LoRA has 74.7 at
@@ -673,8 +633,17 @@ if is_shipped():
 # > **Verdict: depends on who tuned what.** With every rate tuned, nine variants were
 # > within 1 to 2 % of LoRA ([arXiv 2602.04998](https://arxiv.org/abs/2602.04998)). PEFT's
 # > benchmark runs one seed, with a standard error of 1.4 points: gaps below 4 are noise.
-
-# %% [markdown]
+#
+# > **Myth check.** *At low rank DoRA beats LoRA by 20 points and more.* In the paper's
+# > rows for r = 4 and 8 LoRA has 39 and 41, DoRA 62 and 78 (Llama-7B, commonsense
+# > tasks). **Verdict: an untuned baseline.** In the same paper tuned LoRA has 74.7 at
+# > r = 32, and in chapter 06 rank hardly moved the best loss of an easy task.
+#
+# > **Myth check.** *LoRA is the best balance for everything*, or: *method X beats LoRA.*
+# > **Verdict: depends on who tuned what.** With every rate tuned, nine variants were
+# > within 1 to 2 % of LoRA ([arXiv 2602.04998](https://arxiv.org/abs/2602.04998)). PEFT's
+# > benchmark runs one seed, with a standard error of 1.4 points: gaps below 4 are noise.
+#
 # **Where did AdaLoRA put its triplets?** **Predict:** six for each layer at the start,
 # four on average at the end. Will attention or the MLP keep more?
 
@@ -709,23 +678,17 @@ assert ranks_kept.sum() == 4 * ranks_kept.numel() or not is_shipped()
 Markdown(guide())
 
 # %% [markdown]
-# `choose` answers from constraints. **Predict** its three answers: an 8B model on a card of
-# 24 GB; the same on 16 GB, and no slower than the base; a thousand customers of a 7B model,
-# 1 MB for each.
+# `choose` answers from constraints, and below it the same with controls (they need a
+# running kernel). **Predict** its three answers: an 8B model on a card of 24 GB; the same
+# on 16 GB, and no slower than the base; a thousand customers of a 7B model, 1 MB each.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for asked in (
     dict(name="Llama-3.1-8B", card=24),
     dict(name="Llama-3.1-8B", card=16, fast=True),
     dict(name="Llama-2-7B", card=24, tasks=1000, megabytes=1),
 ):
     print(answer(choose(**asked)), end="\n\n")
-
-# %% [markdown]
-# The same with controls; they need a running kernel. Try: what changes when the
-# thousand customers come in one batch?
-
-# %% tags=["nbval-ignore-output"]
 chooser()
 assert choose("Llama-3.1-8B", 16).base == "NF4"
 

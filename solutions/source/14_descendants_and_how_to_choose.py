@@ -182,43 +182,42 @@ def unmask(losses, shared):
 # %%
 check.unmask(unmask)
 
-# %% [markdown]
+# %% [markdown] tags=["answers"]
 # ## Answers to the problems without code
 #
-# <details><summary>1. How many numbers does DoRA train on a 4096 × 11008 layer?</summary>
+# <details><summary>Problem 1</summary>
 #
-# With r = 16 the factors have 16 (4096 + 11008) = 241,664. The magnitude has one number
-# for each output: 4096 for `down_proj` (11008 → 4096), 11008 for `up_proj`.
-#
-# </details>
-#
-# <details><summary>2. A PiSSA adapter on another machine.</summary>
-#
-# It was trained on the residual. On the original weights the principal pieces count
-# twice: once in W, once in B A. Either ship the residual too, or subtract the start: an
-# ordinary adapter of rank 2r, with B next to −B₀ and A over A₀.
+# The factors have 16 (4096 + 11008) = 241,664 numbers in both. The magnitude has one for
+# each output: 11,008 in `up_proj`, 4,096 in `down_proj`. So 252,672 and 245,760.
 #
 # </details>
 #
-# <details><summary>3. VeRA's file and VeRA's memory.</summary>
+# <details><summary>Problem 2</summary>
 #
-# The file holds vectors and a seed and is small. In memory the two matrices are there, and
-# the products with them are those of a LoRA of the same r: with r = 1024 neither memory
-# nor time is saved against LoRA with r = 16.
-#
-# </details>
-#
-# <details><summary>4. Budget 100, four layers, r = 40.</summary>
-#
-# All triplets compete. A layer can keep 40, another none; the sum is 100. With one rank
-# for all it would be 25 each, and AdaLoRA starts with 40 because it must try before it
-# chooses.
+# The principal pieces count twice: once in the original W, once in B A. The model is
+# broken, and nothing warns you. Ask for the residual weights, or for the converted
+# adapter: rank 2r, the start subtracted.
 #
 # </details>
 #
-# <details><summary>5. Two seeds, 1.4 points.</summary>
+# <details><summary>Problem 3</summary>
 #
-# One standard error of that benchmark is 1.4 points for a single run, so the difference of
-# two runs has one of about 2. The claim needs seeds, and a rate for each method.
+# Neither, against that LoRA. States and gradients shrink, but they were small; the two
+# shared matrices are in memory, and each layer multiplies with 1024 rows and columns
+# instead of 16. What it saves is the file.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# 40 and 0: the triplets of all layers compete, and none can have more than it began with.
+# The others share what is left. One rank for all would be 25.
+#
+# </details>
+#
+# <details><summary>Problem 5</summary>
+#
+# The difference is 1.6, and the standard error of a difference of two such runs is
+# 1.4 · √2 = 2.0. It is noise. Ask for seeds, and for the learning rates that were tried.
 #
 # </details>
