@@ -8,9 +8,9 @@ import torch
 from lora_course.fast.many import many_layers
 from lora_course.inject import inject_lora
 from lora_course.methods.adalora import RankAllocator, orthogonality, triplets, use_adalora
+from tests.small_llama import batch, llama
 from tests.test_descendant import stirred
 from tests.test_models import random_model
-from tests.test_variants import batch, llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word", "ignore::UserWarning")
 

@@ -14,8 +14,8 @@ from lora_course.methods.adalora import orthogonality, use_adalora
 from lora_course.methods.dora import use_dora
 from lora_course.methods.pissa import use_pissa
 from lora_course.methods.vera import use_vera
+from tests.small_llama import batch, llama
 from tests.test_models import random_model
-from tests.test_variants import batch, llama
 
 METHODS = {"dora": use_dora, "adalora": use_adalora, "vera": use_vera, "pissa": use_pissa}
 each = pytest.mark.parametrize("name", METHODS)

@@ -8,9 +8,9 @@ from torch import nn
 
 from lora_course.inject import inject_lora, lora_layers
 from lora_course.methods.dora import DoRALinear, use_dora
+from tests.small_llama import batch, llama
 from tests.test_descendant import stirred
 from tests.test_models import random_model
-from tests.test_variants import batch, llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word", "ignore::UserWarning")
 

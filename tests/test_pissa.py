@@ -12,9 +12,9 @@ from lora_course.inject import inject_lora, lora_layers
 from lora_course.kit.models import load_base
 from lora_course.merge import concatenate
 from lora_course.methods.pissa import loftq, principal, use_pissa
+from tests.small_llama import batch, llama
 from tests.test_descendant import stirred
 from tests.test_models import random_model
-from tests.test_variants import batch, llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word", "ignore::UserWarning")
 

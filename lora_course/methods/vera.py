@@ -63,7 +63,8 @@ def use_vera(model, seed=0, d_initial=0.1):
     model: after inject_lora; r may be large, because a layer trains r + out numbers.
     seed: of the two shared matrices, which are as large as the widest layer wants.
     """
-    layers = lora_layers(model).values()
+    layers = list(lora_layers(model).values())
     sizes = [(m.r, m.lora_A.shape[1], len(m.lora_B)) for m in layers] or [(1, 1, 1)]
-    A, B = projections(*map(max, zip(*sizes, strict=True)), seed)
+    shared = projections(*map(max, zip(*sizes, strict=True)), seed)
+    A, B = (M.to(layers[0].lora_A) if layers else M for M in shared)  # moved once, for all layers
     return descend(model, lambda layer: VeRALinear(layer, A, B, d_initial))
