@@ -436,7 +436,7 @@ show(
 
 # %% [markdown]
 # When are two methods **equal**? Here: when their means differ by at most the larger
-# spread of the two (largest minus smallest seed). With three seeds a rule of thumb.
+# spread of the two (largest minus smallest seed). A wide spread thus says: more seeds.
 # Without a rule every table has a winner.
 
 # %% tags=["nbval-ignore-output"]
@@ -445,16 +445,16 @@ spread = {name: (runs.max() - runs.min()).item() for name, runs in best.items()}
 winner = min(mean, key=mean.get)
 for name in sorted(mean, key=mean.get):
     equal = mean[name] - mean[winner] <= max(spread[name], spread[winner])
-    word = "equal to the first" if equal else "behind"
+    word = "not told apart from the first" if equal else "behind"
     print(f"{name:16} {mean[name]:.2f}, spread {spread[name]:.2f}: {word}")
-if is_shipped():
-    assert max(mean[name] for name in mean if name != "LoRA, r = 1") < 1.2 < mean["LoRA, r = 1"]
+four = [mean[name] for name in mean if name not in ("PiSSA, r = 4", "LoRA, r = 1")]
+assert not is_shipped() or max(four) < 1.0 < mean["LoRA, r = 1"]
+assert not is_shipped() or max(four) - min(four) < 0.3 and mean["PiSSA, r = 4"] > min(four)
 
 # %% [markdown]
-# On this model and task five of the six end close together, and who counts as equal hangs
-# on three seeds. **VeRA is among them with a quarter of the numbers**, far ahead of LoRA
-# with as many. It computes with rank 183, though: what is stored and what is computed with
-# are two budgets.
+# On this model and task LoRA, DoRA, AdaLoRA and VeRA end close together; PiSSA is not
+# ahead. **VeRA has a quarter of the numbers**, and leaves LoRA with as many far behind. It
+# computes with rank 183, though: what is stored and what is computed with are two budgets.
 #
 # **Predict:** now somebody reads the same grid who knows one learning rate, 0.008. What
 # does the abstract say?

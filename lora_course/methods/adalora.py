@@ -24,8 +24,8 @@ class AdaLoRALinear(Descendant):
 
     def forward(self, x):
         out = self.base_layer(x)  # (..., out)
-        down = self.lora_dropout(x).to(self.lora_A.dtype) @ (self.lora_A * self.lora_E).T
-        return (out + (self.scaling * down) @ self.lora_B.T).to(out.dtype)
+        down = self.lora_dropout(x) @ (self.lora_A * self.lora_E).to(x.dtype).T  # (..., r)
+        return (out + (self.scaling * down) @ self.lora_B.to(x.dtype).T).to(out.dtype)
 
     def delta(self):
         """scaling * B diag(E) A, (out, in)."""

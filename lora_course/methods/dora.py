@@ -40,9 +40,10 @@ class DoRALinear(Descendant):
 
     def forward(self, x):
         out, bias = self.base_layer(x), self.base_layer.bias  # (..., out)
-        down = self.lora_dropout(x).to(self.lora_A.dtype) @ self.lora_A.T  # (..., r)
+        down = self.lora_dropout(x) @ self.lora_A.to(x.dtype).T  # (..., r)
         plain = out if bias is None else out - bias
-        scaled = self.factor() * (plain + (self.scaling * down) @ self.lora_B.T)
+        V_x = plain + (self.scaling * down) @ self.lora_B.to(x.dtype).T  # (..., out)
+        scaled = self.factor().to(x.dtype) * V_x
         return (scaled if bias is None else scaled + bias).to(out.dtype)
 
     def delta(self):

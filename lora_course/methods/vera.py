@@ -47,8 +47,9 @@ class VeRALinear(Descendant):
 
     def forward(self, x):
         out = self.base_layer(x)  # (..., out)
-        down = self.lora_dropout(x).to(self.lora_A.dtype) @ self.lora_A.T  # (..., r)
-        update = self.lora_lambda_b * ((self.lora_lambda_d * down) @ self.lora_B.T)  # (..., out)
+        down = self.lora_dropout(x) @ self.lora_A.to(x.dtype).T  # (..., r)
+        middle = self.lora_lambda_d.to(x.dtype) * down
+        update = self.lora_lambda_b.to(x.dtype) * (middle @ self.lora_B.to(x.dtype).T)  # (..., out)
         return (out + update).to(out.dtype)
 
     def delta(self):
