@@ -28,7 +28,7 @@ LAYERS = (
     "adapters merge",
     "methods methods.combine methods.descendant methods.loraplus methods.pissa",
     "methods.adalora methods.dora methods.rslora methods.vera",
-    "bits bits.quantize costs costs.memory costs.shapes fast fast.many",
+    "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "kit kit.guide kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks",
     "kit.data",
