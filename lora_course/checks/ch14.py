@@ -230,7 +230,7 @@ def pissa_slip(change):
             W, r, c = i[f"W_{case}"].astype(float), int(i["r"]), float(i["scaling"])
             update, rest = change(W, *np.linalg.svd(W, full_matrices=False), r, c)
             rest = W - update if rest is None else rest
-            made |= {f"update_{case}": update, f"R_{case}": rest, f"sum_{case}": update + rest}
+            made |= {f"update_{case}": update, f"sum_{case}": update + rest}
         return made
 
     return values
@@ -604,12 +604,29 @@ def make_unmask(seed):
                 losses, shared = draw_grid(rng)
                 if fair(losses, shared):
                     break
-            made |= {f"losses_{grid}": losses, f"shared_{grid}": shared}
+            made |= {f"losses_{grid}": coded(losses), f"shared_{grid}": shared}
         right = unmasked(made)
-        ends = np.concatenate([best_of(made[f"losses_{g}"])[0] for g in GRIDS])
-        said = [flat(rule(made), right) for rule in UNMASKED.values()]
-        if {0, 5} <= set(ends.tolist()) and len({*said, flat({}, right)}) == len(said) + 1:
+        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS])
+        said = [right, *(rule(made) for rule in UNMASKED.values())]
+        pairs = ((a, b) for n, a in enumerate(said) for b in said[:n])
+        if {0, 5} <= set(ends.tolist()) and all(apart(a, b) for a, b in pairs):
             return made
+
+
+def coded(losses):
+    """Numbers that can be compared: 1e6 stands for nan, 2e6 for inf."""
+    return np.where(np.isnan(losses), 1e6, np.where(np.isinf(losses), 2e6, losses))
+
+
+def grid_of(i, grid):
+    """The losses of a grid, (M, L, S), with nan and inf."""
+    given = i[f"losses_{grid}"].astype(np.float32)
+    return np.where(given == 1e6, np.nan, np.where(given == 2e6, np.inf, given))
+
+
+def apart(a, b):
+    """True when two sets of answers differ in one that both have."""
+    return any(not np.array_equal(a[key], b[key]) for key in a.keys() & b.keys())
 
 
 def draw_grid(rng, M=5, L=6, S=3):
@@ -677,7 +694,7 @@ def unmasked(i, mean=mean_of, bar=lambda s, w: np.maximum(s, s[w]), keys=ANSWERS
     """The four answers for both grids; mean and bar: the slips in them."""
     made = {}
     for grid in GRIDS:
-        losses, shared = i[f"losses_{grid}"], int(i[f"shared_{grid}"])
+        losses, shared = grid_of(i, grid), int(i[f"shared_{grid}"])
         means = mean(losses)
         at, best = best_of(losses, means)
         spread, winner = spread_of(losses, at), best.argmin()
@@ -692,7 +709,7 @@ def largest(i):
     """Both winners taken at the other end."""
     made = {}
     for grid in GRIDS:
-        means = mean_of(i[f"losses_{grid}"])
+        means = mean_of(grid_of(i, grid))
         column = means[:, int(i[f"shared_{grid}"])]
         claimed = np.where(np.isfinite(column), column, -np.inf).argmax()
         made |= {f"claimed_{grid}": claimed, f"winner_{grid}": means.min(1).argmax()}
@@ -719,10 +736,10 @@ UNMASKED = {
     "own_for_both": winners("winner", "winner"),
     "swapped": winners("winner", "claimed"),
     "worst": largest,
-    "survivors": lambda i: unmasked(i, mean=survivors),
-    "best_seed": lambda i: unmasked(i, mean=best_seed, keys=("claimed", "winner", "equal")),
+    "survivors": lambda i: unmasked(i, mean=survivors, keys=ANSWERS[:3]),
+    "best_seed": lambda i: unmasked(i, mean=best_seed, keys=ANSWERS[:3]),
     "nan_wins": lambda i: unmasked(i, mean=lambda v: v.astype(float).mean(-1),
-                                   keys=("claimed", "winner")),
+                                   keys=ANSWERS[:3]),
     "no_spread": other_bar(lambda s, w: 0 * s),
     "own_spread": other_bar(lambda s, w: s),
     "winner_spread": other_bar(lambda s, w: np.full_like(s, s[w])),
@@ -731,20 +748,15 @@ UNMASKED = {
 }  # fmt: skip
 
 
-def flat(values, right):
-    """All answers as bytes; what a slip leaves open is as in the right ones."""
-    return b"".join(np.ravel(v).astype(float).tobytes() for v in {**right, **values}.values())
-
-
 def probe_unmask(namespace, a):
     made = {}
     for grid in GRIDS:
-        losses = tensor(a[f"losses_{grid}"])
+        losses = tensor(grid_of(a, grid))
         result = namespace["unmask"](losses, a[f"shared_{grid}"].item())
         names = ("winner at the shared rate", "winner at own rates", "equal", "at an end")
         four = fixtures.several(result, names, "unmask")
         made |= {f"{key}_{grid}": value for key, value in zip(ANSWERS, four, strict=True)}
-        same = np.array_equal(losses.numpy(), a[f"losses_{grid}"], equal_nan=True)
+        same = np.array_equal(losses.numpy(), grid_of(a, grid), equal_nan=True)
         made[f"left_{grid}"] = 0 if same else 2
     return made
 
