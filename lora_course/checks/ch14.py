@@ -490,7 +490,7 @@ def make_vera(seed):
     rng = np.random.default_rng(seed + 1430)
     d, wide, kv, r = (int(n) for n in (rng.integers(5, 8), rng.integers(13, 17),
                                        rng.integers(3, 5), rng.integers(9, 12)))  # fmt: skip
-    shapes = np.array([(wide, d), (kv, d), (d, wide + 2)])  # the widest in and out differ
+    shapes = np.array([(wide + 2, d), (kv, d), (d, wide)])  # the widest in and out differ
     made = {"seed": rng.integers(1000), "r": r, "shapes": shapes}
     for n, (d_out, _) in enumerate(shapes):
         made |= {f"d{n}": rng.normal(size=r), f"b{n}": rng.normal(size=d_out)}
@@ -590,23 +590,25 @@ vera_deltas = Check(
 
 
 # 14.5 A comparison with one shared rate
-GRIDS = ("first", "second")
+GRIDS = ("first", "second", "third")
 ANSWERS = ("claimed", "winner", "equal", "edge")
 
 
 def make_unmask(seed):
-    """Two grids in which every slip gives another answer."""
+    """Three grids in which every slip gives another answer; the third has an exact tie."""
     rng = np.random.default_rng(seed + 1440)
     while True:
         made = {}
-        for grid in GRIDS:
+        for grid in GRIDS[:2]:
             while True:
                 losses, shared = draw_grid(rng)
                 if fair(losses, shared):
                     break
             made |= {f"losses_{grid}": coded(losses), f"shared_{grid}": shared}
+        losses, shared = tied_grid(rng)
+        made |= {"losses_third": coded(losses), "shared_third": shared}
         right = unmasked(made)
-        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS])
+        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS[:2]])
         said = [right, *(rule(made) for rule in UNMASKED.values())]
         pairs = ((a, b) for n, a in enumerate(said) for b in said[:n])
         if {0, 5} <= set(ends.tolist()) and all(apart(a, b) for a, b in pairs):
@@ -643,6 +645,18 @@ def draw_grid(rng, M=5, L=6, S=3):
     losses[bad, (valley[bad] + 1) % L] -= 1.0
     losses[bad, (valley[bad] + 1) % L, seed] = rng.choice([np.nan, np.inf])
     return losses.astype(np.float32), rng.integers(L)
+
+
+def tied_grid(rng):
+    """A grid in which one method exceeds the winner by exactly the larger spread.
+
+    All numbers are eighths times a power of two, so that sums and means are exact.
+    """
+    means = np.array([[16, 8, 12, 20], [14, 10, 18, 24], [28, 26, 22, 21]]) / 8
+    losses = np.repeat(means[..., None], 3, axis=-1)
+    losses[0, 1] += np.array([0, 1, -1]) / 8  # spread 2 / 8; the next method lies 2 / 8 above
+    order = rng.permutation(3)
+    return (losses[order] * 2.0 ** rng.integers(-1, 3)).astype(np.float32), rng.integers(4)
 
 
 def fair(losses, shared):
@@ -690,8 +704,8 @@ def best_seed(losses):
     return np.where(np.isfinite(mean_of(losses)), losses.min(-1), np.inf)
 
 
-def unmasked(i, mean=mean_of, bar=lambda s, w: np.maximum(s, s[w]), keys=ANSWERS):
-    """The four answers for both grids; mean and bar: the slips in them."""
+def unmasked(i, mean=mean_of, bar=lambda s, w: np.maximum(s, s[w]), keys=ANSWERS, off=0.0):
+    """The four answers for all grids; mean, bar and off: the slips in them."""
     made = {}
     for grid in GRIDS:
         losses, shared = grid_of(i, grid), int(i[f"shared_{grid}"])
@@ -699,7 +713,7 @@ def unmasked(i, mean=mean_of, bar=lambda s, w: np.maximum(s, s[w]), keys=ANSWERS
         at, best = best_of(losses, means)
         spread, winner = spread_of(losses, at), best.argmin()
         with np.errstate(all="ignore"):
-            equal = best - best[winner] <= bar(spread, winner)
+            equal = best - best[winner] <= bar(spread, winner) - off
         four = (means[:, shared].argmin(), winner, equal, (at == 0) | (at == means.shape[1] - 1))
         made |= {f"{k}_{grid}": v for k, v in zip(ANSWERS, four, strict=True) if k in keys}
     return made
@@ -745,6 +759,7 @@ UNMASKED = {
     "winner_spread": other_bar(lambda s, w: np.full_like(s, s[w])),
     "sum_spread": other_bar(lambda s, w: s + s[w]),
     "small_spread": other_bar(lambda s, w: np.minimum(s, s[w])),
+    "strict": lambda i: unmasked(i, keys=ANSWERS[:3], off=1e-9),
 }  # fmt: skip
 
 
@@ -815,6 +830,8 @@ UNMASK = tuple(
         ("winner_spread", "Only the winner's spread was used. The larger of the two counts."),
         ("sum_spread", "The two spreads were added. The larger one counts."),
         ("small_spread", "The smaller of the two spreads was used. The larger one counts."),
+        ("strict", "A loss that exceeds the winner's by exactly the spread is still equal: at "
+         "most, not less than."),
     )
 )  # fmt: skip
 

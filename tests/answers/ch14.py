@@ -324,6 +324,7 @@ WRONG = [
     edit("unmask", "sum of spreads", "sum_spread", ("torch.maximum(spread, spread[winner])",
          "spread + spread[winner]")),
     edit("unmask", "the smaller spread", "small_spread", ("torch.maximum", "torch.minimum")),
+    edit("unmask", "less than the spread", "strict", ("best[winner] <=", "best[winner] <")),
     edit("unmask", "only the upper end", "other", (EDGE, "edge = at == losses.shape[1] - 1")),
     edit("unmask", "only the lower end", "other", (EDGE, "edge = at == 0")),
     edit("unmask", "nan stays", "nan_wins", (FINITE, "")),
