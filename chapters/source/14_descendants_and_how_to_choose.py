@@ -285,8 +285,9 @@ for step in range(6):
     with torch.no_grad():
         for p in filter(lambda p: p.requires_grad, few.parameters()):
             p -= 0.01 * p.grad.sign()  # any optimizer
-    on = allocator.step(step)
-    print(f"step {step}: {sum(v.sum().item() for v in on.values())} of {allocator.first} on")
+    on = allocator.step(step)  # the first choice comes after the second step
+    left = sum(v.sum().item() for v in on.values()) if on else allocator.first
+    print(f"step {step}: {left} of {allocator.first} on")
 
 # %% [markdown]
 # Scores, budget and masks are PEFT's, step by step (`tests/test_adalora.py`). In PEFT you
@@ -418,7 +419,9 @@ fig, (left, right) = figure(10, 3.6, ncols=2)
 looks = zip(("lora", "full", "extra", "base", "grey", "qlora"), "o^sDxv", strict=True)
 for n, (name, (color, mark)) in enumerate(zip(RACERS, looks, strict=True)):
     look = {"color": COLORS[color], "marker": mark, "markersize": 5}
-    left.semilogx(RACERS[name][2], grid[name].mean(1), "-", label=name, **look)
+    rates, ends = RACERS[name][2], grid[name].mean(1)
+    left.semilogx(rates, ends, ls="", label=name, **look)
+    left.plot(rates[-5:], ends[-5:], color=COLORS[color])
     right.plot(best[name], [n] * SEEDS, ls="", **look)
     right.plot([best[name].mean()] * 2, [n - 0.3, n + 0.3], color=COLORS[color])
 left.set(xlabel="learning rate", ylabel="loss on the exam, mean of the seeds")
@@ -427,8 +430,8 @@ right.set(yticks=range(len(RACERS)), yticklabels=RACERS, xlabel="loss at the bes
 right.invert_yaxis()
 show(
     fig,
-    caption="Left: every method has a valley, and the valleys lie far apart. Right: the seeds at "
-    "each method's best rate, and their mean as a bar.",
+    caption="Left: every method has a valley, and the valleys lie far apart (single points: the "
+    "rate 0.008). Right: the seeds at each method's best rate, and their mean as a bar.",
     alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, AdaLoRA "
     "near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the right of the "
     "others.",
