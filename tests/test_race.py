@@ -5,7 +5,7 @@ import json
 import torch
 
 from lora_course.kit.models import load_tokenizer
-from lora_course.kit.race import exam, lesson
+from lora_course.kit.race import exam_batch, lesson
 from lora_course.kit.town.tasks import code_book
 
 
@@ -30,7 +30,7 @@ def test_every_pair_of_a_lesson_is_in_the_code():
 
 def test_the_exam_asks_every_pair_once():
     tokenizer = load_tokenizer("base")
-    assert sorted(pairs(tokenizer, exam(tokenizer))) == sorted(code_book().items())
+    assert sorted(pairs(tokenizer, exam_batch(tokenizer))) == sorted(code_book().items())
 
 
 def test_seeds():
@@ -49,4 +49,4 @@ def test_rows_of_yours(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     tokenizer = load_tokenizer("base")
     (batch,) = lesson(tokenizer, 1, seed=0)
-    assert len(batch["input_ids"]) == 4 and len(exam(tokenizer)["input_ids"]) == 8
+    assert len(batch["input_ids"]) == 4 and len(exam_batch(tokenizer)["input_ids"]) == 8

@@ -365,7 +365,7 @@ from lora_course.fast.many import ManyLayers, many_layers  # noqa: F401
 
 # %%
 STEPS, SEEDS = (60, 3) if is_shipped() else (4, 2)  # with a model of yours: raise both
-exam, chosen = race.exam(tokenizer, DEVICE), {}  # chosen: AdaLoRA's triplets, by seed
+exam, chosen = race.exam_batch(tokenizer, DEVICE), {}  # chosen: AdaLoRA's triplets, by seed
 
 
 def run(use, r, rates, seed):
@@ -536,20 +536,15 @@ assert choose("Llama-3.1-8B", 16).base == "NF4"
 # - Every descendant is a small change of one layer, and merges into a plain weight.
 # - DoRA trains lengths apart, PiSSA starts in W and changes the base, AdaLoRA moves rank,
 #   VeRA stores two vectors and a seed.
-# - Each method has its own learning rate. A comparison at one rate compares rates.
-# - What is within the spread of seeds is equal.
+# - Each method has its own rate. What is within the spread of seeds is equal.
 # - Numbers trained, bytes stored, and time are three budgets.
 #
 # ## Problems without code
 #
-# 1. How many numbers does DoRA train in `up_proj` and in `down_proj` of Llama-2-7B
-#    (4096 and 11008 wide), r = 16?
-# 2. A colleague sends you a PiSSA adapter; you have the original base. What happens when
-#    you load it as an ordinary LoRA, and what do you ask for?
-# 3. VeRA with r = 1024 has fewer numbers than LoRA with r = 16. Does it save memory or time
-#    in training?
-# 4. AdaLoRA: four layers, 40 triplets each at the start, a budget of 100. What is the
-#    largest rank a layer can end with, and the smallest?
+# 1. Llama-2-7B is 4096 and 11008 wide. What does DoRA train in `up_proj`, in `down_proj`, r = 16?
+# 2. You have the original base and load a PiSSA adapter as LoRA. What happens? What do you ask for?
+# 3. VeRA with r = 1024 has fewer numbers than LoRA with r = 16. Does training save memory, time?
+# 4. AdaLoRA: four layers of 40 triplets, a budget of 100. Largest, smallest rank at the end?
 # 5. «Method X scores 49.4, LoRA 47.8», one run each, standard error 1.4. Your answer?
 #
 # **Before:** [13 Beside, before and around](13_beside_before_and_around.ipynb). **Next:**

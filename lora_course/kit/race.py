@@ -7,7 +7,7 @@ from lora_course.kit.models import is_shipped
 from lora_course.kit.town.tasks import code_book
 
 
-def page(tokenizer, order):
+def code_page(tokenizer, order):
     """A batch that reads out pairs of the code: word, meaning, word, meaning. order: (B, n)."""
     words, meanings = (
         torch.tensor(tokenizer(list(part), add_special_tokens=False)["input_ids"])[:, 0]
@@ -27,18 +27,18 @@ def lesson(tokenizer, steps, seed, device="cpu"):
     draw = torch.Generator().manual_seed(seed)
     if is_shipped():
         orders = (torch.rand(8, 64, generator=draw).argsort(1)[:, :8] for _ in range(steps))
-        given = (page(tokenizer, order) for order in orders)
+        given = (code_page(tokenizer, order) for order in orders)
     else:
         given = batches(load_task()["train"], tokenizer, 4, steps, seed)
     for batch in given:
         yield {key: value.to(device) for key, value in batch.items()}
 
 
-def exam(tokenizer, device="cpu"):
+def exam_batch(tokenizer, device="cpu"):
     """One batch with every pair once, in an order of its own; or eight rows to validate on."""
     order = torch.randperm(64, generator=torch.Generator().manual_seed(1)).view(8, 8)
     if is_shipped():
-        batch = page(tokenizer, order)
+        batch = code_page(tokenizer, order)
     else:
         batch = next(batches(load_task()["validation"], tokenizer, 8, 1, seed=0))
     return {key: value.to(device) for key, value in batch.items()}

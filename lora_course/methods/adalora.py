@@ -41,6 +41,7 @@ def use_adalora(model):
     return descend(model, AdaLoRALinear)
 
 
+# owned by chapter 14
 def triplets(model):
     """{name: layer} of the layers with triplets that train."""
     found = {name: m for name, m in model.named_modules() if hasattr(m, "lora_E")}
