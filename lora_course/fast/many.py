@@ -60,6 +60,39 @@ def many(model, runs):
     return model
 
 
+# owned by chapter 14
+class ManyLayers(nn.Module):
+    """K sets of whatever `layer` itself trains, under the same names with K as the first axis.
+
+    layer: any module of one input. What it does not train is there once, for all runs.
+    """
+
+    def __init__(self, layer, runs):
+        super().__init__()
+        self.layer, self.runs = layer, runs
+        for name, p in list(layer.named_parameters(recurse=False)):
+            if p.requires_grad:
+                self.register_parameter(name, nn.Parameter(p.detach().repeat(runs, *[1] * p.ndim)))
+        layer.requires_grad_(False)
+
+    def forward(self, x):
+        own = dict(self.named_parameters(recurse=False))  # name -> (K, ...)
+        one = lambda own, rows: torch.func.functional_call(self.layer, own, (rows,))  # noqa: E731
+        return torch.vmap(one)(own, x.unflatten(0, (self.runs, -1))).flatten(0, 1)  # (K B, ...)
+
+
+# owned by chapter 14
+def many_layers(model, runs):
+    """Replace every module that trains something itself by ManyLayers, in place; returns the model.
+
+    The way of any method, DoRA for instance: what requires a gradient is trained K times.
+    """
+    trains = lambda m: any(p.requires_grad for p in m.parameters(recurse=False))  # noqa: E731
+    for name, layer in [(n, m) for n, m in model.named_modules() if trains(m)]:
+        model.set_submodule(name, ManyLayers(layer, runs))
+    return model
+
+
 # owned by chapter 06
 def losses(model, batch, runs):
     """The loss of every run on one batch, (K,): the mean over the tokens with a label."""
@@ -76,7 +109,7 @@ def losses(model, batch, runs):
 def train_many(model, batches, steps, lr, ratio=1.0, penalty=None, after=None):
     """Train all runs with Adam; returns the loss of every run at every step, (steps, K).
 
-    model: from `many`. batches: as of `data.batches`; at least `steps` of them.
+    model: from `many` or `many_layers`. batches: as of `data.batches`; at least `steps` of them.
     lr: (K,), the first learning rate of each run; all fall to zero in a straight line.
     ratio: number or (K,); lora_B learns `ratio` times as fast.
     penalty: model -> (K,), goes into what is minimized, and not into the losses returned.
