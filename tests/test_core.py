@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lora_course.checks.core import Check, Verdict
+from lora_course.checks.verdicts import decide
 from lora_course.learner import record
 from tests.ch97 import EXERCISES, pair, scaled
 
@@ -249,11 +250,53 @@ def test_a_judge_that_raises(monkeypatch):
         check.run(scaled_by("return x"))
 
 
-def test_first_failing_seed_decides():
+def test_worst_seed_decides_and_the_first_of_it_speaks():
     seen = []
     check = altered(make=lambda seed: seen.append(seed) or {"x": np.ones(2), "scale": 2 + seed})
     assert check.run(scaled_by("return 2 * x"), seeds=(0, 1, 2)).points == 0
-    assert seen == [0, 1]
+    assert seen == [0, 1], "nothing is worse than 0"
+
+    def said(*shares):
+        return lambda number, seed: Verdict(shares[seed], f"seed {seed}" * (shares[seed] < 1))
+
+    assert decide(said(1, 1, 1), range(3)) == (Verdict(1.0), None)
+    assert decide(said(1, 0.4, 0.2, 0.2), range(4))[0] == Verdict(0.2, "seed 2")
+    assert decide(said(0.4, 0.6, 1), range(2), [2]) == (Verdict(0.4, "seed 0"), None)
+    open_, secret = decide(said(1, 0.6, 0.8, 0.2), range(2), [2, 3])
+    assert (open_, secret) == (Verdict(0.6, "seed 1"), Verdict(0.2, "seed 3"))
+    assert decide(said(1, 0.5), [0], [1]) == (Verdict(1.0), Verdict(0.5, "seed 1"))
+
+
+def test_hidden_seeds_lower_the_points_and_say_nothing():
+    from lora_course.grading.trusted import outcome
+
+    right, half = Verdict(1.0), Verdict(0.4, "first_row", "one row scaled")
+    bad = Verdict(0.0, "no_scale", "canary", "canary")
+    said = outcome(scaled, half)
+    assert (said.share, said.message) == (0.4, scaled.result(half).message)
+    said = outcome(scaled, right, bad)
+    assert said.share == 0 and said.hidden
+    assert (
+        said.message
+        == "97.1 Scale <it>: right on the inputs of the notebook, not on others (0/10 points)."
+    )
+    said = outcome(scaled, half, bad)
+    assert said.share == 0 and said.message.endswith("On other inputs it earns 0/10 points.")
+    assert said.message.startswith(scaled.result(half).message) and "canary" not in said.message
+
+
+def test_notebook_command_and_grader_say_the_same():
+    """The worst of three seeds: 0.4 at seed 1, after full marks at seed 0."""
+    from lora_course.grading import trusted
+
+    def judge(i, o):
+        return Verdict(0.4, "first_row") if i["seed"] == 1 else Verdict(1.0)
+
+    check = altered(make=lambda seed: {"seed": seed}, probe=lambda n, a: {}, judge=judge)
+    result = check.run({})
+    verdict, _ = decide(lambda n, seed: check.answer({}, n, seed), trusted.VISIBLE)
+    assert (result.points, result.message) == (4, trusted.outcome(check, verdict).message)
+    assert check.run.__defaults__[0] == trusted.VISIBLE
 
 
 def test_parts_run_apart():

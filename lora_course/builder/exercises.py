@@ -27,7 +27,7 @@ def annotated(path: Path, root: Path) -> tuple[list[Cell], dict]:
         )
     heading, waiting, done = None, None, []
     for cell in [*cells, Cell("markdown", "", "the end of the source")]:
-        if cell.kind == "markdown" and re.match(r"## \d", cell.source):
+        if cell.kind == "markdown" and re.match(r"## (\d|Exercise$)", cell.source, re.M):
             heading = cell
         called = check_name(cell) if cell.kind == "code" and not cell.exercise else ""
         if waiting and called != waiting.exercise:
@@ -72,11 +72,16 @@ def load_checks(root: Path, number: str) -> tuple:
 
 
 def introduce(heading: Cell | None, cell: Cell, check, label: str) -> None:
-    """Write the line of difficulty, minutes and points under an exercise's heading."""
+    """Complete an exercise's heading, and write difficulty, minutes and points under it.
+
+    In the source it is `## Exercise`: number and title stand in the check alone.
+    """
     line, _, text = heading.source.partition("\n") if heading else ("", "", "")
-    if line.strip() != f"## {label} {check.title}":
+    wanted = f"## {label} {check.title}"
+    line = wanted if line.strip() == "## Exercise" else line
+    if line.strip() != wanted:
         raise SourceError(
-            f"{cell.where}: a markdown cell above must start with `## {label} {check.title}`"
+            f"{cell.where}: a markdown cell above must start with `{wanted}`"
             + (f"; it starts with `{line}`" if line else "")
         )
     facts = f"Difficulty {check.difficulty}/5 · {check.minutes} minutes · {check.points} points"

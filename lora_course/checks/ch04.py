@@ -2,41 +2,14 @@
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
-from lora_course.checks.values import Refused, kind
-
-
-def _put(model, name, part):
-    """Store a part under a dotted name; what is missing on the way becomes an empty module."""
-    from torch import nn
-
-    *path, last = name.split(".")
-    for step in path:
-        if not hasattr(model, step):
-            model.add_module(step, nn.Module())
-        model = getattr(model, step)
-    model.add_module(last, part)
-
-
-def _linear(weight, bias=None):
-    """An nn.Linear with these values."""
-    from torch import nn
-
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(tensor(weight))
-    if bias is not None:
-        layer.bias = nn.Parameter(tensor(bias))
-    return layer
-
-
-def _factor(layer, name):
-    """The learner's A or B: a parameter itself, or the weight of a submodule."""
-    value = getattr(layer, name)
-    return getattr(value, "weight", value)
-
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.guard import described
+from lora_course.checks.slips import Promise, Slip, all_of, judged, none_of, seen_as
+from lora_course.checks.values import Refused, array, every, kind, none, text, words
 
 # 4.1 Injection by a list of endings
-LAYERS = {  # name: does it have a bias; every layer feeds the next one
+LAYERS = {  # name: has it a bias; every layer feeds the next one
     "q_proj": False,  # at the top: no dot before the ending
     "blocks.0.attn.q_proj": True,
     "blocks.0.attn.freq_proj": False,  # ends in the letters q_proj
@@ -44,31 +17,35 @@ LAYERS = {  # name: does it have a bias; every layer feeds the next one
     "blocks.1.attn.q_proj_out": False,  # has q_proj inside
     "blocks.1.attn.q_proj": False,
     "blocks.1.mlp.up_proj": False,
-    "blocks.1.attn.o_proj": False,
+    "blocks.1.mlp_up_proj": False,  # what a regular expression takes for mlp.up_proj
     "head": True,
 }
 NAMES = tuple(LAYERS)
-RULE = ["q_proj", "mlp.up_proj"]
-HITS = frozenset({0, 1, 3, 5, 6})
-WRONG_HITS = {
-    frozenset(): "nothing",
-    HITS | {2}: "no_dot",
-    HITS | {2, 4}: "substring",
-    HITS - {0}: "top_level",
-    frozenset({0, 1, 5}): "last_part",
-    frozenset({0}): "shallow",
-    frozenset({0, 8}): "shallow",
-    frozenset(range(9)): "everything",
-    frozenset(range(8)): "everything",
+HITS = (0, 1, 3, 5, 6)  # of the first rule
+RULES = {  # key: list, the layers that it hits
+    "both": (["q_proj", "mlp.up_proj"], HITS),
+    "last": (["up_proj"], (3, 6)),
+    "overlap": (["q_proj", "attn.q_proj"], (0, 1, 5)),
 }
+MISSES = {  # key: list, the entry that hits no linear layer
+    "none": (["zzz"], "zzz"),
+    "typo": (["q_proj", "k_porj", "up_proj"], "k_porj"),
+    "module": (["attn"], "attn"),
+}
+FAILED = np.full(len(NAMES), -1)  # in the place of the counts when an exception came
+
+
+def wrapped(*hits):
+    """How many wrappers each layer has when these have one."""
+    return np.isin(np.arange(len(NAMES)), hits).astype(int)
 
 
 def make_inject(seed):
     rng = np.random.default_rng(seed)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    f, r = fixtures.normal(rng), int(rng.choice([2, 3, 4]))
     a, b, c = rng.permutation([5, 6, 8])
-    widths, r = (a, b, c, a, a, b, a, c, a, b), int(rng.choice([2, 3, 4]))
-    made = {"r": np.array(r), "alpha": np.array(rng.choice([7, 9, 11])), "x": f(3, a)}
+    widths = (a, b, c, a, a, b, a, c, a, b)
+    made = {"r": r, "alpha": rng.choice([7, 9, 11]), "x": f(3, a), "training": rng.integers(2)}
     for n, bias in enumerate(LAYERS.values()):
         d_in, d_out = widths[n], widths[n + 1]
         made |= {f"W{n}": f(d_out, d_in) / 2, f"A{n}": f(r, d_in) / 2, f"B{n}": f(d_out, r) / 2}
@@ -76,10 +53,14 @@ def make_inject(seed):
     return made
 
 
-def _chain(a):
-    """A model of nine linear layers in a row, under the names of LAYERS, and a LayerNorm."""
+def chain(a, order=list):
+    """Nine linear layers in a row under the names of LAYERS, a norm, a Conv1D that nobody uses.
+
+    order: of the names, in which the model holds its parts.
+    """
     import torch
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
     class Chain(nn.Module):
         def forward(self, x):
@@ -87,131 +68,192 @@ def _chain(a):
                 x = torch.tanh(self.get_submodule(name)(x))
             return self.norm(x)
 
+    parts = {n: fixtures.linear(a[f"W{k}"], a.get(f"b{k}")) for k, n in enumerate(NAMES)}
+    parts["blocks.1.cross.q_proj"] = Conv1D(4, 3)  # ends in q_proj, and is no nn.Linear
+    parts = {"norm": nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"])), **parts}
     model = Chain()
-    for n, name in enumerate(NAMES):
-        _put(model, name, _linear(a[f"W{n}"], a.get(f"b{n}")))
-    model.norm = nn.LayerNorm(a[f"W{len(NAMES) - 1}"].shape[0])
-    return model
+    for name in order(list(parts)):
+        fixtures.put(model, name, parts[name])
+    parts["blocks.1.cross.q_proj"].bias.requires_grad_(False)
+    return model.train(bool(a["training"]))
 
 
-def _has_lora(part):
+def has_lora(part):
     return hasattr(part, "lora_A") and hasattr(part, "lora_B")
 
 
 def probe_inject(namespace, a):
-    import torch
-
-    inject, r, alpha = namespace["inject_lora"], a["r"].item(), a["alpha"].item()
-    model, x = _chain(a), tensor(a["x"])
-    old = {id(p) for p in model.parameters()}
-    weights = [model.get_submodule(name).weight for name in NAMES]
-    with torch.no_grad():
-        before = model(x)
-    result = inject(model, list(RULE), r, alpha)
-    if result is None:
-        array(None, "what inject_lora returns")
-    if not isinstance(result, torch.nn.Module):
-        raise Refused("type", f"inject_lora returns {kind(result)}.", "the model.")
-    parts = [model.get_submodule(name) for name in NAMES]
-    made = {"same_model": float(result is model)}
-    made["wrapped"] = np.array([_has_lora(part) for part in parts])
-    made["kept"] = np.array([
-        any(p is w for p in part.parameters()) for part, w in zip(parts, weights, strict=True)
-    ])  # fmt: skip
-    flags = [(id(p) in old, p.requires_grad) for p in model.parameters()]
-    made["old_trains"] = sum(trains for is_old, trains in flags if is_old)
-    made["new_frozen"] = sum(not trains for is_old, trains in flags if not is_old)
-    made["new"] = sum(not is_old for is_old, _ in flags)
-    with torch.no_grad():
-        made["change"] = array((model(x) - before).abs().max())
-    for n, part in enumerate(parts):
-        if not _has_lora(part):
-            continue
-        for key in "AB":
-            place = _factor(part, f"lora_{key}")
-            made[f"rank_{key}{n}"] = np.array(place.shape)
-            if tuple(place.shape) == a[f"{key}{n}"].shape:
-                with torch.no_grad():
-                    place.copy_(tensor(a[f"{key}{n}"]))
-    with torch.no_grad():
-        made["y"] = array(model(x), "the output")
-    for key, rule in (("one", ["q_proj", "k_porj"]), ("all", ["zzz"])):
-        made |= _failing(inject, _chain(a), rule, r, alpha, key)
+    made = {}
+    for key, (rule, _) in RULES.items():
+        made |= inject_once(namespace["inject_lora"], a, key, rule)
+    for key, (rule, entry) in MISSES.items():
+        model = chain(a)
+        call = lambda m=model, rule=rule: namespace["inject_lora"](m, list(rule), 2, 4)  # noqa: E731
+        made |= callers.failing(key, call, ValueError, names=entry, keep=(model,))
     return made
 
 
-def _failing(inject, model, rule, r, alpha, key):
-    """What happens with a rule that must fail: 0 no error, 1 ValueError, 2 another error."""
-    before = [(id(part), part.training) for part in model.modules()]
-    error = 1
+def inject_once(inject, a, key, rule):
+    """What the learner's function makes of one rule that is in order."""
+    import torch
+
+    model, x, given = chain(a, sorted if key == "overlap" else list), tensor(a["x"]), list(rule)
+    before, old = callers.Before(given), list(model.parameters())
+    weights, y = [model.get_submodule(name).weight for name in NAMES], model(x).detach()
     try:
-        inject(model, rule, r, alpha)
-        error = 0
-    except ValueError:
-        pass
-    except Exception:
-        error = 2
-    after = [(id(part), part.training) for part in model.modules()]
-    untouched = before == after and all(p.requires_grad for p in model.parameters())
-    return {f"error_{key}": error, f"untouched_{key}": float(untouched)}
+        result = inject(model, given, a["r"].item(), a["alpha"].item())
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return {f"wrapped_{key}": FAILED, f"said_{key}": text(described(error)[1])}
+    fixtures.expect(result, torch.nn.Module, "inject_lora", "the model")
+    parts = [model.get_submodule(name) for name in NAMES]
+    counts = np.array([sum(map(has_lora, part.modules())) for part in parts])
+    made = {
+        f"wrapped_{key}": counts,
+        "same": result is model,
+        "strays": sum(map(has_lora, model.modules())) - counts.sum(),
+    }
+    if key != "both" or not np.array_equal(counts, wrapped(*HITS)):
+        return made if key == "both" else {f"wrapped_{key}": counts}
+    fresh = [p for p in model.parameters() if not any(p is q for q in old)]
+    kept = [any(p is w for p in part.parameters()) for part, w in zip(parts, weights, strict=True)]
+    made |= {
+        "kept": np.array(kept),
+        "old": np.array([p.requires_grad for p in old]),
+        "new": np.array([p.requires_grad for p in fresh]),
+        "list": before.change(),
+        "gap": (model(x) - y).abs().max().item(),
+    }
+    filled = [(n, part) for n, part in enumerate(parts) if has_lora(part)]
+    factors = [[fixtures.factor(m, f"lora_{key}").shape for key in "AB"] for _, m in filled]
+    made["shapes"] = np.array(factors, dtype=int)
+    for n, part in filled:
+        fixtures.fill(part, a[f"A{n}"], a[f"B{n}"])
+    return {**made, "y": array(model(x), "the output")}
 
 
-def _run_chain(i, hits, scale):
+def run_chain(i, scale):
+    """The output when the layers of the first rule have factors with this scale."""
     x = i["x"].astype(np.float64)
     for n in range(len(NAMES)):
-        W = i[f"W{n}"] + (scale * i[f"B{n}"] @ i[f"A{n}"] if n in hits else 0)
+        W = i[f"W{n}"] + (scale * i[f"B{n}"] @ i[f"A{n}"] if n in HITS else 0)
         x = np.tanh(x @ W.T + i.get(f"b{n}", 0))
-    centered = x - x.mean(-1, keepdims=True)
-    return centered / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
 
 
-def judge_inject(inputs, outputs):
-    i, o, r, alpha = inputs, outputs, int(inputs["r"]), float(inputs["alpha"])
-    if not o["same_model"]:
-        return Verdict(0.0, "copy")
-    wrapped = frozenset(np.flatnonzero(o["wrapped"]).tolist())
-    if wrapped != HITS:
-        extra = [NAMES[n] for n in sorted(wrapped - HITS)]
-        lacking = [NAMES[n] for n in sorted(HITS - wrapped)]
-        seen = f"for {RULE}: " + "; ".join(
-            text for text, names in (("wrapped too: " + ", ".join(extra), extra),
-                                     ("not wrapped: " + ", ".join(lacking), lacking)) if names
-        )  # fmt: skip
-        return Verdict(0.0, WRONG_HITS.get(wrapped, "wrong_layers"), seen)
-    if not o["kept"].all():
-        return Verdict(0.0, "new_weights", f"{NAMES[int(np.argmin(o['kept']))]} has a new weight")
-    shapes = [tuple(o[f"rank_{k}{n}"]) == i[f"{k}{n}"].shape for n in HITS for k in "AB"]
-    if not all(shapes):
-        seen = f"lora_A of q_proj is {' x '.join(map(str, o['rank_A0']))}"
-        return Verdict(0.0, "args", seen, " x ".join(map(str, i["A0"].shape)))
-    if o["old_trains"]:
-        return Verdict(0.0, "not_frozen", f"{int(o['old_trains'])} tensors of the model train", "0")
-    if o["new_frozen"]:
-        seen = f"{int(o['new_frozen'])} of the {int(o['new'])} new tensors are frozen"
-        return Verdict(0.0, "lora_frozen", seen, "none")
-    if o["change"] > 1e-6:
-        return Verdict(0.0, "changed", f"the output changed by {float(o['change']):.2g}", "0")
-    if not close(o["y"], _run_chain(i, HITS, alpha / r), rtol=1e-3, atol=1e-3):
-        known = close(o["y"], _run_chain(i, HITS, 16 / r), rtol=1e-3, atol=1e-3)
-        return Verdict(0.0, "args" if known else "other", "the scale of the update is another one")
-    if not o["error_all"]:
-        return Verdict(0.0, "silent", "['zzz'] raised nothing", "a ValueError")
-    if not o["error_one"]:
-        return Verdict(0.0, "one_entry", "['q_proj', 'k_porj'] raised nothing", "a ValueError")
-    if max(o["error_all"], o["error_one"]) > 1:
-        return Verdict(0.0, "error_kind", "another kind of error", "a ValueError")
-    if not (o["untouched_all"] and o["untouched_one"]):
-        return Verdict(0.0, "half_done", "after the ValueError the model was changed", "as it was")
-    return Verdict(1.0)
+def shapes_of(i, r):
+    return np.array([[(r, i[f"A{n}"].shape[1]), (len(i[f"B{n}"]), r)] for n in HITS])
 
+
+def wrapped_promise(o, key):
+    """That the layers which a rule hits have one wrapper each, and no other layer has any."""
+    rule, hits = RULES[key]
+    right, named = wrapped(*hits), ", ".join(NAMES[n] for n in hits)
+
+    def seen(value):
+        if (value == -1).all():
+            return f"for {rule} {words(o[f'said_{key}'])}"
+        wrong = {
+            "not wrapped": value < right,
+            "wrapped although not named": (value > right) & (right == 0),
+            "wrapped more than once": (value > right) & (right == 1),
+        }
+        said = [f"{w}: {', '.join(NAMES[n] for n in np.flatnonzero(v))}" for w, v in wrong.items()]
+        return f"for {rule} {'; '.join(line for line in said if line[-2:] != ': ')}"
+
+    return Promise(f"wrapped_{key}", right, seen=seen, expected=f"one wrapper each for {named}")
+
+
+def judge_inject(i, o):
+    alpha, r = float(i["alpha"]), int(i["r"])
+    promises = [
+        wrapped_promise(o, "both"),
+        wrapped_promise(o, "last"),
+        Promise("same", 1, seen="another object comes back", expected="the model that was given"),
+        Promise("strays", 0, seen="{} wrappers in new places of the model", expected="none"),
+        Promise("kept", lambda v: v.all(), expected="the weight that was there", seen=lambda v:
+                f"{NAMES[int(np.argmin(v))]} has another weight tensor"),
+        Promise("shapes", shapes_of(i, r), "the shapes of the factors, at [layer, A or B, axis]"),
+        none_of("old", "tensors that the model had still train"),
+        all_of("new", "new tensors train"),
+        Promise("gap", 0, seen="the injection alone changes the output by {}", expected="0"),
+        Promise("y", run_chain(i, alpha / r), f"with values in A and B, r = {r} and lora_alpha = "
+                f"{alpha:g}, the output", rtol=1e-3, atol=1e-3),
+    ]  # fmt: skip
+    for key, (rule, entry) in MISSES.items():
+        promises += callers.raises(o, key, f"{rule}", "ValueError", entry, keep="the model")
+    promises += [wrapped_promise(o, "overlap"), callers.unchanged("list", "target_modules")]
+    return judged(i, o, promises, INJECT)
+
+
+INJECT = (
+    Slip("copy", "Change the model that was given and return it, instead of a copy.",
+         seen_as(wrapped_both=wrapped(), same=0)),
+    Slip("nothing", "No layer of the model was replaced. Giving the wrapper to a loop variable or "
+         "a dictionary does not reach the model: set it on the parent, or use "
+         "`model.set_submodule(name, layer)`.",
+         seen_as(wrapped_both=wrapped(), wrapped_last=wrapped(), same=1, strays=0)),
+    Slip("no_dot", "`endswith` on the bare letters also hits `freq_proj`. An ending means whole "
+         "parts of the name: compare with a dot in front.",
+         seen_as(wrapped_both=wrapped(*HITS, 2), wrapped_last=wrapped(3, 6, 7))),
+    Slip("substring", "`in` finds the entry anywhere in the name. Only the end of the name counts, "
+         "in whole parts.", seen_as(wrapped_both=wrapped(*HITS, 2, 4))),
+    Slip("regex", "In a regular expression the dot of `mlp.up_proj` stands for any character, also "
+         "for the underscore of `mlp_up_proj`. Compare texts, with `endswith`.",
+         lambda i: [{"wrapped_both": wrapped(*HITS, 7)}, {"wrapped_both": wrapped(*HITS, 2, 7)}]),
+    Slip("top_level", "A layer directly in the model has no dot before its name. The name may also "
+         "be equal to the entry.",
+         seen_as(wrapped_both=wrapped(1, 3, 5, 6), wrapped_last=wrapped(3, 6))),
+    Slip("last_part", "An entry may have several parts, like `mlp.up_proj`. Comparing the last "
+         "part of the name alone cannot hit it.",
+         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(3, 6), "module_error": 1}
+                    for w in (FAILED, wrapped(0, 1, 5))]),
+    Slip("shallow", "Only the layers directly in the model were found. `named_modules()` goes to "
+         "every depth, `named_children()` does not.",
+         lambda i: [{"wrapped_both": wrapped(0), "wrapped_last": wrapped(), "strays": 0},
+                    {"wrapped_both": FAILED, "wrapped_last": FAILED, "module_error": 1,
+                     "typo_error": 1, "typo_left": 0}]),
+    Slip("wrong_place", "The wrappers stand under new names, where the model does not look. "
+         "`setattr` does not follow the dots of a name: set the attribute of the parent, "
+         "`model.get_submodule(parent)`, or use `model.set_submodule`.",
+         seen_as(wrapped_both=lambda w: 0 <= w.min() and w[1:].max() == 0, strays=lambda n: n > 0)),
+    Slip("no_filter", "A name does not say what a part is: one `q_proj` of this model is a "
+         "`Conv1D`, and `attn` holds other parts. Take only what is an nn.Linear.",
+         lambda i: [{"module_error": 2, "none_error": 1},
+                    {"wrapped_both": FAILED, "module_error": 2, "none_error": 1}]),
+    Slip("everything", "Every linear layer was wrapped, whatever the list says.",
+         lambda i: [{"wrapped_both": w, "wrapped_last": w}
+                    for w in (wrapped(*range(8)), wrapped(*range(9)))]),
+    Slip("first_hit", "Of each entry only the first hit was wrapped. An entry may hit many layers.",
+         seen_as(wrapped_both=wrapped(0, 3), wrapped_last=wrapped(3))),
+    Slip("twice", "Two entries may hit one layer, like `q_proj` and `attn.q_proj`. Collect the "
+         "names of all entries first, each once, and then wrap.",
+         lambda i: [{"wrapped_overlap": w} for w in (FAILED, wrapped(0, 1, 5) + wrapped(1, 5))]),
+    Slip("new_weights", "The wrapper must hold the layer that was there, not a new one or a copy.",
+         seen_as(kept=1 - wrapped(*HITS))),
+    Slip("args", "The wrapper did not get the values it was given: `LoRALinear(layer, r, "
+         "lora_alpha)`, in that order.",
+         lambda i: [{"shapes": shapes_of(i, int(i["alpha"]))}, {"shapes": shapes_of(i, 8)},
+                    {"y": run_chain(i, 16 / i["r"])}]),
+    Slip("not_frozen", "Go through all of `model.parameters()`, also those of layers that were not "
+         "wrapped, and of norms.", seen_as(old=np.any)),
+    Slip("lora_frozen", "A freeze after the injection froze the factors as well, and nothing would "
+         "learn. Freeze first, or by name.", seen_as(new=lambda v: not v.any())),
+    Slip("silent", "A rule that hits nothing must raise a ValueError. In silence, somebody trains "
+         "a model in which nothing learns.", seen_as(none_error=0, typo_error=0)),
+    Slip("one_entry", "One entry hit, the other one did not, and nothing was raised. Check each "
+         "entry for itself: a misspelled name must not pass.",
+         seen_as(none_error=1, typo_error=0)),
+    Slip("nameless", "The error must say which entry it was: put the entry into its text.",
+         seen_as(none_error=1, none_names=0)),
+    Slip("half_done", "Look at all entries first, and replace and freeze only when every one has "
+         "hit something.", lambda i: [{f"{key}_left": lambda v: v > 0} for key in MISSES]),
+)  # fmt: skip
 
 inject_lora = Check(
-    name="inject_lora",
-    title="Injection by a list of endings",
-    wants=("inject_lora",),
-    difficulty=3,
-    minutes=15,
-    points=25,
+    name="inject_lora", title="Injection by a list of endings", wants=("inject_lora",),
+    difficulty=3, minutes=15, points=25,
     verified="which layers are wrapped, who trains, the output before and after, and that a rule "
     "without a hit raises and changes nothing",
     hints=(
@@ -224,55 +266,14 @@ inject_lora = Check(
         "empty, then `model.set_submodule(n, LoRALinear(model.get_submodule(n), r, lora_alpha))`, "
         "and last `requires_grad` by the last part of each parameter's name.",
     ),
-    mistakes={
-        "copy": "The model that comes back is another object. Change the model that was given and "
-        "return it.",
-        "nothing": "No layer of the model was replaced. Giving the wrapper to a loop variable does "
-        "not reach the model: set it on the parent, or use `model.set_submodule(name, layer)`.",
-        "no_dot": "`endswith` on the bare letters also hits `freq_proj`. An ending means whole "
-        "parts of the name: compare with a dot in front.",
-        "substring": "`in` finds the entry anywhere in the name. Only the end of the name counts, "
-        "in whole parts.",
-        "top_level": "A layer directly in the model has no dot before its name. The name may also "
-        "be equal to the entry.",
-        "last_part": "An entry may have several parts, like `mlp.up_proj`. Comparing the last part "
-        "of the name alone cannot hit it.",
-        "shallow": "Only the layers directly in the model were found. `named_modules()` goes to "
-        "every depth, `named_children()` does not.",
-        "everything": "Layers were wrapped that the list does not name.",
-        "wrong_layers": "Print the names that your rule hits, before you replace anything.",
-        "new_weights": "The wrapper must hold the layer that was there, not a new one.",
-        "args": "The wrapper did not get the values it was given: `LoRALinear(layer, r, "
-        "lora_alpha)`, in that order.",
-        "not_frozen": "Parts of the model still train. Go through all of `model.parameters()`, "
-        "also those of layers that were not wrapped, and of norms.",
-        "lora_frozen": "A freeze after the injection froze the factors as well, and nothing would "
-        "learn. Freeze first, or by name.",
-        "changed": "After the injection the model must give what it gave before.",
-        "silent": "A rule that hits nothing must raise a ValueError. In silence, somebody trains "
-        "a model in which nothing learns.",
-        "one_entry": "One entry hit, the other one did not, and nothing was raised. Check each "
-        "entry for itself: a misspelled name must not pass.",
-        "error_kind": "Raise a `ValueError`: that is what the caller will catch.",
-        "half_done": "Look at all entries first, and replace and freeze only when every one has "
-        "hit something.",
-        "raised:TypeError": "LoRALinear takes an nn.Linear only. Which modules does your loop "
-        "give it?",
-        "raised:RuntimeError": "A dictionary or list cannot change while a loop walks through it. "
-        "Collect the names in a list first.",
-        "raised:ValueError": f"The list was {RULE}, and both entries hit layers of this model. "
-        "`mlp.up_proj` is the end of a name with several parts.",
-        "other": "Compare your model with one that you wrap by hand, layer by layer.",
-    },
-    make=make_inject,
-    probe=probe_inject,
-    judge=judge_inject,
-)
+    slips=INJECT, other="Compare your model with one that you wrap by hand, layer by layer.",
+    make=make_inject, probe=probe_inject, judge=judge_inject,
+)  # fmt: skip
 
 
 # 4.2 Only the factors train
-FACTORS = "AB"
 GROUPS = ("A", "B", "base", "rest", "flora", "flora_base")  # the last two: lora_ by chance
+OTHERS = GROUPS[2:]
 
 
 def make_marked(seed):
@@ -280,18 +281,24 @@ def make_marked(seed):
     return {"d": rng.integers(3, 7), "blocks": rng.integers(2, 5), "first": rng.integers(0, 2)}
 
 
-def _given(a):
+def flags_before(i):
     """The flags before the learner's call, {group: bools}; on and off in every group."""
-    n = int(a["blocks"])
-    sizes = {"A": n + 1, "B": n + 1, "base": 2 * n, "rest": 2 * n, "flora": 2 * n, "flora_base": 2}
-    first = int(a["first"])
-    return {g: (np.arange(k) + first + (g == "B")) % 2 == 0 for g, k in sizes.items()}
+    n, first = int(i["blocks"]), int(i["first"])
+    counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2)
+    return {
+        g: (np.arange(k) + first + (g == "B")) % 2 == 0 for g, k in zip(GROUPS, counts, strict=True)
+    }
 
 
-def _group_of(name):
-    last = name.split(".")[-1]
-    if last in ("lora_A", "lora_B"):
-        return last[-1]
+def flags_with(i, *on, keep=()):
+    """All flags in the order of GROUPS: True in the groups `on`, as before in `keep`."""
+    given = flags_before(i).items()
+    return np.concatenate([v if g in keep else np.full(v.shape, g in on) for g, v in given])
+
+
+def group_of(name):
+    if name.endswith((".lora_A", ".lora_B")):
+        return name[-1]
     if "base_layer" in name:
         return "flora_base" if "flora" in name else "base"
     return "flora" if "flora" in name else "rest"
@@ -304,62 +311,66 @@ def probe_marked(namespace, a):
 
     d, model = a["d"].item(), nn.Module()
     for n in range(a["blocks"].item()):
-        _put(model, f"blocks.{n}.q_proj", LoRALinear(nn.Linear(d, d), r=2))
-        _put(model, f"blocks.{n}.flora_gate", nn.Linear(d, d))
-        _put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
-    _put(model, "flora_gate", LoRALinear(nn.Linear(d, d), r=2))
+        fixtures.put(model, f"blocks.{n}.q_proj", LoRALinear(nn.Linear(d, d), r=2))
+        fixtures.put(model, f"blocks.{n}.flora_gate", nn.Linear(d, d))
+        fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
+    fixtures.put(model, "flora_gate", LoRALinear(nn.Linear(d, d), r=2))
     groups = {group: [] for group in GROUPS}
     for name, p in model.named_parameters():
-        groups[_group_of(name)].append(p)
-    for group, flags in _given(a).items():
-        for p, flag in zip(groups[group], flags, strict=True):
+        groups[group_of(name)].append(p)
+    for group, before in flags_before(a).items():
+        for p, flag in zip(groups[group], before, strict=True):
             p.requires_grad = bool(flag)
+    model.train(bool(a["first"]))
+    before = callers.Before(model)
     namespace["mark_only_lora_as_trainable"](model)
-    made = {group: np.array([p.requires_grad for p in held]) for group, held in groups.items()}
-    return {**made, "count": sum(1 for _ in model.parameters())}
+    after = np.array([p.requires_grad for held in groups.values() for p in held])
+    return {"flags": after, "left": before.change(but=3)}
 
 
-def judge_marked(inputs, outputs):
-    given = _given(inputs)
-    if int(outputs["count"]) != sum(map(len, given.values())):
-        return Verdict(0.0, "other", "the model has other parameters than before")
-    if any(outputs[group].shape != flags.shape for group, flags in given.items()):
-        return Verdict(0.0, "other")
-    seen = {group: outputs[group].astype(bool) for group in GROUPS}
+def judge_marked(i, o):
+    right = flags_with(i, "A", "B")
+    promises = [
+        callers.unchanged("left", "beside the flags, in the model"),
+        Promise("flags", right, expected=f"{right.sum()} of {right.sum()} and 0", seen=lambda v:
+                f"{int(v[right].sum())} of {right.sum()} factors train, and {int(v[~right].sum())} "
+                "other tensors"),
+    ]  # fmt: skip
+    return judged(i, o, promises, MARKED)
 
-    def flags(*on, keep=()):
-        return {g: given[g] if g in keep else np.full(given[g].shape, g in on) for g in GROUPS}
 
-    others = GROUPS[2:]
-    known = {
-        "": flags(*FACTORS),
-        "nothing_changed": given,
-        "all_frozen": flags(),
-        "all_train": flags(*GROUPS),
-        "inverse": flags(*others),
-        "base_layer": flags(*FACTORS, "base", "flora_base"),
-        "looks_like": flags(*FACTORS, "flora", "flora_base"),
-        "not_turned_on": flags(keep=FACTORS),
-        "not_turned_off": flags(*FACTORS, keep=others),
-        "one_factor": flags("B" if seen["B"].any() else "A"),
-    }
-    same = (k for k, v in known.items() if all(np.array_equal(seen[g], v[g]) for g in GROUPS))
-    key = next(same, "other")
-    if not key:
-        return Verdict(1.0)
-    train = {group: int(value.sum()) for group, value in seen.items()}
-    right, factors = len(given["A"]) * 2, train["A"] + train["B"]
-    text = f"{factors} of {right} factors train, and {sum(train.values()) - factors} other tensors"
-    return Verdict(0.0, key, text, f"{right} and 0")
+def flags_are(*on, keep=()):
+    """A slip's values."""
+    return lambda i: {"flags": flags_with(i, *on, keep=keep)}
 
+
+MARKED = (
+    Slip("nothing_changed", "Every flag is as before. The attribute is `requires_grad`, and it is "
+         "set on the parameter: `parameter.requires_grad = ...`.",
+         flags_are(keep=GROUPS)),
+    Slip("all_frozen", "Nothing trains, not even the factors. The loss of such a model cannot be "
+         "differentiated.", flags_are()),
+    Slip("all_train", "Everything trains: that is full fine-tuning with LoRA on top.",
+         flags_are(*GROUPS)),
+    Slip("inverse", "The other way round: the factors are frozen and the rest trains.",
+         flags_are(*OTHERS)),
+    Slip("base_layer", "The original layer inside the wrapper trains too. Ask for the name of the "
+         "parameter, not for the layer around it.",
+         flags_are("A", "B", "base", "flora_base")),
+    Slip("looks_like", "`lora_` also stands in `flora_gate`. Look at whole parts of the name.",
+         flags_are("A", "B", "flora", "flora_base")),
+    Slip("not_turned_on", "Factors that were frozen stay frozen. Set the flag of every parameter, "
+         "True or False.", flags_are(keep=("A", "B"))),
+    Slip("not_turned_off", "Other parameters that were trained still train. Set the flag of every "
+         "parameter, True or False.", flags_are("A", "B", keep=OTHERS)),
+    Slip("one_factor", "Only one of the two factors trains. Both lora_A and lora_B must.",
+         lambda i: [{"flags": flags_with(i, "A")}, {"flags": flags_with(i, "B")}]),
+)  # fmt: skip
 
 mark_only_lora_as_trainable = Check(
-    name="mark_only_lora_as_trainable",
-    title="Only the factors train",
+    name="mark_only_lora_as_trainable", title="Only the factors train",
     wants=("mark_only_lora_as_trainable",),
-    difficulty=1,
-    minutes=6,
-    points=15,
+    difficulty=1, minutes=6, points=15,
     verified="the factors train and nothing else does, whatever the flags were before",
     hints=(
         "Both directions: some factors are frozen, and some other parameters train.",
@@ -368,118 +379,108 @@ mark_only_lora_as_trainable = Check(
         "`parameter.requires_grad = name.split('.')[-1] in ('lora_A', 'lora_B')`, for every "
         "parameter.",
     ),
-    mistakes={
-        "nothing_changed": "Every flag is as before. The attribute is `requires_grad`, and it is "
-        "set on the parameter: `parameter.requires_grad = ...`.",
-        "all_frozen": "Nothing trains, not even the factors. The loss of such a model cannot be "
-        "differentiated.",
-        "all_train": "Everything trains: that is full fine-tuning with LoRA on top.",
-        "inverse": "The other way round: the factors are frozen and the rest trains.",
-        "base_layer": "The original layer inside the wrapper trains too. Ask for the name of the "
-        "parameter, not for the layer around it.",
-        "looks_like": "`lora_` also stands in `flora_gate`. Look at whole parts of the name.",
-        "not_turned_on": "Factors that were frozen stay frozen. Set the flag of every parameter, "
-        "True or False.",
-        "not_turned_off": "Other parameters that were trained still train. Set the flag of every "
-        "parameter, True or False.",
-        "one_factor": "Only one of the two factors trains. Both lora_A and lora_B must.",
-        "other": "Print the name and the flag of every parameter after your call.",
-    },
-    make=make_marked,
-    probe=probe_marked,
-    judge=judge_marked,
-)
+    slips=MARKED, other="Print the name and the flag of every parameter after your call.",
+    make=make_marked, probe=probe_marked, judge=judge_marked,
+)  # fmt: skip
 
 
 # 4.3 A report before you train
-REPORTED = ("a.up", "a.down", "b.c_attn", "shared")  # and "again", the same layer as "shared"
+REPORTED = ("b.up", "shared", "a.c_attn", "b.down")  # and "again", the same layer as "shared"
+SHARED, FROZEN = 1, [0, 3]
 
 
 def make_report(seed):
     rng = np.random.default_rng(seed + 200)
-    d, up, c, v = rng.permutation(np.arange(20, 70))[:4]
-    shapes = [(d, up), (up, d), (d, c), (d, d)]  # (in, out) of the layers of REPORTED
-    return {"shapes": np.array(shapes), "vocab": np.array(v + 100), "r": rng.integers(3, 9)}
+    d, up, c, out, v = fixtures.sizes(rng, 5, 20, 70)
+    shapes = [(d, up), (d, out), (d, c), (up, d)]  # (in, out) of the layers of REPORTED
+    return {"shapes": np.array(shapes), "vocab": v + 100, "r": rng.integers(3, 9)}
 
 
 def probe_report(namespace, a):
-    import torch
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    d, model = int(a["shapes"][0, 0]), nn.Module()
+    d, vocab, model = int(a["shapes"][0, 0]), a["vocab"].item(), nn.Module()
     for name, (d_in, d_out) in zip(REPORTED, a["shapes"].tolist(), strict=True):
-        _put(model, name, Conv1D(d_out, d_in) if "c_attn" in name else nn.Linear(d_in, d_out))
-    model.again = model.shared
-    model.table = nn.Embedding(a["vocab"].item(), d)
-    model.head = nn.Linear(d, a["vocab"].item(), bias=False)
+        fixtures.put(
+            model, name, Conv1D(d_out, d_in) if "c_attn" in name else nn.Linear(d_in, d_out)
+        )
+    model.again, model.table = model.shared, nn.Embedding(vocab, d)
+    model.head = nn.Linear(d, vocab, bias=False)
     model.head.weight = model.table.weight
-    model.a.requires_grad_(False)
-    before = [(id(p), p.requires_grad) for p in model.parameters()]
-    result = namespace["lora_report"](model, [*REPORTED, "again"], a["r"].item())
-    if isinstance(result, torch.Tensor) or result is None:
-        result = array(result, "what lora_report returns").tolist()
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise Refused("type", f"lora_report returns {kind(result)}.", "two numbers.")
-    made = {k: array(v, k) for k, v in zip(("trainable", "total"), result, strict=True)}
-    unchanged = before == [(id(p), p.requires_grad) for p in model.parameters()]
-    return {**made, "unchanged": float(unchanged)}
+    model.b.requires_grad_(False)
+    names = [REPORTED[0], "again", *REPORTED[1:]]
+    before = callers.Before(model, names)
+    result = namespace["lora_report"](model, names, a["r"].item())
+    trainable, total = fixtures.several(result, ("trainable", "total"), "lora_report")
+    return {"trainable": trainable, "total": total, "left": before.change()}
 
 
-def judge_report(inputs, outputs):
-    shapes, r, vocab = inputs["shapes"].astype(int), int(inputs["r"]), int(inputs["vocab"])
-    if outputs["trainable"].size != 1 or outputs["total"].size != 1:
-        return Verdict(0.0, "other", "more than two numbers", "two numbers")
-    trainable, total = float(outputs["trainable"].item()), float(outputs["total"].item())
-    d_in, d_out = shapes.T
-    base = int((d_in * d_out + d_out).sum()) + vocab * int(d_in[0])
-    right = int(r * (d_in + d_out).sum())
-    tied, shared = vocab * int(d_in[0]), int(d_in[3] * d_out[3] + d_out[3])
-    twice = int(r * (d_in[3] + d_out[3]))
-    known = {
-        "shared_twice": right + twice,
-        "full_size": int((d_in * d_out).sum()),
-        "no_r": int((d_in + d_out).sum()),
-        "with_bias": right + int(d_out.sum()),
-        "only_in": int(2 * r * d_in.sum()),
-        "only_out": int(2 * r * d_out.sum()),
-        "one_factor": int(r * d_in.sum()),
-        "exchanged": base + right,
-    }
-    variants = {"full_size": shared - int(d_out[3]), "no_r": twice // r, "with_bias": twice}
-    variants["with_bias"] += int(d_out[3])
-    variants |= {"only_in": int(2 * r * d_in[3]), "only_out": int(2 * r * d_out[3])}
-    variants["one_factor"] = int(r * d_in[3])
-    if trainable != right:
-        seen, wanted = f"{trainable:,.0f} trainable numbers", f"{right:,}"
-        for key, value in known.items():
-            if trainable in (value, value + variants.get(key, 0)):
-                key = "only_in" if key == "only_out" else key
-                return Verdict(0.0, key, seen, wanted)
-        return Verdict(0.0, "other", seen, wanted)
-    seen, wanted = f"{total:,.0f} numbers in total", f"{base + right:,}"
-    if total != base + right:
-        totals = {
-            "tied_twice": [base + tied, base + tied + shared],
-            "base_only": [0, tied, tied + shared],
-        }
-        if total - right in totals["tied_twice"]:
-            return Verdict(0.4, "tied_twice", seen, wanted)
-        if total - base in totals["base_only"]:
-            return Verdict(0.4, "base_only", seen, wanted)
-        return Verdict(0.4, "total_wrong", seen, wanted)
-    if not outputs["unchanged"]:
-        return Verdict(0.4, "changed", "the model is another one after the report")
-    return Verdict(1.0)
+def sums(i):
+    """(trainable, of the model, of the tied table, of the shared layer), all counted once."""
+    d_in, d_out = i["shapes"].T
+    each = d_in * d_out + d_out
+    table = int(i["vocab"] * d_in[0])
+    return int(i["r"] * (d_in + d_out).sum()), int(each.sum()) + table, table, int(each[SHARED])
 
+
+def judge_report(i, o):
+    trainable, base, _, _ = sums(i)
+    exact = {"rtol": 0, "atol": 0.01}
+    promises = [
+        Promise("trainable", trainable, "the first number", **exact),
+        Promise("total", base + trainable, "the second number", share=0.4, **exact),
+        callers.unchanged("left", "the model or the list of names", share=0.4),
+    ]
+    return judged(i, o, promises, REPORT)
+
+
+def per_layer(*counts):
+    """A slip's values: count(r, in, out) for each layer, the shared one once or twice."""
+
+    def values(i):
+        each = [count(int(i["r"]), *i["shapes"].T) for count in counts]
+        return [{"trainable": v} for e in each for v in (e.sum(), e.sum() + e[SHARED])]
+
+    return values
+
+
+def totals(i, adapters, extras):
+    """A slip's values: the first number right, the second one with something more or less."""
+    trainable, base, *_ = sums(i)
+    return [{"trainable": trainable, "total": base + adapters + extra} for extra in extras]
+
+
+def once(r, n, m):
+    return r * (n + m)
+
+
+REPORT = (
+    Slip("shared_twice", "Two of the names lead to the same layer, which gets one adapter. Count "
+         "layers, not names.", lambda i: per_layer(once)(i)[1]),
+    Slip("full_size", "That is in · out, the size of the weight itself. LoRA adds r · (in + out).",
+         per_layer(lambda r, n, m: n * m)),
+    Slip("no_r", "The rank is missing: r · (in + out).", per_layer(lambda r, n, m: n + m)),
+    Slip("with_bias", "LoRA adds no bias: r · (in + out) is all.",
+         per_layer(lambda r, n, m: r * (n + m) + m)),
+    Slip("only_in", "A reads `in` numbers and B writes `out`: r · (in + out), not twice the same.",
+         per_layer(lambda r, n, m: 2 * r * n, lambda r, n, m: 2 * r * m)),
+    Slip("one_factor", "That is one factor alone: A has r · in numbers, and B has r · out.",
+         per_layer(lambda r, n, m: r * n, lambda r, n, m: r * m)),
+    Slip("exchanged", "The first number is what trains, the second one the total.",
+         lambda i: {"trainable": sum(sums(i)[:2]), "total": sums(i)[0]}),
+    Slip("tied_twice", "A tensor in two places was counted twice. `model.parameters()` gives each "
+         "one once; a state dict, or a sum over the modules, does not.",
+         lambda i: totals(i, sums(i)[0], (sums(i)[2], sums(i)[3], sum(sums(i)[2:])))),
+    Slip("base_only", "The total is that of the model without the adapters. Add them.",
+         lambda i: totals(i, 0, (0, sums(i)[2], sum(sums(i)[2:])))),
+    Slip("no_frozen", "The total has every parameter of the model, also those that are frozen.",
+         lambda i: totals(i, sums(i)[0], [-sum((n + 1) * m for n, m in i["shapes"][FROZEN])])),
+)  # fmt: skip
 
 lora_report = Check(
-    name="lora_report",
-    title="A report before you train",
-    wants=("lora_report",),
-    difficulty=2,
-    minutes=8,
-    points=20,
+    name="lora_report", title="A report before you train", wants=("lora_report",),
+    difficulty=2, minutes=8, points=20,
     verified="both counts, with a Conv1D, tied weights and a layer in two places",
     hints=(
         "A is (r, in) and B is (out, r). How many numbers are that together?",
@@ -488,133 +489,138 @@ lora_report = Check(
         "`layers = {model.get_submodule(name) for name in names}`, then `r * "
         "sum(layer.weight.shape)` for each, and `p.numel()` over `model.parameters()`.",
     ),
-    mistakes={
-        "shared_twice": "Two of the names lead to the same layer, which gets one adapter. Count "
-        "layers, not names.",
-        "full_size": "That is in · out, the size of the weight itself. LoRA adds r · (in + out).",
-        "no_r": "The rank is missing: r · (in + out).",
-        "with_bias": "LoRA adds no bias: r · (in + out) is all.",
-        "only_in": "A reads `in` numbers and B writes `out`: r · (in + out), not twice the same.",
-        "one_factor": "That is A alone. B adds r · out.",
-        "exchanged": "The first number is what trains, the second one the total.",
-        "tied_twice": "A tensor in two places was counted twice. `model.parameters()` gives each "
-        "one once; a state dict, or a sum over the modules, does not.",
-        "base_only": "The total is that of the model without the adapters. Add them.",
-        "total_wrong": "The total has every parameter of the model, frozen or not, plus those of "
-        "the adapters.",
-        "changed": "The report must leave the model as it is: count from the shapes.",
-        "raised:AttributeError": "A `Conv1D` has no in_features. `layer.weight.shape` exists for "
-        "both kinds, and for the sum the order does not matter.",
-        "raised:TypeError": "LoRALinear does not wrap a `Conv1D`, and no wrapper is needed: the "
-        "shapes say it all.",
-        "other": "Start with one layer of in × out: how many numbers do A and B have?",
-    },
-    make=make_report,
-    probe=probe_report,
-    judge=judge_report,
-)
+    slips=REPORT, other="Start with one layer of in × out: how many numbers do A and B have?",
+    make=make_report, probe=probe_report, judge=judge_report,
+)  # fmt: skip
 
 
 # 4.4 What the rule missed
+HEADS = ("output.head", "lm.score")
+
+
 def make_missed(seed):
     rng = np.random.default_rng(seed + 300)
-    return {"blocks": rng.integers(11, 14), "d": rng.integers(3, 6), "hole": rng.integers(2, 9)}
+    draw = {"blocks": (11, 14), "d": (3, 6), "hole": (2, 9), "head": (0, 2)}
+    return {key: rng.integers(*limits) for key, limits in draw.items()}
 
 
-def _model_with_holes(a):
-    """LoRA on every q_proj of the blocks 0 to 9 but one, on every down_proj, on nothing else."""
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
+def tree(i):
+    """{name: kind} of the leaves: LoRA on the q_proj of blocks 0 to 9 but one, on every down_proj.
 
-    from lora_course.lora import LoRALinear
-
-    d, model, groups = a["d"].item(), nn.Module(), {}
-    for n in range(a["blocks"].item()):
-        path = f"model.layers.{n}"
-        has = n < 10 and n != a["hole"].item()
-        wrap = LoRALinear if has else lambda layer: layer
-        _put(model, f"{path}.attn.q_proj", wrap(nn.Linear(d, d)))
-        _put(model, f"{path}.mlp.down_proj", LoRALinear(nn.Linear(d, d)))
-        _put(model, f"{path}.norm", nn.LayerNorm(d))
-    _put(model, "model.gate.c_fc", Conv1D(d, d))
-    _put(model, "model.table", nn.Embedding(9, d))
-    _put(model, "output.head", nn.Linear(d, 9))
-    for name, part in model.named_modules():
-        groups[name] = _group(name, part)
-    return model, groups
+    Kinds: linear, wrapped, conv, conv_wrapped, head, norm, table.
+    """
+    leaves = {HEADS[int(i["head"])]: "head", "model.table": "table"}
+    for n in reversed(range(int(i["blocks"]))):
+        has = n < 10 and n != int(i["hole"])
+        leaves[f"model.layers.{n}.attn.q_proj"] = "wrapped" if has else "linear"
+        leaves[f"model.layers.{n}.mlp.down_proj"] = "wrapped"
+        leaves[f"model.layers.{n}.norm"] = "norm"
+    return leaves | {"model.c_proj": "conv_wrapped", "model.c_fc": "conv", decoy(i): "linear"}
 
 
-def _group(name, part):
-    """0 missed, 1 missed Conv1D, 2 wrapper, 3 base layer, 4 head, 5 not linear."""
-    from torch import nn
+def decoy(i):
+    """A layer with the last part of the head's name inside its own."""
+    return f"model.multi{HEADS[int(i['head'])].split('.')[-1]}.out"
 
-    if name == "output.head":
-        return 4
-    if name.endswith("base_layer"):
-        return 3
-    if hasattr(part, "lora_A"):
-        return 2
-    if type(part).__name__ == "Conv1D":
-        return 1
-    return 0 if isinstance(part, nn.Linear) else 5
+
+def missing(i, *kinds, bases=False):
+    """A slip's count of the names: 1 for each leaf of these kinds, as in `named`."""
+    return np.array([[kind in kinds, bases and "wrapped" in kind] for kind in tree(i).values()])
 
 
 def probe_missed(namespace, a):
-    model, groups = _model_with_holes(a)
-    result = namespace["missed_layers"](model, "output.head")
-    if result is None:
-        array(None, "what missed_layers returns")
-    if isinstance(result, str) or not hasattr(result, "__iter__"):
-        raise Refused("type", f"missed_layers returns {kind(result)}.", "a list of names.")
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from lora_course.lora import LoRAConv1D, LoRALinear
+
+    d, model, leaves = a["d"].item(), nn.Module(), tree(a)
+    build = {
+        "linear": lambda: nn.Linear(d, d),
+        "wrapped": lambda: LoRALinear(nn.Linear(d, d)),
+        "conv": lambda: Conv1D(d, d),
+        "conv_wrapped": lambda: LoRAConv1D(Conv1D(d, d)),
+        "head": lambda: nn.Linear(d, 9),
+        "norm": lambda: nn.LayerNorm(d),
+        "table": lambda: nn.Embedding(9, d),
+    }
+    for name, leaf in leaves.items():
+        fixtures.put(model, name, build[leaf]())
+    before = callers.Before(model)
+    result = namespace["missed_layers"](model, HEADS[a["head"].item()])
+    if result is None or isinstance(result, str) or not hasattr(result, "__iter__"):
+        key = "none" if result is None else "type"
+        raise Refused(key, f"missed_layers returns {kind(result)}.", "a list of names.")
     named = list(result)
-    if any(not isinstance(name, str) for name in named):
-        wrong = next(name for name in named if not isinstance(name, str))
-        raise Refused("type", f"the list holds {kind(wrong)}.", "names.")
-    counts = [sum(groups.get(name) == n for name in set(named)) for n in range(6)]
-    wanted = [sum(group == n for group in groups.values()) for n in range(6)]
-    last = {name.split(".")[-1] for name in groups}
-    unknown = {name for name in named if name not in groups}
+    for name in named:
+        if not isinstance(name, str):
+            raise Refused("type", f"the list holds {kind(name)}.", "names, each a text.")
+    every = {name for name, _ in model.named_modules()}
+    unknown = [name for name in named if name not in every]
+    known = [(name, name + ".base_layer") for name in leaves]
+    inner = every - {name for pair in known for name in pair}  # containers, dropouts
     return {
-        "counts": np.array(counts),
-        "sizes": np.array(wanted),
+        "named": np.array([[named.count(name) for name in pair] for pair in known]),
+        "inner": sum(name in inner for name in named),
         "unknown": len(unknown),
-        "short": sum(name in last for name in unknown),
+        "first": text(unknown[0] if unknown else ""),
+        "short": sum(name in {full.split(".")[-1] for full in leaves} for name in unknown),
+        "left": before.change(),
     }
 
 
-def judge_missed(inputs, outputs):
-    c, sizes = outputs["counts"], outputs["sizes"]
-    missed = int(inputs["blocks"]) - 9  # of q_proj; and one Conv1D
-    if int(sizes[0]) != missed or int(sizes[1]) != 1:
-        return Verdict(0.0, "other", "the model was changed", "as it was")
-    seen, wanted = f"{int(c.sum() + outputs['unknown'])} names", f"{missed + 1}"
-    if outputs["unknown"]:
-        key = "short" if outputs["short"] == outputs["unknown"] else "unknown"
-        return Verdict(0.0, key, f"{int(outputs['unknown'])} names that no layer has", "none")
-    if not c.sum():
-        return Verdict(0.0, "empty", seen, wanted)
-    if c[2]:
-        return Verdict(0.0, "found", f"{int(c[2])} of the names have LoRA", "none")
-    if c[3]:
-        return Verdict(0.0, "base_layers", f"{int(c[3])} of the names end in base_layer", "none")
-    if c[5]:
-        return Verdict(0.0, "not_linear", f"{int(c[5])} names of modules that are not linear", "0")
-    if c[4]:
-        return Verdict(0.3, "head", "the output head is in the list", "it is not")
-    if c[0] == missed and not c[1]:
-        return Verdict(0.5, "conv_missed", seen, wanted)
-    if c[0] < missed:
-        return Verdict(0.0, "incomplete", seen, wanted)
-    return Verdict(1.0)
+def judge_missed(i, o):
+    right, leaves = missing(i, "linear", "conv"), list(tree(i))
 
+    def seen(value):
+        for word, wrong in (
+            ("are missing", value < right),
+            ("should not be there", (value > right) & (right == 0)),
+            ("are there more than once", value > right),
+        ):
+            names = [leaves[n] + ".base_layer" * k for n, k in zip(*np.nonzero(wrong), strict=True)]
+            if names:
+                more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+                return f"{', '.join(names[:2])}{more} {word}"
+        return ""
+
+    promises = [
+        Promise("unknown", 0, expected="names of parts of the model", seen=lambda v: "no part of "
+                f"the model is called {words(o['first'])}"),
+        Promise("named", right, seen=seen, expected=f"{right.sum()} names, each once"),
+        Promise("inner", 0, seen="{} names of parts that are no linear layers", expected="none"),
+        callers.unchanged("left", "the model"),
+    ]  # fmt: skip
+    return judged(i, o, promises, MISSED)
+
+
+MISSED = (
+    Slip("short", "The last part of a name does not say which layer it is. Return full names.",
+         seen_as(unknown=lambda n: n > 0, short=lambda n: n > 0, named=lambda v: not v.any())),
+    Slip("empty", "Layers were missed: a regular expression with one digit stops at block 9.",
+         lambda i: {"named": missing(i), "unknown": 0, "inner": 0}),
+    Slip("found", "These are layers that do have LoRA. The question is which ones do not.",
+         lambda i: [{"named": missing(i, "wrapped", "conv_wrapped")},
+                    {"named": missing(i, "wrapped")}]),
+    Slip("base_layers", "A `base_layer` is the inside of a wrapper, so it has LoRA. Leave it out.",
+         lambda i: [{"named": missing(i, "linear", "conv", *head, bases=True)}
+                    for head in ((), ("head",))]),
+    Slip("head", "All but the head: it was not meant to have LoRA, so it was not missed. `head` is "
+         "its full name.", lambda i: {"named": missing(i, "linear", "conv", "head")}, share=0.3),
+    Slip("head_word", "A layer that is not the head has `head` in its name. Compare the full name "
+         "with the one that was given.",
+         lambda i: {"named": missing(i, "linear", "conv")
+                    - np.outer([name == decoy(i) for name in tree(i)], [1, 0])}),
+    Slip("not_linear", "Norms, tables and containers are no linear layers. Ask for the type.",
+         lambda i: {"named": lambda v: all(
+             v[n, 0] for n, leaf in enumerate(tree(i).values()) if leaf in ("norm", "table"))}),
+    Slip("conv_missed", "One missed layer is a `Conv1D`, the linear layer of GPT-2. It is no "
+         "nn.Linear: ask for both types.", lambda i: {"named": missing(i, "linear")}, share=0.5),
+)  # fmt: skip
 
 missed_layers = Check(
-    name="missed_layers",
-    title="What the rule missed",
-    wants=("missed_layers",),
-    difficulty=3,
-    minutes=10,
-    points=20,
+    name="missed_layers", title="What the rule missed", wants=("missed_layers",),
+    difficulty=3, minutes=10, points=20,
     verified="every layer that was left out, of both kinds, and no other",
     hints=(
         "Print the names and types of all modules of a model with LoRA. Which linear layers do "
@@ -624,31 +630,20 @@ missed_layers = Check(
         "Collect `name` when `isinstance(part, (nn.Linear, Conv1D))` and the name neither ends in "
         "`.base_layer` nor equals `head`.",
     ),
-    mistakes={
-        "found": "These are layers that do have LoRA. The question is which ones do not.",
-        "base_layers": "A `base_layer` is the inside of a wrapper, so it has LoRA. Leave it out.",
-        "head": "All but the head: it was not meant to have LoRA, so it was not missed.",
-        "not_linear": "Norms, tables and containers are no linear layers. Ask for the type.",
-        "conv_missed": "One missed layer is a `Conv1D`, the linear layer of GPT-2. It is no "
-        "nn.Linear: ask for both types.",
-        "short": "The last part of a name does not say which layer it is. Return full names.",
-        "unknown": "Return the names as `named_modules()` gives them.",
-        "empty": "Layers were missed: a regular expression with one digit stops at block 9.",
-        "incomplete": "Some are missing. They are in the blocks from 10 on, and there is one "
-        "earlier block that was left out.",
-        "other": "Compare with a list that you make by hand from `print(model)`.",
-    },
-    make=make_missed,
-    probe=probe_missed,
-    judge=judge_missed,
-)
+    slips=MISSED, other="Compare with a list that you make by hand from `print(model)`.",
+    make=make_missed, probe=probe_missed, judge=judge_missed,
+)  # fmt: skip
 
 
 # 4.5 The optimizer's list
+NEW_HEADS = ("new.score", "classifier")
+
+
 def make_prepare(seed):
     rng = np.random.default_rng(seed + 400)
-    lr = rng.choice([0.002, 0.0005, 0.03])
-    return {"d": rng.integers(4, 8), "r": rng.integers(2, 4), "lr": np.array(lr)}
+    draw = {"d": (4, 8), "r": (2, 4), "blocks": (2, 4), "head": (0, 2)}
+    made = {key: rng.integers(*limits) for key, limits in draw.items()}
+    return {**made, "lr": rng.choice([0.002, 0.0005, 0.03])}
 
 
 def probe_prepare(namespace, a):
@@ -657,68 +652,104 @@ def probe_prepare(namespace, a):
 
     from lora_course.inject import inject_lora as course_inject
 
-    d, model = a["d"].item(), nn.Module()
-    for n in range(2):
-        _put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
-        _put(model, f"blocks.{n}.up_proj", nn.Linear(d, d))
-        _put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
-    _put(model, "new.score", nn.Linear(d, 3))
+    d, model, head = a["d"].item(), nn.Module(), NEW_HEADS[a["head"].item()]
+    for n in range(a["blocks"].item()):
+        fixtures.put(model, f"blocks.{n}.up_proj", nn.Linear(d, d))
+        fixtures.put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
+        fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
+    fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
+    fixtures.put(model, head, nn.Linear(d, 3))
+    model.eval()
+    before, calls = callers.Before(dict(model.named_parameters())), []
 
     def inject(model):
+        calls.append(model)
         return course_inject(model, ["q_proj", "up_proj"], r=a["r"].item())
 
-    optimizer = namespace["prepare"](model, inject, "new.score", a["lr"].item())
-    if optimizer is None:
-        array(None, "what prepare returns")
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise Refused("type", f"prepare returns {kind(optimizer)}.", "an optimizer.")
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    rows = []
+    optimizer = namespace["prepare"](model, inject, head, a["lr"].item())
+    fixtures.expect(optimizer, torch.optim.Optimizer, "prepare", "a torch.optim.AdamW")
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = {"lora": [], "head": [], "near": [], "rest": []}
     for name, p in model.named_parameters():
-        part = 0 if ".lora_" in name else 1 if name.startswith("new.score.") else 2
-        rows.append([part, p.requires_grad, held.count(id(p))])
-    ids = {id(p) for p in model.parameters()}
+        near = "near" if name.startswith(head) else "rest"
+        group = "head" if name.startswith(head + ".") else near
+        groups["lora" if ".lora_" in name else group].append(p)
+    trains = {g: np.array([p.requires_grad for p in ps], dtype=int) for g, ps in groups.items()}
+    count = {g: [sum(p is h for h in held) for p in ps] for g, ps in groups.items()}
     return {
-        "rows": np.array(rows, dtype=int),
-        "strangers": sum(h not in ids for h in held),
+        **{f"trains_{group}": flags for group, flags in trains.items()},
+        **{f"held_{group}": np.array(times, dtype=int) for group, times in count.items()},
+        "calls": len(calls),
+        "strangers": sum(not any(h is p for p in model.parameters()) for h in held),
+        "kind": isinstance(optimizer, torch.optim.AdamW),
         "lr": np.array([group["lr"] for group in optimizer.param_groups], dtype=float),
+        "left": before.change() or 4 * any(part.training for part in model.modules()),
     }
 
 
-def judge_prepare(inputs, outputs):
-    part, trains, held = outputs["rows"].T
-    lora, head, rest = (part == n for n in range(3))
-    count = f"{int(held[lora].astype(bool).sum())} of {int(lora.sum())} factors are in the list"
-    heads = "the new head is frozen" if not trains[head].all() else "the new head trains"
-    tests = (
-        (not lora.any(), "not_injected", "no LoRA in the model"),
-        (not trains[lora].any(), "lora_frozen", "the factors are frozen"),
-        (trains[rest].any(), "all_train", f"{int(trains[rest].sum())} other tensors train"),
-        (not held[lora].all(), "too_early", count),
-        (not trains[head].all() and not held[head].all(), "head_frozen", heads),
-        (not trains[head].all(), "head_held_frozen", heads + ", and the list holds it"),
-        (not held[head].all(), "head_not_held", heads + ", and the list lacks it"),
-        (held.max() > 1, "twice", f"a tensor is {int(held.max())} times in the list"),
-        (held[rest].any(), "frozen_too", f"{int(held[rest].sum())} frozen tensors in the list"),
-        (outputs["strangers"] > 0, "other", "tensors that are not in the model"),
-        (not np.allclose(outputs["lr"], inputs["lr"]), "wrong_lr",
-         f"learning rate {outputs['lr'].max():g}"),
-    )  # fmt: skip
-    for wrong, key, seen in tests:
-        if wrong:
-            wanted = f"{float(inputs['lr']):g}" if key == "wrong_lr" else ""
-            return Verdict(0.5 if key in ("frozen_too", "wrong_lr") else 0.0, key, seen, wanted)
-    return Verdict(1.0)
+def judge_prepare(i, o):
+    factors, lr, groups = 4 * int(i["blocks"]), float(i["lr"]), ("lora", "head", "near", "rest")
+    promises = [
+        Promise("trains_lora", lambda v: v.size == factors, expected=f"{factors} factors",
+                seen=lambda v: f"{v.size} factors of LoRA in the model"),
+        Promise("calls", 1, "the number of calls of inject"),
+        all_of("trains_lora", "factors train", factors),
+        none_of("trains_near", "tensors of a part beside the head train"),
+        none_of("trains_rest", "other tensors train"),
+        all_of("held_lora", "factors are in the list", factors),
+        all_of("trains_head", "tensors of the new head train", 2),
+        all_of("held_head", "tensors of the new head are in the list", 2),
+        *(Promise(f"held_{g}", lambda v: v.max() <= 1, expected="once",
+                  seen=lambda v: f"a tensor is in the list {int(v.max())} times") for g in groups),
+        *(none_of(f"held_{g}", "frozen tensors are in the list", share=0.5) for g in groups[2:]),
+        Promise("strangers", 0, seen="{} listed tensors are not in the model", expected="none"),
+        Promise("kind", 1, seen="another optimizer", expected="torch.optim.AdamW", share=0.5),
+        Promise("lr", lambda v: np.allclose(v, lr, atol=0), "the learning rate", share=0.5,
+                expected=f"{lr:g}"),
+        callers.unchanged("left", "the model, beside LoRA"),
+    ]  # fmt: skip
+    return judged(i, o, promises, PREPARE)
 
+
+PREPARE = (
+    Slip("not_injected", "The model has no LoRA. Call `inject(model)`, on the model itself.",
+         seen_as(trains_lora=lambda v: v.size == 0)),
+    Slip("lora_frozen", "The factors are frozen: something froze the model after the injection.",
+         seen_as(trains_lora=none)),
+    Slip("all_train", "Parts of the old model train as well. Only the factors and the new head "
+         "should: switch on the head alone, after `inject`.",
+         seen_as(trains_near=every, trains_rest=every)),
+    Slip("prefix", "Another part's name begins like that of the head, and was switched on too. Get "
+         "the head itself: `model.get_submodule(head)`.",
+         seen_as(trains_near=every, trains_rest=none)),
+    Slip("too_early", "The factors are not in the optimizer, so the loss would stay the same to "
+         "the last digit. Build the list and the optimizer after the injection.",
+         seen_as(held_lora=none, held_rest=np.any)),
+    Slip("only_head", "The list holds the new head alone. The LoRA factors train too.",
+         seen_as(held_lora=none, held_rest=none, held_head=every)),
+    Slip("head_frozen", "The new head has random weights and would keep them: `inject` froze it. "
+         "Switch it on again after the injection.", seen_as(trains_head=none, held_head=none)),
+    Slip("head_held_frozen", "The optimizer holds the new head, but it gets no gradient. Set "
+         "`requires_grad` for it, after the injection.",
+         seen_as(trains_head=none, held_head=every)),
+    Slip("half_head", "The head has a weight and a bias, and both are new.",
+         lambda i: [{k: lambda v: v.sum() == 1} for k in ("trains_head", "held_head")]),
+    Slip("head_not_held", "The new head trains, but is not in the list, so no step moves it. "
+         "Switch it on before you build the list.", seen_as(trains_head=every, held_head=none)),
+    Slip("twice", "Going through the modules meets a tensor at each level above it, and every step "
+         "would move it more than once. `model.parameters()` gives each one once.",
+         seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
+    Slip("frozen_too", "The list holds frozen tensors. AdamW skips them while they have no "
+         "gradient, but the list should say what trains: filter by `requires_grad`.",
+         seen_as(held_near=every, held_rest=every)),
+    Slip("default_lr", "That is AdamW's default. Take the learning rate that was given.",
+         seen_as(lr=lambda v: np.allclose(v, 1e-3))),
+)  # fmt: skip
 
 prepare = Check(
-    name="prepare",
-    title="The optimizer's list",
-    wants=("prepare",),
-    difficulty=3,
-    minutes=10,
-    points=20,
-    verified="who trains, what the optimizer holds, each tensor once, the learning rate",
+    name="prepare", title="The optimizer's list", wants=("prepare",),
+    difficulty=3, minutes=10, points=20,
+    verified="who trains, what the AdamW holds, each tensor once, the learning rate",
     hints=(
         "Four steps in an order that matters. Which one creates the factors, and which one needs "
         "them?",
@@ -727,29 +758,8 @@ prepare = Check(
         "`inject(model)`, then `model.get_submodule(head).requires_grad_(True)`, then AdamW over "
         "`[p for p in model.parameters() if p.requires_grad]`.",
     ),
-    mistakes={
-        "not_injected": "The model has no LoRA. Call `inject(model)`.",
-        "lora_frozen": "The factors are frozen: something froze the model after the injection.",
-        "all_train": "Parts of the old model train as well. Only the factors and the new head "
-        "should: switch on the head alone, after `inject`.",
-        "too_early": "The factors are not in the optimizer, so the loss would stay the same to "
-        "the last digit. Build the optimizer after the injection.",
-        "head_frozen": "The new head has random weights and would keep them: `inject` froze it. "
-        "Switch it on again after the injection.",
-        "head_held_frozen": "The optimizer holds the new head, but it gets no gradient. Set "
-        "`requires_grad` for it, after the injection.",
-        "head_not_held": "The new head trains, but is not in the list, so no step moves it. Switch "
-        "it on before you build the list.",
-        "twice": "Going through the modules meets a tensor at each level above it, and every step "
-        "would move it more than once. `model.parameters()` gives each one once.",
-        "frozen_too": "The list holds frozen tensors. AdamW skips them while they have no "
-        "gradient, but the list should say what trains: filter by `requires_grad`.",
-        "wrong_lr": "The learning rate is the one that was given, for the whole list.",
-        "other": "Print, for every parameter, its name, its flag, and whether the list holds it.",
-    },
-    make=make_prepare,
-    probe=probe_prepare,
-    judge=judge_prepare,
-)
+    slips=PREPARE, other="Print each parameter's name and flag, and whether the list holds it.",
+    make=make_prepare, probe=probe_prepare, judge=judge_prepare,
+)  # fmt: skip
 
 EXERCISES = (inject_lora, mark_only_lora_as_trainable, lora_report, missed_layers, prepare)

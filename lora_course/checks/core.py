@@ -15,18 +15,10 @@ import numpy as np
 
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
+from lora_course.checks.verdicts import GENERIC, Verdict, decide
 from lora_course.learner import record
 
 __all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
-
-
-class Verdict(NamedTuple):
-    """What a judge says. share: part of the points in [0, 1]; mistake: a key of check.mistakes."""
-
-    share: float
-    mistake: str = ""
-    seen: str = ""
-    expected: str = ""
 
 
 class Result(NamedTuple):
@@ -38,7 +30,7 @@ class Result(NamedTuple):
     todo: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Check:
     """One exercise: what it is called, what it is worth, its hints, and its three functions."""
 
@@ -50,12 +42,17 @@ class Check:
     points: int
     verified: str  # what a pass has shown
     hints: tuple[str, str, str]  # markdown: a nudge, the idea, nearly the answer
-    mistakes: dict[str, str]  # key -> advice
+    slips: tuple = ()  # of slips.Slip: known mistakes beside their advice
+    other: str = ""  # where to look when no slip explains what was seen
+    mistakes: dict[str, str] | None = None  # key -> advice; made of slips and other
     make: Callable  # seed -> arrays
     probe: Callable  # namespace, arrays -> arrays
     judge: Callable  # inputs, outputs -> Verdict
 
     def __post_init__(self):
+        if self.mistakes is None:
+            advice = {slip.name: slip.advice for slip in self.slips}
+            object.__setattr__(self, "mistakes", {**advice, "other": self.other})
         for ok, rule in (
             (isinstance(self.wants, tuple) and self.wants, "wants must be a tuple of names"),
             (self.difficulty in range(1, 6), "difficulty must be 1 to 5"),
@@ -109,7 +106,7 @@ class Check:
                 said = self.judge(dict(inputs), dict(outputs))
             share = float(said.share)
             mistake = said.mistake if share == 1 else said.mistake or "other"
-            known = {"none", "type", *self.mistakes} if share < 1 else {""}
+            known = {*GENERIC, *self.mistakes} if share < 1 else {""}
             if not 0 <= share <= 1 or mistake not in known:
                 raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
             return Verdict(share, mistake, str(said.seen), str(said.expected))
@@ -118,19 +115,19 @@ class Check:
                 raise
             return Verdict(0.0, "other")
 
+    def answer(self, namespace, number, seed, strict=False):
+        """The verdict on one seed, all in this process. number: see `decide`."""
+        inputs = self.inputs(seed)
+        made = self.outputs(namespace, inputs, number, strict)
+        return made if isinstance(made, Verdict) else self.verdict(inputs, made, strict)
+
     def run(self, namespace, seeds=(0, 1, 2), strict=None):
-        """Points and message; the first seed that is not right decides.
+        """Points and message, by the rule of `decide`.
 
         strict: True lets errors of the check itself out (tests); None asks LORA_COURSE_STRICT.
         """
         strict = os.environ.get("LORA_COURSE_STRICT") == "1" if strict is None else strict
-        verdict = Verdict(1.0)
-        for seed in seeds:
-            inputs = self.inputs(seed)
-            made = self.outputs(namespace, inputs, seed, strict)
-            verdict = made if isinstance(made, Verdict) else self.verdict(inputs, made, strict)
-            if verdict.share < 1:
-                break
+        verdict, _ = decide(lambda n, seed: self.answer(namespace, n, seed, strict), seeds)
         return self.result(verdict)
 
     def result(self, verdict):

@@ -7,7 +7,7 @@ __all__ = ["compose", "misuse", "show"]
 
 GENERIC = {
     "none": "a function that ends without `return` gives None. Is `return` missing?",
-    "type": "return the numbers themselves: not a text, not a dict, not a function.",
+    "unfinished": "this part still raises NotImplementedError. The others are counted.",
 }
 
 

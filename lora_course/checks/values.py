@@ -64,12 +64,37 @@ def plain(arrays, where):
     return copies
 
 
+def text(words):
+    """Words as an array of bytes, for a probe: the only texts that cross are a learner's own."""
+    return np.frombuffer(words.encode("utf-8", "replace")[:1200], dtype=np.uint8)
+
+
+def words(array):
+    """The words in an array of `text`; "" for anything else. For the message, never for points."""
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or array.ndim != 1:
+        return ""
+    return array[:1200].tobytes().decode("utf-8", "replace")
+
+
 def close(seen, wanted, rtol=1e-4, atol=1e-6):
     """True when both have the same shape and nearly the same finite numbers; never raises."""
     seen, wanted = np.asarray(seen), np.asarray(wanted)
     if seen.shape != wanted.shape or not np.all(np.isfinite(seen)):
         return False
+    if seen.dtype.kind == "c" and wanted.dtype.kind != "c":
+        return False
     return bool(np.allclose(seen, wanted, rtol=rtol, atol=atol))
+
+
+def every(value):
+    """A condition on an array: it has entries, and all are true."""
+    return value.size > 0 and bool(value.all())
+
+
+def none(value):
+    """A condition on an array: it has entries, and none is true."""
+    return value.size > 0 and not value.any()
 
 
 def _numbers(value, name, depth):

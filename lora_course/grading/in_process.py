@@ -2,12 +2,13 @@
 
 from lora_course.checks.core import Check, Verdict
 from lora_course.checks.guard import steady, stopped
+from lora_course.checks.verdicts import decide
 from lora_course.grading import catalog
 from lora_course.grading.box import program_slice
-from lora_course.grading.trusted import Outcome, outcome
+from lora_course.grading.trusted import outcome
 
 
-def examine(order, check, seeds):
+def examine(order, check, seeds, hidden=()):
     """As trusted.examine, without a box and without a limit of time."""
     namespace = {"__name__": "__main__", "input": lambda prompt="": ""}
     kept, Check.__call__ = Check.__call__, lambda self, *objects: None
@@ -20,7 +21,9 @@ def examine(order, check, seeds):
     missing = [name for name in check.wants if name not in namespace]
     if missing:
         said = ("_missing", missing[0]) if error is None else stopped(error, check)
-        return outcome(check, Verdict(0.0, *said), False)
-    result = check.run(namespace, seeds)
-    status = "todo" if result.todo else "wrong" if result.mistake else "right"
-    return Outcome(status, result.points / check.points, result.message, False)
+        return outcome(check, Verdict(0.0, *said))
+
+    def judge(number, seed):
+        return check.answer(namespace, number, seed)
+
+    return outcome(check, *decide(judge, seeds, hidden))

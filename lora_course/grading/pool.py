@@ -43,7 +43,7 @@ def grade(warm, plan, submission):
         order |= {"module": task.module, "name": check.name}
         seeds = ((), trusted.VISIBLE) if task.private else (trusted.VISIBLE, hidden)
         if warm is None:
-            said = in_process.examine(order, check, [*seeds[0], *seeds[1]])
+            said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
         words = said.status, said.share, said.message, said.hidden or task.private, task.variant

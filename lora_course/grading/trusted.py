@@ -35,7 +35,7 @@ import time
 from functools import cache
 from typing import NamedTuple
 
-from lora_course.checks.core import Verdict
+from lora_course.checks.verdicts import GENERIC, Verdict, decide
 from lora_course.grading.box import wire
 
 VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
@@ -63,27 +63,25 @@ def examine(warm, order, check, seeds, hidden, timeout):
 
     order: {"cells", "chapter", "module", "name"}; seeds: open ones, then `hidden`: secret ones
     """
-    deadline, verdict, secretly = time.monotonic() + timeout, Verdict(1.0), False
+    deadline = time.monotonic() + timeout
+
+    def answer(number, seed):
+        inputs = made(check, seed)
+        wire.send(channel, b"a", wire.pack(inputs), deadline)
+        kind, said = wire.receive(channel, b"aw", deadline)
+        return told(check, said) if kind == b"w" else judged(check, inputs, said)
+
     try:
         with warm.box() as channel:
-            wire.send(channel, b"o", json.dumps({**order, "seed": 0}).encode(), deadline)
+            wire.send(channel, b"o", json.dumps(order).encode(), deadline)
             kind, said = wire.receive(channel, b"kw", deadline)
             if kind == b"w":
-                return outcome(check, told(check, said), False)
-            for number, seed in enumerate([*seeds, *hidden]):
-                inputs = made(check, seed)
-                wire.send(channel, b"a", wire.pack(inputs), deadline)
-                kind, said = wire.receive(channel, b"aw", deadline)
-                new = told(check, said) if kind == b"w" else judged(check, inputs, said)
-                if new.share < verdict.share:
-                    verdict, secretly = new, number >= len(seeds)
-                if verdict.share == 0:
-                    break
+                return outcome(check, told(check, said))
+            return outcome(check, *decide(answer, seeds, hidden))
     except wire.Late:
-        verdict = Verdict(0.0, "_late", f"{timeout:g}")
+        return outcome(check, Verdict(0.0, "_late", f"{timeout:g}"))
     except wire.Torn:
-        verdict = Verdict(0.0, "_torn")
-    return outcome(check, verdict, secretly)
+        return outcome(check, Verdict(0.0, "_torn"))
 
 
 @cache
@@ -106,7 +104,7 @@ def told(check, payload):
     """What a box says instead of arrays. Whatever it says, it is worth nothing."""
     words = wire.unpack_words(payload)
     mistake = words.get("mistake", "")
-    if mistake not in {"todo", "none", "type", "_missing", *check.mistakes}:
+    if mistake not in {"todo", "_missing", *GENERIC, *check.mistakes}:
         mistake = "raised"
     return Verdict(0.0, mistake, words.get("seen", ""), words.get("expected", ""))
 
@@ -121,22 +119,25 @@ WORDS = {
 }
 
 
-def outcome(check, verdict, secretly):
-    """The verdict as status, share and words for the student."""
-    named = verdict.mistake.partition(":")[0]
-    status = STATUS.get(named, "right" if verdict.share == 1 else "wrong")
+def outcome(check, verdict, secret=None):
+    """The verdict as status, share and words for the student. secret: of hidden inputs, or None."""
+    decides = secret or verdict
+    named = decides.mistake.partition(":")[0]
+    status = "right" if decides.share == 1 else "wrong"
+    if decides.share == 0:
+        status = STATUS.get(named, status)
     message = check.result(verdict).message
-    if secretly:
-        message = secret_message(check, verdict)
+    if secret:
+        message = secret_message(check, verdict, secret.share)
     elif named in WORDS:
         said = WORDS[named].format(verdict.seen, f"0/{check.points} points")
         message = f"{check.label}: {said}"
-    return Outcome(status, verdict.share, message, secretly)
+    return Outcome(status, decides.share, message, secret is not None)
 
 
-def secret_message(check, verdict):
+def secret_message(check, verdict, share):
     """Words that hold nothing of a secret input: no number, no text of the student's code."""
-    points = f"{round(verdict.share * check.points, 2):g}/{check.points} points"
-    advice = check.mistakes.get(verdict.mistake, "")
-    head = f"{check.label}: right on the inputs of the notebook, not on others ({points})."
-    return f"{head}\n{advice}" if advice else head
+    points = f"{round(share * check.points, 2):g}/{check.points} points"
+    if verdict.share == 1:
+        return f"{check.label}: right on the inputs of the notebook, not on others ({points})."
+    return f"{check.result(verdict).message}\nOn other inputs it earns {points}."

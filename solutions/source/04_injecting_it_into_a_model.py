@@ -15,20 +15,20 @@ from lora_course.checks import ch04 as check
 from lora_course.lora import LoRALinear
 
 # %% [markdown]
-# ## 4.1 Injection by a list of endings
+# ## Exercise
 #
 # Wrap every `nn.Linear` whose name is an entry of the list, or ends in a dot and that
 # entry. Work in place, freeze everything but `lora_A` and `lora_B`, and return the
-# model. If an entry hits no linear layer, raise a `ValueError` that names it, and
-# leave the model as it was. `LoRALinear(layer, r, lora_alpha)` is the layer of
-# chapter 03.
+# model. A layer that two entries hit gets one wrapper. If an entry hits no linear
+# layer, raise a `ValueError` that names it, and leave the model as it was.
+# `LoRALinear(layer, r, lora_alpha)` is the layer of chapter 03.
 
 # %% exercise="inject_lora"
 def inject_lora(model, target_modules, r, lora_alpha):
     """Wrap the layers that the list hits; only their factors train.
 
     model: nn.Module with nn.Linear layers at any depth.
-    target_modules: endings of names, such as ["q_proj", "mlp.up_proj"].
+    target_modules: list of endings of names, such as ["q_proj", "mlp.up_proj"].
     Returns the same model. Raises ValueError for an entry that hits nothing.
     """
     ### BEGIN SOLUTION
@@ -52,17 +52,18 @@ def inject_lora(model, target_modules, r, lora_alpha):
 check.inject_lora(inject_lora)
 
 # %% [markdown]
-# ## 4.2 Only the factors train
+# ## Exercise
 #
 # A model with LoRA comes back from somebody who switched `requires_grad` here and
 # there. Put it right: the parameters called `lora_A` and `lora_B` train, every other
-# one does not. Mind the names: this model also has a layer called `flora_gate`.
+# one does not. Change nothing else. Mind the names: this model also has a layer called
+# `flora_gate`.
 
 # %% exercise="mark_only_lora_as_trainable"
 def mark_only_lora_as_trainable(model):
     """Set requires_grad of every parameter: True for lora_A and lora_B, else False.
 
-    model: nn.Module in which some layers are LoRALinear. Returns nothing.
+    model: nn.Module in which some layers are LoRALinear. It is changed in place.
     """
     ### BEGIN SOLUTION
     for name, parameter in model.named_parameters():
@@ -74,12 +75,12 @@ def mark_only_lora_as_trainable(model):
 check.mark_only_lora_as_trainable(mark_only_lora_as_trainable)
 
 # %% [markdown]
-# ## 4.3 A report before you train
+# ## Exercise
 #
-# Say what an injection would cost, from the shapes alone, without injecting. Return
-# two whole numbers: how many would train, and how many the model would have with
-# them. Every tensor and every layer counts once, also when it stands in two places.
-# Layers are `nn.Linear` or `Conv1D`.
+# Say what an injection would cost, from the shapes alone: the model stays as it is.
+# Return two whole numbers: how many would train, and how many the model would have
+# with them. Every tensor and every layer counts once, also when it stands in two
+# places. Layers are `nn.Linear` or `Conv1D`.
 
 # %% exercise="lora_report"
 def lora_report(model, names, r):
@@ -100,7 +101,7 @@ def lora_report(model, names, r):
 check.lora_report(lora_report)
 
 # %% [markdown]
-# ## 4.4 What the rule missed
+# ## Exercise
 #
 # Somebody injected with a regular expression, and nothing raised. Return the full
 # names of the linear layers (`nn.Linear` and `Conv1D`) that have no LoRA. Leave out
@@ -112,7 +113,7 @@ def missed_layers(model, head):
     """Names of the linear layers that the injection left out.
 
     model: nn.Module with LoRA in some layers. head: full name of the output head.
-    Returns a list of full names, in any order.
+    Returns a list of full names, each once, in any order.
     """
     ### BEGIN SOLUTION
     missed = []
@@ -128,12 +129,13 @@ def missed_layers(model, head):
 check.missed_layers(missed_layers)
 
 # %% [markdown]
-# ## 4.5 The optimizer's list
+# ## Exercise
 #
 # A model got a new output head, with random weights: it must train as a whole, next
 # to the LoRA factors. You are given a function `inject`: `inject(model)` puts LoRA
 # into the model, in place, and freezes everything else. Return a `torch.optim.AdamW`
-# with learning rate `lr`. Its list holds exactly what trains, each tensor once.
+# with learning rate `lr`. Its list holds exactly what trains, each tensor once. The
+# model's weights and its mode stay as they are.
 
 # %% exercise="prepare"
 def prepare(model, inject, head, lr):

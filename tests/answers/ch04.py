@@ -188,6 +188,99 @@ def prepare(model, inject, head, lr):
     return optimizer
 """,
     ),
+    Answer(
+        "inject_lora",
+        "looks by the parts, backwards",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    table = {}
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Linear):
+            parts = tuple(name.split("."))
+            for k in range(len(parts)):
+                table.setdefault(".".join(parts[k:]), set()).add(name)
+    if not set(target_modules) <= set(table):
+        raise ValueError(f"no linear layer for {set(target_modules) - set(table)}")
+    for p in model.parameters():
+        p.requires_grad = False
+    for name in set().union(*(table[entry] for entry in target_modules)):
+        parent, _, last = name.rpartition(".")
+        model.get_submodule(parent)._modules[last] = LoRALinear(
+            model.get_submodule(name), r=r, lora_alpha=lora_alpha
+        )
+    return model
+""",
+    ),
+    Answer(
+        "inject_lora",
+        "an error class of one's own",
+        edits=[
+            (NAMES, "class NoHit(ValueError):\n        pass\n\n    " + NAMES),
+            ("raise ValueError", "raise NoHit"),
+        ],
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "all off, then two on",
+        code="""
+def mark_only_lora_as_trainable(model):
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for part in model.modules():
+        for name, p in part.named_parameters(recurse=False):
+            if name in {"lora_A", "lora_B"}:
+                p.requires_grad_()
+""",
+    ),
+    Answer(
+        "lora_report",
+        "from a meta copy, as NumPy numbers",
+        code="""
+def lora_report(model, names, r):
+    import numpy as np
+    import copy
+    copied = copy.deepcopy(model)
+    seen, trainable = [], np.int64(0)
+    for name in names:
+        layer = copied.get_submodule(name)
+        if not any(layer is other for other in seen):
+            seen.append(layer)
+            trainable += r * np.sum(layer.weight.shape)
+    return [trainable, np.int64(sum(p.numel() for p in copied.parameters())) + trainable]
+""",
+    ),
+    Answer(
+        "missed_layers",
+        "a recursion",
+        code="""
+def missed_layers(model, head):
+    def walk(part, path):
+        for name, child in part.named_children():
+            full = f"{path}.{name}" if path else name
+            if isinstance(child, LoRALinear) or full == head:
+                continue
+            if isinstance(child, (nn.Linear, Conv1D)):
+                yield full
+            yield from walk(child, full)
+
+    return sorted(walk(model, ""), reverse=True)
+""",
+    ),
+    Answer(
+        "prepare",
+        "a class made from AdamW",
+        code="""
+class Own(torch.optim.AdamW):
+    pass
+
+
+def prepare(model, inject, head, lr):
+    inject(model)
+    for p in model.get_submodule(head).parameters():
+        p.requires_grad_()
+    return Own((p for p in model.parameters() if p.requires_grad), lr)
+""",
+    ),
 ]
 
 WRONG = [
@@ -233,7 +326,7 @@ WRONG = [
     edit(
         "inject_lora",
         "compares the last part",
-        "raised:ValueError",
+        "last_part",
         (FIND, 'found = [n for n in names if n.split(".")[-1] == entry]'),
     ),
     edit(
@@ -253,7 +346,7 @@ WRONG = [
     edit(
         "inject_lora",
         "one layer of each kind",
-        "wrong_layers",
+        "first_hit",
         ("hits += found", "hits += found[:1]"),
     ),
     edit(
@@ -295,7 +388,7 @@ WRONG = [
     edit(
         "inject_lora",
         "B random",
-        "changed",
+        "other",
         (REPLACE, "nn.init.normal_(layer.lora_B)\n        " + REPLACE),
     ),
     edit("inject_lora", "never raises", "silent", (NO_HIT, "")),
@@ -307,11 +400,11 @@ WRONG = [
         (
             "    for name in dict.fromkeys(hits):",
             "    if not hits:\n        raise ValueError"
-            "('nothing')\n    for name in dict.fromkeys(hits):",
+            "(target_modules)\n    for name in dict.fromkeys(hits):",
         ),
     ),
-    edit("inject_lora", "asserts", "error_kind", (NO_HIT, "        assert found\n")),
-    edit("inject_lora", "a KeyError", "error_kind", ("raise ValueError", "raise KeyError")),
+    edit("inject_lora", "asserts", "other", (NO_HIT, "        assert found\n")),
+    edit("inject_lora", "a KeyError", "other", ("raise ValueError", "raise KeyError")),
     Answer(
         "inject_lora",
         "replaces entry by entry",
@@ -341,14 +434,14 @@ def inject_lora(model, target_modules, r, lora_alpha):
     edit(
         "inject_lora",
         "wraps the blocks as well",
-        "raised:TypeError",
+        "no_filter",
         (" if isinstance(part, nn.Linear)", ""),
         (FIND, "found = [n for n in names if entry in n or entry.split('.')[0] in n]"),
     ),
     Answer(
         "inject_lora",
         "changes a dictionary that it walks through",
-        "raised:RuntimeError",
+        "other",
         code="""
 def inject_lora(model, target_modules, r, lora_alpha):
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
@@ -510,25 +603,25 @@ def mark_only_lora_as_trainable(model):
     edit(
         "lora_report",
         "the total without what is frozen",
-        "total_wrong",
+        "no_frozen",
         (TOTAL, TOTAL[:-1] + " if p.requires_grad)"),
     ),
     edit(
         "lora_report",
         "freezes the model",
-        "changed",
+        "other",
         (SET, "model.requires_grad_(False)\n    " + SET),
     ),
     edit(
         "lora_report",
         "in_features of all",
-        "raised:AttributeError",
+        "raised",
         ("sum(layer.weight.shape)", "(layer.in_features + layer.out_features)"),
     ),
     edit(
         "lora_report",
         "wraps them all",
-        "raised:TypeError",
+        "raised",
         (SUM, "sum(LoRALinear(layer, r).lora_A.numel() for layer in layers)"),
     ),
     edit(
@@ -568,14 +661,14 @@ def mark_only_lora_as_trainable(model):
     edit(
         "missed_layers",
         "names of weights",
-        "unknown",
+        "other",
         ("missed.append(name)", 'missed.append(name + ".weight")'),
     ),
     edit("missed_layers", "empty", "empty", ("missed.append(name)", "pass")),
     edit(
         "missed_layers",
         "from block 10 on",
-        "incomplete",
+        "other",
         (ASKED, ASKED + ' and (".1" in name or "gate" in name)'),
     ),
     edit(
@@ -651,7 +744,7 @@ def prepare(model, inject, head, lr):
         "twice",
         ("p for p in model.parameters()", "p for m in model.modules() for p in m.parameters()"),
     ),
-    edit("prepare", "the default learning rate", "wrong_lr", (", lr=lr", "")),
+    edit("prepare", "the default learning rate", "default_lr", (", lr=lr", "")),
     edit(
         "prepare",
         "returns the list",
@@ -679,5 +772,219 @@ def prepare(model, inject, head, lr):
         "a tensor of its own as well",
         "other",
         ("(trained, lr=lr)", "(trained + [nn.Parameter(torch.zeros(1))], lr=lr)"),
+    ),
+    # What a closer look found
+    edit(
+        "inject_lora",
+        "no look at the type",
+        "no_filter",
+        (NAMES, "names = [n for n, _ in model.named_modules()]"),
+    ),
+    edit(
+        "inject_lora",
+        "skips what cannot be wrapped",
+        "other",
+        (NAMES, "names = [n for n, part in model.named_modules() if n]"),
+        (
+            "        layer = LoRALinear(model.get_submodule(name), r, lora_alpha)\n",
+            "        if not isinstance(model.get_submodule(name), nn.Linear):\n"
+            "            continue\n"
+            "        layer = LoRALinear(model.get_submodule(name), r, lora_alpha)\n",
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "an error that names nothing",
+        "nameless",
+        ('f"{entry!r} hits no linear layer."', '"an entry hits no linear layer"'),
+    ),
+    edit("inject_lora", "a bare error", "nameless", ('(f"{entry!r} hits no linear layer.")', "")),
+    edit("inject_lora", "names collected twice", "twice", ("in dict.fromkeys(hits)", "in hits")),
+    edit(
+        "inject_lora",
+        "setattr with a dotted name",
+        "wrong_place",
+        (REPLACE, "setattr(model, name, layer)"),
+    ),
+    edit(
+        "inject_lora",
+        "setattr on the model with the last part",
+        "wrong_place",
+        (REPLACE, 'setattr(model, name.split(".")[-1], layer)'),
+    ),
+    edit(
+        "inject_lora",
+        "setattr on the parent with the whole name",
+        "wrong_place",
+        (REPLACE, 'setattr(model.get_submodule(name.rpartition(".")[0]), name, layer)'),
+    ),
+    edit(
+        "inject_lora",
+        "a regular expression of the entry",
+        "regex",
+        (FIND, 'import re\n        found = [n for n in names if re.search(f"(^|[.]){entry}$", n)]'),
+    ),
+    edit(
+        "inject_lora",
+        "a copy of each layer",
+        "new_weights",
+        (
+            "LoRALinear(model.get_submodule(name), r",
+            "LoRALinear(__import__('copy').deepcopy(model.get_submodule(name)), r",
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "only the last entry is looked at",
+        "one_entry",
+        (NO_HIT, ""),
+        (
+            "    for name in dict.fromkeys(hits):",
+            "    if not found:\n        raise ValueError(entry)\n"
+            "    for name in dict.fromkeys(hits):",
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "empties the list that was given",
+        "other",
+        ("    return model", "    target_modules.clear()\n    return model"),
+    ),
+    edit(
+        "inject_lora",
+        "switches to eval() before the look",
+        "half_done",
+        (NAMES, "model.train(not model.training)\n    " + NAMES),
+    ),
+    edit(
+        "inject_lora",
+        "B trains, A does not",
+        "other",
+        (FREEZE, 'parameter.requires_grad = name.endswith("lora_B")'),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "and zeroes B",
+        "other",
+        (
+            MARK,
+            MARK + "\n        if name.endswith('lora_B'):\n            nn.init.ones_(parameter)",
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "and switches the mode",
+        "other",
+        (MARK, MARK + "\n    model.train(not model.training)"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "a new parameter for each",
+        "other",
+        (
+            "    for name, parameter in model.named_parameters():\n",
+            "    for name, parameter in list(model.named_parameters()):\n"
+            "        place, _, last = name.rpartition('.')\n"
+            "        setattr(model.get_submodule(place), last, nn.Parameter(parameter.data))\n"
+            "    for name, parameter in model.named_parameters():\n",
+        ),
+    ),
+    edit(
+        "lora_report",
+        "shared twice and r forgotten",
+        "no_r",
+        (SET, "layers = [model.get_submodule(name) for name in names]"),
+        ("sum(r * sum", "sum(sum"),
+    ),
+    edit(
+        "lora_report",
+        "B alone",
+        "one_factor",
+        (SUM, "sum(r * len(layer.bias) for layer in layers)"),
+    ),
+    edit(
+        "lora_report",
+        "three values",
+        "type",
+        ("return trainable, trainable + " + TOTAL, "return trainable, 0, trainable + " + TOTAL),
+    ),
+    edit(
+        "lora_report",
+        "sorts the names that were given",
+        "other",
+        (SET, "names.sort()\n    " + SET),
+    ),
+    edit(
+        "lora_report",
+        "thousands",
+        "other",
+        (
+            "return trainable, trainable + " + TOTAL,
+            "return trainable / 1000, (trainable + " + TOTAL + ") / 1000",
+        ),
+    ),
+    edit(
+        "missed_layers",
+        "head anywhere in the name",
+        "head_word",
+        ("name != head", 'head.split(".")[-1] not in name'),
+    ),
+    edit(
+        "missed_layers",
+        "each name twice",
+        "other",
+        ("missed.append(name)", "missed += [name, name]"),
+    ),
+    edit(
+        "missed_layers",
+        "wraps what was missed",
+        "other",
+        ("missed.append(name)", "missed.append(name)\n            part.requires_grad_(False)"),
+    ),
+    edit(
+        "missed_layers",
+        "stops at the first",
+        "other",
+        ("missed.append(name)", "return [name]"),
+    ),
+    edit("prepare", "SGD", "other", ("torch.optim.AdamW", "torch.optim.SGD")),
+    edit("prepare", "Adam", "other", ("torch.optim.AdamW", "torch.optim.Adam")),
+    edit(
+        "prepare",
+        "by the first letters of the name",
+        "prefix",
+        (
+            HEAD,
+            "    for n, p in model.named_parameters():\n"
+            "        if n.startswith(head):\n            p.requires_grad = True\n",
+        ),
+    ),
+    edit(
+        "prepare",
+        "the bias of the head forgotten",
+        "half_head",
+        (HEAD, "    model.get_submodule(head).weight.requires_grad = True\n"),
+    ),
+    edit(
+        "prepare",
+        "the new head alone",
+        "only_head",
+        (TRAINED, "    trained = list(model.get_submodule(head).parameters())\n"),
+    ),
+    edit(
+        "prepare", "injects twice", "raised", ("    inject(model)\n", "    inject(inject(model))\n")
+    ),
+    edit("prepare", "ten times the rate", "other", ("lr=lr", "lr=10 * lr")),
+    edit(
+        "prepare",
+        "a new start for the head",
+        "other",
+        (HEAD, HEAD + "    nn.init.zeros_(model.get_submodule(head).weight)\n"),
+    ),
+    edit(
+        "prepare",
+        "switches to train()",
+        "other",
+        (TRAINED, "    model.train()\n" + TRAINED),
     ),
 ]

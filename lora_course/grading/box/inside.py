@@ -2,6 +2,7 @@
 trusted: from the first cell on, the student's code can change all of it.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -60,9 +61,9 @@ def serve(warm):
         wire.send(pipe, b"w", _words(said))
         return
     wire.send(pipe, b"k")
-    while True:
+    for number in itertools.count():
         payload = wire.receive(pipe, b"a")[1]
-        made = check.outputs(namespace, wire.unpack(payload), order["seed"])
+        made = check.outputs(namespace, wire.unpack(payload), number)
         if isinstance(made, Verdict):
             wire.send(pipe, b"w", _words((made.mistake, made.seen, made.expected)))
         else:
