@@ -79,6 +79,12 @@ def lora_layers(model):
     return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
 
 
+def widths(layer):
+    """(in, out) of a Linear or Conv1D, also where its weight is packed into 4 bits."""
+    linear = isinstance(layer, nn.Linear)
+    return (layer.in_features, layer.out_features) if linear else tuple(layer.weight.shape)
+
+
 def count_parameters(model):
     """(trainable, total): how many numbers train, and how many there are; tied ones count once."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]

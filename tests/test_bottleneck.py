@@ -7,9 +7,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from lora_course.bits.fourbit import load_four_bit
 from lora_course.inject import count_parameters
 from lora_course.kit.models import load_base
 from lora_course.methods.bottleneck import Bottleneck, inject_bottlenecks, sublayer_ends
+from lora_course.methods.ia3 import inject_ia3
 from tests.test_models import random_model
 
 
@@ -122,3 +124,15 @@ def test_refusals_leave_the_model_as_it_was():
     inject_bottlenecks(model, 2, ["a"])
     with pytest.raises(ValueError, match="already"):
         inject_bottlenecks(model, 2, ["a"])
+
+
+@pytest.mark.parametrize("inject", [inject_bottlenecks, inject_ia3])
+def test_on_a_four_bit_base(inject):
+    """A frozen base may be packed: sizes are right, and every number of the method trains."""
+    model = inject(load_four_bit("base", device="cpu"))
+    plain = inject(load_base("base"))
+    assert count_parameters(model)[0] == count_parameters(plain)[0]
+    ids = torch.arange(5, 17).view(1, -1)
+    model.train()(input_ids=ids, labels=ids).loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad.abs().sum() > 0 for p in trained)

@@ -7,7 +7,7 @@ one behind the attention's last projection, one behind the MLP's, each before th
 import torch
 from torch import nn
 
-from lora_course.inject import LINEAR, find_targets
+from lora_course.inject import LINEAR, find_targets, widths
 
 
 class Bottleneck(nn.Module):
@@ -30,8 +30,7 @@ class Bottleneck(nn.Module):
             raise ValueError(
                 f"m = {m}, but a width is a whole number from 1 up; 8 is a good start."
             )
-        weight = base_layer.weight
-        d = weight.shape[0] if isinstance(base_layer, nn.Linear) else weight.shape[1]
+        weight, d = base_layer.weight, widths(base_layer)[1]
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.base_layer = base_layer
         self.adapter_down = nn.Linear(d, m, device=weight.device, dtype=dtype)
@@ -76,6 +75,6 @@ def sublayer_ends(model):
     for name, module in model.named_modules():
         if type(module).__name__.endswith(("Attention", "MLP")):
             for inner, layer in module.named_modules():
-                if isinstance(layer, LINEAR) and model.config.hidden_size in layer.weight.shape:
+                if isinstance(layer, LINEAR) and widths(layer)[1] == model.config.hidden_size:
                     ends[name] = f"{name}.{inner}"
     return list(ends.values())

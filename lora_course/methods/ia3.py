@@ -8,7 +8,7 @@ layer, so it can be multiplied into that layer's weight: rows for outputs, colum
 import torch
 from torch import nn
 
-from lora_course.inject import LINEAR, find_targets
+from lora_course.inject import LINEAR, find_targets, widths
 
 
 class IA3Linear(nn.Module):
@@ -28,7 +28,7 @@ class IA3Linear(nn.Module):
         # The axis of the weight along which l runs: a Linear is (out, in), a Conv1D (in, out).
         self.axis = int(feedforward) if isinstance(base_layer, nn.Linear) else int(not feedforward)
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        n = weight.shape[self.axis]
+        n = widths(base_layer)[0 if feedforward else 1]
         self.ia3_l = nn.Parameter(torch.ones(n, dtype=dtype, device=weight.device))
 
     def forward(self, x):
