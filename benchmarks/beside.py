@@ -21,7 +21,7 @@ from lora_course.inject import count_parameters, inject_lora
 from lora_course.kit.data import batches, load_task
 from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.methods.bottleneck import inject_bottlenecks
-from lora_course.methods.hybrid import inject_hybrid
+from lora_course.methods.hybrid import hybrid_groups, inject_hybrid
 from lora_course.methods.ia3 import inject_ia3
 from lora_course.methods.prefix import PrefixTuning
 from lora_course.methods.prompt import PromptTuning
@@ -51,15 +51,6 @@ MAKERS = {
 }
 
 
-def groups(model, lr):
-    """A prompt beside LoRA learns ten times as fast; else one group."""
-    inside = [p for n, p in model.named_parameters() if p.requires_grad and n != "prompt"]
-    if not inside:
-        return [{"params": [model.prompt], "lr": lr}]
-    found = [{"params": inside, "lr": lr}]
-    return found + ([{"params": [model.prompt], "lr": 10 * lr}] if hasattr(model, "prompt") else [])
-
-
 def run(method, task, lr, seed):
     """Train once; exact match and loss on validation and test rows."""
     model, rows = MAKERS[method](copy.deepcopy(base), seed), tasks[task]
@@ -68,7 +59,7 @@ def run(method, task, lr, seed):
     found = {"method": method, "task": task, "lr": lr, "seed": seed}
     found |= {"steps": steps, "batch": size, "numbers": count_parameters(model)[0]}
     try:
-        train(model, made, steps, lr, groups=groups(model, lr))
+        train(model, made, steps, lr, groups=hybrid_groups(model, lr))
     except FloatingPointError:
         return found | {"loss": None, "exact": 0.0, "test": 0.0}
     exact, loss, _ = measure(model, tokenizer, rows["validation"].select(range(100)))

@@ -11,7 +11,9 @@ from lora_course.adapters import lora_state_dict
 from lora_course.inject import count_parameters, inject_lora, lora_layers
 from lora_course.kit.models import load_base
 from lora_course.methods.bottleneck import inject_bottlenecks
-from lora_course.methods.hybrid import inject_hybrid, load_trained, save_trained, trained_state_dict
+from lora_course.methods.hybrid import (
+    hybrid_groups, inject_hybrid, load_trained, save_trained, trained_state_dict,
+)  # fmt: skip
 from lora_course.methods.ia3 import inject_ia3
 from lora_course.methods.prefix import PrefixTuning
 from lora_course.methods.prompt import PromptTuning
@@ -114,3 +116,16 @@ def test_refusals(tmp_path):
         load_trained(fresh(), path)
     with pytest.raises(ValueError, match="Nothing in this model trains"):
         trained_state_dict(load_base("base").requires_grad_(False))
+
+
+def test_groups_hold_all_that_trains_once_and_the_prompt_is_faster():
+    model = fresh()
+    inside, prompt = hybrid_groups(model, 0.01, ratio=7)
+    assert inside["lr"] == 0.01 and prompt == {"params": [model.prompt], "lr": 7 * 0.01}
+    names = {id(p) for p in inside["params"]}
+    factors = [p for m in lora_layers(model).values() for p in (m.lora_A, m.lora_B)]
+    assert names == {id(p) for p in factors} and len(names) == len(inside["params"])
+    (alone,) = hybrid_groups(PromptTuning(load_base("base"), WORDS), 0.3)
+    assert alone["lr"] == 0.3
+    (alone,) = hybrid_groups(inject_ia3(load_base("base")), 0.3)
+    assert alone["lr"] == 0.3 and len(alone["params"]) == 3 * 4

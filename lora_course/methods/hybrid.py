@@ -21,6 +21,18 @@ def inject_hybrid(model, init_ids, target_modules="all-linear", r=8, lora_alpha=
     return prompted
 
 
+def hybrid_groups(model, lr, ratio=10):
+    """Parameter groups for an optimizer: a prompt beside something else learns ratio times as fast.
+
+    A prompt alone, or a model without one, gets lr. Only what requires a gradient is in a group.
+    """
+    inside = [p for n, p in model.named_parameters() if p.requires_grad and n != "prompt"]
+    groups = [{"params": inside, "lr": lr}] if inside else []
+    if hasattr(model, "prompt"):
+        groups.append({"params": [model.prompt], "lr": ratio * lr if inside else lr})
+    return groups
+
+
 def trained_state_dict(model):
     """{name: tensor} of all that trains, not copied: the file of any method.
 
