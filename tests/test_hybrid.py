@@ -12,7 +12,11 @@ from lora_course.inject import count_parameters, inject_lora, lora_layers
 from lora_course.kit.models import load_base
 from lora_course.methods.bottleneck import inject_bottlenecks
 from lora_course.methods.hybrid import (
-    hybrid_groups, inject_hybrid, load_trained, save_trained, trained_state_dict,
+    hybrid_groups,
+    inject_hybrid,
+    load_trained,
+    save_trained,
+    trained_state_dict,
 )  # fmt: skip
 from lora_course.methods.ia3 import inject_ia3
 from lora_course.methods.prefix import PrefixTuning
