@@ -9,6 +9,39 @@ from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, none_of, seen_as
 from lora_course.checks.values import array
 
+
+# Gradients: how fast a weighted sum of the output changes along a direction of one input
+def wave(shape, shift):
+    """Weights and directions: the same for probe and judge, and nowhere alike."""
+    return np.cos(1.3 * np.arange(np.prod(shape)) + shift).reshape(shape).astype(np.float32)
+
+
+def slopes_seen(y, places):
+    """{"slope_KEY": number} by autograd. places: {key: tensor}; 0 where no gradient arrives."""
+    if y.requires_grad:
+        (y * tensor(wave(tuple(y.shape), 1))).sum().backward()
+    grads = {key: place.grad for key, place in places.items()}
+    return {
+        f"slope_{key}": 0.0 if g is None else (g * tensor(wave(tuple(g.shape), 2))).sum().item()
+        for key, g in grads.items()
+    }
+
+
+def slope(i, key, function, step=1e-5):
+    """The same by a difference of two outputs in float64. function: inputs -> output."""
+    along = wave(i[key].shape, 2).astype(np.float64)
+    low, high = (function({**i, key: i[key] + s * along}) for s in (-step, step))
+    return ((high - low) * wave(high.shape, 1)).sum() / (2 * step)
+
+
+def slope_promises(i, names, function):
+    """That gradients arrive. names: {key: what it is}."""
+    return [
+        Promise(f"slope_{key}", slope(i, key, function), f"along one direction, the gradient of "
+                f"{what}", rtol=1e-2, atol=1e-3) for key, what in names.items()
+    ]  # fmt: skip
+
+
 # 13.1 A bottleneck behind a layer
 PARTS = ("W", "b", "W1", "b1", "W2", "b2")
 
@@ -54,7 +87,11 @@ def probe_bottleneck(namespace, a):
     made["reached"] = max(0.0 if g is None else g.abs().max().item() for g in grads)
     for place, key in zip(weights, PARTS[2:], strict=True):
         place.data.copy_(tensor(a[key]))
-    return made | {"y": array(layer(x), "the output")}
+    for place in (x, *weights):
+        place.requires_grad_().grad = None
+    y = layer(x)
+    places = dict(zip(("x", *PARTS[2:]), (x, *weights), strict=True))
+    return {**made, "y": array(y, "the output"), **slopes_seen(y, places)}
 
 
 def after(i, kind=""):
@@ -95,6 +132,8 @@ def judge_bottleneck(i, o):
                 f"by {v.item():.1%}", expected="less than 1 %"),
         Promise("reached", lambda v: v > 0, seen="at the start no gradient reaches the weights",
                 expected="a gradient in down or in up"),
+        *slope_promises(i, {"x": "x", "W1": "down's weight", "b1": "down's bias",
+                            "W2": "up's weight", "b2": "up's bias"}, after),
     ]  # fmt: skip
     return judged(i, o, promises, BOTTLENECK)
 
@@ -177,7 +216,16 @@ def probe_prepend(namespace, a):
     whole = made["positions"].dtype.kind in "iu"
     if made["positions"].shape == real.shape:
         made["positions"] = made["positions"][real]
-    return made | {"whole": whole, "left": before.change()}
+    made |= {"whole": whole, "left": before.change()}
+    given[:2] = [t.requires_grad_() for t in given[:2]]
+    vectors = namespace["prepend"](*given)[0]
+    return made | slopes_seen(vectors, {"prompt": given[0], "embeds": given[1]})
+
+
+def joined(i):
+    """The vectors that prepend returns."""
+    B, prompt = len(i["embeds"]), i["prompt"]
+    return np.concatenate([np.broadcast_to(prompt, (B, *prompt.shape)), i["embeds"]], 1)
 
 
 def longer(mask, p, value=1):
@@ -199,15 +247,15 @@ def placed(i, kind=""):
 
 
 def judge_prepend(i, o):
-    B, p = len(i["mask"]), len(i["prompt"])
-    P = np.broadcast_to(i["prompt"], (B, *i["prompt"].shape))
+    p = len(i["prompt"])
     promises = [
-        Promise("vectors", np.concatenate([P, i["embeds"]], 1), "the vectors"),
+        Promise("vectors", joined(i), "the vectors"),
         Promise("mask", longer(i["mask"], p), "the mask"),
         Promise("labels", longer(i["labels"], p, -100), "the labels"),
         Promise("positions", placed(i), "the positions at trained vectors and text, row by row"),
         Promise("whole", 1, seen="the positions are no whole numbers", expected="whole numbers"),
         callers.unchanged("left", "the tensors that were given"),
+        *slope_promises(i, {"prompt": "the prompt", "embeds": "the texts' vectors"}, joined),
     ]
     return judged(i, o, promises, PREPEND)
 
@@ -262,6 +310,9 @@ prepend = Check(
 
 
 # 13.3 Attention with a prefix
+QKV = ("q", "k", "v", "prefix_k", "prefix_v")
+
+
 def make_attend(seed):
     rng = np.random.default_rng(seed + 1500)
     f, G, group = fixtures.normal(rng), int(rng.integers(2, 4)), int(rng.integers(2, 4))
@@ -271,15 +322,19 @@ def make_attend(seed):
 
 
 def probe_attend(namespace, a):
-    given = [tensor(a[key]) for key in ("q", "k", "v", "prefix_k", "prefix_v")]
+    given = [tensor(a[key]) for key in QKV]
     before = callers.Before(*given)
     out = namespace["attend"](*given)
-    return {"y": array(out, "what attend returns"), "left": before.change()}
+    made = {"y": array(out, "what attend returns"), "left": before.change()}
+    if made["y"].shape != a["q"].shape or made["left"]:
+        return made
+    given = [t.requires_grad_() for t in given]
+    return made | slopes_seen(namespace["attend"](*given), dict(zip(QKV, given, strict=True)))
 
 
 def attention(i, kind=""):
     """By numpy in float64, or with a mistake."""
-    q, k, v, pk, pv = (i[key].astype(np.float64) for key in ("q", "k", "v", "prefix_k", "prefix_v"))
+    q, k, v, pk, pv = (i[key].astype(np.float64) for key in QKV)
     (B, H, T, h), p = q.shape, pk.shape[1]
     pk, pv = (np.broadcast_to(t, (B, *t.shape)) for t in (pk, pv))
     K, V = np.concatenate([pk, k], 2), np.concatenate([pv, v], 2)
@@ -313,6 +368,7 @@ def judge_attend(i, o):
         Promise("y", attention(i), "the output, at [row, head, token, number]", rtol=1e-3,
                 atol=1e-4),
         callers.unchanged("left", "the tensors that were given"),
+        *slope_promises(i, {key: key for key in QKV}, attention),
     ]  # fmt: skip
     return judged(i, o, promises, ATTEND)
 
@@ -400,7 +456,14 @@ def half(function, a, name):
         given = [None if t is None else tensor(t) for t in (x, W, b, scale)]
         before = callers.Before(*[t for t in given if t is not None])
         if name == "scaled":
-            made[f"y_{key}"] = array(function(*given, inner), "what scaled returns")
+            y = function(*given, inner)
+            made[f"y_{key}"] = array(y, "what scaled returns")
+            if key in ("out", "in"):
+                places = {f"x_{key}": given[0].requires_grad_(), f"l_{key}": given[3]}
+                given[3].requires_grad_()
+                made |= slopes_seen(function(*given, inner), places)
+                given[0].requires_grad_(False)
+                given[3].requires_grad_(False)
         else:
             pair = function(*given[1:], inner)
             made |= folded(pair, key, b is None)
@@ -448,6 +511,9 @@ def judge_ia3(i, o):
     first = [Promise(f"y_{key}", output(i, key), f"for {case_words(key)} the output",
                      rtol=1e-3, atol=1e-4) for key in IA3_CASES]  # fmt: skip
     first += [callers.unchanged("left_scaled", "what scaled was given")]
+    for key in ("out", "in"):
+        for name, what in ((0, "x"), (3, "scale")):
+            first.append(scale_slope(i, key, name, what))
     second = []
     for key in IA3_CASES:
         weight, bias = merged_pair(i, key)
@@ -459,6 +525,15 @@ def judge_ia3(i, o):
             second.append(Promise(f"b_{key}", bias, f"for {case_words(key)} the bias"))
     second += [callers.unchanged("left_fold", "what fold was given")]
     return in_parts(judged(i, o, first, IA3, part="scaled"), judged(i, o, second, IA3, part="fold"))
+
+
+def scale_slope(i, key, place, what):
+    """The promise that a gradient reaches x or the scale of a case."""
+    name = ("x_wide", "", "", "l_out" if key == "out" else "l_in_wide")[place]
+    right = slope(i, name, lambda changed: output(changed, key))
+    seen = f"for {case_words(key)} along one direction, the gradient of {what}"
+    return Promise(f"slope_{'x' if what == 'x' else 'l'}_{key}", right, seen,
+                   rtol=1e-2, atol=1e-3)  # fmt: skip
 
 
 def case_words(key):

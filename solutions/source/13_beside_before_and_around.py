@@ -21,7 +21,7 @@ from lora_course.checks import ch13 as check
 # and `up`, with biases. With y the output of the base layer, it returns
 # y + up(relu(down(y))). At the start both biases are zero and the output differs from
 # y by less than 1 % of y's size; yet the first gradient reaches the weight of `down` or
-# of `up`.
+# of `up`. Gradients pass to x as well, for the layers in front.
 
 # %% exercise="bottleneck"
 class Bottleneck(nn.Module):
@@ -60,7 +60,8 @@ check.bottleneck(Bottleneck)
 # gets: the longer vectors, the longer mask, labels that ask for nothing at the p new
 # places, and whole-numbered positions. Position 0 is the first trained vector, and every
 # text starts at position p, also where its padding stands on the left. (At padding any
-# position will do.) The tensors that were given stay as they are.
+# position will do.) The tensors that were given stay as they are, and gradients reach
+# the trained vectors and those of the texts.
 
 # %% exercise="prepend"
 def prepend(prompt, embeds, attention_mask, labels):
@@ -89,7 +90,8 @@ check.prepend(prepend)
 # The attention of one layer with a prefix. Every token sees all p keys of the prefix,
 # itself and the tokens before it. There are H query heads and fewer key heads, G: the
 # first H / G query heads share the first key head, and so on. Scores are divided by the
-# square root of the head size h. Write it from matrix products and a softmax.
+# square root of the head size h. Gradients reach all five tensors, and those stay as
+# they are.
 
 # %% exercise="attend"
 def attend(q, k, v, prefix_k, prefix_v):
@@ -121,7 +123,8 @@ check.attend(attend)
 # IA³ next to one linear layer, weight (out, in), with a bias or with `None`. `scaled`
 # computes it: the scale multiplies the whole output of the layer, bias included, or,
 # with `feedforward`, the input. `fold` returns a weight and a bias with which the plain
-# layer does the same, and leaves the given ones as they are. Each is worth half.
+# layer does the same. Both leave what they are given as it is, and through `scaled`
+# gradients reach x and the scale. Each is worth half.
 
 # %% exercise="ia3"
 def scaled(x, weight, bias, scale, feedforward):

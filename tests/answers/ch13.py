@@ -234,6 +234,7 @@ WRONG = [
          ("    asked =", "    labels[attention_mask == 0] = 7\n    asked =")),
     edit("prepend", "one row of the prompt", "other",
          ("prompt.expand(B, -1, -1)", "prompt[:1].expand(p, -1).expand(B, -1, -1)")),
+    edit("prepend", "no gradient to the prompt", "other", ("prompt.expand", "prompt.data.expand")),
     edit("prepend", "three values", "type",
          (f"asked, {PLACES}", "asked")),
     edit("attend", "no mask", "sees_the_future", (".tril(p)", "")),
@@ -263,7 +264,10 @@ WRONG = [
     edit("attend", "in place on v", "other",
          ("    values = torch.cat", "    v.mul_(1.0 + 1e-7)\n    v += 0.5\n"
           "    values = torch.cat")),
-    edit("attend", "tokens on the second axis", "other", (SOFTMAX, "return (" + SOFTMAX[7:] + ").transpose(1, 2)")),
+    edit("attend", "tokens on the second axis", "other",
+         (SOFTMAX, "return (" + SOFTMAX[7:] + ").transpose(1, 2)")),
+    edit("attend", "no gradient to the prefix", "other",
+         ("prefix_k.expand", "prefix_k.data.expand")),
     edit("ia3", "bias after the scale", "bias_after",
          (SCALED_OUT, "y = nn.functional.linear(x, weight) * scale\n"
           "    return y if bias is None else y + bias")),
