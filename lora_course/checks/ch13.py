@@ -250,8 +250,8 @@ def judge_prepend(i, o):
     p = len(i["prompt"])
     promises = [
         Promise("vectors", joined(i), "the vectors"),
-        Promise("mask", longer(i["mask"], p), "the mask"),
-        Promise("labels", longer(i["labels"], p, -100), "the labels"),
+        Promise("mask", longer(i["mask"], p), "the mask", dtype="int64"),
+        Promise("labels", longer(i["labels"], p, -100), "the labels", dtype="int64"),
         Promise("positions", placed(i), "the positions at trained vectors and text, row by row"),
         Promise("whole", 1, seen="the positions are no whole numbers", expected="whole numbers"),
         callers.unchanged("left", "the tensors that were given"),

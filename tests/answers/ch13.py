@@ -229,6 +229,9 @@ WRONG = [
     edit("prepend", "text starts at 0, pads count", "restart",
          (PLACES, "torch.cat([torch.arange(p).expand(B, -1), "
           "torch.arange(embeds.shape[1]).expand(B, -1)], 1)")),
+    edit("prepend", "float mask", "other", (MASK, MASK + ".float()")),
+    edit("prepend", "labels of another type", "other",
+         ("labels.new_full", "prompt.new_full")),
     edit("prepend", "float positions", "other", (PLACES, PLACES + ".float()")),
     edit("prepend", "writes into the labels", "other",
          ("    asked =", "    labels[attention_mask == 0] = 7\n    asked =")),
