@@ -4,7 +4,8 @@ python benchmarks/beside.py [chapters/results/13/rates.json]
 
 Every run is small (the base of the course, a few hundred short rows), every result is written as
 soon as it is there, and a run that is in the file already is not made again. First one seed at
-every rate; then two more seeds at the rate with the lowest loss on the validation rows.
+every rate, and at further ones while the best lies at an end of the grid; then two more seeds at
+the rate with the lowest loss on the validation rows.
 """
 
 import copy
@@ -28,7 +29,8 @@ from lora_course.methods.prompt import PromptTuning
 from lora_course.train import train
 
 STEPS = {"style": (60, 8), "questions": (100, 8), "hard": (150, 16)}  # steps, rows of a batch
-LOW, HIGH = (0.003, 0.01, 0.03, 0.1), (0.03, 0.1, 0.3, 1.0)
+LADDER = (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+LOW, HIGH = LADDER[3:7], LADDER[5:9]
 RATES = {
     "LoRA": LOW, "bottleneck": LOW, "IA3": HIGH,
     "prompt": HIGH, "prefix": HIGH, "LoRA + prompt": LOW,
@@ -73,6 +75,12 @@ def plan():
     for task in STEPS:
         for method, rates in RATES.items():
             yield from ((method, task, lr, 0) for lr in rates)
+    for task in STEPS:
+        for method, rates in RATES.items():
+            while (lr := best(method, task)) in (min(rates), max(rates)):
+                further = LADDER[LADDER.index(lr) + (1 if lr == max(rates) else -1)]
+                rates = (*rates, further)
+                yield method, task, further, 0
     for seed in (1, 2):
         for task in STEPS:
             for method in RATES:

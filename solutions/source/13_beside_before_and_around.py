@@ -58,10 +58,10 @@ check.bottleneck(Bottleneck)
 #
 # p trained vectors go before the vectors of a batch of texts. Return what the model
 # gets: the longer vectors, the longer mask, labels that ask for nothing at the p new
-# places, and positions; the last three are whole numbers (int64). Position 0 is the first trained vector, and every
-# text starts at position p, also where its padding stands on the left. (At padding any
-# position will do.) The tensors that were given stay as they are, and gradients reach
-# the trained vectors and those of the texts.
+# places, and positions; the last three are whole numbers (int64). Position 0 is the
+# first trained vector, and every text starts at position p, also where its padding
+# stands on the left. (At padding any position will do.) The tensors that were given stay
+# as they are, and gradients reach the trained vectors and those of the texts.
 
 # %% exercise="prepend"
 def prepend(prompt, embeds, attention_mask, labels):
