@@ -26,7 +26,7 @@ from lora_course.adapters import lora_state_dict
 from lora_course.bits.fourbit import load_four_bit
 from lora_course.bridges.shipping import distance, fastest, measure
 from lora_course.costs.peak import peak_bytes
-from lora_course.inject import count_parameters, find_targets, inject_lora, widths
+from lora_course.inject import LINEAR, count_parameters, find_targets, inject_lora, widths  # noqa: F401
 from lora_course.kit.data import batches, load_task
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
