@@ -422,7 +422,7 @@ print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pai
 # shape.
 #
 # > **Verdict, first half: wrong.** A prompt has fewer. In Liu et al. 2022 (figure 2) IA³
-# > is the only one above full fine-tuning; the second half is section 9's.
+# > is the only one above full fine-tuning; for the second half see section 9.
 #
 # Fewer numbers, less memory? **Predict** the peak of a training step, against full
 # fine-tuning.
@@ -494,7 +494,7 @@ print("training step:", {n: round(s / seconds["full"], 2) for n, s in seconds.it
 # > **Myth check.** *All methods were trained alike, with lr = 0.01, so the comparison is
 # > fair.* **Predict** the order at that rate, and at each method's own.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 OWN = {"LoRA": 0.01, "bottleneck": 0.03, "IA3": 0.3, "prompt": 0.3, "prefix": 0.3}
 OWN["LoRA + prompt"] = 0.01
 
@@ -568,13 +568,15 @@ print("seeds:", len({r["seed"] for r in runs}))
 # %% [markdown]
 # ## 10 Why do they lag?
 #
-# On this model LoRA leads on `style` and `questions`, the bottleneck is next, and IA³,
-# prompt and prefix lag far behind at any rate. In this many steps nobody gets `hard`
-# right. That is the secret code of chapter 06: 64 words, and what each stands for. Two
-# suspects: too little **room** for 64 pairs, or too few **steps**. **Predict:** four
-# pairs instead of 64. Then: three times the steps.
+# On this model LoRA leads on `questions`, the bottleneck comes next, and IA³, prefix and
+# prompt lag behind at any rate; the prompt beside LoRA brings nothing. In this many steps
+# nobody gets `hard` right.
+#
+# That is the secret code of chapter 06: 64 words, and what each stands for. Two suspects:
+# too little **room** for 64 pairs, or too few **steps**. **Predict:** four pairs instead
+# of 64. Then: more steps on all 64.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 code = code_book()  # word -> meaning
 first = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"][0]  # noqa: E731
 words, meanings = (torch.tensor([first(w) for w in part]) for part in (code, code.values()))
@@ -599,6 +601,7 @@ def learn(name, count, steps):
 SOLO = [name for name in MAKERS if name != "LoRA + prompt"]
 few = {name: sum(learn(name, 4, 80)[-5:]) / 5 / math.log(4) for name in SOLO}
 print("four pairs, loss as a share of a guess:", {n: f"{s:.1f}" for n, s in few.items()})
+assert not is_shipped() or max(few.values()) < 0.5
 
 # %%
 long = {name: learn(name, 64, 240) for name in SOLO}
@@ -614,11 +617,13 @@ ax.legend(fontsize=8, ncols=2)
 show(
     fig,
     caption="64 pairs, each method at its own rate. LoRA is through first; the others "
-    "come down one after another, the prompt last.",
+    "come down after it, the prompt last.",
     alt="Five falling lines of loss over 240 steps, and a dotted line at 4.2, a guess. LoRA "
-    "falls first and ends near 0; IA³, bottleneck and prefix follow later; the prompt stays "
-    "near the dotted line.",
+    "falls first and stays lowest; IA³, prefix and bottleneck follow and end below 1; the "
+    "prompt stays near the dotted line.",
 )
+end = {name: sum(losses[-10:]) / 10 for name, losses in long.items()}
+assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 
 # %% [markdown]
 # The room is there: four pairs go into every one of them. What they lack is **speed**. A
