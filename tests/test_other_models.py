@@ -1,4 +1,4 @@
-"""Chapters 08 to 12, and 15, on other people's models and data: a GPT-2 and a Qwen3.
+"""Chapters 08 and later on other people's models and data: a GPT-2 and a Qwen3, random weights.
 
 A chapter's source is a plain script (text is comment, a quote is an import), so it is run as one.
 Nothing is learned in a model of random weights; what counts is that no cell stumbles over layer

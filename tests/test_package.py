@@ -29,6 +29,8 @@ LAYERS = (
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
     "methods.adalora methods.dora methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "methods.bottleneck methods.ia3 methods.prompt",
+    "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
     "kit.data kit.pages",
