@@ -217,8 +217,9 @@ for r, row in table.items():
 fig, ax = figure(6.5, 3.2)
 for name, color, mark in zip(row, ("grey", "lora", "extra", "base"), "xo^s", strict=True):
     ends = [100 * (errors[name] / errors["QLoRA"]) ** 0.5 for errors in table.values()]
-    ax.plot(range(4), ends, mark + "-", color=COLORS[color], label=name)
-ax.set(xlabel="rank", ylabel="error, QLoRA = 100", xticks=range(4), xticklabels=table)
+    ax.plot(range(len(table)), ends, mark + "-", color=COLORS[color], label=name)
+ax.set(xlabel="rank", ylabel="error, QLoRA = 100")
+ax.set(xticks=range(len(table)), xticklabels=table)
 ax.legend()
 show(
     fig,
