@@ -7,7 +7,7 @@ repeated K times, and part k of it sees only the weights of run k. All runs read
 import torch
 from torch import nn
 
-from lora_course.inject import lora_layers
+from lora_course.inject import find_targets, lora_layers
 
 
 # owned by chapter 06
@@ -28,15 +28,18 @@ class ManyLoRA(nn.Module):
 
 # owned by chapter 06
 class ManyLinear(nn.Module):
-    """K copies of one linear layer without bias: full fine-tuning."""
+    """K copies of the weight of one linear layer: full fine-tuning. A bias stays as it is."""
 
     def __init__(self, layer, runs):
         super().__init__()
-        self.weight = nn.Parameter(layer.weight.detach().repeat(runs, 1, 1))  # (K, out, in)
+        weight = layer.weight if isinstance(layer, nn.Linear) else layer.weight.T  # (out, in)
+        self.weight = nn.Parameter(weight.detach().repeat(runs, 1, 1))  # (K, out, in)
+        self.bias = layer.bias
 
     def forward(self, x):
         rows = x.reshape(len(self.weight), -1, x.shape[-1])  # (K, rows, in)
-        return (rows @ self.weight.mT).view(*x.shape[:-1], -1)
+        out = (rows @ self.weight.mT).view(*x.shape[:-1], -1)
+        return out if self.bias is None else out + self.bias
 
 
 # owned by chapter 06
@@ -47,10 +50,10 @@ def many(model, runs):
     weights of all linear layers but the head train, and nothing else does.
     runs: K, how many runs.
     """
-    layers, kind, head = lora_layers(model), ManyLoRA, model.get_output_embeddings()
+    layers, kind = lora_layers(model), ManyLoRA
     if not layers:
-        kind, linear = ManyLinear, nn.Linear
-        layers = {n: m for n, m in model.named_modules() if isinstance(m, linear) and m is not head}
+        kind = ManyLinear
+        layers = {n: model.get_submodule(n) for n in find_targets(model, "all-linear")}
     model.requires_grad_(False)
     for name, layer in layers.items():
         model.set_submodule(name, kind(layer, runs))
