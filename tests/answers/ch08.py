@@ -548,7 +548,9 @@ def mixed_batch(x, W, adapters, names):
     return x @ W.T + x @ A[0].T
 """,
     ),
-    Answer("mixed_batch", "a negative update", "subtracted", edits=[("out[rows] +=", "out[rows] -=")]),
+    Answer(
+        "mixed_batch", "a negative update", "subtracted", edits=[("out[rows] +=", "out[rows] -=")]
+    ),
 ]
 
 # What a closer look found
@@ -752,7 +754,7 @@ WRONG += [
          "            m.reset_lora_parameters(second, True)\n")),
     edit("three_outputs", "leaves it in train mode", "mode", (RESET, RESET + "    model.train()\n"
          )),
-    edit("three_outputs", "merges the second", "changed", (RESET,
+    edit("three_outputs", "merges the second", "zeroed", (RESET,
          "    model.merge_adapter()\n" + RESET)),
     edit("three_outputs", "switches once", "same_twice", (BODY, OFF +
          "        model.set_adapter(first)\n        for name in (first, second):\n")),
@@ -778,7 +780,8 @@ def audit(model, target_modules, tensors):
          'for t in model.peft_config["default"].target_modules')),
     edit("audit", "all modules", "no_lora", (HIT, 'any(f".{n}".endswith(f".{t}") for n, _ in '
          'model.named_modules())')),
-    edit("audit", "the last part", "last_part", (HIT, 'any(n.split(".")[-1] == t for n in layers)')),
+    edit("audit", "the last part", "last_part", (HIT,
+         'any(n.split(".")[-1] == t for n in layers)')),
     edit("audit", "no dot", "substring", (HIT, "any(n.endswith(t) for n in layers)")),
     edit("audit", "values of known keys only", "values_only", (HELD,
          "k not in own or torch.equal(own[k], t)")),
