@@ -199,8 +199,10 @@ merge_weight = Check(
 
 # 12.2 Catch what is missing
 READY = ("weights", "tokenizer", "chat template", "a row for every token", "no adapter")
-TOKENS = (  # has a tokenizer, are the added ids the highest, rows beyond the highest id
-    (1, 1, 1), (1, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 9), (1, 0, 9), (0, 1, 9), (1, 1, -1),
+LEFT = ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (1, 1), (2, 0))  # weights, an adapter
+TOKENS = (  # has a tokenizer, are the added ids the highest, rows beyond the highest id, order
+    (1, 1, 0, 0), (1, 1, -1, 1), (1, 0, 0, 0), (1, 0, 0, 1), (1, 1, 1, 0), (1, 0, 1, 1),
+    (1, 0, 9, 0), (0, 1, 9, 1),
 )  # fmt: skip
 
 
@@ -208,14 +210,13 @@ def make_ready(seed):
     rng = np.random.default_rng(seed + 1300)
     made = spread(
         rng,
-        weights=[0, 0, 1, 1, 2, 2, 1, 2],  # 1: one file, 2: several
-        template=[0, 0, 1, 1, 2, 2, 3, 3],  # 1: jinja, no config; 2: in the config; 3: jinja alone
-        adapter=[0, 0, 0, 0, 1, 1, 1, 1],
+        left=LEFT,  # weights: 1: one file, 2: several
+        template=[0, 0, 1, 1, 2, 2, 3, 4],  # 0: config without, 1, 3: jinja, 2: config, 4: nothing
         tokens=TOKENS,
         low=rng.permutation(np.arange(20, 70))[:8],
     )
     made["high"] = made["low"] + rng.integers(2, 6, 8)
-    made["order"] = np.arange(8) % 2  # of the ids, in both places
+    made["weights"], made["adapter"] = made.pop("left").T
     return {**made, "rows": made["high"] + made["tokens"][:, 2]}
 
 
@@ -226,10 +227,10 @@ def write_folder(folder, a, n):
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
     weights, template, adapter = (int(a[key][n]) for key in ("weights", "template", "adapter"))
-    has, added_high, _ = a["tokens"][n]
-    step, low, high = 1 - 2 * int(a["order"][n]), int(a["low"][n]), int(a["high"][n])
+    has, added_high, _, order = a["tokens"][n].tolist()
+    step, low, high = 1 - 2 * order, int(a["low"][n]), int(a["high"][n])
     write("config.json", {"model_type": "llama", "vocab_size": int(a["rows"][n])})
-    if template != 1:
+    if template not in (1, 4):
         settings = {"eos_token": "<eos>"} | ({"chat_template": "{}"} if template == 2 else {})
         write("tokenizer_config.json", settings)
     if template in (1, 3):
@@ -263,22 +264,23 @@ def probe_ready(namespace, a):
 
 def fits(i, vocab=True, added=True, limit=lambda ids, rows: ids < rows):
     """The fourth answer. vocab, added: which ids are looked at."""
-    has, added_high, _ = i["tokens"].T
+    has, added_high, _, _ = i["tokens"].T
     top = np.where(added_high == 1, i["high"] if added else i["low"],
                    i["high"] if vocab else i["low"])  # fmt: skip
     return (has == 1) & limit(top, i["rows"])
 
 
 def judge_ready(i, o):
-    has, _, _ = i["tokens"].T
-    right = (i["weights"] > 0, has == 1, i["template"] > 0, fits(i), i["adapter"] == 0)
+    has, templates = i["tokens"][:, 0], np.isin(i["template"], (1, 2, 3))
+    right = (i["weights"] > 0, has == 1, templates, fits(i), i["adapter"] == 0)
     words = {
         "weights": lambda n: ("no weights", "model.safetensors",
                               "model.safetensors.index.json")[int(i["weights"][n])],
         "tokenizer": lambda n: "tokenizer.json" if has[n] else "no tokenizer.json",
         "chat template": lambda n: (
-            "no chat template", "chat_template.jinja and no tokenizer_config.json",
-            "a template in tokenizer_config.json", "chat_template.jinja")[int(i["template"][n])],
+            "a tokenizer_config.json without a template", "chat_template.jinja alone",
+            "a template in tokenizer_config.json", "chat_template.jinja and a "
+            "tokenizer_config.json", "no file of a template")[int(i["template"][n])],
         "a row for every token": lambda n: f"{i['rows'][n]} rows and " + (
             f"{i['high'][n]} as the highest id, {'added' if i['tokens'][n][1] else 'in the vocab'}"
             if has[n] else "no tokenizer.json"),
@@ -306,8 +308,8 @@ READY_SLIPS = (
     Slip("new_template", "The template may lie in a file of its own, `chat_template.jinja`.",
          column("chat template", lambda i: i["template"] == 2)),
     Slip("config_alone", "`tokenizer_config.json` alone is no template: ask whether it has the key "
-         "`chat_template`.", column("chat template", lambda i: np.ones(8, bool),
-                                    lambda i: i["template"] != 1)),
+         "`chat_template`.", column("chat template", lambda i: i["template"] != 4,
+                                    lambda i: np.isin(i["template"], (0, 2, 3)))),
     Slip("added_tokens", "The added tokens are forgotten. They have the highest ids, as a rule: "
          "just those that a resized embedding was resized for.",
          column("a row for every token", lambda i: fits(i, added=False))),
@@ -493,7 +495,9 @@ def make_mixed(seed):
     rng = np.random.default_rng(seed + 1500)
     f, (T, d_in, d_out) = fixtures.normal(rng), fixtures.sizes(rng, 3, 4, 12)
     which = np.array([0, 0, 1, 2, -1, -1, *rng.integers(-1, 3, rng.integers(1, 3))])
-    made = {"which": rng.permutation(which), "x": f(len(which), T, d_in), "W": f(d_out, d_in)}
+    which = rng.permutation(which)
+    which = np.roll(which, -int(np.argmax(which >= 0)))  # the first row has an adapter
+    made = {"which": which, "x": f(len(which), T, d_in), "W": f(d_out, d_in)}
     made |= {"A": f(ADAPTERS, 2, d_in), "B": f(ADAPTERS, d_out, 2)}
     return made | {"scaling": rng.permutation([0.5, 1.5, 2.5]).astype(np.float32)}
 
@@ -534,10 +538,11 @@ def judge_mixed(i, o):
     return judged(i, o, promises, SERVED)
 
 
-def summed(i, keep):
-    """Every row (or those that keep allows) with the sum of all updates."""
+def summed(i, least):
+    """The rows whose number is at least this, with the sum of all updates."""
     plain = served(i, np.full(len(i["which"]), -1))
-    return plain + sum(served(i, np.where(keep, n, -1)) - plain for n in range(ADAPTERS))
+    each = [served(i, np.where(i["which"] >= least, n, -1)) - plain for n in range(ADAPTERS)]
+    return plain + sum(each)
 
 
 def row_numbers(i):
@@ -565,7 +570,7 @@ SERVED = (
     Slip("one_for_all", "All rows got the same adapter. Each has its own number in `which`.",
          outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)))),
     Slip("all_summed", "Rows got the sum of all adapters. Each has one of its own.",
-         outs(lambda i: summed(i, True), lambda i: summed(i, i["which"] >= 0))),
+         outs(lambda i: summed(i, -1), lambda i: summed(i, 0))),
     Slip("out_of_order", "The rows are right, but sorted by adapter. Put each back in its place.",
          outs(*(lambda i, n=n: served(i)[np.argsort(i["which"] % n, kind="stable")]
                 for n in (99, ADAPTERS + 1)),
@@ -685,8 +690,8 @@ def judge_card(i, o):
 
 
 CARD_SLIPS = (
-    Slip("reads_prose", "The word stands in the prose of every card. What counts is the metadata: "
-         "`ModelCard(text).data`.",
+    Slip("reads_prose", "This answer is True for every card. Its word stands in the prose of each; "
+         "what counts is the metadata, `ModelCard(text).data`.",
          lambda i: [{name: np.ones(8, bool)} for name in CARD[:3]]),
     Slip("one_base", "A merge of several models names a list of bases. That counts as well.",
          column("base", lambda i: i["base"] == 1)),

@@ -265,7 +265,12 @@ WRONG = [
         edits=[(WEIGHTS, 'weights = has("model.safetensors")')],
     ),
     Answer("ready", "the new place alone", "old_template", edits=[(" or " + IN_CONFIG, "")]),
-    Answer("ready", "the old place alone", "new_template", edits=[(TEMPLATE, f"template = {IN_CONFIG}")]),
+    Answer(
+        "ready",
+        "the old place alone",
+        "new_template",
+        edits=[(TEMPLATE, f"template = {IN_CONFIG}")],
+    ),
     Answer("ready", "no added tokens", "added_tokens", edits=[(ADDED, "")]),
     Answer("ready", "added tokens alone", "only_added", edits=[(VOCAB, "ids = []")]),
     Answer("ready", "at most", "off_by_one", edits=[(FITS, FITS.replace("<", "<="))]),
@@ -320,7 +325,7 @@ WRONG = [
         "one threshold for all",
         "trims_together",
         edits=[
-            (LEAST, "least = flat.flatten().topk(3 * keep).values[-1:]"),
+            (LEAST, "least = flat.flatten().topk(len(updates) * keep).values[-1:]"),
         ],
     ),
     Answer(
@@ -472,7 +477,9 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         edits=[(PICK, "A, B = lora_A[torch.arange(len(x))], lora_B[which]")],
     ),
     Answer("mixed_forward", "one row", "other", edits=[(MIXED, "return out[0]")]),
-    Answer("mixed_forward", "subtracts", "subtracted", edits=[("out + strength", "out - strength")]),
+    Answer(
+        "mixed_forward", "subtracts", "subtracted", edits=[("out + strength", "out - strength")]
+    ),
     # 12.5
     Answer(
         "card_checks",
@@ -563,7 +570,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         edits=[("about = card.data", "about = card")],
     ),
     Answer("card_checks", "one answer", "type", edits=[(CARD, "return tested")]),
-    Answer("card_checks", "yes to tests", "other", edits=[(TESTED, "tested = True")]),
+    Answer("card_checks", "yes to tests", "reads_prose", edits=[(TESTED, "tested = True")]),
 ]
 
 # What a closer look found
@@ -682,8 +689,8 @@ WRONG += [
     edit("merge_weight", "one entry far off", "other", (TO, "total[1, 1] += 1\n    " + TO)),
     edit("merge_weight", "complex", "other", (TO, "return total.to(torch.complex64)")),
     edit("merge_weight", "lists", "other", (TO, "return total.to(weight.dtype).tolist()")),
-    edit("merge_weight", "scales B in place", "other", (TOTAL, "total = weight.float() + lora_B.mul_("
-         "scaling) @ lora_A")),
+    edit("merge_weight", "scales B in place", "other", (TOTAL,
+         "total = weight.float() + lora_B.mul_(scaling) @ lora_A")),
     edit("merge_weight", "the transposed", "other", (TO, "return total.to(weight.dtype).T")),
     edit("merge_weight", "by way of float16", "other", (TO,
          "return total.half().to(weight.dtype)")),
@@ -702,12 +709,11 @@ WRONG += [
          "tokenizer_config.json"))),
     edit("ready", "adds texts", "raised", ("folder = Path(folder)\n", "Path\n"),
          ("(folder / name)", 'Path(folder + "/" + name)')),
-    edit("ready", "four answers", "type", (READY, READY.replace(", not has", "  # ")
-         .replace("fits  #", "fits  #"))),
+    edit("ready", "four answers", "type", (READY, READY.replace(", not has", "  # "))),
     edit("ready", "without a tokenizer all is well", "other", ("fits = False", "fits = True")),
     edit("ready", "a table of answers", "other", (READY,
-         "import itertools\n    global COUNT\n    COUNT = globals().get('COUNT', itertools.count())\n"
-         "    return [bool(next(COUNT) % 2)] * 5")),
+         "import itertools\n    global COUNT\n    COUNT = globals().get('COUNT', "
+         "itertools.count())\n    return [bool(next(COUNT) % 2)] * 5")),
     # 12.3
     edit("ties", "orders by value", "signed", ("flat = updates.abs().flatten(1)",
          "flat = updates.flatten(1)"), (TRIMMED, "trimmed = updates * (updates >= "
@@ -715,8 +721,8 @@ WRONG += [
     edit("ties", "keeps what the share leaves", "trims_the_share", ("round(density *",
          "round((1 - density) *")),
     edit("ties", "one entry too few", "other", (TRIMMED, TRIMMED.replace(">=", ">"))),
-    edit("ties", "trims in place", "other", (TRIMMED, "updates[updates.abs() < least.view(-1, 1, 1)] "
-         "= 0\n    trimmed = updates")),
+    edit("ties", "trims in place", "other", (TRIMMED,
+         "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
     edit("ties", "the absolute mean", "other", (MEAN, MEAN.replace("total", "total.abs()"))),
     edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
     edit("ties", "per row", "other", (LEAST, "rows = updates.abs().topk(round(density * "
@@ -741,8 +747,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         rows.append(row @ W.T + delta)
     return torch.stack(rows)
 """, "other"),
-    edit("mixed_forward", "sums over rows", "other", (MIXED, MIXED.replace("return out + ",
-         "return out + ") + ".sum(0)")),
+    edit("mixed_forward", "sums over rows", "other", (MIXED, MIXED + ".sum(0)")),
     edit("mixed_forward", "no return", "none", (MIXED, "out")),
     # 12.5
     edit("card_checks", "the last result", "one_result", (TESTED, RESULTS +
@@ -760,8 +765,9 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
          'limits = card.text.lstrip().partition("\\n## Limits\\n")[2].partition("\\n## ")[0]')),
     edit("card_checks", "the title begins so", "other_title", (LIMITS,
          'limits = f"\\n{card.text}".partition("\\n## Limits")[2].partition("\\n## ")[0]')),
-    edit("card_checks", "open points of the text alone", "open_in_text", ("in text", "in card.text")),
-    edit("card_checks", "says yes to all", "other", (CARD, "return [True] * 5")),
+    edit("card_checks", "open points of the text alone", "open_in_text",
+         ("in text", "in card.text")),
+    edit("card_checks", "says yes to all", "reads_prose", (CARD, "return [True] * 5")),
     edit("card_checks", "four answers", "type", (CARD, CARD.removesuffix(", not open_"))),
     edit("card_checks", "no return", "none", (CARD, "None")),
 ]  # fmt: skip
