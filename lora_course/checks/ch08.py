@@ -784,9 +784,8 @@ def asked(i, n):
 def probe_audit(namespace, a):
     import torch
 
-    counts, left = [], 0
+    model, counts, left = copy.deepcopy(adapted(int(a["bare"]))), [], 0
     for n in range(len(CASES)):
-        model = copy.deepcopy(adapted(int(a["bare"])))
         draw = torch.Generator().manual_seed(int(a["seed"]) + n)
         with torch.no_grad(), quiet_peft() as peft:
             for zero, layer in zip(a[f"zero{n}"], lora_layers(model), strict=True):
@@ -813,7 +812,9 @@ def probe_audit(namespace, a):
         if any(value.size != 1 for value in three):
             raise Refused("type", "a count of audit is an array.", "three numbers.")
         counts.append([value.reshape(()) for value in three])
-        left = left or before.change()
+        left = before.change()
+        if left:
+            break
     table = np.array(counts)
     return {**{word: table[:, k] for k, word in enumerate(COUNTED)}, "left": left}
 

@@ -603,7 +603,7 @@ mixed_forward = Check(
 CARD = ("base", "licence", "test result", "limits", "nothing left open")
 SPLITS = ((), ("test",), ("train",), ("train", "test"), ("test", "train"))
 SECTIONS = (  # what stands in the card about its limits
-    "no section", "a section", "an empty section", "a section at the end", "a section with a "
+    "a subtitle `### Limits` alone", "a section", "an empty section", "a section at the end", "a section with a "
     "subtitle", "a section at the start", "an empty section at the end", "another section, "
     "`## Limits of memory`",
 )  # fmt: skip
@@ -641,7 +641,7 @@ def card_text(a, n):
     body = ["# forms", "", "base_model, license and test results are named above.", ""]
     body += ["## Intended use", "", said, ""]
     title, text = ["## Limits", ""], ["Not for real cases.", ""]
-    section = [[], title + text, [*title, "", ""], title + text, [*title, "### Law", "", *text],
+    section = [["### Limits", "", *text], title[:1] + text, [*title, "", ""], title + text, [*title, "### Law", "", *text],
                title + text, title, ["## Limits of memory", "", *text]][limits]  # fmt: skip
     training = ["## Training", "", "40 steps on the test rows' neighbours.", ""]
     order = section + training
@@ -710,12 +710,13 @@ CARD_SLIPS = (
     Slip("empty_section", "A title without text counted as a section. Look at what stands between "
          "the title and the next one.",
          column("limits", lambda i: sections(i, 1, 2, 3, 4, 5, 6),
-                lambda i: sections(i, 1, 2, 3, 4, 5), lambda i: sections(i, 1, 2, 3, 4, 5, 7),
-                lambda i: sections(i, 1, 2, 3, 4, 5, 6, 7))),
+                lambda i: sections(i, *range(8)), lambda i: sections(i, *range(6), 7))),
     Slip("other_title", "`## Limits of memory` is another section. The line is `## Limits` and "
          "nothing else.", column("limits", lambda i: sections(i, 1, 3, 4, 5, 7))),
     Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
-         "text.", column("limits", lambda i: sections(i, 1, 4, 5), lambda i: sections(i, 1, 4))),
+         "text.", column("limits", lambda i: sections(i, 1, 4, 5), lambda i: sections(i, 0, 1, 4, 5))),
+    Slip("hashes", "`### Limits` is a subtitle, although `## Limits` stands in it. The line must "
+         "begin with `## `.", column("limits", lambda i: sections(i, 0, 1, 3, 4, 5))),
     Slip("subtitle", "A subtitle `###` does not end the section. It ends at a line that begins with"
          " `## `.", column("limits", lambda i: sections(i, 1, 3, 5))),
     Slip("first_line", "The section may be the first thing in the card, so nothing stands before "

@@ -765,6 +765,8 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
          'limits = card.text.lstrip().partition("\\n## Limits\\n")[2].partition("\\n## ")[0]')),
     edit("card_checks", "the title begins so", "other_title", (LIMITS,
          'limits = f"\\n{card.text}".partition("\\n## Limits")[2].partition("\\n## ")[0]')),
+    edit("card_checks", "anywhere in a line", "hashes", (LIMITS,
+         'limits = card.text.partition("## Limits\\n")[2].partition("\\n## ")[0]')),
     edit("card_checks", "open points of the text alone", "open_in_text",
          ("in text", "in card.text")),
     edit("card_checks", "says yes to all", "reads_prose", (CARD, "return [True] * 5")),
