@@ -12,6 +12,7 @@ from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
 from lora_course.checks.values import Refused, array, close, kind, none, text, words
+from lora_course.checks.wording import shape
 
 PREFIX = "base_model.model."
 
@@ -985,14 +986,14 @@ def judge_mixed(i, o):
 
     def seen(value):
         if value.shape != right.shape:
-            return f"the result has the shape {value.shape}"
+            return f"the result: {shape(value)}"
         wrong = [k for k in range(len(right)) if not close(value[k], right[k], 1e-3, 1e-3)]
         told = [f"{k} ({(*TEAMS, '__base__')[i['rows'][k]]})" for k in wrong]
         return f"{len(wrong)} of {len(right)} rows are wrong: {', '.join(told)}"
 
     promises = [
-        Promise("y", right, seen=seen, rtol=1e-3, atol=1e-3, expected="shape "
-                f"{right.shape}, each row W x and the update of its own adapter"),
+        Promise("y", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
+                f"{shape(right)}, each row W x and the update of its own adapter"),
         callers.unchanged("left", "x, W, the adapters or the names"),
     ]  # fmt: skip
     return judged(i, o, promises, MIXED)

@@ -10,7 +10,7 @@ from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
 from lora_course.checks.values import array, close
-from lora_course.checks.wording import differ
+from lora_course.checks.wording import differ, shape
 
 
 # What several exercises share
@@ -116,17 +116,16 @@ def judge_merge(i, o):
         def seen(value, dtype=dtype, right=right):
             if value.shape != right.shape or value.dtype.kind == "c":
                 return differ(value, right, f"the merged weight, in {dtype}")[0]
-            off = np.mean(value != right)
-            place = differ(value, right, "the merged weight", 0, 0)[0] if off else ""
-            return f"in {dtype}, {off:.1%} of the entries are not the rounded sum; {place}"
+            off, place = (value != right).sum(), differ(value, right, "the merged weight", 0, 0)[0]
+            return f"in {dtype}, {off:,} of {right.size:,} entries are other ones; {place}"
 
         promises += [
             Promise(f"type_{dtype}", DTYPES.index(dtype), expected=dtype, seen=lambda v, d=dtype:
                     f"for a weight in {d} the result is "
-                    f"{DTYPES[int(v.item())] if v.size == 1 and v.item() in range(4) else 'other'}"
+                    f"{DTYPES[int(v.item())] if v.size == 1 and v.item() in range(4) else 'of no such type'}"
                     ),
             Promise(dtype, agrees(i, dtype, merged(i, dtype)), seen=seen,
-                    expected=f"shape {right.shape}, each entry the sum, rounded once"),
+                    expected=f"{shape(right)}, each entry the sum, rounded once"),
             callers.unchanged(f"left_{dtype}", "lora_A or lora_B"),
         ]  # fmt: skip
     return judged(i, o, promises, MERGE)
@@ -152,7 +151,7 @@ def nearly(i, dtype):
 
 
 MERGE = (
-    Slip("wide", "The sum is right, but it stays in a wider type. Return it in `weight.dtype`.",
+    Slip("wide", "The result stays in a wider type. Return it in `weight.dtype`.",
          lambda i: [{f"type_{dtype}": n for dtype in STORED} for n in (2, 3)]),
     Slip("always_half", "The result is float16 whatever the weight was. `.half()` names a type of "
          "its own; `.to(weight.dtype)` takes that of the weight.",
@@ -323,8 +322,8 @@ READY_SLIPS = (
                           lambda i: fits(i, limit=lambda ids, n: ids + 1 == n))),
     Slip("too_strict", "The highest id may be the last row, `vocab_size` - 1.",
          column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids + 1 < n))),
-    Slip("counts_tokens", "The number of tokens says nothing when ids have gaps. Compare the "
-         "highest id.", column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
+    Slip("counts_tokens", "The answer is True for every tokenizer. Compare the highest id with "
+         "`vocab_size`, not the number of tokens: ids may have gaps.", column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
     Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
          column("no adapter", lambda i: i["adapter"] == 1)),
     Slip("adapter_ignored", "The fifth answer is always True. `adapter_config.json` beside merged "
@@ -354,10 +353,10 @@ ready = Check(
 def make_ties(seed):
     rng = np.random.default_rng(seed + 1400)
     f, n = fixtures.normal(rng), int(rng.integers(3, 5))
-    shape = [(12, 15), (18, 10), (9, 20)][int(rng.integers(3))]  # 180 entries
+    size = [(12, 15), (18, 10), (9, 20)][int(rng.integers(3))]  # 180 entries
     sizes = rng.permutation([0.5, 1.0, 1.5, 2.0])[:n, None, None]
     weights = rng.permutation([0.5, 1.5, 0.8, 1.2])[:n].astype(np.float32)
-    made = {"updates": f(n, *shape) * sizes.astype(np.float32), "weights": weights}
+    made = {"updates": f(n, *size) * sizes.astype(np.float32), "weights": weights}
     return made | {"density": rng.choice([0.4, 0.55, 0.6])}
 
 
@@ -531,8 +530,8 @@ def judge_mixed(i, o):
         return f"for which = {which}, the rows {rows} are wrong"
 
     promises = [
-        Promise("out", right, seen=seen, rtol=1e-3, atol=1e-3, expected="shape "
-                f"{' x '.join(map(str, right.shape))}, each row with its own adapter"),
+        Promise("out", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
+                f"{shape(right)}, each row with its own adapter"),
         callers.unchanged("left", "what the function was given"),
     ]  # fmt: skip
     return judged(i, o, promises, SERVED)
@@ -603,9 +602,9 @@ mixed_forward = Check(
 CARD = ("base", "licence", "test result", "limits", "nothing left open")
 SPLITS = ((), ("test",), ("train",), ("train", "test"), ("test", "train"))
 SECTIONS = (  # what stands in the card about its limits
-    "a subtitle `### Limits` alone", "a section", "an empty section", "a section at the end", "a section with a "
-    "subtitle", "a section at the start", "an empty section at the end", "another section, "
-    "`## Limits of memory`",
+    "a subtitle `### Limits` alone", "a section", "an empty section", "a section at the end",
+    "a section with a subtitle", "a section at the start", "an empty section at the end",
+    "another section, `## Limits of memory`",
 )  # fmt: skip
 WRITTEN = (0, 1, 0, 1, 1, 1, 0, 0)  # whether it has text
 
@@ -641,8 +640,10 @@ def card_text(a, n):
     body = ["# forms", "", "base_model, license and test results are named above.", ""]
     body += ["## Intended use", "", said, ""]
     title, text = ["## Limits", ""], ["Not for real cases.", ""]
-    section = [["### Limits", "", *text], title[:1] + text, [*title, "", ""], title + text, [*title, "### Law", "", *text],
-               title + text, title, ["## Limits of memory", "", *text]][limits]  # fmt: skip
+    section = [
+        ["### Limits", "", *text], title[:1] + text, [*title, "", ""], title + text,
+        [*title, "### Law", "", *text], title + text, title, ["## Limits of memory", "", *text],
+    ][limits]  # fmt: skip
     training = ["## Training", "", "40 steps on the test rows' neighbours.", ""]
     order = section + training
     if limits in (3, 6):
@@ -680,7 +681,7 @@ def judge_card(i, o):
             int(i["base"][n])],
         "licence": lambda n: ("no license", "license: mit", "license: other and a license_name",
                               "license: other alone")[int(i["license"][n])],
-        "test result": lambda n: f"results on {', '.join(SPLITS[i['results'][n]]) or 'nothing'}",
+        "test result": lambda n: f"results on {', '.join(SPLITS[i['results'][n]]) or 'nothing: it has none'}",
         "limits": lambda n: SECTIONS[i["limits"][n]],
         "nothing left open": lambda n: ("nothing left open", "an open point in the text",
                                         "an open point in the metadata")[int(i["open"][n])],
@@ -714,7 +715,8 @@ CARD_SLIPS = (
     Slip("other_title", "`## Limits of memory` is another section. The line is `## Limits` and "
          "nothing else.", column("limits", lambda i: sections(i, 1, 3, 4, 5, 7))),
     Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
-         "text.", column("limits", lambda i: sections(i, 1, 4, 5), lambda i: sections(i, 0, 1, 4, 5))),
+         "text.", column("limits", lambda i: sections(i, 1, 4, 5),
+                         lambda i: sections(i, 0, 1, 4, 5))),
     Slip("hashes", "`### Limits` is a subtitle, although `## Limits` stands in it. The line must "
          "begin with `## `.", column("limits", lambda i: sections(i, 0, 1, 3, 4, 5))),
     Slip("subtitle", "A subtitle `###` does not end the section. It ends at a line that begins with"
