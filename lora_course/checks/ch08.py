@@ -910,12 +910,11 @@ AUDIT = (
          lambda i: {"lost": count_lost(i, STALE)}),
     Slip("adapter_name", "In `model.state_dict()` the keys have the adapter's name in them, and "
          "those of the file have not. Compare with `get_peft_model_state_dict(model)`.",
-         lambda i: [{"lost": count_lost(i, *states)}
-                    for states in ((GOOD, LOST_PREFIX, WITH_NAME, STALE), (GOOD, 1, STALE))]),
-    Slip("looks_at_A", "A layer whose B is zero has an update of zero, though its A is not: look at"
-         " the update B @ A, or at B.", lambda i: {"idle": np.zeros(len(CASES))}),
-    Slip("some_zeros", "An update with a row of zeros is not zero. Ask whether any number in it is "
-         "not 0.", lambda i: {"idle": np.full(len(CASES), 3 * BLOCKS)}),
+         lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, STALE)}),
+    Slip("looks_at_A", "No idle layer was found. A layer whose B is zero has an update of zero, "
+         "though its A is not: look at the update B @ A, or at B.", lambda i: {"idle": np.zeros(len(CASES))}),
+    Slip("some_zeros", "Every layer was counted. An update with a row of zeros is not zero: ask "
+         "whether all of its numbers are 0.", lambda i: {"idle": np.full(len(CASES), 3 * BLOCKS)}),
     Slip("tensors", "This counts tensors. Count layers: each has an A and a B.",
          lambda i: {"idle": 2 * count_idle(i)}),
     Slip("flags", "This says whether, not how many. Return counts.", flagged),

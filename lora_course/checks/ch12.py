@@ -89,6 +89,11 @@ def probe_merge(namespace, a):
     return made
 
 
+def type_name(value):
+    known = value.size == 1 and value.item() in range(len(DTYPES))
+    return DTYPES[int(value.item())] if known else "of no such type"
+
+
 def merged(i, dtype, times=1.0, early=lambda a: a):
     """The sum before it is rounded. early: what is done to the update."""
     A, B = i["A"].astype(np.float64), i["B"].astype(np.float64)
@@ -122,8 +127,7 @@ def judge_merge(i, o):
         promises += [
             Promise(f"type_{dtype}", DTYPES.index(dtype), expected=dtype, seen=lambda v, d=dtype:
                     f"for a weight in {d} the result is "
-                    f"{DTYPES[int(v.item())] if v.size == 1 and v.item() in range(4) else 'of no such type'}"
-                    ),
+                    + type_name(v)),
             Promise(dtype, agrees(i, dtype, merged(i, dtype)), seen=seen,
                     expected=f"{shape(right)}, each entry the sum, rounded once"),
             callers.unchanged(f"left_{dtype}", "lora_A or lora_B"),
@@ -323,7 +327,8 @@ READY_SLIPS = (
     Slip("too_strict", "The highest id may be the last row, `vocab_size` - 1.",
          column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids + 1 < n))),
     Slip("counts_tokens", "The answer is True for every tokenizer. Compare the highest id with "
-         "`vocab_size`, not the number of tokens: ids may have gaps.", column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
+         "`vocab_size`, not the number of tokens: ids may have gaps.",
+         column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
     Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
          column("no adapter", lambda i: i["adapter"] == 1)),
     Slip("adapter_ignored", "The fifth answer is always True. `adapter_config.json` beside merged "
@@ -681,7 +686,8 @@ def judge_card(i, o):
             int(i["base"][n])],
         "licence": lambda n: ("no license", "license: mit", "license: other and a license_name",
                               "license: other alone")[int(i["license"][n])],
-        "test result": lambda n: f"results on {', '.join(SPLITS[i['results'][n]]) or 'nothing: it has none'}",
+        "test result": lambda n: "no results" if not i["results"][n] else
+        f"results on {', '.join(SPLITS[i['results'][n]])}",
         "limits": lambda n: SECTIONS[i["limits"][n]],
         "nothing left open": lambda n: ("nothing left open", "an open point in the text",
                                         "an open point in the metadata")[int(i["open"][n])],
