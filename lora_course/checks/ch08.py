@@ -595,8 +595,9 @@ def judge_three(i, o):
         case = f"(active: {NAMES[active]}, {'trained' if state == 'trains' else 'frozen'})"
         for step, n in zip(STEPS, (None, first, second), strict=True):
             what = "without adapters" if n is None else f"with {NAMES[n]}"
-            promises.append(Promise(f"{step}_{state}", output(i, n), f"the output {what} {case}",
-                                    **near))
+            promises.append(
+                Promise(f"{step}_{state}", output(i, n), f"the output {what} {case}", **near)
+            )
         promises += [
             Promise(f"layers_{state}", len(NET), f"the count of LoRA layers after the call {case}"),
             callers.unchanged(f"left_{state}", f"the model {case}"),
@@ -625,8 +626,10 @@ def in_one(**conditions):
 
 def is_output(*numbers):
     """A condition: an output of these places in (first, second, active). None: of the base."""
-    return lambda i, which: lambda v: any(
-        close(v, output(i, None if n is None else which[n]), 1e-3, 1e-4) for n in numbers
+    return lambda i, which: (
+        lambda v: any(
+            close(v, output(i, None if n is None else which[n]), 1e-3, 1e-4) for n in numbers
+        )
     )
 
 
@@ -912,7 +915,8 @@ AUDIT = (
          "those of the file have not. Compare with `get_peft_model_state_dict(model)`.",
          lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, STALE)}),
     Slip("looks_at_A", "No idle layer was found. A layer whose B is zero has an update of zero, "
-         "though its A is not: look at the update B @ A, or at B.", lambda i: {"idle": np.zeros(len(CASES))}),
+         "though its A is not: look at the update B @ A, or at B.",
+         lambda i: {"idle": np.zeros(len(CASES))}),
     Slip("some_zeros", "Every layer was counted. An update with a row of zeros is not zero: ask "
          "whether all of its numbers are 0.", lambda i: {"idle": np.full(len(CASES), 3 * BLOCKS)}),
     Slip("tensors", "This counts tensors. Count layers: each has an A and a B.",

@@ -27,7 +27,6 @@ PLUS = "        out[rows] += scaling * (x[rows] @ A.T @ B.T)\n"
 ALL = "    out = x @ W.T  # (rows, T, out), once for all rows\n"
 
 
-
 def edit(exercise, note, mistake, *edits):
     return Answer(exercise, note, mistake, edits=edits)
 

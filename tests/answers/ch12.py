@@ -32,7 +32,6 @@ LIMITS = 'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("
 CARD = "return bool(about.base_model), bool(licensed), tested, bool(limits.strip()), not open_"
 
 
-
 def edit(exercise, note, mistake, *edits):
     return Answer(exercise, note, mistake, edits=edits)
 
@@ -253,9 +252,7 @@ WRONG = [
     Answer("merge_weight", "the old weight", "not_merged", edits=[(TO, "return weight")]),
     Answer("merge_weight", "subtracts", "subtracted", edits=[("() + scaling", "() - scaling")]),
     Answer("merge_weight", "returns nothing", "none", edits=[(TO, "total.to(weight.dtype)")]),
-    Answer(
-        "merge_weight", "A B", "raised", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]
-    ),
+    Answer("merge_weight", "A B", "raised", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]),
     Answer("merge_weight", "other numbers", "other", edits=[("scaling * ", "(scaling + 1) * ")]),
     # 12.2
     Answer(
@@ -283,12 +280,8 @@ WRONG = [
         "adapter_reversed",
         edits=[(ADAPTER, ADAPTER[4:])],
     ),
-    Answer(
-        "ready", "no look at adapters", "adapter_ignored", edits=[(ADAPTER, "True")]
-    ),
-    Answer(
-        "ready", "all in one", "type", edits=[(READY, "return weights and template and fits")]
-    ),
+    Answer("ready", "no look at adapters", "adapter_ignored", edits=[(ADAPTER, "True")]),
+    Answer("ready", "all in one", "type", edits=[(READY, "return weights and template and fits")]),
     Answer(
         "ready",
         "opens what is not there",
