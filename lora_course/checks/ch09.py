@@ -256,7 +256,7 @@ def make_labels(seed):
             asked = 20 + rng.permutation(70)[: rng.integers(2, 5)]
             if case == "three" and turn == 1:
                 asked[0] = end  # the user quotes the end token
-            told = 20 + rng.permutation(70)[: rng.integers(2, 4)]
+            told = 20 + rng.permutation(70)[: rng.integers(3, 5)]
             told = told[:0] if case == "empty" and turn == 0 else told
             ids += [opens, *asked, closes, sign, *told, end]
         made[f"ids_{case}"] = np.array(ids[:-2] if case == "cut" else ids)
@@ -397,6 +397,15 @@ talk_labels = Check(
 ROWS = (4, 1, 3, 2)  # tokens of the rows to join
 
 
+PICKS = {  # one of the (room, bin) in which a row fits
+    "first": lambda fits: fits[0],
+    "best": min,
+    "best_late": lambda fits: min(fits, key=lambda fit: (fit[0], -fit[1])),
+    "worst": lambda fits: max(fits, key=lambda fit: fit[0]),
+    "worst_late": max,
+}
+
+
 def fill(lengths, most, order="down", way="best", slip=""):
     """The bin of each row; where `way` is "last", only the newest bin is looked at."""
     rows = {"given": range(len(lengths)), "up": np.argsort(lengths, kind="stable"),
@@ -411,15 +420,10 @@ def fill(lengths, most, order="down", way="best", slip=""):
             fits = [(int(most), len(free) - 1)]
             if slip == "lost":
                 continue
-        _, b = {"best": min, "worst": max, "late": latest}.get(way, lambda fits: fits[0])(fits)
+        _, b = PICKS.get(way, PICKS["first"])(fits)
         bins[i] = b
         free[b] -= lengths[i] * (slip != "not_reduced")
     return bins
-
-
-def latest(fits):
-    """The fullest bin; of several, the newest."""
-    return min(fits, key=lambda fit: (fit[0], -fit[1]))
 
 
 def contents(lengths, bins):
@@ -430,9 +434,9 @@ def contents(lengths, bins):
 
 WAYS = {  # slip: ways to fill
     "first_fit": [("down", "first")],
-    "worst_fit": [("down", "worst")],
+    "worst_fit": [("down", "worst"), ("down", "worst_late")],
     "last_bin": [("down", "last"), ("given", "last")],
-    "unsorted": [("given", "best"), ("given", "first"), ("given", "worst")],
+    "unsorted": [("given", way) for way in PICKS],
     "shortest_first": [("up", "best")],  # only the newest bin has room, whatever the way
     "one_each": [("down", "alone")],
     "strict": [("down", "best", "strict"), ("down", "first", "strict")],
@@ -453,7 +457,7 @@ def make_pack(seed):
             lengths[4] = small[0]  # fits to the last token
             found = [
                 {str(contents(lengths, fill(lengths, most, *way))) for way in ways}
-                for ways in ([("down", "best"), ("down", "late")], *WAYS.values())
+                for ways in ([("down", "best"), ("down", "best_late")], *WAYS.values())
             ]
             if len(found[0]) == 1 and sum(map(len, found)) == len(set.union(*found)):
                 break
@@ -561,6 +565,17 @@ def broken(slip):
         weights=i["lengths"][bins >= 0])))}  # fmt: skip
 
 
+def sorted_numbers(i):
+    """Bins that are right for the lengths in order."""
+    right = contents(i["lengths"], fill(i["lengths"], i["most"]))
+
+    def places_in(order):
+        return lambda v: v.shape == order.shape and contents(order, v) == right
+
+    up = np.sort(i["lengths"])
+    return [{"bin": places_in(order), "tokens": lambda v: True} for order in (up, up[::-1])]
+
+
 def lost(i):
     missing = np.sort(i["lengths"][fill(i["lengths"], i["most"], slip="lost") < 0])
     return {"count": lambda v: v.shape == i["lengths"].shape and v.max() <= 1
@@ -571,6 +586,8 @@ PACK = (
     Slip("lengths", "These are lengths. A bin holds the numbers of its rows, so that their tokens "
          "can be found.", lambda i: {
              "numbers": lambda v: np.array_equal(np.sort(v), np.sort(i["lengths"]))}),
+    Slip("sorted_numbers", "These are places in the sorted list. Sort the numbers of the rows by "
+         "their lengths instead: `sorted(range(n), key=...)`.", sorted_numbers),
     Slip("lost", "A row for which a new bin is opened must go into it as well.", lost),
     Slip("any_room", "A bin with some room is taken, whether or not the row fits. Compare the room "
          "with the row's length.", broken("any_room")),

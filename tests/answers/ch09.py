@@ -690,7 +690,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "sorts the list that was given",
-        "other",
+        "sorted_numbers",
         edits=[
             (
                 "    bins, room = [], []\n",
