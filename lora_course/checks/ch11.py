@@ -16,6 +16,7 @@ PARTS = ("gradients", "optimizer", "weights", "logits")
 def make_budget(seed):
     rng = np.random.default_rng(seed + 1100)
     sides = 128 * np.array(fixtures.sizes(rng, 8, 20, 60)).reshape(4, 2)  # whole groups of scales
+    sides[0, 0] += 128 * (sides[:, 0].sum() == sides[:, 1].sum())  # A and B differ
     low_high = {"rest": (5e6, 2e7), "tokens": (300, 3000), "vocabulary": (20_000, 150_000)}
     made = {key: rng.integers(*map(int, limits)) for key, limits in low_high.items()}
     return {**made, "shapes": sides, "r": rng.choice([12, 20, 48])}
@@ -398,7 +399,7 @@ run_blocks = Check(
         "require one, or take the other kind of checkpointing.",
         "`x = checkpoint(block, x, use_reentrant=False)` in the loop.",
     ),
-    slips=BLOCKS, other="Print `x.requires_grad` before and after each block.",
+    slips=BLOCKS, other="Print which block runs, and `x.requires_grad` before and after it.",
     make=make_blocks, probe=probe_blocks, judge=judge_blocks,
 )  # fmt: skip
 
@@ -504,7 +505,8 @@ def judge_skip(i, o):
 
 SKIP = (
     Slip("head_lost", "The list replaces the rule that protects the head. Put the head's name into "
-         "it, that of `get_output_embeddings()`.", packs(lambda name, head, ends: name.endswith(tuple(ends)))),
+         "it, that of `get_output_embeddings()`.",
+         packs(lambda name, head, ends: name.endswith(tuple(ends)))),
     Slip("head_by_name", "The head is not called lm_head in every model. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
          packs(lambda name, head, ends: name.endswith(("lm_head", *ends)))),
