@@ -9,7 +9,7 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array
 from lora_course.checks.guard import described
-from lora_course.checks.slips import Promise, Slip, judged, seen_as
+from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
 from lora_course.checks.values import Refused, every, kind, none, text, words
 from lora_course.checks.verdicts import Verdict
 
@@ -784,6 +784,15 @@ def spoken(numbers):
     return " ".join(WORDS[n] for n in numbers)
 
 
+def word(value):
+    return str(getattr(value, "value", value))  # also of an Enum
+
+
+def place(value, *words):
+    """0 for the first word, 1 for the second, 2 for another."""
+    return words.index(word(value)) if word(value) in words else 2
+
+
 def settings_of(trainer):
     args = trainer.args
     evals = args.eval_steps or 0
@@ -791,10 +800,10 @@ def settings_of(trainer):
         "learning_rate": args.learning_rate,
         "max_steps": args.max_steps,
         "eval_steps": math.ceil(evals * 20) if evals < 1 else evals,  # a share of the 20 steps
-        "evals": str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "steps",
+        "evals": place(args.eval_strategy, "no", "steps"),
         "warmup_steps": args.get_warmup_steps(20),
-        "grouped": args.train_sampling_strategy == "group_by_length",
-        "linear": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) == "linear",
+        "grouped": place(args.train_sampling_strategy, "random", "group_by_length"),
+        "linear": place(args.lr_scheduler_type, "", "linear"),
         "half": bool(args.bf16 or args.fp16),
         "checkpointing": bool(args.activation_checkpointing or args.gradient_checkpointing),
         "steps_done": trainer.state.global_step,
@@ -817,6 +826,7 @@ def adapter_of(model):
         "scale": np.array([float(m.scaling[key]) for m, key in found]),
         "dropout": max((getattr(m.lora_dropout[key], "p", 0.0) for m, key in found), default=0.0),
         "moved": sum(bool(m.lora_B[key].weight.any()) for m, key in found),
+        "trains": np.array([p.requires_grad for n, p in model.named_parameters() if "lora_" in n]),
         "others": sum("lora_" not in name for name in trains),
         "float32": all(p.dtype == torch.float32 for p in model.parameters()),
     }
@@ -843,9 +853,10 @@ def judge_script(i, o):
         Promise("said", lambda v: v.shape == (0,), seen=words, expected="an SFTTrainer"),
         Promise("targets", q_and_v, seen=on, expected="q_proj and v_proj"),
         Promise("others", 0, seen="{} tensors beside the factors train", expected="none"),
-        Promise("r", np.full(2, 4), "r, at [layer]"),
-        Promise("scale", np.full(2, 2), "lora_alpha / r, at [layer]"),
+        Promise("r", np.full(2, 4), "r of layer"),
+        Promise("scale", np.full(2, 2), "lora_alpha / r of layer"),
         Promise("dropout", 0, "the dropout of LoRA"),
+        all_of("trains", "factors train", 4),
         Promise("steps_done", 0, "the number of steps that have been run"),
         Promise("moved", 0, seen="B is no longer 0", expected="the trainer as made, not yet run"),
     ]  # fmt: skip
@@ -930,7 +941,7 @@ SCRIPT = (
          loses("labels", graded="all")),
     Slip("lost", "This is the default: the script's setting got lost on the way. Look for its new "
          "name.", lambda i: [{"learning_rate": 2e-5}, {"max_steps": -1}, {"warmup_steps": 0},
-                             {"eval_steps": 0}, {"evals": 0}, {"grouped": 0}]),
+                             {"evals": 0}, {"grouped": 0}]),
     Slip("bf16", "Switch bf16 off by name: SFTConfig has it on.", seen_as(half=1)),
     Slip("checkpointing", "Switch activation_checkpointing off by name: SFTConfig has it on.",
          seen_as(checkpointing=1)),
@@ -1001,7 +1012,7 @@ def probe_exam(namespace, a):
     )
     if steps <= 0:
         steps = math.ceil(args.num_train_epochs * math.ceil(TRAIN / batch))
-    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    name = word(args.lr_scheduler_type)
     if name not in SCHEDULES:
         raise Refused("type", f"lr_scheduler_type is {name}.", "constant, linear or cosine.")
     warmup = 0 if name == "constant" else args.get_warmup_steps(steps)

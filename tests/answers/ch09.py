@@ -238,6 +238,23 @@ def make_trainer(model, tokenizer, rows, new_rows, folder, length, rate):
     return SFTTrainer(model, args, None, rows, new_rows, tokenizer, peft_config=lora)
 """,
     ),
+    Answer(
+        "make_trainer",
+        "TRL's own collator, shuffled rows, the old name of checkpointing",
+        edits=[
+            ("activation_checkpointing", "gradient_checkpointing"),
+            ("train_dataset=rows", "train_dataset=rows.shuffle(seed=1)"),
+            (
+                "    args = SFT",
+                "    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as C\n"
+                "    args = SFT",
+            ),
+            (
+                "        processing",
+                "        data_collator=C(tokenizer.pad_token_id),\n        processing",
+            ),
+        ],
+    ),
     # 9.5
     Answer(
         "choose",
@@ -879,6 +896,44 @@ def talk_labels(ids, assistant_id, end_id):
         "lost",
         edits=[('        train_sampling_strategy="group_by_length",\n', "")],
     ),
+    Answer(
+        "make_trainer",
+        "factors that do not train",
+        "other",
+        edits=[("r=4,", "r=4, inference_mode=True,")],
+    ),
+    Answer("make_trainer", "dropout", "other", edits=[("r=4,", "r=4, lora_dropout=0.1,")]),
+    Answer("make_trainer", "rank-stabilized", "other", edits=[("r=4,", "r=4, use_rslora=True,")]),
+    Answer(
+        "make_trainer",
+        "the head trains as well",
+        "other",
+        edits=[("r=4,", "r=4, modules_to_save=['lm_head'],")],
+    ),
+    Answer(
+        "make_trainer", "no evaluation", "lost", edits=[('        eval_strategy="steps",\n', "")]
+    ),
+    Answer(
+        "make_trainer", "rows as they come", "other", edits=[('"group_by_length"', '"sequential"')]
+    ),
+    Answer("make_trainer", "once an epoch", "other", edits=[('"steps"', '"epoch"')]),
+    Answer("make_trainer", "every ten steps", "other", edits=[("eval_steps=5", "eval_steps=10")]),
+    Answer(
+        "make_trainer",
+        "accumulates",
+        "other",
+        edits=[("max_steps=20,", "max_steps=20, gradient_accumulation_steps=4,")],
+    ),
+    Answer(
+        "make_trainer",
+        "a cosine",
+        "other",
+        edits=[("max_steps=20,", 'max_steps=20, lr_scheduler_type="cosine",')],
+    ),
+    Answer(
+        "make_trainer", "half the model", "other", edits=[("model=model,", "model=model.half(),")]
+    ),
+    Answer("make_trainer", "some rows", "other", edits=[("=rows,", "=rows.select([0, 1]),")]),
     Answer("make_trainer", "alpha 16", "other", edits=[("lora_alpha=8", "lora_alpha=16")]),
     Answer("make_trainer", "r 8", "other", edits=[("r=4", "r=8")]),
     Answer("make_trainer", "another folder", "other", edits=[("=folder", "='/tmp/never'")]),
