@@ -756,6 +756,7 @@ def probe_script(namespace, a):
         torch.random.fork_rng([]),
         patch("datasets.arrow_dataset.update_fingerprint", fresh),
         patch("datasets.fingerprint.update_fingerprint", fresh),
+        patch("datasets.arrow_dataset.generate_fingerprint", fresh),
         patch("transformers.integrations.get_available_reporting_integrations",
               lambda: asked.append(1) or []),
     ):  # fmt: skip
