@@ -27,7 +27,7 @@ LAYERS = (
     "inject",
     "adapters merge",
     "methods methods.combine methods.loraplus methods.rslora",
-    "bits bits.quantize costs costs.memory costs.shapes fast fast.many",
+    "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks",
     "kit.data",

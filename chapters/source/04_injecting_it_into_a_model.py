@@ -433,8 +433,8 @@ ax.grid(False)
 show(
     fig,
     caption="Gradient norm of B in every layer, first step; the largest is 1.",
-    alt="A grid of four blocks by seven layers. Every value is above zero. The largest "
-    "ones are in block 0; MLP layers have values like those of attention layers.",
+    alt="A grid of four blocks by seven layers. Every value is above zero, in attention "
+    "and in the MLP. The largest one is in block 0.",
 )
 
 # %% [markdown]

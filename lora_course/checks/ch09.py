@@ -741,14 +741,6 @@ def probe_script(namespace, a):
 
     quiet()
     model, tokenizer = copy.deepcopy(tiny())
-    rows = {
-        name: Dataset.from_list([
-            {"prompt": [{"role": "user", "content": spoken(question)}],
-             "completion": [{"role": "assistant", "content": spoken(answer)}]}
-            for question, answer in halves(a, name)
-        ])
-        for name in SETS
-    }  # fmt: skip
     asked = []  # for every service that is installed
     fresh = lambda *a: uuid.uuid4().hex  # noqa: E731  (a name for each step, and no hash of code)
     with (
@@ -760,6 +752,14 @@ def probe_script(namespace, a):
         patch("transformers.integrations.get_available_reporting_integrations",
               lambda: asked.append(1) or []),
     ):  # fmt: skip
+        rows = {
+            name: Dataset.from_list([
+                {"prompt": [{"role": "user", "content": spoken(question)}],
+                 "completion": [{"role": "assistant", "content": spoken(answer)}]}
+                for question, answer in halves(a, name)
+            ])
+            for name in SETS
+        }  # fmt: skip
         try:
             trainer = namespace["make_trainer"](
                 model, tokenizer, rows["train"], rows["new"], folder,
