@@ -36,7 +36,7 @@ GUIDE = (
     Tip("latency", "not slower than the base", "merge: LoRA and each of its descendants",
          ("chapter 07, section 8", "07_merging_and_swapping.ipynb#8-What-it-costs-to-run")),
     Tip("latency", "a method that cannot be merged", "bottleneck, prompt, prefix: count it in",
-         ("chapter 13", CH13)),
+         ("chapter 13, section 8", f"{CH13}#8-Time")),
     Tip("storage per task", "some MB", "LoRA with a smaller rank, or fewer layers",
          ("chapter 06, section 1", f"{CH06}#1-What-a-rank-costs")),
     Tip("storage per task", "some kB", "VeRA, IA³, prompt tuning",
