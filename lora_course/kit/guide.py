@@ -49,7 +49,7 @@ GUIDE = (
     Tip("drift from the base", "the base itself must stay at hand", "not PiSSA, no trained bias",
          ("chapter 14, section 3", f"{CH14}#3-PiSSA")),
     Tip("drift from the base", "old skills must stay", "a lower rate, fewer steps, old rows",
-         ("chapter 15", CH15)),
+         ("chapter 15, section 6", f"{CH15}#6-What-helps-against-forgetting")),
     Tip("data", "a new form, little to know", "any rank does: LoRA with a small one",
          ("chapter 06, section 4", f"{CH06}#4-Rank-and-learning-rate")),
     Tip("data", "much that is new", "a large rank, and full fine-tuning beside it",
