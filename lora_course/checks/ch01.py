@@ -169,7 +169,8 @@ PEAK = (
          lambda i: peak(i, logits=lambda p: 0)),
     Slip("no_states", "Weights, gradients and optimizer states (`states_gb`) are no longer in "
          "it.", lambda i: peak(i, states=0)),
-    Slip("logits_once", "4 bytes for each score are in. The gradient of the logits takes 4 more.",
+    Slip("logits_once", "A score takes 8 bytes in all: 4 for the logit and 4 for its gradient. "
+         "Half of that is in.",
          lambda i: peak(i, logits=lambda p: p["logits"] / 2)),
     Slip("no_batch", "One text was counted somewhere. A batch has `batch` of them, in the "
          "activations and in the logits.",

@@ -5,15 +5,15 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, close, tensor
 from lora_course.checks.slips import Promise, Slip, judged
-from lora_course.checks.values import Refused
+from lora_course.checks.values import Refused, kind
 
 
 def matrix(rng, rows, cols):
-    """Random (rows, cols) matrix whose singular values are far apart, and none of them near 1."""
+    """Random (rows, cols), float32; its singular values are far apart, none of them near 1."""
     k = min(rows, cols)
     U = np.linalg.qr(rng.normal(size=(rows, k)))[0]  # (rows, k)
     V = np.linalg.qr(rng.normal(size=(cols, k)))[0]  # (cols, k)
-    return U * (rng.uniform(3, 4) * 0.65 ** np.arange(k)) @ V.T
+    return (U * (rng.uniform(3, 4) * 0.65 ** np.arange(k)) @ V.T).astype(np.float32)
 
 
 def svd(M):
@@ -44,9 +44,13 @@ def distance(name, M, r, key):
     def seen(got):
         if got.shape != M.shape:
             return f"{name}: shape {' x '.join(map(str, got.shape)) or 'of one number'}"
-        return f"{name}, {shape}, r = {r}: distance to the matrix {np.linalg.norm(M - got):.4f}"
+        far = f"{name}: distance to the matrix {np.linalg.norm(M - got):.4f}"
+        finite = np.isfinite(got).all()
+        rank = np.linalg.matrix_rank(got + 0.0 * M, tol=1e-3 * np.linalg.norm(M)) if finite else r
+        off = np.abs(got - near(M, r)).max()  # where the distances are the same in print
+        return f"{far}, rank {rank}, off by up to {off:.1g}"
 
-    expected = f"shape {shape}, at the distance {best:.4f}"
+    expected = f"shape {shape}, at the distance {best:.4f}, rank {r}, off by 0"
     return Promise(key, fitting(near(M, r)), seen=seen, expected=expected)
 
 
@@ -195,7 +199,9 @@ def probe_nearest(namespace, a):
 
 
 def judge_nearest(i, o):
-    promises = [distance(f"a {name} matrix", i[name], int(i[f"r {name}"]), name) for name in KINDS]
+    promises = [distance(f"a {name} matrix, {' x '.join(map(str, i[name].shape))}, r = "
+                         f"{i[f'r {name}']}", i[name], int(i[f"r {name}"]), name)
+                for name in KINDS]  # fmt: skip
     promises += [callers.unchanged(f"left {name}", "the matrix that was given") for name in KINDS]
     used = Promise("calls", 0, seen="truncate was called {} times", expected="not at all")
     return judged(i, o, [*promises, used], NEAREST)
@@ -293,10 +299,10 @@ def make_energy_rank(seed):
     rng = np.random.default_rng(seed)
     while True:
         spectra, shares = [], []
-        for _ in range(3):
-            s = np.sort(rng.uniform(0.3, 9, 12) ** rng.uniform(1, 2))[::-1]
+        for low in (0.3, 0.3, 4):
+            s = np.sort(rng.uniform(low, 9, 12) ** rng.uniform(1, 2))[::-1]
             energy = np.cumsum(s**2) / (s**2).sum()
-            at = int(rng.integers(2, 9))
+            at = int(rng.integers(2, 9)) if low < 1 else 11  # the third one needs all pieces
             spectra.append(s)
             shares.append((energy[at - 1] + energy[at]) / 2)  # far from both neighbors
         for _ in range(2):  # the share is reached exactly
@@ -317,9 +323,11 @@ def spectra_of(i):
 
 def probe_energy_rank(namespace, a):
     rank, made = namespace["rank_for_energy"], []
-    for s, share in zip(spectra_of(a), a["shares"], strict=True):
-        made.append(number(rank(tensor(s), float(share)), "rank_for_energy"))
-    return rows("r", made)
+    given = [tensor(s) for s in spectra_of(a)]
+    before = callers.Before(*given)
+    for s, share in zip(given, a["shares"], strict=True):
+        made.append(number(rank(s, float(share)), "rank_for_energy"))
+    return {**rows("r", made), "left": before.change()}
 
 
 def energy_of(key):
@@ -335,6 +343,7 @@ def judge_energy_rank(i, o):
         expected = f"{said}{r} hold {squares[:r].sum():.4f}"
         what = f"the rank for s = {', '.join(f'{v:.3g}' for v in s)} and the share {share:.4f}"
         promises.append(Promise(f"r {n}", r, what, expected=expected, rtol=0))
+    promises.append(callers.unchanged("left", "s"))
     return judged(i, o, promises, ENERGY)
 
 
@@ -394,7 +403,10 @@ def make_factors(seed):
 def probe_factors(namespace, a):
     made = {}
     for name in UPDATES:
-        pair = namespace["split_update"](tensor(a[name]), int(a["r"]))
+        given = tensor(a[name])
+        before = callers.Before(given)
+        pair = namespace["split_update"](given, int(a["r"]))
+        made[f"left {name}"] = before.change()
         made[f"{name} B"], made[f"{name} A"] = fixtures.several(pair, ("B", "A"), "split_update")
     for name in UPDATES:
         B, A = made[f"{name} B"], made[f"{name} A"]
@@ -415,6 +427,7 @@ def judge_factors(i, o):
             expected=f"B {d_out} x {r}, A {r} x {d_in}",
         ))  # fmt: skip
         promises.append(distance(f"{case}: B @ A", i[name], r, f"{name} BA"))
+        promises.append(callers.unchanged(f"left {name}", "the update that was given"))
     return judged(i, o, promises, FACTORS)
 
 
@@ -525,7 +538,9 @@ def probe_budget(namespace, a):
         if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
             fixtures.several(answer, ("r", "weights"), "fit_budget")
         r, weights = answer
-        fixtures.expect(weights, dict, "the second value of fit_budget", "a dict of the weights")
+        if not isinstance(weights, dict):
+            said = f"the second value that fit_budget returns is {kind(weights)}."
+            raise Refused("type", said, "r, then a dict of the weights.")
         made |= {f"r {n}": number(r, "r"), f"left {n}": kept.change()}
         made[f"names {n}"] = np.array([name in weights for name in NAMES])
         made[f"count {n}"] = len(weights)
@@ -585,6 +600,9 @@ BUDGET = (
     Slip("in_place", "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
          "the caller's tensor: build a new one with `+`.",
          lambda i: {f"left {n}": 2 for n in ROUNDS}),
+    Slip("same_dict", "A dict that was handed in has changed: `weights = before` gives it a second "
+         "name and makes no copy. Start with `weights = {}`.",
+         lambda i: {f"left {n}": 1 for n in ROUNDS}),
     Slip("strict_budget", "A budget that is used up to the last number is still kept. Allow "
          "equality.", ranks("strict_budget")),
     Slip("over_budget", "That rank costs more than the budget. Round down.",

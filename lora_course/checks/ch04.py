@@ -25,6 +25,7 @@ HITS = (0, 1, 3, 5, 6)  # of the first rule
 RULES = {  # key: list, the layers that it hits
     "both": (["q_proj", "mlp.up_proj"], HITS),
     "last": (["up_proj"], (3, 6)),
+    "single": (["q_proj"], (0, 1, 5)),
     "overlap": (["q_proj", "attn.q_proj"], (0, 1, 5)),
 }
 MISSES = {  # key: list, the entry that hits no linear layer
@@ -54,7 +55,7 @@ def make_inject(seed):
 
 
 def chain(a, order=list):
-    """Nine linear layers in a row under the names of LAYERS, a norm, a Conv1D that nobody uses.
+    """Nine linear layers in a row under the names of LAYERS, a norm, two parts that nobody uses.
 
     order: of the names, in which the model holds its parts.
     """
@@ -70,6 +71,7 @@ def chain(a, order=list):
 
     parts = {n: fixtures.linear(a[f"W{k}"], a.get(f"b{k}")) for k, n in enumerate(NAMES)}
     parts["blocks.1.cross.q_proj"] = Conv1D(4, 3)  # ends in q_proj, and is no nn.Linear
+    parts["x_flora_norm"] = nn.LayerNorm(3)  # has lora_ inside, and stands last in any order
     parts = {"norm": nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"])), **parts}
     model = Chain()
     for name in order(list(parts)):
@@ -170,6 +172,7 @@ def judge_inject(i, o):
     promises = [
         wrapped_promise(o, "both"),
         wrapped_promise(o, "last"),
+        wrapped_promise(o, "single"),
         Promise("same", 1, seen="another object comes back", expected="the model that was given"),
         Promise("strays", 0, seen="{} wrappers in new places of the model", expected="none"),
         Promise("kept", lambda v: v.all(), expected="the weight that was there", seen=lambda v:
@@ -207,8 +210,8 @@ INJECT = (
          seen_as(wrapped_both=wrapped(1, 3, 5, 6), wrapped_last=wrapped(3, 6))),
     Slip("last_part", "An entry may have several parts, like `mlp.up_proj`. Comparing the last "
          "part of the name alone cannot hit it.",
-         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(3, 6), "module_error": 1}
-                    for w in (FAILED, wrapped(0, 1, 5))]),
+         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(3, 6), "module_error": 1,
+                     "wrapped_single": wrapped(0, 1, 5)} for w in (FAILED, wrapped(0, 1, 5))]),
     Slip("shallow", "Only the layers directly in the model were found. `named_modules()` goes to "
          "every depth, `named_children()` does not.",
          lambda i: [{"wrapped_both": wrapped(0), "wrapped_last": wrapped(), "strays": 0},
@@ -221,7 +224,9 @@ INJECT = (
     Slip("no_filter", "A name does not say what a part is: one `q_proj` of this model is a "
          "`Conv1D`, and `attn` holds other parts. Take only what is an nn.Linear.",
          lambda i: [{"module_error": 2, "none_error": 1},
-                    {"wrapped_both": FAILED, "module_error": 2, "none_error": 1}]),
+                    {"wrapped_both": FAILED, "module_error": 2, "none_error": 1},
+                    {"wrapped_both": FAILED, "wrapped_single": FAILED, "none_error": 1,
+                     "wrapped_last": wrapped(3, 6)}]),
     Slip("everything", "Every linear layer was wrapped, whatever the list says.",
          lambda i: [{"wrapped_both": w, "wrapped_last": w}
                     for w in (wrapped(*range(8)), wrapped(*range(9)))]),
@@ -237,7 +242,9 @@ INJECT = (
          lambda i: [{"shapes": shapes_of(i, int(i["alpha"]))}, {"shapes": shapes_of(i, 8)},
                     {"y": run_chain(i, 16 / i["r"])}]),
     Slip("not_frozen", "Go through all of `model.parameters()`, also those of layers that were not "
-         "wrapped, and of norms.", seen_as(old=np.any)),
+         "wrapped, and of norms.", seen_as(old=lambda v: v[:-2].any())),
+    Slip("looks_like", "`lora_` also stands in the name of another part, `x_flora_norm`. Look at "
+         "whole parts of the name.", seen_as(old=lambda v: v[-2:].any() and not v[:-2].any())),
     Slip("lora_frozen", "A freeze after the injection froze the factors as well, and nothing would "
          "learn. Freeze first, or by name.", seen_as(new=lambda v: not v.any())),
     Slip("silent", "A rule that hits nothing must raise a ValueError. In silence, somebody trains "
@@ -272,7 +279,8 @@ inject_lora = Check(
 
 
 # 4.2 Only the factors train
-GROUPS = ("A", "B", "base", "rest", "flora", "flora_base")  # the last two: lora_ by chance
+GROUPS = ("A", "B", "base", "rest", "flora", "flora_base", "begins")
+DORAS = ("dora", "blocks.0.dora")  # with a parameter lora_magnitude
 OTHERS = GROUPS[2:]
 
 
@@ -284,7 +292,7 @@ def make_marked(seed):
 def flags_before(i):
     """The flags before the learner's call, {group: bools}; on and off in every group."""
     n, first = int(i["blocks"]), int(i["first"])
-    counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2)
+    counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2, 2)
     return {
         g: (np.arange(k) + first + (g == "B")) % 2 == 0 for g, k in zip(GROUPS, counts, strict=True)
     }
@@ -299,12 +307,15 @@ def flags_with(i, *on, keep=()):
 def group_of(name):
     if name.endswith((".lora_A", ".lora_B")):
         return name[-1]
+    if name.endswith(".lora_magnitude"):
+        return "begins"
     if "base_layer" in name:
         return "flora_base" if "flora" in name else "base"
     return "flora" if "flora" in name else "rest"
 
 
 def probe_marked(namespace, a):
+    import torch
     from torch import nn
 
     from lora_course.lora import LoRALinear
@@ -315,6 +326,11 @@ def probe_marked(namespace, a):
         fixtures.put(model, f"blocks.{n}.flora_gate", nn.Linear(d, d))
         fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
     fixtures.put(model, "flora_gate", LoRALinear(nn.Linear(d, d), r=2))
+    for name in DORAS:
+        fixtures.put(model, name, nn.Module())
+        model.get_submodule(name).lora_magnitude = nn.Parameter(torch.ones(1))
+    for p in model.parameters():
+        nn.init.normal_(p)  # a B of zeros would hide that it was reset
     groups = {group: [] for group in GROUPS}
     for name, p in model.named_parameters():
         groups[group_of(name)].append(p)
@@ -357,8 +373,10 @@ MARKED = (
     Slip("base_layer", "The original layer inside the wrapper trains too. Ask for the name of the "
          "parameter, not for the layer around it.",
          flags_are("A", "B", "base", "flora_base")),
-    Slip("looks_like", "`lora_` also stands in `flora_gate`. Look at whole parts of the name.",
-         flags_are("A", "B", "flora", "flora_base")),
+    Slip("looks_like", "`lora_` also stands in `flora_gate` and in `lora_magnitude`. Compare the "
+         "whole last part of the name, behind its last dot.",
+         lambda i: [{"flags": flags_with(i, "A", "B", *more)}
+                    for more in (("flora", "flora_base", "begins"), ("begins",))]),
     Slip("not_turned_on", "Factors that were frozen stay frozen. Set the flag of every parameter, "
          "True or False.", flags_are(keep=("A", "B"))),
     Slip("not_turned_off", "Other parameters that were trained still train. Set the flag of every "
@@ -385,14 +403,14 @@ mark_only_lora_as_trainable = Check(
 
 
 # 4.3 A report before you train
-REPORTED = ("b.up", "shared", "a.c_attn", "b.down")  # and "again", the same layer as "shared"
-SHARED, FROZEN = 1, [0, 3]
+REPORTED = ("b.up", "shared", "a.c_attn", "b.down", "b.gate")  # shapes of up and gate are alike
+SHARED, DOWN, FROZEN = 1, 3, [0, 3, 4]  # "again" is "shared", "last" is "b.down"
 
 
 def make_report(seed):
     rng = np.random.default_rng(seed + 200)
     d, up, c, out, v = fixtures.sizes(rng, 5, 20, 70)
-    shapes = [(d, up), (d, out), (d, c), (up, d)]  # (in, out) of the layers of REPORTED
+    shapes = [(d, up), (d, out), (d, c), (up, d), (d, up)]  # (in, out), as in REPORTED
     return {"shapes": np.array(shapes), "vocab": v + 100, "r": rng.integers(3, 9)}
 
 
@@ -406,10 +424,11 @@ def probe_report(namespace, a):
             model, name, Conv1D(d_out, d_in) if "c_attn" in name else nn.Linear(d_in, d_out)
         )
     model.again, model.table = model.shared, nn.Embedding(vocab, d)
+    model.last = model.b.down
     model.head = nn.Linear(d, vocab, bias=False)
     model.head.weight = model.table.weight
     model.b.requires_grad_(False)
-    names = [REPORTED[0], "again", *REPORTED[1:]]
+    names = [REPORTED[0], "again", *REPORTED[1:3], "last", "b.gate"]  # one under its second name
     before = callers.Before(model, names)
     result = namespace["lora_report"](model, names, a["r"].item())
     trainable, total = fixtures.several(result, ("trainable", "total"), "lora_report")
@@ -417,11 +436,16 @@ def probe_report(namespace, a):
 
 
 def sums(i):
-    """(trainable, of the model, of the tied table, of the shared layer), all counted once."""
+    """(trainable, of the model, of the tied table, of the layers in two places), once each."""
     d_in, d_out = i["shapes"].T
     each = d_in * d_out + d_out
     table = int(i["vocab"] * d_in[0])
-    return int(i["r"] * (d_in + d_out).sum()), int(each.sum()) + table, table, int(each[SHARED])
+    return (
+        int(i["r"] * (d_in + d_out).sum()),
+        int(each.sum()) + table,
+        table,
+        int(each[[SHARED, DOWN]].sum()),
+    )
 
 
 def judge_report(i, o):
@@ -518,8 +542,9 @@ def probe_prepare(namespace, a):
         fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
     fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
     fixtures.put(model, head, nn.Linear(d, 3))
-    model.eval()
+    model.eval().blocks.get_submodule("0.norm").train()
     before, calls = callers.Before(dict(model.named_parameters())), []
+    modes = [(part, part.training) for part in model.modules()]
 
     def inject(model):
         calls.append(model)
@@ -542,7 +567,7 @@ def probe_prepare(namespace, a):
         "strangers": sum(not any(h is p for p in model.parameters()) for h in held),
         "kind": isinstance(optimizer, torch.optim.AdamW),
         "lr": np.array([group["lr"] for group in optimizer.param_groups], dtype=float),
-        "left": before.change() or 4 * any(part.training for part in model.modules()),
+        "left": before.change() or 4 * any(part.training != was for part, was in modes),
     }
 
 
@@ -643,12 +668,17 @@ def tree(i):
         leaves[f"model.layers.{n}.attn.q_proj"] = "wrapped" if has else "linear"
         leaves[f"model.layers.{n}.mlp.down_proj"] = "wrapped"
         leaves[f"model.layers.{n}.norm"] = "norm"
-    return leaves | {"model.c_proj": "conv_wrapped", "model.c_fc": "conv", decoy(i): "linear"}
+    return (
+        leaves
+        | {"model.c_proj": "conv_wrapped", "model.c_fc": "conv"}
+        | dict.fromkeys(decoys(i), "linear")
+    )
 
 
-def decoy(i):
-    """A layer with the last part of the head's name inside its own."""
-    return f"model.multi{HEADS[int(i['head'])].split('.')[-1]}.out"
+def decoys(i):
+    """Layers with the last part of the head's name inside their own, or with all of it."""
+    head = HEADS[int(i["head"])]
+    return f"model.multi{head.split('.')[-1]}.out", f"model.{head}"
 
 
 def missing(i, *kinds, bases=False):
@@ -674,6 +704,8 @@ def probe_missed(namespace, a):
     }
     for name, leaf in leaves.items():
         fixtures.put(model, name, build[leaf]())
+    for name, p in model.named_parameters():
+        p.requires_grad = ".lora_" in name  # so that a flag does not tell what was missed
     before = callers.Before(model)
     result = namespace["missed_layers"](model, HEADS[a["head"].item()])
     if result is None or isinstance(result, str) or not hasattr(result, "__iter__"):
@@ -725,7 +757,9 @@ def judge_missed(i, o):
 MISSED = (
     Slip("short", "The last part of a name does not say which layer it is. Return full names.",
          seen_as(unknown=lambda n: n > 0, short=lambda n: n > 0, named=lambda v: not v.any())),
-    Slip("empty", "Layers were missed: a regular expression with one digit stops at block 9.",
+    Slip("empty", "The list is empty, and layers without LoRA stand deep in the model. "
+         "`named_modules()` goes to every depth; a regular expression with one digit stops at "
+         "block 9.",
          lambda i: {"named": missing(i), "unknown": 0, "inner": 0}),
     Slip("found", "These are layers that do have LoRA. The question is which ones do not.",
          lambda i: [{"named": missing(i, "wrapped", "conv_wrapped")},
@@ -737,8 +771,9 @@ MISSED = (
          "its full name.", lambda i: {"named": missing(i, "linear", "conv", "head")}, share=0.3),
     Slip("head_word", "A layer that is not the head has `head` in its name. Compare the full name "
          "with the one that was given.",
-         lambda i: {"named": missing(i, "linear", "conv")
-                    - np.outer([name == decoy(i) for name in tree(i)], [1, 0])}),
+         lambda i: [{"named": missing(i, "linear", "conv")
+                     - np.outer([name in gone for name in tree(i)], [1, 0])}
+                    for gone in (decoys(i), decoys(i)[:1], decoys(i)[1:])]),
     Slip("not_linear", "Norms, tables and containers are no linear layers. Ask for the type.",
          lambda i: {"named": lambda v: all(
              v[n, 0] for n, leaf in enumerate(tree(i).values()) if leaf in ("norm", "table"))}),

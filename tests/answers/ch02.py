@@ -158,6 +158,17 @@ def fit_budget(before, after, budget):
     return torch.tensor(r), weights
 """,
     ),
+    Answer(
+        "factors",
+        "turned by a random rotation",
+        "",
+        edits=(
+            (
+                "    return B, A",
+                "    Q, _ = torch.linalg.qr(torch.randn(r, r))\n    return B @ Q, Q.T @ A",
+            ),
+        ),
+    ),
 ]
 
 WRONG = [
@@ -642,4 +653,41 @@ def fit_budget(before, after, budget):
         "other",
         edits=(("truncate(update, r)", "truncate(update, 1)"),),
     ),
+    Answer(
+        "nearest",
+        "half precision",
+        "other",
+        edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return (U[:, :r] * s[:r] @ Vh[:r]).half()"),),
+    ),
+    Answer(
+        "nearest",
+        "around the mean",
+        "other",
+        edits=(
+            (
+                "return U[:, :r] * s[:r] @ Vh[:r]",
+                "m = matrix.mean(0)\n    U, s, Vh = torch.linalg.svd(matrix - m, False)\n"
+                "    return m + U[:, :r] * s[:r] @ Vh[:r]",
+            ),
+        ),
+    ),
+    Answer("energy_rank", "squares in place", "other", edits=(("s.square()", "s.square_()"),)),
+    Answer(
+        "energy_rank",
+        "never all pieces",
+        "other",
+        edits=(
+            (
+                "int((running < share).sum()) + 1",
+                "min(int((running < share).sum()) + 1, len(s) - 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "factors",
+        "takes it off the update",
+        "other",
+        edits=(("    return B, A", "    update -= B @ A\n    return B, A"),),
+    ),
+    Answer("budget", "no new dict", "same_dict", edits=(("weights = {}", "weights = before"),)),
 ]

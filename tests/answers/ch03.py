@@ -300,6 +300,28 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
             (JOIN_B, "torch.cat([columns, lora_B], dim=1)"),
         ],
     ),
+    Answer(
+        "broken_starts",
+        "orthogonal rows, random signs",
+        "",
+        edits=(
+            (
+                "torch.randn(r, d_in) / d_in**0.5",
+                "torch.randint(0, 2, (r, d_in)).float().mul(2).sub(1) / d_in**0.5",
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "rows at right angles, long",
+        "",
+        edits=(
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "100 * torch.linalg.svd(lora_A)[2][r:new_r]",
+            ),
+        ),
+    ),
 ]
 
 WRONG = [
@@ -1181,5 +1203,64 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
         "zeroes the old one",
         "other",
         edits=[("    return new_A", "    lora_B.zero_()\n    return new_A")],
+    ),
+    Answer(
+        "lora_linear",
+        "equal rows of A",
+        "constant",
+        edits=(
+            (
+                "nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))",
+                "nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))\n"
+                "        self.lora_A.data[:] = self.lora_A.data[0]",
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "drops whole tokens",
+        "other",
+        edits=(
+            ("self.lora_dropout(x) @", "(self.lora_dropout(torch.ones_like(x[..., :1])) * x) @"),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "squeezed",
+        "other",
+        edits=(
+            (
+                "return self.base_layer(x) + self.scaling * update",
+                "return (self.base_layer(x) + self.scaling * update).squeeze()",
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "an identity",
+        "other",
+        edits=(("torch.randn(r, d_in) / d_in**0.5", "torch.eye(r, d_in)"),),
+    ),
+    Answer(
+        "lora_embedding",
+        "squeezed",
+        "other",
+        edits=(
+            (
+                "return self.base_layer(ids) + self.scaling * rows @ self.lora_B.T",
+                "return (self.base_layer(ids) + self.scaling * rows @ self.lora_B.T).squeeze()",
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "mixes the old rows",
+        "copies",
+        edits=(
+            (
+                "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
+                "torch.randn(new_r - r, r) @ lora_A",
+            ),
+        ),
     ),
 ]

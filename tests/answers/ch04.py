@@ -91,14 +91,11 @@ def inject_lora(model, target_modules, r, lora_alpha):
             (FREEZE, 'parameter.requires_grad = ".lora_" in name'),
         ],
     ),
-    Answer(
+    edit(
         "mark_only_lora_as_trainable",
-        "a part that starts with lora_",
-        code="""
-def mark_only_lora_as_trainable(model):
-    for name, p in model.named_parameters():
-        p.requires_grad_(any(part.startswith("lora_") for part in name.split(".")))
-""",
+        "by the end of the name",
+        "",
+        (MARK, 'parameter.requires_grad = name.endswith((".lora_A", ".lora_B"))'),
     ),
     Answer(
         "mark_only_lora_as_trainable",
@@ -419,7 +416,7 @@ def inject_lora(model, target_modules, r, lora_alpha):
         for name in found:
             model.set_submodule(name, LoRALinear(model.get_submodule(name), r, lora_alpha))
     for name, p in model.named_parameters():
-        p.requires_grad = "lora_" in name
+        p.requires_grad = name.endswith(("lora_A", "lora_B"))
     return model
 """,
     ),
@@ -939,7 +936,7 @@ def prepare(model, inject, head, lr):
         "missed_layers",
         "wraps what was missed",
         "other",
-        ("missed.append(name)", "missed.append(name)\n            part.requires_grad_(False)"),
+        ("missed.append(name)", "missed.append(name)\n            part.requires_grad_(True)"),
     ),
     edit(
         "missed_layers",
@@ -986,5 +983,79 @@ def prepare(model, inject, head, lr):
         "switches to train()",
         "other",
         (TRAINED, "    model.train()\n" + TRAINED),
+    ),
+    edit(
+        "inject_lora",
+        "lora_ anywhere in the name trains",
+        "looks_like",
+        (FREEZE, 'parameter.requires_grad = "lora_" in name'),
+    ),
+    edit(
+        "inject_lora",
+        "everything with a weight",
+        "no_filter",
+        ("isinstance(part, nn.Linear)", "hasattr(part, 'weight')"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "begins with lora_",
+        "looks_like",
+        (MARK, "parameter.requires_grad = name.split('.')[-1].startswith('lora_')"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "starts B anew",
+        "other",
+        (
+            MARK,
+            MARK + "\n        if name.endswith('lora_B'):\n            nn.init.zeros_(parameter)",
+        ),
+    ),
+    edit(
+        "lora_report",
+        "one layer for each shape",
+        "other",
+        (
+            SET,
+            "layers = {model.get_submodule(n).weight.shape: model.get_submodule(n) "
+            "for n in names}.values()",
+        ),
+    ),
+    edit(
+        "lora_report",
+        "the first name of a layer alone",
+        "other",
+        (SET, "layers = [part for name, part in model.named_modules() if name in names]"),
+    ),
+    edit(
+        "lora_report",
+        "one tensor for each shape",
+        "other",
+        (TOTAL, "sum({p.shape: p.numel() for p in model.parameters()}.values())"),
+    ),
+    edit("prepare", "switches to eval()", "other", (TRAINED, "    model.eval()\n" + TRAINED)),
+    edit(
+        "missed_layers",
+        "ends like the head",
+        "head_word",
+        (ASKED, ASKED.replace("name != head", "not name.endswith(head)")),
+    ),
+    edit(
+        "missed_layers",
+        "the last part of the head",
+        "head_word",
+        (ASKED, ASKED.replace("name != head", "name.split('.')[-1] != head.split('.')[-1]")),
+    ),
+    edit(
+        "missed_layers",
+        "what is not frozen",
+        "empty",
+        (ASKED, ASKED.replace("not is_base", "part.weight.requires_grad")),
+    ),
+    edit(
+        "missed_layers",
+        "only the top level",
+        "empty",
+        ("model.named_modules()", "model.named_children()"),
     ),
 ]

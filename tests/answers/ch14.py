@@ -188,6 +188,24 @@ def unmask(losses, shared):
     return int(means[:, shared].argmin()), won, equal, np.isin(at, [0, grid.shape[1] - 1])
 """,
     ),
+    edit(
+        "pissa_start",
+        "smallest of the kept pieces first",
+        "",
+        (PAIR, "lora_A, lora_B = (root[:, None] * Vh[:r]).flip(0), (U[:, :r] * root).flip(1)"),
+    ),
+    edit(
+        "pissa_start",
+        "both factors turned",
+        "",
+        (
+            PAIR,
+            PAIR
+            + """
+    Q, _ = torch.linalg.qr(torch.randn(r, r))
+    lora_A, lora_B = Q.T @ lora_A, lora_B @ Q""",
+        ),
+    ),
 ]
 
 WRONG = [
@@ -333,4 +351,26 @@ WRONG = [
     edit("unmask", "nan filled in place", "other", (FINITE,
          "losses.nan_to_num_(math.inf)\n    " + FINITE)),
     edit("unmask", "forgets return", "none", (RETURN, RETURN.replace("return ", ""))),
+    edit("dora_forward", "squeezed", "other", (BIAS, "y = y if bias is None else y + bias\n"
+         "    return y.squeeze()")),
+    edit("dora_forward", "columns where W is square", "other", (Y, "y = x @ (V.T * "
+         "factor[:, None]) if len(V) == V.shape[1] else factor * (x @ V.T)")),
+    edit("pissa_start", "half precision", "other", (REST, REST.replace("W - scaling * lora_B @ "
+         "lora_A", "(W - scaling * lora_B @ lora_A).half()"))),
+    edit("allocate", "without B", "other", (SCORE, SCORE.replace(" + B.mean(0)", ""))),
+    edit("allocate", "without A", "other", (SCORE, SCORE.replace("A.mean(1) + ", ""))),
+    edit("allocate", "one mean of a matrix", "other", (SCORE, SCORE.replace("mean(1)", "mean()")
+         .replace("mean(0)", "mean()"))),
+    edit("allocate", "other axis where B is square", "other", (SCORE, SCORE.replace("B.mean(0)",
+         "B.mean(int(len(B) == B.shape[1]))"))),
+    edit("allocate", "takes the layers out", "other", ("for layer, parts in averages.items():",
+         "for layer in list(averages):\n        parts = averages.pop(layer)")),
+    edit("vera_deltas", "vectors by place", "raised", ("vectors[layer])",
+         "list(vectors.values())[list(shapes).index(layer)])")),
+    edit("unmask", "three seeds", "other", ("losses.mean(-1)", "losses[..., :3].mean(-1)")),
+    edit("unmask", "the standard deviation", "other", ("rows.amax(1) - rows.amin(1)",
+         "rows.std(1)")),
+    edit("unmask", "half the spread", "other", (EQUAL, EQUAL + " / 2")),
+    edit("unmask", "ranges that overlap", "other", (EQUAL,
+         "equal = rows.amin(1) <= rows[winner].amax()")),
 ]  # fmt: skip
