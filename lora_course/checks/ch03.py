@@ -278,13 +278,13 @@ def judge_linear(i, o):
     promises += [
         Promise("A_size", lambda v: v > 0, seen="A starts at zero", expected="A random, B zero"),
         Promise("B_size", zero, seen="B starts with entries up to {}", expected="A random, B zero"),
+        Promise("rank", 16, seen="A has rank {}", expected="16, that of random rows"),
         Promise("std", (3 * width) ** -0.5, rtol=0.1, atol=0, expected="0.072 and 0.029",
                 seen=lambda v: "for in = 64 and 400, the standard deviation of A is "
                 f"{v[0]:.3g} and {v[1]:.3g}"),
         Promise("peak", lambda v: (v <= 1 + 1e-5).all() and v.min() > 0.97, expected="1 / sqrt(in)",
                 seen=lambda v: "for in = 64 and 400, the largest entry of A is "
                 f"{v[0]:.3g} and {v[1]:.3g} / sqrt(in)"),
-        Promise("rank", 16, seen="A has rank {}", expected="16, that of random rows"),
         callers.unchanged("left_wide", "the base layer after training"),
         Promise("y_zero_train", base, "with B = 0, the output in train()", rtol=1e-3, atol=1e-4),
         Promise("y_eval", base + alpha / 6 * cases["wide"][1], "after eval(), the output",

@@ -355,8 +355,6 @@ WRONG = [
          "    return y.squeeze()")),
     edit("dora_forward", "columns where W is square", "other", (Y, "y = x @ (V.T * "
          "factor[:, None]) if len(V) == V.shape[1] else factor * (x @ V.T)")),
-    edit("pissa_start", "half precision", "other", (REST, REST.replace("W - scaling * lora_B @ "
-         "lora_A", "(W - scaling * lora_B @ lora_A).half()"))),
     edit("allocate", "without B", "other", (SCORE, SCORE.replace(" + B.mean(0)", ""))),
     edit("allocate", "without A", "other", (SCORE, SCORE.replace("A.mean(1) + ", ""))),
     edit("allocate", "one mean of a matrix", "other", (SCORE, SCORE.replace("mean(1)", "mean()")
