@@ -89,10 +89,9 @@ print(f"one adapter {one:,}: {one / 7_087_872:.1%} of the layer; two: {2 * one /
 print(f"the file of 12 layers, two each, float32: {12 * 2 * one * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
-# > **Verdict: too high.** The 3.6 % in Houlsby's abstract is a mean over tasks, with widths
-# > tuned for each. Nor is «below 1 %» a law: their table goes from 0.5 to 8 %. And the
-# > «50 to 100 MB» that are told of adapter files are no constant either: the formula
-# > decides.
+# > **Verdict: too high.** Houlsby's 3.6 % is per task, with tuned widths. Nor is «below
+# > 1 %» a law: they used some 0.5 to 8 %. And files of «50 to 100 MB» are no constant: the
+# > formula decides.
 #
 # **Exercise 13.1**: your own. ([The
 # exercises](../exercises/13_beside_before_and_around.ipynb); `lora-course start 13`.)
@@ -453,7 +452,7 @@ for name, model in {"full": full, **models}.items():
 
 # %% [markdown]
 # The activations decide: the way back to the trained numbers leads through the whole
-# model. Rows are short here, so 20 places more cost a lot.
+# model. Rows are short here, so 20 places cost much.
 #
 # ## 8 Time
 #
