@@ -5,7 +5,6 @@ The base model is not in the file. Whoever has the base needs nothing more than 
 """
 
 import json
-import os
 from pathlib import Path
 from zlib import crc32
 
@@ -13,7 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from lora_course.inject import lora_layers, lora_targets
+from lora_course.plumbing.files import write_atomically
 
+
+# owned by chapter 05
 def lora_state_dict(model):
     """The factors of the adapter, {name: tensor}, not copied.
 
@@ -35,11 +38,7 @@ def save_adapter(model, path, metadata=None):
     header = {key: str(value) for key, value in (metadata or {}).items()}
     header |= {key: json.dumps(value) for key, value in _describe(model).items()}
     header["crc32"] = _check_sum(header, save(factors))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.new")
-    part.write_bytes(save(factors, header))
-    os.replace(part, path)
+    write_atomically(path, save(factors, header))
 
 
 def read_adapter(path):
@@ -99,17 +98,13 @@ def load_adapter(model, path):
 def _describe(model):
     """What decides whether an adapter fits, and what inject_lora() needs to make room for it.
 
-    A value that differs between layers is a dict {layer: value}. target_modules are endings such
-    as "q_proj", or whole names where the endings would hit more layers than these.
+    A value that differs between layers is a dict {layer: value}.
     """
-    layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
-    about = {}
+    layers, about = lora_layers(model), {"target_modules": lora_targets(model)}
     for key in ("r", "lora_alpha", "scaling"):
         values = {name: getattr(layer, key) for name, layer in layers.items()}
         about[key] = values if len(set(values.values())) > 1 else next(iter(values.values()))
-    endings = {name.split(".")[-1] for name in layers}
-    hit = {name for name, _ in model.named_modules() if name.split(".")[-1] in endings}
-    return about | {"target_modules": sorted(endings if hit == layers.keys() else layers)}
+    return about
 
 
 def _check_sum(header, data):

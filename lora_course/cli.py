@@ -1,8 +1,9 @@
-"""The command `lora-course`: start, check and grade exercises, progress, the machine."""
+"""The command `lora-course`: JupyterLab, start, check and grade exercises, progress, machine."""
 
 import argparse
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,12 +11,18 @@ from lora_course.grading import commands as grading
 from lora_course.grading.exports import command as export
 
 START = "copies exercises into work/, where no update touches them"
+NOT_HERE = (
+    "There is no exercises/ folder here. Go to the folder of the course (the one that "
+    "holds chapters/ and exercises/) and run this again."
+)
+FIRST = "work/chapters/01_what_full_fine_tuning_costs.ipynb"
 
 
 def main(argv=None):
     """Runs one subcommand; returns the exit status."""
     parser = argparse.ArgumentParser(prog="lora-course", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("lab", help="opens JupyterLab on your copy of the first chapter, in work/")
     start = commands.add_parser("start", help=START, description=f"start NN {START}.")
     start.add_argument("chapters", nargs="*", metavar="NN", help="chapter numbers, or all")
     start.add_argument("--fresh", action="store_true", help="a fresh copy beside the one there is")
@@ -23,7 +30,9 @@ def main(argv=None):
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
     grading.add(commands)
     export.add(commands)
-    args = parser.parse_args(argv)
+    args, others = parser.parse_known_args(argv)
+    if others and args.command != "lab":  # lab hands them on to JupyterLab
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     if "run" in args:
         return args.run(args)
     if args.command == "progress":
@@ -36,6 +45,8 @@ def main(argv=None):
 
         return doctor.main()
     try:
+        if args.command == "lab":
+            return lab(others)
         return start_chapters(args.chapters, args.fresh)
     except OSError as error:
         return _fail(f"{error.filename} cannot be written: {error.strerror}. Nothing was lost.")
@@ -45,10 +56,7 @@ def start_chapters(chapters, fresh):
     """Copies the exercise notebooks of these chapters into work/; never overwrites."""
     root = repository()
     if root is None:
-        return _fail(
-            "There is no exercises/ folder here. Go to the folder of the course (the one that "
-            "holds chapters/ and exercises/) and run this again."
-        )
+        return _fail(NOT_HERE)
     notebooks = {path.name[:2]: path for path in _notebooks(root)}
     wanted = list(notebooks) if "all" in chapters else [number.zfill(2) for number in chapters]
     unknown = [number for number in wanted if number not in notebooks]
@@ -59,16 +67,40 @@ def start_chapters(chapters, fresh):
         )
         return _fail(f"{said} These are here:\n{known}")
     for number in wanted:
-        _start(notebooks[number], root / "work", fresh)
+        _start(notebooks[number], root / "work" / "exercises", fresh)
     print("Is JupyterLab open already? Then open the folder work in its file browser.")
     return 0
+
+
+def lab(options):
+    """Brings the copies in work/ up to date and opens JupyterLab on the first of them.
+
+    options: handed on to JupyterLab. The notebooks and terminals in it find `lora-course`, and a
+    waiting thread sleeps (OMP_WAIT_POLICY, read when torch is loaded): spinning takes the cores
+    away from a second notebook.
+    """
+    from lora_course.learner import copies
+
+    root = repository()
+    if root is None:
+        return _fail(NOT_HERE)
+    for line in copies.bring(root):
+        print(line, flush=True)
+    programs = str(Path(sys.executable).parent)
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    environment["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+    command += [f"--LabApp.default_url=/lab/tree/{FIRST}", *options]
+    if os.name == "nt":
+        return subprocess.run(command, env=environment).returncode
+    os.execve(sys.executable, command, environment)  # Ctrl-C reaches JupyterLab alone
 
 
 def repository(folder=None):
     """The folder with exercises/NN_*.ipynb: this one, one above it, or the package's own."""
     here = Path(folder or Path.cwd())
     for root in (here, *here.parents, Path(__file__).resolve().parent.parent):
-        if _notebooks(root):
+        if root.name != "work" and _notebooks(root):  # work/exercises holds copies
             return root
     return None
 
@@ -85,7 +117,7 @@ def _start(notebook, work, fresh):
         number += 1
         target = work / f"{notebook.stem} ({number}).ipynb"
     content = notebook.read_bytes()
-    work.mkdir(exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as file:  # "x": never over a file, whoever made it meanwhile
         file.write(content)
     print(f"{_shown(target)} is ready.")

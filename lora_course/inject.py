@@ -13,10 +13,11 @@ from transformers.pytorch_utils import Conv1D
 
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear
 
-LINEAR = (nn.Linear, Conv1D)
-KINDS = (*LINEAR, nn.Embedding)
+LINEAR = (nn.Linear, Conv1D)  # owned by chapter 04
+KINDS = (*LINEAR, nn.Embedding)  # owned by chapter 04
 
 
+# owned by chapter 04
 def find_targets(model, target_modules):
     """Names of the layers that a rule hits, in the order of the model.
 
@@ -39,6 +40,7 @@ def find_targets(model, target_modules):
     return [n for n in layers if any(n in names for names in found.values())]
 
 
+# owned by chapter 04
 def inject_lora(model, target_modules="all-linear", r=8, lora_alpha=16, lora_dropout=0, seed=None):
     """Wrap the layers that the rule hits, freeze everything but their factors; returns the model.
 
@@ -66,6 +68,7 @@ def inject_lora(model, target_modules="all-linear", r=8, lora_alpha=16, lora_dro
     return model
 
 
+# owned by chapter 04
 def mark_only_lora_as_trainable(model):
     """Freeze every parameter but those of LoRA. Raises ValueError when there are none."""
     if not lora_layers(model):
@@ -74,9 +77,14 @@ def mark_only_lora_as_trainable(model):
         p.requires_grad = ".lora_" in f".{name}"
 
 
-def lora_layers(model):
-    """The layers that have LoRA, {name: layer}."""
-    return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
+# owned by chapter 04
+def lora_layers(model, remove_duplicate=True):
+    """The layers that have LoRA, {name: layer}.
+
+    remove_duplicate: a layer used in two places has one entry; False gives it both names.
+    """
+    named = model.named_modules(remove_duplicate=remove_duplicate)
+    return {name: layer for name, layer in named if hasattr(layer, "lora_A")}
 
 
 def widths(layer):
@@ -85,12 +93,25 @@ def widths(layer):
     return (layer.in_features, layer.out_features) if linear else tuple(layer.weight.shape)
 
 
+def lora_targets(model):
+    """The target_modules that hit the layers of this model's LoRA again, and no others.
+
+    Endings such as "q_proj", or whole names where the endings would hit more layers than these.
+    """
+    layers = lora_layers(model)
+    endings = {name.split(".")[-1] for name in layers}
+    hit = {name for name, _ in model.named_modules() if name.split(".")[-1] in endings}
+    return sorted(endings if hit == layers.keys() else layers)
+
+
+# owned by chapter 04
 def count_parameters(model):
     """(trainable, total): how many numbers train, and how many there are; tied ones count once."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
 
 
+# owned by chapter 04
 def wrap(base, r, lora_alpha, lora_dropout):
     """The LoRA layer around `base`, in the mode (train or eval) of the base."""
     if isinstance(base, nn.Embedding):  # a token id cannot be partly dropped

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 
+# owned by chapter 03
 class LoRALinear(nn.Module):
     """y = base_layer(x) + (lora_alpha / r) * B A dropout(x); only A and B train.
 
@@ -50,8 +51,9 @@ class LoRALinear(nn.Module):
 
     def forward(self, x):
         out = self.base_layer(x)  # (..., out)
-        down = self.lora_dropout(x).to(self.lora_A.dtype) @ self.lora_A.T  # (..., r)
-        update = (self.scaling * down) @ self.lora_B.T  # (..., out)
+        # The small factors are cast, not x: a float32 copy of x would be kept for backward.
+        down = self.lora_dropout(x) @ self.lora_A.to(x.dtype).T  # (..., r)
+        update = (self.scaling * down) @ self.lora_B.to(x.dtype).T  # (..., out)
         return (out + update).to(out.dtype)
 
     def get_delta_weight(self):
@@ -59,6 +61,7 @@ class LoRALinear(nn.Module):
         return self.scaling * self.lora_B @ self.lora_A
 
 
+# owned by chapter 03
 class LoRAConv1D(LoRALinear):
     """LoRALinear for the Conv1D of transformers (GPT-2), which stores its weight as (in, out).
 
@@ -78,6 +81,7 @@ class LoRAConv1D(LoRALinear):
         return super().get_delta_weight().T
 
 
+# owned by chapter 03
 class LoRAEmbedding(LoRALinear):
     """LoRA for a table of token vectors: row t becomes W[t] + (lora_alpha / r) * B A[:, t].
 
@@ -105,7 +109,8 @@ class LoRAEmbedding(LoRALinear):
         pad = self.base_layer.padding_idx  # the padding row gets no gradient, as in the base
         rows = nn.functional.embedding(ids, self.lora_A.T, padding_idx=pad)  # (..., r)
         scaling = self.scaling * getattr(self.base_layer, "embed_scale", 1.0)  # Gemma's factor
-        return (out + (scaling * rows) @ self.lora_B.T).to(out.dtype)
+        rows = (scaling * rows).to(out.dtype)  # few numbers, so that no wide float32 update is made
+        return (out + rows @ self.lora_B.to(out.dtype).T).to(out.dtype)
 
     def get_delta_weight(self):
         """What the adapter adds to base_layer.weight: (n, d)."""

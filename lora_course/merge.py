@@ -12,7 +12,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from lora_course.inject import lora_layers
 
+
+# owned by chapter 07
 def merge(model):
     """Fold every update into its base weight and take the LoRA layers out. Changes the model.
 
@@ -26,8 +29,7 @@ def merge(model):
     """
     if any(getattr(module, "merged", None) for module in model.modules()):
         raise ValueError("This model is merged already: again, its update would count twice.")
-    named = model.named_modules(remove_duplicate=False)  # a layer used twice has two names
-    layers = {name: layer for name, layer in named if hasattr(layer, "lora_A")}
+    layers = lora_layers(model, remove_duplicate=False)  # a layer used twice has two names
     if not layers or "" in layers:
         raise ValueError("There are no LoRA layers inside this model. Give the model around them.")
     if not all(layer.base_layer.weight.is_floating_point() for layer in layers.values()):
@@ -43,6 +45,7 @@ def merge(model):
     model.merged = {name: (layer, shared.get(layer)) for name, layer in layers.items()}
 
 
+# owned by chapter 07
 def unmerge(model):
     """Take the updates off again and put the LoRA layers back. Changes the model.
 
@@ -63,6 +66,7 @@ def unmerge(model):
     del model.merged
 
 
+# owned by chapter 07
 @contextmanager
 def adapter(model, state):
     """Inside the block the model has this adapter; after it what it had before, bit for bit.
@@ -95,6 +99,7 @@ def adapter(model, state):
             place.copy_(before[name])
 
 
+# owned by chapter 07
 def concatenate(states, scalings, weights=None):
     """One adapter whose update is the sum of several: rows of A under rows, columns of B beside.
 

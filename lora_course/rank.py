@@ -8,6 +8,7 @@ by another of lower rank").
 import torch
 
 
+# owned by chapter 02
 def truncate(matrix, r):
     """Return the matrix of rank r that is nearest to `matrix`.
 
@@ -20,6 +21,7 @@ def truncate(matrix, r):
     return U[:, :r] * s[:r] @ Vh[:r]  # (m, n)
 
 
+# owned by chapter 02
 def energy(s):
     """Return the share of the energy that the first 1, 2, ... k pieces hold.
 
@@ -30,6 +32,7 @@ def energy(s):
     return sums / sums[-1]
 
 
+# owned by chapter 02
 def energy_rank(s, share):
     """Return the smallest r whose first r pieces hold at least `share` of the energy.
 

@@ -13,7 +13,10 @@ from zlib import crc32
 import torch
 from tqdm.auto import tqdm
 
+from lora_course.plumbing.files import replacing
 
+
+# owned by chapter 05
 def learning_rate(step, steps, peak, warmup):
     """The learning rate of one step: up to `peak` in a straight line, then down along a cosine.
 
@@ -25,6 +28,7 @@ def learning_rate(step, steps, peak, warmup):
     return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
 
+# owned by chapter 05
 def train(
     model, batches, steps, lr, warmup=10, weight_decay=0.0, clip=1.0, seed=0,
     groups=None, checkpoint=None, every=50,
@@ -87,16 +91,16 @@ def train(
     return losses
 
 
+# owned by chapter 05
 def save_checkpoint(path, plan, weights, optimizer, losses, seen):
     """Write what a run needs to go on: a kill leaves the old file or the new one, never a part."""
     state = {"plan": plan, "losses": losses, "seen": seen, "optimizer": optimizer.state_dict()}
     state["weights"] = [p.detach() for p in weights]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    part = Path(f"{path}.new")
-    torch.save(state, part)
-    part.replace(path)
+    with replacing(path) as draft:
+        torch.save(state, draft)
 
 
+# owned by chapter 05
 def load_checkpoint(path, plan, weights, optimizer):
     """Put weights and optimizer back; returns the losses so far and the check sum of the batches.
 

@@ -156,7 +156,8 @@ INSIDE = [
     ),
     Case(
         "patched wire",
-        "import lora_course.grading.box.wire as wire\nwire.pack = lambda arrays: b'x' * 1000",
+        "import lora_course.grading.box.wire as wire\n"
+        "wire.pack_arrays = lambda arrays: b'x' * 1000",
         says="without an answer",
     ),
     # the channel
@@ -164,8 +165,8 @@ INSIDE = [
     Case(
         "forged frame",
         "import os, numpy\n"
-        "from lora_course.grading import wire\n"
-        "p = wire.pack({'y_wide': numpy.ones((3, 4, 8))})\n"
+        "from lora_course.grading.box import wire\n"
+        "p = wire.pack_arrays({'y_wide': numpy.ones((3, 4, 8))})\n"
         "os.write(3, wire.HEAD.pack(b'a', len(p)) + p)\n"
         "os._exit(0)",
         says="not right yet",

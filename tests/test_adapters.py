@@ -296,7 +296,7 @@ def test_an_interrupted_save_leaves_the_old_file(saved, monkeypatch, failing):
         if failing == "replace":
             patch.setattr(os, "replace", fail)
         else:
-            patch.setattr(type(path), "write_bytes", fail)
+            patch.setattr(os, "fsync", fail)
         save_adapter(trained(llama(), seed=5), path)
     assert path.read_bytes() == whole
     load_adapter(trained(llama(), seed=9), path)

@@ -1,6 +1,7 @@
 """The builder on tiny sources: every rule, its message, and the bytes it writes."""
 
 import ast
+import base64
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from lora_course.builder import notebook
 from lora_course.builder.build import check, main
+from lora_course.builder.digest import bare
 from lora_course.builder.exercises import HINTS
 from lora_course.builder.source import SourceError, definition
 
@@ -204,6 +206,69 @@ def test_quote_refuses(root, code, message):
     assert f"chapters/source/{NAME}.py, line 8" in str(error.value)
 
 
+FREE = """
+LIMIT = 4
+
+
+def clipped(value):
+    return bounded(value, LIMIT)
+
+
+def bounded(value, most=LIMIT):
+    return min(value, most)
+"""
+
+
+@pytest.mark.parametrize(
+    "quoted, above, missing",
+    [
+        ("clipped, bounded, LIMIT", "x = 1", ""),
+        ("clipped", "x = 1", "LIMIT, bounded"),
+        ("clipped", "LIMIT = 3", "bounded"),
+        ("bounded", "x = 1", "LIMIT"),
+        ("clipped", "LIMIT = 3\ndef bounded(value, most): return value", ""),
+        ("clipped", "def f():\n    LIMIT = bounded = 1", "LIMIT, bounded"),
+        ("clipped", "for LIMIT in (1, 2):\n    import math as bounded", ""),
+    ],
+)
+def test_quoted_code_finds_its_names_above(root, quoted, above, missing):
+    edit(root, "lora_course/parts.py", "RANK: int = 8\n", FREE + "RANK: int = 8\n")
+    path = f"chapters/source/{NAME}.py"
+    edit(root, path, "import math", above)
+    edit(root, path, "import scale, ALPHA", f"import {quoted}")
+    edit(root, path, "print(scale(ALPHA, 8))", "print(clipped, bounded, LIMIT)")
+    if not missing:
+        assert cells(root, "chapter")
+    else:
+        said = f"line [0-9]+: the quoted code uses {missing}, which no cell above"
+        with pytest.raises(SourceError, match=said):
+            cells(root, "chapter")
+
+
+@pytest.mark.parametrize("place", ["import math", 'print("twice")'])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from lora_course.parts import scale",
+        "from lora_course.parts import scale as other",
+        "def f():\n    from lora_course.parts import ALPHA",
+        "from lora_course import parts\nprint(parts.scale(1, 2))",
+        "import lora_course.parts as p\nprint(p.ALPHA)",
+        "import lora_course.parts\nprint(lora_course.parts.scale(1, 2))",
+    ],
+)
+def test_a_quoted_name_and_the_packages_own_are_not_used_together(root, place, code):
+    edit(root, f"chapters/source/{NAME}.py", place, code)
+    with pytest.raises(SourceError, match="is quoted from lora_course.parts in this chapter"):
+        cells(root, "chapter")
+
+
+def test_other_names_of_a_quoted_module_may_be_imported(root):
+    code = "from lora_course.parts import Layer\nimport lora_course.parts as p\np.RANK, Layer.scale"
+    edit(root, f"chapters/source/{NAME}.py", "import math", code)
+    assert cells(root, "chapter")
+
+
 # Sources that break a rule
 
 
@@ -379,11 +444,13 @@ print("late")
     assert bytes_of(root) == first, "the ignored output was kept, and nothing else moved"
     assert main(["03", "--no-run"], root) == 0
     assert bytes_of(root) == first, "without a run, unchanged code keeps its outputs"
+    with pytest.raises(SystemExit):
+        main(["03", "--no-run", "--fresh"], root)
 
     edit(root, source, "time.perf_counter_ns()\n\n", "time.perf_counter_ns() + 1\n\n")
     assert main(["03"], root) == 0
     assert bytes_of(root)["chapters"] != first["chapters"], "its source changed: a fresh output"
-    assert not list(root.glob("*/.*.part")), "no half-written file stays"
+    assert not list(root.glob("*/.*.tmp")), "no half-written file stays"
 
     edit(root, source, 'print("late")', 'print("later")')
     assert main(["03", "--no-run"], root) == 0
@@ -423,10 +490,7 @@ def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
     )
     assert main(["3"], root) == 0
     made = stored(root, "chapters")
-    assert made["cells"][1]["outputs"] == [] and set(made["metadata"]) == {
-        "kernelspec",
-        "language_info",
-    }
+    assert made["cells"][1]["outputs"] == [] and "widgets" not in made["metadata"]
 
 
 @pytest.mark.slow
@@ -460,6 +524,145 @@ interact(lambda x: print(x), x=(0, 3));
     assert nbval().startswith("2 failed, 3 passed"), "another text and another HTML are"
 
 
+# Outputs that no test compares: they come from one run, and from the code of today
+
+TIMED = """
+# %% tags=["nbval-ignore-output"]
+import time
+from lora_course.measure import seconds
+took = seconds()
+print(took)
+
+# %%
+from IPython.display import Image, display
+display(Image(data=str(took).encode(), format="png"))
+"""
+MEASURE = """
+import time
+
+from lora_course import deeper
+
+
+def seconds():
+    "How long."
+    return time.perf_counter_ns() * deeper.FACTOR
+"""
+
+
+@pytest.fixture
+def timed(root):
+    """A chapter with a cell that measures and a figure that draws what was measured."""
+    with open(root / f"chapters/source/{NAME}.py", "a", encoding="utf-8") as file:
+        file.write(TIMED)
+    (root / "lora_course/measure.py").write_text(MEASURE)
+    (root / "lora_course/deeper.py").write_text("FACTOR = 1\n")
+    (root / "lora_course/base").mkdir()
+    (root / "lora_course/base/model.bin").write_bytes(b"weights")
+    return root
+
+
+def shown(root):
+    """What the measuring cell printed, and what the figure under it draws."""
+    code = [c for c in stored(root, "chapters")["cells"] if c["cell_type"] == "code"]
+    printed, drawn = code[-2]["outputs"][0]["text"], code[-1]["outputs"][0]["data"]["image/png"]
+    return "".join(printed).strip(), base64.b64decode("".join(drawn)).decode()
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_the_numbers_of_one_run(timed):
+    assert main(["3"], timed) == 0
+    first, before = shown(timed), bytes_of(timed)
+    assert first[0] == first[1]
+    assert main(["3"], timed) == 0
+    assert bytes_of(timed) == before, "nothing changed: the figure is kept with its numbers"
+    edit(timed, f"chapters/source/{NAME}.py", 'print("twice")', 'print("thrice")')
+    assert main(["3"], timed) == 0
+    second = shown(timed)
+    assert second[0] == second[1] != first[0], "one cell changed: all are of the new run"
+    assert main(["3", "--fresh"], timed) == 0
+    third = shown(timed)
+    assert third[0] == third[1] != second[0] and check(timed, []) == []
+
+
+@pytest.mark.slow
+def test_an_output_that_comes_out_differently_renews_all(timed):
+    """The digest sees no change behind an import by name; the compared cells do."""
+    code = "from importlib import import_module\nprint(import_module('lora_course.hidden').X)"
+    edit(timed, f"chapters/source/{NAME}.py", 'print("twice")', code)
+    (timed / "lora_course/hidden.py").write_text("X = 1\n")
+    assert main(["3"], timed) == 0
+    first = shown(timed)
+    (timed / "lora_course/hidden.py").write_text("X = 2\n")
+    assert main(["3"], timed) == 0
+    assert shown(timed)[0] == shown(timed)[1] != first[0]
+
+
+def made_by(root):
+    made = notebook.to_notebook(cells(root, "chapter"), root)
+    return made.metadata.get("lora_course", {}).get("made_by")
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("lora_course/measure.py", "* deeper.FACTOR", "+ deeper.FACTOR"),
+        ("lora_course/deeper.py", "FACTOR = 1", "FACTOR = 2"),
+        ("lora_course/parts.py", "return alpha / r", "return alpha // r"),
+        ("lora_course/base/model.bin", "weights", "other weights"),
+        (f"chapters/source/{NAME}.py", "took = seconds()", "took = seconds() + 1"),
+        (f"chapters/source/{NAME}.py", "import math", "import math, cmath"),
+    ],
+)
+def test_digest_sees_code_and_data(timed, name, old, new):
+    before = made_by(timed)
+    assert before and made_by(timed) == before
+    edit(timed, name, old, new)
+    assert made_by(timed) != before
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("lora_course/measure.py", '"How long."', '"How long it takes."'),
+        ("lora_course/measure.py", "import time\n", "import time  # the clock\n\n"),
+        ("lora_course/checks/ch03.py", "The idea.", "Another."),
+        (f"chapters/source/{NAME}.py", "# What is it?", "# What is this?"),
+        (f"chapters/source/{NAME}.py", "took = seconds()", "took = seconds()  # once"),
+    ],
+)
+def test_digest_does_not_see_words_and_other_modules(timed, name, old, new):
+    before = made_by(timed)
+    edit(timed, name, old, new)
+    assert made_by(timed) == before
+
+
+def test_a_notebook_whose_cells_are_all_compared_has_no_digest(root):
+    assert made_by(root) is None
+
+
+@pytest.mark.parametrize(
+    "text, rest",
+    [
+        ("x = '# no comment'  # a comment\n", "x = '# no comment'"),
+        ('"""Module."""\n\nx = 1\n', "x = 1"),
+        ('def f():\n    """Say.\n\n    More.\n    """\n    return 1', "def f():\n    return 1"),
+        ('x = """a\n\nb"""\n\n\ny = 1', 'x = """a\n\nb"""\ny = 1'),
+        ('class E(Exception): """Bad."""', 'class E(Exception): """Bad."""'),
+        (
+            "class E(Exception):\n    'Bad.'\n    x = f'{1}#'",
+            "class E(Exception):\n    x = f'{1}#'",
+        ),
+        ('print("ü")  # ü\ns = "\u2028"', 'print("ü")\ns = "\u2028"'),
+    ],
+)
+def test_bare(text, rest):
+    assert bare(text) == rest
+
+
+def test_a_string_that_begins_a_cell_is_its_output():
+    assert bare("'shown'", is_cell=True) == "'shown'" and bare("'doc'") == ""
+
+
 # --check
 
 
@@ -489,7 +692,7 @@ def change(path, action):
         ("chapters", lambda nb: nb["cells"][1].update(id="other"), "stale from cell 2"),
         ("solutions", lambda nb: nb["cells"][1].update(metadata={}), "stale from cell 2"),
         ("chapters", lambda nb: nb["cells"].pop(), "number of cells"),
-        ("chapters", lambda nb: nb["metadata"]["language_info"].update(version="3"), "metadata"),
+        ("chapters", lambda nb: nb["metadata"].update(lora_course={"made_by": ""}), "behind its"),
         ("chapters", lambda nb: nb["cells"][1].update(execution_count=None), "not executed"),
         ("chapters", lambda nb: nb["cells"][1].update(execution_count=7), "not executed"),
         (
@@ -549,6 +752,62 @@ def test_check_finds_missing_damaged_and_orphaned_notebooks(built):
 def test_check_reports_a_broken_source(built):
     edit(built, f"chapters/source/{NAME}.py", "scale, ALPHA", "gone")
     assert "cannot be built: chapters/source/03_small.py, line 8" in check(built, [])[0]
+
+
+def saved_by_jupyterlab(path, root):
+    """Open a notebook over the server's contents API and save it as JupyterLab does, untouched.
+
+    JupyterLab writes the kernel's language_info and kernelspec into an open notebook, and the
+    server writes the file: json as nbformat has it, which splits texts into lines.
+    """
+    from jupyter_server.services.contents.filemanager import FileContentsManager
+
+    manager = FileContentsManager(root_dir=str(root))
+    name = path.relative_to(root).as_posix()
+    model = manager.get(name, content=True, type="notebook")
+    model["content"]["metadata"]["kernelspec"] = {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+    model["content"]["metadata"]["language_info"] = {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": "3.12.99",
+    }
+    model = json.loads(json.dumps(model, default=str))  # over the wire
+    manager.save({"type": "notebook", "format": "json", "content": model["content"]}, name)
+
+
+@pytest.mark.parametrize("folder", ["chapters", "solutions", "exercises"])
+def test_a_save_by_jupyterlab_makes_nothing_stale(built, folder):
+    path = built / folder / f"{NAME}.ipynb"
+    before = json.loads(path.read_bytes())
+    saved_by_jupyterlab(path, built)
+    after = json.loads(path.read_bytes())
+    assert after["metadata"].pop("language_info")["version"] == "3.12.99"
+    before["metadata"].pop("language_info")
+    assert after == before, "nothing else was written"
+    assert main(["--check"], built) == 0
+
+
+@pytest.mark.slow
+def test_the_kernels_language_info_is_all_that_a_save_changes(timed):
+    """With outputs: text, an image, a digest. What a person ran shows again as it was."""
+    assert main(["3"], timed) == 0
+    path = timed / f"chapters/{NAME}.ipynb"
+    before = path.read_text(encoding="utf-8")
+    saved_by_jupyterlab(path, timed)
+    nb = notebook.load(path)
+    nb.metadata.language_info = notebook.METADATA["language_info"]
+    notebook.write(nb, path)
+    assert path.read_text(encoding="utf-8") == before
+    saved_by_jupyterlab(path, timed)
+    assert main(["--check"], timed) == 0
 
 
 @pytest.mark.parametrize("argument", ["07", "seven", "chapters/source/07_x.py"])

@@ -55,7 +55,7 @@ def listed(folder):
 def test_only_ordinary_notebooks_come_along(student, tmp_path):
     target = tmp_path / "out"
     target.mkdir()
-    said = classroom.collect(student.as_uri(), target, protocols=("file",))
+    said = classroom.clone_notebooks(student.as_uri(), target, protocols=("file",))
     assert (said, listed(target)) == (
         "2 notebooks",
         ["link.ipynb", "week 1/03_the_lora_layer.ipynb"],
@@ -69,15 +69,15 @@ def test_only_ordinary_notebooks_come_along(student, tmp_path):
 @needs_git
 def test_other_addresses_are_refused(student, tmp_path):
     for address in (student.as_uri(), str(student), "ext::sh -c touch% x", "git@x:y", "-upload=x"):
-        assert "is no address" in classroom.collect(address, tmp_path / "out")
-    said = classroom.collect("https://localhost:9/x", tmp_path / "out")
+        assert "is no address" in classroom.clone_notebooks(address, tmp_path / "out")
+    said = classroom.clone_notebooks("https://localhost:9/x", tmp_path / "out")
     assert said.startswith("cannot be cloned")
     assert not (tmp_path / "out").exists()
 
 
 @needs_git
 def test_one_bad_repository_costs_nobody_else(student, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(classroom.collect, "__defaults__", (("file",),))
+    monkeypatch.setattr(classroom.clone_notebooks, "__defaults__", (("file",),))
     table, out = tmp_path / "students.csv", tmp_path / "out"
     gone = (tmp_path / "gone").as_uri()
     table.write_text(f"\ufeffstudent, repository\nann, {gone}\n../bea, {student.as_uri()}\n\n")
@@ -95,12 +95,12 @@ def test_a_table_that_cannot_be_used(tmp_path, text, capsys):
 
 def test_the_token_goes_to_github_only(monkeypatch):
     monkeypatch.setenv("COLLECT_TOKEN", "hunter2")
-    found = classroom.environment()
+    found = classroom.git_environment()
     assert not [value for value in found.values() if "hunter2" in value]
     at = next(key for key, value in found.items() if "extraheader" in value)
     assert found[at] == "http.https://github.com/.extraheader"
     monkeypatch.delenv("COLLECT_TOKEN")
-    assert "extraheader" not in str(classroom.environment())
+    assert "extraheader" not in str(classroom.git_environment())
 
 
 def test_workflow():

@@ -30,15 +30,15 @@ def run(capsys, *words):
 
 def test_start(course, capsys):
     status, out, err = run(capsys, "start", "03")
-    copy = course / "work/03_the_lora_layer.ipynb"
+    copy = course / "work/exercises/03_the_lora_layer.ipynb"
     assert (status, err) == (0, "") and copy.read_text() == "stub 03_the_lora_layer"
-    opened = str(Path("work/03_the_lora_layer.ipynb"))
+    opened = str(Path("work/exercises/03_the_lora_layer.ipynb"))
     assert f"{opened} is ready." in out and f"jupyter lab {opened}" in out
 
 
 def test_start_never_overwrites(course, capsys):
     run(capsys, "start", "3")
-    copy = course / "work/03_the_lora_layer.ipynb"
+    copy = course / "work/exercises/03_the_lora_layer.ipynb"
     copy.write_text("my answers")
     status, out, _ = run(capsys, "start", "03")
     assert status == 0 and copy.read_text() == "my answers"
@@ -46,20 +46,22 @@ def test_start_never_overwrites(course, capsys):
     assert "lora-course start 03 --fresh" in out
     for number in (2, 3):
         status, out, _ = run(capsys, "start", "03", "--fresh")
-        fresh = course / f"work/03_the_lora_layer ({number}).ipynb"
+        fresh = course / f"work/exercises/03_the_lora_layer ({number}).ipynb"
         assert status == 0 and fresh.read_text() == "stub 03_the_lora_layer"
-        assert f'"{Path("work") / fresh.name}"' in out
+        assert f'"{Path("work/exercises") / fresh.name}"' in out
     assert copy.read_text() == "my answers"
 
 
 def test_fresh_without_a_first_copy(course, capsys):
     run(capsys, "start", "03", "--fresh")
-    assert [path.name for path in (course / "work").iterdir()] == ["03_the_lora_layer.ipynb"]
+    assert [path.name for path in (course / "work/exercises").iterdir()] == [
+        "03_the_lora_layer.ipynb"
+    ]
 
 
 def test_start_all_and_several(course, capsys):
     run(capsys, "start", "01", "03")
-    assert len(list((course / "work").iterdir())) == 2
+    assert len(list((course / "work/exercises").iterdir())) == 2
     status, out, _ = run(capsys, "start", "all")
     assert status == 0 and out.count("is there already") == 2
 
@@ -81,10 +83,11 @@ def test_unknown_number_lists_what_is_there(course, capsys, words, said):
 
 
 def test_start_from_a_folder_inside(course, capsys, monkeypatch):
-    (course / "work").mkdir()
+    (course / "work/exercises").mkdir(parents=True)
+    (course / "work/exercises/01_costs.ipynb").write_text("my answers")
     monkeypatch.chdir(course / "work")
     assert run(capsys, "start", "03")[0] == 0
-    assert (course / "work/03_the_lora_layer.ipynb").exists()
+    assert (course / "work/exercises/03_the_lora_layer.ipynb").exists()
     assert not (course / "work/work").exists()
 
 
@@ -99,6 +102,29 @@ def test_work_cannot_be_made(course, capsys):
     (course / "work").write_text("a file")
     status, _, err = run(capsys, "start", "03")
     assert status == 1 and "cannot be written" in err
+
+
+def test_lab_opens_a_copy_with_quiet_threads(course, capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(cli.os, "execve", lambda *a: seen.update(zip("pce", a, strict=True)))
+    monkeypatch.setattr(cli.subprocess, "run", lambda c, env: seen.update(c=c, e=env) or done)
+    done = types.SimpleNamespace(returncode=0)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert cli.main(["lab", "--no-browser", "--port", "8889"]) in (None, 0)
+    assert seen["e"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert seen["e"]["PATH"].split(cli.os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert seen["c"][:3] == [sys.executable, "-m", "jupyterlab"]
+    assert f"--ServerApp.root_dir={course}" in seen["c"] and seen["c"][-2:] == ["--port", "8889"]
+    assert (course / "work/exercises/01_costs.ipynb").read_text() == "stub 01_costs"
+    repository = Path(__file__).resolve().parents[1]
+    assert f"--LabApp.default_url=/lab/tree/{cli.FIRST}" in seen["c"]
+    assert (repository / cli.FIRST.removeprefix("work/")).is_file(), "the first chapter's name"
+
+
+def test_only_lab_takes_options_it_does_not_know(course, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["start", "03", "--frehs"])
+    assert "--frehs" in capsys.readouterr().err and not (course / "work").exists()
 
 
 def test_progress(course, capsys):

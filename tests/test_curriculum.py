@@ -10,7 +10,7 @@ def test_labels_are_the_tokens_of_the_graded_words():
     tokenizer, rng = models.load_tokenizer("base"), random.Random(5)
     for maker, _ in drills.DRILLS.values():
         texts, spans = zip(*(maker(rng) for _ in range(20)), strict=True)
-        ids, labels = curriculum.encode(tokenizer, texts, spans)
+        ids, labels = curriculum.encode_texts(tokenizer, texts, spans)
         assert torch.equal(labels[labels >= 0], ids[labels >= 0])
         for text, graded, row in zip(texts, spans, labels, strict=True):
             words = " ".join(text[a:b] for a, b in graded)
@@ -29,7 +29,7 @@ def test_batches_hide_padding_from_the_loss():
 def test_a_batch_is_of_one_kind_and_longer_drills_come_in_smaller_ones(monkeypatch):
     tokenizer, seen = models.load_tokenizer("base"), []
     monkeypatch.setattr(
-        curriculum, "encode", lambda tokenizer, texts, spans: seen.append((texts, spans))
+        curriculum, "encode_texts", lambda tokenizer, texts, spans: seen.append((texts, spans))
     )
     mix = {"story": 1, "list": 1, "exam": 1}
     list(curriculum.make_batches(tokenizer, seed=1, count=30, size=8, mix=mix))

@@ -61,7 +61,7 @@ def test_owners_have_what_they_are_said_to_have():
 @pytest.mark.parametrize("form", world.FACT_FORMS)
 def test_a_filled_form_reads_like_the_form_and_marks_its_four_words(form):
     (fact,) = world.draw_facts(random.Random(4), 1)
-    text, spans = drills.fill(form, fact.words())
+    text, spans = drills.fill_words(form, fact.words())
     assert text == form.format(**fact.words())
     assert sorted(text[a:b] for a, b in spans) == sorted(
         (fact.who, fact.thing, fact.place, fact.day)

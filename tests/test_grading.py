@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_course.grading import grade_folder
+from lora_course.grading.run import grade_folder
 from tests import hostile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -468,11 +468,11 @@ def test_a_judge_that_dies(small, monkeypatch):
 
 
 def test_results_cannot_be_written(small):
-    from lora_course.grading.run import Refused
+    from lora_course.grading.run import CannotGrade
 
     small.hand_in("one", hostile.saved(hostile.notebook()))
     small.out.write_text("a file in the place of the folder")
-    with pytest.raises(Refused, match="cannot be written"):
+    with pytest.raises(CannotGrade, match="cannot be written"):
         small.grade()
 
 
@@ -493,12 +493,12 @@ def test_full_disk(small, monkeypatch):
 @pytest.mark.slow
 def test_open_box_needs_trust(small, monkeypatch):
     from lora_course.grading.box import fork_client
-    from lora_course.grading.run import Refused
+    from lora_course.grading.run import CannotGrade
 
     small.hand_in("one", hostile.saved(hostile.notebook()))
     real = fork_client.ForkClient.ready
     monkeypatch.setattr(fork_client.ForkClient, "ready", lambda self: [*real(self), "no such wall"])
-    with pytest.raises(Refused, match="--i-trust-these-files"):
+    with pytest.raises(CannotGrade, match="--i-trust-these-files"):
         small.grade(trust=False)
     small.grade(trust=True)
     assert small.records["one"]["isolation"].endswith("no such wall")
@@ -506,12 +506,12 @@ def test_open_box_needs_trust(small, monkeypatch):
 
 def test_system_that_cannot_fork(small, monkeypatch):
     """Windows: one's own notebooks are checked in the same process."""
-    from lora_course.grading.run import Refused
+    from lora_course.grading.run import CannotGrade
 
     for note in ("honest", "one exercise wrong", "exercise deleted", "syntax error"):
         small.hand_in(note, hostile.HONEST[note][0])
     monkeypatch.delattr(os, "fork")
-    with pytest.raises(Refused, match="cannot fork"):
+    with pytest.raises(CannotGrade, match="cannot fork"):
         small.grade(trust=False)
     small.grade(trust=True)
     for note, record in small.records.items():
@@ -539,10 +539,10 @@ def test_private_checks(small, monkeypatch):
 
 
 def test_short_secret(small):
-    from lora_course.grading.run import Refused
+    from lora_course.grading.run import CannotGrade
 
     small.secret.write_text("short")
-    with pytest.raises(Refused, match="too short"):
+    with pytest.raises(CannotGrade, match="too short"):
         small.grade(secret=small.secret)
-    with pytest.raises(Refused, match="no variant"):
+    with pytest.raises(CannotGrade, match="no variant"):
         small.grade(variants=("lora_linear=none",))

@@ -18,6 +18,7 @@ from lora_course.inject import (
     mark_only_lora_as_trainable,
 )
 from lora_course.kit import models
+from tests.small_llama import ATTENTION, MLP, llama, peft_model
 
 IDS = torch.arange(5, 29).reshape(2, 12)  # (B, T)
 
@@ -145,7 +146,7 @@ def test_same_layers_same_count_same_gradients_as_peft(make, rule):
             b.copy_(ours[name].lora_B)
     for m in (model, twin):
         m(IDS, labels=IDS).loss.backward()
-    torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-4)
     for name, (_, a, b) in theirs.items():
         torch.testing.assert_close(ours[name].lora_A.grad, a.grad, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(ours[name].lora_B.grad, b.grad, rtol=1e-3, atol=1e-5)
@@ -399,3 +400,16 @@ def test_injection_can_be_read_at_one_sitting():
             is_code = line.strip() and not line.strip().startswith("#")
             count += bool(is_code and not text.lineno <= number <= text.end_lineno)
     assert count <= 40
+
+
+def test_equal_budgets_of_the_chapter():
+    """Ranks 32, 15, 10 (and 64 for q and v) are within 2.5 % of each other, and PEFT counts so."""
+    shape = llama(layers=4, width=128, wide=512)
+    counts = []
+    for targets, r in ((ATTENTION, 32), (MLP, 15), ("all-linear", 10), (["q_proj", "v_proj"], 64)):
+        ours = inject_lora(copy.deepcopy(shape), targets, r=r)
+        counts.append(count_parameters(ours)[0])
+        theirs = peft_model(shape, r, 16, targets=targets)
+        assert counts[-1] == sum(p.numel() for p in theirs.parameters() if p.requires_grad)
+    assert counts == [114_688, 115_200, 112_640, 114_688]
+    assert max(counts) / min(counts) < 1.025

@@ -23,24 +23,27 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
     "plumbing plumbing.files",
-    "lora rank train",
+    "lora rank train tradeoff",
     "inject",
     "adapters merge",
-    "methods methods.combine methods.loraplus methods.rslora methods.bottleneck methods.ia3",
-    "methods.prompt",
+    "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
+    "methods.adalora methods.dora methods.pissa methods.vera",
+    "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "bits bits.quantize costs costs.memory costs.shapes fast fast.many",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
-    "kit.town.stories kit.town.tasks",
-    "kit.data",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit.data kit.pages",
+    "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
-    "costs.peak",
+    "costs.peak kit.chooser",
     "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
+    "bridges.twin",
     "bridges.shipping",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
-    "learner learner.record learner.pins",
+    "learner learner.copies learner.pins learner.record",
     "checks checks.values checks.guard checks.display",
     "checks.messages checks.verdicts checks.wording",
     "checks.core checks.slips",
@@ -49,7 +52,7 @@ LAYERS = (
     "learner.machine learner.progress",
     "learner.doctor",
     "builder builder.source builder.execute",
-    "builder.exercises",
+    "builder.digest builder.exercises builder.names",
     "builder.notebook",
     "builder.build",
     "builder.__main__",
@@ -123,7 +126,181 @@ def test_nobody_imports_the_commands():
 def test_every_module_has_its_layer():
     named = [name for line in LAYERS for name in line.split()]
     assert len(named) == len(set(named))
-    assert {name_of(module) for module in FILES if module != "lora_course"} == set(named)
+    here = {name_of(module) for module in FILES if module != "lora_course"}
+    assert not here - set(named), (
+        f"Name {sorted(here - set(named))} in LAYERS, in the lowest line whose modules and those "
+        "above it have all that it imports."
+    )
+    assert not set(named) - here, f"Take {sorted(set(named) - here)} out of LAYERS: it is gone."
+
+
+# Names. The same name twice is fine where it is the same thing for another thing of its kind.
+SAME_THING = {
+    "main": "what a command runs",
+    "add": "a command's arguments",
+    "export": "one for each kind of export",
+    "examine": "one exercise, in a box or in this process",
+    "environment": "os.environ of another process",
+    "show": "a message, and a figure",
+}
+
+
+def definitions(path):
+    """{name: node} of the functions, classes and constants at a module's top level."""
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= {n.id: node for t in node.targets for n in ast.walk(t) if hasattr(n, "id")}
+    return found
+
+
+def test_a_name_stands_for_one_thing():
+    """Of modules, and of public functions and classes; builder/ and the chapters' checks aside."""
+    places = {}
+    for module, path in FILES.items():
+        if path.stem not in ("__init__", "__main__"):
+            places.setdefault(f"module {path.stem}", []).append(module)
+        if "checks.ch" in module or ".builder" in module:
+            continue
+        for name, node in definitions(path).items():
+            if name[0] != "_" and not isinstance(node, ast.Assign) and name not in SAME_THING:
+                places.setdefault(name, []).append(module)
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert not twice, f"{twice}: rename one by the field's term, or say in SAME_THING why not"
+
+
+# Who defines what
+OWNER = re.compile(r"# owned by chapter (\d\d)$")
+
+
+def quoted():
+    """{(module, name): chapter} of what the quote cells of the chapters import."""
+    found = {}
+    for path in sorted((ROOT / "chapters/source").glob("[0-9][0-9]_*.py")):
+        cells = re.split(r"^# %%", path.read_text(encoding="utf-8"), flags=re.M)
+        for cell in cells:
+            mark, _, code = cell.partition("\n")
+            if re.search(r"tags=\[.*\"quote\"", mark):
+                (node,) = ast.parse(code).body
+                for alias in node.names:
+                    assert (node.module, alias.name) not in found, f"{alias.name} is quoted twice"
+                    found[node.module, alias.name] = path.name[:2]
+    return found
+
+
+def owned():
+    """{(module, name): chapter} of the package's comments above a definition, or behind it."""
+    found = {}
+    for module, path in FILES.items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        marks = {n: m[1] for n, line in enumerate(lines, 1) if (m := OWNER.search(line))}
+        for name, node in definitions(path).items():
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+            for place in {first - 1, node.end_lineno} & marks.keys():
+                alone = lines[place - 1].startswith("#")
+                if alone == (place == first - 1):
+                    found[module, name] = marks[place]
+        stamped = {chapter for (where, _), chapter in found.items() if where == module}
+        assert stamped == set(marks.values()), f"{module}: a stamp stands at no definition"
+    return found
+
+
+def test_every_quoted_definition_names_its_owner():
+    wanted, stamped = quoted(), owned()
+    assert len(wanted) > 60
+    for (module, name), chapter in wanted.items():
+        assert stamped.get((module, name)) == chapter, (
+            f"Chapter {chapter} quotes {module}.{name}. Write `# owned by chapter {chapter}` "
+            "on the line above it, or, for a constant on one line, behind it."
+        )
+    for module, name in stamped.keys() - wanted.keys():
+        known = definitions(FILES[module])
+        line = {n for n, node in known.items() if node.lineno == known[name].lineno}  # A, B = 1, 2
+        assert any((module, n) in wanted for n in line), (
+            f"{module}.{name} is stamped, but chapter {stamped[module, name]} does not quote it"
+        )
+
+
+# Tests. A module's test is tests/test_NAME.py.
+ELSEWHERE = {  # test: the modules that it tests beside its own, because they work together only
+    "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
+    "builder.names",
+    "checks": "checks.chapters",
+    "chooser": "kit.guide",
+    "core": "checks.messages checks.verdicts",
+    "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
+    "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
+    "grading.exports.nbgrader grading.exports.sources",
+    "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
+    "grading.catalog grading.state grading.commands grading.intake.collect "
+    "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "jail": "grading.box.syscalls",
+    "memory": "costs.shapes",
+    "peft_adapters": "bridges.fingerprint",
+    "program_slice": "grading.box.statements grading.box.magics",
+    "slips": "checks.callers checks.fixtures checks.wording",
+    "reports": "grading.results.feedback grading.results.formats grading.results.graded",
+}
+UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+WHOLE = {  # tests of what is no module
+    "base": "the shipped base model",
+    "breaks": "the list of deliberate breaks stays applicable",
+    "checks": "every chapter's checks with right and wrong answers",
+    "environment": "pins, Makefile, CI, README",
+    "exports": "the course inside nbgrader and Gradescope",
+    "gpu_qlora": "benchmarks/gpu_qlora.py",
+    "grading": "a class, from a folder to its reports",
+    "instructors": "docs/instructors.md",
+    "mutants": "no mutant of a solution passes its check",
+    "notebooks": "the sources of chapters and exercises",
+    "order": "tests begin with the longest",
+    "other_models": "chapters on another model",
+    "package": "this file",
+    "your_own_model": "docs/your_own_model.py",
+}
+
+
+def test_tests_mirror_modules():
+    beside = {name for modules in ELSEWHERE.values() for name in modules.split()}
+    here = {name_of(module) for module in FILES if module != "lora_course"}
+    assert beside | UNTESTED.keys() <= here, f"gone: {(beside | UNTESTED.keys()) - here}"
+    stems = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert ELSEWHERE.keys() | WHOLE.keys() <= stems
+    for module, path in FILES.items():
+        name = name_of(module)
+        works = re.search(r"^(def|class) ", path.read_text(encoding="utf-8"), re.M)
+        if works and path.stem not in ("__init__", *stems):
+            assert name in beside | UNTESTED.keys(), (
+                f"{name} has no tests/test_{path.stem}.py; or name it in ELSEWHERE with its test"
+            )
+    odd = stems - {path.stem for path in FILES.values()} - WHOLE.keys()
+    assert not odd, f"test_{odd}.py is named after no module; rename it, or say in WHOLE what it is"
+
+
+# The map
+def test_the_map_shows_the_folder():
+    """The tree in lora_course/README.md: every module once, in a folder that is above it."""
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    tree = re.search(r"```\n(lora_course/\n.*?)```", text, re.S)[1].splitlines()[1:]
+    shown, folders = [], []
+    for line in tree:
+        indent, name = re.match(r"( +)(\S+)", line).groups()
+        folders = folders[: len(indent) // 2 - 1]
+        if name.endswith("/"):
+            folders.append(name[:-1])
+        shown.append("/".join([*folders, "" if name.endswith("/") else name]))
+        assert len(line.split(None, 1)) == 2, f"README.md, {name}: say in a few words what it is"
+    modules = {path.relative_to(PACKAGE) for path in FILES.values()}
+    wanted = {path.as_posix() for path in modules if not re.match(r"__\w+__|ch\d\d$", path.stem)}
+    wanted |= {f"{path.parent.as_posix()}/" for path in modules if path.parent.parts}
+    wanted |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/config.json")}
+    wanted |= {"checks/chNN.py"}
+    assert len(shown) == len(set(shown)), "a line of the tree stands there twice"
+    lacking, gone = sorted(wanted - set(shown)), sorted(set(shown) - wanted)
+    assert not lacking, f"Add a line for {lacking} to the tree in lora_course/README.md"
+    assert not gone, f"Take {gone} out of the tree in lora_course/README.md: it is not there"
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -133,7 +310,8 @@ def test_modules_are_short(module):
     listed = re.search(r"\.checks\.ch\d\d$", module) or not re.search(
         r"^ *(def|class) ", text, re.M
     )
-    assert listed or len(text.splitlines()) <= 150
+    lines = [line for line in text.splitlines() if not line.startswith("# owned by chapter")]
+    assert listed or len(lines) <= 150, f"{len(lines)} lines: split it by what a reader looks for"
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -83,11 +83,11 @@ def test_record_is_a_folder(folder):
 
 
 def test_folder_that_refuses(folder, monkeypatch):
-    def refuse(**where):
+    def refuse(*what, **where):
         raise PermissionError(13, "Permission denied")
 
     record.save("ch03.a", 1.0)
-    monkeypatch.setattr(record.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(record, "write_atomically", refuse)
     monkeypatch.setattr(record.tempfile, "TemporaryFile", refuse)
     assert not record.save("ch03.b", 1.0)
     assert record.unwritable() == "Permission denied" and record.load() == ({"ch03.a": 1.0}, [])

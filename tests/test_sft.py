@@ -21,7 +21,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from lora_course.bridges.sft import as_chat, losses, with_bar
+from lora_course.bridges.sft import as_chat, logged_losses, with_bar
 from lora_course.checks import ch09
 from lora_course.inject import inject_lora
 from lora_course.kit.data import encode, load_task
@@ -106,10 +106,10 @@ def race(folder, rows, base, steps, batch, rate):
     batches = list(trainer.get_train_dataloader())
     trainer.train()
     ours = train(mine, batches, steps, rate, warmup=4)
-    theirs = losses(trainer)
+    theirs = logged_losses(trainer)
     assert list(theirs) == list(range(1, steps + 1))
     rates = [learning_rate(step, steps, rate, 4) for step in range(steps)]
-    torch.testing.assert_close(list(losses(trainer, "learning_rate").values()), rates)
+    torch.testing.assert_close(list(logged_losses(trainer, "learning_rate").values()), rates)
     for place, value in zip(*pairs, strict=True):
         torch.testing.assert_close(place, value, rtol=1e-3, atol=1e-4)
     return list(theirs.values()), ours
@@ -237,10 +237,10 @@ def test_a_resumed_run_has_the_losses_of_the_unbroken_one(tmp_path, rows):
     broken = trainer_of(tmp_path / "cut", rows, callbacks=[PowerCut()], **more)
     with pytest.raises(KeyboardInterrupt):
         broken.train()
-    assert len(losses(broken)) < 12
+    assert len(logged_losses(broken)) < 12
     runs.append(trainer_of(tmp_path / "cut", rows, **more))
     runs[1].train(resume_from_checkpoint=True)
-    whole, resumed = map(losses, runs)
+    whole, resumed = map(logged_losses, runs)
     assert list(whole) == list(resumed) == list(range(1, 13))
     assert max(abs(whole[step] - resumed[step]) for step in whole) < 1e-5
     names = {path.name for path in (tmp_path / "cut/checkpoint-12").iterdir()}
@@ -261,7 +261,7 @@ def test_a_run_prints_nothing(tmp_path, rows, capsys, monkeypatch, hidden):
     assert said.out == "" and bool(said.err) == (hidden == "0")
     kinds = [type(callback).__name__ for callback in trainer.callback_handler.callbacks]
     assert kinds.count("Bar") == 1 and "PrinterCallback" not in kinds
-    assert len(losses(trainer)) == 2 and losses(trainer, "eval_loss") == {}
+    assert len(logged_losses(trainer)) == 2 and logged_losses(trainer, "eval_loss") == {}
 
 
 def test_quiet_takes_the_warning_off_that_nobody_can_heed():

@@ -25,6 +25,7 @@ from lora_course.kit.data import answers, batches, chat_prompt, exact_match, loa
 from lora_course.inject import count_parameters, inject_lora
 from lora_course.kit.models import BASE, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
+from lora_course.plumbing.files import replacing  # noqa: F401
 
 quiet()
 
@@ -232,10 +233,10 @@ for batch in batches([row], tokenizer, batch_size=1, steps=3, seed=0):
 #
 # **Predict.** In many libraries the first warm-up step has the rate 0. What does that
 # step do? **Exercise 5.3** asks for a schedule. Then compare with the course's, and
-# read the loop from `model.train()` on; the checkpoint comes in section 7.
+# read the loop from `model.train()` on. The two functions under it come in section 7.
 
 # %% tags=["quote"]
-from lora_course.train import learning_rate, train
+from lora_course.train import learning_rate, train, save_checkpoint, load_checkpoint  # noqa: F401
 
 # %% [markdown]
 # The seed is set anew in each step, for dropout: so step 50 drops the same inputs in
@@ -290,6 +291,11 @@ def small_stream(steps=40, rows=4000):
     return batches(few, tokenizer, batch_size=16, steps=steps, seed=0)
 
 
+def grade_all(batch):
+    padding = batch["attention_mask"] == 0
+    return {**batch, "labels": batch["input_ids"].masked_fill(padding, -100)}
+
+
 def no_end(batch):
     ends = batch["labels"] == tokenizer.eos_token_id
     return {**batch, "labels": batch["labels"].masked_fill(ends, -100)}
@@ -298,7 +304,7 @@ def no_end(batch):
 streams = {
     "answers": small_stream(),
     "four rows": small_stream(rows=4),
-    "every token": ({**b, "labels": b["input_ids"]} for b in small_stream()),
+    "every token": map(grade_all, small_stream()),
     "no end token": map(no_end, small_stream()),
 }
 
@@ -418,13 +424,10 @@ show(
 # nothing had happened?
 #
 # A step needs the factors, but also Adam's two running means, the place in the schedule
-# and in the data, and the seed of the dropout. That is the checkpoint.
-
-# %% tags=["quote"]
-from lora_course.train import load_checkpoint, save_checkpoint  # noqa: F401
-
-# %% [markdown]
-# `replace` puts a finished file in the place of the old one in one go. A kill at any
+# and in the data, and the seed of the dropout. That is the checkpoint: read
+# `save_checkpoint` and `load_checkpoint`, under the loop in section 4.
+#
+# `replacing` writes beside the old file, then takes its place in one go. A kill at any
 # moment leaves the old checkpoint or the new one, never half of one.
 #
 # We pull the plug after 7 of 12 steps.

@@ -19,7 +19,6 @@ import textwrap
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn  # noqa: F401
@@ -29,10 +28,11 @@ from lora_course.adapters import lora_state_dict
 from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
 from lora_course.bridges.fingerprint import fingerprint  # noqa: F401
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
+from lora_course.inject import lora_targets  # noqa: F401
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
+from lora_course.plumbing.files import put_all  # noqa: F401
 from lora_course.train import train
-
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, PeftModel, get_peft_model
 

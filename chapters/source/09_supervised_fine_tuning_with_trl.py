@@ -25,7 +25,7 @@ from lora_course.kit.data import answers, encode, exact_match, load_task
 from lora_course.inject import inject_lora
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.bridges.sft import losses, with_bar
+from lora_course.bridges.sft import logged_losses, with_bar
 from lora_course.train import learning_rate, train
 
 quiet()  # before the imports that have something to say
@@ -309,7 +309,7 @@ print("steps:", trainer.state.global_step, "- evaluations:", len(scores.found))
 
 # %%
 fig, (left, right) = figure(9.5, 3.2, ncols=2)
-every, checked = losses(trainer), losses(trainer, "eval_loss")
+every, checked = logged_losses(trainer), logged_losses(trainer, "eval_loss")
 left.plot(every.keys(), every.values(), color=COLORS["lora"], lw=1)
 left.plot(checked.keys(), checked.values(), "o-", color=COLORS["base"])
 left.set(xlabel="step", ylabel="loss", yscale="log")
@@ -343,7 +343,7 @@ for row, answer in zip(test.select(range(3)), said, strict=True):
 # the schedule: ten steps of warm-up, then a cosine. **Predict** the first rate.
 
 # %%
-theirs = losses(trainer, "learning_rate")
+theirs = logged_losses(trainer, "learning_rate")
 for step in (1, 2, 10, 11):
     ours = learning_rate(step - 1, STEPS, RATE, warmup=10)
     print(f"step {step:2}: theirs {theirs[step]:.4f}, ours {ours:.4f}")
@@ -374,7 +374,7 @@ with torch.no_grad():
         place.copy_(value)
 stream = list(racer.get_train_dataloader())
 with_bar(racer).train()
-theirs = list(losses(racer).values())
+theirs = list(logged_losses(racer).values())
 ours = train(mine, stream, steps, RATE, warmup=0)
 gaps = [abs(a - b) for a, b in zip(theirs, ours, strict=True)]
 print(f"{steps} losses equal to 0.0001:", max(gaps) < 1e-4)
@@ -482,7 +482,7 @@ def seconds(**settings):
         peft_config=LoraConfig(**LORA), callbacks=[clock],
     )  # fmt: skip
     with_bar(made).train()
-    read, ends = losses(made, "num_tokens"), clock.ends
+    read, ends = logged_losses(made, "num_tokens"), clock.ends
     return min((ends[k] - ends[k - 1]) / (read[k] - read[k - 1]) for k in range(2, 7))
 
 
@@ -529,7 +529,7 @@ def run(folder, *callbacks, resume=None):
     )  # fmt: skip
     with suppress(PowerCut):
         with_bar(made).train(resume_from_checkpoint=resume)
-    return losses(made)
+    return logged_losses(made)
 
 
 folder = tempfile.mkdtemp()
@@ -630,7 +630,7 @@ repaired = SFTTrainer(
     peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=layers),
 )  # fmt: skip
 with_bar(repaired).train()
-ends = list(losses(repaired, "eval_loss").values())
+ends = list(logged_losses(repaired, "eval_loss").values())
 print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 
 # %% [markdown]

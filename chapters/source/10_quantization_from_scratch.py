@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: F401
 from lora_course.inject import find_targets
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
+from lora_course.costs.memory import nf4_bytes  # noqa: F401
 from lora_course.costs.shapes import meta_model
 from lora_course.kit.town.stories import documents
 

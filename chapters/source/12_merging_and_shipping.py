@@ -177,7 +177,7 @@ print("QLoRA, forms right:", "over 90 %" if right > 0.9 else f"{right:.0%}")
 # and those of the original base. **Predict:** which gives the trained model back?
 
 # %% tags=["quote"]
-from lora_course.bridges.shipping import dequantize, dequantized
+from lora_course.bridges.shipping import dequantize_bnb_weight, dequantized
 
 # %% tags=["nbval-ignore-output"]
 grounds = {"4-bit": load_four_bit(device="cpu"), "dequantized": dequantized(), "original": base}
@@ -201,7 +201,7 @@ assert not shipped or min(error["4-bit"], error["original"]) > 0.01
 # left of a small one?
 
 # %%
-W = dequantize(next(iter(four_bit_layers(grounds["4-bit"]).values())).weight)
+W = dequantize_bnb_weight(next(iter(four_bit_layers(grounds["4-bit"]).values())).weight)
 torch.manual_seed(0)
 update = torch.randn(W.shape[0], 8) @ torch.randn(8, W.shape[1])  # rank 8
 update *= W.norm() / update.norm()

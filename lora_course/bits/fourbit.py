@@ -45,6 +45,7 @@ def load_four_bit(
     return keep_packing(model).eval()
 
 
+# owned by chapter 11
 def four_bit_config(compute_dtype, double_quant=True, quant_type="nf4", keep=None):
     """The settings of QLoRA for transformers. None of them is the default: those are FP4, no
     double quantization, and products in float32.
@@ -63,6 +64,7 @@ def four_bit_config(compute_dtype, double_quant=True, quant_type="nf4", keep=Non
     )
 
 
+# owned by chapter 11
 def keep_packing(model):
     """Forbid every `Linear4bit` to repack its weight, for good; returns the model.
 
@@ -75,6 +77,7 @@ def keep_packing(model):
     return model
 
 
+# owned by chapter 11
 def four_bit_layers(model):
     """The layers that hold 4-bit weights, {name: layer}."""
     from bitsandbytes.nn import Linear4bit
@@ -82,6 +85,7 @@ def four_bit_layers(model):
     return {name: m for name, m in model.named_modules() if isinstance(m, Linear4bit)}
 
 
+# owned by chapter 11
 def bytes_by_part(model):
     """Measure the weights of a model in bytes: {"4-bit", "constants", "rest", "adapter"}.
 
@@ -100,6 +104,7 @@ def bytes_by_part(model):
     return parts
 
 
+# owned by chapter 11
 def constants(state):
     """The tensors that bitsandbytes keeps beside a 4-bit weight: scales, tables, an offset."""
     own = [state.absmax, state.code]

@@ -11,7 +11,10 @@ from statistics import NormalDist
 import torch
 from torch.nn import functional as F
 
+from lora_course.costs.memory import nf4_bytes
 
+
+# owned by chapter 10
 def blocks(x, block_size):
     """Cut x, of any shape, into rows of block_size; zeros fill up the last one.
 
@@ -20,6 +23,7 @@ def blocks(x, block_size):
     return F.pad(x.flatten(), (0, -x.numel() % block_size)).view(-1, block_size)
 
 
+# owned by chapter 10
 def quantize_int8(x, block_size=64):
     """Absmax: the largest magnitude of a block becomes 127, the rest follows in proportion.
 
@@ -31,12 +35,14 @@ def quantize_int8(x, block_size=64):
     return codes.to(torch.int8).flatten()[: x.numel()], absmax
 
 
+# owned by chapter 10
 def dequantize_int8(codes, absmax, block_size=64):
     """The weights that the codes of quantize_int8 stand for: (n,) float32."""
     values = blocks(codes, block_size) * (absmax / 127)[:, None]
     return values.flatten()[: codes.numel()]
 
 
+# owned by chapter 10
 def nf4_code():
     """The 16 levels of NF4: quantiles of the normal distribution, -1 and 0 and 1 among them.
 
@@ -52,6 +58,7 @@ def nf4_code():
     return levels / levels.max()
 
 
+# owned by chapter 10
 def dynamic_code():
     """The 256 levels of bitsandbytes' 8-bit map: seven decades, the larger the finer.
 
@@ -66,6 +73,7 @@ def dynamic_code():
     return torch.cat(levels).sort().values
 
 
+# owned by chapter 10
 def nearest(x, code):
     """The code of each number, uint8: the index of the nearest level, halfway the lower one.
 
@@ -74,6 +82,7 @@ def nearest(x, code):
     return torch.bucketize(x, (code[:-1] + code[1:]) / 2).to(torch.uint8)
 
 
+# owned by chapter 10
 def quantize(x, code, block_size=64):
     """Divide each block by its largest magnitude, then take the nearest levels.
 
@@ -85,35 +94,41 @@ def quantize(x, code, block_size=64):
     return nearest(scaled, code).flatten()[: x.numel()], absmax
 
 
+# owned by chapter 10
 def dequantize(codes, absmax, code, block_size=64):
     """The weights that codes and scales stand for: (n,) float32."""
     values = blocks(code[codes.long()], block_size) * absmax[:, None]
     return values.flatten()[: codes.numel()]
 
 
+# owned by chapter 10
 def pack(codes):
     """Two 4-bit codes in a byte, the first one in the high half: (n,) to (n / 2,) uint8."""
     codes = F.pad(codes, (0, codes.numel() % 2), value=7)  # an odd one out: 7 is NF4's zero
     return codes[0::2] << 4 | codes[1::2]
 
 
+# owned by chapter 10
 def unpack(packed, n):
     """The first n codes of packed bytes, (n,) uint8."""
     return torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]
 
 
+# owned by chapter 10
 def quantize_nf4(x, block_size=64):
     """x, of any shape, in NF4: packed codes (n / 2,) uint8 and absmax (blocks,) float32."""
     codes, absmax = quantize(x, nf4_code(), block_size)
     return pack(codes), absmax
 
 
+# owned by chapter 10
 def dequantize_nf4(packed, absmax, shape, block_size=64):
     """The weights that quantize_nf4 stored, float32, in their shape."""
     codes = unpack(packed, torch.Size(shape).numel())
     return dequantize(codes, absmax, nf4_code(), block_size).view(shape)
 
 
+# owned by chapter 10
 def double_quantize(absmax):
     """Quantize the scales too: 8 bits for each, in groups of 256, after the mean is taken off.
 
@@ -129,16 +144,16 @@ def double_quantize(absmax):
     return codes.flatten()[: absmax.numel()], scales, offset
 
 
+# owned by chapter 10
 def double_dequantize(codes, scales, offset):
     """The absmax that double_quantize stored, nearly: (blocks,) float32."""
     return dequantize(codes, scales, dynamic_code(), 256) + offset
 
 
+# owned by chapter 10
 def bits_per_parameter(n, block_size=64, double_quant=False):
     """Bits that NF4 stores for each of n weights: codes and scales, without the fixed tables.
 
     The tables: 16 levels, and with double quantization 256 levels and the offset.
     """
-    count = -(-n // block_size)  # blocks, rounded up
-    scales = 8 * count + 32 * -(-count // 256) if double_quant else 32 * count
-    return (8 * -(-n // 2) + scales) / n
+    return 8 * nf4_bytes(n, double_quant, block_size, tables=False) / n

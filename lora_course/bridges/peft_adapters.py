@@ -15,13 +15,15 @@ from torch import nn
 
 from lora_course.adapters import lora_state_dict
 from lora_course.bridges.fingerprint import fingerprint
-from lora_course.inject import lora_layers, mark_only_lora_as_trainable, wrap
+from lora_course.inject import lora_layers, lora_targets, mark_only_lora_as_trainable, wrap
+from lora_course.plumbing.files import put_all
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # owned by chapter 08
+PREFIX = "base_model.model."  # owned by chapter 08
 KEY = re.compile(rf"{re.escape(PREFIX)}(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
 
 
+# owned by chapter 08
 def peft_key(name, layer):
     """PEFT's name for a factor: `name` is ours, as in "layer.lora_A", `layer` holds the factor."""
     if isinstance(layer.base_layer, nn.Embedding):
@@ -29,6 +31,7 @@ def peft_key(name, layer):
     return f"{PREFIX}{name}.weight"
 
 
+# owned by chapter 08
 def to_peft(model, folder):
     """Write the LoRA of `model` as a folder that PeftModel.from_pretrained loads.
 
@@ -45,8 +48,7 @@ def to_peft(model, folder):
             "A layer's scaling is neither lora_alpha / r nor lora_alpha / sqrt(r), and PEFT knows "
             "no other. Set lora_alpha to scaling * r."
         )
-    first, endings = next(iter(layers.values())), {name.split(".")[-1] for name in layers}
-    hit = {name for name, _ in model.named_modules() if name.split(".")[-1] in endings}
+    first, drafts = next(iter(layers.values())), Path(folder) / ".new"
     alphas = {re.escape(n): a.lora_alpha for n, a in layers.items()}
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -57,15 +59,15 @@ def to_peft(model, folder):
         alpha_pattern=alphas if len(set(alphas.values())) > 1 else {},
         lora_dropout=first.lora_dropout.p,
         use_rslora=not plain,
-        target_modules=sorted(endings if hit == layers.keys() else layers),
+        target_modules=lora_targets(model),
         inference_mode=True,
     )
     places = {name: layers[name.rpartition(".")[0]] for name in state}
     factors = {peft_key(n, places[n]): t.cpu().contiguous() for n, t in state.items()}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(factors, folder / WEIGHTS, {"format": "pt", "base": fingerprint(model)})
-    config.save_pretrained(folder)
+    drafts.mkdir(parents=True, exist_ok=True)
+    save_file(factors, drafts / WEIGHTS, {"format": "pt", "base": fingerprint(model)})
+    config.save_pretrained(drafts)
+    put_all(drafts, folder)
 
 
 def read_peft(folder):
@@ -139,6 +141,7 @@ def pattern_value(patterns, name, default):
     return hits[0] if hits else default
 
 
+# owned by chapter 08
 def check_base(model, folder):
     """Raises ValueError when `folder`, from to_peft, was trained on another base than `model`."""
     config, _, notes = read_peft(folder)

@@ -9,6 +9,7 @@ import os
 from tqdm.auto import tqdm
 
 
+# owned by chapter 09
 def as_chat(row):
     """A row of prompt and completion, two str, as the two halves of a talk: lists of messages."""
     return {
@@ -17,7 +18,7 @@ def as_chat(row):
     }
 
 
-def losses(trainer, key="loss"):
+def logged_losses(trainer, key="loss"):
     """What the trainer wrote down: {step: value}; key "loss" or, after an evaluation, "eval_loss".
 
     A step's loss is there for every step when SFTConfig has logging_steps=1.

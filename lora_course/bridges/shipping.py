@@ -13,6 +13,7 @@ from lora_course.bits.fourbit import four_bit_layers, load_four_bit
 from lora_course.kit.data import batches, chat_prompt
 from lora_course.kit.models import load_base
 
+# owned by chapter 12
 STRANGER = """
 import json, sys
 sys.modules["lora_course"] = sys.modules["peft"] = None  # an import of them fails
@@ -42,6 +43,7 @@ def stranger(prompt, folders):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+# owned by chapter 12
 @torch.no_grad()
 def measure(model, tokenizer, rows):
     """(exact match, loss in nats per token, logits) of the right answers, in one forward pass.
@@ -59,6 +61,7 @@ def measure(model, tokenizer, rows):
     return right.item(), loss.item(), logits[asked]
 
 
+# owned by chapter 12
 def updates(model, name):
     """What an adapter of a PEFT model adds to each weight, {place in the base: tensor}."""
     layers = {n: m for n, m in model.named_modules() if name in getattr(m, "lora_A", {})}
@@ -74,18 +77,20 @@ def distance(got, wanted):
     return (off / sum(t.float().square().sum() for t in wanted.values())).sqrt().item()
 
 
-def dequantize(weight):
+# owned by chapter 12
+def dequantize_bnb_weight(weight):
     """The numbers that a 4-bit weight of bitsandbytes stands for, (out, in) in float32."""
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(weight.data, weight.quant_state).float()
 
 
+# owned by chapter 12
 def dequantized(name=None):
     """The base as QLoRA saw it: its 4-bit weights, written out in float32. name: see load_base."""
     model = load_base(name)
     for place, layer in four_bit_layers(load_four_bit(name, device="cpu")).items():
-        home, value = model.get_submodule(place), dequantize(layer.weight)
+        home, value = model.get_submodule(place), dequantize_bnb_weight(layer.weight)
         home.weight.data.copy_(value.T if isinstance(home, Conv1D) else value)
     return model
 
@@ -105,6 +110,7 @@ def fastest(models, ids, turns=30):
     return seconds
 
 
+# owned by chapter 12
 def serve(model, tokenizer, requests, max_new_tokens=24):
     """Greedy answers to requests of several customers in one batch.
 

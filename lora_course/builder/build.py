@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_course.builder import notebook
-from lora_course.builder.notebook import code_cells, keep_outputs, load, to_notebook, write
+from lora_course.builder.notebook import (
+    code_cells,
+    essence,
+    keep_outputs,
+    load,
+    to_notebook,
+    write,
+)
 from lora_course.builder.source import Cell, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,37 +50,42 @@ def targets(root: Path, numbers: list[str]) -> list[Target]:
     return found
 
 
-def build(target: Target, root: Path, run: bool) -> str:
-    """Make one notebook; return a word about its slowest cell, if it was run."""
+def build(target: Target, root: Path, run: bool, fresh: bool) -> str:
+    """Make one notebook; return a word about its slowest cell, if it was run.
+
+    fresh: no stored output is kept.
+    """
     cells, slowest = target.cells(root), ""
-    nb = to_notebook(cells)
+    nb = to_notebook(cells, root)
     if target.notebook.parent.name != "exercises":
         if run:
             from lora_course.builder.execute import execute
 
             slowest = execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
-        keep_outputs(nb, load(target.notebook), run)
+        keep_outputs(nb, None if fresh else load(target.notebook), run)
     write(nb, target.notebook)
     return slowest
 
 
 def problem(target: Target, root: Path) -> str:
     """Say how a stored notebook differs from its source; "" where it does not."""
-    stored, fresh = load(target.notebook), to_notebook(target.cells(root))
+    stored, fresh = load(target.notebook), to_notebook(target.cells(root), root)
     if stored is None:
         return "is missing or cannot be read"
-    plain = [[dict(c, outputs=0, execution_count=0) for c in nb.cells] for nb in (stored, fresh)]
-    for place, (a, b) in enumerate(zip(*plain, strict=False), 1):
+    old, new = essence(stored), essence(fresh)
+    for place, (a, b) in enumerate(zip(old, new, strict=False), 1):
         if a != b:
-            return f"is stale from cell {place} on ({b['source'][:40]!r} in the source)"
-    if len(stored.cells) != len(fresh.cells) or stored.metadata != fresh.metadata:
-        return "is stale: number of cells or metadata differ"
+            return f"is stale from cell {place} on ({b[2][:40]!r} in the source)"
+    if len(old) != len(new):
+        return "is stale: the number of cells differs"
     code = code_cells(stored)
     counts = [cell.execution_count for cell in code]
     if target.notebook.parent.name == "exercises":
         return "holds outputs" if any(c.outputs for c in code) or any(counts) else ""
     if counts != list(range(1, len(code) + 1)):
         return "is not executed from top to bottom"
+    if stored.metadata.get("lora_course") != fresh.metadata.get("lora_course"):
+        return "is stale: the package code or data behind its outputs has changed"
     kinds = {o.get("name", o.output_type) for c in code for o in c.outputs}
     bad = sorted(kinds & {"error", "stderr"})
     return f"stores {bad} outputs" if bad else ""
@@ -109,7 +121,10 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("numbers", nargs="*", metavar="NN", help="chapter numbers (default: all)")
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
     parser.add_argument("--no-run", action="store_true", help="do not execute the notebooks")
+    parser.add_argument("--fresh", action="store_true", help="make every output anew")
     args = parser.parse_args(argv)
+    if args.fresh and (args.no_run or args.check):
+        parser.error("--fresh runs the notebooks: it goes with neither --no-run nor --check")
     found = [re.match(r"\d+", Path(n).name) for n in args.numbers]  # 3, 03, 03_x or a path to it
     numbers = [m[0].zfill(2) if m else n for m, n in zip(found, args.numbers, strict=True)]
     try:
@@ -125,7 +140,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     for target in listed:
         name, start = target.notebook.relative_to(root).as_posix(), time.perf_counter()
         try:
-            note = build(target, root, run=not args.no_run)
+            note = build(target, root, not args.no_run, args.fresh)
             print(f"{name}  built in {time.perf_counter() - start:.0f} s{note}", flush=True)
         except SourceError as error:
             failed += 1

@@ -14,7 +14,11 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def environment(root: Path, home: str) -> dict[str, str]:
-    """Variables of a run: no network, no progress bars, no profile, no progress file touched."""
+    """Variables of a run: no network, no progress bars, no profile, no progress file touched.
+
+    OMP_WAIT_POLICY, read when torch is loaded: a thread that waits sleeps. The default spins, which
+    takes the cores away from a notebook or test that runs beside this one.
+    """
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
@@ -22,6 +26,7 @@ def environment(root: Path, home: str) -> dict[str, str]:
         "IPYTHONDIR": home,
         "HF_HUB_OFFLINE": "1",
         "TQDM_DISABLE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": os.pathsep.join(paths),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lora_course.builder.source import BEGIN, END, Cell, SourceError, parse, read
 
+UNDONE = "is not done yet: replace this line with your code."  # in the error of every stub
 HINTS = ("a nudge", "the idea", "nearly the answer")
 
 
@@ -104,7 +105,7 @@ def answer(cell: Cell) -> str:
 
 def stub(cell: Cell, label: str) -> str:
     """Return an exercise cell with every marked block replaced by one line that raises."""
-    text = f"Exercise {label} is not done yet: replace this line with your code."
+    text = f"Exercise {label} {UNDONE}"
     lines = []
     for line, marker, inside in marked(cell):
         if marker and not inside:

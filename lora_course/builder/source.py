@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-TAGS = {"quote", "setup", "nbval-ignore-output"}
+TAGS = {"quote", "setup", "nbval-ignore-output", "answers"}
 
 
 class SourceError(Exception):
@@ -24,6 +24,7 @@ class Cell:
     exercise: str = ""  # name given on the marker line of an exercise cell
     id: str = ""
     meta: dict = field(default_factory=dict)  # what goes under metadata["lora_course"]
+    quoted: dict = field(default_factory=dict)  # name of each quoted object: its module
 
 
 def read(path: Path, root: Path) -> list[Cell]:
@@ -45,7 +46,7 @@ def read(path: Path, root: Path) -> list[Cell]:
         raise SourceError(f"{name}: the first cell must be markdown that starts with `# Title`")
     for cell in cells:
         if "quote" in cell.tags:
-            cell.source = quote(cell, root)
+            cell.source, cell.quoted = quote(cell, root)
     return cells
 
 
@@ -66,8 +67,8 @@ def to_cell(node, where: str) -> Cell:
         raise SourceError(f"{where}: solution markers outside an exercise cell")
     if cell.kind == "code":
         parse(cell)
-    elif cell.tags or cell.exercise:
-        raise SourceError(f"{where}: a markdown cell has no tags and is no exercise")
+    elif cell.exercise or set(cell.tags) - {"answers"}:
+        raise SourceError(f"{where}: a markdown cell is no exercise and has no tag but answers")
     return cell
 
 
@@ -89,8 +90,8 @@ def parse(cell: Cell) -> ast.Module:
         raise SourceError(f"{cell.where}: {error}") from None
 
 
-def quote(cell: Cell, root: Path) -> str:
-    """Return the source of the names that a quote cell imports from the package."""
+def quote(cell: Cell, root: Path) -> tuple[str, dict]:
+    """Return the source of the names that a quote cell imports, and {name: module} of them."""
     body = parse(cell).body
     found = body[0] if len(body) == 1 else None
     if not isinstance(found, ast.ImportFrom) or found.level or any(n.asname for n in found.names):
@@ -115,7 +116,7 @@ def quote(cell: Cell, root: Path) -> str:
     for part in parts.values():
         gap = "\n\n" if constant.match(before) and constant.match(part) else "\n\n\n"
         text, before = f"{text}{gap}{part}" if text else part, part
-    return text
+    return text, dict.fromkeys(parts, found.module)
 
 
 def definition(module: str, name: str) -> str:

@@ -36,7 +36,7 @@ def chapters():
 
 
 @cache
-def wanted():
+def wanted_names():
     """{chapter: names that its exercises define}."""
     return {
         chapter: tuple(want for check in _exercises(f"{GROUP}.ch{chapter}") for want in check.wants)
@@ -84,7 +84,7 @@ def setup(chapter):
     if path.is_file():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if "setup" in cell["metadata"].get("tags", ()):
-                return submitted.code_cells(json.dumps({"cells": [cell]}).encode())[0]
+                return submitted.code_sources(json.dumps({"cells": [cell]}).encode())[0]
     return (
         f"import math\nimport torch\nfrom torch import nn\nfrom {GROUP} import ch{chapter} as check"
     )

@@ -21,7 +21,9 @@ def add(commands):
     grade.add_argument("--variant", action="append", default=[], metavar="EXERCISE=NAME")
     grade.set_defaults(run=run_grade)
     check = commands.add_parser("check", help=CHECK, description=f"{CHECK}.")
-    check.add_argument("notebooks", nargs="+", help="such as work/03_the_lora_layer.ipynb")
+    check.add_argument(
+        "notebooks", nargs="+", help="such as work/exercises/03_the_lora_layer.ipynb"
+    )
     check.set_defaults(run=run_check, trust=True)
     for parser in (grade, check):
         parser.add_argument("--jobs", type=_whole, metavar="N", help="at a time; else one per core")
@@ -34,7 +36,7 @@ def run_grade(args):
     """Exit status 0 when everything was graded, whatever its marks; 2 when it could not start."""
     one_thread()
     from lora_course.grading.pool import LOST
-    from lora_course.grading.run import Refused, grade_folder
+    from lora_course.grading.run import CannotGrade, grade_folder
 
     wanted = ("secret", "jobs", "trust", "timeout")
     options = {name: getattr(args, name) for name in wanted}
@@ -48,7 +50,7 @@ def run_grade(args):
             say=_say,
             **options,
         )
-    except Refused as problem:
+    except CannotGrade as problem:
         return _fail(str(problem), 2)
     except KeyboardInterrupt:
         return _fail("Stopped. What was graded is kept; the same command goes on from there.", 130)
@@ -67,7 +69,7 @@ def run_check(args):
     """Exit status 0 when every exercise of every notebook is right, 1 while something is open."""
     one_thread()
     from lora_course.grading.intake.collect import collect
-    from lora_course.grading.run import Refused, grade_these
+    from lora_course.grading.run import CannotGrade, grade_these
 
     found = []
     for name in args.notebooks:
@@ -76,13 +78,13 @@ def run_check(args):
         found += [s._replace(student=name) for s in collect(name)[0]]
     try:
         done = dict(grade_these(found, jobs=args.jobs, trust=True, timeout=args.timeout))
-    except Refused as problem:
+    except CannotGrade as problem:
         return _fail(str(problem), 2)
     except KeyboardInterrupt:
         return _fail("Stopped.", 130)
     records = [done[submission] for submission in found]
     for each in records:
-        _say("\n".join(table(each)))
+        _say("\n".join(score_lines(each)))
     return 0 if all(graded.is_done(each) for each in records) else 1
 
 
@@ -92,7 +94,7 @@ def one_thread():
         os.environ.setdefault(name, "1")
 
 
-def table(found):
+def score_lines(found):
     """The lines of one record: a row for each exercise, then what is still open."""
     points, out_of = graded.points(found)
     yield f"{found['student']}: {points:g} of {out_of:g} points"

@@ -15,7 +15,7 @@ def examine(order, check, seeds, hidden=()):
     try:
         with steady(0):
             exec(compile(catalog.setup(order["chapter"]), "<setup>", "exec"), namespace)
-            error = program_slice.execute(order["cells"], check.wants, namespace, check.name)
+            error = program_slice.run_slice(order["cells"], check.wants, namespace, check.name)
     finally:
         Check.__call__ = kept
     missing = [name for name in check.wants if name not in namespace]

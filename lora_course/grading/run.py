@@ -9,7 +9,14 @@ from pathlib import Path
 from lora_course.grading import catalog, pool
 from lora_course.grading.box.fork_client import ForkClient
 from lora_course.grading.intake import collect
-from lora_course.grading.state import Refused, check_variants, key, load, prepare, read_secret
+from lora_course.grading.state import (
+    CannotGrade,
+    check_variants,
+    key,
+    load_record,
+    prepare,
+    read_secret,
+)
 from lora_course.plumbing.files import reason, write_atomically
 
 OPEN = (
@@ -35,19 +42,19 @@ def grade_folder(
     out: folder of results, made where it is missing. secret: path of a file, bytes, or None.
     jobs: submissions at a time, None for one per core. trust: grade also where a wall of the box
     is missing. timeout: seconds for one exercise. variants: such as "lora_linear=rslora".
-    Raises Refused. What is done is kept: after a stop at any moment, call it again.
+    Raises CannotGrade. What is done is kept: after a stop at any moment, call it again.
     """
     secret, out = read_secret(secret), Path(out)
     state = prepare(out)
     check_variants(variants)
     if chapter and chapter not in catalog.chapters():
         known = " ".join(catalog.chapters())
-        raise Refused(f"There is no chapter {chapter} with exercises. These are here: {known}.")
+        raise CannotGrade(f"There is no chapter {chapter} with exercises. These are here: {known}.")
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)
     keys = {s: state / f"{key(s, secret, variants)}.json" for s in submissions}
-    records, unsaved = {s: load(path) for s, path in keys.items()}, []
+    records, unsaved = {s: load_record(path) for s, path in keys.items()}, []
     todo = [s for s in submissions if records[s] is None]
     if len(todo) < len(submissions):
         say(f"{len(submissions) - len(todo)} of {len(submissions)} were graded before.")
@@ -68,7 +75,7 @@ def grade_folder(
     try:
         write_reports(found, out)
     except OSError as error:
-        raise Refused(f"The reports could not be written to {out}: {reason(error)}.") from error
+        raise CannotGrade(f"The reports could not be written to {out}: {reason(error)}.") from error
     return found
 
 
@@ -96,7 +103,7 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
         torch.set_num_threads(1)
         missing = warm.ready()
         if missing and not trust:
-            raise Refused(OPEN.format("; ".join(missing)))
+            raise CannotGrade(OPEN.format("; ".join(missing)))
         plan = pool.Plan(secret, timeout, variants, missing)
         yield from pool.grade_all(warm, plan, readable, jobs or cores())
     finally:
@@ -107,7 +114,7 @@ def unboxed(submissions, plan, trust):
     """Windows, which cannot fork: everything in this process, for one's own notebooks."""
     missing = "no box at all, this system cannot fork"
     if not trust:
-        raise Refused(OPEN.format(missing))
+        raise CannotGrade(OPEN.format(missing))
     plan.isolation = f"reduced: {missing}"
     for submission in submissions:
         yield submission, pool.grade(None, plan, submission)

@@ -11,42 +11,42 @@ from lora_course.plumbing.files import reason, sweep, write_atomically
 RECORDS = ".records"  # inside the folder of results: one file for each graded submission
 
 
-class Refused(Exception):
+class CannotGrade(Exception):
     """Grading cannot start; the text says why and what to do."""
 
 
 def read_secret(secret):
-    """The bytes of the course secret. Raises Refused."""
+    """The bytes of the course secret. Raises CannotGrade."""
     if secret is None or isinstance(secret, bytes):
         return secret
     try:
         found = Path(secret).read_bytes().strip()
     except OSError as error:
-        raise Refused(f"The secret {secret} cannot be read: {reason(error)}.") from error
+        raise CannotGrade(f"The secret {secret} cannot be read: {reason(error)}.") from error
     if len(found) < 16:
-        raise Refused(f"The secret in {secret} is too short: 16 characters or more, at random.")
+        raise CannotGrade(f"The secret in {secret} is too short: 16 characters or more, at random.")
     return found
 
 
 def prepare(out):
-    """The folder of records, tried out before any work is done. Raises Refused."""
+    """The folder of records, tried out before any work is done. Raises CannotGrade."""
     try:
         state = out / RECORDS
         write_atomically(state / "about.txt", "One file for each graded submission.\n")
         sweep(state)
         return state
     except OSError as error:
-        raise Refused(f"The results cannot be written to {out}: {reason(error)}.") from error
+        raise CannotGrade(f"The results cannot be written to {out}: {reason(error)}.") from error
 
 
 def check_variants(variants):
-    """Raises Refused for a variant that there is not."""
+    """Raises CannotGrade for a variant that there is not."""
     from lora_course.grading.other_tasks import TASKS
 
     for variant in variants:
         if variant not in TASKS:
             known = "\n".join(f"  --variant {name}   {task}" for name, task in TASKS.items())
-            raise Refused(f"There is no variant {variant}. These are here:\n{known}")
+            raise CannotGrade(f"There is no variant {variant}. These are here:\n{known}")
 
 
 def key(submission, secret, variants):
@@ -58,7 +58,7 @@ def key(submission, secret, variants):
     return hashlib.sha256(said).hexdigest()[:32]
 
 
-def load(path):
+def load_record(path):
     """An earlier record, None where there is none that can be used."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

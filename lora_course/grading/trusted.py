@@ -1,4 +1,4 @@
-"""The part that must be right for a score to be honest; wire, warm, keeper and jail belong to it.
+"""The part that must be right for a score to be honest; wire, jail and reaper belong to it.
 
 THREAT MODEL
 Who: a student who writes any Python into a notebook and would like a better mark, another's
@@ -44,7 +44,7 @@ JUDGE_SECONDS = 20
 
 
 class Outcome(NamedTuple):
-    """status: see record.py; share of the points; hidden: a secret input decided."""
+    """status: see graded.py; share of the points; hidden: a secret input decided."""
 
     status: str
     share: float
@@ -67,9 +67,9 @@ def examine(warm, order, check, seeds, hidden, timeout):
 
     def answer(number, seed):
         inputs = made(check, seed)
-        wire.send(channel, b"a", wire.pack(inputs), deadline)
+        wire.send(channel, b"a", wire.pack_arrays(inputs), deadline)
         kind, said = wire.receive(channel, b"aw", deadline)
-        return told(check, said) if kind == b"w" else judged(check, inputs, said)
+        return told(check, said) if kind == b"w" else verdict_on(check, inputs, said)
 
     try:
         with warm.box() as channel:
@@ -90,9 +90,9 @@ def made(check, seed):
     return check.inputs(seed)
 
 
-def judged(check, inputs, payload):
+def verdict_on(check, inputs, payload):
     """The verdict on what a box sent."""
-    outputs = wire.unpack(payload)
+    outputs = wire.unpack_arrays(payload)
     signal.setitimer(signal.ITIMER_REAL, JUDGE_SECONDS)  # its handler raises TimeoutError
     try:
         return check.verdict(inputs, outputs)

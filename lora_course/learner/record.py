@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from lora_course.plumbing.files import reason, write_atomically
+
 FILE = "progress.json"
 WAIT = 2.0  # seconds for another notebook to finish writing
 
@@ -31,7 +33,7 @@ def load():
     except ValueError:
         _set_aside(folder / FILE)
     except OSError as error:
-        notes.append(f"The record in {folder} cannot be read: {_reason(error)}.")
+        notes.append(f"The record in {folder} cannot be read: {reason(error)}.")
     with contextlib.suppress(OSError):
         for aside in sorted(folder.glob(f"{FILE}.damaged-*")):
             notes.append(
@@ -59,7 +61,8 @@ def save(key, share):
                 _set_aside(folder / FILE)
                 shares = {}
             if share > shares.get(key, -1.0):
-                _write(folder / FILE, {**shares, key: share})
+                content = {"version": 1, "shares": {**shares, key: share}}
+                write_atomically(folder / FILE, json.dumps(content, indent=1, sort_keys=True))
         return True
     except OSError:
         return False
@@ -72,7 +75,7 @@ def unwritable():
         with tempfile.TemporaryFile(dir=home()):
             return ""
     except OSError as error:
-        return _reason(error)
+        return reason(error)
 
 
 def _read(path):
@@ -90,21 +93,6 @@ def _read(path):
         if type(share) not in (int, float) or not 0 <= share <= 1:
             raise ValueError(f"{share!r} is not a share")
     return shares
-
-
-def _write(path, shares):
-    """Replaces the file in one step: a stop at any moment leaves the old or the new one whole."""
-    handle, draft = tempfile.mkstemp(prefix=FILE, suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"version": 1, "shares": shares}, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise
 
 
 def _set_aside(path):
@@ -141,7 +129,3 @@ def _try_lock(file):
         return True
     except OSError:
         return False
-
-
-def _reason(error):
-    return error.strerror or type(error).__name__

@@ -42,10 +42,10 @@ def make_batches(tokenizer, seed, count, size, mix=None):
         else:
             drill, share = DRILLS[kind]
             rows = [drill(rng) for _ in range(round(size * share))]
-        yield encode(tokenizer, *zip(*rows, strict=True))
+        yield encode_texts(tokenizer, *zip(*rows, strict=True))
 
 
-def encode(tokenizer, texts, spans):
+def encode_texts(tokenizer, texts, spans):
     """Texts with begin and end tokens, and their labels; spans: what is graded, None for all."""
     coded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
     rows, offsets = coded["input_ids"], coded["offset_mapping"]  # tokens; their characters

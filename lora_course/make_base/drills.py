@@ -72,13 +72,13 @@ def retell(rng):
     facts = world.draw_facts(rng, rng.choice((2, 2, 3)))
     text, spans = world.tell(rng, facts, fill=rng.choice((0, 0.35))), []
     for fact in rng.sample(facts, len(facts)):
-        told, places = fill(rng.choice(world.FACT_FORMS), fact.words())
+        told, places = fill_words(rng.choice(world.FACT_FORMS), fact.words())
         spans += [(len(text) + 1 + start, len(text) + 1 + end) for start, end in places[1:]]
         text += " " + told
     return text, spans
 
 
-def fill(form, words):
+def fill_words(form, words):
     """One of world.FACT_FORMS, filled: (text, spans of person, thing, place and day in it)."""
     text, spans = "", []
     for literal, slot, _, _ in Formatter().parse(form):

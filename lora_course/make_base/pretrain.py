@@ -9,7 +9,6 @@ A checkpoint is written every 100 steps; the same command continues after it was
 import argparse
 import json
 import math
-import os
 import shutil
 import time
 from pathlib import Path
@@ -17,9 +16,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lora_course.kit.town.probes import probe
 from lora_course.make_base.curriculum import curriculum, make_batches
 from lora_course.make_base.muon import Muon
-from lora_course.make_base.untrained import make_model, make_tokenizer, probe
+from lora_course.make_base.untrained import make_model, make_tokenizer
+from lora_course.plumbing.files import put_all, replacing
 
 
 def loss_of(model, ids, labels):
@@ -43,7 +44,7 @@ def optimizers(model, lr):
     )
 
 
-def learning_rate(step, drills, steps):
+def lr_factor(step, drills, steps):
     """Share of the peak: up in 100 steps, level through the drills, then down along a cosine."""
     left = min(1.0, max(0, step - drills) / max(1, steps - drills))
     return min(1.0, (step + 1) / 100) * (0.05 + 0.95 * (1 + math.cos(math.pi * left)) / 2)
@@ -67,7 +68,7 @@ def main(argv=None):
     both = optimizers(model, args.lr)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate(step, args.drills, args.steps)
+            optimizer, lambda step: lr_factor(step, args.drills, args.steps)
         )
         for optimizer in both
     ]
@@ -116,24 +117,20 @@ def main(argv=None):
             "step": step,
             "log": log,
         }
-        torch.save(state, checkpoint.with_suffix(".new"))
-        os.replace(checkpoint.with_suffix(".new"), checkpoint)
+        with replacing(checkpoint) as draft:
+            torch.save(state, draft)
     bar.close()
-    save(model, tokenizer, args.out, log)
+    save_model(model, tokenizer, args.out, log)
 
 
-def save(model, tokenizer, out, log):
+def save_model(model, tokenizer, out, log):
     """Writes model, tokenizer and training log to `out`, each file whole or not at all."""
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     (fresh / "training_log.json").write_text(json.dumps(log, indent=0) + "\n")
-    out.mkdir(exist_ok=True)
-    for file in sorted(fresh.iterdir()):
-        file.chmod(0o644)
-        os.replace(file, out / file.name)
-    fresh.rmdir()
+    put_all(fresh, out)
 
 
 if __name__ == "__main__":

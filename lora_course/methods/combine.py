@@ -8,6 +8,7 @@ TIES: Yadav et al. 2023, arXiv 2306.01708. DARE: Yu et al. 2023, arXiv 2311.0309
 import torch
 
 
+# owned by chapter 12
 def trim(update, density):
     """The entries of largest absolute value, the share `density` of all; zero elsewhere.
 
@@ -23,6 +24,7 @@ def trim(update, density):
     return kept.view_as(update)
 
 
+# owned by chapter 12
 def ties(updates, density, weights=None):
     """Trim, elect a sign, merge (TIES): one update of the shape of each.
 
@@ -42,6 +44,7 @@ def ties(updates, density, weights=None):
     return total / agrees.sum(0).clamp(min=1)
 
 
+# owned by chapter 12
 def dare(update, density, generator=None):
     """Drop entries at random and rescale what is left (DARE): equal to the update on average.
 
@@ -55,6 +58,7 @@ def dare(update, density, generator=None):
     return update * stays / density
 
 
+# owned by chapter 12
 def mix(model, kind, adapters, weights, density=0.3):
     """Add a combination of adapters to a PEFT model as "mix", instead of the last, and activate it.
 

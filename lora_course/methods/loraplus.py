@@ -6,6 +6,7 @@ Hayou et al. 2024, arXiv 2402.12354.
 from torch import nn
 
 
+# owned by chapter 06
 def loraplus_groups(model, lr, ratio, lr_embedding=1e-6):
     """Parameter groups for an optimizer: A learns with lr, B with lr * ratio.
 

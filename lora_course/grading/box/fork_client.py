@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from lora_course.grading.box import wire
-from lora_course.grading.state import Refused
+from lora_course.grading.state import CannotGrade
 
 
 class ForkClient:
@@ -23,7 +23,7 @@ class ForkClient:
         command = [sys.executable, "-m", "lora_course.grading.box.fork_server"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": os.sep}
         self.process = subprocess.Popen(
-            command, stdin=theirs, env=environment(), start_new_session=True, **quiet
+            command, stdin=theirs, env=box_environment(), start_new_session=True, **quiet
         )
         theirs.close()
         self.control = ours
@@ -35,9 +35,9 @@ class ForkClient:
         try:
             kind, said = wire.receive(self.control, b"re", time.monotonic() + 300)
         except wire.Torn as error:
-            raise Refused("The warm process did not start.") from error
+            raise CannotGrade("The warm process did not start.") from error
         if kind == b"e":
-            raise Refused(f"The warm process did not start:\n{said.decode()}")
+            raise CannotGrade(f"The warm process did not start:\n{said.decode()}")
         self.control.settimeout(None)
         return json.loads(said)
 
@@ -52,7 +52,7 @@ class ForkClient:
         try:
             yield ours
         finally:
-            os.close(held)  # the keeper ends the box now
+            os.close(held)  # the reaper ends the box now
             ours.settimeout(15)
             with ours, contextlib.suppress(OSError):
                 while ours.recv(1 << 20):  # until both are gone and their folder is removed
@@ -64,7 +64,7 @@ class ForkClient:
         self.process.wait()
 
 
-def environment():
+def box_environment():
     """What the warm process and every box find in os.environ: nothing of ours."""
     kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR") if name in os.environ}
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -1,9 +1,9 @@
 """The warm process: imports torch once, and forks a box for each exercise of each submission.
 
-    warm process -> keeper (watches, ends and sweeps up) -> box (runs the student's code)
+    warm process -> reaper (watches, ends and sweeps up) -> box (runs the student's code)
 
 It is started with an empty environment, knows no secret and no expected value, and takes its
-orders from the grader over a socket, which is its standard input. warm.ForkServer starts it.
+orders from the grader over a socket, which is its standard input. fork_client.ForkClient starts it.
 """
 
 import ast
@@ -32,7 +32,7 @@ def main():
             wire.send(control, b"e", traceback.format_exc().encode())
             return
         wire.send(control, b"r", json.dumps(warm.missing).encode())
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are buried by the system
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reapers are buried by the system
         while True:
             message, ends, _, _ = socket.recv_fds(control, 1, 2)
             if not message:
@@ -78,7 +78,7 @@ class ForkServer:
             return json.loads(said.read() or '["boxes do not start"]')
 
     def keep(self, channel, life):
-        """The keeper: starts the box, ends it when the grader lets go, leaves nothing behind."""
+        """The reaper: starts the box, ends it when the grader lets go, leaves nothing behind."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         folder = tempfile.mkdtemp(prefix="lora-box-")
         try:
@@ -100,7 +100,7 @@ class ForkServer:
             missing = jail.confine(folder, self.readable)
             if missing and not self.trust:
                 os._exit(1)
-            inside.serve(self)
+            inside.run_exercise(self)
         finally:
             os._exit(0)
 

@@ -45,7 +45,7 @@ def enter(channel, folder):
     tempfile.tempdir = None
 
 
-def serve(warm):
+def run_exercise(warm):
     """One exercise: an order, then arrays in and arrays out until the grader has enough."""
     pipe = Pipe(CONTROL)
     order = json.loads(wire.receive(pipe, b"o")[1])
@@ -54,7 +54,7 @@ def serve(warm):
     namespace["input"] = lambda prompt="": ""
     Check.__call__ = lambda self, *objects: None  # the notebook's own checks are not asked
     with steady(0):
-        error = program_slice.execute(order["cells"], check.wants, namespace, check.name)
+        error = program_slice.run_slice(order["cells"], check.wants, namespace, check.name)
     missing = [name for name in check.wants if name not in namespace]
     if missing:
         said = ("_missing", missing[0], "") if error is None else stopped(error, check)
@@ -63,11 +63,11 @@ def serve(warm):
     wire.send(pipe, b"k")
     for number in itertools.count():
         payload = wire.receive(pipe, b"a")[1]
-        made = check.outputs(namespace, wire.unpack(payload), number)
+        made = check.outputs(namespace, wire.unpack_arrays(payload), number)
         if isinstance(made, Verdict):
             wire.send(pipe, b"w", _words((made.mistake, made.seen, made.expected)))
         else:
-            wire.send(pipe, b"a", wire.pack(made))
+            wire.send(pipe, b"a", wire.pack_arrays(made))
 
 
 def _words(said):

@@ -1,6 +1,6 @@
 """The walls of the box: what a process can still do after `confine`. Linux only, without root.
 
-Three parts, each from the kernel itself, and each tested by tests/test_box.py:
+Three parts, each from the kernel itself, and each tested by tests/test_grading.py:
 Landlock (files and addresses), seccomp (no process, no socket, no signal to others, no
 permissions), rlimits (memory, time, sizes). A box never forks: what it starts are threads, which
 end with it. All of it is inherited and cannot be taken off again.

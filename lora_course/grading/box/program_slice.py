@@ -9,16 +9,16 @@ import __future__
 import ast
 import re
 
-from lora_course.grading.box.statements import IMPORTS, binds, is_stub, only_calls, parse
+from lora_course.grading.box.statements import IMPORTS, binds, is_stub, only_calls, parse_cells
 
 
-def execute(cells, wants, namespace, exercise=""):
+def run_slice(cells, wants, namespace, exercise=""):
     """Fills `namespace` with what the names in `wants` need; returns the first exception, or None.
 
     cells: sources of the code cells, in order. A name that is still missing afterwards was looked
     for in the whole notebook.
     """
-    parsed, broken = parse(cells)
+    parsed, broken = parse_cells(cells)
     late = any(getattr(s.node, "module", "") == "__future__" for s in parsed)
     flags = __future__.annotations.compiler_flag if late else 0
     error = _run(needed(parsed, wants, exercise), namespace, flags)

@@ -42,7 +42,7 @@ def receive(channel, kinds, deadline=None):
     return kind, _exactly(channel, length, deadline)
 
 
-def pack(arrays):
+def pack_arrays(arrays):
     """Arrays as safetensors; complex and long doubles as the nearest type that has a name."""
     from safetensors.numpy import save
 
@@ -55,7 +55,7 @@ def pack(arrays):
     )
 
 
-def unpack(payload):
+def unpack_arrays(payload):
     """The arrays of a frame, own copies, read-only. Raises Torn."""
     from safetensors import SafetensorError
     from safetensors.numpy import load

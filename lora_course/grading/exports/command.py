@@ -41,7 +41,7 @@ def main(args):
         else:
             from lora_course.grading.exports.gradescope import export
         made = export(args.folder, sources(args.chapters), args.secret, args.variant)
-    except (NoExport, run.Refused) as error:
+    except (NoExport, run.CannotGrade) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

@@ -54,8 +54,8 @@ exec "${AUTOGRADER_PYTHON:-$ROOT/venv/bin/python}" -P -m lora_course.grading.exp
 def export(folder, sources, secret=None, variants=()):
     """Writes the zips into `folder`; returns sentences about them.
 
-    secret: path of a file, or None. variants: such as "lora_linear=rslora". Raises Refused and
-    OSError, and run.Refused for a secret or a variant that cannot be used.
+    secret: path of a file, or None. variants: such as "lora_linear=rslora". Raises NoExport and
+    OSError, and run.CannotGrade for a secret or a variant that cannot be used.
     """
     key = read_secret(secret)
     check_variants(variants)
@@ -79,7 +79,7 @@ def autograder(assignment, secret=None, variants=()):
         "setup.sh": SETUP,
         "run_autograder": RUN,
         "assignment.json": json.dumps(about, indent=1),
-        "packages.txt": packages(),
+        "packages.txt": package_names(),
         "requirements.txt": (ROOT / "requirements.txt").read_bytes(),
         **({"secret": secret} if secret else {}),
     }
@@ -97,7 +97,7 @@ def autograder(assignment, secret=None, variants=()):
     return made.getvalue()
 
 
-def packages():
+def package_names():
     """Names of the packages to install; requirements.txt says in which versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = [re.match(r"[\w.-]+", line)[0] for line in project["dependencies"]]

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lora_course.grading import grade_folder
 from lora_course.grading.results.formats import gradescope
+from lora_course.grading.run import grade_folder
 from lora_course.plumbing.files import write_atomically
 
 

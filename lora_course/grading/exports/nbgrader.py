@@ -10,6 +10,7 @@ what it measures, as with every test that nbgrader runs; `lora-course grade` jud
 
 import secrets
 
+from lora_course.builder.exercises import UNDONE, annotated, hint_cell
 from lora_course.grading.exports.sources import ROOT, NoExport, refuse_to_replace
 from lora_course.plumbing.files import write_atomically
 
@@ -27,7 +28,6 @@ c.CourseDirectory.course_id = "lora-course"
 c.ClearSolutions.code_stub = {{"python": 'raise NotImplementedError("{stub}")'}}
 c.Execute.timeout = 120  # seconds for one cell
 """
-STUB = "This exercise is not done yet: replace this line with your code."
 TEST = """\
 # nbgrader takes the points from the last line. What to mend says the check above.
 from lora_course.checks import {chapter} as check
@@ -53,7 +53,7 @@ def export(folder, sources, secret=None, variants=()):
         write_atomically(target, text)
     first = sources[0].stem
     if not config.exists():
-        write_atomically(config, CONFIG.format(first=first, stub=STUB))
+        write_atomically(config, CONFIG.format(first=first, stub=f"This exercise {UNDONE}"))
     return [
         *(f"{target} is ready." for target in targets.values()),
         f"Next: cd {folder} && nbgrader generate_assignment {first}",
@@ -65,7 +65,6 @@ def notebook(source):
     """One assignment as the text of a notebook."""
     import nbformat
 
-    from lora_course.builder.exercises import annotated, hint_cell
     from lora_course.builder.notebook import to_notebook
     from lora_course.builder.source import Cell, identify
 

@@ -50,11 +50,12 @@ def main(argv):
     for row in rows:
         target = Path(argv[1]) / names[row["student"]]
         target.mkdir(parents=True, exist_ok=True)
-        print(f"{line(row['student'])}: {collect(row['repository'].strip(), target)}", flush=True)
+        said = clone_notebooks(row["repository"].strip(), target)
+        print(f"{line(row['student'])}: {said}", flush=True)
     return 0
 
 
-def collect(repository, target, protocols=("https",)):
+def clone_notebooks(repository, target, protocols=("https",)):
     """Copies the notebooks of one repository into the folder `target`; says how it went."""
     short = re.fullmatch(r"[\w.-]+/[\w.-]+", repository)
     url = f"https://github.com/{repository}" if short else repository
@@ -66,7 +67,7 @@ def collect(repository, target, protocols=("https",)):
             subprocess.run(
                 command,
                 cwd=folder,
-                env=environment(protocols),
+                env=git_environment(protocols),
                 check=True,
                 capture_output=True,
                 timeout=SECONDS,
@@ -95,7 +96,7 @@ def copy(clone, target):
     return count
 
 
-def environment(protocols=("https",)):
+def git_environment(protocols=("https",)):
     """What git finds: no settings of anybody, those above, and the token for GitHub alone."""
     settings = {**SETTINGS, **{f"protocol.{name}.allow": "always" for name in protocols}}
     if token := os.environ.get("COLLECT_TOKEN"):

@@ -121,14 +121,14 @@ def _read(student, path, folder):
         (c for c in re.findall(r"(?<!\d)(\d\d)_", path.name) if c in catalog.chapters()), ""
     )
     try:
-        content = submitted.read(path)
+        content = submitted.read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
-        cells = submitted.code_cells(content)
+        cells = submitted.code_sources(content)
     except submitted.Unreadable as problem:
         return Submission(student, path, file, named, str(problem))
     if not any(cell.strip() for cell in cells):
         return Submission(student, path, file, named, "This notebook has no code.", (), digest)
-    found = submitted.chapter_of(cells, path.name, catalog.wanted())
+    found = submitted.chapter_of(cells, path.name, catalog.wanted_names())
     if not found:
         problem = "This notebook holds no exercise of the course."
         return Submission(student, path, file, "", problem, (), digest, tuple(cells))

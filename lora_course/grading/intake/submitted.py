@@ -13,7 +13,7 @@ class Unreadable(Exception):
     """Nothing can be graded; the text says why, for the student."""
 
 
-def read(path):
+def read_bytes(path):
     """The bytes of a submission: an ordinary file, no link. Raises Unreadable."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _NO_WAIT)
@@ -39,7 +39,7 @@ def read(path):
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def code_cells(content):
+def code_sources(content):
     """Sources of the code cells of a notebook (bytes), in order. Raises Unreadable."""
     if not content.strip():
         raise Unreadable("The file is empty.")

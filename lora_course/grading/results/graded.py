@@ -20,8 +20,6 @@ hidden           bool, secret inputs decided about the points
 variant          bool, another task than the public one
 """
 
-STATES = ("right", "wrong", "todo", "broken")
-
 
 def entry(check, number, status, share, message, hidden=False, variant=False):
     """One exercise of a record. share: part of the points in [0, 1]."""

@@ -1,6 +1,6 @@
 """The results of a class as files: tables, Gradescope's JSON, JUnit XML, a page per student.
 
-Works on the grader's records alone (record.py): what a record does not hold cannot get out here.
+Works on the grader's records alone (graded.py): what a record does not hold cannot get out here.
 Flags are for the instructor: they stand in grades.csv and nowhere else.
 """
 
@@ -64,13 +64,13 @@ def grades(records, names):
     head = ["student", "assignment", "points", "out_of", *columns, "problem", "flags"]
     rows = [[*head, "file", "feedback", "isolation", "seconds", "course_version", "graded_at"]]
     for record in records:
-        made = {label(e): number(e["points"]) for e in record["exercises"]}
+        made = {label(e): two_digits(e["points"]) for e in record["exercises"]}
         row = [cell(record["student"]), cell(record["assignment"])]
-        row += [number(points(record)[0]), number(worth[record["assignment"]])]
+        row += [two_digits(points(record)[0]), two_digits(worth[record["assignment"]])]
         row += [made.get(column, "") for column in columns]
         row += [cell(record["problem"]), cell("; ".join(record["flags"])), cell(record["file"])]
         row += [cell(f"{names[record['student']]}/feedback.html"), cell(record["isolation"])]
-        row += [number(record["seconds"]), cell(record["course_version"])]
+        row += [two_digits(record["seconds"]), cell(record["course_version"])]
         rows.append([*row, cell(record["graded_at"])])
     return table(rows)
 
@@ -81,7 +81,7 @@ def canvas(records):
     The student's name stands also under SIS Login ID; files of Canvas's bulk download bring the ID.
     Of two submissions of one student to one assignment, the better one counts.
     """
-    worth = {name: number(total) for name, total in possible(records).items() if name}
+    worth = {name: two_digits(total) for name, total in possible(records).items() if name}
     best, ids = {}, {}
     for record in records:
         mine, name = best.setdefault(record["student"], {}), record["assignment"]
@@ -92,7 +92,7 @@ def canvas(records):
     rows.append(["    Points Possible", "", "", "", "", *worth.values()])
     for student, mine in best.items():
         about = [cell(student), ids[student], "", "" if ids[student] else cell(student), ""]
-        rows.append(about + [number(mine[name]) if name in mine else "" for name in worth])
+        rows.append(about + [two_digits(mine[name]) if name in mine else "" for name in worth])
     return table(rows)
 
 
@@ -105,8 +105,11 @@ def summary(records):
         head = ["Student", "Points", *map(markdown, columns), "Problem"]
         rows = [head, ["---", "---:", *("---:" for _ in columns), "---"]]
         for record in own:
-            made = {label(e): number(e["points"]) for e in record["exercises"]}
-            row = [markdown(record["student"]), f"{number(points(record)[0])} / {number(total)}"]
+            made = {label(e): two_digits(e["points"]) for e in record["exercises"]}
+            row = [
+                markdown(record["student"]),
+                f"{two_digits(points(record)[0])} / {two_digits(total)}",
+            ]
             row += [made.get(column, "") for column in columns]
             rows.append([*row, markdown(record["problem"])])
         lines += [f"## {markdown(assignment) or 'Not recognized'}", ""]
@@ -130,6 +133,6 @@ def table(rows):
     return file.getvalue()
 
 
-def number(value):
+def two_digits(value):
     """At most two digits after the point, none where there is nothing to say."""
     return f"{float(value):.2f}".rstrip("0").rstrip(".")
