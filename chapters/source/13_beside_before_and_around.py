@@ -89,10 +89,9 @@ print(f"one adapter {one:,}: {one / 7_087_872:.1%} of the layer; two: {2 * one /
 print(f"the file of 12 layers, two each, float32: {12 * 2 * one * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
-# > **Verdict: too high.** The 3.6 % in Houlsby's abstract is a mean over tasks, with widths
-# > tuned for each. Nor is «below 1 %» a law: their table goes from 0.5 to 8 %. And the
-# > «50 to 100 MB» that are told of adapter files are no constant either: the formula
-# > decides.
+# > **Verdict: too high.** Houlsby's 3.6 % is per task, with tuned widths. Nor is «below
+# > 1 %» a law: they used some 0.5 to 8 %. And files of «50 to 100 MB» are no constant: the
+# > formula decides.
 #
 # **Exercise 13.1**: your own. ([The
 # exercises](../exercises/13_beside_before_and_around.ipynb); `lora-course start 13`.)
@@ -227,9 +226,8 @@ print("a layer's keys:", tuple(past.layers[0].keys.shape), "(1, key heads, p, he
 print("as if the words stood there:", distance(after, hard[:, 5:]) < 1e-5)
 
 # %% [markdown]
-# For all that follows, the cache **is** the text. Prefix tuning trains these keys and
-# values themselves (Li and Liang 2021, section 4.2): p · L · 2 · kv numbers, with kv for
-# the key heads alone. The row is no longer, the labels stay, the positions begin at p.
+# The cache **is** the text. Prefix tuning trains these keys and values (Li and Liang 2021,
+# section 4.2): p · L · 2 · kv numbers. Labels stay, positions begin at p.
 #
 # **Exercise 13.3**: a prefix as past keys and values.
 
@@ -265,8 +263,8 @@ print("of", config.max_position_embeddings, "that the model has")
 # ## 5 Around: IA³
 #
 # > **Myth check.** *IA³ tunes the normalization layers only.* Liu et al. 2022, section
-# > 3.3, scale keys, values and the hidden activations of the MLP; tuning the norms is
-# > another row of their table. **Predict** what trains in PEFT's IA³.
+# > 3.3, scale keys, values and hidden activations; norms are another row of their table.
+# > **Predict** what trains in PEFT.
 
 # %%
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
@@ -281,9 +279,8 @@ for name, parameter in list(theirs.named_parameters()):
 # %% [markdown]
 # > **Verdict: wrong.** No norm is among them.
 #
-# A scale next to a linear layer is a change of its weight. **Predict** for each of three
-# places whether one weight can take the scale l of the hidden activations
-# silu(gate) ⊙ up: the columns of `down`, the rows of `up`, the rows of `gate`.
+# **Predict** which weight can take a scale l of the hidden activations
+# silu(gate) ⊙ up: the columns of `down`, the rows of `up`, the rows of `gate`?
 
 # %%
 torch.manual_seed(0)
@@ -323,8 +320,8 @@ print("merged:", distance(logits(merged), want) < 1e-5)
 print("names of the base's:", merged.state_dict().keys() == base.state_dict().keys())
 
 # %% [markdown]
-# Merged, IA³ costs no time. Not mergeable: on packed 4-bit weights, or while texts of
-# several tasks share a batch. And there is no way back from a scale of 0.
+# Not mergeable: on packed weights, or while several tasks share a batch. And there is no
+# way back from a scale of 0.
 #
 # > **Myth check.** *Adapters and 4-bit bases do not go together.* **Predict:** which of
 # > the three trains on four bits?
@@ -341,13 +338,12 @@ for name, put in (
     print(f"{name:10} every tensor gets a gradient:", all(p.grad.any() for p in trained))
 
 # %% [markdown]
-# > **Verdict: wrong.** Whatever leaves the base frozen can stand on packed weights.
+# > **Verdict: wrong.** Any frozen base may be packed.
 #
 # ## 6 Two at once
 #
-# The methods do not exclude each other: LoRA inside, a prompt outside. That is no future
-# idea; Hu et al. 2021, appendix E, combined LoRA with prefixes. **Predict:** which file
-# holds the prompt: the one of `lora_state_dict`?
+# LoRA inside, a prompt outside: no future idea, Hu et al. 2021, appendix E, combined LoRA
+# with prefixes. **Predict:** does `lora_state_dict` hold the prompt?
 
 # %% tags=["quote"]
 from lora_course.methods.hybrid import (  # noqa: F401
@@ -418,8 +414,7 @@ seven |= {"prefix, p = 20": 20 * 32 * 2 * 4096, "prompt, p = 20": 20 * 4096}
 print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pair: pair[1])})
 
 # %% [markdown]
-# Counted, by formula, and in PEFT: the same. **Exercise 13.5** counts any method on any
-# shape.
+# Counted, by formula, and in PEFT: the same. **Exercise 13.5** counts any method.
 #
 # > **Verdict, first half: wrong.** A prompt has fewer. In Liu et al. 2022 (figure 2) IA³
 # > is the only one above full fine-tuning; for the second half see section 9.
@@ -456,14 +451,12 @@ for name, model in {"full": full, **models}.items():
     print(f"{name:13} {peak[name] / peak['full']:.1f} of full fine-tuning")
 
 # %% [markdown]
-# The activations decide, and every method needs nearly all of them: the way back to the
-# trained numbers leads through the whole model. Rows here are short, so 20 places more
-# cost a lot.
+# The activations decide: the way back to the trained numbers leads through the whole
+# model. Rows are short here, so 20 places cost much.
 #
 # ## 8 Time
 #
-# > **Myth check.** *Adapters make a model 15 to 25 % slower.* **Predict** whether the
-# > batch matters: one row of 16 tokens, and 32 rows.
+# > **Myth check.** *Adapters make a model 15 to 25 % slower.* **Predict:** one row, 32 rows?
 
 # %% tags=["nbval-ignore-output"]
 timed = {"base": base, "IA3, merged": merged, **models}
