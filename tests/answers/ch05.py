@@ -257,7 +257,7 @@ WRONG = [
         "inputs_masked",
         edits=[("return prompt_ids + answer,", "return [-100] * len(prompt_ids) + answer,")],
     ),
-    Answer("loss_mask", "eos without a list", "raised:TypeError", edits=[("[eos_id]", "eos_id")]),
+    Answer("loss_mask", "eos without a list", "raised", edits=[("[eos_id]", "eos_id")]),
     Answer(
         "loss_mask",
         "eos between prompt and completion",
@@ -276,7 +276,7 @@ WRONG = [
             (FILL_LABELS, 'batch["labels"].append([-100] * n + labels)'),
         ],
     ),
-    Answer("collate", "to 16", "width", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
+    Answer("collate", "to 16", "other", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
     Answer(
         "collate",
         "cut to the shortest",
@@ -364,7 +364,7 @@ def collate(rows, pad_id):
     Answer(
         "collate",
         "not filled at all",
-        "raised:ValueError",
+        "raised",
         edits=[("n = width - len(ids)", "n = 0")],
     ),
     Answer(
@@ -422,7 +422,7 @@ def collate(rows, pad_id):
     Answer(
         "schedule",
         "divides first",
-        "raised:ZeroDivisionError",
+        "raised",
         edits=[
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
@@ -448,19 +448,19 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "only B",
-        "factors_missing",
+        "one_factor",
         edits=[('if "lora_" in name}', 'if "lora_B" in name}')],
     ),
     Answer(
         "save_load",
         "in half precision",
-        "values",
+        "other",
         edits=[("state[name] for", "state[name].half() for")],
     ),
     Answer(
         "save_load",
         "resets the base",
-        "base_changed",
+        "other",
         edits=[
             (
                 "    with torch.no_grad():",
@@ -473,7 +473,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "replaces the parameter",
-        "frozen",
+        "replaced",
         edits=[
             (
                 COPY,
@@ -486,7 +486,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "strict is off",
-        "silent_lacking",
+        "not_strict",
         code=loader("model.load_state_dict(load_file(path), strict=False)"),
     ),
     Answer(
@@ -507,7 +507,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "any shape",
-        "silent_shape",
+        "any_shape",
         edits=[(SHAPES, "if False:"), (COPY, "places[name].data = value")],
     ),
     Answer(
@@ -528,7 +528,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "asserts",
-        "wrong_error",
+        "other",
         edits=[
             (NAMES, "if set(loaded) != set(places):\n        raise KeyError(path)\n    if False:"),
         ],
@@ -536,7 +536,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "strict",
-        "raised:RuntimeError",
+        "raised",
         code=loader("model.load_state_dict(load_file(path))"),
     ),
     Answer(
@@ -552,13 +552,13 @@ for name in sorted(loaded):
     Answer(
         "triage",
         "gradients before labels",
-        "labels_are_zeros",
+        "labels_first",
         edits=[(MASKED + ZEROS, ZEROS + MASKED)],
     ),
     Answer(
         "triage",
         "weights before labels",
-        "labels_are_stuck",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     if B[-1] == B[0]:
@@ -569,13 +569,13 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "nan only",
-        "labels_are_zeros",
+        "nan_only",
         edits=[(MASKED, "    if losses.isnan().any():\n        return 1\n")],
     ),
     Answer(
         "triage",
         "a full gradient of A",
-        "half_zero",
+        "one_gradient",
         edits=[(ZEROS, "    if grad_A.max() == 0:\n        return 3\n")],
     ),
     Answer(
@@ -595,7 +595,7 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "the loss alone",
-        "labels_are_slow",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 0 if losses[-1] < 0.8 * losses[0] else 4
@@ -605,13 +605,13 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "labels never asked",
-        "labels_missed",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 4 if losses[-10:].mean() > 0.95 * losses[:10].mean() else 0
 """,
     ),
-    Answer("triage", "counts from 1", "code", edits=[("return 4 if", "return 5 if")]),
+    Answer("triage", "counts from 1", "other", edits=[("return 4 if", "return 5 if")]),
     Answer(
         "triage",
         "healthy for all that moves not",
