@@ -119,6 +119,7 @@ def plus_groups(model, lr, ratio):
         code="""
 def plus_groups(model, lr, ratio):
     layers = [m for m in model.modules() if hasattr(m, "lora_A")]
+    layers = [m for m in layers if m.lora_A.requires_grad]
     a, b = [m.lora_A for m in layers], [m.lora_B for m in layers]
     known = {id(p) for p in a + b}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
@@ -171,7 +172,7 @@ WRONG = [
     edit("largest_rank", "A alone", "one_side", ("sum(shapes[name])", "shapes[name][1]")),
     edit("largest_rank", "B alone", "one_side", ("sum(shapes[name])", "shapes[name][0]")),
     edit("largest_rank", "plain division", "not_whole", ("budget //", "budget /")),
-    edit("largest_rank", "sum of pairs", "raised:TypeError", (ONE,
+    edit("largest_rank", "sum of pairs", "raised", (ONE,
          "sum(shapes[name] for name in targets)")),
     edit("largest_rank", "forgets return", "none", ("return budget", "budget")),
     edit("fair_choice", "budget ignored", "no_budget",
@@ -212,16 +213,16 @@ WRONG = [
     edit("rslora", "root of the input width", "width", ("lora_A.shape[0]", "lora_A.shape[1]")),
     edit("rslora", "root of the output width", "width", ("lora_A.shape[0]", "lora_B.shape[0]")),
     edit("rslora", "transposed", "transposed", (DELTA, f"({DELTA}).T")),
-    edit("rslora", "A first", "raised:RuntimeError", ("lora_B @ lora_A", "lora_A @ lora_B")),
+    edit("rslora", "A first", "raised", ("lora_B @ lora_A", "lora_A @ lora_B")),
     edit("rslora", "alpha kept", "unchanged", (SAME, "    return lora_alpha\n")),
     edit("rslora", "alpha grows", "backwards", (SAME, "    return lora_alpha * math.sqrt(r)\n")),
     edit("rslora", "the scale itself", "divided_by_r", (SAME, "    return lora_alpha / r\n")),
-    edit("rslora", "a guess", "alpha_wrong", (SAME, "    return 3 * lora_alpha\n")),
-    edit("rslora", "two numbers", "not_a_number", (SAME, "    return [lora_alpha, r]\n")),
+    edit("rslora", "a guess", "other", (SAME, "    return 3 * lora_alpha\n")),
+    edit("rslora", "two numbers", "other", (SAME, "    return [lora_alpha, r]\n")),
     edit("rslora", "forgets return", "none", (SAME, "    lora_alpha / math.sqrt(r)\n")),
-    edit("plus_groups", "a dict by rate", "no_groups",
+    edit("plus_groups", "a dict by rate", "type",
          (GROUPS, "{lr: slow, lr * ratio: fast}")),
-    edit("plus_groups", "lists without rates", "no_groups", (GROUPS, "[slow, fast]")),
+    edit("plus_groups", "lists without rates", "type", (GROUPS, "[slow, fast]")),
     edit("plus_groups", "everything", "frozen", ("if p.requires_grad:", "if True:")),
     edit("plus_groups", "B in both groups", "twice", (SPLIT,
          'slow.append(p)\n            if name.endswith("lora_B"):\n'
@@ -248,13 +249,13 @@ WRONG = [
          '(slow if name.endswith("lora_A") else fast).append(p)')),
     edit("plus_groups", "the norm goes with B", "rest_fast", (SPLIT,
          '(fast if name.endswith("lora_B") or p.ndim == 1 else slow).append(p)')),
-    edit("plus_groups", "parameters without names", "raised:ValueError",
+    edit("plus_groups", "parameters without names", "raised",
          ("model.named_parameters()", "model.parameters()")),
-    edit("plus_groups", "the pair as one", "raised:AttributeError",
+    edit("plus_groups", "the pair as one", "raised",
          ("for name, p in model.named_parameters():\n        if p.requires_grad:",
           "for p in model.named_parameters():\n        if p.requires_grad:")),
     edit("plus_groups", "forgets return", "none", ("return [", "[")),
-    edit("read_grid", "nan stays", "raised:RuntimeError", (INF, "losses[:, order]")),
+    edit("read_grid", "nan stays", "raised", (INF, "losses[:, order]")),
     edit("read_grid", "argmin of nan", "nan_wins", (RATES, "lrs[losses.argmin(1)]")),
     edit("read_grid", "nan_to_num", "nan_wins", (INF, "losses.nan_to_num()[:, order]")),
     edit("read_grid", "a row with nan is out", "nan_spreads",
@@ -276,8 +277,8 @@ WRONG = [
     edit("read_grid", "position of the rank", "rank_position", ("ranks[good].min()",
          "(ranks == ranks[good].min()).nonzero()[0, 0]")),
     edit("read_grid", "the smallest rank", "dead_rank", ("ranks[good].min()", "ranks.min()")),
-    edit("read_grid", "a sum of ranks", "rank_wrong", ("ranks[good].min()", "ranks.sum()")),
-    edit("read_grid", "min without dim unpacked", "raised:RuntimeError",
+    edit("read_grid", "a sum of ranks", "other", ("ranks[good].min()", "ranks.sum()")),
+    edit("read_grid", "min without dim unpacked", "raised",
          ("best, at = finite.min(dim=1)", "best = at = finite.argmin(0).view(7)")),
     edit("read_grid", "forgets return", "none", ("return rates", "rates")),
 ]  # fmt: skip
