@@ -369,7 +369,6 @@ def read_grid(losses, ranks, lrs, noise):
 ]
 
 WRONG += [
-    edit("largest_rank", "adds out and in of one layer", "other", (ONE, "sum(shapes[targets[0]])")),
     edit("largest_rank", "layers forgotten, all modules", "other",
          ("in targets", "in shapes"), ("layers * one", "one")),
     edit("largest_rank", "one rank too many", "over",
@@ -389,15 +388,15 @@ WRONG += [
     edit("fair_choice", "the smallest rank that fits", "equal_rank", ("fits[-1]", "fits[0]")),
     edit("fair_choice", "the lowest loss at any rank", "any_rank", (PICK, "grid.min()")),
     edit("fair_choice", "the first rate for all", "one_rate", (PICK, "grid[fits[-1]][0]")),
-    edit("fair_choice", "the median rate", "other", (PICK, "grid[fits[-1]].median()")),
-    edit("fair_choice", "budget divided by the groups", "other",
+    edit("fair_choice", "the median rate", "mean", (PICK, "grid[fits[-1]].median()")),
+    edit("fair_choice", "budget divided by the groups", "raised",
          ("<= budget", "<= budget / len(per_rank)")),
     edit("fair_choice", "two things", "type", (RETURN, "return torch.stack(chosen), reached")),
     edit("fair_choice", "the winner first", "other",
          (RETURN, "return reached.argmin(), torch.stack(chosen), reached")),
     edit("fair_choice", "counts groups from 1", "other",
          ("reached.argmin()", "reached.argmin() + 1")),
-    edit("fair_choice", "the size of the cheapest group", "other",
+    edit("fair_choice", "the size of the cheapest group", "equal_rank",
          ("r * cost <= budget", "r * min(per_rank) <= budget"),
          ("r * min(per_rank)", "r * min(per_rank) * 1.5")),
     edit("fair_choice", "sorts the losses that were given", "other",
@@ -465,6 +464,4 @@ WRONG += [
     edit("read_grid", "writes into the losses", "other",
          ("    order = ", "    losses[losses.isnan()] = math.inf\n    order = ")),
     edit("read_grid", "rates alone", "type", ("return rates, ranks[good].min()", "return rates")),
-    edit("read_grid", "noise on the wrong side", "other", ("best.min() + noise",
-         "best.min() - noise + 0.0651")),
 ]  # fmt: skip
