@@ -50,6 +50,7 @@ WRONG_RANKS = {  # what the budgets become in other hands
     "above": lambda i: i["budgets"] // per_rank(i) + 1,
     "at_least_one": lambda i: np.maximum(i["budgets"] // per_rank(i), 1),
     "not_whole": lambda i: i["budgets"] / per_rank(i),
+    "power": lambda i: [int(r > 0) << int(np.log2(max(r, 1))) for r in i["budgets"] // per_rank(i)],
 }
 
 
@@ -92,6 +93,8 @@ RANK = (
     Slip("over", "That rank costs more than the budget. Round down.", wrong_rank("over", "above")),
     Slip("at_least_one", "Where not even rank 1 fits, the answer is 0.",
          wrong_rank("at_least_one")),
+    Slip("power", "A rank need not be a power of two. Take the largest that fits.",
+         wrong_rank("power")),
     Slip("not_whole", "A rank is a whole number. Round down.", wrong_rank("not_whole")),
 )  # fmt: skip
 
@@ -131,6 +134,8 @@ def make_fair(seed):
         tables = [reached(made, f) for f in (np.min, np.mean, low_median, np.max)]
         tables += [made["losses"].min((1, 2)), *(each["losses"] for each in one_rate(made))]
         apart = apart and len({tuple(each) for each in tables}) == len(tables)
+        apart = apart and reached(made).argmin() + 1 != reached(made).argmax()
+        apart = apart and (ranks[last(made)] != budget // costs).any()
         if fits == [1, middle + 1, 5] and apart:
             return made
 
@@ -147,7 +152,7 @@ def last(i, fits=None):
 
 WRONG_PLACES = {  # which ranks are taken in other hands: places in `ranks`, one for each group
     "no_budget": lambda i: [i["losses"].min(2).argmin(1)],
-    "equal_rank": lambda i: [np.full(3, 4), np.full(3, last(i)[np.argsort(last(i))[1]])],
+    "equal_rank": lambda i: [np.full(3, place) for place in range(5)],
     "not_largest": lambda i: [np.where(fitting(i), i["losses"].min(2), np.inf).argmin(1)],
     "strict": lambda i: [last(i, fitting(i, np.less))],
     "over": lambda i: [np.minimum(last(i) + 1, 4),

@@ -376,7 +376,7 @@ WRONG += [
     edit("largest_rank", "layers added", "other", ("layers * one", "layers + one")),
     edit("largest_rank", "empties the list", "other",
          ("    return budget", "    targets.clear()\n    return budget")),
-    edit("largest_rank", "a power of two", "other",
+    edit("largest_rank", "a power of two", "power",
          ("return budget // (layers * one)",
           "r = budget // (layers * one)\n    return 2 ** int(math.log2(r)) if r else 0")),
     edit("largest_rank", "a text", "type", ("return budget // (layers * one)",
