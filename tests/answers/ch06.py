@@ -369,8 +369,6 @@ def read_grid(losses, ranks, lrs, noise):
 ]
 
 WRONG += [
-    edit("largest_rank", "layers forgotten, all modules", "other",
-         ("in targets", "in shapes"), ("layers * one", "one")),
     edit("largest_rank", "one rank too many", "over",
          ("return budget // (layers * one)", "return budget // (layers * one) + 1")),
     edit("largest_rank", "layers added", "other", ("layers * one", "layers + one")),
