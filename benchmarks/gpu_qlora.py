@@ -11,7 +11,7 @@ PEFT's float32 adapter, AdamW, and one random text after another. `--prepare` ru
 prepare_model_for_kbit_training before QLoRA.
 
 Writes chapters/results/gpu_qlora_SHAPE_DEVICE.json: device, versions, command, and for each run the
-bytes that lora_course.costs.memory predicts beside those measured.
+bytes that lora_course.costs predicts beside those measured.
 """
 
 import argparse
@@ -29,14 +29,8 @@ import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
 from lora_course.bits.fourbit import bytes_by_part, keep_packing
-from lora_course.costs.memory import (
-    GB,
-    activation_bytes,
-    block_linears,
-    logit_bytes,
-    state_bytes,
-    training_bytes,
-)
+from lora_course.costs.gpu_records import predict, predicted_peak
+from lora_course.costs.memory import GB, block_linears, state_bytes
 from lora_course.costs.peak import peak_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.kit.models import quiet
@@ -116,22 +110,6 @@ def for_training(model, method, checkpointing, rank, prepare=False):
     return model.train()
 
 
-def predict(shape, method, checkpointing, batch, tokens, rank, prepare=False):
-    """The bytes of a step, by part, after lora_course.costs.memory."""
-    _, hidden, intermediate, layers, _, _, vocabulary, _ = SHAPES[shape]
-    model = skeleton(shape)
-    if method == "full":  # all of it in bfloat16, the states as well
-        n = model.num_parameters()
-        parts = {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n}
-    else:
-        rest_bytes = 4 if prepare and method == "qlora" else 2
-        parts = training_bytes(model, method, rank, rest_bytes=rest_bytes)
-    size = (batch, tokens, hidden, layers, intermediate, checkpointing)
-    parts["activations"] = activation_bytes(*size)
-    parts["logits"] = logit_bytes(batch, tokens, vocabulary)
-    return parts
-
-
 def step_of(model, optimizer, batch, tokens, vocabulary, device):
     """A training step on a random text, as a function without arguments."""
 
@@ -148,13 +126,12 @@ def step_of(model, optimizer, batch, tokens, vocabulary, device):
 
 def run(shape, method, checkpointing, batch, tokens, rank, steps, device, prepare=False):
     """One run: build, train `steps` steps, measure. Returns what goes into the record."""
-    settings = (shape, method, checkpointing, batch, tokens, rank)
     made = {
         "shape": shape, "method": method, "checkpointing": checkpointing, "batch": batch,
         "tokens": tokens, "rank": rank, "prepare": prepare and method == "qlora", "steps": steps,
-        "predicted": predict(*settings, prepare), "measured": None, "peak": None,
-        "tokens_per_second": None,
+        "measured": None, "peak": None, "tokens_per_second": None,
     }  # fmt: skip
+    made["predicted"] = predict(made)
     try:
         model = random_model(shape, method == "qlora", device)
         model = for_training(model, method, checkpointing, rank, prepare)
@@ -194,7 +171,7 @@ def machine(device):
 
 def line(made):
     """A run as a line to read."""
-    predicted = sum(made["predicted"].values()) / GB
+    predicted = predicted_peak(made) / GB
     what = f"{made['method']:6} checkpointing {made['checkpointing']!s:5}"
     if made["peak"] is None:
         return f"{what} out of memory, predicted {predicted:.3g} GB"

@@ -159,10 +159,12 @@ def main():
             report_to="none",
         ),
     )
-    trainer.train()
-    trainer.save_model(given.out / "adapter")  # the adapter alone. Chapter 08
     if GPU:
-        print(f"peak: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+        torch.cuda.reset_peak_memory_stats()  # what answering took does not count
+    trainer.train()
+    if GPU:
+        print(f"peak: {torch.cuda.max_memory_allocated() / 1e6:,.0f} MB")
+    trainer.save_model(given.out / "adapter")  # the adapter alone. Chapter 08
 
     del model, trainer  # then merge, in main memory and in float32. Chapter 12
     gc.collect()

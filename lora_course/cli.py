@@ -84,7 +84,8 @@ def lab(options):
     root = repository()
     if root is None:
         return _fail(NOT_HERE)
-    print(*copies.bring(root), sep="\n", flush=True)
+    for line in copies.bring(root):
+        print(line, flush=True)
     programs = str(Path(sys.executable).parent)
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     environment["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", "")])

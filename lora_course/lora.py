@@ -51,8 +51,9 @@ class LoRALinear(nn.Module):
 
     def forward(self, x):
         out = self.base_layer(x)  # (..., out)
-        down = self.lora_dropout(x).to(self.lora_A.dtype) @ self.lora_A.T  # (..., r)
-        update = (self.scaling * down) @ self.lora_B.T  # (..., out)
+        # The small factors are cast, not x: a float32 copy of x would be kept for backward.
+        down = self.lora_dropout(x) @ self.lora_A.to(x.dtype).T  # (..., r)
+        update = (self.scaling * down) @ self.lora_B.to(x.dtype).T  # (..., out)
         return (out + update).to(out.dtype)
 
     def get_delta_weight(self):
@@ -108,7 +109,8 @@ class LoRAEmbedding(LoRALinear):
         pad = self.base_layer.padding_idx  # the padding row gets no gradient, as in the base
         rows = nn.functional.embedding(ids, self.lora_A.T, padding_idx=pad)  # (..., r)
         scaling = self.scaling * getattr(self.base_layer, "embed_scale", 1.0)  # Gemma's factor
-        return (out + (scaling * rows) @ self.lora_B.T).to(out.dtype)
+        rows = (scaling * rows).to(out.dtype)  # few numbers, so that no wide float32 update is made
+        return (out + rows @ self.lora_B.to(out.dtype).T).to(out.dtype)
 
     def get_delta_weight(self):
         """What the adapter adds to base_layer.weight: (n, d)."""

@@ -222,7 +222,7 @@ BREAKS = (
         "lora_course/methods/rslora.py",
         "math.sqrt(layer.r)",
         "layer.r",
-        "tests/test_variants.py",
+        "tests/test_rslora.py",
     ),
     Break(
         "dare_not_rescaled",
@@ -286,7 +286,7 @@ BREAKS = (
         "lora_course/learner/record.py",
         "if share > shares.get(key, -1.0):",
         "if True:",
-        "tests/test_record.py",
+        "tests/test_record.py -k best",
     ),
     Break(
         "changed_copy_overwritten",
@@ -347,11 +347,11 @@ BREAKS = (
         "tests/test_reports.py" + FAST,
     ),
     Break(
-        "broken_counts_as_done",
-        "lora_course/grading/results/graded.py",
-        'all(e["status"] == "right"',
-        'any(e["status"] == "right"',
-        "tests/test_reports.py tests/test_grading.py" + FAST,
+        "two_students_one_folder",
+        "lora_course/grading/results/harmless.py",
+        "and seen[_folded(name)] == 1",
+        "and name",
+        "tests/test_harmless.py",
     ),
     # Sources and notebooks
     Break(

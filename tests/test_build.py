@@ -450,7 +450,7 @@ print("late")
     edit(root, source, "time.perf_counter_ns()\n\n", "time.perf_counter_ns() + 1\n\n")
     assert main(["03"], root) == 0
     assert bytes_of(root)["chapters"] != first["chapters"], "its source changed: a fresh output"
-    assert not list(root.glob("*/.*.part")), "no half-written file stays"
+    assert not list(root.glob("*/.*.tmp")), "no half-written file stays"
 
     edit(root, source, 'print("late")', 'print("later")')
     assert main(["03", "--no-run"], root) == 0

@@ -205,6 +205,17 @@ def test_inputs_belong_to_the_judge():
     assert run("x.zero_()\nreturn x").points == 0
 
 
+def test_a_probe_may_write_into_its_arrays():
+    def probe(namespace, arrays):
+        for a in arrays.values():
+            a[...] = 0
+        return {"y": np.ones(1)}
+
+    inputs = scaled.inputs(0)
+    assert isinstance(altered(probe=probe).outputs({}, inputs, strict=True), dict)
+    assert all(np.array_equal(a, inputs[key]) for key, a in scaled.inputs(0).items())
+
+
 def test_author_errors_are_clear():
     for make in (lambda s: [1], lambda s: {"x": "text"}, lambda s: {"x": np.array([None])}):
         with pytest.raises(TypeError, match="make of 'scaled'"):
@@ -347,6 +358,11 @@ def test_called_with_the_wrong_things(check, objects, said, capfd):
     check(*objects)
     out, err = capfd.readouterr()
     assert said in out and err == "" and record.load()[0] == {}
+
+
+def test_one_function_for_several_names_is_no_misuse(capfd):
+    pair(*[cell("def up(): return 0")["up"]] * 2)
+    assert "another order" not in (out := capfd.readouterr().out) and "5/5" in out
 
 
 def test_objects_in_another_order(capfd):

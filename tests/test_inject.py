@@ -146,7 +146,7 @@ def test_same_layers_same_count_same_gradients_as_peft(make, rule):
             b.copy_(ours[name].lora_B)
     for m in (model, twin):
         m(IDS, labels=IDS).loss.backward()
-    torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-4)
     for name, (_, a, b) in theirs.items():
         torch.testing.assert_close(ours[name].lora_A.grad, a.grad, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(ours[name].lora_B.grad, b.grad, rtol=1e-3, atol=1e-5)

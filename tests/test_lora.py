@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from lora_course.costs.memory import saved_bytes
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear
 
 SHAPES = [(5, 7), (7, 5), (6, 6), (128, 64), (1, 3)]  # (in, out)
@@ -230,6 +231,106 @@ def test_a_half_precision_base_keeps_its_dtype_and_gets_float32_factors(dtype):
         randomize(layer)(inputs).float().sum().backward()
         assert layer(inputs).dtype == dtype
         assert layer.lora_A.grad.abs().max() > 0 and layer.lora_B.grad.abs().max() > 0
+
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+def errors(layer, base, x, autocast, factors):
+    """Relative errors of output and of the gradients of x, A, B against the same in float64."""
+    exact = LoRALinear(copy.deepcopy(base).double(), r=8, lora_alpha=24)
+    with torch.no_grad():
+        exact.lora_A.copy_(factors[0])
+        exact.lora_B.copy_(factors[1])
+    g = torch.randn(*x.shape[:-1], base.out_features, dtype=x.dtype)
+    made = []
+    for module, inputs in ((layer, x.clone()), (exact, x.double())):
+        inputs.requires_grad_()
+        with torch.autocast("cpu", dtype=x.dtype, enabled=autocast and module is layer):
+            out = module(inputs)
+        out.backward(g.to(out.dtype))
+        a, b = factors if module is layer else (exact.lora_A, exact.lora_B)
+        made.append([out, inputs.grad, a.grad, b.grad])
+    return [
+        ((got.double() - want).norm() / want.norm()).item() for got, want in zip(*made, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("size", [0.01, 1.0])
+def test_half_precision_is_as_exact_as_peft_under_autocast(dtype, size):
+    """PEFT as its users run it in 16 bits, beside the course's layer; both against float64."""
+    torch.manual_seed(0)
+    base, x = nn.Linear(256, 192, dtype=dtype), torch.randn(4, 32, 256, dtype=dtype)
+    ours = randomize(LoRALinear(copy.deepcopy(base), r=8, lora_alpha=24))
+    ours.lora_B.data *= size / 16  # an update much smaller than the output, or of its size
+    twin = peft_layer(base, ours.r, ours.lora_alpha)
+    theirs = [twin.lora_A["default"].weight, twin.lora_B["default"].weight]
+    for p, factor in zip(theirs, (ours.lora_A, ours.lora_B), strict=True):
+        assert factor.dtype == torch.float32
+        p.data = factor.data.clone()  # float32, as `get_peft_model` makes it on such a base
+    mine = errors(ours, base, x, False, [ours.lora_A, ours.lora_B])
+    peft = errors(twin, base, x, True, theirs)
+    half_unit = torch.finfo(dtype).eps / 2
+    for what, a, b in zip(("output", "x", "A", "B"), mine, peft, strict=True):
+        print(f"{dtype} {size} {what:6} course {a:.2e}, PEFT under autocast {b:.2e}")
+        assert a < 2 * half_unit, what
+        assert a < 1.25 * b, what
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_no_float32_copy_of_x_is_kept(dtype):
+    """For backward: x once for several layers, r numbers a token, and the cast factors."""
+    x = torch.randn(100, 64, dtype=dtype, requires_grad=True)
+    layers = [LoRALinear(nn.Linear(64, 48, dtype=dtype), r=2) for _ in range(3)]
+    weights = [p for layer in layers for p in layer.parameters()]
+    kept = saved_bytes(lambda: sum(layer(x * 1).float().sum() for layer in layers), weights)
+    own = 3 * 2 * 100 * 64  # x * 1 has its own storage each time
+    small = 3 * 2 * (100 * 2 + 2 * (64 + 48))
+    assert kept <= own + small
+    shared = saved_bytes(lambda: sum(layer(x).float().sum() for layer in layers), weights)
+    assert shared <= 2 * 100 * 64 + small
+    assert kept >= own
+
+
+@pytest.mark.parametrize("compute", [torch.float32, *HALVES])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALVES])
+def test_x_of_another_type_than_a_4_bit_base(dtype, compute):
+    """A 4-bit layer takes x of any type and answers in it; so does the wrapped one."""
+    bnb = pytest.importorskip("bitsandbytes")
+    base = bnb.nn.Linear4bit(64, 64, compute_dtype=compute, quant_type="nf4").to("cpu")
+    base.weight = bnb.nn.Params4bit(torch.randn(64, 64), quant_type="nf4").to("cpu")
+    base.support_avx512bf16_for_cpu = False
+    layer, x = LoRALinear(base, r=4), torch.randn(3, 64, dtype=dtype)
+    assert torch.equal(layer(x), base(x)) and layer(x).dtype == dtype
+    randomize(layer)
+    got, want = layer(x), base(x).double() + x.double() @ layer.get_delta_weight().double().T
+    torch.testing.assert_close(got.double(), want, rtol=0.02, atol=0.02 * want.abs().max().item())
+    got.double().sum().backward()
+    assert {p.grad.dtype for p in (layer.lora_A, layer.lora_B)} == {torch.float32}
+
+
+@pytest.mark.parametrize("inside", HALVES)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_autocast_gives_the_type_that_the_base_gives(dtype, inside):
+    x, ids = torch.randn(2, 3, 6, dtype=dtype), torch.randint(0, 6, (2, 3))
+    for base, wrap, inputs in [
+        (nn.Linear(6, 4, dtype=dtype), LoRALinear, x),
+        (Conv1D(4, 6).to(dtype), LoRAConv1D, x),
+        (nn.Embedding(6, 4, dtype=dtype), LoRAEmbedding, ids),
+    ]:
+        layer = randomize(wrap(base, r=3))
+        with torch.autocast("cpu", dtype=inside):
+            out, want = layer(inputs), base(inputs)
+        assert out.dtype == want.dtype
+        out.float().sum().backward()
+        assert layer.lora_A.grad.dtype == layer.lora_B.grad.dtype == torch.float32
+        delta = layer.get_delta_weight()
+        merged = copy.deepcopy(base).float()
+        merged.weight.data += delta.data
+        full = merged(inputs if inputs is ids else x.float())
+        off = (out.float() - full).norm() / full.norm()
+        assert off < 0.03, (wrap, off)
 
 
 def test_autocast_and_meta_device():

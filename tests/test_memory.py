@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
+from lora_course.costs.activations import activation_bytes, logit_bytes
 from lora_course.costs.memory import (
     QV,
-    activation_bytes,
     adapter_parameters,
     block_linears,
-    logit_bytes,
     nf4_bytes,
     saved_bytes,
     state_bytes,
@@ -267,14 +267,9 @@ def test_saved_bytes_on_meta_are_those_of_the_cpu(small):
     assert saved(small.to("meta"), "meta") == pytest.approx(real, rel=0.001)
 
 
-def test_the_rule_for_a_llama_block(models):
-    """24 hidden + 8 intermediate is what autograd keeps, but for the attention scores."""
-    model, tokens = models["Llama-2-7B"], 512
-    config = model.config
-    text = torch.zeros(1, tokens, dtype=torch.long, device="meta")
-    mask = torch.zeros(1, 1, tokens, tokens, dtype=torch.bfloat16, device="meta")
-    inputs = {"input_ids": text, "attention_mask": mask, "use_cache": False}
-    counted = saved_bytes(lambda: model.model(**inputs)[0], model.parameters())
-    scores = config.num_hidden_layers * config.num_attention_heads * tokens**2 * (4 + 2)
-    sizes = (1, tokens, config.hidden_size, config.num_hidden_layers, config.intermediate_size)
-    assert activation_bytes(*sizes) == pytest.approx(counted - scores, rel=0.01)
+def test_bytes_of_an_adapter_in_16_bits(small):
+    small = small.bfloat16()
+    parts = training_bytes(small, "lora", adapter_bytes=2)
+    config = LoraConfig(r=16, target_modules="all-linear")
+    model = get_peft_model(small, config, autocast_adapter_dtype=False)
+    assert state_bytes(model, stepped(model)) == parts

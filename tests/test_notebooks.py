@@ -137,3 +137,23 @@ def raises(node):
         and isinstance(node.exc, ast.Call)
         and getattr(node.exc.func, "id", "") == "NotImplementedError"
     )
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_problem_has_a_folded_answer_in_the_solutions_alone(stem):
+    text = (ROOT / f"chapters/source/{stem}.py").read_text(encoding="utf-8")
+    _, _, problems = text.partition("roblems without code")
+    count = len(re.findall(r"^# \d+\. ", problems, re.M))
+    source = ROOT / f"solutions/source/{stem}.py"
+    folded = "<details><summary>Problem"
+    assert count
+    assert sum(c.source.count(folded) for c in notebook.solution(source, ROOT)) == count
+    assert not any(folded in cell.source for cell in notebook.exercise(source, ROOT))
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_exercises_are_announced_in_their_order(stem):
+    text = "\n".join(prose(cell.source) for cell in of_kind(stem, "markdown"))
+    told = re.findall(rf"(?:Exercises? |\. ){int(stem[:2])}\.(\d)(?=[:\]* ,)]|\*\*)", text)
+    first = list(dict.fromkeys(map(int, told)))
+    assert first == sorted(first), f"announced in the order {first}"

@@ -230,7 +230,7 @@ show(
 # bf16 or the logits of 16 texts of 768 tokens?
 
 # %% tags=["quote"]
-from lora_course.costs.memory import activation_bytes, logit_bytes
+from lora_course.costs.activations import activation_bytes, logit_bytes
 
 
 # %%
@@ -256,10 +256,9 @@ print(f"  older rule for a GPT block    {activation_bytes(*sizes) / 1e9:6.2f} GB
 
 # %% [markdown]
 # The count needs no numbers either, so it works for a model that we cannot run. A rule
-# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.5: repair a
+# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.2: repair a
 # calculator** that forgets activations and logits.
-
-# %% [markdown]
+#
 # ## 8 Two thin matrices
 # **LoRA** freezes a weight $W$ of shape (d_out, d_in) and puts two thin matrices beside
 # it: $B$, shape (d_out, r), and $A$, shape (r, d_in). The layer gives $Wx + BAx$. Only
@@ -357,9 +356,43 @@ show(
 # On its way down to the adapters the gradient passes norms, attention and the MLP, which
 # keep their inputs for it; and each $A$ needs the input of its layer.
 #
+# That was float32 throughout. On a bf16 base PEFT, the usual library (chapter 08), keeps
+# its adapter in float32, and each adapted layer makes a float32 copy of its input. Dropout
+# keeps a mask as well. **Predict:** does LoRA still keep less than full fine-tuning?
+
+# %%
+from peft import LoraConfig, get_peft_model
+
+
+def in_bf16():
+    model = load_base("base").bfloat16()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def in_peft(p):
+    config = LoraConfig(r=8, target_modules="all-linear", lora_dropout=p)
+    return get_peft_model(in_bf16().train(), config)
+
+
+rows = {  # model; for the formula: bytes of a layer's own copy, of a mask on a GPU (here: 4)
+    "full": (in_bf16(), None, 0),
+    "LoRA all in bf16": (add_thin(in_bf16(), 8), 0, 0),
+    "float32 adapter": (in_peft(0.0), 4, 0),
+    "and dropout": (in_peft(0.05), 4, 1),
+}
+base_kept = {name: activations(row[0], 64) for name, row in rows.items()}
+for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of 1,024 tokens
+    gb = activation_bytes(1, 1024, 4096, 32, 14336, False, copy, mask) / 1e9
+    print(f"{name:17} base {base_kept[name] / base_kept['full']:5.0%}   8B {gb:5.2f} GB")
+assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
+
+# %% [markdown]
+# More than full fine-tuning, and dropout adds to it. Chapter 03's layer keeps no copy.
+#
 # ## 9 LoRA at full size
-# So LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its
-# float32 adapter. How many are there?
+# LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32
+# adapter. How many are there?
 
 # %% tags=["quote"]
 from lora_course.costs.memory import adapter_parameters
@@ -372,7 +405,7 @@ for name, model in models.items():
     print(f"{name:14}{thin:>16,}{shares[0]:>8}{wide:>16,}{shares[1]:>8}")
 
 # %% [markdown]
-# Only these go to disk. **→ Exercise 1.2: an adapter file. 1.3: storage for 100
+# Only these go to disk. **→ Exercise 1.3: an adapter file. 1.4: storage for 100
 # tasks.**
 #
 # **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The LoRA
@@ -450,7 +483,7 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 # %% [markdown]
 # **Verdict: wrong.** The 4-bit weights alone are larger than the card. The paper's
 # claim is 65B on 48 GB, and 33B on 24 GB (Dettmers et al. 2023, abstract and §4). **→
-# Exercise 1.4: which models fit, and by which method?**
+# Exercise 1.5: which models fit, and by which method?**
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (FLOPs) for each weight and
@@ -501,9 +534,10 @@ for method, step in steps.items():
 # checkpointing, which runs forward twice, spends that again. LoRA saves memory first.
 #
 # ## 12 Will it fit my GPU?
-# Everything together, with estimates for activations and logits and 2 GB left for the
-# driver. Batches of 4 × 512 tokens, checkpointing, r = 16 on all linear layers. Each
-# cell: GB needed, and the smallest card.
+# Everything at the peak of a step, with estimates for activations and logits and 2 GB left
+# for the driver. (As backward goes down the model, gradients take the place of activations;
+# the larger of the two counts.) Batches of 4 × 512 tokens, checkpointing, r = 16 on all linear
+# layers. Each cell: GB needed, and the smallest card.
 
 # %%
 Markdown(fit_table(batch=4, tokens=512, checkpointing=True))
@@ -522,10 +556,10 @@ assert "24 GB card" in fit_table()
 #   precision, plus activations and logits.
 # - LoRA keeps 2 of them for a frozen weight, and pays 16 for the few numbers it trains.
 # - QLoRA brings a frozen weight of a linear layer down to about half a byte.
-# - Activations and logits grow with the batch and the text, whatever the method.
+# - Activations and logits grow with the batch and the text, whatever the method; a float32
+#   adapter on a bf16 base keeps more of them than full fine-tuning.
 # - A LoRA step takes about two thirds of the FLOPs.
-
-# %% [markdown]
+#
 # ## Problems without code
 # 1. SGD without momentum keeps no $m$ and no $v$. What is left of the 16 bytes?
 # 2. Why does LoRA on q and v keep fewer activations than LoRA on all layers?

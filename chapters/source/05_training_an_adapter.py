@@ -291,6 +291,11 @@ def small_stream(steps=40, rows=4000):
     return batches(few, tokenizer, batch_size=16, steps=steps, seed=0)
 
 
+def grade_all(batch):
+    padding = batch["attention_mask"] == 0
+    return {**batch, "labels": batch["input_ids"].masked_fill(padding, -100)}
+
+
 def no_end(batch):
     ends = batch["labels"] == tokenizer.eos_token_id
     return {**batch, "labels": batch["labels"].masked_fill(ends, -100)}
@@ -299,7 +304,7 @@ def no_end(batch):
 streams = {
     "answers": small_stream(),
     "four rows": small_stream(rows=4),
-    "every token": ({**b, "labels": b["input_ids"]} for b in small_stream()),
+    "every token": map(grade_all, small_stream()),
     "no end token": map(no_end, small_stream()),
 }
 
@@ -422,8 +427,8 @@ show(
 # and in the data, and the seed of the dropout. That is the checkpoint: read
 # `save_checkpoint` and `load_checkpoint`, under the loop in section 4.
 #
-# `replacing` hands out a draft, and puts it, once it is finished, in the place of the old
-# file in one go. A kill at any moment leaves the old checkpoint or the new one, never half.
+# `replacing` writes beside the old file, then takes its place in one go. A kill at any
+# moment leaves the old checkpoint or the new one, never half of one.
 #
 # We pull the plug after 7 of 12 steps.
 

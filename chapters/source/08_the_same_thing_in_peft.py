@@ -19,7 +19,6 @@ import textwrap
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn  # noqa: F401
@@ -34,7 +33,6 @@ from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tok
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.plumbing.files import put_all  # noqa: F401
 from lora_course.train import train
-
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, PeftModel, get_peft_model
 

@@ -4,4 +4,5 @@ import sys
 
 from lora_course.builder.build import main
 
-sys.exit(main())
+if __name__ == "__main__":  # importing this module builds nothing
+    sys.exit(main())

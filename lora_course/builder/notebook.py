@@ -1,6 +1,5 @@
 """The three notebooks of a chapter, and how a notebook is stored."""
 
-import os
 from pathlib import Path
 
 import nbformat
@@ -10,6 +9,7 @@ from lora_course.builder.digest import digest
 from lora_course.builder.exercises import annotated, answer, hint_cell, stub
 from lora_course.builder.names import check_names
 from lora_course.builder.source import Cell, SourceError, identify, read
+from lora_course.plumbing.files import write_atomically
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -44,6 +44,8 @@ def exercise(path: Path, root: Path) -> list[Cell]:
     cells, checks = annotated(path, root)
     result = []
     for cell in cells:
+        if "answers" in cell.tags:  # to the problems without code: for the solutions only
+            continue
         result.append(cell)
         if cell.exercise:
             label = f"{int(path.name[:2])}.{list(checks).index(cell.exercise) + 1}"
@@ -137,7 +139,4 @@ def load(path: Path) -> NotebookNode | None:
 
 def write(nb: NotebookNode, path: Path) -> None:
     """Replace one file, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
-    os.replace(part, path)
+    write_atomically(path, nbformat.writes(nb).rstrip("\n") + "\n")

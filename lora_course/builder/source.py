@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-TAGS = {"quote", "setup", "nbval-ignore-output"}
+TAGS = {"quote", "setup", "nbval-ignore-output", "answers"}
 
 
 class SourceError(Exception):
@@ -67,8 +67,8 @@ def to_cell(node, where: str) -> Cell:
         raise SourceError(f"{where}: solution markers outside an exercise cell")
     if cell.kind == "code":
         parse(cell)
-    elif cell.tags or cell.exercise:
-        raise SourceError(f"{where}: a markdown cell has no tags and is no exercise")
+    elif cell.exercise or set(cell.tags) - {"answers"}:
+        raise SourceError(f"{where}: a markdown cell is no exercise and has no tag but answers")
     return cell
 
 

@@ -2,314 +2,399 @@
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.fixtures import factor, trained
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
+from lora_course.checks.values import array
+from lora_course.checks.wording import multiple, shape
 
 
 # What several checks share
-def _factor(layer, name):
-    """The learner's A or B: a parameter itself, or the weight of a submodule (as in peft)."""
-    value = getattr(layer, name)
-    return getattr(value, "weight", value)
+def zero(value):
+    return bool(value == 0)
 
 
-def _trained(value):
-    """1.0 when the optimizer could train this tensor: a Parameter that requires a gradient."""
-    from torch import nn
-
-    return float(isinstance(value, nn.Parameter) and value.requires_grad)
+def some(value):
+    return bool(value > 0)
 
 
-def _frozen_linear(weight, bias=None):
-    """An nn.Linear with these values, as it comes: not yet frozen."""
-    from torch import nn
-
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(tensor(weight))
-    if bias is not None:
-        layer.bias = nn.Parameter(tensor(bias))
-    return layer
-
-
-def _fill(layer, a, b):
-    """Write values into the learner's A and B; False when the shapes do not fit."""
-    import torch
-
-    mine = _factor(layer, "lora_A"), _factor(layer, "lora_B")
-    if [tuple(m.shape) for m in mine] != [a.shape, b.shape]:
-        return False
-    with torch.no_grad():
-        for place, values in zip(mine, (a, b), strict=True):
-            place.copy_(tensor(values))
-    return True
-
-
-def _counts(layer, base):
-    """Trainable numbers: of the base, and of everything else in the layer."""
-    own = {id(p) for p in base.parameters()}
-    sizes = {True: 0, False: 0}
-    for p in layer.parameters():
-        sizes[id(p) in own] += p.numel() if p.requires_grad else 0
-    return {"trains_base": float(sizes[True]), "trains_rest": float(sizes[False])}
-
-
-def _start(layer, base):
-    """A and B as the learner starts them, and what would be trained."""
-    a, b = _factor(layer, "lora_A"), _factor(layer, "lora_B")
-    made = {"A": array(a, "layer.lora_A"), "B": array(b, "layer.lora_B")}
-    return {**made, **_counts(layer, base), "is_trained": min(_trained(a), _trained(b))}
-
-
-def _shape(value):
-    return " x ".join(str(n) for n in value.shape) or "one number"
-
-
-def _shape_verdict(made, a_shape, b_shape):
-    """Verdict on the shapes of A and B, None when they are right."""
-    if made["A"].shape == a_shape and made["B"].shape == b_shape:
-        return None
-    seen = f"lora_A is {_shape(made['A'])}, lora_B is {_shape(made['B'])}"
-    wanted = " and ".join(" x ".join(str(n) for n in s) for s in (a_shape, b_shape))
-    return Verdict(0.0, "shapes", seen, wanted)
-
-
-def _trains_verdict(made, a_shape, b_shape):
-    """Verdict on what the optimizer would train, None when it is A and B alone."""
-    if not made["is_trained"]:
-        return Verdict(0.0, "not_parameter", "no gradient reaches lora_A or lora_B", "nn.Parameter")
-    size = int(np.prod(a_shape) + np.prod(b_shape))
-    seen = f"{int(made['trains_base'] + made['trains_rest'])} trainable numbers"
-    if made["trains_base"] or made["trains_rest"] - size >= a_shape[1] * b_shape[0]:
-        return Verdict(0.0, "base_trains", seen, f"{size}, those of A and B")
-    if made["trains_rest"] != size:
-        return Verdict(0.0, "extra_bias", seen, f"{size}, those of A and B")
-    return None
-
-
-def _spread(a):
-    """Standard deviation of A times sqrt(in): 0.58 for the uniform start, 1 for 1/sqrt(in)."""
-    return float(np.std(a) * np.sqrt(a.shape[1]))
-
-
-def _scale_key(scale, alpha, r):
-    """Name of a wrong multiple of B A x."""
-    if abs(scale) < 1e-4:
-        return "no_update"
-    known = {"no_scale": 1, "only_alpha": alpha}
-    return next((key for key, c in known.items() if close(scale, c, rtol=1e-3)), "wrong_scale")
-
-
-def _multiple(seen, unit):
-    """c when seen = c * unit, else None."""
-    c = float((seen * unit).sum() / (unit * unit).sum())
-    return c if np.allclose(seen, c * unit, rtol=1e-3, atol=1e-3 * np.abs(unit).max()) else None
-
-
-def _output_verdict(cases, alpha, r):
-    """Verdict on outputs. cases: [(seen, base, bias, unscaled update)], all with random B."""
-    s = alpha / r
-    if all(close(y, base + s * u, rtol=1e-3, atol=1e-4) for y, base, _, u in cases):
-        return None
-    for y, base, _, _ in cases:
-        if y.shape != base.shape:
-            return Verdict(0.0, "other", f"an output of {_shape(y)}", _shape(base))
-    known = {
-        "base_missing": [s * u for _, _, _, u in cases],
-        "bias_lost": [base - b + s * u for _, base, b, u in cases],
-        "scale_all": [s * (base + u) for _, base, _, u in cases],
+def start(layer, base):
+    """A and B as the learner starts them, and how many numbers would be trained."""
+    a, b, own = factor(layer, "lora_A"), factor(layer, "lora_B"), {id(p) for p in base.parameters()}
+    train = [p for p in layer.parameters() if p.requires_grad]
+    return {
+        "A": array(a, "layer.lora_A"),
+        "B": array(b, "layer.lora_B"),
+        "is_trained": min(trained(a), trained(b)),
+        "trains_base": sum(p.numel() for p in train if id(p) in own),
+        "trains_rest": sum(p.numel() for p in train if id(p) not in own),
     }
-    for key, values in known.items():
-        if all(close(c[0], v, rtol=1e-3, atol=1e-4) for c, v in zip(cases, values, strict=True)):
-            return Verdict(0.0, key)
-    scales = [_multiple(y - base, u) for y, base, _, u in cases]
-    if None not in scales and np.ptp(scales) < 1e-2 * max(np.abs(scales).max(), 1):
-        text = f"the update is {scales[0]:.3g} * B A x"
-        expected = f"{s:.3g} * B A x, with lora_alpha = {alpha:g} and r = {r}"
-        return Verdict(0.0, _scale_key(scales[0], alpha, r), text, expected)
-    return Verdict(0.0, "other", *_first_difference(cases, s))
 
 
-def _first_difference(cases, s):
-    for y, base, _, u in cases:
-        want = base + s * u
-        if not close(y, want, rtol=1e-3, atol=1e-4):
-            at = np.unravel_index(np.argmax(np.abs(y - want)), y.shape)
-            return f"{y[at]:.4g} in the output", f"{want[at]:.4g}"
-    return "", ""
+def gradient(value):
+    """The gradient of a tensor; zeros where none has come."""
+    return array(value.detach() * 0 if value.grad is None else value.grad)
 
 
-SCALE = {
-    "no_scale": "The update is added without its scale. Multiply it by lora_alpha / r.",
-    "only_alpha": "The update is multiplied by lora_alpha alone. The scale is lora_alpha / r: it "
-    "keeps the size of the update steady when r changes.",
-    "wrong_scale": "The product B A x is right, its factor is not. The scale is lora_alpha / r, "
-    "applied once.",
-    "no_update": "The output is that of the base layer. With values in A and B, something must be "
-    "added to it.",
-}
-PARTS = {
-    "base_missing": "This is the update alone. Add the output of `self.base_layer`.",
-    "scale_all": "The base layer's output is scaled as well. Only the update is multiplied by "
-    "lora_alpha / r: mind the brackets.",
-    "not_parameter": "A or B would not be trained. Either it is a plain tensor (arithmetic after "
-    "`nn.Parameter(...)` makes one: wrap last), or something froze it after it was made: freeze "
-    "only `base_layer`.",
-    "base_trains": "The base layer must be frozen: set `requires_grad` to False for its weight and "
-    "its bias.",
-    "both_zero": "A and B are both zero. Then both gradients are zero for ever: each is a product "
-    "with the other factor. One of them must be random.",
-}
+def shape_promises(a_shape, b_shape):
+    def right(wanted):
+        return lambda v: v.shape == wanted
+
+    return [
+        Promise(key, right(wanted), expected=shape(np.empty(wanted)),
+                seen=lambda v, key=key: f"lora_{key} has {shape(v)}")
+        for key, wanted in (("A", a_shape), ("B", b_shape))
+    ]  # fmt: skip
+
+
+def train_promises(a_shape, b_shape):
+    size = int(np.prod(a_shape) + np.prod(b_shape))
+    return [
+        Promise("is_trained", 1, seen="lora_A or lora_B would not be trained",
+                expected="an nn.Parameter that requires a gradient"),
+        Promise("trains_rest", size, seen="{} trainable numbers beside the base layer",
+                expected=f"{size}, those of A and B"),
+        Promise("trains_base", 0, seen="{} trainable numbers in the base layer", expected="0"),
+    ]  # fmt: skip
+
+
+def output_promises(i, o, cases, alpha):
+    """The output in each case, as a multiple of the update where it is one.
+
+    cases: {name: (base, update without its scale, r, words)}. Adds "scale" to the outputs.
+    """
+    promises, scales, right = [], [], []
+    for name, (base, update, r, said) in cases.items():
+        seen = o.get(f"y_{name}", np.zeros(0))
+        c = multiple(seen - base, update) if seen.shape == base.shape else None
+        scales.append(np.nan if c is None else c)
+        right.append(alpha / r)
+        what = f"{said}, with lora_alpha = {alpha:g} and r = {r}, the output"
+        promises.append(Promise(f"y_{name}", base + alpha / r * update, what, rtol=1e-3, atol=1e-4))
+    o["scale"] = np.array(scales)
+    if np.isnan(scales).any():
+        return promises
+
+    def seen(v):
+        n = int(np.argmax(~np.isclose(v, right, rtol=1e-3)))
+        said, r = list(cases.values())[n][3], list(cases.values())[n][2]
+        return f"{said}, the update is {v[n]:.4g} * B A x, with lora_alpha = {alpha:g} and r = {r}"
+
+    scale = Promise("scale", np.array(right), seen=seen, rtol=1e-3, atol=1e-3,
+                    expected=" and ".join(f"{s:.4g}" for s in right))  # fmt: skip
+    return [scale, *promises]
+
+
+def scale_is(*functions):
+    """A slip's values: the factor of the update as a function of alpha and r, in every case."""
+    return lambda i: [{"scale": np.array([f(float(i["alpha"]), r) for r in ranks(i)])}
+                      for f in functions]  # fmt: skip
+
+
+def ranks(i):
+    """The rank of each case of the check whose inputs these are."""
+    return [int(r) for r in i["ranks"]]
+
+
+SCALE = (
+    Slip("no_scale", "The update is added without its scale. Multiply it by lora_alpha / r.",
+         scale_is(lambda alpha, r: 1)),
+    Slip("only_alpha", "The update is multiplied by lora_alpha alone. The scale is lora_alpha / r: "
+         "it keeps the size of the update steady when r changes.", scale_is(lambda a, r: a)),
+    Slip("whole_number", "`//` cuts the quotient down to a whole number. Divide with `/`.",
+         scale_is(lambda alpha, r: alpha // r)),
+    Slip("wrong_scale", "The product B A is right, its factor is not. The scale is lora_alpha / r, "
+         "applied once.",
+         scale_is(lambda alpha, r: alpha * r, lambda alpha, r: r / alpha, lambda alpha, r: 1 / r,
+                  lambda alpha, r: (alpha / r) ** 2, lambda alpha, r: alpha / r**0.5)),
+    Slip("no_update", "With values in A and B, the update must be something.",
+         scale_is(lambda alpha, r: 0)),
+)  # fmt: skip
+TRAINS = (
+    Slip("not_parameter", "Either it is a plain tensor (arithmetic after `nn.Parameter(...)` makes "
+         "one: wrap last), or something froze it after it was made: freeze only `base_layer`.",
+         seen_as(is_trained=0)),
+    Slip("base_trains", "The base layer must be frozen: set `requires_grad` to False for each of "
+         "its parameters.", seen_as(trains_base=lambda v: v > 0)),
+)  # fmt: skip
+BOTH_ZERO = (
+    "A and B are both zero. Then both gradients are zero for ever: each is a product with the "
+    "other factor. One of them must be random."
+)
 
 
 # 3.1 The LoRA layer
+STARTS = {"narrow": (64, 48), "broad": (400, 30)}  # name: in, out; r = 16
+FILLED = {"wide": ("for 5 inputs and 8 outputs", 6), "square": ("for a square layer", 3)}
+
+
 def make_linear(seed):
     rng = np.random.default_rng(seed)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    f = fixtures.normal(rng)
     thin = lambda m, n: np.linalg.qr(rng.normal(size=(m, n)))[0].astype(np.float32)  # noqa: E731
     sign = rng.choice([-1, 1], size=(3, 4, 5))
     return {
-        "alpha": np.array(rng.choice([5, 7, 9])),
-        **{"W_start": f(32, 64), "b_start": f(32), "x_start": f(2, 3, 64)},
+        **{
+            "alpha": rng.choice([7, 8, 10, 11]),
+            "p": rng.choice([0.2, 0.3]),
+            "ranks": np.array([6, 3]),
+        },
+        **{f"W_{k}": f(out, d) for k, (d, out) in STARTS.items()},
+        **{f"b_{k}": f(out) for k, (_, out) in STARTS.items()},
         **{"W_wide": f(8, 5), "b_wide": f(8), "A_wide": thin(6, 5), "B_wide": thin(8, 6) * 1.5},
         "x_wide": (sign * rng.uniform(0.5, 1.5, size=(3, 4, 5))).astype(np.float32),
         **{"W_square": f(7, 7), "A_square": f(3, 7), "B_square": f(7, 3), "x_square": f(2, 3, 7)},
         **{"g_wide": f(3, 4, 8), "g_square": f(2, 3, 7)},
+        **{"W_default": f(6, 9), "A_default": f(8, 9), "B_default": f(6, 8), "x_default": f(4, 9)},
     }
 
 
 def probe_linear(namespace, a):
     import torch
 
-    layer_class, alpha = namespace["LoRALinear"], a["alpha"].item()
+    layer_class, alpha, made = namespace["LoRALinear"], a["alpha"].item(), {}
 
-    def layer(name, r, p):
-        bias = a.get(f"b_{name}")
-        base = _frozen_linear(a[f"W_{name}"], bias)
-        made = layer_class(base, r=r, lora_alpha=alpha, lora_dropout=p)
-        return made, base, tensor(a[f"x_{name}"])
+    def layer(name, r, p=0.0):
+        base = fixtures.linear(a[f"W_{name}"], a.get(f"b_{name}"))
+        return layer_class(base, r=r, lora_alpha=alpha, lora_dropout=p), base
 
-    start, base, x = layer("start", 4, 0.0)
-    made = _start(start, base)
-    made["y_start"] = array(start.eval()(x), "the output")
-    for name, r in (("wide", 6), ("square", 3)):
-        filled, _, x = layer(name, r, 0.0)
-        if not _fill(filled, a[f"A_{name}"], a[f"B_{name}"]):
+    for name in STARTS:
+        begun = start(*layer(name, 16))
+        made |= begun if name == "narrow" else {f"A_{name}": begun["A"]}
+    for name, (_, r) in FILLED.items():
+        filled, base = layer(name, r)
+        before, x = callers.Before(base), tensor(a[f"x_{name}"]).requires_grad_()
+        if not fixtures.fill(filled, a[f"A_{name}"], a[f"B_{name}"]):
             continue
-        x.requires_grad_()
         y = filled.eval()(x)
-        made[f"y_{name}"] = array(y, "the output")
-        grads = {"x": x, "A": _factor(filled, "lora_A"), "B": _factor(filled, "lora_B")}
+        made |= {f"y_{name}": array(y, "the output")}
         if isinstance(y, torch.Tensor) and y.requires_grad and y.shape == a[f"g_{name}"].shape:
             (y * tensor(a[f"g_{name}"])).sum().backward()
-        for key, value in grads.items():
-            grad = torch.zeros_like(value) if value.grad is None else value.grad
-            made[f"grad_{key}_{name}"] = array(grad)
-    dropping, _, x = layer("wide", 6, 0.5)
-    _fill(dropping, a["A_wide"], 0 * a["B_wide"])
-    made["y_zero_train"] = array(dropping.train()(x), "the output")
-    _fill(dropping, a["A_wide"], a["B_wide"])
-    made["y_train"] = array(dropping.train()(x), "the output")
-    made["y_eval"] = array(dropping.eval()(x), "the output")
-    return made
+        grads = {"x": x, "A": factor(filled, "lora_A"), "B": factor(filled, "lora_B")}
+        made |= {f"grad_{key}_{name}": gradient(value) for key, value in grads.items()}
+        made[f"left_{name}"] = before.change(but=4)
+    made |= by_default(layer_class, a, fixtures.linear(a["W_default"]))
+    dropping, _ = layer("wide", 6, a["p"].item())
+    x = tensor(a["x_wide"])
+    for key, times in (("zero", 0), ("", 1)):
+        fixtures.fill(dropping, a["A_wide"], times * a["B_wide"])
+        made[f"y_{key}_train".replace("__", "_")] = array(dropping.train()(x), "the output")
+    return {**made, "y_eval": array(dropping.eval()(x), "the output")}
 
 
-def judge_linear(inputs, outputs):
-    i, alpha = inputs, inputs["alpha"].item()
-    shapes = (4, 64), (32, 4)
-    wrong = _shape_verdict(outputs, *shapes)
-    if wrong or "y_wide" not in outputs or "y_square" not in outputs:
-        return wrong or Verdict(0.0, "shapes", "", "(r, in) and (out, r) for every r")
-    if not outputs["is_trained"]:
-        return _trains_verdict(outputs, *shapes)
-
-    def case(y, name):
-        bias, x = i.get(f"b_{name}", np.zeros(1)), i[f"x_{name}"]
-        unscaled = x @ i[f"A_{name}"].T @ i[f"B_{name}"].T
-        return y, x @ i[f"W_{name}"].T + bias, bias, unscaled
-
-    wrong = _trains_verdict(outputs, *shapes)
-    if wrong and wrong.mistake == "extra_bias":
-        return wrong
-    for name, r in (("wide", 6), ("square", 3)):
-        found = _output_verdict([case(outputs[f"y_{name}"], name)], alpha, r)
-        if found:
-            return found
-    return (
-        wrong
-        or _gradient_verdict(i, outputs, alpha)
-        or _start_verdict(outputs, i)
-        or _dropout_verdict(i, outputs, alpha, case)
-        or Verdict(1.0)
-    )
+def by_default(layer_class, a, base):
+    """The rank, and the output in train(), of a layer that is made with the base layer alone."""
+    layer = layer_class(base)
+    if not fixtures.fill(layer, a["A_default"], a["B_default"]):
+        return {"r_default": len(factor(layer, "lora_A")), "y_default": np.zeros(0)}
+    return {"r_default": 8, "y_default": array(layer.train()(tensor(a["x_default"])), "the output")}
 
 
-def _gradient_verdict(i, outputs, alpha):
-    for name, r in (("wide", 6), ("square", 3)):
-        g, A, B, s = i[f"g_{name}"], i[f"A_{name}"], i[f"B_{name}"], alpha / r
-        x, d_out = i[f"x_{name}"].reshape(-1, A.shape[1]), B.shape[0]
-        through = s * g @ B @ A
-        tokens = g.reshape(-1, d_out)
-        wanted = {"A": s * (tokens @ B).T @ x, "B": s * tokens.T @ (x @ A.T)}
-        for key, value in wanted.items():
-            seen = outputs[f"grad_{key}_{name}"]
-            if not seen.any():
-                return Verdict(0.0, "factor_detached", f"no gradient reaches lora_{key}")
-            if not close(seen, value, rtol=1e-3, atol=1e-3):
-                return Verdict(0.0, "other", f"the gradient of lora_{key} is wrong")
-        seen = outputs[f"grad_x_{name}"]
-        if close(seen, through, rtol=1e-3, atol=1e-3):
-            return Verdict(0.0, "base_detached", "the gradient of x lacks the part through W")
-        if not close(seen, g @ i[f"W_{name}"] + through, rtol=1e-3, atol=1e-3):
-            return Verdict(0.0, "other", "the gradient of x is wrong")
-    return None
+def default_promises(base, update):
+    said = "with the base layer alone given,"
+    return [
+        Promise("r_default", 8, f"{said} r"),
+        Promise("y_default", base + 2 * update, f"{said} r = 8, lora_alpha = 16, no dropout: the "
+                "output in train()", rtol=1e-3, atol=1e-4),
+    ]  # fmt: skip
 
 
-def _start_verdict(outputs, i):
-    A, B = outputs["A"], outputs["B"]
-    base = i["x_start"] @ i["W_start"].T + i["b_start"]
-    if not A.any() and not B.any():
-        return Verdict(0.0, "both_zero")
-    if B.any() and not A.any():
-        return Verdict(0.0, "factors_exchanged")
-    if B.any():
-        gap = np.abs(outputs["y_start"] - base).max()
-        return Verdict(0.0, "b_random", f"at the start the output is off by up to {gap:.3g}", "0")
-    if not 0.3 < _spread(A) < 1.5:
-        seen = f"the entries of A have a standard deviation of {np.std(A):.2g} for in = 64"
-        return Verdict(0.0, "a_scale", seen, "about 0.07, which is 1 / sqrt(3 * in)")
-    return None
+def linear_case(i, name):
+    """(base, update without its scale) of a layer with values in A and B."""
+    x = i[f"x_{name}"]
+    base = x @ i[f"W_{name}"].T + i.get(f"b_{name}", 0)
+    return base, x @ i[f"A_{name}"].T @ i[f"B_{name}"].T
 
 
-def _dropout_verdict(i, outputs, alpha, case):
-    s, A, B, x = alpha / 6, i["A_wide"], i["B_wide"], i["x_wide"]
-    _, base, _, unscaled = case(None, "wide")
-    if not close(outputs["y_zero_train"], base, rtol=1e-3, atol=1e-4):
-        return Verdict(0.0, "dropout_base", "with B = 0, train() changes the output")
-    if not close(outputs["y_eval"], base + s * unscaled, rtol=1e-3, atol=1e-4):
-        return Verdict(0.0, "dropout_eval", "after eval() the output still varies")
-    update = (outputs["y_train"] - base) / s
-    if close(update, unscaled, rtol=1e-3, atol=1e-3):
-        return Verdict(0.0, "no_dropout", "with lora_dropout = 0.5, train() drops nothing")
-    hidden = update @ np.linalg.pinv(B).T  # (..., r)
-    fed = hidden @ np.linalg.pinv(A).T  # (..., in), what A was fed
-    if _dropped(fed, x) and close(fed @ A.T, hidden, atol=1e-3):
-        return None
-    if _dropped(hidden, x @ A.T) or _dropped(update, unscaled):
-        return Verdict(0.0, "dropout_place", "what A is fed is not x with some entries dropped")
-    return Verdict(0.0, "other", "with dropout 0.5, A is not fed x with half its entries dropped")
+def gradients(i, name, r, alpha):
+    """{key: gradient} of the sum of g * y; the frozen base passes its part on to x."""
+    g, A, B, s = i[f"g_{name}"], i[f"A_{name}"], i[f"B_{name}"], alpha / r
+    x, tokens = i[f"x_{name}"].reshape(-1, A.shape[1]), g.reshape(-1, len(B))
+    through = s * g @ B @ A
+    made = {"A": s * (tokens @ B).T @ x, "B": s * tokens.T @ (x @ A.T), "x": through}
+    return {**made, "x": g @ i[f"W_{name}"] + through, "no_base": through}
 
 
-def _dropped(seen, whole):
-    """Every entry is 0 or doubled, as dropout of one half leaves it."""
-    return bool(np.all((np.abs(seen) < 1e-3) | (np.abs(seen - 2 * whole) < 2e-3)))
+def fed(i, o):
+    """What A was fed with while training, from the outputs: (..., in), and A x: (..., r)."""
+    base, _ = linear_case(i, "wide")
+    if o["y_train"].shape != base.shape:
+        return np.full(i["x_wide"].shape, np.nan), np.full((3, 4, 6), np.nan)
+    update = (o["y_train"] - base) / (float(i["alpha"]) / 6)
+    hidden = update @ np.linalg.pinv(i["B_wide"]).T
+    return hidden @ np.linalg.pinv(i["A_wide"]).T, hidden
 
+
+def dropped(whole, factor):
+    """A condition: every entry is 0, or `factor` times what it was; both occur."""
+
+    def holds(seen):
+        if seen.shape != whole.shape:
+            return False
+        zero = np.abs(seen) < 2e-3
+        kept = np.abs(seen - factor * whole) < 3e-3
+        return bool(np.all(zero | kept)) and 0 < zero.mean() < 1
+
+    return holds
+
+
+def judge_linear(i, o):
+    o, alpha, p = dict(o), float(i["alpha"]), float(i["p"])
+    shapes = ((16, 64), (48, 16))
+    cases = {name: (*linear_case(i, name), r, said) for name, (said, r) in FILLED.items()}
+    promises = shape_promises(*shapes) + train_promises(*shapes)[:2]
+    for name, (said, r) in FILLED.items():
+        if f"y_{name}" not in o:
+            promises.append(
+                Promise(f"y_{name}", 0, f"{said}, factors of rank {r} do not fit: the output")
+            )
+            return judged(i, o, promises, LINEAR)
+    promises += output_promises(i, o, cases, alpha) + train_promises(*shapes)[2:]
+    for name, (said, r) in FILLED.items():
+        for key, value in gradients(i, name, r, alpha).items():
+            if key != "no_base":
+                what = f"{said}, the gradient of {'x' if key == 'x' else 'lora_' + key}"
+                promises.append(Promise(f"grad_{key}_{name}", value, what, rtol=1e-3, atol=1e-3))
+    o["std"] = np.array([np.std(o[k]) for k in ("A", "A_broad")])
+    o["peak"] = np.array([np.abs(o["A"]).max() * 8, np.abs(o["A_broad"]).max() * 20])
+    o["B_size"], o["A_size"] = np.abs(o["B"]).max(), np.abs(o["A"]).max()
+    width = np.array([64, 400])
+    base = linear_case(i, "wide")[0]
+    o["fed"], o["hidden"] = fed(i, o)
+    promises += [
+        Promise("A_size", lambda v: v > 0, seen="A starts at zero", expected="A random, B zero"),
+        Promise("B_size", zero, seen="B starts with entries up to {}", expected="A random, B zero"),
+        Promise("std", (3 * width) ** -0.5, rtol=0.1, atol=0, expected="0.072 and 0.029",
+                seen=lambda v: "for in = 64 and 400, the standard deviation of A is "
+                f"{v[0]:.3g} and {v[1]:.3g}"),
+        Promise("peak", lambda v: (v <= 1 + 1e-5).all() and v.min() > 0.97, expected="1 / sqrt(in)",
+                seen=lambda v: "for in = 64 and 400, the largest entry of A is "
+                f"{v[0]:.3g} and {v[1]:.3g} / sqrt(in)"),
+        callers.unchanged("left_wide", "the base layer after training"),
+        Promise("y_zero_train", base, "with B = 0, the output in train()", rtol=1e-3, atol=1e-4),
+        Promise("y_eval", base + alpha / 6 * cases["wide"][1], "after eval(), the output",
+                rtol=1e-3, atol=1e-4),
+        Promise("fed", dropped(i["x_wide"], 1 / (1 - p)), seen=f"with lora_dropout = {p:g} in "
+                "train(), what A is fed is not x with some entries dropped",
+                expected=f"each entry of x is 0, or itself times {1 / (1 - p):.4g}"),
+        *default_promises(*linear_case(i, "default")),
+    ]  # fmt: skip
+    return judged(i, o, promises, LINEAR)
+
+
+def outputs_are(function, cases=FILLED):
+    """A slip's values: the output of (base, bias, update without scale, scale), in every case."""
+
+    def values(i):
+        made = {}
+        for name, (_, r) in cases.items():
+            base, update = linear_case(i, name)
+            made[f"y_{name}"] = function(base, i.get(f"b_{name}", 0), update, float(i["alpha"]) / r)
+        return made
+
+    return values
+
+
+def spread(function, rtol=0.08):
+    """A slip's values: the standard deviation of A as a function of in and out, for both widths."""
+    right = np.array([function(*size) for size in STARTS.values()])
+    return seen_as(std=lambda v: np.allclose(v, right, rtol=rtol, atol=0))
+
+
+def no_gradient(i):
+    """A slip's values: no gradient has come to A, or to B, or to both."""
+    zero = [{f"grad_{key}_{name}": np.zeros_like(i[f"{key}_{name}"]) for name in FILLED}
+            for key in "AB"]  # fmt: skip
+    return [{**zero[0], **zero[1]}, *zero]
+
+
+def dropped_as(key, *factors):
+    """A slip's values: what A was fed, or A x, with these factors on the entries that are kept."""
+
+    def values(i):
+        whole = i["x_wide"] if key == "fed" else i["x_wide"] @ i["A_wide"].T
+        return [{key: dropped(whole, f(float(i["p"])))} for f in factors]
+
+    return values
+
+
+def late_dropout(i):
+    """A slip's values: entries of A x, or of the whole update, were dropped instead of x."""
+    times = 1 / (1 - float(i["p"]))
+    base, update = linear_case(i, "wide")
+    whole, s = i["x_wide"] @ i["A_wide"].T, float(i["alpha"]) / 6
+    some = lambda v: v.size > 0  # noqa: E731
+    return [
+        {"fed": some, "hidden": dropped(whole, times)},
+        {"fed": some, "y_train": lambda y: dropped(update, times)((y - base) / s)},
+    ]
+
+
+LINEAR = (
+    *SCALE,
+    *TRAINS,
+    Slip("shapes", "lora_A is (r, in) and lora_B is (out, r), so that B @ A has the shape of the "
+         "weight. A reads the input, B writes the output.",
+         lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
+    Slip("extra_bias", "The update has a bias of its own. LoRA has none: with nn.Linear for A and "
+         "B, say `bias=False`.", seen_as(trains_rest=lambda v: 0 < v - 16 * 112 <= 64)),
+    Slip("base_missing", "This is the update alone. Add the output of `self.base_layer`.",
+         outputs_are(lambda base, bias, update, s: s * update)),
+    Slip("bias_lost", "The bias of the base layer is missing. Call `self.base_layer(x)` instead of "
+         "multiplying by its weight.",
+         outputs_are(lambda base, bias, update, s: base - bias + s * update)),
+    Slip("scale_all", "The base layer's output is scaled as well. Only the update is multiplied by "
+         "lora_alpha / r: mind the brackets.",
+         outputs_are(lambda base, bias, update, s: s * (base + update))),
+    Slip("base_detached", "The base layer is frozen, but the gradient of x must still pass through "
+         "it to the layers below. Freeze its parameters, not its output.",
+         lambda i: {f"grad_x_{name}": gradients(i, name, r, float(i["alpha"]))["no_base"]
+                    for name, (_, r) in FILLED.items()}),
+    Slip("factor_detached", "The output is right, but A and B would not learn. Leave `.data`, "
+         "`.detach()` and `no_grad` out of forward.", no_gradient),
+    Slip("both_zero", BOTH_ZERO, seen_as(A_size=zero, B_size=zero)),
+    Slip("factors_exchanged", "A is zero and B is random. It can learn, but the reference start is "
+         "the other way round: A random, B zero.", seen_as(A_size=zero, B_size=some)),
+    Slip("b_random", "Then the layer does not start as its base layer, and the model is damaged "
+         "before the first step. B starts at zero.",
+         seen_as(A_size=some, B_size=some)),
+    Slip("kaiming_alone", "That is `kaiming_uniform_` with its default a = 0, sqrt(6) times too "
+         "large. With `a=math.sqrt(5)` the bound is 1 / sqrt(in).",
+         spread(lambda n, m: (2 / n) ** 0.5)),
+    Slip("xavier", "Xavier's bound looks at both axes of the tensor. The bound here is "
+         "1 / sqrt(in).", spread(lambda n, m: (2 / (n + 16)) ** 0.5, 0.04)),
+    Slip("transposed", "kaiming reads `in` from the second axis: here it was given r there. Fill a "
+         "tensor of shape (r, in).", spread(lambda n, m: (3 * 16) ** -0.5)),
+    Slip("by_out", "The bound is taken from `out`. A reads the input: 1 / sqrt(in).",
+         spread(lambda n, m: (3 * m) ** -0.5)),
+    Slip("gaussian", "The size is near, but the task asks for a uniform draw with the bound "
+         "1 / sqrt(in).", lambda i: [spread(lambda n, m: n**-0.5)(i),
+                                     {"peak": lambda v: (v > 1).all()}]),
+    Slip("fixed_size", "A has the same size for every `in`. It must shrink as 1 / sqrt(in), or A x "
+         "grows with the width.",
+         seen_as(std=lambda v: abs(v[0] / v[1] - 1) < 0.08
+                 and not np.allclose(v, 48**-0.5, rtol=0.08))),
+    Slip("dropout_base", "Dropout reaches the base layer. It belongs on the x that goes into A "
+         "alone; the base layer gets x whole.",
+         seen_as(y_zero_train=lambda y: y.size > 0)),
+    Slip("dropout_eval", "Dropout is still on after eval(). Use `nn.Dropout(p)` as a submodule, or "
+         "pass `training=self.training`.",
+         lambda i: {"y_eval": lambda y: y.size > 0,
+                    "fed": dropped(i["x_wide"], 1 / (1 - float(i["p"])))}),
+    Slip("no_dropout", "Dropout is not used in forward. Apply it to the x that goes into A.",
+         lambda i: {"fed": lambda v: np.allclose(v, i["x_wide"], atol=3e-3)}),
+    Slip("dropout_fixed", "That is dropout with p = 0.5, whatever was asked for. Give "
+         "`lora_dropout` to it.", dropped_as("fed", lambda p: 2)),
+    Slip("dropout_keep", "`nn.Dropout(p)` takes the share that is dropped, not the one that is "
+         "kept.", dropped_as("fed", lambda p: 1 / p)),
+    Slip("dropout_place", "Dropout comes too late. Drop entries of x before A, not entries of A x "
+         "or of the update.", late_dropout),
+)  # fmt: skip
 
 lora_linear = Check(
-    name="lora_linear",
-    title="The LoRA layer",
-    wants=("LoRALinear",),
-    difficulty=2,
-    minutes=15,
-    points=20,
+    name="lora_linear", title="The LoRA layer", wants=("LoRALinear",),
+    difficulty=2, minutes=15, points=20,
     verified="start, output with and without bias, scale lora_alpha / r, gradients, dropout in "
     "train() and eval()",
     hints=(
@@ -323,57 +408,28 @@ lora_linear = Check(
         "`self.base_layer(x) + self.scaling * (self.lora_dropout(x) @ self.lora_A.T @ "
         "self.lora_B.T)`.",
     ),
-    mistakes={
-        **SCALE,
-        **PARTS,
-        "shapes": "lora_A is (r, in) and lora_B is (out, r), so that B @ A has the shape of the "
-        "weight. A reads the input, B writes the output.",
-        "bias_lost": "The bias of the base layer is missing. Call `self.base_layer(x)` instead of "
-        "multiplying by its weight.",
-        "extra_bias": "The update has a bias of its own. LoRA has none: with nn.Linear for A and "
-        "B, say `bias=False`.",
-        "base_detached": "The base layer is frozen, but the gradient of x must still pass through "
-        "it to the layers below. Freeze its parameters, not its output: no `no_grad`, no `detach`.",
-        "factor_detached": "The output is right, but A and B would not learn. Leave `.data`, "
-        "`.detach()` and `no_grad` out of forward.",
-        "factors_exchanged": "A is zero and B is random. It can learn, but the reference start is "
-        "the other way round: A random, B zero.",
-        "b_random": "B is random too. Then the layer does not start as its base layer, and the "
-        "model is damaged before the first step. B starts at zero.",
-        "a_scale": "A starts too large or too small. Draw it uniformly from +-1 / sqrt(in): "
-        "`nn.init.kaiming_uniform_(A, a=math.sqrt(5))` on the (r, in) tensor.",
-        "dropout_base": "Dropout reaches the base layer. It belongs on the x that goes into A "
-        "alone; the base layer gets x whole.",
-        "dropout_eval": "Dropout is still on after eval(). Use `nn.Dropout(p)` as a submodule, or "
-        "pass `training=self.training`.",
-        "no_dropout": "Dropout is not used in forward. Apply it to the x that goes into A.",
-        "dropout_place": "Dropout comes too late. Drop entries of x before A, not entries of A x "
-        "or of the update.",
-        "raised:AttributeError": "The check reads `layer.lora_A` and `layer.lora_B`. Are they set "
-        "on `self`, after `super().__init__()`, under these names?",
-        "raised:RuntimeError": "Print the shapes: x is (..., in), A is (r, in), B is (out, r). "
-        "Which of them needs `.T`?",
-        "other": "Compare with `base_layer(x) + (lora_alpha / r) * x @ A.T @ B.T` for a small x.",
-    },
-    make=make_linear,
-    probe=probe_linear,
-    judge=judge_linear,
-)
+    slips=LINEAR,
+    other="Compare with `base_layer(x) + (lora_alpha / r) * x @ A.T @ B.T` for a small x.",
+    make=make_linear, probe=probe_linear, judge=judge_linear,
+)  # fmt: skip
 
 
 # 3.2 The delta weight
-CASES = ("linear", "linear_square", "conv", "conv_square")
+CASES = {
+    "linear": (3, 5, 8),
+    "linear_square": (2, 6, 6),
+    "conv": (3, 5, 8),
+    "conv_square": (2, 6, 6),
+}
 
 
 def make_delta(seed):
     rng = np.random.default_rng(seed + 100)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    made = {"alpha": np.array(rng.choice([5, 7, 8]))}
-    for name in CASES:
-        n_in, n_out = (6, 6) if name.endswith("square") else (5, 8)
-        made[f"W_{name}"] = f(n_in, n_out) if name.startswith("conv") else f(n_out, n_in)
-        made |= {f"A_{name}": f(3, n_in), f"B_{name}": f(n_out, 3)}
-    return made
+    f, made = fixtures.normal(rng), {"alpha": rng.choice([5, 7, 11])}
+    for name, (r, d_in, d_out) in CASES.items():
+        made[f"W_{name}"] = f(d_in, d_out) if "conv" in name else f(d_out, d_in)
+        made |= {f"A_{name}": f(r, d_in), f"B_{name}": f(d_out, r)}
+    return {**made, "ranks": np.array([r for r, *_ in CASES.values()])}
 
 
 def probe_delta(namespace, a):
@@ -383,70 +439,80 @@ def probe_delta(namespace, a):
     made = {}
     for name in CASES:
         weight = a[f"W_{name}"]
-        if name.startswith("conv"):
+        base = fixtures.linear(weight, np.zeros(len(weight), np.float32))
+        if "conv" in name:
             base = Conv1D(weight.shape[1], weight.shape[0])
             base.weight = nn.Parameter(tensor(weight))
-        else:
-            base = _frozen_linear(weight, np.zeros(weight.shape[0], np.float32))
         base.requires_grad_(False)
         A, B = tensor(a[f"A_{name}"]), tensor(a[f"B_{name}"])
+        before, factors = callers.Before(base), callers.Before(A, B)
         made[name] = array(namespace["delta_weight"](base, A, B, a["alpha"].item()), "the delta")
-        made[f"after_{name}"] = array(base.weight)
+        made |= {f"left_{name}": before.change(), f"own_{name}": factors.change()}
     return made
 
 
-def judge_delta(inputs, outputs):
-    alpha = inputs["alpha"].item()
-    plain = {name: inputs[f"B_{name}"] @ inputs[f"A_{name}"] for name in CASES}  # (out, in)
-    right = {n: d.T if n.startswith("conv") else d for n, d in plain.items()}
-    if any(not np.array_equal(outputs[f"after_{n}"], inputs[f"W_{n}"]) for n in CASES):
-        return Verdict(0.0, "changed_base")
-    if all(close(outputs[n], inputs[f"W_{n}"] + alpha / 3 * right[n], rtol=1e-3) for n in CASES):
-        return Verdict(0.0, "with_base")
-    scales = {n: _layout_scale(outputs[n], d) for n, d in right.items()}
-    turned = {n: _layout_scale(outputs[n], d.T) for n, d in right.items()}
-    if None not in scales.values():
-        return _delta_scale_verdict(scales, alpha)
-    bad = [n for n in CASES if scales[n] is None]
-    seen = f"{_shape(outputs[bad[0]])} for {_kind(inputs, bad[0])}"
-    if any(turned[n] is None for n in bad):
-        first = outputs[bad[0]]
-        if first.shape == right[bad[0]].shape:
-            seen = f"the right shape for {_kind(inputs, bad[0])}, and wrong numbers"
-        return Verdict(0.0, "other", seen, f"{_shape(right[bad[0]])}, a multiple of B A")
-    if bad == ["conv_square"]:
-        return Verdict(0.0, "square", f"the transpose for {_kind(inputs, bad[0])}")
-    key = "conv_layout" if bad[0] == "conv" else "linear_layout"
-    return Verdict(0.0, key, seen, _shape(right[bad[0]]))
+def product(i, name):
+    """B A in the layout of the weight."""
+    made = i[f"B_{name}"] @ i[f"A_{name}"]
+    return made.T if "conv" in name else made
 
 
-def _layout_scale(seen, unit):
-    return _multiple(seen, unit) if seen.shape == unit.shape else None
+def layer_words(i, name):
+    kind = "Conv1D" if "conv" in name else "Linear"
+    return f"for a {kind} whose weight is {' x '.join(map(str, i[f'W_{name}'].shape))}"
 
 
-def _delta_scale_verdict(scales, alpha):
-    c, want = scales["linear"], alpha / 3
-    if all(close(v, want, rtol=1e-3) for v in scales.values()):
-        return Verdict(1.0)
-    names = dict(zip(CASES, (5, 6, 5, 6), strict=True))
-    if all(close(v, alpha / names[n], rtol=1e-3) for n, v in scales.items()):
-        return Verdict(0.0, "wrong_r", f"a factor of {c:.3g}", f"{want:.3g}")
-    key = _scale_key(c, alpha, 3)
-    return Verdict(0.0, key, f"{c:.3g} * B A", f"{want:.3g} * B A, as alpha = {alpha} and r = 3")
+def judge_delta(i, o):
+    """Adds "turned" (1 where the product is transposed) and "scale" to the outputs, by case."""
+    o, alpha, names = dict(o), float(i["alpha"]), list(CASES)
+    right = np.array([alpha / r for r, *_ in CASES.values()])
+    upright = [multiple(o[n], product(i, n)) for n in names]
+    over = [multiple(o[n], product(i, n).T) for n in names]
+    promises = [callers.unchanged(f"left_{n}", f"{layer_words(i, n)}, the layer") for n in names]
+    promises += [callers.unchanged(f"own_{n}", f"{layer_words(i, n)}, A or B") for n in names]
+    if not any(c is None and t is None for c, t in zip(upright, over, strict=True)):
+        o["turned"] = np.array([c is None for c in upright])
+        o["scale"] = np.array([t if c is None else c for c, t in zip(upright, over, strict=True)])
+
+        def seen(v):
+            at = int(np.argmax(~np.isclose(v, right, rtol=1e-3)))
+            case = f"{layer_words(i, names[at])}, lora_alpha = {alpha:g}, r = {i['ranks'][at]}"
+            return f"{case}, the delta is {v[at]:.4g} * B A"
+
+        promises += [
+            Promise("turned", np.zeros(4), expected="the layout of the weight", seen=lambda v:
+                    f"{layer_words(i, names[int(np.argmax(v))])}, the delta is transposed"),
+            Promise("scale", right, rtol=1e-3, atol=1e-3, seen=seen, expected="lora_alpha / r"),
+        ]  # fmt: skip
+    for n, s in zip(names, right, strict=True):
+        promises.append(Promise(n, s * product(i, n), f"{layer_words(i, n)}, the delta", rtol=1e-3))
+    return judged(i, o, promises, DELTA)
 
 
-def _kind(inputs, name):
-    side = "x".join(str(n) for n in inputs[f"W_{name}"].shape)
-    return f"a {'Conv1D' if name.startswith('conv') else 'Linear'} whose weight is {side}"
-
+DELTA = (
+    *SCALE,
+    Slip("wrong_r", "The scale divides by the wrong number. r is the number of rows of A, "
+         "`lora_A.shape[0]`, which are the columns of B.",
+         lambda i: [{"scale": np.array([float(i["alpha"]) / size[k] for size in CASES.values()])}
+                    for k in (1, 2)]),
+    Slip("conv_layout", "A Conv1D stores its weight as (in, out). Transpose the product for it.",
+         seen_as(turned=[0, 0, 1, 1])),
+    Slip("linear_layout", "An nn.Linear stores its weight as (out, in), just as B @ A comes. Only "
+         "the Conv1D needs the transpose.",
+         lambda i: [{"turned": v} for v in ([1, 1, 0, 0], [1, 1, 1, 1])]),
+    Slip("square", "Where the layer is square, the shapes fit both ways, and they cannot tell. Ask "
+         "for the type of the layer, not for its shape.",
+         lambda i: [{"turned": v} for v in ([0, 0, 0, 1], [0, 1, 0, 0])]),
+    Slip("with_base", "This is the merged weight. Return what is added to it, the delta alone.",
+         lambda i: {n: i[f"W_{n}"] + float(i["alpha"]) / r * product(i, n)
+                    for n, (r, *_) in CASES.items()}),
+    Slip("changed_base", "Return the delta, and leave the adding to the caller.",
+         lambda i: {f"left_{n}": 2 for n in CASES}),
+)  # fmt: skip
 
 delta_weight = Check(
-    name="delta_weight",
-    title="The delta weight",
-    wants=("delta_weight",),
-    difficulty=2,
-    minutes=8,
-    points=15,
+    name="delta_weight", title="The delta weight", wants=("delta_weight",),
+    difficulty=2, minutes=8, points=15,
     verified="Linear and Conv1D, square and not, scale lora_alpha / r, base weight untouched",
     hints=(
         "What is the shape of B @ A? And what is the shape of `base_layer.weight` for each kind?",
@@ -455,96 +521,97 @@ delta_weight = Check(
         "`delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A`, and return `delta.T` when "
         "`isinstance(base_layer, Conv1D)`.",
     ),
-    mistakes={
-        **{key: SCALE[key] for key in ("no_scale", "only_alpha", "wrong_scale")},
-        "no_update": "The delta is zero. It is the scaled product of B and A.",
-        "wrong_r": "The scale divides by the wrong number. r is the number of rows of A, "
-        "`lora_A.shape[0]`; its columns are the inputs.",
-        "conv_layout": "This layer is a Conv1D: it stores its weight as (in, out). Transpose the "
-        "product for it.",
-        "linear_layout": "An nn.Linear stores its weight as (out, in), just as B @ A comes. Only "
-        "the Conv1D needs the transpose.",
-        "square": "Right, except for a square Conv1D: there the shapes fit both ways, and the "
-        "transpose was left out. Ask for the type of the layer, not for its shape.",
-        "with_base": "This is the merged weight. Return what is added to it, the delta alone.",
-        "changed_base": "The base layer's weight was changed. Return the delta, and leave the "
-        "adding to the caller.",
-        "raised:RuntimeError": "Print the shapes: A is (r, in), B is (out, r). In which order do "
-        "they multiply?",
-        "other": "Start from B @ A, which is (out, in), and compare it with base_layer.weight.",
-    },
-    make=make_delta,
-    probe=probe_delta,
-    judge=judge_delta,
-)
+    slips=DELTA,
+    other="Start from B @ A, which is (out, in), and compare it with base_layer.weight.",
+    make=make_delta, probe=probe_delta, judge=judge_delta,
+)  # fmt: skip
 
 
 # 3.3 Four broken starts
-STARTS = ("init_1", "init_2", "init_3", "init_4")
+PARTS = ("init_1", "init_2", "init_3", "init_4")
 
 
 def make_starts(seed):
     rng = np.random.default_rng(seed + 200)
-    return {"d_in": rng.integers(250, 350), "d_out": rng.integers(30, 60), "r": rng.integers(4, 7)}
+    made = {"d_in": [rng.integers(90, 130), rng.integers(3000, 4000)], "r": rng.integers(4, 7)}
+    return {**made, "d_in": np.array(made["d_in"]), "d_out": rng.integers(30, 60)}
 
 
 def probe_starts(namespace, a):
-    made, todo = {}, None
-    for name in STARTS:
-        try:
-            pair = namespace[name](*(int(a[k]) for k in ("d_in", "d_out", "r")))
-        except NotImplementedError as error:
-            todo = error
-            continue
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            array(None if pair is None else "", f"what {name} returns")
-        for key, value in zip("AB", pair, strict=True):
-            made[f"{name}_{key}"] = array(value, f"the {key} of {name}")
-            made[f"{name}_{key}_trained"] = _trained(value)
-    if todo and not made:
-        raise todo
-    return made
+    def part(name):
+        made = {}
+        for n, d_in in enumerate(a["d_in"].tolist()):
+            pair = namespace[name](d_in, a["d_out"].item(), a["r"].item())
+            made |= {f"{name}_{k}{n}": v for k, v in zip(
+                "AB", fixtures.several(pair, ("lora_A", "lora_B"), name), strict=True)}  # fmt: skip
+            made[f"{name}_trained{n}"] = min(map(trained, pair))
+        return made
+
+    made = {}
+    for name in PARTS:
+        made |= fixtures.attempt(name, lambda name=name: part(name))
+    return fixtures.unless_all_open(made, PARTS)
 
 
-def judge_starts(inputs, outputs):
-    verdicts = [_one_start(inputs, outputs, name) for name in STARTS]
-    share = sum(v.share for v in verdicts) / 4
-    wrong = next((v for v in verdicts if v.share < 1), Verdict(1.0))
-    return wrong._replace(share=share)
+def judge_starts(i, o):
+    return in_parts(*(start_verdict(i, o, name) for name in PARTS))
 
 
-def _one_start(inputs, outputs, name):
-    if f"{name}_A" not in outputs:
-        return Verdict(0.0, "unfinished", f"{name} is still open")
-    A, B = outputs[f"{name}_A"], outputs[f"{name}_B"]
-    d_in, d_out, r = (int(inputs[k]) for k in ("d_in", "d_out", "r"))
-    if A.shape != (r, d_in) or B.shape != (d_out, r):
-        seen = f"{name} gives A {_shape(A)}, B {_shape(B)}"
-        return Verdict(0.0, "shapes", seen, f"{r} x {d_in} and {d_out} x {r}")
-    if not A.any() or B.any():
-        key = "b_random" if A.any() else "factors_exchanged" if B.any() else "both_zero"
-        return Verdict(0.0, key, f"{name}: A is {_word(A)}, B is {_word(B)}", "A random, B zero")
-    if np.linalg.matrix_rank(A, tol=1e-4 * np.linalg.norm(A)) < r:
-        return Verdict(0.0, "constant", f"{name}: the rows of A are not independent", f"rank {r}")
-    if not 0.3 < _spread(A) < 1.5:
-        seen = f"{name}: entries of A have a standard deviation of {np.std(A):.2g}"
-        return Verdict(0.0, "a_scale", seen, f"about {(3 * d_in) ** -0.5:.2g} for in = {d_in}")
-    if min(outputs[f"{name}_A_trained"], outputs[f"{name}_B_trained"]) < 1:
-        return Verdict(0.0, "not_parameter", f"{name} gives a tensor that is not trained")
-    return Verdict(1.0)
+def start_verdict(i, o, name):
+    """The verdict on one function; its outputs without its name: A0, B0 for the narrow layer."""
+    o = {k.removeprefix(f"{name}_"): v for k, v in o.items() if name in k}
+    widths, d_out, r = i["d_in"].tolist(), int(i["d_out"]), int(i["r"])
+    promises = []
+    for n, d in enumerate(widths):
+        for key, wanted in ((f"A{n}", (r, d)), (f"B{n}", (d_out, r))):
+            promises.append(Promise(key, lambda v, wanted=wanted: v.shape == wanted, seen=lambda v,
+                                    key=key: f"{name} gives lora_{key[0]} of {shape(v)}",
+                                    expected=shape(np.empty(wanted))))  # fmt: skip
+    if all(p.key in o and p.holds(o[p.key]) for p in promises):
+        A, B = [o["A0"], o["A1"]], np.concatenate([o["B0"], o["B1"]])
+        o["A"], o["B"] = np.abs(A[1]).max(), np.abs(B).max()
+        o["rank"] = min(np.linalg.matrix_rank(a, tol=1e-3 * np.linalg.norm(a)) for a in A)
+        o["size"] = np.array([np.std(a) * np.sqrt(d) for a, d in zip(A, widths, strict=True)])
+    promises += [
+        Promise("A", lambda v: v > 0, seen=f"{name}: A is zero", expected="A random, B zero"),
+        Promise("B", zero, seen=f"{name}: B is up to {{}}", expected="A random, B zero"),
+        Promise("rank", r, seen=f"{name}: A has rank {{}}", expected=f"{r}, that of random rows"),
+        Promise("size", lambda v: (v > 0.3).all() and (v < 1.3).all(), expected="0.6 to 1 for both",
+                seen=lambda v: f"{name}: for d_in = {widths[0]} and {widths[1]}, the entries of A "
+                f"are of size {v[0]:.3g} and {v[1]:.3g} times 1 / sqrt(d_in)"),
+        Promise("trained0", 1, seen=f"{name} gives a tensor that is not trained", expected="two "
+                "nn.Parameters that require a gradient"),
+    ]  # fmt: skip
+    return judged(i, o, promises, BROKEN, part=name)
 
 
-def _word(a):
-    return "not zero" if a.any() else "zero"
+def turned_size(i):
+    """A condition: A has the size that kaiming gives the turned tensor."""
+    return lambda v: np.allclose(v, np.sqrt(i["d_in"] / (3 * i["r"])), rtol=0.12)
 
+
+BROKEN = (
+    Slip("shapes", "A is (r, d_in) and B is (d_out, r): A reads the input, B writes the output.",
+         lambda i: [{key: lambda v: True} for key in ("A0", "B0", "A1", "B1")]),
+    Slip("both_zero", BOTH_ZERO, seen_as(A=zero, B=zero)),
+    Slip("b_random", "B A x is not zero, and the model is damaged before the first step. Keep A "
+         "random and make B zero.", seen_as(A=some, B=some)),
+    Slip("factors_exchanged", "A is zero and B is random. It can learn, but here the task is the "
+         "reference start: A random, B zero.", seen_as(A=zero, B=some)),
+    Slip("constant", "Equal rows of A get equal gradients and stay equal: the update never gets "
+         "beyond the rank that A starts with. Draw every entry of A on its own.", seen_as(rank=1)),
+    Slip("turned", "kaiming reads d_in from the second axis, and was given r there. Give it the "
+         "(r, d_in) tensor.", lambda i: {"size": turned_size(i)}),
+    Slip("grows", "The wider the layer, the larger A x: the size of A does not follow d_in. Its "
+         "entries should lie in +-1 / sqrt(d_in).", lambda i: {"size": lambda v: v[1] > 2 * v[0]
+                    and not turned_size(i)(v)}),
+    Slip("not_parameter", "Wrap last: arithmetic after `nn.Parameter(...)` gives a plain tensor "
+         "again.", seen_as(trained0=0)),
+)  # fmt: skip
 
 broken_starts = Check(
-    name="broken_starts",
-    title="Four broken starts",
-    wants=STARTS,
-    difficulty=3,
-    minutes=10,
-    points=20,
+    name="broken_starts", title="Four broken starts", wants=PARTS,
+    difficulty=3, minutes=10, points=20,
     verified="all four: A random, of full rank and the right size, B zero, both trainable",
     hints=(
         "Each start should do three things: leave the base's output as it is, let a gradient reach "
@@ -556,39 +623,24 @@ broken_starts = Check(
         "`nn.init.kaiming_uniform_(A, a=math.sqrt(5))`, B = `torch.zeros(d_out, r)`, and both "
         "wrapped in nn.Parameter last.",
     ),
-    mistakes={
-        "unfinished": "This function still raises NotImplementedError. The others are counted.",
-        "shapes": "A is (r, d_in) and B is (d_out, r): A reads the input, B writes the output.",
-        "both_zero": PARTS["both_zero"],
-        "b_random": "B is not zero, so B A x is not zero either, and the model is damaged before "
-        "the first step. Keep A random and make B zero.",
-        "factors_exchanged": "A is zero and B is random. It can learn, but here the task is the "
-        "reference start: A random, B zero.",
-        "constant": "Equal rows of A get equal gradients and stay equal: the update never gets "
-        "beyond the rank that A starts with. Draw every entry of A on its own.",
-        "a_scale": "A has the wrong size. Its entries should lie in +-1 / sqrt(d_in), so that A x "
-        "stays of the size of one entry of x, however many inputs there are. Give kaiming the "
-        "(r, d_in) tensor.",
-        "not_parameter": "Return `nn.Parameter`s that train: wrap last, since arithmetic after "
-        "`nn.Parameter(...)` gives a plain tensor again.",
-        "other": "Return the pair (A, B): A random and (r, d_in), B zero and (d_out, r).",
-    },
-    make=make_starts,
-    probe=probe_starts,
-    judge=judge_starts,
-)
+    slips=BROKEN,
+    other="Return the pair (A, B): A random and (r, d_in), B zero and (d_out, r).",
+    make=make_starts, probe=probe_starts, judge=judge_starts,
+)  # fmt: skip
 
 
 # 3.4 LoRA for an embedding
+TABLES = {"wide": ("for a table of 40 x 64", 4), "square": ("for a square table", 3)}
+
+
 def make_table(seed):
     rng = np.random.default_rng(seed + 300)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    shapes = {"wide": (40, 12), "square": (9, 9)}
-    made = {"alpha": np.array(rng.choice([5, 7, 8]))}
-    for name, (n, d) in shapes.items():
-        made |= {f"W_{name}": f(n, d), f"A_{name}": f(3, n), f"B_{name}": f(d, 3)}
+    f, made = fixtures.normal(rng), {"alpha": rng.choice([7, 9, 11]), "ranks": np.array([4, 3])}
+    for name, (n, d), r in (("wide", (40, 64), 4), ("square", (9, 9), 3)):
+        made |= {f"W_{name}": f(n, d), f"A_{name}": f(r, n), f"B_{name}": f(d, r)}
         made[f"ids_{name}"] = rng.integers(0, n, size=(2, 5))
-    return made
+    made |= {"W_default": f(9, 6), "A_default": f(8, 9), "B_default": f(6, 8)}
+    return {**made, "x_default": np.arange(9), "ids_default": np.arange(9)}
 
 
 def probe_table(namespace, a):
@@ -596,62 +648,96 @@ def probe_table(namespace, a):
     from torch import nn
 
     made, layer_class = {}, namespace["LoRAEmbedding"]
-    for name in ("wide", "square"):
+    for name, (_, r) in TABLES.items():
         base = nn.Embedding(*a[f"W_{name}"].shape)
         base.weight = nn.Parameter(tensor(a[f"W_{name}"]))
-        layer = layer_class(base, r=3, lora_alpha=a["alpha"].item())
+        layer, before = layer_class(base, r=r, lora_alpha=a["alpha"].item()), callers.Before(base)
         ids = tensor(a[f"ids_{name}"])
         if name == "wide":
-            made = _start(layer, base)
-        if not _fill(layer, a[f"A_{name}"], a[f"B_{name}"]):
+            made = start(layer, base)
+        if not fixtures.fill(layer, a[f"A_{name}"], a[f"B_{name}"]):
             break
         y = layer(ids)
         made[f"y_{name}"] = array(y, "the output")
         if isinstance(y, torch.Tensor) and y.requires_grad:
             y.square().sum().backward()
         for key in "AB":
-            value = _factor(layer, f"lora_{key}")
-            grad = torch.zeros_like(value) if value.grad is None else value.grad
-            made[f"grad_{key}_{name}"] = array(grad)
-    return made
+            made[f"grad_{key}_{name}"] = gradient(factor(layer, f"lora_{key}"))
+        made[f"left_{name}"] = before.change()
+    base = nn.Embedding(9, 6)
+    base.weight = nn.Parameter(tensor(a["W_default"]))
+    return made | by_default(layer_class, a, base)
 
 
-def judge_table(inputs, outputs):
-    i, alpha = inputs, inputs["alpha"].item()
-    shapes = (3, 40), (12, 3)
-    wrong = _shape_verdict(outputs, *shapes)
-    if wrong or "y_square" not in outputs:
-        return wrong or Verdict(0.0, "shapes", "", "(r, n) and (d, r) for every n and d")
-    if not outputs["is_trained"]:
-        return _trains_verdict(outputs, *shapes)
-    cases = []
-    for name in ("wide", "square"):
-        ids = i[f"ids_{name}"]
-        base, unscaled = i[f"W_{name}"][ids], i[f"A_{name}"].T[ids] @ i[f"B_{name}"].T
-        cases.append((outputs[f"y_{name}"], base, 0.0, unscaled))
-    wrong = _output_verdict(cases, alpha, 3) or _trains_verdict(outputs, *shapes)
-    if wrong:
-        return wrong
-    if not all(outputs[f"grad_{k}_{n}"].any() for k in "AB" for n in ("wide", "square")):
-        return Verdict(0.0, "factor_detached", "no gradient reaches lora_A or lora_B")
-    A, B = outputs["A"], outputs["B"]
-    if not A.any() and not B.any():
-        return Verdict(0.0, "both_zero")
-    if A.any():
-        key = "b_random" if B.any() else "wrong_zero"
-        return Verdict(0.0, key, f"A is {_word(A)}, B is {_word(B)}", "A zero, B random")
-    if np.linalg.matrix_rank(B, tol=1e-4 * np.linalg.norm(B)) < 3:
-        return Verdict(0.0, "constant", "the columns of B are not independent", "rank 3")
-    return Verdict(1.0)
+def table_case(i, name):
+    """(rows of the table, update without its scale)."""
+    ids = i[f"ids_{name}"]
+    return i[f"W_{name}"][ids], i[f"A_{name}"].T[ids] @ i[f"B_{name}"].T
 
+
+def table_gradients(i, name, s):
+    """Gradients of the sum of squares of the output."""
+    base, update = table_case(i, name)
+    g, ids, A, B = 2 * (base + s * update), i[f"ids_{name}"], i[f"A_{name}"], i[f"B_{name}"]
+    to_A = np.zeros(A.T.shape)
+    np.add.at(to_A, ids, s * g @ B)
+    return {"A": to_A.T, "B": s * g.reshape(-1, len(B)).T @ A.T[ids].reshape(-1, len(A))}
+
+
+def judge_table(i, o):
+    o, alpha, shapes = dict(o), float(i["alpha"]), ((4, 40), (64, 4))
+    cases = {name: (*table_case(i, name), r, said) for name, (said, r) in TABLES.items()}
+    promises = shape_promises(*shapes) + train_promises(*shapes)[:2]
+    promises += output_promises(i, o, cases, alpha) + train_promises(*shapes)[2:]
+    for name, (said, r) in TABLES.items():
+        for key, value in table_gradients(i, name, alpha / r).items():
+            what = f"{said}, the gradient of lora_{key}"
+            promises.append(Promise(f"grad_{key}_{name}", value, what, rtol=1e-3, atol=1e-2))
+        promises.append(callers.unchanged(f"left_{name}", f"{said}, the base layer after its use"))
+    o["A_size"], o["B_size"] = np.abs(o["A"]).max(), np.std(o["B"])
+    o["rank"] = np.linalg.matrix_rank(o["B"], tol=1e-3 * np.linalg.norm(o["B"]))
+    wanted = "A zero, B random"
+    promises += [
+        Promise("B_size", lambda v: v > 0 or (o["B"] != 0).any(), seen="B starts at zero",
+                expected=wanted),
+        Promise("A_size", 0, atol=0, seen="A starts with entries up to {}", expected=wanted),
+        Promise("rank", 4, seen="B has rank {}", expected="4, that of random columns"),
+        *default_promises(*table_case(i, "default")),
+        Promise("B_size", lambda v: 0.8 < v < 1.25, seen="the standard deviation of B is {}",
+                expected="1, as of `torch.randn`"),
+    ]  # fmt: skip
+    return judged(i, o, promises, TABLE)
+
+
+TABLE = (
+    *SCALE,
+    *TRAINS,
+    Slip("shapes", "lora_A is (r, n) with one column for each token, lora_B is (d, r).",
+         lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
+    Slip("extra_bias", "There is something trainable beside A and B. LoRA has no bias of its own.",
+         seen_as(trains_rest=lambda v: 0 < v - 4 * 104 <= 128)),
+    Slip("base_missing", "This is the update alone. Add the output of `self.base_layer`.",
+         lambda i: {f"y_{n}": float(i["alpha"]) / r * table_case(i, n)[1]
+                    for n, (_, r) in TABLES.items()}),
+    Slip("scale_all", "The table's rows are scaled as well. Only the update is multiplied by "
+         "lora_alpha / r: mind the brackets.",
+         lambda i: {f"y_{n}": float(i["alpha"]) / r * sum(table_case(i, n))
+                    for n, (_, r) in TABLES.items()}),
+    Slip("factor_detached", "The output is right, but A and B would not learn. Leave `.data`, "
+         "`.detach()` and `no_grad` out of forward.",
+         lambda i: [{f"grad_{k}_{n}": lambda v: not v.any() for n in TABLES} for k in "AB"]),
+    Slip("both_zero", BOTH_ZERO, seen_as(A_size=zero, B_size=zero)),
+    Slip("b_random", "A and B are both random, so the table is changed before the first step. For "
+         "an embedding A starts at zero.", seen_as(A_size=some, B_size=some)),
+    Slip("wrong_zero", "With A random and B zero, tokens that never occur in training move too, as "
+         "soon as B has moved. Zero A, and draw B.", seen_as(A_size=some, B_size=zero)),
+    Slip("constant", "Equal columns of B get equal gradients and stay equal. Draw every entry of B "
+         "on its own.", seen_as(rank=1)),
+)  # fmt: skip
 
 lora_embedding = Check(
-    name="lora_embedding",
-    title="LoRA for an embedding",
-    wants=("LoRAEmbedding",),
-    difficulty=3,
-    minutes=12,
-    points=20,
+    name="lora_embedding", title="LoRA for an embedding", wants=("LoRAEmbedding",),
+    difficulty=3, minutes=12, points=20,
     verified="token ids of two axes, scale lora_alpha / r, start, gradients, frozen table",
     hints=(
         "A token id t picks row t of the table W, which is (n, d). B A is (d, n): which part of A "
@@ -662,92 +748,102 @@ lora_embedding = Check(
         "\n\nStart: `nn.Parameter(torch.zeros(r, n))` for A and `nn.Parameter(torch.randn(d, r))` "
         "for B.",
     ),
-    mistakes={
-        **SCALE,
-        **PARTS,
-        "base_trains": "The table must be frozen: `base_layer.requires_grad_(False)`.",
-        "shapes": "lora_A is (r, n) with one column for each token, lora_B is (d, r).",
-        "extra_bias": "There is something trainable beside A and B. LoRA has no bias of its own.",
-        "factor_detached": "The output is right, but A and B would not learn. Leave `.data`, "
-        "`.detach()` and `no_grad` out of forward.",
-        "b_random": "A and B are both random, so the table is changed before the first step. For "
-        "an embedding A starts at zero.",
-        "wrong_zero": "The wrong factor is zero. With A random and B zero, tokens that never occur "
-        "in training move too, as soon as B has moved. Zero A, and draw B.",
-        "constant": "Equal columns of B get equal gradients and stay equal. Draw every entry of B "
-        "on its own.",
-        "raised:AttributeError": "The check reads `layer.lora_A` and `layer.lora_B`. Are they set "
-        "on `self`, after `super().__init__()`, under these names?",
-        "raised:RuntimeError": "Token ids are whole numbers that pick rows: they index `lora_A.T`, "
-        "they are not multiplied by it.",
-        "raised:IndexError": "The ids index tokens, and A is (r, n): the tokens are its columns. "
-        "Index `lora_A.T`, or `lora_A[:, ids]`.",
-        "other": "For one token t the row is W[t] + (lora_alpha / r) * B @ A[:, t].",
-    },
-    make=make_table,
-    probe=probe_table,
-    judge=judge_table,
-)
+    slips=TABLE,
+    other="For one token t the row is W[t] + (lora_alpha / r) * B @ A[:, t].",
+    make=make_table, probe=probe_table, judge=judge_table,
+)  # fmt: skip
 
 
 # 3.5 More rank, the same update
 def make_grow(seed):
     rng = np.random.default_rng(seed + 400)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    r = int(rng.integers(2, 5))
-    return {
-        **{"A": f(r, 20), "B": f(15, r), "alpha": np.array(rng.choice([7, 9, 11]))},
-        **{"new_r": np.array(2 * r + rng.integers(1, 4))},
-    }
+    f, r = fixtures.normal(rng), int(rng.integers(2, 5))
+    made = {"A": f(r, 20), "B": f(15, r), "alpha": rng.choice([7, 11, 13])}
+    return {**made, "new_r": 2 * r + rng.integers(1, 4)}
 
 
 def probe_grow(namespace, a):
-    A, B, alpha, new_r = tensor(a["A"]), tensor(a["B"]), a["alpha"].item(), a["new_r"].item()
-    made = namespace["grow_rank"](A, B, alpha, new_r)
-    if not isinstance(made, (tuple, list)) or len(made) != 3:
-        array(None if made is None else "", "what grow_rank returns")
-    names = ("the new A", "the new B", "the new alpha")
-    return {k: array(v, n) for k, v, n in zip(("A", "B", "alpha"), made, names, strict=True)}
+    A, B = tensor(a["A"]), tensor(a["B"])
+    before = callers.Before(A, B)
+    made = namespace["grow_rank"](A, B, a["alpha"].item(), a["new_r"].item())
+    values = fixtures.several(made, ("the new A", "the new B", "the new alpha"), "grow_rank")
+    return {**dict(zip(("A", "B", "alpha"), values, strict=True)), "left": before.change()}
 
 
-def judge_grow(inputs, outputs):
-    A, B, alpha, new_r = inputs["A"], inputs["B"], inputs["alpha"].item(), inputs["new_r"].item()
-    r, new_A, new_B = len(A), outputs["A"], outputs["B"]
-    shapes = (new_r, A.shape[1]), (B.shape[0], new_r)
-    wrong = _shape_verdict(outputs, *shapes)
-    if wrong:
-        return wrong
-    if outputs["alpha"].size != 1:
-        return Verdict(0.0, "other", f"an alpha of {_shape(outputs['alpha'])}", "one number")
-    new_alpha = float(outputs["alpha"].reshape(-1)[0])
-    old, new = alpha / r * B @ A, new_alpha / new_r * new_B @ new_A
-    c = _multiple(new, old)
-    if c is None:
-        mixed = np.allclose(new_A[:r], A) and np.allclose(new_B[:, :r], B)
-        kept = np.allclose(new_alpha / new_r * new_B[:, :r] @ new_A[:r], old, atol=1e-3)
-        key = "adds" if mixed or kept else "other"
-        return Verdict(0.0, key, "the update is another one than before", "the same delta weight")
-    if not close(c, 1.0, rtol=1e-3):
-        key = {True: "alpha_kept"}.get(close(c, r / new_r, rtol=1e-3), "alpha_wrong")
-        seen = f"the update is {c:.3g} times what it was, at r = {r} -> {new_r}"
-        return Verdict(0.0, key, seen, "the same update")
-    rank = max(np.linalg.matrix_rank(m, tol=1e-3 * np.linalg.norm(m)) for m in (new_A, new_B))
-    alive = (np.abs(new_A).max(1) > 1e-6) | (np.abs(new_B).max(0) > 1e-6)  # (new_r,)
-    if not alive.all():
-        seen = f"{int((~alive).sum())} directions whose row of A and column of B are both zero"
-        return Verdict(0.0, "dead", seen, "none")
-    if rank < new_r:
-        return Verdict(0.0, "copies", f"the factors have rank {rank}", f"rank {new_r}")
-    return Verdict(1.0)
+def grow_facts(i, o):
+    """What the new factors are worth: the update as a multiple of the old one, dead directions."""
+    A, B, r, new_r = i["A"].astype(float), i["B"].astype(float), len(i["A"]), int(i["new_r"])
+    new_A, new_B = o["A"].astype(float), o["B"].astype(float)
+    old, unit = float(i["alpha"]) / r * B @ A, float(o["alpha"].reshape(-1)[0]) / new_r
+    rows = np.linalg.norm(new_A, axis=1) > 1e-3 * np.linalg.norm(A, axis=1).mean()
+    columns = np.linalg.norm(new_B, axis=0) > 1e-3 * np.linalg.norm(B, axis=0).mean()
+    c = multiple(unit * new_B @ new_A, old, 1e-6)
+    rank = sum(np.linalg.matrix_rank(m, tol=1e-3 * np.linalg.norm(m)) for m in (new_A, new_B))
+    return {
+        "factor": np.array(np.nan if c is None else c),
+        "gap": np.abs(unit * new_B @ new_A - old).max() / np.abs(old).max(),
+        "kept": np.allclose(new_A[:r], A) and np.allclose(new_B[:, :r], B),
+        "below": np.allclose(new_A[-r:], A) and np.allclose(new_B[:, :r], B),
+        "dead": np.array((~rows & ~columns).sum()),
+        "both": np.array((new_A.any(1) & new_B.any(0))[r:].sum()),
+        "new": np.array(min(rank - 2 * r, new_r - r)),
+    }
 
+
+def judge_grow(i, o):
+    o, A, B, new_r = dict(o), i["A"], i["B"], int(i["new_r"])
+    r, spare = len(A), new_r - len(A)
+    promises = shape_promises((new_r, A.shape[1]), (len(B), new_r))
+    one = lambda v: v.size == 1 and np.isfinite(v).all() and v.dtype.kind != "c"  # noqa: E731
+    promises.append(Promise("alpha", one, "the new alpha", expected="one number"))
+    if all(p.key in o and p.holds(o[p.key]) for p in promises):
+        o |= {k: np.asarray(v) for k, v in grow_facts(i, o).items()}
+        if not np.isnan(o["factor"]):
+            said = f"from r = {r} to {new_r} the update is {{}} times what it was"
+            promises.append(Promise("factor", 1, seen=said, expected="1", rtol=1e-5, atol=0))
+    promises += [
+        Promise("gap", lambda v: v < 1e-5, seen="the update changes by {} of its size",
+                expected="the same delta weight"),
+        Promise("dead", 0, seen=f"in {{}} of the {spare} new directions the row of A and the "
+                "column of B are zero", expected="0"),
+        Promise("new", spare, seen=f"of the {spare} new directions {{}} can learn something of "
+                "their own", expected=f"{spare}"),
+        callers.unchanged("left", "the old A or B"),
+    ]  # fmt: skip
+    return judged(i, o, promises, GROW)
+
+
+def cut_down(i):
+    """A slip's values: a whole number for alpha / r, for new_r / r, or for the new alpha."""
+    alpha, r, new_r = int(i["alpha"]), len(i["A"]), int(i["new_r"])
+    cut = (alpha // r * new_r, new_r // r * alpha, alpha * new_r // r)
+    return [{"factor": value / (alpha * new_r / r)} for value in cut]
+
+
+GROW = (
+    Slip("shapes", "A grows by rows (dim 0), B grows by columns (dim 1).",
+         lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
+    Slip("alpha_kept", "The scale lora_alpha / r fell, because r grew. Give back a lora_alpha that "
+         "makes the quotient what it was.", lambda i: {"factor": len(i["A"]) / i["new_r"]}),
+    Slip("alpha_wrong", "The new lora_alpha divided by new_r must equal the old lora_alpha divided "
+         "by r.", lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
+    Slip("whole_number", "`//` cuts the quotient down. Divide with `/`.", cut_down),
+    Slip("adds", "The new directions already add something: their rows of A and columns of B are "
+         "both non-zero. One of the two must be zero.",
+         seen_as(gap=lambda v: v > 0, kept=1, both=lambda v: v > 0)),
+    Slip("below", "The old rows of A stand below the new ones, the old columns of B on the left: "
+         "each row meets another's column. Both must grow at the same end.",
+         seen_as(gap=lambda v: v > 0, below=1)),
+    Slip("dead", "Each gradient is a product with the other factor, so a row and a column that are "
+         "both zero stay zero for ever. One of the two must be random.",
+         seen_as(dead=some)),
+    Slip("copies", "Equal rows of A get equal gradients, and the rank does not grow. Draw every "
+         "new row at random.", seen_as(new=lambda v: v >= 0, dead=0)),
+)  # fmt: skip
 
 grow_rank = Check(
-    name="grow_rank",
-    title="More rank, the same update",
-    wants=("grow_rank",),
-    difficulty=4,
-    minutes=12,
-    points=25,
+    name="grow_rank", title="More rank, the same update", wants=("grow_rank",),
+    difficulty=4, minutes=12, points=25,
     verified="shapes, the same delta weight, and every new direction able to learn",
     hints=(
         "Three things must hold: the shapes fit the new rank, the delta weight stays, and each new "
@@ -758,25 +854,9 @@ grow_rank = Check(
         "`rows = torch.empty(new_r - r, d_in)` filled by kaiming, `columns = torch.zeros(d_out, "
         "new_r - r)`, both joined by torch.cat, and `lora_alpha * new_r / r` as the new alpha.",
     ),
-    mistakes={
-        "shapes": "A grows by rows (dim 0), B grows by columns (dim 1).",
-        "alpha_kept": "The scale lora_alpha / r fell, because r grew. Give back a lora_alpha that "
-        "makes the quotient what it was.",
-        "alpha_wrong": "The update is the old one times a factor. The new lora_alpha divided by "
-        "new_r must equal the old lora_alpha divided by r.",
-        "adds": "The new directions already add something: their rows of A and columns of B are "
-        "both non-zero. One of the two must be zero.",
-        "dead": "Some new rows of A and their columns of B are both zero. Each gradient is a "
-        "product with the other one, so they stay zero for ever.",
-        "copies": "The new directions repeat others: equal rows of A get equal gradients, and the "
-        "rank does not grow. Draw every new row at random.",
-        "raised:RuntimeError": "Print the shapes: torch.cat needs equal sizes on every axis but "
-        "the one along which it joins.",
-        "other": "Compare alpha / r * B @ A before with new_alpha / new_r * new_B @ new_A after.",
-    },
-    make=make_grow,
-    probe=probe_grow,
-    judge=judge_grow,
-)
+    slips=GROW,
+    other="Compare alpha / r * B @ A before with new_alpha / new_r * new_B @ new_A after.",
+    make=make_grow, probe=probe_grow, judge=judge_grow,
+)  # fmt: skip
 
 EXERCISES = (lora_linear, delta_weight, broken_starts, lora_embedding, grow_rank)

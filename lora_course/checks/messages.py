@@ -44,10 +44,10 @@ def misuse(check, objects):
             f"{check.label}: this check needs {_count(len(check.wants), 'object')} and was given "
             f"{given}. Run `{call}`."
         )
+    names = [getattr(given, "__name__", None) for given in objects]
+    if set(names) == set(check.wants) and names != list(check.wants):
+        return f"{check.label}: the objects are in another order. Run `{call}`."
     for name, given in zip(check.wants, objects, strict=True):
-        other = getattr(given, "__name__", None)
-        if other != name and other in check.wants:
-            return f"{check.label}: the objects are in another order. Run `{call}`."
         if not callable(given):
             return (
                 f"{check.label}: this check was given {kind(given)} in the place of `{name}`. "

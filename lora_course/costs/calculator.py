@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from lora_course.costs.memory import GB, GIB, activation_bytes, logit_bytes, training_bytes
+from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
+from lora_course.costs.memory import GB, GIB, training_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 
 METHODS = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
@@ -20,20 +21,30 @@ def estimate(name, method, r=16, batch=1, tokens=512, checkpointing=True):
     """Return the parts of one training step in GB, by name.
 
     name: a key of SHAPES. method: "full", "lora" or "qlora". r: rank, all linear layers adapted.
-    batch, tokens: sequences in a step, and tokens in each. Activations are an estimate.
+    batch, tokens: sequences in a step, and tokens in each. Activations are an estimate; the
+    adapter is PEFT's, in float32 on a 16-bit base.
     """
     hidden, intermediate, layers, _, _, vocabulary, _ = SHAPES[name][1:]
+    size = (batch, tokens, hidden, layers, intermediate, checkpointing)
     parts = dict(states(name, method, r))
-    parts["activations"] = activation_bytes(
-        batch, tokens, hidden, layers, intermediate, checkpointing
-    )
+    parts["activations"] = activation_bytes(*size, copy_bytes=None if method == "full" else 4)
     parts["logits"] = logit_bytes(batch, tokens, vocabulary)
     return {part: size / GB for part, size in parts.items()}
 
 
-def verdict(parts, card):
-    """Say in one line whether these parts fit a card of `card` GiB."""
-    needed, there = sum(parts.values()) + MARGIN, card * GIB / GB
+def peak_gb(name, method, r=16, batch=1, tokens=512, checkpointing=True):
+    """Return the GB at the peak of a step: less than the sum, as gradients replace activations.
+
+    The arguments: see `estimate`.
+    """
+    one_block = estimate(name, method, r, batch, tokens, False)["activations"] / SHAPES[name][3]
+    parts = estimate(name, method, r, batch, tokens, checkpointing)
+    return peak_of(parts, one_block if checkpointing else 0)
+
+
+def verdict(needed, card):
+    """Say in one line whether a peak of `needed` GB and the margin fit a card of `card` GiB."""
+    needed, there = needed + MARGIN, card * GIB / GB
     word = "fits" if needed <= there else "does not fit"
     return f"{needed:.1f} GB needed, {there:.1f} GB there: {word}"
 
@@ -47,8 +58,7 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
     for name in SHAPES:
         cells = []
         for method in METHODS:
-            parts = estimate(name, method, r, batch, tokens, checkpointing)
-            needed = MARGIN + sum(parts.values())
+            needed = MARGIN + peak_gb(name, method, r, batch, tokens, checkpointing)
             fitting = [card for card in cards if needed <= card * GIB / GB]
             word = f"**{min(fitting)} GB card**" if fitting else "no single card"
             cells.append(f"{needed:,.1f} · {word}")
@@ -57,13 +67,15 @@ def fit_table(r=16, batch=4, tokens=512, checkpointing=True, cards=CARDS):
 
 
 def estimate_text(name, method, card, r, batch, tokens, checkpointing):
-    """Return the lines of an estimate: every part with a bar, then the verdict."""
+    """Return the lines of an estimate: every part with a bar, their most at once, the verdict."""
     parts = estimate(name, method, r, batch, tokens, checkpointing)
+    most = peak_gb(name, method, r, batch, tokens, checkpointing)
     lines = [
         f"{part:12}{size:10.2f} GB  {'█' * round(40 * size / sum(parts.values()))}"
         for part, size in parts.items()
     ]
-    return "\n".join([*lines, f"{'margin':12}{MARGIN:10.2f} GB", "", verdict(parts, card)])
+    lines += [f"{'at the peak':12}{most:10.2f} GB", f"{'margin':12}{MARGIN:10.2f} GB", ""]
+    return "\n".join([*lines, verdict(most, card)])
 
 
 def calculator():

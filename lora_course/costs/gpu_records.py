@@ -1,14 +1,17 @@
 """What `benchmarks/gpu_qlora.py` measured on real GPUs: read, put into a table, drawn.
 
 A record is a JSON file: {"device", "versions", "command", "runs"}. A run has "shape", "method",
-"checkpointing", "batch", "tokens", "rank", "predicted" and "measured" (bytes by part), "peak"
-(bytes), "tokens_per_second"; or, when the memory ran out, "peak" and "tokens_per_second" of None.
+"checkpointing", "batch", "tokens", "rank", "prepare", "measured" (bytes by part), "peak" (bytes),
+"tokens_per_second"; or, when the memory ran out, "peak" and "tokens_per_second" of None.
+"predicted" is what the formulas of that day said; `predict` is what they say now.
 """
 
 import json
 from pathlib import Path
 
-from lora_course.costs.memory import GB, GIB
+from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
+from lora_course.costs.memory import GB, GIB, training_bytes
+from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.kit.plots import COLORS
 
 WORDS = {"full": "full, bf16", "lora": "LoRA", "qlora": "QLoRA"}
@@ -29,7 +32,7 @@ def load_records(folder="results"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             made = [{"device": record["device"], **run} for run in record["runs"]]
-            assert all({"shape", "method", "predicted", "peak"} <= run.keys() for run in made)
+            assert all({"shape", "method", "prepare", "peak"} <= run.keys() for run in made)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise ValueError(
                 f"{path} is no record of benchmarks/gpu_qlora.py: delete or make it again."
@@ -38,9 +41,36 @@ def load_records(folder="results"):
     return sorted(runs, key=lambda run: run["peak"] or float("inf"), reverse=True)
 
 
+def predict(run):
+    """The bytes of a run's step, by part, after costs.memory; adapters are PEFT's, in float32."""
+    hidden, intermediate, layers, _, _, vocabulary, _ = SHAPES[run["shape"]][1:]
+    model, full = meta_model(run["shape"]), run["method"] == "full"
+    if full:  # all of it in bfloat16, the states as well, and no master copy
+        n = model.num_parameters()
+        parts = {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n}
+    else:
+        wide = 4 if run["prepare"] else 2  # a float32 embedding: float32 between the layers
+        parts = training_bytes(model, run["method"], run["rank"], rest_bytes=wide)
+    size = (run["batch"], run["tokens"])
+    kept = (hidden, layers, intermediate, run["checkpointing"])
+    if full:
+        parts["activations"] = activation_bytes(*size, *kept)
+    else:  # where the layers pass float32 on, the adapter needs no copy
+        copy = 0 if run["prepare"] else 4
+        parts["activations"] = activation_bytes(*size, *kept, copy_bytes=copy, number_bytes=wide)
+    parts["logits"] = logit_bytes(*size, vocabulary)
+    return parts
+
+
+def predicted_peak(run):
+    """The bytes of a run's step at its peak."""
+    one_block = predict({**run, "checkpointing": False})["activations"] / SHAPES[run["shape"]][3]
+    return peak_of(predict(run), one_block if run["checkpointing"] else 0)
+
+
 def name_of(run):
     """A run in a few words."""
-    extra = ", checkpointing" if run["checkpointing"] else ""
+    extra = ", checkpointing" * run["checkpointing"] + ", prepared" * run["prepare"]
     return f"{run['shape']}, {WORDS[run['method']]}{extra}"
 
 
@@ -48,7 +78,7 @@ def record_table(runs):
     """Markdown: peak and prediction in GB, their ratio, and tokens per second."""
     lines = ["| run | device | peak | predicted | ratio | tokens/s |", "|:--|:--|--:|--:|--:|--:|"]
     for run in runs:
-        predicted = sum(run["predicted"].values()) / GB
+        predicted = predicted_peak(run) / GB
         measured = f"out of memory | {predicted:.1f} | | |"
         if run["peak"]:
             peak, speed = run["peak"] / GB, run["tokens_per_second"]
@@ -70,7 +100,7 @@ def draw_records(ax, runs, card=16):
             label = part if row == 0 else None
             ax.barh(row, size / GB, left=left / GB, color=COLORS[PARTS[part]], label=label)
             left += size
-        ax.plot(sum(run["predicted"].values()) / GB, row, "ko", label=None if row else "predicted")
+        ax.plot(predicted_peak(run) / GB, row, "ko", label=None if row else "predicted")
     ax.axvline(card * GIB / GB, color=COLORS["grey"], ls="--", lw=1)
     ax.text(card * GIB / GB, -0.75, f" {card} GB card", va="center", color=COLORS["grey"])
     ax.set(xlabel="GB", ylim=(len(runs) - 0.4, -1.1))

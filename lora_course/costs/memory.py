@@ -1,8 +1,7 @@
-"""Bytes that a training step holds: weights, gradients, optimizer states, saved activations.
+"""Bytes that training holds between two steps; and a counter of what forward keeps for backward.
 
 Units: bytes everywhere; GB = 1e9 bytes and GiB = 2**30 bytes where a number is shown.
-Sources: QLoRA, arXiv 2305.14314, section 3 (NF4 and its constants); Korthikanti et al.,
-arXiv 2205.05198 (activations of a transformer block). The rest is counted, not quoted.
+Source: QLoRA, arXiv 2305.14314, section 3 (NF4 and its constants). The rest is counted, not quoted.
 """
 
 import torch
@@ -22,8 +21,7 @@ def tensor_bytes(tensor):
 def state_bytes(model, optimizer):
     """Measure what a model and its optimizer hold between two steps.
 
-    Returns {"weights", "gradients", "optimizer"} in bytes. AdamW also keeps one step counter per
-    tensor (4 bytes, a tensor without axes); the counters are left out.
+    Returns {"weights", "gradients", "optimizer"}, without AdamW's step counters of 4 bytes each.
     """
     parameters = list(model.parameters())
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -43,16 +41,12 @@ def saved_bytes(step, weights):
     weights: tensors that are there anyway (parameters, the batch); they are not counted.
     Two saved views of one storage count once. Works on the meta device as well.
     """
-
-    def storage(tensor):
-        return tensor.untyped_storage()
-
-    known = {storage(w)._cdata for w in weights}
-    kept = {}
+    known, kept = {w.untyped_storage()._cdata for w in weights}, {}
 
     def pack(tensor):
-        if storage(tensor)._cdata not in known:
-            kept[storage(tensor)._cdata] = storage(tensor).nbytes()
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -103,13 +97,15 @@ def nf4_bytes(n, double_quant=True, block_size=64, tables=True):
 
 
 # owned by chapter 01
-def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_bytes=2):
+def training_bytes(
+    model, method, r=16, targets=None, double_quant=True, rest_bytes=2, adapter_bytes=4
+):
     """Predict weights, gradients and optimizer states of AdamW training, in bytes.
 
     method: "full" is mixed precision: bfloat16 weights and gradients, and in float32 a master copy
     of the weights and AdamW's two states (2 + 2 + 4 + 8 = 16 bytes a parameter). "lora" freezes a
-    bfloat16 model and trains a float32 adapter. "qlora" also stores the linear layers as NF4.
-    r, targets: the adapter, see `adapter_parameters`.
+    bfloat16 model and trains an adapter. "qlora" also stores the linear layers as NF4.
+    r, targets: the adapter, see `adapter_parameters`. adapter_bytes: of one of its numbers.
     rest_bytes: bytes of one frozen weight that stays unquantized: 2 in bfloat16, 4 in float32 or
     after PEFT's `prepare_model_for_kbit_training`. Raises ValueError for another method.
     """
@@ -118,29 +114,8 @@ def training_bytes(model, method, r=16, targets=None, double_quant=True, rest_by
         return {"weights": 2 * n, "gradients": 2 * n, "optimizer": 4 * n + 8 * n}
     if method not in ("lora", "qlora"):
         raise ValueError(f"method is {method!r}; it must be 'full', 'lora' or 'qlora'.")
-    p = adapter_parameters(model, r, targets)
-    frozen = rest_bytes * n
+    adapter, frozen = adapter_bytes * adapter_parameters(model, r, targets), rest_bytes * n
     if method == "qlora":
         sizes = [layer.weight.numel() for layer in block_linears(model).values()]
         frozen = sum(nf4_bytes(s, double_quant) for s in sizes) + rest_bytes * (n - sum(sizes))
-    return {"weights": frozen + 4 * p, "gradients": 4 * p, "optimizer": 8 * p}
-
-
-# owned by chapter 01
-def activation_bytes(batch, tokens, hidden, layers, intermediate=None, checkpointing=False):
-    """Estimate the activations that 16-bit transformer blocks save, in bytes.
-
-    The attention kernel must not keep the (tokens, tokens) scores. A number for each token:
-    intermediate None: 34 * hidden in a block of the GPT kind (Korthikanti et al., 2205.05198).
-    intermediate given: 24 * hidden + 8 * intermediate, counted in a Llama block of transformers 5.
-    With checkpointing only the input of each block stays, and one block at a time is made again.
-    """
-    block = 34 * hidden if intermediate is None else 24 * hidden + 8 * intermediate
-    kept = 2 * hidden * layers + block if checkpointing else block * layers
-    return batch * tokens * kept
-
-
-# owned by chapter 01
-def logit_bytes(batch, tokens, vocabulary):
-    """Bytes of the float32 logits and of their gradient, which is as large."""
-    return 2 * 4 * batch * tokens * vocabulary
+    return {"weights": frozen + adapter, "gradients": adapter, "optimizer": 2 * adapter}

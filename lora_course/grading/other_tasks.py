@@ -21,11 +21,10 @@ TASKS = {
 def judge_rslora(inputs, outputs):
     """Outputs and gradients of alpha / sqrt(r), brought to what alpha / r would have given."""
     made = dict(outputs)
-    for name, r in (("wide", 6), ("square", 3)):
+    for name, r in (("wide", 6), ("square", 3), ("default", 8)):
         root, x, W = np.sqrt(r), inputs[f"x_{name}"], inputs[f"W_{name}"]
         base = x @ W.T + inputs.get(f"b_{name}", 0)
-        frozen = inputs[f"g_{name}"] @ W
-        parts = [(f"y_{name}", base), (f"grad_x_{name}", frozen)]
+        parts = [(f"y_{name}", base), (f"grad_x_{name}", inputs.get(f"g_{name}", 0 * base) @ W)]
         parts += [(f"grad_{factor}_{name}", 0) for factor in "AB"]
         parts += [(key, base) for key in ("y_zero_train", "y_train", "y_eval") if name == "wide"]
         for key, rest in parts:

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_course.checks import ch03 as check
 
 # %% [markdown]
-# ## 3.1 The LoRA layer
+# ## Exercise
 #
 # Wrap an `nn.Linear` so that it computes
 # $W x + b + \frac{\alpha}{r} B A\,\mathrm{dropout}(x)$.
@@ -59,12 +59,12 @@ class LoRALinear(nn.Module):
 check.lora_linear(LoRALinear)
 
 # %% [markdown]
-# ## 3.2 The delta weight
+# ## Exercise
 #
 # Return what an adapter adds to `base_layer.weight`, scaled, in the layout of that
 # weight. The layer is an `nn.Linear`, whose weight is `(out, in)`, or a `Conv1D`,
-# whose weight is `(in, out)`. Some of the layers are square. Leave the layer as it
-# is.
+# whose weight is `(in, out)`. Some of the layers are square. Leave the layer, A and B
+# as they are.
 
 # %% exercise="delta_weight"
 def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
@@ -83,12 +83,13 @@ def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
 check.delta_weight(delta_weight)
 
 # %% [markdown]
-# ## 3.3 Four broken starts
+# ## Exercise
 #
 # Four people wrote the start of a LoRA layer, and each came with a complaint. The
 # broken lines stand as comments. Repair each function: it returns `lora_A`,
-# `(r, d_in)`, and `lora_B`, `(d_out, r)`, both trainable. Every repaired function is
-# worth a quarter of the points.
+# `(r, d_in)` and random, and `lora_B`, `(d_out, r)` and zero, both trainable. The
+# entries of `lora_A` are about $1/\sqrt{d_{in}}$ in size, in a narrow layer and in a
+# wide one. Every repaired function is worth a quarter of the points.
 
 # %% exercise="broken_starts"
 def init_1(d_in, d_out, r):
@@ -141,11 +142,12 @@ def init_4(d_in, d_out, r):
 check.broken_starts(init_1, init_2, init_3, init_4)
 
 # %% [markdown]
-# ## 3.4 LoRA for an embedding
+# ## Exercise
 #
 # Wrap an `nn.Embedding` with `n` rows of width `d`. The row of token `t` becomes
 # $W_t + \frac{\alpha}{r} B A_{:,t}$. `lora_A` is `(r, n)` and starts at zero;
-# `lora_B` is `(d, r)` and starts normal, `torch.randn`. The table is frozen.
+# `lora_B` is `(d, r)` and starts normal, `torch.randn`. The table is frozen and stays as
+# it is.
 
 # %% exercise="lora_embedding"
 class LoRAEmbedding(nn.Module):
@@ -177,12 +179,13 @@ class LoRAEmbedding(nn.Module):
 check.lora_embedding(LoRAEmbedding)
 
 # %% [markdown]
-# ## 3.5 More rank, the same update
+# ## Exercise
 #
 # A trained adapter of rank `r` turns out too small. Give it rank `new_r` and keep
 # what it has learned: the delta weight must not change, and each of the new
-# directions must be able to learn in further training. Return the new A
-# `(new_r, d_in)`, the new B `(d_out, new_r)`, and the new alpha.
+# directions must be able to learn something of its own in further training. Return the
+# new A `(new_r, d_in)`, the new B `(d_out, new_r)`, and the new alpha. Leave the old
+# ones as they are.
 
 # %% exercise="grow_rank"
 def grow_rank(lora_A, lora_B, lora_alpha, new_r):
@@ -203,3 +206,34 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
 
 # %%
 check.grow_rank(grow_rank)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 2 · 4096 · 8 = 65,536 of 16,777,216 numbers: 0.39 percent.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# Four times the rate. At half the scale, B must become twice as large for the same
+# update, and its gradient is half as large. With Adam, which divides by the size of the
+# gradient, twice the rate will do.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# In B A the factors c and 1/c cancel. Training notices: the gradient of B is now c times
+# as large, and B itself is c times smaller, so equal steps mean something else for it.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Towards zero, so the effective weight is pulled towards W. In full fine-tuning the same
+# weight decay pulls W itself towards zero.
+#
+# </details>

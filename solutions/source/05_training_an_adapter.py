@@ -222,3 +222,41 @@ def train_adapter(model, batches, lr, warmup, clip, weight_decay):
 
 # %%
 check.training_loop(train_adapter)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# The long half: 20 of 21 graded tokens are theirs, 95 percent. To weigh answers equally,
+# take the mean within each row first, then the mean of the rows.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# That the model never learned to stop. The limit cuts every answer, so it looks finished.
+# Raise the limit, and the model talks on.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# Three times the adapter: the factors and two running means of the same size. The
+# bookkeeping beside them is small.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# 8 MB: r = 8 in bfloat16 (2 bytes a number). 17 MB: the same in float32. 80 MB: r = 16 on
+# all linear layers in bfloat16. 160 MB: the same in float32.
+#
+# </details>
+#
+# <details><summary>Problem 5</summary>
+#
+# The schedule. A run planned for 70 steps ends at a rate of zero. The one that was
+# stopped still had a fifth of its peak rate, and never made the small last steps.
+#
+# </details>

@@ -154,3 +154,41 @@ def read_grid(losses, ranks, lrs, noise):
 
 # %%
 check.read_grid(read_grid)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# Nothing: 16 / 8 and 16 / √64 are both 2. With α / r it would have become 0.25.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# 512. LoRA+ moves B 16 times as fast. With one rate, B is 16 times smaller after the same
+# number of Adam steps, and a scale 16 times larger makes up for it.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# 76. One rank costs 32 · 2 · (4096 + 4096) = 524,288 numbers, and 39,976,960 / 524,288 is
+# 76.25.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Add columns to the right until the best rate has a worse one on both sides. At the edge
+# of a grid the best rate is not known.
+#
+# </details>
+#
+# <details><summary>Problem 5</summary>
+#
+# With alpha = 2r the scale is 2 for both, and one Adam step moves B A further at rank 64,
+# as if its rate were higher. And neither rate was tuned: the best one for rank 8 may lie
+# elsewhere. A third: one seed each.
+#
+# </details>

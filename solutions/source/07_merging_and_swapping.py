@@ -192,3 +192,35 @@ def survives(weight, update):
 
 # %%
 check.rounding(half_unit, survives)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# Just above 2⁻¹⁰, about 0.00098. Between 0.25 and 0.5 neighbours in bfloat16 are 2⁻⁹
+# apart. Half of that is a tie, and a tie goes to the even neighbour, which is 0.3125
+# itself.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# 4096 · 4096 · 4 = 67,108,864 bytes, 67 MB.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# Mostly swap: a hundred merged copies need a hundred times the base. Merge for a customer
+# who has most of the requests and needs the shortest latency. What decides is how the
+# requests are spread, and the memory.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# When the adapters share one factor. With the same A and the same scale, the mean of the
+# two products is the mean of the two B times A. The same holds for a shared B.
+#
+# </details>

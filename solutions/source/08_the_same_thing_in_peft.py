@@ -172,3 +172,34 @@ def mixed_batch(x, W, adapters, names):
 
 # %%
 check.mixed_batch(mixed_batch)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# The file holds the whole model, or the embedding and the head: through
+# `modules_to_save`, or because the vocabulary was resized.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# A merged weight is one matrix for all rows. Each row of the batch would need another
+# one.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# A `.bin` file is a pickle, and loading a pickle can run code. A safetensors file holds
+# numbers and names only.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# `cat`, which gives rank 68, and `svd`, with any rank. `linear` adds A to A and B to B
+# entry by entry, and matrices of 4 and 64 rows cannot be added.
+#
+# </details>

@@ -218,3 +218,35 @@ def choose(folder):
 
 # %%
 check.choose(choose)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# Let a turn have q tokens of question and a of answer. If each answer is a row of its
+# own, with all turns before it, the ten rows have 1 + 2 + … + 10 = 55 turns: 5.5 (q + a)
+# / a tokens are read for each graded one. Assistant-only loss reads the talk once, and
+# grades all ten answers: (q + a) / a.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# A step grades another number of tokens. 8 full bins can hold more answers than 32 short
+# rows, and an epoch has fewer steps. A larger batch wants another rate.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# The loss is a mean over the labels that are there. A token that was cut off is not among
+# them, so nothing looks wrong. It may even look better.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# From 91 to 100 steps: a tenth, rounded up, is then 10.
+#
+# </details>

@@ -164,3 +164,42 @@ def bits_per_parameter(n, block_size, double_quant):
 
 # %%
 check.bits(bits_per_parameter)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# The scale is 0, and 0 times any level is 0: zeros come back, whatever the codes. Ours
+# store the level nearest to zero, code 7 of NF4, and a floor under the scale prevents a
+# division by zero.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# Half of the numbers would get an error where there was none, all of the same sign.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# At most 4·10⁹ · 8 / 7·10⁹ = 4.57 bits. So 4.5 (3.94 GB) and 4.127 (3.61 GB) will do; 8.5
+# bits need 7.44 GB.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# The mean is the one number with the smallest sum of squared distances to the weights of
+# that level. As long as no weight changes its level the error can only fall; and a weight
+# that then moves to a nearer level lowers it again.
+#
+# </details>
+#
+# <details><summary>Problem 5</summary>
+#
+# Scales are positive and lie around a mean far from zero, so half of a signed code would
+# never be used. Weights lie around zero already.
+#
+# </details>

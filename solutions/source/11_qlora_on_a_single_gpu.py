@@ -144,3 +144,33 @@ def protect(model):
 
 # %%
 check.protect(protect)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 2 · 256,000 · 2,048 · 2 bytes = 2.1 GB.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# The activations and the logits. Weights, adapter, gradients and optimizer states stay as
+# they are.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# The multiplications are the same, in bfloat16. Before each of them the weights are
+# computed back from their 4 bits, in the forward pass and again in the backward pass.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# The compute dtype: bfloat16, which reaches as far as float32. float16 ends at 65,504. On
+# a card without bfloat16, compute in float32.
+#
+# </details>

@@ -183,3 +183,32 @@ def card_checks(text):
 
 # %%
 check.card_checks(card_checks)
+
+# %% [markdown] tags=["answers"]
+# ## Answers to the problems without code
+#
+# <details><summary>Problem 1</summary>
+#
+# 10²³ / 3 divided by 4 · 8·10⁹ is about 10¹² tokens.
+#
+# </details>
+#
+# <details><summary>Problem 2</summary>
+#
+# Merged: 10 · 16 = 160 GB. Apart: 16 + 10 · 0.08 = 16.8 GB.
+#
+# </details>
+#
+# <details><summary>Problem 3</summary>
+#
+# TIES already takes the mean of the entries that agree. A weight of 1/3 divides a second
+# time.
+#
+# </details>
+#
+# <details><summary>Problem 4</summary>
+#
+# Merge into the 16-bit or dequantized weights that the adapter was trained on, quantize
+# the result, and evaluate the quantized file, since that is what runs.
+#
+# </details>

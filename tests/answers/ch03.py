@@ -108,13 +108,6 @@ return nn.functional.linear(x, base.weight + delta, base.bias)
     ),
     Answer(
         "lora_linear",
-        "Gaussian A",
-        edits=[
-            (A_START, "nn.init.normal_(self.lora_A, std=base_layer.in_features**-0.5)"),
-        ],
-    ),
-    Answer(
-        "lora_linear",
         "a new linear layer that shares the weight",
         edits=[
             (
@@ -230,6 +223,82 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
     new_A[:r], new_B[:, :r] = lora_A, lora_B
     return nn.Parameter(new_A), nn.Parameter(new_B), lora_alpha / r * new_r
 """,
+    ),
+    Answer(
+        "lora_linear",
+        "A drawn by hand",
+        edits=[
+            (
+                A_START,
+                "bound = base_layer.weight.shape[1] ** -0.5\n"
+                "        with torch.no_grad():\n"
+                "            self.lora_A.copy_(bound - 2 * bound * torch.rand_like(self.lora_A))",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "a mask of one's own",
+        code=layer(
+            PLAIN,
+            """
+if self.training and self.p > 0:
+    x = x, x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+else:
+    x = x, x
+return self.base_layer(x[0]) + self.scaling * (x[1] @ self.lora_A.T @ self.lora_B.T)
+""",
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "the repaired one is used twice",
+        edits=[
+            (
+                "    lora_A = torch.empty(r, d_in)\n"
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                "    return nn.Parameter(lora_A), nn.Parameter(torch.zeros(d_out, r))",
+                "    pass\n\n\ninit_4 = init_2",
+            ),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "a loop over the directions, as NumPy",
+        code="""
+def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
+    A, B = lora_A.numpy(), lora_B.numpy()
+    made = (B * (lora_alpha / B.shape[-1])).dot(A)
+    return torch.from_numpy(made.T.copy() if type(base_layer).__name__ == "Conv1D" else made)
+""",
+    ),
+    Answer(
+        "lora_embedding",
+        "two tables",
+        code=table(
+            TABLE.replace("torch.randn(d, r)", "torch.empty(d, r).normal_()"),
+            "update = nn.functional.embedding(ids, (self.lora_B @ self.lora_A).T)\n"
+            "return self.base_layer(ids) + self.scaling * update",
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "half of the growth in A, half in B",
+        code="""
+def grow_rank(lora_A, lora_B, lora_alpha, new_r):
+    r, more = lora_A.shape[0], new_r - lora_A.shape[0]
+    rows, columns = torch.randn(more, lora_A.shape[1]), torch.randn(lora_B.shape[0], more)
+    rows[: more // 2], columns[:, more // 2 :] = 0, 0
+    return torch.cat([lora_A, rows]), torch.cat([lora_B, columns], 1), lora_alpha * new_r / r
+""",
+    ),
+    Answer(
+        "grow_rank",
+        "the new ones first",
+        edits=[
+            (JOIN_A, "torch.cat([rows, lora_A])"),
+            (JOIN_B, "torch.cat([columns, lora_B], dim=1)"),
+        ],
     ),
 ]
 
@@ -380,19 +449,19 @@ self.lora_B = nn.Parameter(torch.zeros(r, d_out))
     Answer(
         "lora_linear",
         "A standard normal",
-        "a_scale",
+        "fixed_size",
         edits=[(A_START, "nn.init.normal_(self.lora_A)")],
     ),
     Answer(
         "lora_linear",
         "A tiny",
-        "a_scale",
+        "fixed_size",
         edits=[(A_START, "nn.init.normal_(self.lora_A, std=0.001)")],
     ),
     Answer(
         "lora_linear",
         "kaiming on the transposed tensor",
-        "a_scale",
+        "transposed",
         edits=[
             (
                 A_START,
@@ -499,12 +568,12 @@ return self.base_layer(x) + self.scaling * (x_dropped @ self.lora_A.T @ self.lor
     Answer(
         "lora_linear",
         "B first",
-        "raised:RuntimeError",
+        "raised",
         edits=[
             (UPDATE, "self.lora_dropout(x) @ self.lora_B.T @ self.lora_A.T"),
         ],
     ),
-    Answer("lora_linear", "own names", "raised:AttributeError", edits=[("self.lora_A", "self.A")]),
+    Answer("lora_linear", "own names", "raised", edits=[("self.lora_A", "self.A")]),
     # 3.2
     Answer("delta_weight", "no scale", "no_scale", edits=[("lora_alpha / lora_A.shape[0] * ", "")]),
     Answer("delta_weight", "alpha alone", "only_alpha", edits=[(" / lora_A.shape[0]", "")]),
@@ -570,7 +639,7 @@ return self.base_layer(x) + self.scaling * (x_dropped @ self.lora_A.T @ self.lor
     Answer(
         "delta_weight",
         "A times B",
-        "raised:RuntimeError",
+        "raised",
         edits=[("lora_B @ lora_A", "lora_A @ lora_B")],
     ),
     Answer(
@@ -626,7 +695,7 @@ return self.base_layer(x) + self.scaling * (x_dropped @ self.lora_A.T @ self.lor
     Answer(
         "broken_starts",
         "the fourth one as it was",
-        "a_scale",
+        "turned",
         edits=[
             ("    lora_A = torch.empty(r, d_in)\n", "    lora_A = torch.empty(d_in, r)\n"),
             ("return nn.Parameter(lora_A)", "return nn.Parameter(lora_A.T)"),
@@ -635,7 +704,7 @@ return self.base_layer(x) + self.scaling * (x_dropped @ self.lora_A.T @ self.lor
     Answer(
         "broken_starts",
         "standard normal A",
-        "a_scale",
+        "grows",
         edits=[
             ("torch.randn(r, d_in) / d_in**0.5", "torch.randn(r, d_in)"),
         ],
@@ -792,13 +861,13 @@ self.lora_B = nn.Parameter(torch.randn(r, n))
     Answer(
         "lora_embedding",
         "multiplies the ids",
-        "raised:RuntimeError",
+        "raised",
         edits=[(ROWS, "rows = ids @ self.lora_A.T")],
     ),
     Answer(
         "lora_embedding",
         "rows of A",
-        "raised:IndexError",
+        "raised",
         edits=[(ROWS, "rows = self.lora_A[ids]")],
     ),
     # 3.5
@@ -858,7 +927,7 @@ self.lora_B = nn.Parameter(torch.randn(r, n))
     Answer(
         "grow_rank",
         "B grows by rows",
-        "raised:RuntimeError",
+        "raised",
         edits=[(JOIN_B, "torch.cat([lora_B, columns])")],
     ),
     Answer(
@@ -877,5 +946,240 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
         edits=[
             (JOIN_A, "nn.init.kaiming_uniform_(torch.empty(new_r, d_in), a=math.sqrt(5))"),
         ],
+    ),
+    # What a closer look found
+    Answer(
+        "lora_linear",
+        "kaiming alone",
+        "kaiming_alone",
+        edits=[("lora_A, a=math.sqrt(5)", "lora_A")],
+    ),
+    Answer(
+        "lora_linear",
+        "xavier",
+        "xavier",
+        edits=[(A_START, "nn.init.xavier_uniform_(self.lora_A)")],
+    ),
+    Answer(
+        "lora_linear",
+        "a fixed standard deviation",
+        "fixed_size",
+        edits=[(A_START, "nn.init.normal_(self.lora_A, std=0.05)")],
+    ),
+    Answer(
+        "lora_linear",
+        "the width of the output",
+        "by_out",
+        edits=[
+            (
+                A_START,
+                "nn.init.uniform_(self.lora_A, -1, 1)\n"
+                "        self.lora_A.data /= base_layer.out_features**0.5",
+            ),
+        ],
+    ),
+    Answer(
+        "lora_linear",
+        "Gaussian A",
+        "gaussian",
+        edits=[(A_START, "nn.init.normal_(self.lora_A, std=base_layer.in_features**-0.5)")],
+    ),
+    Answer(
+        "lora_linear",
+        "Gaussian A of the right spread",
+        "gaussian",
+        edits=[(A_START, "nn.init.normal_(self.lora_A, std=(3 * base_layer.in_features) ** -0.5)")],
+    ),
+    Answer(
+        "lora_linear",
+        "only positive",
+        "other",
+        edits=[(A_START, "nn.init.uniform_(self.lora_A, 0, base_layer.in_features**-0.5)")],
+    ),
+    Answer(
+        "lora_linear",
+        "the argument of dropout ignored",
+        "dropout_fixed",
+        edits=[("nn.Dropout(lora_dropout)", "nn.Dropout()")],
+    ),
+    Answer(
+        "lora_linear",
+        "dropout keeps what it should drop",
+        "dropout_keep",
+        edits=[("nn.Dropout(lora_dropout)", "nn.Dropout(1 - lora_dropout)")],
+    ),
+    Answer(
+        "lora_linear",
+        "a mask without its factor",
+        "other",
+        code=layer(
+            PLAIN,
+            """
+dropped = x * (torch.rand_like(x) >= self.p) if self.training else x
+return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_B.T)
+""",
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "whole numbers",
+        "whole_number",
+        edits=[("lora_alpha / r", "lora_alpha // r")],
+    ),
+    Answer(
+        "lora_linear",
+        "trains the base layer's numbers away",
+        "other",
+        edits=[
+            (
+                RETURN,
+                "self.base_layer.weight.data += 0.1\n        " + RETURN,
+            ),
+        ],
+    ),
+    Answer(
+        "delta_weight", "whole numbers", "whole_number", edits=[("lora_alpha /", "lora_alpha //")]
+    ),
+    Answer(
+        "delta_weight", "rows of B for r", "wrong_r", edits=[("lora_A.shape[0]", "lora_B.shape[0]")]
+    ),
+    Answer(
+        "delta_weight",
+        "square layers turned",
+        "square",
+        edits=[
+            (
+                "isinstance(base_layer, Conv1D)",
+                "base_layer.weight.shape[0] == base_layer.weight.shape[1] or "
+                "isinstance(base_layer, Conv1D)",
+            ),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "scales B in place",
+        "other",
+        edits=[
+            (
+                "delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A",
+                "delta = lora_B.mul_(lora_alpha / lora_A.shape[0]) @ lora_A",
+            ),
+        ],
+    ),
+    Answer(
+        "delta_weight",
+        "rounded",
+        "other",
+        edits=[("    return delta.T", "    delta = delta.round(decimals=1)\n    return delta.T")],
+    ),
+    Answer(
+        "broken_starts",
+        "a fixed size in the fourth",
+        "grows",
+        edits=[
+            (
+                "    lora_A = torch.empty(r, d_in)\n"
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n",
+                "    lora_A = torch.randn(r, d_in) * 0.05\n",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "the fourth divided by 10",
+        "grows",
+        edits=[
+            (
+                "    lora_A = torch.empty(r, d_in)\n"
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n",
+                "    lora_A = torch.empty(d_in, r)\n"
+                "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                "    lora_A = lora_A.T / 10\n",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "one raises",
+        "raised",
+        edits=[
+            (
+                "    return nn.Parameter(lora_A), nn.Parameter(torch.zeros(d_out, r))",
+                "    return nn.Parameter(lora_a), nn.Parameter(torch.zeros(d_out, r))",
+            ),
+        ],
+    ),
+    Answer(
+        "broken_starts",
+        "one returns A alone",
+        "type",
+        edits=[
+            (
+                "    return nn.Parameter(lora_A), nn.Parameter(torch.zeros(d_out, r))",
+                "    return nn.Parameter(lora_A)",
+            ),
+        ],
+    ),
+    Answer("lora_embedding", "B of 1e-6", "other", edits=[("torch.randn(", "1e-6 * torch.randn(")]),
+    Answer("lora_embedding", "B of 0.01", "other", edits=[("torch.randn(", "0.01 * torch.randn(")]),
+    Answer("lora_embedding", "B of 100", "other", edits=[("torch.randn(", "100 * torch.randn(")]),
+    Answer("lora_embedding", "B uniform", "other", edits=[("torch.randn(", "torch.rand(")]),
+    Answer(
+        "lora_embedding",
+        "whole numbers",
+        "whole_number",
+        edits=[("lora_alpha / r", "lora_alpha // r")],
+    ),
+    Answer(
+        "lora_embedding",
+        "adds the update to the table",
+        "other",
+        edits=[
+            (
+                ROWS,
+                ROWS + "\n        self.base_layer.weight.data += 0.001",
+            ),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "new columns of 1e-3",
+        "adds",
+        edits=[
+            (
+                "torch.zeros(lora_B.shape[0], new_r - r)",
+                "1e-3 * torch.randn(lora_B.shape[0], new_r - r)",
+            ),
+        ],
+    ),
+    Answer(
+        "grow_rank",
+        "rows of 1e-9",
+        "dead",
+        edits=[("    columns =", "    rows *= 1e-9\n    columns =")],
+    ),
+    Answer(
+        "grow_rank",
+        "new rows on top",
+        "below",
+        edits=[(JOIN_A, "torch.cat([rows, lora_A])")],
+    ),
+    Answer(
+        "grow_rank",
+        "whole numbers",
+        "whole_number",
+        edits=[("lora_alpha * new_r / r", "lora_alpha // r * new_r")],
+    ),
+    Answer(
+        "grow_rank",
+        "two values",
+        "type",
+        edits=[("return new_A, new_B, lora_alpha * new_r / r", "return new_A, new_B")],
+    ),
+    Answer(
+        "grow_rank",
+        "zeroes the old one",
+        "other",
+        edits=[("    return new_A", "    lora_B.zero_()\n    return new_A")],
     ),
 ]

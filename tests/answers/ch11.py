@@ -40,7 +40,8 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
         "with the small tables, as a tensor",
         code="""
 def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
-    from lora_course.costs.memory import logit_bytes, nf4_bytes
+    from lora_course.costs.activations import logit_bytes
+    from lora_course.costs.memory import nf4_bytes
     p = sum(r * sum(shape) for shape in shapes)
     weights = sum(nf4_bytes(a * b) for a, b in shapes) + [2, 4][prepared] * rest + 4 * p
     both = logit_bytes(1, tokens, vocabulary)
