@@ -534,15 +534,14 @@ show(
 )
 
 # %%
-seeds = len({r["seed"] for r in runs})
-print(f"exact match on 200 test rows, loss for hard; lowest to highest of {seeds} seeds (rate)")
+print("exact match on 200 test rows, loss for hard; lowest to highest seed (rate)")
 for name in MAKERS:
     row = f"{name:13} "
     for task in TASKS:
         mine = [r for r in runs if (r["method"], r["task"]) == (name, task) and r["loss"]]
         lr = min((r["loss"], r["lr"]) for r in mine if r["seed"] == 0)[1]
-        key, form = ("loss", "4.1f") if task == "hard" else ("test", "4.0%")
-        ends = [r[key] for r in mine if r["lr"] == lr]
+        form = "4.1f" if task == "hard" else "4.0%"
+        ends = [r["loss" if task == "hard" else "test"] for r in mine if r["lr"] == lr]
         row += f"{min(ends):{form}} to {max(ends):{form}} ({lr:<5})   "
     print(row)
 
