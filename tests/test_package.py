@@ -228,6 +228,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
     "builder.names",
     "checks": "checks.chapters",
+    "prompt": "methods.prefix",
     "chooser": "kit.guide",
     "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base

@@ -20,7 +20,9 @@ import warnings
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file  # noqa: F401
 from torch import nn
+from transformers import DynamicCache
 
 from lora_course.adapters import lora_state_dict
 from lora_course.bits.fourbit import load_four_bit
@@ -36,9 +38,6 @@ from lora_course.train import train
 # %%
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from safetensors.torch import load_file, save_file  # noqa: F401
-from transformers import DynamicCache
-
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
 config = base.config
@@ -132,8 +131,7 @@ def without_relu(y):
 u, v = torch.randn(2, 5, 128, dtype=torch.float64)
 for name, f in (("with ReLU", adapter), ("without", without_relu)):
     print(f"{name:9} off by {distance(f(u) + f(v), f(u + v)):.0%}")
-W = torch.randn(128, 64, dtype=torch.float64)  # (d, in), the layer before
-x = torch.randn(5, 64, dtype=torch.float64)
+W, x = (torch.randn(n, 64, dtype=torch.float64) for n in (128, 5))  # (d, in), (tokens, in)
 merged = x @ (W + up @ down @ W).T
 print("without ReLU one matrix does the same:", torch.allclose(without_relu(x @ W.T), merged))
 
@@ -286,13 +284,7 @@ for name, parameter in list(theirs.named_parameters()):
 torch.manual_seed(0)
 gate, wide, narrow = (torch.randn(s, dtype=torch.float64) for s in ((12, 5), (12, 5), (5, 12)))
 x, l = torch.randn(3, 5, dtype=torch.float64), torch.rand(12, dtype=torch.float64)  # noqa: E741
-
-
-def mlp(gate, wide, narrow, l=1):  # noqa: E741
-    hidden = nn.functional.silu(x @ gate.T) * (x @ wide.T)  # (tokens, 12)
-    return (l * hidden) @ narrow.T
-
-
+mlp = lambda g, w, n, l=1: (l * nn.functional.silu(x @ g.T) * (x @ w.T)) @ n.T  # noqa: E731, E741
 want = mlp(gate, wide, narrow, l)
 print("columns of down:", torch.allclose(mlp(gate, wide, narrow * l), want))
 print("rows of up:     ", torch.allclose(mlp(gate, wide * l[:, None], narrow), want))
@@ -307,7 +299,6 @@ from lora_course.methods.ia3 import IA3Linear, inject_ia3, merge_ia3  # noqa: F4
 
 # %%
 around = inject_ia3(copy.deepcopy(base), targets, inner)
-torch.manual_seed(0)
 for name, layer in around.named_modules():
     if hasattr(layer, "ia3_l"):
         nn.init.uniform_(layer.ia3_l, 0.5, 1.5)
@@ -316,8 +307,8 @@ for name, layer in around.named_modules():
 want = logits(around)
 print("equal to PEFT's:", distance(logits(theirs), want) < 1e-5)
 merged = merge_ia3(copy.deepcopy(around))
-print("merged:", distance(logits(merged), want) < 1e-5)
-print("names of the base's:", merged.state_dict().keys() == base.state_dict().keys())
+same = merged.state_dict().keys() == base.state_dict().keys()
+print("merged:", distance(logits(merged), want) < 1e-5, "; names of the base's:", same)
 
 # %% [markdown]
 # Not mergeable: on packed weights, or while several tasks share a batch. And there is no
@@ -425,8 +416,8 @@ print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pai
 # %%
 TASK = os.environ.get("LORA_COURSE_DATA") or "style"
 rows = load_task(TASK)
-batch = next(batches(rows["train"], tokenizer, 8, steps=1, seed=0))
-batch = {key: value.to(DEVICE) for key, value in batch.items()}
+batch = next(batches(rows["train"], tokenizer, 8, steps=1, seed=0)).items()
+batch = {key: value.to(DEVICE) for key, value in batch}
 
 
 def stepper(model):
@@ -443,8 +434,7 @@ def stepper(model):
     return step, adam
 
 
-full = copy.deepcopy(base).requires_grad_(True)
-peak = {}
+full, peak = copy.deepcopy(base).requires_grad_(True), {}
 for name, model in {"full": full, **models}.items():
     step, adam = stepper(model)
     peak[name] = peak_bytes(step, model, adam)
@@ -548,15 +538,12 @@ print("exact match on 200 test rows, loss for hard; lowest to highest seed (rate
 for name in MAKERS:
     row = f"{name:13} "
     for task in TASKS:
-        mine = [r for r in runs if (r["method"], r["task"]) == (name, task)]
-        first = [r for r in mine if r["seed"] == 0 and r["loss"] is not None]
-        lr = min(first, key=lambda r: r["loss"])["lr"]
-        at_best = [r for r in mine if r["lr"] == lr]
-        key, form = ("loss", "4.1f") if task == "hard" else ("test", "4.0%")
-        ends = [r[key] for r in at_best]
+        mine = [r for r in runs if (r["method"], r["task"]) == (name, task) and r["loss"]]
+        lr = min((r["loss"], r["lr"]) for r in mine if r["seed"] == 0)[1]
+        form = "4.1f" if task == "hard" else "4.0%"
+        ends = [r["loss" if task == "hard" else "test"] for r in mine if r["lr"] == lr]
         row += f"{min(ends):{form}} to {max(ends):{form}} ({lr:<5})   "
     print(row)
-print("seeds:", len({r["seed"] for r in runs}))
 
 # %% [markdown]
 # ## 10 Why do they lag?
