@@ -650,7 +650,8 @@ THREE = (
          in_states({"base": is_output(0, 1, 2), "second": is_output(0, 1, 2)})),
     Slip("not_off", "These outputs are the base's: the adapters are still off. Leave the `with` "
          "block before you switch.",
-         in_states({"first": is_output(None), "second": is_output(None), "after": is_output(0, 1, 2)})),
+         in_states({"first": is_output(None), "second": is_output(None),
+                    "after": is_output(0, 1, 2)})),
     Slip("no_switch", "Both outputs are those of the active adapter. Call "
          "`model.set_adapter(name)` before each call of the model.",
          in_states({"base": is_output(None), "first": is_output(2), "second": is_output(2)})),
