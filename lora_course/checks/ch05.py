@@ -525,10 +525,10 @@ def saved(namespace, a, path):
     try:
         found = load_file(path)
     except FileNotFoundError:
-        return {**made, "file": -1}
+        return {**made, "written": -1}
     except SafetensorError:
-        return {**made, "file": 0}
-    made |= {"file": 1, "others": len(found.keys() - set(NAMES))}
+        return {**made, "written": 0}
+    made |= {"written": 1, "others": len(found.keys() - set(NAMES))}
     made["missing"] = np.array([name not in found for name in NAMES])
     if not made["missing"].any():
         made["types"] = sum(found[name].dtype != model.q.lora_A.dtype for name in NAMES)
@@ -569,7 +569,7 @@ def values(i, order=NAMES, times=1.0):
 def judge_files(i, o):
     exact = {"rtol": 0, "atol": 0}
     save = [
-        Promise("file", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
+        Promise("written", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
                 if v.size == 1 and v < 0 else "a file that safetensors cannot read"),
         Promise("others", 0, seen="{} other tensors in the file", expected="the factors alone"),
         none_of("missing", "factors are not in the file"),
@@ -600,9 +600,9 @@ def not_refused(value):
 
 
 FILE = (
-    Slip("no_file", "Write the file to exactly the path that was given.", seen_as(file=-1)),
+    Slip("no_file", "Write the file to exactly the path that was given.", seen_as(written=-1)),
     Slip("not_safetensors", "The file is not in the safetensors format. `torch.save` writes "
-         "pickles, which can run code when they are loaded: use `save_file`.", seen_as(file=0)),
+         "pickles, which can run code when they are loaded: use `save_file`.", seen_as(written=0)),
     Slip("base_saved", "The base is in the file as well. That makes it as large as the whole "
          "model: keep only the names with `lora_`.",
          seen_as(missing=none, others=lambda n: n > 1)),
