@@ -580,7 +580,7 @@ def judge_files(i, o):
     ]  # fmt: skip
     load = [
         Promise("rest", 0, seen="loading changed other numbers than the factors", expected="none"),
-        Promise("factors", values(i), "of all numbers of the factors in the model, number ", **exact),
+        Promise("factors", values(i), "of all numbers in the factors, number ", **exact),
         callers.unchanged("in_place", "the model, after loading"),
     ]
     for case, (what, _) in FILES.items():

@@ -221,7 +221,7 @@ FAIR = (
          "keeps the group within the budget.",
          lambda i: [{"ranks": i["budget"] // i["per_rank"]},
                     {"ranks": i["budget"] / i["per_rank"]}]),
-    Slip("mean", "These are means or medians over the learning rates. A badly tuned run says nothing "
+    Slip("mean", "These are means or medians over the rates. A badly tuned run says nothing "
          "about the modules: take the best rate of each group.",
          lambda i: [{"losses": reached(i, np.mean)}, {"losses": reached(i, low_median)}]),
     Slip("one_rate", "One learning rate was used for all groups. Each group gets its own best "
