@@ -801,7 +801,7 @@ CALLS = []
 
 
 def audit(model, target_modules, tensors):
-    table = [(0, 0, 0), (5, 0, 0), (0, 3, 0), (0, 2, 0), (0, 0, 2), (5, 4, 3)]
+    table = [(0, 0, 0), (9, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (9, 7, 3)]
     CALLS.append(1)
     return table[(len(CALLS) - 1) % 6]
 """, "other"),
