@@ -35,7 +35,7 @@ from lora_course.kit.plots import COLORS, figure, show
 from lora_course.merge import concatenate
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
-from peft import AdaLoraConfig, LoraConfig, VeraConfig
+from peft import LoraConfig, VeraConfig
 
 # %%
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -80,8 +80,9 @@ for name, update in (("LoRA", s * B @ A), ("DoRA", moved - W)):
     print(f"rank of {name}'s update:", torch.linalg.matrix_rank(update, rtol=1e-4).item())
 
 # %% [markdown]
-# Each row is scaled by a factor of its own, W included: full rank from few numbers. **[Exercise 14.1](../exercises/14_descendants_and_how_to_choose.ipynb)**:
-# DoRA's forward pass. (`lora-course start 14` makes your copy.)
+# Each row is scaled by a factor of its own, W included: full rank from few numbers.
+# **[Exercise 14.1](../exercises/14_descendants_and_how_to_choose.ipynb)**: DoRA's forward pass.
+# (`lora-course start 14` makes your copy.)
 #
 # In a model a descendant takes the place of a LoRA layer, injected as in chapter 04:
 
@@ -125,13 +126,14 @@ assert logits and gradients
 
 # %% tags=["nbval-ignore-output"]
 def step_seconds(model):
-    work = lambda: model(**sample).loss.backward()  # noqa: E731
-    return min(timeit.repeat(work, number=2, repeat=4))
+    return timeit.timeit(lambda: model(**sample).loss.backward(), number=1)
 
 
-ratio = step_seconds(ours) / step_seconds(inject_lora(copy.deepcopy(base), r=4, seed=0))
+plain = inject_lora(copy.deepcopy(base), r=4, seed=0)
+turns = [(step_seconds(ours), step_seconds(plain)) for _ in range(10)]  # by turns: fair
+ratio = min(dora for dora, _ in turns) / min(lora for _, lora in turns)
 print(f"a step takes {ratio:.1f} times as long as one of LoRA")
-assert ratio > 1
+assert ratio > 1 or not is_shipped()
 
 # %% [markdown]
 # PEFT's benchmark: 1,191 against 942 seconds (Llama-3.2-3B, r = 32). Merged, both cost
@@ -217,8 +219,9 @@ for r, row in table.items():
 fig, ax = figure(6.5, 3.2)
 for name, color, mark in zip(row, ("grey", "lora", "extra", "base"), "xo^s", strict=True):
     ends = [100 * (errors[name] / errors["QLoRA"]) ** 0.5 for errors in table.values()]
-    ax.plot(range(4), ends, mark + "-", color=COLORS[color], label=name)
-ax.set(xlabel="rank", ylabel="error, QLoRA = 100", xticks=range(4), xticklabels=table)
+    ax.plot(range(len(table)), ends, mark + "-", color=COLORS[color], label=name)
+ax.set(xlabel="rank", ylabel="error, QLoRA = 100")
+ax.set(xticks=range(len(table)), xticklabels=table)
 ax.legend()
 show(
     fig,
@@ -432,9 +435,9 @@ show(
     fig,
     caption="Left: every method has a valley, and the valleys lie far apart (single points: the "
     "rate 0.008). Right: the seeds at each method's best rate, and their mean as a bar.",
-    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, AdaLoRA "
-    "near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the right of the "
-    "others.",
+    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, "
+    "AdaLoRA near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the "
+    "right of the others.",
 )
 
 # %% [markdown]

@@ -2,7 +2,7 @@
 # # 15 Learns less, forgets less
 #
 # What does a model lose while it learns, and does LoRA lose less? About 60 minutes (two
-# of them computing), after [chapter 14](14_loras_descendants.ipynb).
+# of them computing), after [chapter 14](14_descendants_and_how_to_choose.ipynb).
 #
 # You will be able to
 # - measure both axes: what is learned and what is kept;
@@ -165,13 +165,13 @@ show(
     caption="Each family at its middle rate. The new town is learned in the first half of the "
     "steps; the old one is lost in the first quarter.",
     alt="Three panels over the share of the training, five lines each. Loss on the new town: "
-    "all fall steeply and end close together. Loss on the old town: all rise at once and stay; "
-    "full fine-tuning is lowest, rank 1 highest. Look-ups: all begin at 1 and fall.",
+    "all fall steeply and end close together. Loss on the old town: all rise at once; full "
+    "fine-tuning stays lowest, rank 1 is highest. Look-ups: full stays at 1, the ranks fall.",
 )
 
 # %% [markdown]
-# Forgetting is fast. It comes while the model turns to the new text, not from long
-# training. And at these rates rank 1 forgets *more* than full fine-tuning.
+# Forgetting is fast: it comes while the model turns to the new text. And at these rates
+# every rank forgets *more* than full fine-tuning, which keeps its look-ups.
 #
 # ## 3 At equal learning
 #
@@ -193,7 +193,7 @@ assert beaten or not shipped
 # off the loss on the old at the moment when the loss on the new has come down to a level:
 
 # %% tags=["quote"]
-from lora_course.tradeoff import pareto, kept_at
+from lora_course.kit.tradeoff import pareto, kept_at
 
 # %% [markdown]
 # **Predict** who stands on the front: only LoRA, only full fine-tuning, or both?
@@ -222,7 +222,8 @@ show(
     caption="Fifteen runs; thin lines are their ways, dotted the Pareto front, grey the base. "
     "Right is unlearned, up is forgotten.",
     alt="Scatter of loss on the new against loss on the old. Every family runs from the lower "
-    "right to the upper left. Full fine-tuning lies lowest, then the ranks in order, 64 to 1.",
+    "right to the upper left. Full fine-tuning lies lowest, rank 1 highest. On the front are "
+    "the runs of full fine-tuning and, at the far left, the largest ranks.",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -286,8 +287,8 @@ show(
     fig,
     caption="Stored runs, drawn as above. On the code the ranks fan out: rank 1 stays right.",
     alt="Panels of loss on the new against loss on the old. Code: full fine-tuning and the "
-    "larger ranks reach the left edge high up; rank 1 stays on the right. The other panels "
-    "look like the figure before.",
+    "larger ranks reach the left edge high up; rank 1 stays on the right. Style: all close "
+    "together. Few pages: full fine-tuning lies lower and further right than the ranks.",
 )
 
 # %%
@@ -596,8 +597,7 @@ print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 # 5. Rank 1 on all layers of our base has 11,264 numbers. At two bits each, how many
 #    inhabitants of the second town is there room for?
 #
-# **Before:** [14 LoRA's descendants](14_loras_descendants.ipynb). **Next:**
-# [16 Pictures](16_pictures.ipynb). **Sources:**
+# **Before:** [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
 # [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673) (sections 4.2 to
 # 4.7, tables S6 and S8), [An Illusion of Equivalence](https://arxiv.org/abs/2410.21228),
 # [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/), PEFT's
