@@ -776,6 +776,7 @@ def make_audit(seed):
             state[places[8 : rng.integers(10, 12)]] = STALE
         made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
         made[f"zero{n}"] = rng.permutation(3 * BLOCKS) < zeros * rng.integers(2, 5)
+        made[f"zero{n}"][0 if keys else -1] |= zeros  # the first or the last layer is among them
     return made
 
 
