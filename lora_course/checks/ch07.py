@@ -19,7 +19,7 @@ CASES = {  # key: what it is called
 OUT = {"W": "base_layer.weight", "y": "the output", "gA": "the gradient of lora_A",
        "gB": "the gradient of lora_B", "gx": "the gradient of x"}  # fmt: skip
 STEPS = ("before merge()", "after merge()", "after merge() and one use", "after unmerge()",
-         "after another merge(), with other values in lora_A")  # fmt: skip
+         "after lora_A changed and another merge()")  # fmt: skip
 NOTHING = np.zeros(0, np.uint8)  # the words of an error that did not come
 
 
@@ -97,7 +97,7 @@ def record_step(layer, name, a, step):
     made[f"y{step}_{name}"] = array(y, "the output")
     g, into = tensor(a[f"g_{name}"]), [fixtures.factor(layer, f"lora_{k}") for k in "AB"] + [x]
     grads = [None] * 3
-    if y.requires_grad and y.shape == g.shape:
+    if y.requires_grad and y.shape == g.shape and not weight.requires_grad:
         grads = torch.autograd.grad((y * g).sum(), into, None, True, allow_unused=True)
     for key, grad, of in zip(("gA", "gB", "gx"), grads, into, strict=True):
         made[f"{key}{step}_{name}"] = array(torch.zeros_like(of) if grad is None else grad)
@@ -126,7 +126,7 @@ def layer_steps(i, name):
 def judge_layer(i, o):
     s, promises = float(i["alpha"] / i["r"]), []
     for name, title in CASES.items():
-        what = f"with scaling = {s:.4g}, delta() for {title}"
+        what = f"for {title} and scaling = {s:.4g}, delta()"
         right = delta_of(i, name)
         promises.append(Promise(f"delta_{name}", right, what, rtol=1e-3, atol=1e-4))
     promises.append(Promise("stopped", lambda v: v.size == 0, seen=words, expected="no error"))
@@ -135,8 +135,8 @@ def judge_layer(i, o):
         for name, title in CASES.items():
             for n, step in enumerate(STEPS):
                 promises += [
-                    Promise(f"{key}{n}_{name}", steps[name][n][key], f"for {title}, {OUT[key]} "
-                            f"{step}", rtol=2e-3, atol=2e-3)
+                    Promise(f"{key}{n}_{name}", steps[name][n][key], f"for {title} {step}, "
+                            f"{OUT[key]}", rtol=2e-3, atol=2e-3)
                     for key in keys if n not in (1, 2, 4) or key not in ("gA", "gB")
                 ]  # fmt: skip
                 if keys[0] == "W":
@@ -422,13 +422,11 @@ def visited(a):
     from torch import nn
 
     model = nn.Module()
+    model.zeta, model.alpha, model.lora_mid = nn.Module(), nn.Module(), nn.Module()
     for n, name in enumerate(NAMES):
         part, _, last = name.partition(".")
-        if not hasattr(model, part):
-            model.add_module(part, nn.Module())
         setattr(getattr(model, part), last, nn.Parameter(tensor(a[f"old{n}"])))
     model.zeta.weight = nn.Parameter(tensor(a["W"]), requires_grad=False)
-    model.alpha = nn.Module()
     model.alpha.bias = nn.Parameter(tensor(a["bias"]))
     model.get_parameter(NAMES[a["frozen"]]).requires_grad_(False)
     return model.train(bool(a["mode"]))
@@ -602,7 +600,7 @@ def make_add(seed):
     rng = np.random.default_rng(seed + 1000)
     f, made = fixtures.normal(rng), {}
     for name in PAIRS:
-        d_in, d_out = fixtures.sizes(rng, 2, 10, 14)
+        d_in, d_out = fixtures.sizes(rng, 2, 13, 17)
         r1, r2 = (3, 3) if name == "equal" else rng.permutation([2, 5])
         made |= {f"A1_{name}": f(r1, d_in), f"A2_{name}": f(r2, d_in)}
         made |= {f"B1_{name}": f(d_out, r1), f"B2_{name}": f(d_out, r2)}
@@ -653,7 +651,7 @@ def judge_add(i, o):
             of_shape(f"B_{name}", (len(B1), r), f"{case} B"),
             Promise(f"alpha_{name}", lambda v: v.size == 1 and v.dtype.kind in "biuf"
                     and bool(np.isfinite(v).all()), f"{case} alpha", expected="one real number"),
-            Promise(f"sum_{name}", mix(i, name), f"{case} alpha / r * B @ A", rtol=1e-3, atol=1e-3),
+            Promise(f"sum_{name}", mix(i, name), f"{case} (alpha / r * B @ A)", rtol=1e-3, atol=1e-3),
             callers.unchanged(f"left_{name}", "the tensors that were given"),
         ]  # fmt: skip
     return judged(i, o, promises, ADD)
