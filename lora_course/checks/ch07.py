@@ -651,7 +651,8 @@ def judge_add(i, o):
             of_shape(f"B_{name}", (len(B1), r), f"{case} B"),
             Promise(f"alpha_{name}", lambda v: v.size == 1 and v.dtype.kind in "biuf"
                     and bool(np.isfinite(v).all()), f"{case} alpha", expected="one real number"),
-            Promise(f"sum_{name}", mix(i, name), f"{case} (alpha / r * B @ A)", rtol=1e-3, atol=1e-3),
+            Promise(f"sum_{name}", mix(i, name), f"{case} (alpha / r * B @ A)", rtol=1e-3,
+                    atol=1e-3),
             callers.unchanged(f"left_{name}", "the tensors that were given"),
         ]  # fmt: skip
     return judged(i, o, promises, ADD)
@@ -750,7 +751,7 @@ ADD = (
     Slip("too_large", "The sum was multiplied out, so the adapter is as large as the matrix. "
          "Set the factors side by side instead.",
          lambda i: {"sum_equal": up_to(mix(i, "equal")),
-                    "A_equal": lambda v: len(v) in (v.shape[1], len(i["B1_equal"]))}),
+                    "A_equal": lambda v: v.ndim == 2 and len(v) in (v.shape[1], len(i["B1_equal"]))}),
     Slip("unequal", "With equal ranks it works. The ranks may differ: nothing may rely on A1 and "
          "A2 having one shape.",
          lambda i: {"stop_unequal": lambda v: v.size > 0, "sum_equal": mix(i, "equal")}),
