@@ -751,7 +751,8 @@ ADD = (
     Slip("too_large", "The sum was multiplied out, so the adapter is as large as the matrix. "
          "Set the factors side by side instead.",
          lambda i: {"sum_equal": up_to(mix(i, "equal")),
-                    "A_equal": lambda v: v.ndim == 2 and len(v) in (v.shape[1], len(i["B1_equal"]))}),
+                    "A_equal": lambda v: v.ndim == 2 and len(v) in (
+                        v.shape[1], len(i["B1_equal"]))}),
     Slip("unequal", "With equal ranks it works. The ranks may differ: nothing may rely on A1 and "
          "A2 having one shape.",
          lambda i: {"stop_unequal": lambda v: v.size > 0, "sum_equal": mix(i, "equal")}),

@@ -191,8 +191,8 @@ BLOCKWISE = (
          "amax(dim=1).",
          lambda i: {f"scales_{n}": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0
                     for n in ("even", "rest")}),
-    Slip("column", "The values are right, as a column. One axis, (blocks,): amax(dim=1) without "
-         "keepdim. A column spreads out where it meets a row.",
+    Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim gives "
+         "(blocks,). A column spreads out where it meets a row.",
          lambda i: in_blocks(i, "scales", lambda n: flat(largest(i, n)))),
     Slip("signed", "The scale is the largest number, not the largest magnitude. Take .abs() before "
          "the maximum.", lambda i: in_blocks(i, "scales", lambda n: rows_of(i, n).max(axis=1))),
@@ -357,7 +357,7 @@ CODE = (
     Slip("one_bit_more", "2**bits levels, not 2**(bits + 1).", lambda i: books(
         i, lambda n: book(2 * n))),
     Slip("order", "The levels are right, in another order. Sort them from -1 to 1.",
-         lambda i: books(i, lambda n: lambda v: close(np.sort(v, axis=None), book(n), atol=1e-5))),
+         lambda i: books(i, lambda n: lambda v: v.ndim == 1 and close(np.sort(v), book(n), atol=1e-5))),
     Slip("not_divided", "These are quantiles still. Divide by the largest, so that they end at 1.",
          lambda i: books(i, halves)),
     Slip("even", "These levels are evenly spaced. Take quantiles: crowded in the middle, far apart "
@@ -706,7 +706,7 @@ DOUBLE = (
                               (i["absmax"].min() + i["absmax"].max()) / 2)]),
     Slip("one_scale", "There is one scale for all groups. Take the largest magnitude of each row.",
          lambda i: {"scales": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0}),
-    Slip("column", "The values are right, as a column. One axis: amax(dim=1) without keepdim.",
+    Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim.",
          lambda i: {"scales": flat(np.abs(rest_of(i)).max(axis=1))}),
     Slip("signed", "The group's scale is its largest number, not its largest magnitude. After the "
          "mean is off there are negative ones: .abs() first.",
@@ -815,8 +815,8 @@ def judge_bits(i, o):
         at = int(np.argmax(~np.isclose(value, want, 1e-7, 0))) if fits else 0
         what = f"n = {i['n'][at]}, block_size = {i['size'][at]}, double_quant = {key == 'double'}"
         seen = (lambda v: f"{v[at]:.6g} bits for {what}") if fits else ""
-        return Promise(key, want, "the number of bits", seen=seen, expected=f"{want[at]:.6g}" if fits else "", rtol=1e-7,
-                       atol=0)  # fmt: skip
+        expected = f"{want[at]:.6g}" if fits else ""
+        return Promise(key, want, "the number of bits", seen, expected, rtol=1e-7, atol=0)
 
     return judged(i, o, [promise("single"), promise("double")], BITS)
 
