@@ -407,7 +407,13 @@ def make_visit(seed):
     rng = np.random.default_rng(seed + 900)
     f, (a, b, c, d) = fixtures.normal(rng), fixtures.sizes(rng, 4, 3, 8)
     shapes = ((2, a), (b, 2), (3, c), (d, 3))
-    made = {"W": f(b, a), "bias": f(c), "frozen": rng.integers(4), "mode": rng.integers(2)}
+    made = {
+        "W": f(b, a),
+        "bias": f(c),
+        "frozen": rng.integers(4),
+        "mode": rng.integers(2),
+        "order": np.roll(rng.permutation([[0, 1, 2, 3], [3, 2, 1, 0]])[0], 1),
+    }
     for n, each in enumerate(shapes):
         made |= {f"old{n}": f(*each), f"new{n}": f(*each), f"next{n}": f(*each)}
     return made
@@ -437,8 +443,9 @@ def probe_visit(namespace, a):
 
     model, made = visited(a), {"twice": 0}
     parameters = [model.get_parameter(name) for name in NAMES]
-    state = {name: tensor(a[f"new{n}"]) for n, name in enumerate(NAMES)}
-    second = {name: tensor(a[f"next{n}"]) for n, name in enumerate(NAMES)}
+    state, second = (  # in another order than the model's
+        {NAMES[n]: tensor(a[f"{key}{n}"]) for n in a["order"]} for key in ("new", "next")
+    )
     before = callers.Before(model)
 
     def note(step):
@@ -459,7 +466,7 @@ def probe_visit(namespace, a):
 
     ended(lambda: visit(state))
     note("after")
-    made["names"] = list(state) == list(NAMES)
+    made["names"] = set(state) == set(NAMES)
     if made["names"]:
         made |= {f"state{n}": array(state[name], "state") for n, name in enumerate(NAMES)}
     torch.set_grad_enabled(True)
@@ -734,7 +741,11 @@ ADD = (
              lambda a1, r1, a2, r2: (a1, a2), lambda a1, r1, a2, r2: (a1 / r2, a2 / r1))]),
     Slip("scales_swapped", "Each update has the other one's scale. Factors and scales must stand "
          "in the same order.",
-         lambda i: scales_by(i, lambda a1, r1, a2, r2: (a2 / r2, a1 / r1))),
+         lambda i: both(lambda name: mix(i, name, *factors_of(i, name)[:3:-1]))),
+    Slip("upside_down", "The scales are upside down: alpha / r, not r / alpha.",
+         lambda i: both(lambda name: mix(i, name, *(1 / s for s in factors_of(i, name)[4:])))),
+    Slip("integer", "`//` cuts off the fraction of a scale. Use `/`.",
+         lambda i: scales_by(i, lambda a1, r1, a2, r2: (a1 // r1, a2 // r2))),
     Slip("scale", "The sum is right up to one factor. The new scale is alpha / r with the new r: "
          "return an alpha that makes it what you need.",
          lambda i: both(lambda name: up_to(mix(i, name)))),
@@ -889,6 +900,8 @@ ROUNDING = (
     Slip("half_again", "This is half of it once more. Seven bits follow the leading one, so half "
          "a step is 2**-8 of the power of two.",
          lambda i: {"half_unit": half_of(i["weight"], -1)}),
+    Slip("power", "This is the power of two below the weight. Half a step is 2**-8 of it.",
+         lambda i: {"half_unit": half_of(i["weight"], 8)}),
     Slip("float16", "This is half a unit of float16, which keeps 10 bits after the leading one. "
          "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -3)}),
     Slip("float32", "This is half a unit of float32, which keeps 23 bits after the leading one. "

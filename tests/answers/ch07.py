@@ -1437,4 +1437,118 @@ def adapter(model, state):
     edit("rounding", "no abs in half_unit", "other", ("weight.abs()", "weight")),
     edit("rounding", "half_unit not done", "unfinished", (UNIT, "raise NotImplementedError")),
     edit("rounding", "changes the weight", "other", ("weight.abs()", "weight.abs_()")),
+    # a second round
+    Answer(
+        "merge_layer",
+        "delta without gradient in forward",
+        "detached",
+        code=HEAD
+        + """    @torch.no_grad()
+    def delta(self):
+        delta = self.scaling * self.lora_B @ self.lora_A
+        return delta.T if isinstance(self.base_layer, Conv1D) else delta
+
+    def merge(self):
+        self.base_layer.weight.data += self.delta()
+        self.merged = True
+
+    def unmerge(self):
+        self.base_layer.weight.data -= self.delta()
+        self.merged = False
+
+    def forward(self, x):
+        y = self.base_layer(x)
+        if self.merged:
+            return y
+        delta = self.delta()
+        return y + (x @ delta if isinstance(self.base_layer, Conv1D) else x @ delta.T)
+""",
+    ),
+    edit(
+        "merge_layer",
+        "two axes only",
+        "raised",
+        (UPDATE, "return out + self.scaling * torch.mm(torch.mm(x, self.lora_A.T), self.lora_B.T)"),
+    ),
+    edit("merge_all", "prints and goes on", "adds_twice", ("raise ValueError", "print")),
+    edit("merge_all", "does nothing", "not_folded", (LOOK, ""), (FOLD, "        pass\n")),
+    Answer(
+        "adapter",
+        "by the order of the model",
+        "other",
+        code="""
+@contextmanager
+def adapter(model, state):
+    places = [p.data for n, p in model.named_parameters() if n in state]
+    before = [place.clone() for place in places]
+    for place, value in zip(places, state.values()):
+        if place.shape == value.shape:
+            place.copy_(value)
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before):
+            place.copy_(value)
+""",
+    ),
+    Answer(
+        "adapter",
+        "assigns the tensors",
+        "state_changed",
+        code="""
+@contextmanager
+def adapter(model, state):
+    before = {n: model.state_dict()[n].clone() for n in state}
+    model.load_state_dict(state, strict=False, assign=True)
+    try:
+        yield
+    finally:
+        model.load_state_dict(before, strict=False, assign=True)
+""",
+    ),
+    Answer(
+        "adapter",
+        "switches gradients off and on",
+        "no_grad_inside",
+        code="""
+@contextmanager
+def adapter(model, state):
+    places = {n: p for n, p in model.named_parameters() if n in state}
+    before = {n: p.detach().clone() for n, p in places.items()}
+    torch.set_grad_enabled(False)
+    for n, p in places.items():
+        p.copy_(state[n])
+    try:
+        yield
+    finally:
+        for n, p in places.items():
+            p.copy_(before[n])
+        torch.set_grad_enabled(True)
+""",
+    ),
+    edit(
+        "add_adapters",
+        "scales upside down",
+        "upside_down",
+        (JOIN_B, "torch.cat([r1 / alpha1 * B1, r2 / alpha2 * B2], dim=1)"),
+    ),
+    edit("add_adapters", "whole scales", "integer", ("1 / r1", "1 // r1"), ("2 / r2", "2 // r2")),
+    edit("rounding", "the power itself", "power", (UNIT, "return 2.0**exponent")),
+    edit("rounding", "greater", "other", (SURVIVES, SURVIVES.replace("!=", ">"))),
+    edit(
+        "rounding",
+        "cuts the bits off",
+        "other",
+        (
+            SURVIVES,
+            "a = (weight + update).view(torch.int32) >> 16\n"
+            "    return a != weight.view(torch.int32) >> 16",
+        ),
+    ),
+    edit(
+        "rounding",
+        "isclose",
+        "other",
+        (SURVIVES, "return ~torch.isclose(weight + update, weight, rtol=2**-8)"),
+    ),
 ]
