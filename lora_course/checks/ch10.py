@@ -127,13 +127,20 @@ def judge_blockwise(i, o):
         ]  # fmt: skip
         back += [ran(f"back_{name}", case),
                  Promise(f"back_{name}", decoded(i, name), f"{case}, back again x")]  # fmt: skip
-        if f"round_{name}" in o:
-            step = np.repeat(most / 127, size)[:n]
-            back.append(Promise(f"round_{name}", lambda v, x=x, step=step: v.shape == x.shape
-                and bool(np.all(np.abs(v - x) <= 0.51 * step)), expected="x, up to half a step",
-                seen=f"{case}, your own codes and scales do not come back as x"))  # fmt: skip
-    return in_parts(judged(i, o, there, BLOCKWISE, "quantize_int8"),
-                    judged(i, o, back, BLOCKWISE, "dequantize_int8"))  # fmt: skip
+    first = judged(i, o, there, BLOCKWISE, "quantize_int8")
+    if first.share == 1:
+        back += [own_way_back(i, name) for name in BLOCKS]
+    return in_parts(first, judged(i, o, back, BLOCKWISE, "dequantize_int8"))
+
+
+def own_way_back(i, name):
+    x, most, size = i[f"x_{name}"], largest(i, name), int(i[f"size_{name}"])
+    step = np.repeat(most / 127, size)[: len(x)]
+    return Promise(
+        f"round_{name}", lambda v: v.shape == x.shape and bool((np.abs(v - x) <= 0.51 * step).all()),
+        expected="x, up to half a step", seen=f"for {len(x)} numbers in blocks of {size} your own "
+        "codes and scales do not come back as x",
+    )  # fmt: skip
 
 
 def largest(i, name):
@@ -200,6 +207,14 @@ BLOCKWISE = (
          lambda i: in_blocks(i, "scales", lambda n: largest(i, n) / 127)),
     Slip("inverse", "The scale is upside down. Return the largest magnitude of the block.",
          lambda i: [in_blocks(i, "scales", lambda n, c=c: c / largest(i, n)) for c in (1, 127)]),
+    Slip("across", "The blocks run across. Neighbours share a block: view(-1, block_size), one "
+         "block in a row.",
+         lambda i: {f"scales_{n}": lambda v, n=n: v.shape == (int(i[f"size_{n}"]),)
+                    for n in ("even",)}),
+    Slip("block_more", "Where the block size divides the length, nothing is missing: "
+         "-len(x) % block_size.", lambda i: {"scales_even": lambda v: v.shape == (4,)}),
+    Slip("last_lost", "The last block is shorter and has a scale as well.",
+         lambda i: {"scales_rest": largest(i, "rest")[:-1]}),
     Slip("mean", "That is the mean magnitude. A block's scale is its largest one.",
          lambda i: {"scales_even": np.abs(rows_of(i, "even")).mean(axis=1)}),
     Slip("swapped", "The order is: first the codes, then absmax.",
@@ -214,6 +229,11 @@ BLOCKWISE = (
                     for key in ("ints", "back")]),
     Slip("not_flat", "The codes still lie in rows. Flatten them: one axis, as in x.",
          lambda i: {"ints_even": lambda v: v.shape == rows_of(i, "even").shape}),
+    Slip("no_127_there", "x / absmax lies from -1 to 1. The codes run to 127: multiply by it.",
+         lambda i: codes_by(i, np.round, c=1 / 127) + codes_by(i, np.round, c=1 / 127**2)),
+    Slip("one_for_codes", "absmax is right, but the codes were made with one scale for all blocks.",
+         lambda i: in_blocks(i, "ints", lambda n: same(np.round(
+             127 * i[f"x_{n}"].astype(float) / largest(i, n).max()), atol=1.1))),
     Slip("truncated", "The fraction was cut off. .to(torch.int8) drops it: call .round() first.",
          lambda i: codes_by(i, np.trunc, np.floor, np.ceil)),
     Slip("not_rounded", "The codes are not whole numbers. Round them and turn them into int8.",
@@ -670,13 +690,13 @@ def judge_double(i, o):
         Promise("back", decoded_scales(i), "back again, absmax"),
         callers.unchanged("kept", "codes, scales or offset"),
     ]
-    if "round" in o:
+    first = judged(i, o, there, DOUBLE, "double_quantize")
+    if first.share == 1:
         step = np.repeat(np.abs(rest).max(axis=1), rest.shape[1]) * np.diff(i["levels"]).max()
         back.append(Promise("round", lambda v: v.shape == step.shape and bool(
             np.all(np.abs(v - i["absmax"]) <= 0.51 * step + 1e-5)), expected="absmax, nearly",
             seen="your own codes, scales and offset do not come back as absmax"))  # fmt: skip
-    return in_parts(judged(i, o, there, DOUBLE, "double_quantize"),
-                    judged(i, o, back, DOUBLE, "double_dequantize"))  # fmt: skip
+    return in_parts(first, judged(i, o, back, DOUBLE, "double_dequantize"))
 
 
 def decoded_scales(i, codes=None, scale=1, offset=1):
@@ -774,11 +794,12 @@ double = Check(
 
 # 10.5 Bits per parameter
 def make_bits(seed):
-    """Blocks as many as 256 k, 257, any number, and one alone; the last one is never full."""
+    """Blocks as many as 256 k, 257, any number, and one alone; only in the third all are full."""
     rng = np.random.default_rng(seed + 1080)
     size = rng.permutation([16, 32, 64, 128])
     blocks = np.array([256 * rng.integers(1, 4), 257, rng.integers(300, 500), 1])
-    n = blocks * size - 2 * rng.integers(1, size // 2)
+    least = np.where(np.arange(4) < 2, size // 4 + 1, 1)  # two last blocks less than half full
+    n = blocks * size - 2 * rng.integers(least, size // 2) * (np.arange(4) != 2)
     order = rng.permutation(4)
     return {"n": n[order], "size": size[order]}
 
@@ -828,6 +849,12 @@ def sums(single=None, double=None):
     return lambda i: [{key: rule(*counts(i))} for key, rule in rules.items() if rule]
 
 
+def one_more(i):
+    """Numbers of blocks and groups by `// + 1`, for both or for the groups alone."""
+    n, blocks, _, size = counts(i)
+    return [(n, b, b // 256 + 1) for b in (blocks, n // size + 1)]
+
+
 BITS = (
     Slip("no_scales", "The scales are missing. Each block has one.",
          sums(lambda n, b, g, s: 4 + 0 * n, lambda n, b, g, s: 4 + 0 * n)),
@@ -844,7 +871,8 @@ BITS = (
                         4 + (8 * (n // s) + 32 * (n // s // 256)) / n)(i)
          + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)),
     Slip("one_more", "`n // size + 1` counts one too many where it divides.",
-         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256 + 1)) / n)),
+         lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s + 1) / n)(i)
+         + [{"double": 4 + (8 * b + 32 * g) / n} for n, b, g in one_more(i)]),
     Slip("total", "That is the total. Divide by n.",
          sums(lambda n, b, g, s: 4 * n + 32 * b, lambda n, b, g, s: 4 * n + 8 * b + 32 * g)),
     Slip("only_bytes", "That is bytes for each weight. The answer is in bits.",
@@ -874,7 +902,7 @@ BITS = (
 bits = Check(
     name="bits", title="Bits per parameter", wants=("bits_per_parameter",),
     difficulty=2, minutes=8, points=15,
-    verified="four sizes that no block divides, without and with double quantization",
+    verified="four sizes, full blocks and not, without and with double quantization",
     hints=(
         "Count everything that lies in memory, in bits, and divide by n at the end.",
         "The number of blocks is n / block_size rounded up: `-(-n // block_size)` or `math.ceil`. "

@@ -695,7 +695,7 @@ WRONG += [
     edit(
         "blockwise",
         "blocks across",
-        "other",
+        "across",
         (ABSMAX, "rows.abs().amax(dim=0)"),
         ("absmax[:, None]", "absmax"),
     ),
@@ -855,4 +855,66 @@ WRONG += [
     edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
     edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
     edit("bits", "divides by blocks", "other", (SHARE, "return 4 + scales / blocks")),
+    # a second round
+    edit("blockwise", "codes from -1 to 1", "no_127_there", (ROUND, ROUND.replace("127 * ", ""))),
+    edit(
+        "blockwise",
+        "the right scales, not used",
+        "one_for_codes",
+        (ROUND, ROUND.replace("absmax[:, None]", "absmax.max()")),
+    ),
+    edit(
+        "blockwise",
+        "drops the last block",
+        "last_lost",
+        (ROWS, "x[: len(x) // block_size * block_size].view(-1, block_size)"),
+    ),
+    edit(
+        "blockwise",
+        "always fills up",
+        "block_more",
+        (ROWS, "F.pad(x, (0, block_size - len(x) % block_size)).view(-1, block_size)"),
+    ),
+    edit(
+        "blockwise",
+        "view the other way",
+        "across",
+        ("view(-1, block_size)", "view(block_size, -1)"),
+    ),
+    edit(
+        "blockwise",
+        "fills up in front",
+        "other",
+        ("(0, -len(x) % block_size)", "(-len(x) % block_size, 0)"),
+    ),
+    edit(
+        "blockwise",
+        "half the range",
+        "other",
+        (ABSMAX, "(rows.amax(dim=1) - rows.amin(dim=1)) / 2"),
+    ),
+    edit("code_book", "cdf", "other", ("NormalDist().inv_cdf", "NormalDist().cdf")),
+    edit(
+        "code_book",
+        "two decimals",
+        "other",
+        (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
+    ),
+    edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
+    edit("packing", "fills up in front", "other", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")),
+    edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
+    edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
+    edit("double", "codes in rows", "other", (NEAREST, NEAREST + ".view(-1, group)")),
+    edit("double", "argmin over the numbers", "other", ("argmin(dim=1)", "argmin(dim=0)")),
+    edit(
+        "bits", "blocks rounded to the nearest", "other", (BLOCKS, "blocks = round(n / block_size)")
+    ),
+    edit("bits", "one block more", "one_more", (BLOCKS, "blocks = n // block_size + 1")),
+    edit(
+        "bits",
+        "32 and 8 exchanged",
+        "other",
+        ("8 * blocks + 32 * groups", "32 * blocks + 8 * groups"),
+    ),
+    edit("bits", "always blocks of 64", "other", (BLOCKS, "blocks = -(-n // 64)")),
 ]
