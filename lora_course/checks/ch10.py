@@ -137,7 +137,8 @@ def own_way_back(i, name):
     x, most, size = i[f"x_{name}"], largest(i, name), int(i[f"size_{name}"])
     step = np.repeat(most / 127, size)[: len(x)]
     return Promise(
-        f"round_{name}", lambda v: v.shape == x.shape and bool((np.abs(v - x) <= 0.51 * step).all()),
+        f"round_{name}",
+        lambda v: v.shape == x.shape and bool((np.abs(v - x) <= 0.51 * step).all()),
         expected="x, up to half a step", seen=f"for {len(x)} numbers in blocks of {size} your own "
         "codes and scales do not come back as x",
     )  # fmt: skip
@@ -589,7 +590,8 @@ def make_double(seed):
     levels = np.unique(np.concatenate([rng.uniform(-1, 1, 253), [-1.0, 0.0, 1.0]]))
     mean = np.repeat(rng.permutation([2.2, 2.6, 3.0, 3.4, 3.9])[:groups], group)
     absmax = mean + rng.uniform(-0.8, 0.8, group * groups)
-    absmax[group - 1 :: group] = mean[::group] - 1.9  # far below every mean
+    for start in range(0, len(absmax), 2 * group):  # in every second group one far below the mean
+        absmax[start + rng.integers(group)] = mean[start] - 1.9
     codes = rng.permutation(256)[: group * groups]
     codes[int(rng.integers(len(codes)))] = 255
     return {
@@ -799,7 +801,8 @@ def make_bits(seed):
     size = rng.permutation([16, 32, 64, 128])
     blocks = np.array([256 * rng.integers(1, 4), 257, rng.integers(300, 500), 1])
     least = np.where(np.arange(4) < 2, size // 4 + 1, 1)  # two last blocks less than half full
-    n = blocks * size - 2 * rng.integers(least, size // 2) * (np.arange(4) != 2)
+    most = size // np.array([2, 2, 2, 4])  # and one that is more than half full
+    n = blocks * size - 2 * rng.integers(least, most) * (np.arange(4) != 2)
     order = rng.permutation(4)
     return {"n": n[order], "size": size[order]}
 

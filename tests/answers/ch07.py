@@ -1475,15 +1475,14 @@ def adapter(model, state):
     Answer(
         "adapter",
         "by the order of the model",
-        "other",
+        "raised",
         code="""
 @contextmanager
 def adapter(model, state):
     places = [p.data for n, p in model.named_parameters() if n in state]
     before = [place.clone() for place in places]
     for place, value in zip(places, state.values()):
-        if place.shape == value.shape:
-            place.copy_(value)
+        place.copy_(value)
     try:
         yield
     finally:
