@@ -87,10 +87,9 @@ def run_chapter(path, out):
     command = [sys.executable, "-m", "tests.gpu", "--source", str(path)]
     with tempfile.TemporaryDirectory() as home, log.open("w", encoding="utf-8") as stream:
         settings = {**environment(ROOT, home), "MPLBACKEND": "Agg"}
-        options = {"env": settings, "cwd": ROOT / "chapters"}
+        options = {"env": settings, "cwd": ROOT / "chapters", "timeout": TIMEOUT}
         try:
-            done = subprocess.run(command, stdout=stream, stderr=stream, timeout=TIMEOUT, **options)
-            failed = done.returncode
+            failed = subprocess.run(command, stdout=stream, stderr=stream, **options).returncode
         except subprocess.TimeoutExpired:
             stream.write(f"stopped after {TIMEOUT} s")
             failed = True

@@ -23,17 +23,22 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
     "plumbing plumbing.files",
-    "lora rank train",
+    "lora rank train tradeoff",
     "inject",
     "adapters merge",
-    "methods methods.combine methods.loraplus methods.rslora",
+    "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
+    "methods.adalora methods.dora methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "methods.bottleneck methods.ia3 methods.prompt",
+    "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
-    "kit.town.stories kit.town.tasks",
-    "kit.data",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit.data kit.pages",
+    "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
-    "costs.peak",
+    "costs.peak kit.chooser",
     "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
+    "bridges.twin",
     "bridges.shipping",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
@@ -223,6 +228,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
     "builder.names",
     "checks": "checks.chapters",
+    "chooser": "kit.guide",
     "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "

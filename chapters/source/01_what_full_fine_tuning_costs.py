@@ -14,7 +14,6 @@
 # %%
 import torch
 from IPython.display import Markdown
-from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from lora_course.costs.calculator import calculator, fit_table
@@ -257,7 +256,7 @@ print(f"  older rule for a GPT block    {activation_bytes(*sizes) / 1e9:6.2f} GB
 
 # %% [markdown]
 # The count needs no numbers either, so it works for a model that we cannot run. A rule
-# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.5: repair a
+# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.2: repair a
 # calculator** that forgets activations and logits.
 #
 # ## 8 Two thin matrices
@@ -362,6 +361,9 @@ show(
 # keeps a mask as well. **Predict:** does LoRA still keep less than full fine-tuning?
 
 # %%
+from peft import LoraConfig, get_peft_model
+
+
 def in_bf16():
     model = load_base("base").bfloat16()
     model.set_attn_implementation("eager")
@@ -370,30 +372,27 @@ def in_bf16():
 
 def in_peft(p):
     config = LoraConfig(r=8, target_modules="all-linear", lora_dropout=p)
-    return get_peft_model(in_bf16(), config).train()
+    return get_peft_model(in_bf16().train(), config)
 
 
-rows = {  # model; bytes of a layer's own copy and of a mask on a GPU, for the formula
+rows = {  # model; for the formula: bytes of a layer's own copy, of a mask on a GPU (here: 4)
     "full": (in_bf16(), None, 0),
     "LoRA all in bf16": (add_thin(in_bf16(), 8), 0, 0),
     "float32 adapter": (in_peft(0.0), 4, 0),
     "and dropout": (in_peft(0.05), 4, 1),
 }
 base_kept = {name: activations(row[0], 64) for name, row in rows.items()}
-size = (1, 1024, 4096, 32, 14336)  # Llama-3.1-8B, one text of 1,024 tokens
-for name, (_, copy, mask) in rows.items():
-    gb = activation_bytes(*size, copy_bytes=copy, mask_bytes=mask) / 1e9
+for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of 1,024 tokens
+    gb = activation_bytes(1, 1024, 4096, 32, 14336, False, copy, mask) / 1e9
     print(f"{name:17} base {base_kept[name] / base_kept['full']:5.0%}   8B {gb:5.2f} GB")
 assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
 
 # %% [markdown]
-# More than full fine-tuning, and more again with dropout. The layer of chapter 03 casts
-# its factors instead, and keeps no copy; under bf16 *autocast* PEFT keeps 2 bytes. On `base`
-# a CPU's mask takes 4 bytes a number, and the logits are in.
+# More than full fine-tuning, and dropout adds to it. Chapter 03's layer keeps no copy.
 #
 # ## 9 LoRA at full size
-# So LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its
-# float32 adapter. How many are there?
+# LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32
+# adapter. How many are there?
 
 # %% tags=["quote"]
 from lora_course.costs.memory import adapter_parameters
@@ -406,7 +405,7 @@ for name, model in models.items():
     print(f"{name:14}{thin:>16,}{shares[0]:>8}{wide:>16,}{shares[1]:>8}")
 
 # %% [markdown]
-# Only these go to disk. **→ Exercise 1.2: an adapter file. 1.3: storage for 100
+# Only these go to disk. **→ Exercise 1.3: an adapter file. 1.4: storage for 100
 # tasks.**
 #
 # **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The LoRA
@@ -484,7 +483,7 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 # %% [markdown]
 # **Verdict: wrong.** The 4-bit weights alone are larger than the card. The paper's
 # claim is 65B on 48 GB, and 33B on 24 GB (Dettmers et al. 2023, abstract and §4). **→
-# Exercise 1.4: which models fit, and by which method?**
+# Exercise 1.5: which models fit, and by which method?**
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (FLOPs) for each weight and

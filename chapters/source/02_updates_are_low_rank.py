@@ -237,8 +237,8 @@ show(
     caption="Energy in the first r pieces: median of 28 layers (line) and range (band). "
     "The band of the random matrices shows what shape alone does; the others also differ "
     "from layer to layer.",
-    alt="Three rising curves from rank 1 to 64. The update rises by far the fastest; the "
-    "weights lie a little above random matrices.",
+    alt="Three rising curves from rank 1 to 64. The update rises by far the fastest. The "
+    "weights and the random matrices lie close together.",
 )
 
 

@@ -108,7 +108,8 @@ for name, factor in (("zero", 0 * B), ("random", B)):
 # You have all the parts. **Now write the layer**:
 # [Exercise 3.1](../exercises/03_the_lora_layer.ipynb). (`lora-course start 03` makes
 # your own copy.) Come back to compare.
-#
+
+# %% [markdown]
 # ## 3 The layer of the course
 #
 # It wraps a layer that exists: weight and bias stay where they are. The factors get
@@ -170,7 +171,9 @@ for mode in (True, False):
 # PEFT's default is 0.
 #
 # Why are A and B float32 even on a bfloat16 base? Training is a long sum of small
-# steps. **Predict** what 1,000 steps of 0.001 make of 1.0.
+# steps. **Predict** what 1,000 steps of 0.001 make of 1.0. And as x comes in bfloat16 there,
+# and a product needs one type: which keeps fewer bytes for backward, to cast x to float32, or
+# A and B to bfloat16, when q, k and v read the same x?
 
 # %%
 for dtype in (torch.float32, torch.bfloat16):
@@ -179,15 +182,6 @@ for dtype in (torch.float32, torch.bfloat16):
         weight += 0.001
     print(dtype, round(weight.item(), 3))
 
-# %% [markdown]
-# In bfloat16 the next number after 1 is far away: each step is rounded back. So A and B stay
-# in float32, and so do their gradients and the optimizer.
-#
-# In a bfloat16 model x comes in bfloat16. A product needs one type: cast x, or cast A and
-# B? **Predict:** which way keeps fewer bytes for the backward pass, when q, k and v read
-# the same x?
-
-# %%
 half, g = torch.bfloat16, torch.Generator().manual_seed(0)
 tokens = torch.randn(1000, d_in, generator=g).to(half)  # (tokens, in), an x
 pairs = [
@@ -206,10 +200,10 @@ for name, way in ways.items():
     print("off by less than", "1 %" if off < 0.01 else "?")
 
 # %% [markdown]
-# Three float32 copies, or x once, as it is. The second way is rounded like all else in a
-# bfloat16 model. So the course's layer casts its factors. PEFT casts x, and on a GPU that
-# counts: on an H100 (1.2B, r = 16, 16 texts of 1,024 tokens) a step with copies took 1.34
-# times a step of full fine-tuning and 69 GB at its peak, without them 0.95 times and 54 GB.
+# In bfloat16 each small step is rounded back, so the factors stay float32. For a product the
+# layer casts them: x is kept once, as it is. PEFT casts x, three copies here. On an H100
+# (1.2B, r = 16, 16 texts of 1,024 tokens) a step with copies took 1.34 times a step of full
+# fine-tuning and 69 GB, without them 0.95 times and 54 GB.
 #
 # ## 4 The delta weight
 #
@@ -368,7 +362,8 @@ for width in (128, 4096):
 # one size in narrow and in wide layers.
 #
 # **Exercise 3.3** gives you four broken starts with four complaints. Repair them.
-#
+
+# %% [markdown]
 # ## 6 Embeddings
 #
 # An embedding is a linear layer for a one-hot input: token t picks column t of A.
@@ -460,10 +455,11 @@ for lora_alpha, lr_B in ((4, 0.04), (8, 0.02), (16, 0.01), (16, 0.02)):
 
 # %% [markdown]
 # > **Verdict: a habit.** Adam ignores the size of gradients, so half the alpha with
-# > twice the learning rate of B is the *same* run. Only the product counts. Published
-# > runs chose very different α/r: 1/4 (QLoRA: r = 64, α = 16), 8 (GPT-2 in the LoRA
-# > paper: r = 4, α = 32), and one α = 32 for every rank from 1 to 512 (Schulman et al.
-# > 2025). Fix alpha, and tune the learning rate.
+# > twice the learning rate of B is the *same* run. Published runs chose very different
+# > α/r: 1/4 (QLoRA, appendix: r = 64, α = 16), 8 (GPT-2 in the LoRA paper: r = 4,
+# > α = 32), and one α = 32 for every rank from 1 to 512 (Schulman et al. 2025). One
+# > finding is contrary: at r = 256, with another optimizer, α = 2r was best at every rate
+# > tried (Biderman et al. 2024, section 4.7). Fix alpha, and tune the learning rate.
 #
 # **Exercise 3.5**: give a trained adapter more rank and keep what it learned.
 

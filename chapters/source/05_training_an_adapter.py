@@ -291,6 +291,11 @@ def small_stream(steps=40, rows=4000):
     return batches(few, tokenizer, batch_size=16, steps=steps, seed=0)
 
 
+def grade_all(batch):
+    padding = batch["attention_mask"] == 0
+    return {**batch, "labels": batch["input_ids"].masked_fill(padding, -100)}
+
+
 def no_end(batch):
     ends = batch["labels"] == tokenizer.eos_token_id
     return {**batch, "labels": batch["labels"].masked_fill(ends, -100)}
@@ -299,7 +304,7 @@ def no_end(batch):
 streams = {
     "answers": small_stream(),
     "four rows": small_stream(rows=4),
-    "every token": ({**b, "labels": b["input_ids"]} for b in small_stream()),
+    "every token": map(grade_all, small_stream()),
     "no end token": map(no_end, small_stream()),
 }
 

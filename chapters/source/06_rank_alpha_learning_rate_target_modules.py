@@ -19,7 +19,7 @@ import torch
 from torch import nn  # noqa: F401
 
 from lora_course.kit.data import batches, load_task
-from lora_course.inject import count_parameters, inject_lora, lora_layers
+from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers  # noqa: F401
 from lora_course.kit.models import load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.kit.town.tasks import code_book
@@ -206,7 +206,7 @@ show(
 )
 
 # %% [markdown]
-# A column, give or take one: with alpha / r one learning rate serves nearly all ranks,
+# A column, or nearly: with alpha / r one learning rate serves nearly all ranks,
 # as Schulman et al. found at full size. Right of it stands a cliff.
 #
 # The last row shows what **luck** does. A smaller difference between two ranks says
@@ -286,8 +286,8 @@ assert 1 < lora_at / full_at < 4
 
 # %% [markdown]
 # On this model LoRA wants a higher rate, by a small factor. At full size its best rate is
-# about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why less
-# here? A first hint can be computed.
+# about **ten times** that of full fine-tuning (Schulman et al. 2025, 14 models). Why
+# less here? A hint:
 
 # %% [markdown]
 # A first step of Adam moves each weight by lr in full fine-tuning. In LoRA it moves B by
@@ -464,8 +464,7 @@ show(
 # row of rank 16 is that of alpha 128 in section 6. Compare at equal scale.
 #
 # **Exercise 6.3**: rsLoRA's update, and the alpha that keeps a run as it was.
-
-# %% [markdown]
+#
 # ## 8 Which modules?
 #
 # > **Myth check.** *Attention is enough; the other layers need no LoRA.* In the LoRA

@@ -140,7 +140,8 @@ def judge_layer(i, o):
                     for key in keys if n not in (1, 2, 4) or key not in ("gA", "gB")
                 ]  # fmt: skip
                 if keys[0] == "W":
-                    promises.append(none_of(f"trains{n}_{name}", f"base weights train {step}"))
+                    promises.append(Promise(f"trains{n}_{name}", 0, expected="a frozen weight",
+                        seen=f"for {title} {step}, {OUT['W']} requires a gradient"))  # fmt: skip
     return judged(i, o, promises, LAYER)
 
 
