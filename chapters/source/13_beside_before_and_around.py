@@ -609,7 +609,8 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # prompt reaches the output only through layers that nobody may change; a weight is
 # moved at once. Lester et al. 2021 trained prompts for 30,000 steps, at a rate of 0.3,
 # and found them equal to full fine-tuning only at 11 billion parameters.
-#
+
+# %% [markdown]
 # ## Takeaways
 #
 # - Behind, before, inside, around: four more places for a few numbers. The base is frozen
