@@ -23,7 +23,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
     "plumbing plumbing.files",
-    "lora rank train tradeoff",
+    "lora rank train",
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
@@ -33,7 +33,7 @@ LAYERS = (
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
-    "kit.data kit.pages",
+    "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak kit.chooser",

@@ -525,10 +525,10 @@ def saved(namespace, a, path):
     try:
         found = load_file(path)
     except FileNotFoundError:
-        return {**made, "file": -1}
+        return {**made, "written": -1}
     except SafetensorError:
-        return {**made, "file": 0}
-    made |= {"file": 1, "others": len(found.keys() - set(NAMES))}
+        return {**made, "written": 0}
+    made |= {"written": 1, "others": len(found.keys() - set(NAMES))}
     made["missing"] = np.array([name not in found for name in NAMES])
     if not made["missing"].any():
         made["types"] = sum(found[name].dtype != model.q.lora_A.dtype for name in NAMES)
@@ -569,18 +569,18 @@ def values(i, order=NAMES, times=1.0):
 def judge_files(i, o):
     exact = {"rtol": 0, "atol": 0}
     save = [
-        Promise("file", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
+        Promise("written", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
                 if v.size == 1 and v < 0 else "a file that safetensors cannot read"),
         Promise("others", 0, seen="{} other tensors in the file", expected="the factors alone"),
         none_of("missing", "factors are not in the file"),
         Promise("types", 0, seen="{} tensors of another type than in the model",
                 expected="float32, as in the model"),
-        Promise("values", values(i), "the numbers in the file", **exact),
+        Promise("values", values(i), "of all numbers in the file, number ", **exact),
         callers.unchanged("saver", "the model, after saving"),
     ]  # fmt: skip
     load = [
         Promise("rest", 0, seen="loading changed other numbers than the factors", expected="none"),
-        Promise("factors", values(i), "the factors in the model, in a row,", **exact),
+        Promise("factors", values(i), "of all numbers in the factors, number ", **exact),
         callers.unchanged("in_place", "the model, after loading"),
     ]
     for case, (what, _) in FILES.items():
@@ -600,9 +600,9 @@ def not_refused(value):
 
 
 FILE = (
-    Slip("no_file", "Write the file to exactly the path that was given.", seen_as(file=-1)),
+    Slip("no_file", "Write the file to exactly the path that was given.", seen_as(written=-1)),
     Slip("not_safetensors", "The file is not in the safetensors format. `torch.save` writes "
-         "pickles, which can run code when they are loaded: use `save_file`.", seen_as(file=0)),
+         "pickles, which can run code when they are loaded: use `save_file`.", seen_as(written=0)),
     Slip("base_saved", "The base is in the file as well. That makes it as large as the whole "
          "model: keep only the names with `lora_`.",
          seen_as(missing=none, others=lambda n: n > 1)),
@@ -807,8 +807,8 @@ def by_loss(compare):
 
 
 TRIAGE = (
-    Slip("first_step", "A healthy run was taken for two zero factors. In step 0 the gradient of A "
-         "is rightly zero, because B is. Look at both gradients, over all steps.",
+    Slip("first_step", "In step 0 the gradient of A is rightly zero where B is zero, and that of B "
+         "where A is. Look at both gradients, over all steps.",
          says(lambda i: {"zeros": i["grad_A"][:, 0] == 0},
               lambda i: {"zeros": i["grad_B"][:, 0] == 0},
               lambda i: {"zeros": (i["grad_A"][:, 0] == 0) | (i["grad_B"][:, 0] == 0)})),
