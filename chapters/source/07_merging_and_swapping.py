@@ -283,8 +283,8 @@ for update in (0.001, 0.003, 0.0039, 0.0040, 0.005, 0.0078):
 print("half the distance:", 1 / 256)
 
 # %% [markdown]
-# **An update smaller than half a unit in the last place disappears.** And one that is a
-# little larger counts as a whole unit.
+# From a number to the next one is a *unit in the last place*. **An update smaller than half
+# of it disappears.** And one that is a little larger counts as a whole unit.
 #
 # The unit is tied to the **weight**: it doubles at every power of two. **Exercise 7.5**
 # asks which updates survive. What counts is the size of the update **against the
@@ -339,7 +339,8 @@ show(
 # %% [markdown]
 # Where does the court's adapter lie? And one a tenth, a hundredth as large, as a small
 # learning rate would leave it? **Predict** the share of bfloat16 weights that a merge
-# leaves as they are. (The mechanism: those whose update is below half a unit.)
+# leaves as they are. (The mechanism: those whose update is below half a unit. *`frexp`*
+# splits a number into a fraction and a power of two; the power gives its unit.)
 
 # %%
 places = lora_layers(clean)  # {name: LoRA layer}

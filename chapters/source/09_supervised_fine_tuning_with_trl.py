@@ -290,7 +290,7 @@ print("no-op:", torch.equal(before, after))
 assert torch.equal(before, after) and n <= 0.05 * total or not SHIPPED
 
 # %% [markdown]
-# The trainer measures the validation loss as it goes. A **callback**, called at fixed
+# The trainer measures the validation loss as it goes. A *callback*, called at fixed
 # places, counts right answers. (`with_bar` adds another: one bar in place of printed
 # logs.) **Predict** both curves.
 

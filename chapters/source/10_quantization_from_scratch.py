@@ -198,7 +198,8 @@ print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 # **zero**, which padding and unused weights need exactly. So NF4 has two halves that
 # share the zero: 8 levels from one end to 1/2, 9 from 1/2 to the other end.
 #
-# **Exercise 10.2**: the code book for any number of bits. Then compare. Below it stands
+# **Exercise 10.2**: the *code book*, the list of levels, for any number of bits. Then
+# compare. Below it stands
 # what serves every code book: divide a block by its largest magnitude, take the nearest
 # level.
 
@@ -448,7 +449,8 @@ show(
 # ## 8 What the model notices
 #
 # Such errors, in every weight, sound bad. What counts is the next word. We read 150 new
-# stories of the town and take the **loss**, in nats for each token. First that of the base,
+# stories of the town and take the **loss**, in *nats* for each token: minus the natural
+# logarithm of its probability. First that of the base,
 # beside that of a blind guess among all tokens.
 
 # %%

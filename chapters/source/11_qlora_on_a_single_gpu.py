@@ -382,7 +382,7 @@ except RuntimeError as error:
 #
 # **Exercise 11.3**: find why they vanish.
 #
-# ## 8 Compute dtype, paged optimizer
+# ## 8 Compute dtype and paging
 #
 # The *compute dtype* is the type of the product, not of the storage. **Predict** how far a
 # layer's output is from the exact one: float16 has 10 bits of fraction, bfloat16 has 7.

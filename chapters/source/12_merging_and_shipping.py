@@ -466,8 +466,9 @@ for name in ("mix", "second"):
 # ## 6 What it costs to run
 #
 # > **Myth check.** *Bottleneck adapters slow a model down, LoRA does not.* Houlsby et al.
-# > 2019 put a narrow layer **behind** each sublayer. Its nonlinearity keeps it from ever
-# > being merged. It gets as many parameters as our LoRA. **Predict** the time of each.
+# > 2019 put a narrow layer, a *bottleneck*, **behind** each sublayer. Its nonlinearity
+# > keeps it from ever being merged. It gets as many parameters as our LoRA. **Predict** the
+# > time of each.
 
 # %% tags=["quote"]
 from lora_course.bridges.shipping import Bottleneck  # noqa: F401
