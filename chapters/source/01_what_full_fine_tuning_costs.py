@@ -64,12 +64,12 @@ gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_siz
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Every parameter got a gradient of its own size.
+# Every parameter got a gradient of its size.
 #
 # ## 3 Optimizer
 # *AdamW*, our *optimizer*, keeps two running averages for each parameter: $m$ of the
 # gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which
-# new tensors are there after one step, and how large?
+# tensors are new after one step, how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -149,13 +149,11 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the weights, not even their gradients. And one
-# part is still missing.
+# **Verdict: far too low.** 200 GB holds the weights, not even their gradients.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
-# keeps it: an *activation*. A *hook*, a function of ours that PyTorch calls, shows what is
-# kept.
+# keeps it, an *activation*. A *hook*, a function that PyTorch calls, shows them.
 
 # %%
 x, W1, W2 = torch.randn(5, 3), torch.randn(3, 4), torch.randn(4, 2)
@@ -181,9 +179,9 @@ with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
 from lora_course.costs.memory import saved_bytes
 
 # %% [markdown]
-# Three ways. «Eager» attention keeps a score for every pair of tokens. A
-# fused *kernel* (`sdpa`; a kernel is one program on the chip) makes the scores again in
-# backward. *Checkpointing* keeps only the input of each block, and runs the block again.
+# «Eager» attention keeps a score for every pair of tokens. A fused *kernel* (a program on
+# the chip, `sdpa`) makes the scores again in backward. *Checkpointing* keeps only each
+# block's input, and runs the block again.
 # **Predict:** which grow faster than the text?
 
 

@@ -140,10 +140,9 @@ row, test = questions["test"][0], questions["test"].select(range(100))
 print(row["prompt"], "->", row["completion"])
 print(f"base: {exact_match(base, tokenizer, test):.0%} answered exactly")
 # %% [markdown]
-# Full fine-tuning usually trains everything. To keep the experiment clean we train **every weight
-# of every linear layer** and freeze the rest: the embedding, which is also the output layer, and
-# the norms. Then each change is a matrix that an SVD can cut. *Weight decay*, a small pull of every
-# weight towards zero in each step, is off.
+# To keep it clean we train **every weight of every linear layer**, and
+# freeze the embedding, which is also the output layer, and the norms: then each change is a matrix
+# that an SVD can cut. *Weight decay*, a pull towards zero, is off.
 # %%
 names = [n for n, p in base.named_parameters() if n.endswith("proj.weight")]
 before = {n: base.state_dict()[n].clone() for n in names}  # name -> (d_out, d_in)
@@ -195,8 +194,8 @@ ratios = torch.tensor([float(delta[n].norm() / before[n].norm()) for n in names]
 print(f"norm of the update / norm of the weight, median: {ratios.median():.1f}")
 # %% [markdown]
 # ## What does the update look like?
-# One layer, three matrices of one shape: the weight W, its update ΔW, and random numbers. All are
-# scaled to norm 1, so only the **form** of the *spectrum*, the falling singular values, differs.
+# One layer, three matrices of one shape: the weight W, its update ΔW, random numbers. All are
+# scaled to norm 1: only the form of the *spectrum* (singular values) differs.
 #
 # Predict: which of the three falls fastest?
 # %%

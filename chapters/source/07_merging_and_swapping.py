@@ -286,7 +286,8 @@ print("half the distance:", 1 / 256)
 # From a number to the next one is a *unit in the last place*. **An update smaller than half
 # of it disappears.** And one that is a little larger counts as a whole unit.
 #
-# The unit is tied to the **weight**: it doubles at every power of two. **Exercise 7.5**
+# The unit is tied to the **weight**: it doubles at every power of two, which *`frexp`* splits
+# off a number. **Exercise 7.5**
 # asks which updates survive. What counts is the size of the update **against the
 # weight**. We take a layer of the base and random updates of rank 8.
 #
@@ -339,8 +340,7 @@ show(
 # %% [markdown]
 # Where does the court's adapter lie? And one a tenth, a hundredth as large, as a small
 # learning rate would leave it? **Predict** the share of bfloat16 weights that a merge
-# leaves as they are. (The mechanism: those whose update is below half a unit. *`frexp`*
-# splits a number into a fraction and a power of two; the power gives its unit.)
+# leaves as they are. (The mechanism: those whose update is below half a unit.)
 
 # %%
 places = lora_layers(clean)  # {name: LoRA layer}

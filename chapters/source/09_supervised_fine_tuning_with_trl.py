@@ -10,7 +10,6 @@
 # - repair a script that was written for an earlier release.
 
 # %%
-import math
 import os
 import random
 import tempfile
@@ -58,10 +57,9 @@ for half in ("prompt", "completion"):
 # %% [markdown]
 # ## 2 From messages to one row of tokens
 #
-# The *chat template* is kept with the tokenizer: a small program in *Jinja*, a language of
-# templates. It writes all messages as one text: first token, a loop over the messages, and
-# perhaps the sign to answer. `{{ }}` writes a value, `{% %}` decides; a `-` inside the
-# braces removes the white space on its side.
+# The *chat template*, a small program in *Jinja*, is kept with the tokenizer. It makes one
+# text of all messages. `{{ }}` writes, `{% %}` decides, a `-` inside removes white space
+# beside it.
 
 # %%
 TEMPLATE = """\
@@ -343,12 +341,12 @@ for row, answer in zip(test.select(range(3)), said, strict=True):
 # %% [markdown]
 # ## 6 Is it the same loop?
 #
-# `SFTTrainer` is thousands of lines. Does it do anything that our loop does not? First
-# the schedule: a tenth of the steps as warm-up, then a cosine. **Predict** the first rate
-# of both: ours has the peak, divided by the steps of warm-up.
+# Does `SFTTrainer` do anything that our loop does not? First the schedule: a tenth of the
+# steps as warm-up, then a cosine. **Predict** its first rate. Ours is the peak, divided by
+# the steps of warm-up.
 
 # %%
-theirs, warm = logged_losses(trainer, "learning_rate"), math.ceil(0.1 * STEPS)
+theirs, warm = logged_losses(trainer, "learning_rate"), -(-STEPS // 10)
 for step in (1, 2, warm, warm + 1):
     ours = learning_rate(step - 1, STEPS, RATE, warmup=warm)
     print(f"step {step:2}: theirs {theirs[step]:.4f}, ours {ours:.4f}")
@@ -660,22 +658,21 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 # - Columns and template decide what is graded. Look at the labels of a row first.
 # - The end token belongs inside the marks; `max_length` cuts it off without a word.
 # - `SFTTrainer` computes what our loop does. Its defaults are not made for LoRA.
-# - Packing removes the padding. Time it saves with a kernel that knows the rows.
+# - Packing removes the padding; time it saves with a kernel that knows the rows.
 # - A checkpoint is adapter, optimizer, schedule and random numbers.
 #
 # ## Problems without code
 #
-# 1. A data set has talks of ten turns. Compare completion-only with assistant-only: how
-#    many tokens are read for each graded one?
-# 2. Two runs read the same rows, one in padded batches of 32, one 8 bins at a time. Why
-#    may the packed one need another learning rate?
+# 1. Talks of ten turns: with completion-only and with assistant-only, how many tokens are
+#    read for each graded one?
+# 2. The same rows, in padded batches of 32 or 8 bins at a time: why another learning rate?
 # 3. Why does a loss curve not show that the end token was cut off?
 # 4. `warmup_steps=0.1` and `warmup_steps=10` give the same run for some numbers of steps.
 #    Which? (A share is rounded up.)
 #
-# **Before:** [08 The same thing in PEFT](08_the_same_thing_in_peft.ipynb). **Next:**
-# [10 Quantization from scratch](10_quantization_from_scratch.ipynb).
-# **Sources:** [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
+# **Before:** [08 The same thing in PEFT](08_the_same_thing_in_peft.ipynb). **Next:** [10
+# Quantization from scratch](10_quantization_from_scratch.ipynb). **Sources:** [TRL's
+# SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
 # [chat templates](https://huggingface.co/docs/transformers/chat_templating),
-# [packing by best fit](https://arxiv.org/abs/2404.10830),
-# [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/).
+# [packing](https://arxiv.org/abs/2404.10830), [LoRA Without
+# Regret](https://thinkingmachines.ai/blog/lora/).

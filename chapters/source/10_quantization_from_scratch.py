@@ -142,13 +142,12 @@ show(
 )
 
 # %% [markdown]
-# In large language models outliers are a fact, above all in the activations
-# (Dettmers et al. 2022, LLM.int8()).
+# Large language models have outliers, above all in activations (Dettmers et al. 2022).
 #
 # ## 3 Four bits: which 16 levels?
 #
-# The same recipe with codes from −7 to 7: a step is max |x| / 7 now. **Predict:** how many
-# times larger is the error than with 127?
+# The same recipe with codes from −7 to 7, wider steps. **Predict:** how many times larger is
+# the error than with 127?
 
 # %%
 def absmax_error(top, size=64):
@@ -175,11 +174,10 @@ use = torch.histc((7 * inside).round(), 15, -7.5, 7.5) / inside.numel()
 print("codes 0 to 7:", " ".join(f"{share:.1%}" for share in use[7:]))
 
 # %% [markdown]
-# The weights are nearly normal: many in the middle, few far out. QLoRA puts the levels
-# there too, at quantiles: each serves an equal share (Dettmers et al. 2023, §3). The
-# *quantile* of p is the number below which a share p lies: that of 1/2 is the middle.
+# The weights are nearly normal. QLoRA puts the levels where they are, for equal shares
+# (Dettmers et al. 2023, §3): at *quantiles*. Below the quantile of p lies a share p.
 #
-# **Predict:** where lies the quantile of 1? Which important level do 16 equal shares miss?
+# **Predict:** where lies the quantile of 1? Which level do 16 equal shares miss?
 
 # %%
 quantile = NormalDist().inv_cdf  # quantile(p): a share p of the normal lies below it
@@ -236,8 +234,8 @@ show(
 
 # %% [markdown]
 # *FP4* is the other 4-bit type of bitsandbytes, and its default: a tiny float with a
-# sign, two bits of exponent and one of fraction. Its levels are 0, 1/192, and then 1/6,
-# 1/4, 1/3, 1/2, 2/3 and 1. **Predict** the order: even levels, FP4, NF4.
+# sign, two bits of exponent and one of fraction: 0, 1/192, then 1/6, 1/4, 1/3, 1/2, 2/3
+# and 1. **Predict** the order: even levels, FP4, NF4.
 
 # %%
 fp4 = bnb.get_4bit_type("fp4", device="cpu").unique()  # ascending; +0 and -0 are one
@@ -450,8 +448,11 @@ show(
 #
 # Such errors, in every weight, sound bad. What counts is the next word. We read 150 new
 # stories of the town and take the **loss**, in *nats* for each token: minus the natural
-# logarithm of its probability. First that of the base,
-# beside that of a blind guess among all tokens.
+# logarithm of its probability. A blind guess
+# among 1,000 tokens costs ln 1,000, about 7 nats.
+#
+# **Predict:** by how much does it rise with 4 bits, where every weight is off by a tenth?
+# With 3 bits, where they are off by a quarter?
 
 # %%
 start = tokenizer.bos_token or ""
@@ -475,11 +476,7 @@ def loss_with(change):
 
 
 before = loss_with(lambda w: w)
-print(f"float32: {before:.2f}; blind: {torch.tensor(base.config.vocab_size).log():.2f}")
-
-# %% [markdown]
-# **Predict:** by how much does it rise with 4 bits, where every weight is off by a tenth?
-# With 3 bits, where they are off by a quarter?
+print(f"float32: {before:.2f}; blind: {torch.tensor(base.config.vocab_size).log():.1f}")
 
 # %%
 ways = {f"{name}, 64": in_type(book) for name, book in books.items()}
@@ -556,10 +553,8 @@ assert ratio > 1
 # 4. Why can moving each level to the mean of its weights only lower the squared error?
 # 5. Why is the mean taken off the scales, and not off the weights?
 #
-# **Before:** [09 Supervised fine-tuning with
-# TRL](09_supervised_fine_tuning_with_trl.ipynb). **Next:**
-# [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb).
-# **Sources:**
+# **Before:** [09 Fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb). **Next:**
+# [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb). **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 3,
 # [8-bit optimizers](https://arxiv.org/abs/2110.02861) section 2,
 # [LLM.int8()](https://arxiv.org/abs/2208.07339),

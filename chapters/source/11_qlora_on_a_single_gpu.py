@@ -31,7 +31,6 @@ from lora_course.costs.peak import peak_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
 from lora_course.kit.data import batches, exact_match, load_task
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.kit.town.stories import documents
 from lora_course.train import train
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,7 +41,7 @@ shipped = is_shipped()  # what we claim of scores holds for the course's model a
 #
 # QLoRA (Dettmers et al. 2023) is LoRA on a frozen base in 4 bits. Chapter 01 counts
 # its bytes. One text of 1,024 tokens, r = 16 on all linear layers. **Predict:** which
-# part of an 8B model is the largest in QLoRA?
+# part is the largest for an 8B model?
 
 # %%
 def budget(name, method, tokens=1024, rest_bytes=2, r=16):
@@ -131,10 +130,8 @@ print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 from lora_course.bits.fourbit import four_bit_config
 
 # %% [markdown]
-# `load_four_bit` is a thin wrapper of `from_pretrained`. It computes in bfloat16 on a GPU
-# (float16 where the GPU has none), in float32 on a CPU. We ask for float32 everywhere: then
-# the numbers of our small model can be compared, and mean the same on a GPU.
-# **Predict:** a layer has `in` by `out` numbers in 4 bits. Which shape and type has its
+# `load_four_bit` wraps `from_pretrained`. It computes in 16 bits on a GPU, in float32 on a
+# CPU. We ask for float32 everywhere, to compare numbers. **Predict:** a layer has `in` by `out` numbers in 4 bits. Which shape and type has its
 # weight?
 
 # %%
@@ -204,6 +201,8 @@ for names in (None, [last], [last, head]):
 
 # %%
 tasks = load_task()
+from lora_course.kit.town.stories import documents
+
 prompts, start = list(tasks["test"]["prompt"][:400]), tokenizer.bos_token or ""
 kinds = {"stories": [start + text for text in documents(seed=99, count=300)]}
 kinds["prompts"] = prompts
@@ -225,11 +224,10 @@ for kind, texts in kinds.items():
     assert (rise["NF4"] < rise["FP4"]) == (kind == "stories") or not shipped
 
 # %% [markdown]
-# A small price. On the stories NF4 has the smaller one, on the prompts **FP4**, on this
-# model and in every larger sample that we tried. The smaller error of the weights is a fact
-# about near-normal weights. What it costs depends on where the errors point, and on the text.
-# Over many models and tasks NF4 comes out ahead (Dettmers et al. 2023, tables 2 and 4). For
-# yours: measure, on enough text.
+# A small price. On this model NF4 pays less on stories, **FP4** on prompts. NF4's smaller
+# error is a fact about near-normal weights; its cost depends on where errors point, and on
+# the text. Over many models NF4 leads (Dettmers et al. 2023, tables 2, 4).
+# For yours: measure, on enough text.
 #
 # ## 5 A trap on some CPUs
 #
@@ -309,10 +307,8 @@ for rest_bytes in (2, 4):
 #
 # ## 7 Checkpointing
 #
-# *Gradient checkpointing* keeps the input of each block, and runs the block again in the
-# backward pass. **Predict:** which share of the bytes is still kept? An input has h numbers a
-# token. Inside, a block keeps more than ten tensors of that size (chapter 01, section 6),
-# and the logits stay.
+# *Gradient checkpointing* keeps each block's input, and runs the block again in backward.
+# **Predict:** which share stays? Inside, a block keeps over ten tensors of that size.
 
 # %%
 def kept(model):
@@ -483,8 +479,9 @@ for name, share in right.items():
 assert min(right.values()) >= 0.9 or not shipped
 
 # %% [markdown]
-# What did the adapter recover? It was trained on the rounded weights, so it could learn
-# around their errors. **Predict:** how does LoRA's adapter do on the 4-bit base?
+# QLoRA's adapter was trained on the rounded weights, so it could learn around their errors.
+# Did it? **Predict:** how does LoRA's adapter do when it is moved to the 4-bit base, which it
+# has never seen? And next to QLoRA's?
 
 # %% tags=["nbval-ignore-output"]
 moved = qlora()
@@ -493,19 +490,21 @@ with torch.no_grad():
     for name, p in models["LoRA"].named_parameters():
         if "lora_" in name:
             factors[name].copy_(p)
-val = next(batches(tasks["validation"], tokenizer, 100, 1, seed=0))
+val = next(batches(tasks["validation"], tokenizer, 200, 1, seed=0))
 val = {key: value.to(DEVICE) for key, value in val.items()}
 with torch.no_grad():
     pair = {"LoRA": models["LoRA"], "moved": moved, "QLoRA": models["QLoRA"]}
     val_loss = {name: m.eval()(**val).loss.item() for name, m in pair.items()}
 for name in ("moved", "QLoRA"):
     print(f"{name:6} loss {val_loss[name] / val_loss['LoRA']:.1f} times LoRA's")
-assert val_loss["QLoRA"] < 3 * val_loss["LoRA"] or not shipped
+assert val_loss["moved"] < 2 * val_loss["LoRA"] or not shipped
 
 # %% [markdown]
-# On this task the rounding costs little: such ratios of small losses move with the seed of
-# a run. An adapter trained on the rounded weights is the safer one all the same: it knows
-# the base that it will run on.
+# The moved adapter stays near LoRA's own loss: on this task and model the rounding costs
+# little. QLoRA's loss is that of **another run**. We repeated both with three seeds: once it
+# was half of LoRA's, once more than twice, and twice the moved adapter was ahead. So these
+# runs do not show what training on the rounded weights is worth. To see such a thing, run
+# many seeds.
 #
 # Now memory and time. **Predict**, for our model and a batch of 32: which of the three
 # needs the fewest bytes at its peak? Which is the fastest?
@@ -551,10 +550,9 @@ ratios = [max(sizes.values()) / min(sizes.values()) for sizes in (between, peak)
 assert ratios[0] > 2 * ratios[1] or not shipped
 
 # %% [markdown]
-# Between two steps the prediction holds; activations are an estimate. At the peak the
-# three are closer: in a small model with a large batch activations rule, in an 8B
-# model with one text weights do. Now the time. **Predict** it, full fine-tuning = 1: LoRA has two
-# more products in each layer, QLoRA unpacks each weight twice as well.
+# Between steps the prediction holds. At the peak the three are closer: activations rule in
+# a small model with a large batch, weights in an 8B model with one text. **Predict** the
+# times: LoRA has two more products a layer, QLoRA unpacks weights, too.
 
 # %%
 seconds = {name: [] for name in steps}
@@ -632,12 +630,11 @@ else:
 # gradients take the place of activations. A formula without the copies said 89 % for LoRA.
 #
 # ## Takeaways
-# - QLoRA: frozen NF4 blocks, 16-bit embedding and head, a float32 adapter.
+# - QLoRA: frozen NF4 blocks, 16-bit embedding and head, float32 adapter: less memory, more time.
 # - Set all three: NF4, double quantization, compute dtype. The defaults are others.
-# - The smaller error of a code book need not be the smaller loss: measure on enough text.
+# - A smaller error need not be a smaller loss: measure on enough text.
 # - A skip list replaces the rule that protects the head.
 # - After the first backward pass, every trained tensor must have a gradient.
-# - It saves memory, and costs time.
 #
 # ## Problems without code
 #
@@ -648,8 +645,7 @@ else:
 # 4. A run uses float16 and its loss becomes NaN. What would you change first?
 #
 # **Before:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb). **Next:**
-# [12 Merging and shipping](12_merging_and_shipping.ipynb).
-# **Sources:**
+# [12 Merging and shipping](12_merging_and_shipping.ipynb). **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) sections 2 to 4,
 # [bitsandbytes](https://huggingface.co/docs/bitsandbytes),
 # [PEFT on quantization](https://huggingface.co/docs/peft/developer_guides/quantization).

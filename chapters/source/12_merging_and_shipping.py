@@ -156,8 +156,8 @@ for dtype in (torch.float16, torch.bfloat16):
 #
 # ## 3 An adapter that was trained on 4 bits
 #
-# QLoRA (chapter 11) trains beside quantized weights. The adapter has learned to live
-# with **their** rounding errors.
+# QLoRA (chapter 11) trains beside quantized weights. The adapter was fitted to **them**,
+# rounding errors and all.
 
 # %%
 four = prepare_model_for_kbit_training(
@@ -238,10 +238,9 @@ show(
 assert nf4[4] < 0.3 and bf16[4] > 0.8 and nf4[-1] > 0.9  # at 0.01 of the weight; at 1
 
 # %% [markdown]
-# So: dequantize, merge in float32, round once. Who needs 4 bits quantizes the **merged**
-# model, and measures again. One more reason, with PEFT 0.21.2: *`lora_bias`* gives B a bias
-# of its own, which trains. **Predict** what a merge adds to the layer's bias, for a LoRA
-# bias of 1 and a scale of 8.
+# So: dequantize, merge in float32, round once. For 4 bits, quantize the **merged**
+# model, and measure again. One more reason, with PEFT 0.21.2: *`lora_bias`*, a trained bias
+# of B. **Predict** what a merge adds to the layer's, for LoRA bias 1, scale 8.
 
 # %%
 biased = LoraConfig(r=4, lora_alpha=32, lora_bias=True, target_modules=["0"])
@@ -595,8 +594,7 @@ print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped
 # - A release works in a fresh process: weights, tokenizer, template.
 # - A merged model beside its adapter counts the update twice.
 # - What agrees can be averaged; what contradicts is served side by side.
-# - Only merged LoRA is free at run time.
-# - Evaluate the file that you ship. Say what nobody knows.
+# - Only merged LoRA is free at run time. Evaluate the file that you ship.
 #
 # ## Problems without code
 #
@@ -609,10 +607,9 @@ print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped
 # **Before:** [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb). **Next:**
 # [13 Beside, before and around](13_beside_before_and_around.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4 and Table 1;
-# [TIES](https://arxiv.org/abs/2306.01708);
-# [DARE](https://arxiv.org/abs/2311.03099);
-# [bottleneck adapters](https://arxiv.org/abs/1902.00751);
-# [Punica](https://arxiv.org/abs/2310.18547); [S-LoRA](https://arxiv.org/abs/2311.03285);
-# [PEFT on merging](https://huggingface.co/docs/peft/developer_guides/model_merging);
+# [TIES](https://arxiv.org/abs/2306.01708); [DARE](https://arxiv.org/abs/2311.03099);
+# [bottlenecks](https://arxiv.org/abs/1902.00751); [Punica](https://arxiv.org/abs/2310.18547);
+# [S-LoRA](https://arxiv.org/abs/2311.03285), [PEFT on
+# merging](https://huggingface.co/docs/peft/developer_guides/model_merging);
 # [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj);
 # [Commission guidelines](https://digital-strategy.ec.europa.eu/en/library/guidelines-scope-obligations-providers-general-purpose-ai-models-under-ai-act).
