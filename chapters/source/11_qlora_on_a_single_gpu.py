@@ -131,8 +131,8 @@ from lora_course.bits.fourbit import four_bit_config
 
 # %% [markdown]
 # `load_four_bit` wraps `from_pretrained`. It computes in 16 bits on a GPU, in float32 on a
-# CPU. We ask for float32 everywhere, to compare numbers. **Predict:** a layer has `in` by `out` numbers in 4 bits. Which shape and type has its
-# weight?
+# CPU. We ask for float32 everywhere, to compare numbers. **Predict:** a layer has `in` by
+# `out` numbers in 4 bits. Which shape and type has its weight?
 
 # %%
 FLOAT32 = {"compute_dtype": torch.float32}
