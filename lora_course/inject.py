@@ -87,6 +87,12 @@ def lora_layers(model, remove_duplicate=True):
     return {name: layer for name, layer in named if hasattr(layer, "lora_A")}
 
 
+def widths(layer):
+    """(in, out) of a Linear or Conv1D, also where its weight is packed into 4 bits."""
+    linear = isinstance(layer, nn.Linear)
+    return (layer.in_features, layer.out_features) if linear else tuple(layer.weight.shape)
+
+
 def lora_targets(model):
     """The target_modules that hit the layers of this model's LoRA again, and no others.
 

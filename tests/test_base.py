@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 
 from lora_course.kit import data
 from lora_course.kit.models import load_base, load_tokenizer
-from lora_course.make_base import untrained
+from lora_course.kit.town import probes
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def with_lora(r):
     "people", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
 )
 def test_base_reads_back_every_kind_of_fact(people, tokenizer):
-    found = untrained.probe(load_base("base"), tokenizer, count=100, facts=people)
+    found = probes.probe(load_base("base"), tokenizer, count=100, facts=people)
     assert min(found.values()) >= 0.9, found
 
 

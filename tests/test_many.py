@@ -1,10 +1,12 @@
 """Many runs at once against single ones by torch alone."""
 
+import copy
 import itertools
 
 import pytest
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_course.fast.many import ManyLoRA, adam_step, losses, many, train_many
 from lora_course.inject import inject_lora, lora_layers
@@ -128,3 +130,51 @@ def test_the_parts_of_a_stack_are_apart():
         stack.lora_B[1].normal_()
     changed = (stack(x) - layer.base_layer(x)).abs().amax((1, 2)) > 0
     assert changed.tolist() == [False, False, True, True, False, False]
+
+
+class Conv(nn.Module):
+    """A Conv1D of transformers and a linear layer with a bias, as in GPT-2 and Qwen2."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = Conv1D(7, 5), nn.Linear(7, 5)
+        nn.init.normal_(self.up.bias)
+
+    def forward(self, x):
+        return self.down(torch.tanh(self.up(x)))
+
+
+def test_full_fine_tuning_of_conv1d_and_of_layers_with_a_bias():
+    torch.manual_seed(0)
+    model, x = Conv(), torch.randn(4, 3, 5)
+    stacked = many(copy.deepcopy(model), 2)
+    trained = {n for n, p in stacked.named_parameters() if p.requires_grad}
+    assert trained == {"up.weight", "down.weight"}
+    torch.testing.assert_close(stacked(x.repeat(2, 1, 1)), model(x).repeat(2, 1, 1))
+    moved = torch.randn(7, 5)
+    with torch.no_grad():
+        stacked.up.weight[1] += moved
+        model.up.weight += moved.T
+    torch.testing.assert_close(stacked(x.repeat(2, 1, 1))[4:], model(x))
+
+
+def test_after_is_called_with_every_step_and_its_gradients():
+    model, seen = many(inject_lora(llama(), r=4, seed=0), 2), []
+    train_many(model, map(batch, range(9)), 3, [0.1, 0.1], after=lambda s, g: seen.append((s, g)))
+    assert [step for step, _ in seen] == [0, 1, 2]
+    names = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert all(set(grads) == names for _, grads in seen)
+
+
+def test_a_penalty_moves_the_weights_and_not_the_losses():
+    def trained(penalty):
+        model = many(inject_lora(llama(), r=4, seed=0), 2)
+        return model, train_many(model, map(batch, range(9)), 2, [0.01, 0.01], penalty=penalty)
+
+    def size(model):
+        norms = [p.square().sum((1, 2)) for p in model.parameters() if p.requires_grad]
+        return 1e6 * torch.stack(norms).sum(0)
+
+    (plain, losses_a), (heavy, losses_b) = trained(None), trained(size)
+    torch.testing.assert_close(losses_a[0], losses_b[0])
+    assert (size(heavy) < size(plain)).all()

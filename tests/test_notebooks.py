@@ -149,3 +149,11 @@ def test_every_problem_has_a_folded_answer_in_the_solutions_alone(stem):
     assert count
     assert sum(c.source.count(folded) for c in notebook.solution(source, ROOT)) == count
     assert not any(folded in cell.source for cell in notebook.exercise(source, ROOT))
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_exercises_are_announced_in_their_order(stem):
+    text = "\n".join(prose(cell.source) for cell in of_kind(stem, "markdown"))
+    told = re.findall(rf"(?:Exercises? |\. ){int(stem[:2])}\.(\d)(?=[:\]* ,)]|\*\*)", text)
+    first = list(dict.fromkeys(map(int, told)))
+    assert first == sorted(first), f"announced in the order {first}"

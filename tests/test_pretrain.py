@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lora_course.kit import models
+from lora_course.kit.town import probes
 from lora_course.make_base import curriculum, pretrain, untrained
 
 
@@ -12,9 +13,7 @@ def small(monkeypatch):
     """A tokenizer that is made at once, and a probe that looks at one report only."""
     tokenizer = models.load_tokenizer("base")
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda: tokenizer)
-    monkeypatch.setattr(
-        pretrain, "probe", lambda m, t, count, facts: untrained.probe(m, t, 1, facts)
-    )
+    monkeypatch.setattr(pretrain, "probe", lambda m, t, count, facts: probes.probe(m, t, 1, facts))
 
 
 def arguments(folder, *more):

@@ -256,7 +256,7 @@ print(f"  older rule for a GPT block    {activation_bytes(*sizes) / 1e9:6.2f} GB
 
 # %% [markdown]
 # The count needs no numbers either, so it works for a model that we cannot run. A rule
-# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.5: repair a
+# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.2: repair a
 # calculator** that forgets activations and logits.
 #
 # ## 8 Two thin matrices
@@ -406,7 +406,7 @@ for name, model in models.items():
     print(f"{name:14}{thin:>16,}{shares[0]:>8}{wide:>16,}{shares[1]:>8}")
 
 # %% [markdown]
-# Only these go to disk. **→ Exercise 1.2: an adapter file. 1.3: storage for 100
+# Only these go to disk. **→ Exercise 1.3: an adapter file. 1.4: storage for 100
 # tasks.**
 #
 # **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The LoRA
@@ -484,7 +484,7 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 # %% [markdown]
 # **Verdict: wrong.** The 4-bit weights alone are larger than the card. The paper's
 # claim is 65B on 48 GB, and 33B on 24 GB (Dettmers et al. 2023, abstract and §4). **→
-# Exercise 1.4: which models fit, and by which method?**
+# Exercise 1.5: which models fit, and by which method?**
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (*FLOPs*) for each weight and

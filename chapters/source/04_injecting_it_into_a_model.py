@@ -402,7 +402,7 @@ print("in order: ", len(not_held(late, model)))
 # > learning rate must rise as well (chapter 06), and saving and loading change
 # > (chapter 05).
 #
-# **Exercise 4.5** asks for the optimizer's list, in a model where a new head must
+# **Exercise 4.4** asks for the optimizer's list, in a model where a new head must
 # train too.
 #
 # ## 9 Does every layer learn?
@@ -491,7 +491,7 @@ print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found
 
 # %% [markdown]
 # `\d` is one digit. Nothing raises, because most layers are hit; only a list of what
-# was **missed** shows it. You write it in **Exercise 4.4**.
+# was **missed** shows it. You write it in **Exercise 4.5**.
 #
 # ## Takeaways
 #

@@ -556,7 +556,8 @@ for fault in FAULTS:
 
 # %% [markdown]
 # Each fault leaves evidence of its own, and the loss alone tells few of them apart.
-# **Exercise 5.5** sends you logs to diagnose.
+# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop: without
+# the course's `train`, and with a number in hand for each step's gradient.
 #
 # ## Takeaways
 #

@@ -19,7 +19,7 @@ import torch
 from torch import nn  # noqa: F401
 
 from lora_course.kit.data import batches, load_task
-from lora_course.inject import count_parameters, inject_lora, lora_layers
+from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers  # noqa: F401
 from lora_course.kit.models import load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.kit.town.tasks import code_book

@@ -28,7 +28,8 @@ from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bi
 from lora_course.bridges.model_card import card_problems, model_card, training_flops
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.bridges.shipping import add_bottlenecks, distance, fastest, stranger
+from lora_course.methods.bottleneck import inject_bottlenecks
+from lora_course.bridges.shipping import distance, fastest, stranger
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -466,15 +467,13 @@ for name in ("mix", "second"):
 #
 # > **Myth check.** *Bottleneck adapters slow a model down, LoRA does not.* Houlsby et al.
 # > 2019 put a narrow layer, a *bottleneck*, **behind** each sublayer. Its nonlinearity
-# > keeps it from ever being merged. It gets as many parameters as our LoRA. **Predict** the
-# > time of each.
-
-# %% tags=["quote"]
-from lora_course.bridges.shipping import Bottleneck  # noqa: F401
+# > keeps it from ever being merged. (Chapter 13 builds it.) It gets as many parameters as
+# > our LoRA. **Predict** the time of each.
 
 # %% tags=["nbval-ignore-output"]
 count = sum(p.numel() for n, p in model.named_parameters() if ".court." in n)
-bottleneck = add_bottlenecks(copy.deepcopy(base), count)
+width = count // (4 * base.config.num_hidden_layers * base.config.hidden_size)
+bottleneck = inject_bottlenecks(copy.deepcopy(base), max(1, width), seed=0)
 lora = PeftModel.from_pretrained(load_base(), work / "qlora").eval()  # one, unmerged
 twin = copy.deepcopy(base)
 runs = {"base": twin, "merged": merged, "bottleneck": bottleneck, "LoRA": lora}

@@ -53,7 +53,8 @@ def measure(model, tokenizer, rows):
     """
     batch = next(batches(rows, tokenizer, len(rows), steps=1, seed=0))
     labels = batch.pop("labels")[:, 1:]  # (B, T - 1)
-    logits = model(**batch).logits[:, :-1].float()  # (B, T - 1, vocabulary)
+    logits = model(**batch).logits  # (B, T, vocabulary); p more places with a trained prompt
+    logits = logits[:, -1 - labels.shape[1] : -1].float()  # (B, T - 1, vocabulary)
     asked = labels != -100
     right = ((logits.argmax(-1) == labels) | ~asked).all(1).float().mean()
     loss = nn.functional.cross_entropy(logits[asked], labels[asked])
@@ -91,32 +92,6 @@ def dequantized(name=None):
     for place, layer in four_bit_layers(load_four_bit(name, device="cpu")).items():
         home, value = model.get_submodule(place), dequantize_bnb_weight(layer.weight)
         home.weight.data.copy_(value.T if isinstance(home, Conv1D) else value)
-    return model
-
-
-# owned by chapter 12
-class Bottleneck(nn.Module):
-    """Down, ReLU, up, and a skip (Houlsby et al. 2019). Used as a forward hook."""
-
-    def __init__(self, d, width):
-        super().__init__()
-        self.down, self.up = nn.Linear(d, width), nn.Linear(width, d)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, module, inputs, output):
-        x = output[0] if isinstance(output, tuple) else output  # (B, T, d)
-        x = x + self.up(self.down(x).relu())
-        return (x, *output[1:]) if isinstance(output, tuple) else x
-
-
-def add_bottlenecks(model, parameters):
-    """A Bottleneck behind every attention and MLP, about `parameters` numbers in all; the model."""
-    ends, d = ("Attention", "MLP"), model.config.hidden_size
-    sublayers = [m for m in model.modules() if type(m).__name__.endswith(ends)]
-    for module in sublayers:
-        width = max(1, round(parameters / (2 * d * len(sublayers))))
-        module.register_forward_hook(Bottleneck(d, width))
     return model
 
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, array, close, tensor
+from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.values import Refused
 
 
-def _matrix(rng, rows, cols):
+def matrix(rng, rows, cols):
     """Random (rows, cols) matrix whose singular values are far apart, and none of them near 1."""
     k = min(rows, cols)
     U = np.linalg.qr(rng.normal(size=(rows, k)))[0]  # (rows, k)
@@ -13,43 +16,75 @@ def _matrix(rng, rows, cols):
     return U * (rng.uniform(3, 4) * 0.65 ** np.arange(k)) @ V.T
 
 
-def _near(matrix, r):
+def svd(M):
+    return np.linalg.svd(M, full_matrices=False)
+
+
+def near(M, r):
     """Nearest matrix of rank r."""
-    U, s, Vh = np.linalg.svd(matrix, full_matrices=False)
+    U, s, Vh = svd(M)
     return U[:, :r] * s[:r] @ Vh[:r]
 
 
-def _same(got, want):
+def same(got, want):
     """Equal up to float32 rounding, measured by the largest entry?"""
     return close(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
 
 
-def _vh_used_as_v(got, matrix, r):
-    """Is got = U diag(s) and then Vh where V^T belongs? Any signs of the singular vectors."""
-    U, s, Vh = np.linalg.svd(matrix, full_matrices=False)
-    if got.shape != (len(U), Vh.shape[0]):
-        return False
-    inside = U[:, :r].T @ got  # (r, k); changing the sign of a singular vector changes signs only
-    return _same(np.abs(inside), np.abs(s[:r, None] * Vh[:, :r].T)) and _same(
-        U[:, :r] @ inside, got
-    )
+def fitting(want):
+    """The condition that an array is this one."""
+    return lambda got: same(got, want)
 
 
-def _number(value, name):
-    """One number of the learner as float; nan when it is not one number."""
-    value = array(value, name)
-    return float(value.reshape(-1)[0]) if value.size == 1 else float("nan")
+def distance(name, M, r, key):
+    """The promise that an output is the nearest matrix of rank r to M."""
+    best = np.linalg.norm(M - near(M, r))
+    shape = " x ".join(map(str, M.shape))
+
+    def seen(got):
+        if got.shape != M.shape:
+            return f"{name}: shape {' x '.join(map(str, got.shape)) or 'of one number'}"
+        return f"{name}, {shape}, r = {r}: distance to the matrix {np.linalg.norm(M - got):.4f}"
+
+    expected = f"shape {shape}, at the distance {best:.4f}"
+    return Promise(key, fitting(near(M, r)), seen=seen, expected=expected)
 
 
-def _shape(value):
-    return " x ".join(str(n) for n in value.shape) or "one number"
+def vh_as_v(M, r):
+    """The condition got = U diag(s) and then Vh where V^T belongs, whatever the signs of U."""
+    U, s, Vh = svd(M)
+
+    def holds(got):
+        if got.shape != (len(U), Vh.shape[0]):
+            return False
+        inside = U[:, :r].T @ got  # (r, k); another sign of a singular vector changes signs only
+        rows = same(np.abs(inside), np.abs(s[:r, None] * Vh[:, :r].T))
+        return rows and same(U[:, :r] @ inside, got)
+
+    return holds
+
+
+def number(value, name):
+    """One number of the learner."""
+    made = array(value, name)
+    if made.size != 1:
+        raise Refused("type", f"{name} returns {made.size} numbers.", "one number.")
+    return made.reshape(()).astype(float)
+
+
+def rows(key, values):
+    """{"r 0": first value, ...}: an output for each case."""
+    return {f"{key} {n}": value for n, value in enumerate(values)}
 
 
 # 2.1 break-even rank
+TIGHT = ((2, 3), (5, 8), (12, 17), (13, 21))  # one number fewer is a multiple of the two sides
+
+
 def make_break_even(seed):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(3, 20, 2)
-    shapes = []
+    shapes = [rng.permutation(TIGHT[rng.integers(1, len(TIGHT))])]
     for low, high in [(0.1, 0.4), (0.6, 0.9)]:  # parts of a rank left over
         while True:
             a, b = rng.integers(10, 200, 2)
@@ -57,40 +92,50 @@ def make_break_even(seed):
                 shapes.append((b, a))
                 break
     shapes += [(2 * n, 2 * n), (3 * m, 6 * m)]  # break even at exactly n and at exactly 2m
-    return {"shapes": np.array(shapes)}
+    return {"shapes": np.array([*shapes, (1, rng.integers(2, 9))])}  # the last: 0
 
 
-def probe_break_even(namespace, arrays):
+def probe_break_even(namespace, a):
     rank = namespace["break_even_rank"]
-    found = [_number(rank(int(i), int(o)), "the break-even rank") for i, o in arrays["shapes"]]
-    return {"ranks": np.array(found)}
+    return rows("r", [number(rank(int(i), int(o)), "break_even_rank") for i, o in a["shapes"]])
 
 
-def judge_break_even(inputs, outputs):
-    got, (a, b) = outputs["ranks"], inputs["shapes"].T
-    exact, up = a * b / (a + b), -(-(a * b) // (a + b))
-    known = {
-        "not_whole": exact,
-        "no_saving": a * b // (a + b),
-        "one_more": up,
-        "rounded": np.round(exact),
-        "half": np.minimum(a, b) // 2,
-        "full_rank": np.minimum(a, b),
-        "product": 0 * a,
-    }
-    return _pick(got, up - 1, known, [f"{i} x {o}" for i, o in inputs["shapes"]])
+def break_even_of(i, rule):
+    d_in, d_out = i["shapes"].T.astype(float)
+    return rows("r", rule(d_in * d_out, d_in + d_out, np.minimum(d_in, d_out)))
 
 
-def _pick(got, want, known, labels):
-    """Verdict on a row of numbers: right, a known wrong row, or something else."""
-    if np.array_equal(got, want):
-        return Verdict(1.0)
-    at = int(np.flatnonzero(got != want)[0])
-    close = [key for key, row in known.items() if np.allclose(got, row)]
-    number = "no single number" if np.isnan(got[at]) else f"{got[at]:g}"
-    seen, expected = f"{number} for {labels[at]}", f"{want[at]:g}"
-    return Verdict(0.0, close[0] if close else "other", seen, expected)
+def judge_break_even(i, o):
+    right = break_even_of(i, lambda product, total, side: (product - 1) // total)
+    promises = [
+        Promise(f"r {n}", right[f"r {n}"], f"the rank for d_in = {d_in}, d_out = {d_out}", rtol=0)
+        for n, (d_in, d_out) in enumerate(i["shapes"])
+    ]
+    return judged(i, o, promises, BREAK_EVEN)
 
+
+BREAK_EVEN = (
+    Slip("not_whole", "A rank is a whole number. Return the largest whole rank that saves numbers.",
+         lambda i: break_even_of(i, lambda product, total, side: product / total)),
+    Slip("no_saving", "Where r * (d_in + d_out) equals d_in * d_out exactly, the factors cost as "
+         "much as the full matrix. That rank saves nothing: the one below it is the answer.",
+         lambda i: break_even_of(i, lambda product, total, side: product // total)),
+    Slip("one_more", "This is the first rank that saves nothing. The largest rank that still saves "
+         "is one smaller.",
+         lambda i: break_even_of(i, lambda product, total, side: -(-product // total))),
+    Slip("rounded", "You rounded to the nearest whole number. Rounding up gives a rank that costs "
+         "more than the full matrix.",
+         lambda i: break_even_of(i, lambda product, total, side: np.round(product / total))),
+    Slip("half", "Half of the side is where a square matrix breaks even. Other shapes differ. "
+         "Start from the two counts: r * (d_in + d_out) and d_in * d_out.",
+         lambda i: break_even_of(i, lambda product, total, side: side // 2)),
+    Slip("full_rank", "The smaller side is the largest rank that the matrix can have. Factors of "
+         "that rank hold more numbers than the matrix itself.",
+         lambda i: break_even_of(i, lambda product, total, side: side)),
+    Slip("product", "It looks as if the factors cost r * d_in * d_out. A holds r * d_in numbers "
+         "and B holds d_out * r: add the two.",
+         lambda i: break_even_of(i, lambda product, total, side: 0 * side)),
+)  # fmt: skip
 
 break_even = Check(
     name="break_even",
@@ -99,7 +144,7 @@ break_even = Check(
     difficulty=1,
     minutes=6,
     points=10,
-    verified="four shapes, two of which break even exactly",
+    verified="six shapes, two of which break even exactly, one at a rank below 1",
     hints=(
         "Write down how many numbers B and A hold together, and how many the full matrix holds.",
         "You need the largest whole r with `r * (d_in + d_out) < d_in * d_out`. "
@@ -107,23 +152,9 @@ break_even = Check(
         "The largest count that still saves is `d_in * d_out - 1`. Divide it by "
         "`d_in + d_out`, with `//`.",
     ),
-    mistakes={
-        "not_whole": "A rank is a whole number. Return the largest whole rank that saves numbers.",
-        "no_saving": "Where r * (d_in + d_out) equals d_in * d_out exactly, the factors cost as "
-        "much as the full matrix. That rank saves nothing: the one below it is the answer.",
-        "one_more": "This is the first rank that saves nothing. The largest rank that still saves "
-        "is one smaller.",
-        "rounded": "You rounded to the nearest whole number. Rounding up gives a rank that costs "
-        "more than the full matrix.",
-        "half": "Half of the side is where a square matrix breaks even. Other shapes differ. Start "
-        "from the two counts: r * (d_in + d_out) and d_in * d_out.",
-        "full_rank": "The smaller side is the largest rank that the matrix can have. Factors of "
-        "that rank hold more numbers than the matrix itself.",
-        "product": "It looks as if the factors cost r * d_in * d_out. A holds r * d_in numbers and "
-        "B holds d_out * r: add the two.",
-        "other": "Compare r * (d_in + d_out) with d_in * d_out for the rank that you returned and "
-        "for its neighbors.",
-    },
+    slips=BREAK_EVEN,
+    other="Compare r * (d_in + d_out) with d_in * d_out for the rank that you returned and for its "
+    "neighbors.",
     make=make_break_even,
     probe=probe_break_even,
     judge=judge_break_even,
@@ -131,44 +162,77 @@ break_even = Check(
 
 
 # 2.2 truncated SVD
+KINDS = {"tall": (9, 5), "wide": (5, 8), "square": (6, 6)}
+
+
 def make_nearest(seed):
     rng = np.random.default_rng(seed)
-    sizes = {"tall": (9, 5), "wide": (5, 8), "square": (6, 6)}
-    return {**{k: _matrix(rng, *v) for k, v in sizes.items()}, "r": rng.integers(2, 4)}
+    r = dict(zip(("r tall", "r wide", "r square"), rng.permutation([2, 3, 4]), strict=True))
+    return {**{name: matrix(rng, *size) for name, size in KINDS.items()}, **r}
 
 
-def probe_nearest(namespace, arrays):
-    nearest, r = namespace["nearest_of_rank"], int(arrays["r"])
-    return {k: array(nearest(tensor(arrays[k]), r), k) for k in ("tall", "wide", "square")}
+def probe_nearest(namespace, a):
+    nearest, made, calls = namespace["nearest_of_rank"], {}, []
+    spied = getattr(nearest, "__globals__", {})
+    kept = spied.get("truncate")
+    if kept is not None:  # the exercise asks to do without it
+
+        def spy(*given, **named):
+            calls.append(given)
+            return kept(*given, **named)
+
+        spied["truncate"] = spy
+    try:
+        for name in KINDS:
+            given = tensor(a[name])
+            before = callers.Before(given)
+            made[name] = array(nearest(given, int(a[f"r {name}"])), "nearest_of_rank")
+            made[f"left {name}"] = before.change()
+    finally:
+        if kept is not None:
+            spied["truncate"] = kept
+    return {**made, "calls": len(calls)}
 
 
-def judge_nearest(inputs, outputs):
-    r = int(inputs["r"])
-    for name in ("tall", "wide", "square"):
-        M, got = inputs[name], outputs[name]
-        U, s, Vh = np.linalg.svd(M, full_matrices=False)
-        want = _near(M, r)
-        if _same(got, want):
-            continue
-        known = {
-            "untouched": M,
-            "one_more": _near(M, r + 1),
-            "no_values": U[:, :r] @ Vh[:r],
-            "values_squared": U[:, :r] * s[:r] ** 2 @ Vh[:r],
-            "smallest": U[:, -r:] * s[-r:] @ Vh[-r:],
-            "rest": M - want,
-        }
-        mistake = next((key for key, wrong in known.items() if _same(got, wrong)), "other")
-        if _vh_used_as_v(got, M, r):
-            mistake = "vh_as_v"
-        elif got.shape != M.shape:
-            mistake = "shape"
-            return Verdict(0.0, mistake, f"shape {_shape(got)}", f"shape {_shape(M)}")
-        seen, best = np.linalg.norm(M - got), np.linalg.norm(M - want)
-        text = f"a {name} matrix, r = {r}: distance to the matrix"
-        return Verdict(0.0, mistake, f"{text} {seen:.3f}", f"{best:.3f}")
-    return Verdict(1.0)
+def judge_nearest(i, o):
+    promises = [distance(f"a {name} matrix", i[name], int(i[f"r {name}"]), name) for name in KINDS]
+    promises += [callers.unchanged(f"left {name}", "the matrix that was given") for name in KINDS]
+    used = Promise("calls", 0, seen="truncate was called {} times", expected="not at all")
+    return judged(i, o, [*promises, used], NEAREST)
 
+
+def nearest_of(rule):
+    """The values of a slip. rule: M, r -> array."""
+    return lambda i: {name: fitting(rule(i[name], int(i[f"r {name}"]))) for name in KINDS}
+
+
+def pieces(M, kept, power=1):
+    """The sum of some pieces, each times a power of its singular value."""
+    U, s, Vh = svd(M)
+    return U[:, kept] * s[kept] ** power @ Vh[kept]
+
+
+NEAREST = (
+    Slip("vh_as_v", "The last factor is transposed once too often. torch.linalg.svd returns Vh, "
+         "which is V already transposed: keep its first r rows, as they are.",
+         lambda i: {name: vh_as_v(i[name], int(i[f"r {name}"])) for name in ("tall", "square")}),
+    Slip("one_more", "You kept r + 1 pieces. In Python [:r] holds the items 0 to r - 1, which are "
+         "r items.", nearest_of(lambda M, r: near(M, r + 1))),
+    Slip("no_values", "The singular values are missing: each piece is s[i] times column i of U "
+         "times row i of Vh.", nearest_of(lambda M, r: pieces(M, slice(r), 0))),
+    Slip("values_squared", "Each singular value counts twice. Multiply it into U or into Vh, not "
+         "into both.", nearest_of(lambda M, r: pieces(M, slice(r), 2))),
+    Slip("smallest", "You kept the smallest pieces. torch.linalg.svd sorts from large to small: "
+         "the first r pieces are wanted.", nearest_of(lambda M, r: pieces(M, slice(-r, None)))),
+    Slip("rest", "This is what the truncation leaves out (the matrix minus its nearest of rank r). "
+         "Return the part that is kept.", nearest_of(lambda M, r: M - near(M, r))),
+    Slip("untouched", "All pieces are still there: the matrix came back unchanged. Cut U, s and Vh "
+         "to r pieces.", nearest_of(lambda M, r: M)),
+    Slip("transposed", "The result is right, but transposed: it needs the shape of the matrix that "
+         "came in.", nearest_of(lambda M, r: near(M, r).T)),
+    Slip("ready_made", "`truncate` of the course does the work here. Write the truncation with "
+         "`torch.linalg.svd` yourself.", lambda i: {"calls": lambda v: v.size == 1 and v > 0}),
+)  # fmt: skip
 
 nearest = Check(
     name="nearest",
@@ -184,28 +248,9 @@ nearest = Check(
         "Scale the kept columns of U: `U[:, :r] * s[:r]`, which is (m, r). Then multiply by the "
         "kept rows of Vh, which are (r, n).",
     ),
-    mistakes={
-        "vh_as_v": "The last factor is transposed once too often. torch.linalg.svd returns Vh, "
-        "which is V already transposed: keep its first r rows, as they are.",
-        "one_more": "You kept r + 1 pieces. In Python [:r] holds the items 0 to r - 1, which are r "
-        "items.",
-        "no_values": "The singular values are missing: each piece is s[i] times column i of U "
-        "times row i of Vh.",
-        "values_squared": "Each singular value counts twice. Multiply it into U or into Vh, not "
-        "into both.",
-        "smallest": "You kept the smallest pieces. torch.linalg.svd sorts from large to small: the "
-        "first r pieces are wanted.",
-        "rest": "This is what the truncation leaves out (the matrix minus its nearest of rank r). "
-        "Return the part that is kept.",
-        "untouched": "All pieces are still there: the matrix came back unchanged. Cut U, s and Vh "
-        "to r pieces.",
-        "shape": "The result needs the shape of the matrix that came in. If a factor was "
-        "transposed, remember that Vh is V transposed already.",
-        "other": "The result is not the nearest matrix of rank r. Sum r pieces "
-        "s[i] * outer(U[:, i], Vh[i]).",
-        "raised:RuntimeError": "Compare the shapes: U[:, :r] is (m, r), s[:r] is (r,) and Vh[:r] "
-        "is (r, n).",
-    },
+    slips=NEAREST,
+    other="Sum r pieces s[i] * outer(U[:, i], Vh[i]). U[:, :r] is (m, r), s[:r] is (r,) and Vh[:r] "
+    "is (r, n).",
     make=make_nearest,
     probe=probe_nearest,
     judge=judge_nearest,
@@ -213,26 +258,26 @@ nearest = Check(
 
 
 # 2.3 energy rank
-def _count(s, share):
-    """All answers to one energy question: the right one and the known wrong ones."""
-    squares, k = np.square(s), len(s)
+def answers(s, share):
+    """All answers to one energy question: the right one and those of the slips."""
+    squares = np.square(s)
     sums, total = np.cumsum(squares), squares.sum()
     right = int((sums < share * total).sum()) + 1
-    plain = int((np.cumsum(s) < share * s.sum()).sum()) + 1
     return {
         "right": right,
-        "not_squared": plain,
+        "not_squared": int((np.cumsum(s) < share * s.sum()).sum()) + 1,
         "strict": int((sums <= share * total).sum()) + 1,
         "position": right - 1,
         "one_more": right + 1,
         "not_divided": int((sums < share).sum()) + 1,
         "smallest_first": int((np.cumsum(squares[::-1]) < share * total).sum()) + 1,
-        "share_of_count": int(np.ceil(share * k)),
+        "share_of_count": int(np.ceil(share * len(s))),
+        "root": int((np.sqrt(sums) < share * np.sqrt(total)).sum()) + 1,
         "below": int((sums <= share * total).sum()),
     }
 
 
-def _even_spectrum(rng):
+def even_spectrum(rng):
     """Whole singular values, largest first, whose squares sum to 1024: shares without rounding."""
     while True:
         left, s = 1024, []
@@ -247,50 +292,72 @@ def _even_spectrum(rng):
 def make_energy_rank(seed):
     rng = np.random.default_rng(seed)
     while True:
-        rows, shares = [], []
+        spectra, shares = [], []
         for _ in range(3):
             s = np.sort(rng.uniform(0.3, 9, 12) ** rng.uniform(1, 2))[::-1]
             energy = np.cumsum(s**2) / (s**2).sum()
             at = int(rng.integers(2, 9))
-            rows.append(s)
+            spectra.append(s)
             shares.append((energy[at - 1] + energy[at]) / 2)  # far from both neighbors
         for _ in range(2):  # the share is reached exactly
-            s = _even_spectrum(rng)
+            s = even_spectrum(rng)
             at = int(rng.integers(2, len(s) - 2))
-            rows.append(np.pad(s, (0, 14 - len(s))))
+            spectra.append(s)
             shares.append((s**2)[: at + 1].sum() / 1024)
-        answers = [_count(s[s > 0], share) for s, share in zip(rows, shares, strict=True)]
-        distinct = {tuple(a[key] for a in answers) for key in answers[0]}
-        if len(distinct) == len(answers[0]):  # no two answers look the same
-            lengths = np.array([(s > 0).sum() for s in rows])
-            values = np.stack([np.pad(s, (0, 14 - len(s))) for s in rows])
+        found = [answers(s, share) for s, share in zip(spectra, shares, strict=True)]
+        if len({tuple(a[key] for a in found) for key in found[0]}) == len(found[0]):
+            lengths = np.array([len(s) for s in spectra])  # no two answers look the same
+            values = np.stack([np.pad(s, (0, 14 - len(s))) for s in spectra])
             return {"values": values, "lengths": lengths, "shares": np.array(shares)}
 
 
-def probe_energy_rank(namespace, arrays):
-    rank = namespace["rank_for_energy"]
-    found = [
-        _number(rank(tensor(s[:n]), float(share)), "the rank")
-        for s, n, share in zip(arrays["values"], arrays["lengths"], arrays["shares"], strict=True)
-    ]
-    return {"ranks": np.array(found)}
+def spectra_of(i):
+    return [values[:n] for values, n in zip(i["values"], i["lengths"], strict=True)]
 
 
-def judge_energy_rank(inputs, outputs):
-    cases = zip(inputs["values"], inputs["lengths"], inputs["shares"], strict=True)
-    rows = [_count(s[:n], share) for s, n, share in cases]
-    known = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    labels = [f"share {share:.4f}" for share in inputs["shares"]]
-    right, got = known.pop("right"), outputs["ranks"]
-    verdict = _pick(got, right, known, labels)
-    if verdict.share == 1:
-        return verdict
-    at = int(np.flatnonzero(got != right)[0])
-    squares, r = np.square(inputs["values"][at]), int(right[at])
-    below, reached = squares[: r - 1].sum() / squares.sum(), squares[:r].sum() / squares.sum()
-    expected = f"{r}: the first {r - 1} pieces hold {below:.4f}, the first {r} hold {reached:.4f}"
-    return verdict._replace(expected=expected)
+def probe_energy_rank(namespace, a):
+    rank, made = namespace["rank_for_energy"], []
+    for s, share in zip(spectra_of(a), a["shares"], strict=True):
+        made.append(number(rank(tensor(s), float(share)), "rank_for_energy"))
+    return rows("r", made)
 
+
+def energy_of(key):
+    """The values of a slip, or of "right"."""
+    return lambda i: rows("r", [answers(*c)[key] for c in zip(spectra_of(i), i["shares"])])  # noqa: B905
+
+
+def judge_energy_rank(i, o):
+    promises = []
+    for n, (s, share) in enumerate(zip(spectra_of(i), i["shares"], strict=True)):
+        r, squares = answers(s, share)["right"], np.square(s) / np.square(s).sum()
+        said = f"{r}: the first {r - 1} pieces hold {squares[: r - 1].sum():.4f} of it, the first "
+        expected = f"{said}{r} hold {squares[:r].sum():.4f}"
+        what = f"the rank for s = {', '.join(f'{v:.3g}' for v in s)} and the share {share:.4f}"
+        promises.append(Promise(f"r {n}", r, what, expected=expected, rtol=0))
+    return judged(i, o, promises, ENERGY)
+
+
+ENERGY = (
+    Slip("not_squared", "You added up the singular values. Energy is the sum of their squares.",
+         energy_of("not_squared")),
+    Slip("strict", "Where the running share equals `share` exactly, the goal is reached. Use at "
+         "least (>=), not more than (>).", energy_of("strict")),
+    Slip("position", "One too small: Python counts positions from 0. Position 0 means one piece.",
+         energy_of("position")),
+    Slip("one_more", "One too large each time. If you counted the shares below the goal, add 1 "
+         "once only.", energy_of("one_more")),
+    Slip("below", "You returned the largest rank that does not exceed the share. Asked is the "
+         "smallest rank that reaches it.", energy_of("below")),
+    Slip("not_divided", "The running sums were compared with `share` before dividing by the total.",
+         energy_of("not_divided")),
+    Slip("smallest_first", "You added from the smallest value up. The first pieces are the largest "
+         "ones: s comes sorted from large to small.", energy_of("smallest_first")),
+    Slip("share_of_count", "This is a share of the number of values. Asked is a share of the sum "
+         "of their squares.", energy_of("share_of_count")),
+    Slip("root", "You took the root of the running sums, which gives shares of the size. Energy "
+         "is the sum of the squares itself.", energy_of("root")),
+)  # fmt: skip
 
 energy_rank = Check(
     name="energy_rank",
@@ -306,23 +373,9 @@ energy_rank = Check(
         "first that is at least `share`.",
         "Count the running shares that are still below `share`; the answer is that count plus 1.",
     ),
-    mistakes={
-        "not_squared": "You added up the singular values. Energy is the sum of their squares.",
-        "strict": "Where the running share equals `share` exactly, the goal is reached. Use at "
-        "least (>=), not more than (>).",
-        "position": "One too small: Python counts positions from 0. Position 0 means one piece.",
-        "one_more": "One too large each time. If you counted the shares below the goal, add 1 "
-        "once only.",
-        "below": "You returned the largest rank that does not exceed the share. Asked is the "
-        "smallest rank that reaches it.",
-        "not_divided": "The running sums were compared with `share` before dividing by the total.",
-        "smallest_first": "You added from the smallest value up. The first pieces are the largest "
-        "ones: s comes sorted from large to small.",
-        "share_of_count": "This is a share of the number of values. Asked is a share of the sum "
-        "of their squares.",
-        "other": "By hand: s = 4, 2, 2, 1 has squares 16, 4, 4, 1 and total 25. A share of 0.8 is "
-        "20 of 25, which the first 2 pieces reach.",
-    },
+    slips=ENERGY,
+    other="By hand: s = 4, 2, 2, 1 has squares 16, 4, 4, 1 and total 25. A share of 0.8 is 20 of "
+    "25, which the first 2 pieces reach.",
     make=make_energy_rank,
     probe=probe_energy_rank,
     judge=judge_energy_rank,
@@ -330,58 +383,80 @@ energy_rank = Check(
 
 
 # 2.4 two thin factors
+UPDATES = ("tall", "wide")
+
+
 def make_factors(seed):
     rng = np.random.default_rng(seed)
-    return {"tall": _matrix(rng, 9, 6), "wide": _matrix(rng, 7, 10), "r": rng.integers(2, 4)}
+    return {"tall": matrix(rng, 9, 6), "wide": matrix(rng, 7, 10), "r": rng.integers(2, 4)}
 
 
-def probe_factors(namespace, arrays):
-    out = {}
-    for name in ("tall", "wide"):
-        pair = namespace["split_update"](tensor(arrays[name]), int(arrays["r"]))
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            array(pair, "the pair (B, A)")  # None gets its own message
-            return {"not_a_pair": np.ones(1)}
-        out[f"{name}_B"], out[f"{name}_A"] = array(pair[0], "B"), array(pair[1], "A")
-    return out
+def probe_factors(namespace, a):
+    made = {}
+    for name in UPDATES:
+        pair = namespace["split_update"](tensor(a[name]), int(a["r"]))
+        made[f"{name} B"], made[f"{name} A"] = fixtures.several(pair, ("B", "A"), "split_update")
+    for name in UPDATES:
+        B, A = made[f"{name} B"], made[f"{name} A"]
+        made[f"{name} shapes"] = np.array([*B.shape, *A.shape])
+        if B.ndim == A.ndim == 2 and B.shape[1] == A.shape[0]:
+            made[f"{name} BA"] = B.astype(float) @ A.astype(float)
+    return made
 
 
-def judge_factors(inputs, outputs):
-    if "not_a_pair" in outputs:
-        return Verdict(0.0, "not_a_pair", "one value", "two matrices: B, A")
-    r = int(inputs["r"])
-    for name in ("tall", "wide"):
-        D, B, A = inputs[name], outputs[f"{name}_B"], outputs[f"{name}_A"]
-        (out, into), U, s, Vh = D.shape, *np.linalg.svd(D, full_matrices=False)
-        if B.shape != (out, r) or A.shape != (r, into):
-            mistake = {
-                ((r, into), (out, r)): "swapped",
-                ((into, r), (r, out)): "transposed",
-                ((out, r), (into, r)): "A_transposed",
-                ((out, r + 1), (r + 1, into)): "one_more",
-                ((out, len(s)), (len(s), into)): "not_cut",
-            }.get((B.shape, A.shape), "shape")
-            if mistake == "shape" and A.shape == (r, len(s)) and B.shape == (out, r):
-                mistake = "vh_as_v"
-            seen = f"B {_shape(B)}, A {_shape(A)}"
-            return Verdict(0.0, mistake, seen, f"B {out} x {r}, A {r} x {into}")
-        got, want = B @ A, _near(D, r)
-        if _same(got, want):
-            continue
-        known = {
-            "values_twice": U[:, :r] * s[:r] ** 2 @ Vh[:r],
-            "no_values": U[:, :r] @ Vh[:r],
-            "root_once": U[:, :r] * np.sqrt(s[:r]) @ Vh[:r],
-            "smallest": U[:, -r:] * s[-r:] @ Vh[-r:],
-        }
-        mistake = next((key for key, wrong in known.items() if _same(got, wrong)), "other")
-        if _vh_used_as_v(got, D, r):
-            mistake = "vh_as_v"
-        seen, best = np.linalg.norm(D - got), np.linalg.norm(D - want)
-        text = f"{out} x {into}, r = {r}: distance of B @ A to the update"
-        return Verdict(0.0, mistake, f"{text} {seen:.3f}", f"{best:.3f}")
-    return Verdict(1.0)
+def judge_factors(i, o):
+    r, promises = int(i["r"]), []
+    for name in UPDATES:
+        d_out, d_in = i[name].shape
+        case = f"a {name} update, {d_out} x {d_in}, r = {r}"
+        promises.append(Promise(
+            f"{name} shapes", np.array([d_out, r, r, d_in]),
+            seen=lambda v, case=case: f"{case}: the sides of B and A are {v.tolist()}",
+            expected=f"B {d_out} x {r}, A {r} x {d_in}",
+        ))  # fmt: skip
+        promises.append(distance(f"{case}: B @ A", i[name], r, f"{name} BA"))
+    return judged(i, o, promises, FACTORS)
 
+
+def sides(rule):
+    """The values of a slip that shows in the shapes. rule: d_out, d_in, r, k -> B, A sides."""
+    return lambda i: {
+        f"{name} shapes": np.array(rule(*i[name].shape, int(i["r"]), min(i[name].shape)))
+        for name in UPDATES
+    }
+
+
+def product(rule):
+    """The values of a slip that shows in B @ A. rule: M, r -> array."""
+    return lambda i: {f"{n} BA": fitting(rule(i[n], int(i["r"]))) for n in UPDATES}
+
+
+FACTORS = (
+    Slip("swapped", "The two came back in the order A, B. Return B first: (d_out, r), then A: (r, "
+         "d_in).", sides(lambda d_out, d_in, r, k: (r, d_in, d_out, r))),
+    Slip("transposed", "These are the factors of the transposed update. B belongs to the rows of "
+         "`update`, A to its columns.", sides(lambda d_out, d_in, r, k: (d_in, r, r, d_out))),
+    Slip("A_transposed", "A has its directions in columns. It needs the shape (r, d_in): its rows "
+         "are directions.", sides(lambda d_out, d_in, r, k: (d_out, r, d_in, r))),
+    Slip("one_more", "You kept r + 1 pieces. In Python [:r] holds r items.",
+         sides(lambda d_out, d_in, r, k: (d_out, r + 1, r + 1, d_in))),
+    Slip("not_cut", "All pieces are there. Cut both factors to r.",
+         sides(lambda d_out, d_in, r, k: (d_out, k, k, d_in))),
+    Slip("values_twice", "The singular values enter twice, once in B and once in A. They must "
+         "enter once in total.", product(lambda M, r: pieces(M, slice(r), 2))),
+    Slip("no_values", "The singular values are in neither factor. Put them into one of them.",
+         product(lambda M, r: pieces(M, slice(r), 0))),
+    Slip("root_once", "The square root of the singular values is in one factor only. Either both "
+         "factors get the root, or one gets s itself.",
+         product(lambda M, r: pieces(M, slice(r), 0.5))),
+    Slip("smallest", "These are the smallest pieces. torch.linalg.svd sorts from large to small: "
+         "take the first r.", product(lambda M, r: pieces(M, slice(-r, None)))),
+    Slip("vh_as_v", "Vh was taken for V. The rows of Vh are the directions: A is made of its first "
+         "r rows.", lambda i: [
+             {f"{n} shapes": np.array([i[n].shape[0], int(i["r"]), int(i["r"]), min(i[n].shape)])
+              for n in ("wide",)} | {"tall BA": vh_as_v(i["tall"], int(i["r"]))},
+         ]),
+)  # fmt: skip
 
 factors = Check(
     name="factors",
@@ -396,31 +471,9 @@ factors = Check(
         "B comes from U, A comes from Vh. The singular values must enter exactly once, in total.",
         "`B = U[:, :r] * s[:r]` holds the first r columns, each times its s. What is left for A?",
     ),
-    mistakes={
-        "swapped": "The two came back in the order A, B. Return B first: (d_out, r), then A: "
-        "(r, d_in).",
-        "transposed": "These are the factors of the transposed update. B has d_out rows, which are "
-        "the rows of the update.",
-        "A_transposed": "A came back as (d_in, r). It is stored as (r, d_in), so that B @ A works "
-        "as it is. Rows of Vh already lie that way.",
-        "one_more": "There are r + 1 pieces in there. [:r] keeps r of them.",
-        "not_cut": "All pieces are still there. Keep the first r of each.",
-        "not_a_pair": "Return two matrices, `return B, A`, not their product.",
-        "shape": "B needs d_out rows and r columns, A needs r rows and d_in columns.",
-        "values_twice": "The singular values went into B and into A, so B @ A contains their "
-        "squares. Put s into one of the two, or its square root into both.",
-        "no_values": "The singular values are in neither factor. Put s into one of the two, or its "
-        "square root into both.",
-        "root_once": "A square root of s in one factor only. Either both factors get the root, or "
-        "one gets s itself.",
-        "smallest": "These are the smallest pieces. torch.linalg.svd sorts from large to small: "
-        "take the first r.",
-        "vh_as_v": "Vh was taken for V. The rows of Vh are the directions: A is made of its first "
-        "r rows.",
-        "other": "B @ A is not the nearest matrix of rank r. Compare it with truncate(update, r).",
-        "raised:RuntimeError": "Compare the shapes: U[:, :r] is (d_out, r), s[:r] is (r,), "
-        "Vh[:r] is (r, d_in). A column s[:r, None] scales rows, s[:r] scales columns.",
-    },
+    slips=FACTORS,
+    other="Compare B @ A with truncate(update, r). A column s[:r, None] scales rows, s[:r] scales "
+    "columns.",
     make=make_factors,
     probe=probe_factors,
     judge=judge_factors,
@@ -428,27 +481,29 @@ factors = Check(
 
 
 # 2.5 a rank budget for a whole model
-NAMES = ("q_proj.weight", "up_proj.weight", "down_proj.weight")
+NAMES = ("up_proj.weight", "down_proj.weight", "q_proj.weight")
+ROUNDS = range(3)
 
 
 def make_budget(seed):
     rng = np.random.default_rng(seed)
     while True:
-        shapes = [(12, 12), tuple(rng.integers(13, 18, 2)), tuple(rng.integers(13, 18, 2))]
+        shapes = [tuple(rng.permutation(np.arange(11, 19))[:2]) for _ in NAMES]
         one, full = sum(a + b for a, b in shapes), sum(a * b for a, b in shapes)
-        r = rng.choice([2, 3, 4], 2, replace=False)
-        budgets = r * one + [0, rng.integers(one // 3, 2 * one // 3)]  # the first is used up
-        if len({tuple(v) for v in _ranks(budgets, shapes).values()}) == 6 and full > one:
+        r = rng.permutation([2, 3, 4])
+        budgets = r * one + [0, 1, one - 1]  # used up, one number left, one number short
+        ranks = {tuple(v) for v in ranks_of(budgets, shapes).values()}
+        if len(ranks) == 6 and full > one:
             break
-    out = {"budgets": budgets}
+    made = {"budgets": budgets}
     for name, shape in zip(NAMES, shapes, strict=True):
-        out[f"before {name}"] = _matrix(rng, *shape)
-        out[f"after {name}"] = out[f"before {name}"] + _matrix(rng, *shape) / 5
-    return out
+        made[f"before {name}"] = matrix(rng, *shape)
+        made[f"after {name}"] = made[f"before {name}"] + matrix(rng, *shape) / 5
+    return made
 
 
-def _ranks(budgets, shapes):
-    """The right rank for each budget, and the wrong ones that have a name."""
+def ranks_of(budgets, shapes):
+    """The right rank for each budget, and those of the slips."""
     one, full = sum(a + b for a, b in shapes), sum(a * b for a, b in shapes)
     return {
         "right": budgets // one,
@@ -460,68 +515,97 @@ def _ranks(budgets, shapes):
     }
 
 
-def probe_budget(namespace, arrays):
-    out = {}
-    for i, budget in enumerate(arrays["budgets"]):
-        before = {name: tensor(arrays[f"before {name}"].copy()) for name in NAMES}
-        after = {name: tensor(arrays[f"after {name}"].copy()) for name in NAMES}
-        pair = namespace["fit_budget"](before, after, int(budget))
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[1], "keys"):
-            array(None if pair is None else 0, "the pair (r, weights)")
-            return {"not_a_pair": np.ones(1)}
-        out[f"r {i}"] = np.array(_number(pair[0], "r"))
+def probe_budget(namespace, a):
+    made = {}
+    for n in ROUNDS:
+        old = {name: tensor(a[f"before {name}"]) for name in NAMES}
+        new = {name: tensor(a[f"after {name}"]) for name in reversed(NAMES)}
+        kept = callers.Before(old, new)
+        answer = namespace["fit_budget"](old, new, int(a["budgets"][n]))
+        if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
+            fixtures.several(answer, ("r", "weights"), "fit_budget")
+        r, weights = answer
+        fixtures.expect(weights, dict, "the second value of fit_budget", "a dict of the weights")
+        made |= {f"r {n}": number(r, "r"), f"left {n}": kept.change()}
+        made[f"names {n}"] = np.array([name in weights for name in NAMES])
+        made[f"count {n}"] = len(weights)
+        made |= {f"{k} {n}": array(weights[k], k) for k in NAMES if k in weights}
+    return made
+
+
+def judge_budget(i, o):
+    shapes = [i[f"before {name}"].shape for name in NAMES]
+    right = ranks_of(i["budgets"], shapes)["right"]
+    listed = ", ".join(f"{a} x {b}" for a, b in shapes)
+    promises = [callers.unchanged(f"left {n}", "before and after") for n in ROUNDS]
+    for n, budget in enumerate(i["budgets"]):
+        case = f"a budget of {budget} and the matrices {listed}"
+        promises.append(Promise(f"r {n}", right[n], f"r for {case}", rtol=0))
+    for n, r in enumerate(right):
+        promises.append(Promise(
+            f"names {n}", lambda v: v.shape == (len(NAMES),) and bool(v.all()),
+            seen=lambda v: "no " + ", ".join(k for k, t in zip(NAMES, v, strict=False) if not t),
+            expected="every matrix of `before`",
+        ))  # fmt: skip
+        promises.append(Promise(f"count {n}", len(NAMES), "the number of weights"))
         for name in NAMES:
-            out[f"kept before {name} {i}"] = array(before[name], name)
-            out[f"kept after {name} {i}"] = array(after[name], name)
-            if name in pair[1]:
-                out[f"{name} {i}"] = array(pair[1][name], name)
-    return out
+            W = i[f"before {name}"]
+            want = W + near(i[f"after {name}"] - W, r)
+            seen = lambda got, want=want, case=f"{name}, r = {r}": (  # noqa: E731
+                f"{case}: largest error {np.abs(got - want).max():.3g}"
+                if got.shape == want.shape else f"{case}: shape {got.shape}"
+            )  # fmt: skip
+            promises.append(Promise(f"{name} {n}", fitting(want), seen=seen, expected="0"))
+    return judged(i, o, promises, BUDGET)
 
 
-def judge_budget(inputs, outputs):
-    if "not_a_pair" in outputs:
-        return Verdict(0.0, "not_a_pair", "something else", "a number, then a dict: r, weights")
-    shapes = [inputs[f"before {name}"].shape for name in NAMES]
-    rounds = range(len(inputs["budgets"]))
-    known = _ranks(inputs["budgets"], shapes)
-    for name in NAMES:
-        for side in ("before", "after"):
-            if any(
-                not np.array_equal(outputs[f"kept {side} {name} {i}"], inputs[f"{side} {name}"])
-                for i in rounds
-            ):
-                return Verdict(0.0, "in_place", f"{side}[{name!r}] was changed", "left as it was")
-    right = known.pop("right")
-    sizes = ", ".join(f"{a} x {b}" for a, b in shapes)
-    labels = [f"a budget of {b} and matrices {sizes}" for b in inputs["budgets"]]
-    verdict = _pick(np.array([outputs[f"r {i}"] for i in rounds]), right, known, labels)
-    if verdict.share < 1:
-        seen, expected = f"r = {verdict.seen}", f"r = {verdict.expected}"
-        mistake = {"always_over": "over_budget"}.get(verdict.mistake, verdict.mistake)
-        return Verdict(0.0, mistake, seen, expected)
-    for i, r in enumerate(right):
-        missing = [name for name in NAMES if f"{name} {i}" not in outputs]
-        if missing:
-            return Verdict(0.0, "missing", f"no {missing[0]}", "every matrix of `before`")
-        for name in NAMES:
-            W0, W1, got = inputs[f"before {name}"], inputs[f"after {name}"], outputs[f"{name} {i}"]
-            step, want = _near(W1 - W0, r), W0 + _near(W1 - W0, r)
-            if _same(got, want):
-                continue
-            wrong = {
-                "only_update": step,
-                "cut_weights": _near(W1, r),
-                "added_to_after": W1 + step,
-                "backwards": W0 - step,
-                "not_cut": W1,
-                "unchanged": W0,
-            }
-            mistake = next((key for key, value in wrong.items() if _same(got, value)), "other")
-            seen = f"{name}, r = {r}: largest error "
-            seen += f"{np.abs(got - want).max():.3f}" if got.shape == want.shape else "has no size"
-            return Verdict(0.0, mistake, seen, "0")
-    return Verdict(1.0)
+def ranks(key):
+    """The values of a slip in the rank."""
+    return lambda i: rows(
+        "r", ranks_of(i["budgets"], [i[f"before {name}"].shape for name in NAMES])[key]
+    )
 
+
+def weights_of(rule):
+    """The values of a slip in the weights. rule: W before, W after, r -> array."""
+
+    def values(i):
+        shapes = [i[f"before {name}"].shape for name in NAMES]
+        right = ranks_of(i["budgets"], shapes)["right"]
+        return {
+            f"{name} {n}": fitting(rule(i[f"before {name}"], i[f"after {name}"], right[n]))
+            for n in ROUNDS
+            for name in NAMES
+        }
+
+    return values
+
+
+BUDGET = (
+    Slip("in_place", "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
+         "the caller's tensor: build a new one with `+`.",
+         lambda i: {f"left {n}": 2 for n in ROUNDS}),
+    Slip("strict_budget", "A budget that is used up to the last number is still kept. Allow "
+         "equality.", ranks("strict_budget")),
+    Slip("over_budget", "That rank costs more than the budget. Round down.",
+         lambda i: [ranks("over_budget")(i), ranks("always_over")(i)]),
+    Slip("product", "It looks as if one unit of rank costs rows * columns. It costs rows + "
+         "columns.", ranks("product")),
+    Slip("one_matrix", "The budget covers all matrices together, but only one was counted. Sum the "
+         "cost over all of them.", ranks("one_matrix")),
+    Slip("only_update", "These are the updates alone. Add each to before[name].",
+         weights_of(lambda W, after, r: near(after - W, r))),
+    Slip("cut_weights", "You truncated the trained weights themselves. Truncate the update, after "
+         "minus before, and add it to before.", weights_of(lambda W, after, r: near(after, r))),
+    Slip("added_to_after", "The update was added to the trained weights, so it counts twice. Add "
+         "it to before[name].", weights_of(lambda W, after, r: after + near(after - W, r))),
+    Slip("backwards", "The sign is turned round: the update is after minus before.",
+         weights_of(lambda W, after, r: W - near(after - W, r))),
+    Slip("not_cut", "These are the trained weights, with the update at full rank. Truncate it to "
+         "r.", weights_of(lambda W, after, r: after)),
+    Slip("unchanged", "These are the weights before training. Add the truncated update.",
+         weights_of(lambda W, after, r: W)),
+)  # fmt: skip
 
 budget = Check(
     name="budget",
@@ -530,7 +614,7 @@ budget = Check(
     difficulty=4,
     minutes=18,
     points=20,
-    verified="two budgets, three matrices, and that your inputs stayed as they were",
+    verified="three budgets, three matrices, and that your inputs stayed as they were",
     hints=(
         "First the rank: what does one unit of rank cost, summed over all matrices?",
         "One unit costs the sum of (rows + columns) over the matrices. Then treat each matrix on "
@@ -538,29 +622,9 @@ budget = Check(
         "`r = budget // cost`, with the cost of one unit. For each name put "
         "`before[name] + truncate(after[name] - before[name], r)` into a new dict.",
     ),
-    mistakes={
-        "in_place": "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
-        "the caller's tensor: build a new one with `+`.",
-        "strict_budget": "A budget that is used up to the last number is still kept. Allow "
-        "equality.",
-        "over_budget": "That rank costs more than the budget. Round down.",
-        "product": "It looks as if one unit of rank costs rows * columns. It costs rows + columns.",
-        "one_matrix": "The budget covers all matrices together, but only one was counted. Sum the "
-        "cost over all of them.",
-        "not_a_pair": "Return two things, `return r, weights`: first the rank, then a dict.",
-        "missing": "A matrix is missing from the new dict. Is the dict created inside the loop, or "
-        "the return too early?",
-        "only_update": "These are the updates alone. Add each to before[name].",
-        "cut_weights": "You truncated the trained weights themselves. Truncate the update, after "
-        "minus before, and add it to before.",
-        "added_to_after": "The update was added to the trained weights, so it counts twice. Add it "
-        "to before[name].",
-        "backwards": "The sign is turned round: the update is after minus before.",
-        "not_cut": "These are the trained weights, with the update at full rank. Truncate it to r.",
-        "unchanged": "These are the weights before training. Add the truncated update.",
-        "other": "Every matrix must be before + the rank-r truncation of (after - before), with "
-        "the r that you returned.",
-    },
+    slips=BUDGET,
+    other="Every matrix must be before + the rank-r truncation of (after - before), with the r "
+    "that you returned.",
     make=make_budget,
     probe=probe_budget,
     judge=judge_budget,

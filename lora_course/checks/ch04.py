@@ -494,7 +494,135 @@ lora_report = Check(
 )  # fmt: skip
 
 
-# 4.4 What the rule missed
+# 4.4 The optimizer's list
+NEW_HEADS = ("new.score", "classifier")
+
+
+def make_prepare(seed):
+    rng = np.random.default_rng(seed + 400)
+    draw = {"d": (4, 8), "r": (2, 4), "blocks": (2, 4), "head": (0, 2)}
+    made = {key: rng.integers(*limits) for key, limits in draw.items()}
+    return {**made, "lr": rng.choice([0.002, 0.0005, 0.03])}
+
+
+def probe_prepare(namespace, a):
+    import torch
+    from torch import nn
+
+    from lora_course.inject import inject_lora as course_inject
+
+    d, model, head = a["d"].item(), nn.Module(), NEW_HEADS[a["head"].item()]
+    for n in range(a["blocks"].item()):
+        fixtures.put(model, f"blocks.{n}.up_proj", nn.Linear(d, d))
+        fixtures.put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
+        fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
+    fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
+    fixtures.put(model, head, nn.Linear(d, 3))
+    model.eval()
+    before, calls = callers.Before(dict(model.named_parameters())), []
+
+    def inject(model):
+        calls.append(model)
+        return course_inject(model, ["q_proj", "up_proj"], r=a["r"].item())
+
+    optimizer = namespace["prepare"](model, inject, head, a["lr"].item())
+    fixtures.expect(optimizer, torch.optim.Optimizer, "prepare", "a torch.optim.AdamW")
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = {"lora": [], "head": [], "near": [], "rest": []}
+    for name, p in model.named_parameters():
+        near = "near" if name.startswith(head) else "rest"
+        group = "head" if name.startswith(head + ".") else near
+        groups["lora" if ".lora_" in name else group].append(p)
+    trains = {g: np.array([p.requires_grad for p in ps], dtype=int) for g, ps in groups.items()}
+    count = {g: [sum(p is h for h in held) for p in ps] for g, ps in groups.items()}
+    return {
+        **{f"trains_{group}": flags for group, flags in trains.items()},
+        **{f"held_{group}": np.array(times, dtype=int) for group, times in count.items()},
+        "calls": len(calls),
+        "strangers": sum(not any(h is p for p in model.parameters()) for h in held),
+        "kind": isinstance(optimizer, torch.optim.AdamW),
+        "lr": np.array([group["lr"] for group in optimizer.param_groups], dtype=float),
+        "left": before.change() or 4 * any(part.training for part in model.modules()),
+    }
+
+
+def judge_prepare(i, o):
+    factors, lr, groups = 4 * int(i["blocks"]), float(i["lr"]), ("lora", "head", "near", "rest")
+    promises = [
+        Promise("trains_lora", lambda v: v.size == factors, expected=f"{factors} factors",
+                seen=lambda v: f"{v.size} factors of LoRA in the model"),
+        Promise("calls", 1, "the number of calls of inject"),
+        all_of("trains_lora", "factors train", factors),
+        none_of("trains_near", "tensors of a part beside the head train"),
+        none_of("trains_rest", "other tensors train"),
+        all_of("held_lora", "factors are in the list", factors),
+        all_of("trains_head", "tensors of the new head train", 2),
+        all_of("held_head", "tensors of the new head are in the list", 2),
+        *(Promise(f"held_{g}", lambda v: v.max() <= 1, expected="once",
+                  seen=lambda v: f"a tensor is in the list {int(v.max())} times") for g in groups),
+        *(none_of(f"held_{g}", "frozen tensors are in the list", share=0.5) for g in groups[2:]),
+        Promise("strangers", 0, seen="{} listed tensors are not in the model", expected="none"),
+        Promise("kind", 1, seen="another optimizer", expected="torch.optim.AdamW", share=0.5),
+        Promise("lr", lambda v: np.allclose(v, lr, atol=0), "the learning rate", share=0.5,
+                expected=f"{lr:g}"),
+        callers.unchanged("left", "the model, beside LoRA"),
+    ]  # fmt: skip
+    return judged(i, o, promises, PREPARE)
+
+
+PREPARE = (
+    Slip("not_injected", "The model has no LoRA. Call `inject(model)`, on the model itself.",
+         seen_as(trains_lora=lambda v: v.size == 0)),
+    Slip("lora_frozen", "The factors are frozen: something froze the model after the injection.",
+         seen_as(trains_lora=none)),
+    Slip("all_train", "Parts of the old model train as well. Only the factors and the new head "
+         "should: switch on the head alone, after `inject`.",
+         seen_as(trains_near=every, trains_rest=every)),
+    Slip("prefix", "Another part's name begins like that of the head, and was switched on too. Get "
+         "the head itself: `model.get_submodule(head)`.",
+         seen_as(trains_near=every, trains_rest=none)),
+    Slip("too_early", "The factors are not in the optimizer, so the loss would stay the same to "
+         "the last digit. Build the list and the optimizer after the injection.",
+         seen_as(held_lora=none, held_rest=np.any)),
+    Slip("only_head", "The list holds the new head alone. The LoRA factors train too.",
+         seen_as(held_lora=none, held_rest=none, held_head=every)),
+    Slip("head_frozen", "The new head has random weights and would keep them: `inject` froze it. "
+         "Switch it on again after the injection.", seen_as(trains_head=none, held_head=none)),
+    Slip("head_held_frozen", "The optimizer holds the new head, but it gets no gradient. Set "
+         "`requires_grad` for it, after the injection.",
+         seen_as(trains_head=none, held_head=every)),
+    Slip("half_head", "The head has a weight and a bias, and both are new.",
+         lambda i: [{k: lambda v: v.sum() == 1} for k in ("trains_head", "held_head")]),
+    Slip("head_not_held", "The new head trains, but is not in the list, so no step moves it. "
+         "Switch it on before you build the list.", seen_as(trains_head=every, held_head=none)),
+    Slip("twice", "Going through the modules meets a tensor at each level above it, and every step "
+         "would move it more than once. `model.parameters()` gives each one once.",
+         seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
+    Slip("frozen_too", "The list holds frozen tensors. AdamW skips them while they have no "
+         "gradient, but the list should say what trains: filter by `requires_grad`.",
+         seen_as(held_near=every, held_rest=every)),
+    Slip("default_lr", "That is AdamW's default. Take the learning rate that was given.",
+         seen_as(lr=lambda v: np.allclose(v, 1e-3))),
+)  # fmt: skip
+
+prepare = Check(
+    name="prepare", title="The optimizer's list", wants=("prepare",),
+    difficulty=3, minutes=10, points=20,
+    verified="who trains, what the AdamW holds, each tensor once, the learning rate",
+    hints=(
+        "Four steps in an order that matters. Which one creates the factors, and which one needs "
+        "them?",
+        "`inject` freezes the new head together with everything else, so the head is switched on "
+        "after it. The optimizer keeps the tensors that it is given: build it last.",
+        "`inject(model)`, then `model.get_submodule(head).requires_grad_(True)`, then AdamW over "
+        "`[p for p in model.parameters() if p.requires_grad]`.",
+    ),
+    slips=PREPARE, other="Print each parameter's name and flag, and whether the list holds it.",
+    make=make_prepare, probe=probe_prepare, judge=judge_prepare,
+)  # fmt: skip
+
+
+# 4.5 What the rule missed
 HEADS = ("output.head", "lm.score")
 
 
@@ -634,132 +762,4 @@ missed_layers = Check(
     make=make_missed, probe=probe_missed, judge=judge_missed,
 )  # fmt: skip
 
-
-# 4.5 The optimizer's list
-NEW_HEADS = ("new.score", "classifier")
-
-
-def make_prepare(seed):
-    rng = np.random.default_rng(seed + 400)
-    draw = {"d": (4, 8), "r": (2, 4), "blocks": (2, 4), "head": (0, 2)}
-    made = {key: rng.integers(*limits) for key, limits in draw.items()}
-    return {**made, "lr": rng.choice([0.002, 0.0005, 0.03])}
-
-
-def probe_prepare(namespace, a):
-    import torch
-    from torch import nn
-
-    from lora_course.inject import inject_lora as course_inject
-
-    d, model, head = a["d"].item(), nn.Module(), NEW_HEADS[a["head"].item()]
-    for n in range(a["blocks"].item()):
-        fixtures.put(model, f"blocks.{n}.up_proj", nn.Linear(d, d))
-        fixtures.put(model, f"blocks.{n}.q_proj", nn.Linear(d, d))
-        fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
-    fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
-    fixtures.put(model, head, nn.Linear(d, 3))
-    model.eval()
-    before, calls = callers.Before(dict(model.named_parameters())), []
-
-    def inject(model):
-        calls.append(model)
-        return course_inject(model, ["q_proj", "up_proj"], r=a["r"].item())
-
-    optimizer = namespace["prepare"](model, inject, head, a["lr"].item())
-    fixtures.expect(optimizer, torch.optim.Optimizer, "prepare", "a torch.optim.AdamW")
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    groups = {"lora": [], "head": [], "near": [], "rest": []}
-    for name, p in model.named_parameters():
-        near = "near" if name.startswith(head) else "rest"
-        group = "head" if name.startswith(head + ".") else near
-        groups["lora" if ".lora_" in name else group].append(p)
-    trains = {g: np.array([p.requires_grad for p in ps], dtype=int) for g, ps in groups.items()}
-    count = {g: [sum(p is h for h in held) for p in ps] for g, ps in groups.items()}
-    return {
-        **{f"trains_{group}": flags for group, flags in trains.items()},
-        **{f"held_{group}": np.array(times, dtype=int) for group, times in count.items()},
-        "calls": len(calls),
-        "strangers": sum(not any(h is p for p in model.parameters()) for h in held),
-        "kind": isinstance(optimizer, torch.optim.AdamW),
-        "lr": np.array([group["lr"] for group in optimizer.param_groups], dtype=float),
-        "left": before.change() or 4 * any(part.training for part in model.modules()),
-    }
-
-
-def judge_prepare(i, o):
-    factors, lr, groups = 4 * int(i["blocks"]), float(i["lr"]), ("lora", "head", "near", "rest")
-    promises = [
-        Promise("trains_lora", lambda v: v.size == factors, expected=f"{factors} factors",
-                seen=lambda v: f"{v.size} factors of LoRA in the model"),
-        Promise("calls", 1, "the number of calls of inject"),
-        all_of("trains_lora", "factors train", factors),
-        none_of("trains_near", "tensors of a part beside the head train"),
-        none_of("trains_rest", "other tensors train"),
-        all_of("held_lora", "factors are in the list", factors),
-        all_of("trains_head", "tensors of the new head train", 2),
-        all_of("held_head", "tensors of the new head are in the list", 2),
-        *(Promise(f"held_{g}", lambda v: v.max() <= 1, expected="once",
-                  seen=lambda v: f"a tensor is in the list {int(v.max())} times") for g in groups),
-        *(none_of(f"held_{g}", "frozen tensors are in the list", share=0.5) for g in groups[2:]),
-        Promise("strangers", 0, seen="{} listed tensors are not in the model", expected="none"),
-        Promise("kind", 1, seen="another optimizer", expected="torch.optim.AdamW", share=0.5),
-        Promise("lr", lambda v: np.allclose(v, lr, atol=0), "the learning rate", share=0.5,
-                expected=f"{lr:g}"),
-        callers.unchanged("left", "the model, beside LoRA"),
-    ]  # fmt: skip
-    return judged(i, o, promises, PREPARE)
-
-
-PREPARE = (
-    Slip("not_injected", "The model has no LoRA. Call `inject(model)`, on the model itself.",
-         seen_as(trains_lora=lambda v: v.size == 0)),
-    Slip("lora_frozen", "The factors are frozen: something froze the model after the injection.",
-         seen_as(trains_lora=none)),
-    Slip("all_train", "Parts of the old model train as well. Only the factors and the new head "
-         "should: switch on the head alone, after `inject`.",
-         seen_as(trains_near=every, trains_rest=every)),
-    Slip("prefix", "Another part's name begins like that of the head, and was switched on too. Get "
-         "the head itself: `model.get_submodule(head)`.",
-         seen_as(trains_near=every, trains_rest=none)),
-    Slip("too_early", "The factors are not in the optimizer, so the loss would stay the same to "
-         "the last digit. Build the list and the optimizer after the injection.",
-         seen_as(held_lora=none, held_rest=np.any)),
-    Slip("only_head", "The list holds the new head alone. The LoRA factors train too.",
-         seen_as(held_lora=none, held_rest=none, held_head=every)),
-    Slip("head_frozen", "The new head has random weights and would keep them: `inject` froze it. "
-         "Switch it on again after the injection.", seen_as(trains_head=none, held_head=none)),
-    Slip("head_held_frozen", "The optimizer holds the new head, but it gets no gradient. Set "
-         "`requires_grad` for it, after the injection.",
-         seen_as(trains_head=none, held_head=every)),
-    Slip("half_head", "The head has a weight and a bias, and both are new.",
-         lambda i: [{k: lambda v: v.sum() == 1} for k in ("trains_head", "held_head")]),
-    Slip("head_not_held", "The new head trains, but is not in the list, so no step moves it. "
-         "Switch it on before you build the list.", seen_as(trains_head=every, held_head=none)),
-    Slip("twice", "Going through the modules meets a tensor at each level above it, and every step "
-         "would move it more than once. `model.parameters()` gives each one once.",
-         seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
-    Slip("frozen_too", "The list holds frozen tensors. AdamW skips them while they have no "
-         "gradient, but the list should say what trains: filter by `requires_grad`.",
-         seen_as(held_near=every, held_rest=every)),
-    Slip("default_lr", "That is AdamW's default. Take the learning rate that was given.",
-         seen_as(lr=lambda v: np.allclose(v, 1e-3))),
-)  # fmt: skip
-
-prepare = Check(
-    name="prepare", title="The optimizer's list", wants=("prepare",),
-    difficulty=3, minutes=10, points=20,
-    verified="who trains, what the AdamW holds, each tensor once, the learning rate",
-    hints=(
-        "Four steps in an order that matters. Which one creates the factors, and which one needs "
-        "them?",
-        "`inject` freezes the new head together with everything else, so the head is switched on "
-        "after it. The optimizer keeps the tensors that it is given: build it last.",
-        "`inject(model)`, then `model.get_submodule(head).requires_grad_(True)`, then AdamW over "
-        "`[p for p in model.parameters() if p.requires_grad]`.",
-    ),
-    slips=PREPARE, other="Print each parameter's name and flag, and whether the list holds it.",
-    make=make_prepare, probe=probe_prepare, judge=judge_prepare,
-)  # fmt: skip
-
-EXERCISES = (inject_lora, mark_only_lora_as_trainable, lora_report, missed_layers, prepare)
+EXERCISES = (inject_lora, mark_only_lora_as_trainable, lora_report, prepare, missed_layers)

@@ -1,5 +1,6 @@
 """Checks of chapter 08: convert, target rules, switch, audit, a mixed batch."""
 
+import copy
 import logging
 import warnings
 from contextlib import contextmanager
@@ -7,41 +8,29 @@ from functools import cache
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
-from lora_course.checks.values import Refused, kind
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
+from lora_course.checks.values import Refused, array, close, kind, none, text, words
+from lora_course.checks.wording import shape
 
 PREFIX = "base_model.model."
 
 
-# What several checks share
-def _f(rng, *shape):
-    return rng.normal(size=shape).astype(np.float32)
-
-
-def _parts(value, count, name):
-    """The learner's `count` results as a tuple; Refused when it is something else."""
-    if value is None:
-        array(None, name)
-    if not isinstance(value, (tuple, list)) or len(value) != count:
-        size = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
-        raise Refused("type", f"{name} is {kind(value)}{size}.", f"{count} values, as a tuple.")
+# What several exercises share
+def unpacked(value, names, function):
+    """The learner's several values, whatever they are; Refused when their number is another."""
+    wanted = f"{len(names)} values: {', '.join(names)}"
+    if not isinstance(value, (tuple, list)):
+        key = "none" if value is None else "type"
+        raise Refused(key, f"{function} returns {kind(value)}.", f"{wanted}.")
+    if len(value) != len(names):
+        raise Refused("type", f"{function} returns {len(value)} values.", f"{wanted}.")
     return value
 
 
-def _codes(names):
-    """A list of names as numbers, since text does not cross."""
-    return np.frombuffer("\n".join(str(n)[:200] for n in names).encode(), np.uint8).copy()
-
-
-def _names(codes):
-    numbers = np.asarray(codes).ravel()
-    if numbers.dtype != np.uint8:
-        return []
-    return numbers.tobytes().decode(errors="replace").split("\n")
-
-
 @contextmanager
-def _peft():
+def quiet_peft():
     """PEFT without the noise of its import and its warnings."""
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -51,155 +40,258 @@ def _peft():
         yield peft
 
 
+def ruled(rule, what):
+    """A rule for target_modules as it was given: a text, or a list of texts."""
+    if isinstance(rule, str):
+        return rule
+    if not isinstance(rule, (list, tuple, set)) or not all(isinstance(t, str) for t in rule):
+        raise Refused("type", f"{what} is {kind(rule)}.", "a text, or a list of texts.")
+    return list(rule)
+
+
+def hits(rule, names):
+    """Which names get_peft_model would take by this rule, by PEFT's own comparison; None: error."""
+    with quiet_peft() as peft:
+        from peft.tuners.tuners_utils import check_target_module_exists
+
+        try:
+            config = peft.LoraConfig(target_modules=rule)
+            return np.array([bool(check_target_module_exists(config, n)) for n in names])
+        except Exception:  # no regular expression
+            return None
+
+
 # 8.1 To PEFT and back
-ENDINGS = {"q_proj": (5, 7), "up_proj": (5, 9), "down_proj": (9, 5)}  # (in, out)
-LAYERS = [f"model.layers.{n}.{e}" for n in (0, 1) for e in ENDINGS]
-
-
-def _blank(blocks=2):
-    """A model with these layers in each block, and an output head."""
-    from torch import nn
-
-    block = lambda: nn.ModuleDict({e: nn.Linear(*s) for e, s in ENDINGS.items()})  # noqa: E731
-    body = nn.ModuleDict({"layers": nn.ModuleList([block() for _ in range(blocks)])})
-    return nn.ModuleDict({"model": body, "lm_head": nn.Linear(5, 4)})
+PARTS = {"self_attn.q_proj": (5, 7), "mlp.up_proj": (5, 9), "mlp.down_proj": (9, 6)}  # (in, out)
+LAYERS = tuple(f"model.layers.{n}.{part}" for n in (3, 10) for part in PARTS)
+TENSORS = tuple(f"{layer}.lora_{letter}" for layer in LAYERS for letter in "AB")
+CONVERTED = ("many", "one")  # adapters: three layers, a single one
+KEYS = {  # how a key may come out of to_peft; the first is right
+    "": lambda name: f"{PREFIX}{name}.weight",
+    "prefix": lambda name: f"{name}.weight",
+    "one_prefix": lambda name: f"base_model.{name}.weight",
+    "weight": lambda name: f"{PREFIX}{name}",
+    "adapter_name": lambda name: f"{PREFIX}{name}.default.weight",
+    "untouched": lambda name: name,
+}
+BACK = {  # and how a name may come out of from_peft
+    "": lambda name: name,
+    "back_prefix": lambda name: PREFIX + name,
+    "back_weight": lambda name: f"{name}.weight",
+    "back_eaten": lambda name: name.replace("model.", ""),
+    "back_untouched": KEYS[""],
+}
 
 
 def make_convert(seed):
     rng = np.random.default_rng(seed + 800)
-    r = int(rng.choice([2, 3, 4]))
-    made = {"r": np.array(r), "alpha": np.array(rng.choice([5, 7, 11]))}
-    hit = np.zeros(len(LAYERS), int)
-    hit[rng.permutation(3)[:2]] = 1  # two endings in block 0, another choice in block 1
-    hit[3 + rng.integers(3)] = 1
-    for i, name in enumerate(LAYERS):
-        n_in, n_out = ENDINGS[name.split(".")[-1]]
-        made |= {f"A_{i}": _f(rng, r, n_in), f"B_{i}": _f(rng, n_out, r)}
-    return made | {"hit": hit}
+    f, r = fixtures.normal(rng), int(rng.choice([2, 3, 4]))
+    alpha, other = rng.permutation([5, 7, 11])[:2]
+    many, one = np.zeros((2, len(PARTS)), bool), np.zeros(len(LAYERS), bool)
+    many[0, rng.permutation(3)[:2]] = many[1, rng.integers(3)] = True  # blocks differ
+    one[rng.integers(len(LAYERS))] = True
+    made = {"r": r, "alpha": alpha, "alpha_back": other, "many": many.ravel(), "one": one}
+    for n, layer in enumerate(LAYERS):
+        d_in, d_out = PARTS[layer.split(".", 3)[-1]]
+        made |= {f"t{2 * n}": f(r, d_in), f"t{2 * n + 1}": f(d_out, r)}
+    order = rng.permutation(len(TENSORS))  # of the names in the dict
+    first = int(np.argmax([n % 2 and made["many"][n // 2] for n in order]))  # a lora_B
+    order_one = np.arange(len(TENSORS))[:: 1 - 2 * (seed % 2)]  # A first, B first in turn
+    return {**made, "order_many": np.roll(order, -first), "order_one": order_one}
+
+
+def held(i, case):
+    """Numbers of the tensors of this adapter, in the order of the dict."""
+    order = i[f"order_{case}"]
+    return [int(n) for n in order if i[case][n // 2]]
+
+
+def found(names, forms, case):
+    """How often each tensor is there in each form, and the first key of another form."""
+    known = {form(n): (k, at) for k, form in enumerate(forms.values()) for at, n in
+             enumerate(TENSORS)}  # fmt: skip
+    count = np.zeros((len(forms) + 1, len(TENSORS)))
+    for name in names:
+        count[known.get(name, (len(forms), 0))] += 1
+    strange = [str(name) for name in names if known.get(name, (1, 0))[0]]
+    return {f"keys_{case}": count, f"first_{case}": text(sorted(strange)[0] if strange else "")}
+
+
+def in_form(i, case, form):
+    """The count of `found` when every key has this form."""
+    forms = BACK if case == "back" else KEYS
+    count = np.zeros((len(forms) + 1, len(TENSORS)))
+    count[list(forms).index(form), held(i, "many" if case == "back" else case)] = 1
+    return count
+
+
+def tensors_of(d, forms, case):
+    import torch
+
+    right = {name: d[forms[""](name)] for name in TENSORS if forms[""](name) in d}
+    for name, value in right.items():
+        fixtures.expect(value, torch.Tensor, f"for {forms[''](name)} the function", "a tensor")
+    return {f"{case}_t{TENSORS.index(n)}": array(value, n) for n, value in right.items()}
 
 
 def probe_convert(namespace, a):
-    import torch
+    made = {case: fixtures.attempt(case, lambda c=case: forth(namespace["to_peft"], a, c))
+            for case in CONVERTED}  # fmt: skip
+    made["back"] = fixtures.attempt("back", lambda: back(namespace["from_peft"], a))
+    joined = {key: value for part in made.values() for key, value in part.items()}
+    return fixtures.unless_all_open(joined, made)
 
-    state = {
-        f"{name}.lora_{letter}": tensor(a[f"{letter}_{i}"])
-        for i, name in enumerate(LAYERS)
-        if a["hit"][i]
-        for letter in "AB"
-    }
-    given = {name: t.clone() for name, t in state.items()}
-    settings, tensors = _parts(namespace["to_peft"](given, a["alpha"].item()), 2, "to_peft(...)")
-    if not isinstance(settings, dict) or not isinstance(tensors, dict):
-        raise Refused("type", f"to_peft gives {kind(settings)}, {kind(tensors)}.", "two dicts.")
-    lacking = {"r", "lora_alpha", "target_modules"} - settings.keys()
+
+def forth(to_peft, a, case):
+    state = {TENSORS[n]: tensor(a[f"t{n}"]) for n in held(a, case)}
+    before = callers.Before(state)
+    result = to_peft(state, a["alpha"].item())
+    settings, tensors = unpacked(result, ("settings", "tensors"), "to_peft")
+    for what, value in (("settings", settings), ("tensors", tensors)):
+        if not isinstance(value, dict):
+            raise Refused("type", f"the {what} of to_peft are {kind(value)}.", "a dict.")
+    lacking = [k for k in ("r", "lora_alpha", "target_modules") if k not in settings]
     if lacking:
-        raise Refused("type", f"The settings lack {', '.join(sorted(lacking))}.", "these three.")
-    rule = settings["target_modules"]
-    made = {
-        "keys": _codes(sorted(tensors)),
-        "r": array(settings["r"], "r"),
-        "alpha": array(settings["lora_alpha"], "lora_alpha"),
-        "is_text": float(isinstance(rule, str)),
-        "hits": np.zeros(len(LAYERS) + 1),
+        wanted = "r, lora_alpha and target_modules."
+        raise Refused("type", f"the settings lack {', '.join(lacking)}.", wanted)
+    rule = ruled(settings["target_modules"], "target_modules")
+    every = rule == "all-linear"
+    took = np.arange(len(LAYERS) + 1) < len(LAYERS) if every else hits(rule, [*LAYERS, "lm_head"])
+    return {
+        **found(tensors, KEYS, case),
+        **tensors_of(tensors, KEYS, case),
+        f"r_{case}": array(settings["r"], "r"),
+        f"alpha_{case}": array(settings["lora_alpha"], "lora_alpha"),
+        f"hits_{case}": np.zeros(len(LAYERS) + 1, bool) if took is None else took,
+        f"text_{case}": isinstance(rule, str),
+        f"left_{case}": before.change(),
     }
-    with _peft() as peft:
-        config = {"r": int(made["r"].ravel()[0]), "lora_alpha": made["alpha"].ravel()[0].item()}
-        try:
-            rule = rule if isinstance(rule, str) else list(rule)
-            model = peft.get_peft_model(
-                _blank(), peft.LoraConfig(**config, target_modules=rule, init_lora_weights=True)
-            )
-        except (ValueError, TypeError):  # the rule hits nothing
-            return made
-        names = [*LAYERS, "lm_head"]
-        spots = {n: m for n, m in model.named_modules() if hasattr(m, "lora_A")}
-        made["hits"] = np.array([float(PREFIX + n in spots) for n in names])
-        try:
-            peft.set_peft_model_state_dict(model, tensors)
-        except RuntimeError:  # a tensor of another shape
-            made["misfit"] = 1.0
-            return made
-        for i, name in enumerate(LAYERS):
-            if PREFIX + name in spots:
-                delta = spots[PREFIX + name].get_delta_weight("default")
-                made[f"delta_{i}"] = array(delta, "the update")
-    theirs = {f"{PREFIX}{name}.weight": t.clone() for name, t in state.items()}
-    settings = {"r": a["r"].item(), "lora_alpha": a["alpha"].item(), "peft_type": "LORA"}
-    back, scaling = _parts(namespace["from_peft"](settings, theirs), 2, "from_peft(...)")
-    if not isinstance(back, dict):
-        raise Refused("type", f"The state of from_peft is {kind(back)}.", "a dict.")
-    made["scaling"] = array(scaling, "the scaling")
-    made["back"] = _codes(sorted(back))
-    for i, name in enumerate(sorted(back)):
-        if isinstance(back[name], torch.Tensor):
-            made[f"back_{i}"] = array(back[name], name)
-    return made
+
+
+def back(from_peft, a):
+    tensors = {KEYS[""](TENSORS[n]): tensor(a[f"t{n}"]) for n in held(a, "many")}
+    settings = {"peft_type": "LORA", "r": a["r"].item(), "lora_alpha": a["alpha_back"].item()}
+    before = callers.Before(settings, tensors)
+    state, scaling = unpacked(from_peft(settings, tensors), ("state", "scaling"), "from_peft")
+    if not isinstance(state, dict):
+        raise Refused("type", f"the state of from_peft is {kind(state)}.", "a dict.")
+    return {
+        **found(state, BACK, "back"),
+        **tensors_of(state, BACK, "back"),
+        "scaling": array(scaling, "the scaling"),
+        "left_back": before.change(),
+    }
+
+
+def keys_promise(i, o, case, what):
+    """That the dict has the right keys and no others."""
+    right, forms = in_form(i, case, ""), BACK if case == "back" else KEYS
+    names = sorted(forms[""](TENSORS[n]) for n in np.flatnonzero(right[0]))
+
+    def seen(value):
+        strange = words(o.get(f"first_{case}", text("")))
+        return f"{what} gives the key {strange}" if strange else f"a key of {what} is missing"
+
+    return Promise(f"keys_{case}", right, seen=seen, expected=f"{len(names)} keys such as "
+                   f"{names[0]}", rtol=0, atol=0)  # fmt: skip
+
+
+def values_promises(i, case, what):
+    """That each tensor has the values and the shape that it had."""
+    return [Promise(f"{case}_t{n}", i[f"t{n}"], f"{what} changes a tensor: {TENSORS[n]}", rtol=0,
+                    atol=0, dtype="float32")
+            for n in sorted(held(i, "many" if case == "back" else case))]  # fmt: skip
 
 
 def judge_convert(i, o):
-    hit = [name for name, h in zip(LAYERS, i["hit"], strict=True) if h]
-    ours = sorted(f"{name}.lora_{letter}" for name in hit for letter in "AB")
-    want, seen = sorted(f"{PREFIX}{n}.weight" for n in ours), _names(o["keys"])
-    if seen != want:
-        known = {
-            "prefix": [f"{n}.weight" for n in ours],
-            "one_prefix": [f"base_model.{n}.weight" for n in ours],
-            "weight": [f"{PREFIX}{n}" for n in ours],
-            "adapter_name": [f"{PREFIX}{n}.default.weight" for n in ours],
-            "untouched": ours,
-        }
-        key = next((k for k, names in known.items() if seen == sorted(names)), "other")
-        return Verdict(0.0, key, f"the key {seen[0]}", want[0])
-    r, alpha = i["r"].item(), i["alpha"].item()
-    if not close(o["r"].ravel(), [r]):
-        return Verdict(0.0, "rank", f"r = {o['r'].ravel()[:1]}", f"r = {r}")
-    if not close(o["alpha"].ravel(), [alpha]):
-        key = "alpha" if close(o["alpha"].ravel(), [alpha / r]) else "other"
-        return Verdict(0.0, key, f"lora_alpha = {o['alpha'].ravel()[0]:g}", f"{alpha}")
-    hits = o["hits"].ravel()
-    if len(hits) != len(LAYERS) + 1 or not np.array_equal(hits[:-1], i["hit"]) or hits[-1]:
-        few = len(hits) == len(LAYERS) + 1 and not np.any(hits[:-1] > i["hit"]) and not hits[-1]
-        key = "text" if few and o["is_text"] else "missed" if few else "too_many"
-        return Verdict(0.0, key, f"LoRA in {int(hits.sum())} layers", f"in {len(hit)}")
-    if "misfit" in o:
-        return Verdict(0.0, "shapes", "PEFT finds a tensor of another shape", "A and B as they are")
-    for n, name in enumerate(LAYERS):
-        if i["hit"][n] and not close(
-            o.get(f"delta_{n}"), alpha / r * i[f"B_{n}"] @ i[f"A_{n}"], 1e-3, 1e-4
-        ):
-            return Verdict(0.0, "other", f"the update of {name} is another one", "that of `state`")
-    return _back_verdict(i, o, ours, alpha, r)
+    r, alpha, forward = int(i["r"]), float(i["alpha"]), []
+    for case in CONVERTED:
+        layers = int(i[case].sum())
+        hit = np.append(i[case], False)
+        forward.append([
+            keys_promise(i, o, case, "to_peft"),
+            Promise(f"r_{case}", r, "r"),
+            Promise(f"alpha_{case}", alpha, f"for alpha = {alpha:g} and r = {r}, lora_alpha"),
+            Promise(f"hits_{case}", hit, expected=f"LoRA in {layers}, and nowhere else", seen=lambda
+                    v, n=layers, h=hit: f"the rule puts LoRA into {np.sum(v & h)} of {n} layers, "
+                    f"and into {np.sum(v & ~h)} others" if v.shape == h.shape and v.dtype == bool
+                    else "no rule"),
+            *values_promises(i, case, "to_peft"),
+            callers.unchanged(f"left_{case}", "state, after to_peft"),
+        ])  # fmt: skip
+    to_peft = [judged(i, o, promises, CONVERT, part=case)
+               for promises, case in zip(forward, CONVERTED, strict=True)]  # fmt: skip
+    scaling = i["alpha_back"] / r
+    promises = [
+        keys_promise(i, o, "back", "from_peft"),
+        *values_promises(i, "back", "from_peft"),
+        Promise("scaling", scaling, f"for lora_alpha = {i['alpha_back']} and r = {r}, scaling"),
+        callers.unchanged("left_back", "settings or tensors, after from_peft"),
+    ]
+    from_peft = judged(i, o, promises, CONVERT, part="back")
+    return in_parts(min(to_peft, key=lambda verdict: verdict.share), from_peft)
 
 
-def _back_verdict(i, o, ours, alpha, r):
-    seen = _names(o["back"])
-    if seen != ours:
-        known = {
-            "back_prefix": [PREFIX + n for n in ours],
-            "back_eaten": [n.replace("model.", "") for n in ours],
-            "back_weight": [f"{n}.weight" for n in ours],
-        }
-        key = next((k for k, names in known.items() if seen == sorted(names)), "other")
-        return Verdict(0.5, key, f"from_peft gives the name {seen[0]}", ours[0])
-    for n, name in enumerate(ours):
-        layer, _, letter = name.rpartition(".lora_")
-        if not close(o.get(f"back_{n}"), i[f"{letter}_{LAYERS.index(layer)}"]):
-            return Verdict(0.5, "other", f"from_peft changes {name}", "the values as they are")
-    if not close(o["scaling"].ravel(), [alpha / r]):
-        key = "back_scale" if close(o["scaling"].ravel(), [alpha]) else "other"
-        return Verdict(0.5, key, f"scaling = {o['scaling'].ravel()[0]:g}", f"{alpha / r:g}")
-    return Verdict(1.0)
+def form_slip(key, advice):
+    cases = ("back",) if key in BACK else CONVERTED
+    return Slip(key, advice, lambda i: {f"keys_{case}": in_form(i, case, key) for case in cases})
 
+
+def reaches(i, less, more):
+    """A condition on the hits: layers with an adapter are left out, layers without one are hit."""
+    hit = np.append(i["many"], False)
+    return lambda v: v.shape == hit.shape and (v < hit).any() == less and (v > hit).any() == more
+
+
+CONVERT = (
+    form_slip("prefix", "PEFT's keys begin with `base_model.model.`. Without it no tensor finds "
+              "its place, and the model runs on as the bare base."),
+    form_slip("one_prefix", "Our names begin with `model.` already; PEFT's prefix is "
+              "`base_model.model.` all the same, so `model.` stands there twice."),
+    form_slip("weight", "In PEFT A and B are small linear layers: the key ends in `.weight`."),
+    form_slip("adapter_name", "The name of the adapter, `default`, is in the model and not in the "
+              "file."),
+    form_slip("untouched", "The names are still ours."),
+    Slip("rank", "The rank is the first size of A, (r, in), or the second of B, (out, r). Which "
+         "of the two comes first in the dict is not certain.",
+         lambda i: {"r_many": lambda v: any(close(v, n) for n in (5, 6, 7, 9)), "keys_many":
+                    in_form(i, "many", "")}),
+    Slip("alpha", "PEFT divides by r itself: hand alpha over as it is.",
+         lambda i: {f"alpha_{case}": i["alpha"] / i["r"] for case in CONVERTED}),
+    Slip("text", "A string is one regular expression, which must match the whole name of a layer. "
+         "Commas separate nothing in it. Give a list of names.",
+         seen_as(hits_many=none, text_many=1)),
+    Slip("no_hit", "No entry of the list is a layer. An entry is the full name of a layer in the "
+         "base model, or the end of one: without `.lora_A`, and without PEFT's prefix.",
+         seen_as(hits_many=none, text_many=0)),
+    Slip("missed", "The rule hits fewer layers than have an adapter. In one block not the same "
+         "layers need be adapted as in another.",
+         lambda i: {"hits_many": lambda v: v.any() and reaches(i, True, False)(v)}),
+    Slip("too_many", "The rule also hits layers without an adapter: those would stay at zero. Where"
+         " an ending is adapted in one block only, give whole names.",
+         lambda i: {"hits_many": reaches(i, False, True)}),
+    Slip("transposed", "The names are right, but the tensors are turned over. PEFT keeps the "
+         "shapes: A is (r, in) and B is (out, r).",
+         lambda i: [{f"{case}_t{n}": i[f"t{n}"].T for n in held(i, "many")}
+                    for case in ("many", "back")]),
+    form_slip("back_prefix", "from_peft leaves PEFT's prefix on."),
+    form_slip("back_weight", "from_peft leaves `.weight` at the end."),
+    form_slip("back_untouched", "from_peft gives the names of PEFT."),
+    form_slip("back_eaten", "`replace('model.', '')` and `lstrip` eat more than the prefix: our own"
+              " name begins with `model.`. Use `removeprefix('base_model.model.')`."),
+    Slip("back_scale", "The update is multiplied by alpha / r, not by alpha.",
+         lambda i: {"scaling": i["alpha_back"]}),
+    Slip("upside_down", "The fraction is upside down: the scale is alpha / r.",
+         lambda i: {"scaling": i["r"] / i["alpha_back"]}),
+    Slip("floor", "`//` throws the fraction away. The scale is alpha / r.",
+         lambda i: {"scaling": i["alpha_back"] // i["r"]}),
+)  # fmt: skip
 
 convert = Check(
-    name="convert",
-    title="To PEFT and back",
-    wants=("to_peft", "from_peft"),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="names, rank, alpha and rule taken by PEFT itself, the updates it computes, the way "
-    "back",
+    name="convert", title="To PEFT and back", wants=("to_peft", "from_peft"),
+    difficulty=2, minutes=12, points=20,
+    verified="keys and values both ways, rank and alpha, the scale, and by PEFT's own comparison "
+    "that the rule hits the layers of two adapters and no others",
     hints=(
         "Put the two names of the task under each other. What stands before, what stands behind?",
         "`f'base_model.model.{name}.weight'` one way, `removeprefix` and `removesuffix` the other. "
@@ -208,153 +300,196 @@ convert = Check(
         "`sorted({name.rsplit('.', 1)[0] for name in state})`; back: "
         "`settings['lora_alpha'] / settings['r']`.",
     ),
-    mistakes={
-        "prefix": "PEFT's keys begin with `base_model.model.`. Without it no tensor finds its "
-        "place, and the model runs on as the bare base.",
-        "one_prefix": "Our names begin with `model.` already; PEFT's prefix is `base_model.model.` "
-        "all the same, so `model.` stands there twice.",
-        "weight": "In PEFT A and B are small linear layers: the key ends in `.weight`.",
-        "adapter_name": "The name of the adapter, `default`, is in the model and not in the file.",
-        "untouched": "The names are still ours.",
-        "rank": "The rank is the first size of A, (r, in), or the second of B, (out, r).",
-        "alpha": "This is alpha / r. PEFT divides by r itself: hand alpha over as it is.",
-        "text": "A string is one regular expression for the whole name, not a list. Give a list.",
-        "missed": "The rule hits fewer layers than have an adapter. In block 1 not the same layers "
-        "need be adapted as in block 0.",
-        "too_many": "The rule hits layers without an adapter: those would stay at zero. Where an "
-        "ending is adapted in one block only, give whole names.",
-        "shapes": "The names are right, but a tensor has changed its shape. Only the names change.",
-        "back_prefix": "from_peft leaves PEFT's prefix on.",
-        "back_eaten": "`replace('model.', '')` and `lstrip` eat more than the prefix: our own "
-        "name begins with `model.`. Use `removeprefix('base_model.model.')`.",
-        "back_weight": "from_peft leaves `.weight` at the end.",
-        "back_scale": "The scale is alpha / r, not alpha.",
-        "raised:KeyError": "The names are those of the task; take sizes from the tensors in `state`"
-        ", whatever the layers are called.",
-        "other": "Compare your keys with the one in the text, letter by letter.",
-    },
-    make=make_convert,
-    probe=probe_convert,
-    judge=judge_convert,
-)
+    slips=CONVERT, other="Take one name and one tensor, and follow them by hand both ways.",
+    make=make_convert, probe=probe_convert, judge=judge_convert,
+)  # fmt: skip
 
 
 # 8.2 Target rules for a GPT-2
-PARTS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-RULES = ("attention", "second", "last_two")
+GPT2 = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 SPOKEN = ("the attention", "the second layer of the MLP", "the last two blocks")
 
 
 def make_rules(seed):
-    rng = np.random.default_rng(seed + 810)
-    return {"blocks": np.array(rng.integers(11, 14))}
+    return {"blocks": np.random.default_rng(seed + 810).integers(11, 40)}
 
 
 @cache
-def _gpt2(blocks):
-    """[(name, whether LoRA can go there)] for every module of a GPT-2."""
+def one_block():
+    """{name: can LoRA go there} for every module of a GPT-2 with one block."""
     import torch
     from torch import nn
     from transformers import GPT2Config, GPT2LMHeadModel
     from transformers.pytorch_utils import Conv1D
 
     config = GPT2Config(
-        vocab_size=4, n_embd=2, n_layer=blocks, n_head=1, n_positions=2,
-        bos_token_id=None, eos_token_id=None,
+        vocab_size=4, n_embd=2, n_layer=1, n_head=1, n_positions=2, bos_token_id=None,
+        eos_token_id=None,
     )  # fmt: skip
     with torch.device("meta"):
         model, kinds = GPT2LMHeadModel(config), (nn.Linear, nn.Embedding, Conv1D)
-    return [(name, isinstance(m, kinds)) for name, m in model.named_modules() if name]
+    return {name: isinstance(m, kinds) for name, m in model.named_modules() if name}
+
+
+def gpt2_names(blocks):
+    """{name: can LoRA go there} for a GPT-2 with so many blocks."""
+    names = {name: fits for name, fits in one_block().items() if ".h.0" not in name}
+    for name, fits in one_block().items():
+        if ".h.0" in name:
+            names |= {name.replace(".h.0", f".h.{n}"): fits for n in range(blocks)}
+    return names
 
 
 def probe_rules(namespace, a):
     blocks = a["blocks"].item()
-    rules = _parts(namespace["gpt2_rules"](blocks), 3, "the result")
-    made = {"head": np.zeros(3), "fault": np.zeros(3), "is_text": np.zeros(3)}
+    rules = unpacked(namespace["gpt2_rules"](blocks), SPOKEN, "gpt2_rules")
+    made, names = {}, gpt2_names(blocks)
+    four = {f"transformer.h.{n}.{part}": (n, k) for n in range(blocks) for k, part in
+            enumerate(GPT2)}  # fmt: skip
     for k, rule in enumerate(rules):
-        if not isinstance(rule, (str, list, tuple, set)):
-            raise Refused("type", f"Rule {k + 1} is {kind(rule)}.", "a list or a string.")
-        made["is_text"][k] = isinstance(rule, str)
-        made[f"hits_{k}"] = hits = np.zeros((blocks, 4))
-        try:
-            found = _hit(rule if isinstance(rule, str) else list(rule), blocks)
-        except Exception:  # no regular expression, or entries that are no text
-            made["fault"][k] = 3
-            continue
-        made["fault"][k] = 2 if not all(ok for _, ok in found) else 1 if not found else 0
-        for name, _ in found:
-            place = name.partition(".h.")[2].split(".", 1)
-            if len(place) == 2 and place[1] in PARTS:
-                hits[int(place[0]), PARTS.index(place[1])] = 1
+        rule = ruled(rule, f"rule {k + 1}")
+        if rule == "all-linear":
+            took = np.array([fits and ".h." in name for name, fits in names.items()])
+        else:
+            took = hits(rule, names)
+        looser = hits(f".*(?:{rule})", four) if isinstance(rule, str) else None
+        entries = [rule] if isinstance(rule, str) else rule
+        table, refused, strays = np.zeros((blocks, 4), bool), 0, 0
+        for name in [] if took is None else [n for n, hit in zip(names, took, strict=True) if hit]:
+            if name in four:
+                table[four[name]] = True
             else:
-                made["head"][k] = 1
+                refused, strays = refused + (not names[name]), strays + names[name]
+        made |= {
+            f"hits_{k}": table,
+            f"refused_{k}": -1 if took is None else refused,
+            f"strays_{k}": strays,
+            f"looser_{k}": table * False if looser is None else looser.reshape(blocks, 4),
+            f"comma_{k}": isinstance(rule, str) and "," in rule,
+            f"brace_{k}": any("{blocks" in entry for entry in entries),
+            f"pattern_{k}": not isinstance(rule, str) and any(c in e for e in rule for c in "*\\|"),
+        }
     return made
 
 
-def _hit(rule, blocks):
-    """What get_peft_model would choose, by PEFT's own comparison: part of _gpt2(blocks)."""
-    with _peft() as peft:
-        from peft.tuners.tuners_utils import check_target_module_exists
+def wanted(i, k):
+    """(blocks, 4): which layers rule k is to hit, in the order of GPT2."""
+    table = np.zeros((int(i["blocks"]), 4), bool)
+    table[:, :2] |= k == 0
+    table[:, 3] |= k == 1
+    table[-2:] |= k == 2
+    return table
 
-        if rule == "all-linear":
-            return [(name, ok) for name, ok in _gpt2(blocks) if name.partition(".h.")[2] and ok]
-        config = peft.LoraConfig(target_modules=rule)
-        return [(n, ok) for n, ok in _gpt2(blocks) if check_target_module_exists(config, n)]
+
+def rule_promises(i, k):
+    right, said = wanted(i, k), f"the rule for {SPOKEN[k]}"
+
+    def seen(value):
+        if value.shape != right.shape or value.dtype != bool:
+            return f"{said} gives no table"
+        more, less = (value > right).sum(), (value < right).sum()
+        return f"{said} hits {value.sum()} layers, {more} too many, and misses {less}"
+
+    return [
+        Promise(f"refused_{k}", 0, expected="linear layers only", seen=lambda v: f"{said} " + (
+            "is no regular expression" if v.size == 1 and v.item() == -1 else
+            "hits modules that PEFT refuses")),
+        Promise(f"strays_{k}", 0, seen=f"{said} hits something outside the blocks",
+                expected="layers of the blocks"),
+        Promise(f"hits_{k}", right, seen=seen, expected=f"{right.sum()} layers"),
+    ]  # fmt: skip
 
 
 def judge_rules(i, o):
-    blocks, right = i["blocks"].item(), 0
-    wanted = np.zeros((3, blocks, 4))
-    wanted[0, :, :2] = wanted[1, :, 3] = wanted[2, -2:, :] = 1
-    first = None
-    for k in range(3):
-        verdict = _rule_verdict(k, o, wanted[k])
-        first = first or verdict
-        right += verdict is None
-    if first is None:
-        return Verdict(1.0)
-    return first._replace(share=right / 3)
+    return in_parts(*(judged(i, o, rule_promises(i, k), RULES[k]) for k in range(3)))
 
 
-def _rule_verdict(k, o, want):
-    hits, fault, said = o[f"hits_{k}"], o["fault"].ravel()[k], f"the rule for {SPOKEN[k]}"
-    if fault in (1, 3):
-        key = "comma_or_part" if o["is_text"].ravel()[k] else "regex_in_list"
-        return Verdict(0.0, key, f"{said} hits nothing", f"{int(want.sum())} layers")
-    if fault == 2:
-        return Verdict(0.0, "no_linear", f"{said} makes PEFT raise an error", "linear layers only")
-    if o["head"].ravel()[k]:
-        return Verdict(0.0, "other", f"{said} hits something outside the blocks", "the blocks")
-    if hits.shape == want.shape and np.array_equal(hits, want):
-        return None
-    if hits.shape != want.shape:
-        return Verdict(0.0, "other", said)
-    more, less = int((hits > want).sum()), int((hits < want).sum())
-    key = "other"
-    if k == 0 and np.array_equal(hits[:, :2], want[:, :2]) and hits[:, 3].all():
-        key = "mlp_too"
-    elif k == 1 and hits[:, 3].all() and hits[:, 1].all() and not hits[:, [0, 2]].any():
-        key = "attention_too"
-    elif k == 2 and not less and more:
-        key = "other_blocks"
-    elif k == 2 and not more and hits[-1].any() and not hits[-2].any():
-        key = "count"
-    elif k == 2 and np.array_equal(hits[:-1], want[1:]):
-        key = "count"
-    elif less and not more:
-        key = "missed"
-    seen = f"{said} hits {int(hits.sum())} layers, {more} too many, and misses {less}"
-    return Verdict(0.0, key, seen, f"{int(want.sum())} layers")
+def columns(i, *hit):
+    return np.isin(np.arange(4), hit) & np.ones((int(i["blocks"]), 1), bool)
 
+
+def rows(i, *hit):
+    """The table when all four layers of these blocks are hit; they count from the end."""
+    table = np.zeros((int(i["blocks"]), 4), bool)
+    table[list(hit)] = True
+    return table
+
+
+def loose(i):
+    """A condition: the last two blocks, and others whose number has a digit in common."""
+    right = wanted(i, 2)
+    digits = [{str(n)[0], str(n)[-1]} for n in range(len(right))]
+    kin = np.array([bool(d & (digits[-1] | digits[-2])) for d in digits])
+
+    def fits(value):
+        if value.shape != right.shape or (value < right).any():
+            return False
+        extra = (value > right).any(1)
+        one = extra.sum() == 1 and extra[-3]  # which is a slip of its own
+        return bool(extra.any() and not extra[~kin].any() and not value.all() and not one)
+
+    return fits
+
+
+def rule_slips(k):
+    """Slips that any of the three rules may have."""
+    fail = f"hits_{k}"
+
+    def whole_columns(i):
+        right = wanted(i, k)
+        return lambda v: (v.shape == right.shape and not (v > right).any() and v.any()
+                          and (v.any(0) == (v | ~right).all(0) & right.any(0)).all())  # fmt: skip
+
+    return (
+        Slip("no_f", "The rule has `{blocks` in it as letters. Put an `f` before the string, so "
+             "that the number stands there: rf'...'.",
+             lambda i: [{fail: none, f"brace_{k}": 1}, {f"refused_{k}": -1, f"brace_{k}": 1}]),
+        Slip("comma", "A string is one regular expression, and commas separate nothing in it. Give "
+             "a list, or put `|` in brackets between the parts.",
+             lambda i: {fail: none, f"comma_{k}": 1, f"looser_{k}": none, f"brace_{k}": 0}),
+        Slip("part", "A string is one regular expression, and it must match the whole name, from "
+             "`transformer` on. Begin with `.*`, or give a list.",
+             lambda i: {fail: none, f"looser_{k}": wanted(i, k)}),
+        Slip("regex_in_list", "The entries of a list are compared letter by letter with the end of "
+             "the name, not as regular expressions. Give the expression itself, without a list.",
+             lambda i: {fail: none, f"pattern_{k}": 1, f"brace_{k}": 0}),
+        Slip("no_linear", "The rule also hits a whole block, its attention or MLP, a norm or an "
+             "activation. End it with the names of the linear layers.",
+             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0}),
+        Slip("one_digit", "`\\d` and `[0-9]` are one digit, and block 10 has two. Write `\\d+`.",
+             lambda i: {fail: wanted(i, k) & (np.arange(int(i["blocks"])) < 10)[:, None]}
+             if k < 2 else {}),
+        Slip("missed", "Some of the wanted layers are not hit. The attention has `c_attn` and "
+             "`c_proj`, the MLP `c_fc` and `c_proj`.", lambda i: {fail: whole_columns(i)}),
+        Slip("order", "The right layers, in another place. The order is: attention, second layer "
+             "of the MLP, last two blocks.",
+             lambda i: [{fail: wanted(i, other)} for other in range(3) if other != k]),
+    )  # fmt: skip
+
+
+RULES = (
+    (*rule_slips(0), Slip("mlp_too", "`c_proj` alone also ends `mlp.c_proj`. Say `attn.c_proj`.",
+                          lambda i: {"hits_0": columns(i, 0, 1, 3)})),
+    (*rule_slips(1),
+     Slip("attention_too", "`c_proj` alone also ends `attn.c_proj`. Say `mlp.c_proj`.",
+          lambda i: {"hits_1": columns(i, 1, 3)}),
+     Slip("first_layer", "That is the first layer of the MLP, or both. In the order of the "
+          "computation `c_fc` is the first and `c_proj` the second.",
+          lambda i: [{"hits_1": columns(i, 2)}, {"hits_1": columns(i, 2, 3)}])),
+    (*rule_slips(2),
+     Slip("all_blocks", "The last rule hits every block. It needs the numbers of the last two.",
+          lambda i: {"hits_2": columns(i, 0, 1, 2, 3)}),
+     Slip("other_blocks", "The last rule hits other blocks as well, whose numbers have a digit in "
+          "common. In `.*1.*` any 1 counts, also that of block 1 or 10: put `\\.` on both sides "
+          "of the number.", lambda i: {"hits_2": loose(i)}),
+     Slip("count", "Blocks count from 0: the last two are blocks - 2 and blocks - 1.",
+          lambda i: [{"hits_2": rows(i, *n)} for n in ((-1,), (-2,), (-3, -2), (-3, -2, -1))])),
+)  # fmt: skip
 
 gpt2_rules = Check(
-    name="gpt2_rules",
-    title="Target rules for a GPT-2",
-    wants=("gpt2_rules",),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="PEFT puts LoRA into exactly the wanted layers, for 11 to 13 blocks",
+    name="gpt2_rules", title="Target rules for a GPT-2", wants=("gpt2_rules",),
+    difficulty=2, minutes=12, points=20,
+    verified="by PEFT's own comparison, the three rules hit exactly the wanted layers of a GPT-2",
     hints=(
         "`c_proj` is the end of two names in every block. An ending may hold a dot.",
         "Two lists do for the first two rules. The third needs a string: a regular expression that "
@@ -362,152 +497,201 @@ gpt2_rules = Check(
         r"`rf'.*\.h\.({blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+'`. An unescaped dot is any "
         "character, and `h.1` without a dot behind it also begins `h.10`.",
     ),
-    mistakes={
-        "comma_or_part": "A string is one regular expression, and it must match the whole name, "
-        "from `transformer` on. Begin with `.*`; commas separate nothing. Or give a list.",
-        "regex_in_list": "The entries of a list are compared letter by letter with the end of the "
-        "name: no `.*` in them, and no number pattern.",
-        "no_linear": "The expression also matches a whole block, a norm or an activation. End "
-        "it with the names of the four linear layers.",
-        "mlp_too": "`c_proj` alone also ends `mlp.c_proj`. Say `attn.c_proj`.",
-        "attention_too": "`c_proj` alone also ends `attn.c_proj`. Say `mlp.c_proj`.",
-        "other_blocks": "The last rule hits other blocks as well. In `.*1.*` any 1 counts, also "
-        "that of block 1 or 10: put `\\.` on both sides of the number.",
-        "count": "Blocks count from 0: the last one is blocks - 1.",
-        "missed": "Some of the wanted layers are not hit. The attention has `c_attn` and "
-        "`c_proj`, the MLP `c_fc` and `c_proj`.",
-        "raised:TypeError": "The function returns three rules, one after the other.",
-        "other": "Print the names: `for n, m in GPT2LMHeadModel(config).named_modules()`, and try "
-        "your rule on them.",
-    },
-    make=make_rules,
-    probe=probe_rules,
-    judge=judge_rules,
-)
+    slips=tuple({s.name: s for part in RULES for s in part}.values()),
+    other="Print the names: `for n, m in GPT2LMHeadModel(config).named_modules()`, and try your "
+    "rule on them.",
+    make=make_rules, probe=probe_rules, judge=judge_rules,
+)  # fmt: skip
 
 
 # 8.3 Switch and disable
 NAMES = ("red", "green", "blue")
 STEPS = ("base", "first", "second")
 STATES = ("trains", "frozen")  # the active adapter of the model, before the call
+NET = ((6, 8), (8, 5))  # (in, out) of its layers
+R, ALPHA = 3, 7
 
 
-def _net(a, trains):
-    """A PeftModel of two layers with three adapters; the third is active, and trains or not."""
-    import torch
+@cache
+def net():
+    """A PeftModel of two layers with three adapters; it is copied, never used itself."""
     from torch import nn
 
-    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
-    with torch.no_grad():
-        for k, layer in enumerate((net[0], net[2])):
-            layer.weight.copy_(tensor(a[f"W{k}"]))
-            layer.bias.zero_()
-    with _peft() as peft:
-        config = lambda: peft.LoraConfig(r=3, lora_alpha=7, target_modules=["0", "2"])  # noqa: E731
-        model = peft.get_peft_model(net, config(), adapter_name=NAMES[0])
+    body = nn.Sequential(nn.Linear(*NET[0]), nn.Tanh(), nn.Linear(*NET[1]))
+    with quiet_peft() as peft:
+        config = peft.LoraConfig(r=R, lora_alpha=ALPHA, target_modules=["0", "2"])
+        model = peft.get_peft_model(body, config, adapter_name=NAMES[0])
         for name in NAMES[1:]:
-            model.add_adapter(name, config())
-        for key, layer in (("0", net[0]), ("1", net[2])):
-            for name in NAMES:
-                layer.lora_A[name].weight.data = tensor(a[f"A{key}_{name}"])
-                layer.lora_B[name].weight.data = tensor(a[f"B{key}_{name}"])
-        model.set_adapter(NAMES[2], inference_mode=not trains)
+            model.add_adapter(name, config)
     return model.eval()
+
+
+def lora_layers(model):
+    return [part for part in model.modules() if hasattr(part, "lora_A")]
 
 
 def make_three(seed):
     rng = np.random.default_rng(seed + 820)
-    made = {"x": _f(rng, 4, 6), "W0": _f(rng, 8, 6) / 3, "W1": _f(rng, 5, 8) / 3}
-    for k, (n_in, n_out) in enumerate(((6, 8), (8, 5))):
-        for name in NAMES:
-            made |= {f"A{k}_{name}": _f(rng, 3, n_in) / 3, f"B{k}_{name}": _f(rng, n_out, 3) / 3}
-    return made
+    f, made = fixtures.normal(rng), {}
+    for k, (d_in, d_out) in enumerate(NET):
+        made |= {f"W{k}": f(d_out, d_in) / 3, f"b{k}": f(d_out) / 3}
+        for n in range(len(NAMES)):
+            made |= {f"A{k}{n}": f(R, d_in) / 3, f"B{k}{n}": f(d_out, R) / 3}
+    for state in STATES:  # numbers of first, second and of the active one, which is a third
+        made[state] = rng.permutation(3)
+    if seed % 2:  # or the last
+        made["frozen"][2] = 2
+    return {**made, "x": f(4, NET[0][0])}
 
 
 def probe_three(namespace, a):
+    import torch
+
     made = {}
     for state in STATES:
-        model = _net(a, state == "trains")
-        before = [p.requires_grad for p in model.parameters()]
-        given = model, tensor(a["x"]), NAMES[0], NAMES[1]
-        with _peft():
-            found = _parts(namespace["three_outputs"](*given), 3, "the result")
-        for name, value in zip(STEPS, found, strict=True):
-            made[f"{name}_{state}"] = array(value, f"the output {name}")
-        left = [m for m in model.modules() if hasattr(m, "lora_A")]
-        now = getattr(model, "active_adapter", "")
-        after = [p.requires_grad for p in model.parameters()]
-        pairs = list(zip(before, after, strict=False))
+        first, second, active = (NAMES[n] for n in a[state])
+        model, x = copy.deepcopy(net()), tensor(a["x"])
+        with torch.no_grad():
+            for k, layer in enumerate(lora_layers(model)):
+                layer.base_layer.weight.copy_(tensor(a[f"W{k}"]))
+                layer.base_layer.bias.copy_(tensor(a[f"b{k}"]))
+                for n, name in enumerate(NAMES):
+                    layer.lora_A[name].weight.copy_(tensor(a[f"A{k}{n}"]))
+                    layer.lora_B[name].weight.copy_(tensor(a[f"B{k}{n}"]))
+        with quiet_peft():
+            model.set_adapter(active, inference_mode=state == "frozen")
+            before, held = callers.Before(model), list(model.parameters())
+            flags, given = np.array([p.requires_grad for p in held], int), callers.Before(x)
+            result = namespace["three_outputs"](model, x, first, second)
+        outputs = fixtures.several(result, STEPS, "three_outputs")
+        made |= {f"{step}_{state}": y for step, y in zip(STEPS, outputs, strict=True)}
+        now = np.array([p.requires_grad for p in held], int)
         made |= {
-            f"layers_{state}": float(len(left)),
-            f"active_{state}": float(NAMES.index(now)) if now in NAMES else -1.0,
-            f"enabled_{state}": float(not any(m.disable_adapters for m in left)),
-            f"kept_{state}": float(all(len(m.lora_A) == 3 and not m.merged for m in left)),
-            f"thawed_{state}": float(sum(b < n for b, n in pairs)),
-            f"frozen_{state}": float(sum(b > n for b, n in pairs)),
+            f"layers_{state}": len(lora_layers(model)),
+            f"left_{state}": before.change(but=3),
+            f"x_{state}": given.change(),
+            f"thawed_{state}": int((now > flags).sum()),
+            f"frozen_{state}": int((now < flags).sum()),
+            f"active_{state}": getattr(model, "active_adapter", None) == active,
         }
+        if made[f"layers_{state}"] == 2 and not made[f"left_{state}"]:
+            made[f"after_{state}"] = array(model(tensor(a["x"])), "the output after the call")
     return made
 
 
-def _forward(i, name):
-    h = i["x"]
-    for k in (0, 1):
-        W = i[f"W{k}"]
-        if name:
-            W = W + 7 / 3 * i[f"B{k}_{name}"] @ i[f"A{k}_{name}"]
-        h = h @ W.T
+def output(i, n=None):
+    """The model's output for x with adapter number n, or of the base."""
+    h = i["x"].astype(float)
+    for k in range(len(NET)):
+        delta = 0 if n is None else ALPHA / R * i[f"B{k}{n}"] @ i[f"A{k}{n}"]
+        h = h @ (i[f"W{k}"] + delta).T + i[f"b{k}"]
         h = np.tanh(h) if k == 0 else h
     return h
 
 
 def judge_three(i, o):
-    outs = {name: _forward(i, name) for name in ("", *NAMES)}
+    promises, near = [], {"rtol": 1e-3, "atol": 1e-4}
     for state in STATES:
-        wrong = _three_verdict(
-            {k.rpartition("_")[0]: v for k, v in o.items() if k.endswith(state)}, outs
+        first, second, active = i[state]
+        case = f"(active: {NAMES[active]}, {'trained' if state == 'trains' else 'frozen'})"
+        for step, n in zip(STEPS, (None, first, second), strict=True):
+            what = "without adapters" if n is None else f"with {NAMES[n]}"
+            promises.append(
+                Promise(f"{step}_{state}", output(i, n), f"the output {what} {case}", **near)
+            )
+        promises += [
+            Promise(f"layers_{state}", len(NET), f"the count of LoRA layers after the call {case}"),
+            callers.unchanged(f"left_{state}", f"the model {case}"),
+            callers.unchanged(f"x_{state}", f"x {case}"),
+            Promise(f"after_{state}", output(i, active), f"model(x) after the call {case}", **near),
+            Promise(f"active_{state}", 1, seen="model.active_adapter is another one after the call "
+                    + case, expected=NAMES[active]),
+            Promise(f"thawed_{state}", 0, seen=f"{{}} frozen tensors train after the call {case}",
+                    expected="none"),
+            Promise(f"frozen_{state}", 0, seen=f"{{}} trained tensors are frozen after the call "
+                    f"{case}", expected="none"),
+        ]  # fmt: skip
+    return judged(i, o, promises, THREE)
+
+
+def in_states(*options):
+    """A slip's values: each option maps an output to value(i, numbers of the three adapters)."""
+    return lambda i: [{f"{key}_{state}": value(i, i[state]) for state in STATES
+                       for key, value in option.items()} for option in options]  # fmt: skip
+
+
+def in_one(**conditions):
+    """A slip's values that show in either of the two states."""
+    return lambda i: [{f"{k}_{state}": v for k, v in conditions.items()} for state in STATES]
+
+
+def is_output(*numbers):
+    """A condition: an output of these places in (first, second, active). None: of the base."""
+    return lambda i, which: (
+        lambda v: any(
+            close(v, output(i, None if n is None else which[n]), 1e-3, 1e-4) for n in numbers
         )
-        if wrong:
-            return wrong
-    return Verdict(1.0)
+    )
 
 
-def _three_verdict(o, outs):
-    same = lambda seen, name: close(seen, outs[name], 1e-3, 1e-4)  # noqa: E731
-    if not o["layers"]:
-        return Verdict(0.0, "unloaded", "the model has no LoRA layers any more", "its adapters")
-    for step, want in zip(STEPS, ("", *NAMES), strict=False):
-        if same(o[step], want):
-            continue
-        names = [name for name in ("", *NAMES) if same(o[step], name)]
-        key = "other"
-        if names:
-            key = "not_disabled" if step == "base" else "not_off" if names == [""] else "no_switch"
-        seen = f"the output `{step}` is that of {names[0] or 'the base'}" if names else f"`{step}`"
-        return Verdict(0.0, key, seen, f"the output of {want or 'the base'}")
-    if not o["kept"]:
-        return Verdict(
-            0.0, "changed", "an adapter was deleted or merged", "all three, as they were"
-        )
-    if not o["enabled"]:
-        return Verdict(0.0, "still_off", "the adapters are off after the call", "on")
-    if not close(o["active"], 2.0):
-        return Verdict(0.0, "left", f"the active adapter is number {o['active']:g}", "2, as before")
-    if o["thawed"]:
-        return Verdict(0.0, "thawed", f"{int(o['thawed'])} tensors train that were frozen", "none")
-    if o["frozen"]:
-        return Verdict(0.0, "frozen", f"{int(o['frozen'])} tensors no longer train", "none")
-    return None
+def off_active(i, which):
+    """A condition: the output of an adapter that is not the active one, and not the base's."""
+    others = [n for n in range(3) if n != which[2]]
+    return lambda v: any(close(v, output(i, n), 1e-3, 1e-4) for n in others)
 
+
+def positive(v):
+    return v.size == 1 and v.item() > 0
+
+
+THREE = (
+    Slip("not_disabled", "The first output still has an adapter in it. Call the model inside "
+         "`with model.disable_adapter():`.",
+         in_states({"base": is_output(0, 1, 2), "second": is_output(0, 1, 2)})),
+    Slip("not_off", "These outputs are the base's: the adapters are still off. Leave the `with` "
+         "block before you switch.",
+         in_states({"first": is_output(None), "second": is_output(None),
+                    "after": is_output(0, 1, 2)})),
+    Slip("no_switch", "Both outputs are those of the active adapter. Call "
+         "`model.set_adapter(name)` before each call of the model.",
+         in_states({"base": is_output(None), "first": is_output(2), "second": is_output(2)})),
+    Slip("same_twice", "Both outputs are those of one adapter. Switch and call the model, one "
+         "after the other, for each name.",
+         in_states({"first": is_output(1), "second": is_output(1)},
+                   {"first": is_output(0), "second": is_output(0)})),
+    Slip("exchanged", "The outputs of `first` and `second` are exchanged.",
+         in_states({"first": is_output(1), "second": is_output(0)})),
+    Slip("base_last", "The output without adapters comes first: base, first, second.",
+         in_states({"base": is_output(0), "first": is_output(1), "second": is_output(None)})),
+    Slip("unloaded", "`unload()` and `merge_and_unload()` take the LoRA layers out of the model for"
+         " good. To look at the base for a moment, use `disable_adapter()`.",
+         in_one(layers=lambda v: v.size == 1 and v.item() == 0)),
+    Slip("changed", "A part of the model is gone, such as an adapter that was deleted. Only "
+         "switch.", in_one(left=1, layers=2)),
+    Slip("zeroed", "Numbers in the model are other ones after the call: an adapter that is zeroed, "
+         "reset or merged is lost. Only switch.",
+         lambda i: [{f"{key}_{state}": value for key, value in option.items()} for state in STATES
+                    for option in ({"left": 2, "layers": 2},
+                                   {"left": 2, "first": lambda v: close(v, output(i), 1e-3, 1e-4)})]
+         ),
+    Slip("mode", "The model was in eval mode, and is in train mode now.", in_one(left=4)),
+    Slip("still_off", "The adapters stay off after your function. `with model.disable_adapter():` "
+         "turns them on again by itself.", in_states({"after": is_output(None)})),
+    Slip("left", "The outputs are right, but the model is left with another active adapter. Note "
+         "`model.active_adapter` first and set it again at the end.",
+         lambda i: {"after_trains": off_active(i, i["trains"]), "active_trains": 0}),
+    Slip("thawed", "`set_adapter`, and the end of `disable_adapter`, make an adapter trainable that"
+         " was frozen. Put the old `requires_grad` back at the very end.",
+         in_one(thawed=positive)),
+    Slip("frozen", "Parameters that were training come back frozen. Note the `requires_grad` of "
+         "each first and put it back at the end.", in_one(frozen=positive, thawed=0)),
+)  # fmt: skip
 
 three_outputs = Check(
-    name="three_outputs",
-    title="Switch and disable",
-    wants=("three_outputs",),
-    difficulty=3,
-    minutes=12,
-    points=20,
-    verified="three outputs, the active adapter and every requires_grad as before, whether the "
-    "active adapter was training or frozen",
+    name="three_outputs", title="Switch and disable", wants=("three_outputs",),
+    difficulty=3, minutes=12, points=20,
+    verified="three outputs, and the model as before: its output, every number and every "
+    "requires_grad, whether the active adapter was training or frozen",
     hints=(
         "Two calls do the work: `with model.disable_adapter():` and `model.set_adapter(name)`. "
         "What do they leave behind?",
@@ -518,157 +702,235 @@ three_outputs = Check(
         "end `model.set_adapter(active)`, then `p.requires_grad = trains[n]` for all. (Or use "
         "`model(x, adapter_names=[...])`, which switches nothing.)",
     ),
-    mistakes={
-        "not_disabled": "The first output still has an adapter in it. Call the model inside "
-        "`with model.disable_adapter():`.",
-        "not_off": "This output is the base's: the adapters are still off. Leave the `with` block "
-        "before you switch.",
-        "no_switch": "This output is another adapter's. Call `model.set_adapter(name)` before each "
-        "call of the model.",
-        "unloaded": "`unload()` and `merge_and_unload()` take the LoRA layers out of the model for "
-        "good. To look at the base for a moment, use `disable_adapter()`.",
-        "changed": "An adapter of the model is gone, or is in the weights now. Only switch.",
-        "still_off": "The adapters stay off after your function. `with model.disable_adapter():` "
-        "turns them on again by itself.",
-        "left": "The outputs are right, but the model is left with another active adapter. Note "
-        "`model.active_adapter` first and set it again at the end.",
-        "thawed": "`set_adapter`, and the end of `disable_adapter`, make an adapter trainable that "
-        "was frozen. Put the old `requires_grad` back at the very end.",
-        "frozen": "With `inference_mode=True` the active adapter comes back frozen, but it was "
-        "training. Note `requires_grad` first and put it back.",
-        "raised:TypeError": "`disable_adapter` is a context manager: "
-        "`with model.disable_adapter(): ...`.",
-        "raised:RuntimeError": "The outputs carry a gradient. Call the model inside "
-        "`torch.no_grad()`.",
-        "other": "Return a tuple of three tensors: base, first, second.",
-    },
-    make=make_three,
-    probe=probe_three,
-    judge=judge_three,
-)
+    slips=THREE, other="Call the model once by hand in each of the three states, and compare.",
+    make=make_three, probe=probe_three, judge=judge_three,
+)  # fmt: skip
 
 
 # 8.4 Three silent failures
-KINDS = ("q_proj", "up_proj", "down_proj")
-CASES = ("healthy", "typo", "part", "prefix", "fewer", "stale", "zero", "all")
+LINEAR = {"self_attn.q_proj": (5, 7), "self_attn.o_proj": (7, 5), "mlp.up_proj": (5, 9),
+          "mlp.down_proj": (9, 4)}  # fmt: skip
+BLOCKS = 2
+CASES = {  # what is broken in each case: the list, the keys, the values, the updates
+    "all is well": (0, 0, 0, 0),
+    "a wrong list": (1, 0, 0, 0),
+    "wrong keys": (0, 1, 0, 0),
+    "other values": (0, 0, 1, 0),
+    "updates of zero": (0, 0, 0, 1),
+    "all at once": (1, 1, 1, 1),
+}
+GOOD, LOST_PREFIX, WITH_NAME, STALE, ABSENT = range(5)  # what became of a tensor of the file
+FORMS = (  # how an entry of the list may be written; an ending is such as mlp.up_proj
+    lambda e: e.split(".")[-1],  # these four hit, the last two a single layer
+    lambda e: e,
+    lambda e: f"layers.0.{e}",
+    lambda e: f"model.layers.{BLOCKS - 1}.{e}",
+    lambda e: e.split(".")[-1].replace("p", "b", 1),  # a typo
+    lambda e: e.split("_")[-1],  # a part of the last part: proj
+    lambda e: ".*" + e.split(".")[-1],  # a regular expression
+    lambda e: e.split(".")[0],  # a part of the model, which is no layer
+    lambda e: "lm_head",  # a layer without LoRA
+)
+
+
+@cache
+def adapted(bare):
+    """A PeftModel with LoRA on all endings of LINEAR but number `bare`; it is copied."""
+    from torch import nn
+
+    base = nn.Module()
+    for n in range(BLOCKS):
+        for ending, (d_in, d_out) in LINEAR.items():
+            fixtures.put(base, f"model.layers.{n}.{ending}", nn.Linear(d_in, d_out, bias=False))
+    base.lm_head = nn.Linear(5, 8)
+    with quiet_peft() as peft:
+        config = peft.LoraConfig(r=2, lora_alpha=7, target_modules=adapted_endings(bare))
+        return peft.get_peft_model(base, config).eval()
+
+
+def adapted_endings(bare):
+    return [ending for n, ending in enumerate(LINEAR) if n != bare]
 
 
 def make_audit(seed):
     rng = np.random.default_rng(seed + 830)
-    return {"r": np.array(rng.integers(2, 5)), "seed": np.array(rng.integers(1000))}
-
-
-def _cases(a):
-    """(name, model, target_modules, tensors) of every case, with real PEFT models."""
-    import torch
-
-    r, seed = a["r"].item(), a["seed"].item()
-    with _peft() as peft:
-        for number, name in enumerate(CASES):
-            asked = list(KINDS)
-            if name in ("typo", "all"):
-                asked = ["q_porj", "up_proj", r".*down_proj"]
-            if name == "part":
-                asked = ["q_proj", "proj", "down_proj"]
-            torch.manual_seed(seed + number)
-            config = peft.LoraConfig(r=r, lora_alpha=7, target_modules=asked)
-            if name == "fewer":
-                config.target_modules = {"q_proj", "up_proj"}
-                asked = ["q_proj", "up_proj"]
-            whole = peft.LoraConfig(r=r, lora_alpha=7, target_modules=list(KINDS))
-            trained = peft.get_peft_model(_blank(1), whole)
-            with torch.no_grad():
-                for p in trained.parameters():
-                    p.normal_()
-            tensors = peft.get_peft_model_state_dict(trained)
-            tensors = {key: t.clone() for key, t in tensors.items()}
-            if name in ("typo", "part"):  # the file is of this model, so nothing is lost
-                kept = "up_proj" if name == "typo" else ("q_proj", "down_proj")
-                kept = (kept,) if isinstance(kept, str) else kept
-                tensors = {k: t for k, t in tensors.items() if any(f".{e}." in k for e in kept)}
-            if name in ("prefix", "all"):
-                tensors = {k.removeprefix(PREFIX): t for k, t in tensors.items()}
-            if name == "zero":
-                for key in sorted(tensors)[:4]:
-                    if "lora_B" in key:
-                        tensors[key].zero_()
-            model = peft.get_peft_model(_blank(1), config)
-            peft.set_peft_model_state_dict(model, tensors)
-            if name == "stale":  # the file is newer than what the model holds
-                for key in sorted(tensors)[:3]:
-                    tensors[key] += 1
-            yield name, model.eval(), asked, tensors
-
-
-# missed, lost, idle. _blank(1) has 3 layers: 6 tensors.
-RIGHT = {
-    "healthy": (0, 0, 0),
-    "typo": (2, 0, 0),
-    "part": (1, 0, 0),
-    "prefix": (0, 6, 3),
-    "fewer": (0, 2, 0),
-    "stale": (0, 3, 0),
-    "zero": (0, 0, 2),
-    "all": (2, 6, 1),
-}
-
-
-def probe_audit(namespace, a):
-    made = {}
-    for name, model, asked, tensors in _cases(a):
-        with _peft():
-            found = namespace["audit"](model, asked, tensors)
-        counts = _parts(found, 3, f"the result for {name!r}")
-        made[name] = np.array(
-            [array(value, "a count").ravel()[:1].sum().real for value in counts], float
-        )
+    made, tensors = {"bare": rng.integers(len(LINEAR)), "seed": rng.integers(10**6)}, 6 * BLOCKS
+    for n, broken in enumerate(CASES.values()):
+        wrong_list, keys, values, zeros = broken
+        entries = [(k, rng.integers(2)) for k in rng.permutation(3)]  # (which ending, its form)
+        if wrong_list:
+            entries += [(rng.integers(3), form) for form in rng.permutation(5)[:4] + 4]
+            entries += [(int(made["bare"]) + 3, rng.integers(2))]  # the ending without LoRA
+            entries = entries[1:]
+        entries += [(0, 2), (2, 3)]  # the first and the last layer
+        made[f"asked{n}"] = np.array(entries)[rng.permutation(len(entries))]
+        state = np.zeros(tensors, int)
+        places = rng.permutation(tensors)
+        if keys:
+            state[places[: rng.integers(2, 4)]] = LOST_PREFIX
+            state[places[4:6]], state[places[6]] = WITH_NAME, ABSENT
+        if values:
+            state[places[8 : rng.integers(10, 12)]] = STALE
+        made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
+        made[f"zero{n}"] = rng.permutation(3 * BLOCKS) < zeros * rng.integers(2, 5)
     return made
 
 
-def judge_audit(i, o):
-    table = {name: np.asarray(o[name], float).ravel() for name in CASES}
-    if any(row.shape != (3,) for row in table.values()):
-        return Verdict(0.0, "other", "not three counts")
-    right = sum(np.array_equal(table[name], RIGHT[name]) for name in CASES)
-    if right == len(CASES):
-        return Verdict(1.0)
-    columns = {k: {name: table[name][k] for name in CASES} for k in range(3)}
-    want = {k: {name: RIGHT[name][k] for name in CASES} for k in range(3)}
-    wrong = next(k for k in range(3) if columns[k] != want[k])
-    seen, is_right = columns[wrong], want[wrong]
-    known = {
-        0: {
-            "blind": {name: 0 for name in CASES},
-            "substring": {**is_right, "part": 0},
-            "flags": {name: float(v > 0) for name, v in is_right.items()},
-        },
-        1: {
-            "names_only": {**is_right, "stale": 0},
-            "adapter_name": {name: {"typo": 2, "part": 4}.get(name, 6) for name in CASES},
-            "flags": {name: float(v > 0) for name, v in is_right.items()},
-        },
-        2: {
-            "looks_at_A": {name: 0 for name in CASES},
-            "flags": {name: float(v > 0) for name, v in is_right.items()},
-            "tensors": {name: 2 * v for name, v in is_right.items()},
-        },
-    }[wrong]
-    key = next((k for k, row in known.items() if seen == row), "other")
-    name = next(n for n in CASES if seen[n] != is_right[n])
-    word = ("missed", "lost", "idle")[wrong]
-    text = f"in the case {name!r}: {word} = {seen[name]:g}"
-    return Verdict(wrong / 3, key, text, f"{is_right[name]:g}")
+def asked(i, n):
+    """The list of case n: entries as texts."""
+    endings = adapted_endings(int(i["bare"]))
+    every = [*endings, *LINEAR]
+    return [FORMS[form](every[which]) for which, form in i[f"asked{n}"].tolist()]
 
+
+def probe_audit(namespace, a):
+    import torch
+
+    model, counts, left = copy.deepcopy(adapted(int(a["bare"]))), [], 0
+    for n in range(len(CASES)):
+        draw = torch.Generator().manual_seed(int(a["seed"]) + n)
+        with torch.no_grad(), quiet_peft() as peft:
+            for zero, layer in zip(a[f"zero{n}"], lora_layers(model), strict=True):
+                A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+                A.normal_(generator=draw)
+                B.normal_(generator=draw)[1] = 0  # a row of zeros is no update of zero
+                B *= 1 - float(zero)
+            own = peft.get_peft_model_state_dict(model)
+        keys, tensors = list(own), {}
+        for k in a[f"order{n}"].tolist():
+            key, value, state = keys[k], own[keys[k]].clone(), a[f"state{n}"][k]
+            if state == ABSENT:
+                continue
+            if state == LOST_PREFIX:
+                key = key.removeprefix(PREFIX)
+            if state == WITH_NAME:
+                key = key.replace(".weight", ".default.weight")
+            if state == STALE:  # another version with the same sum
+                value[0, 0] += 1
+                value[-1, -1] -= 1
+            tensors[key] = value
+        given = asked(a, n)
+        before = callers.Before(model, given, tensors)
+        with quiet_peft():
+            result = namespace["audit"](model, given, tensors)
+        three = fixtures.several(result, COUNTED, "audit")
+        if any(value.size != 1 for value in three):
+            raise Refused("type", "a count of audit is an array.", "three numbers.")
+        counts.append([value.reshape(()) for value in three])
+        left = before.change()
+        if left:
+            break
+    table = np.array(counts)
+    return {**{word: table[:, k] for k, word in enumerate(COUNTED)}, "left": left}
+
+
+COUNTED = ("missed", "lost", "idle")
+
+
+def count_missed(i, hit):
+    """For each case, the entries for which hit(entry, names of the layers with LoRA) is False."""
+    names = [f"model.layers.{n}.{e}" for n in range(BLOCKS) for e in adapted_endings(i["bare"])]
+    return np.array(
+        [sum(not hit(entry, names) for entry in asked(i, n)) for n in range(len(CASES))]
+    )
+
+
+def count_lost(i, *states):
+    return np.array([np.isin(i[f"state{n}"], states).sum() for n in range(len(CASES))])
+
+
+def count_idle(i):
+    return np.array([i[f"zero{n}"].sum() for n in range(len(CASES))])
+
+
+def ends(entry, names):
+    return any(f".{name}".endswith(f".{entry}") for name in names)
+
+
+def in_model(entry, names):
+    """Whether the entry hits any module, with LoRA or not."""
+    every = [f"model.layers.{n}.{part}" for n in range(BLOCKS) for e in LINEAR
+             for part in (e, e.split(".")[0])]  # fmt: skip
+    return ends(entry, [*every, "lm_head"])
+
+
+def judge_audit(i, o):
+    right = (count_missed(i, ends), count_lost(i, LOST_PREFIX, WITH_NAME, STALE), count_idle(i))
+    whole = "the model, the list or the tensors"
+    if not Promise("left", 0).holds(o.get("left", np.array(np.nan))):
+        return judged(i, o, [callers.unchanged("left", whole)], AUDIT)
+    cases = list(CASES)
+
+    def promise(word, counts):
+        def seen(value):
+            if value.shape != counts.shape:
+                return f"{word} is no number"
+            n = int(np.argmax(value != counts))
+            return f"in the case «{cases[n]}», {word} = {value[n]:g}"
+
+        def expected(value):
+            n = int(np.argmax(value != counts)) if value.shape == counts.shape else 0
+            return f"{counts[n]}"
+
+        value = np.asarray(o.get(word, np.zeros(0)))
+        return Promise(word, counts, seen=seen, expected=expected(value), rtol=0, atol=0)
+
+    parts = [judged(i, o, [promise(w, c)], AUDIT) for w, c in zip(COUNTED, right, strict=True)]
+    return in_parts(*parts)
+
+
+def flagged(i):
+    right = count_missed(i, ends), count_lost(i, 1, 2, 3), count_idle(i)
+    return [{word: np.minimum(c, 1)} for word, c in zip(COUNTED, right, strict=True)]
+
+
+def good_ones(i):
+    sizes = [[len(i[f"asked{n}"]), (i[f"state{n}"] != ABSENT).sum(), 3 * BLOCKS]
+             for n in range(len(CASES))]  # fmt: skip
+    right = count_missed(i, ends), count_lost(i, 1, 2, 3), count_idle(i)
+    return [{word: np.array(sizes)[:, k] - right[k]} for k, word in enumerate(COUNTED)]
+
+
+AUDIT = (
+    Slip("blind", "Entries that hit nothing are not seen. Go through the list that is given, not "
+         "through the model or its config, and ask whether any layer with LoRA has a name that "
+         "ends in the entry.", lambda i: {"missed": np.zeros(len(CASES))}),
+    Slip("substring", "`proj` is a part of `q_proj` and does not hit it: a name must end in a dot "
+         "and the entry.",
+         lambda i: [{"missed": count_missed(i, rule)} for rule in (
+             lambda entry, names: any(entry in name for name in names),
+             lambda entry, names: any(name.endswith(entry) for name in names))]),
+    Slip("no_lora", "An entry that hits `lm_head` or another layer without LoRA is missed too. "
+         "Look only at layers that have a `lora_A`.",
+         lambda i: {"missed": count_missed(i, in_model)}),
+    Slip("last_part", "An entry may have a dot in it, like `mlp.up_proj`. The last part of the "
+         "name alone cannot be equal to it.",
+         lambda i: {"missed": count_missed(i, lambda entry, names: entry in
+                                           {name.split(".")[-1] for name in names})}),
+    Slip("names_only", "The keys are there, but some values in the model are not those of the "
+         "file. Compare with `torch.equal`.",
+         lambda i: {"lost": count_lost(i, LOST_PREFIX, WITH_NAME)}),
+    Slip("values_only", "A tensor whose key is not in the model is lost as well.",
+         lambda i: {"lost": count_lost(i, STALE)}),
+    Slip("adapter_name", "In `model.state_dict()` the keys have the adapter's name in them, and "
+         "those of the file have not. Compare with `get_peft_model_state_dict(model)`.",
+         lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, STALE)}),
+    Slip("looks_at_A", "No idle layer was found. A layer whose B is zero has an update of zero, "
+         "though its A is not: look at the update B @ A, or at B.",
+         lambda i: {"idle": np.zeros(len(CASES))}),
+    Slip("some_zeros", "Every layer was counted. An update with a row of zeros is not zero: ask "
+         "whether all of its numbers are 0.", lambda i: {"idle": np.full(len(CASES), 3 * BLOCKS)}),
+    Slip("tensors", "This counts tensors. Count layers: each has an A and a B.",
+         lambda i: {"idle": 2 * count_idle(i)}),
+    Slip("flags", "This says whether, not how many. Return counts.", flagged),
+    Slip("good", "These are the good ones. Count those that fail.", good_ones),
+)  # fmt: skip
 
 audit = Check(
-    name="audit",
-    title="Three silent failures",
-    wants=("audit",),
-    difficulty=3,
-    minutes=15,
-    points=20,
-    verified="eight models of PEFT: healthy, a typo, part of a name, a lost prefix, a config that "
-    "asks for less, an old version, zeros, all at once",
+    name="audit", title="Three silent failures", wants=("audit",),
+    difficulty=3, minutes=15, points=20,
+    verified="six models of PEFT: all is well, a wrong list, wrong keys, other values, updates of "
+    "zero, all at once; which ones was drawn",
     hints=(
         "Each count is a loop over one of the three things you are given. PEFT's LoRA layers are "
         "those with a `lora_A`.",
@@ -678,106 +940,131 @@ audit = Check(
         "`layers = {n: m for n, m in model.named_modules() if hasattr(m, 'lora_A')}`; then "
         "`lost = sum(k not in own or not torch.equal(own[k], t) for k, t in tensors.items())`.",
     ),
-    mistakes={
-        "blind": "Entries that hit nothing are not seen. Go through the list and ask for each "
-        "entry whether any layer with LoRA has a name that ends in it.",
-        "substring": "`proj` is a part of `q_proj` and hits it not: a name must end in a dot and "
-        "the entry.",
-        "names_only": "The keys are there, but some values in the model are not those of the "
-        "file. Compare with `torch.equal`.",
-        "adapter_name": "In `model.state_dict()` the keys have the adapter's name in them, so "
-        "nothing is found. Compare with `get_peft_model_state_dict(model)`.",
-        "looks_at_A": "A is never zero, B is: look at the update B @ A, or at B.",
-        "flags": "This says whether, not how many. Return counts.",
-        "tensors": "This counts tensors. Count layers: each has an A and a B.",
-        "raised:KeyError": "A key of the file may be missing in the model: that is one of the "
-        "failures. Ask with `in` first.",
-        "raised:RuntimeError": "Compare tensors with `torch.equal`, which takes other shapes too.",
-        "other": "Three counts: entries without a layer, tensors without a place, layers "
-        "without an update.",
-    },
-    make=make_audit,
-    probe=probe_audit,
-    judge=judge_audit,
-)
+    slips=AUDIT, other="Three counts: entries without a layer, tensors without a place, layers "
+    "without an update.",
+    make=make_audit, probe=probe_audit, judge=judge_audit,
+)  # fmt: skip
 
 
 # 8.5 A mixed batch
-TEAMS = {"clinic": 2, "court": 5, "crier": 3}  # name: rank
-ROWS = ("court", "clinic", "__base__", "court", "crier", "clinic", "__base__")
+TEAMS = ("crier", "absent", "clinic", "court")  # nobody asks for the second one
+NOBODY = len(TEAMS)  # the number of "__base__"
 
 
 def make_mixed(seed):
     rng = np.random.default_rng(seed + 840)
-    made = {"x": _f(rng, len(ROWS), 4, 6), "W": _f(rng, 8, 6), "order": rng.permutation(len(ROWS))}
-    for name, r in TEAMS.items():
-        scale = rng.choice([0.5, 1.5, 3.0])
-        made |= {
-            f"A_{name}": _f(rng, r, 6),
-            f"B_{name}": _f(rng, 8, r),
-            f"s_{name}": np.array(scale),
-        }
+    f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 6, 7, 11, 12])[:3]
+    ranks, scales = rng.permutation([1, 2, 3, 5]), rng.permutation([0.5, 1.5, 3.0, -2.0])
+    more = rng.choice([0, 2, 3], rng.integers(1, 4))
+    rows = rng.permutation([0, 0, 2, 2, 3, NOBODY, NOBODY, *more])
+    made = {"rows": rows, "scales": scales, "x": f(len(rows), T, d_in), "W": f(d_out, d_in)}
+    for n, r in enumerate(ranks):
+        made |= {f"A{n}": f(r, d_in), f"B{n}": f(d_out, r)}
     return made
 
 
 def probe_mixed(namespace, a):
-    adapters = {n: (tensor(a[f"A_{n}"]), tensor(a[f"B_{n}"]), a[f"s_{n}"].item()) for n in TEAMS}
-    names = [ROWS[k] for k in a["order"]]
+    adapters = {
+        name: (tensor(a[f"A{n}"]), tensor(a[f"B{n}"]), a["scales"][n].item())
+        for n, name in enumerate(TEAMS)
+    }
+    names = [(*TEAMS, "__base__")[n] for n in a["rows"]]
     x, W = tensor(a["x"]), tensor(a["W"])
-    made = {"y": array(namespace["mixed_batch"](x, W, adapters, names), "the result")}
-    return made | {"x": array(x, "x"), "W": array(W, "W")}
+    factors = [t for A, B, _ in adapters.values() for t in (A, B)]
+    before = callers.Before(x, W, *factors, names)
+    y = array(namespace["mixed_batch"](x, W, adapters, names), "the result")
+    return {"y": y, "left": before.change() or 5 * (list(adapters) != list(TEAMS))}
+
+
+def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True):
+    """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update."""
+    rows, out = i["rows"] if rows is None else rows, base * i["x"].astype(float) @ i["W"].T
+    for k, n in enumerate(rows):
+        if n < NOBODY and keep(n, k):
+            out[k] += scale(i["scales"][n]) * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
+    return out
 
 
 def judge_mixed(i, o):
-    names = [ROWS[k] for k in i["order"]]
-    plain = i["x"] @ i["W"].T
-    step = {n: i["x"] @ i[f"A_{n}"].T @ i[f"B_{n}"].T for n in TEAMS}  # without the scale
-    full = {n: i[f"s_{n}"] * step[n] for n in TEAMS}
-    rows = lambda parts, base: np.stack(  # noqa: E731
-        [base[k] + (parts[n][k] if n in parts else 0) for k, n in enumerate(names)]
-    )
-    want, seen = rows(full, plain), o["y"]
-    if not close(o["x"], i["x"]) or not close(o["W"], i["W"]):
-        return Verdict(0.0, "inputs", "x or W has other values after the call", "them untouched")
-    if close(seen, want, 1e-3, 1e-3):
-        return Verdict(1.0)
-    if seen.shape != want.shape:
-        return Verdict(0.0, "shape", f"shape {seen.shape}", f"{want.shape}")
-    zero = np.zeros_like(plain)
-    grouped = [k for n in (*TEAMS, "__base__") for k, m in enumerate(names) if m == n]
-    first = [k for n in ("__base__", *TEAMS) for k, m in enumerate(names) if m == n]
-    seen_order = sorted(range(len(names)), key=lambda k: names.index(names[k]))
-    base = np.array([n == "__base__" for n in names])[:, None, None]
-    known = {
-        "no_scale": [rows(step, plain)],
-        "base_only": [plain],
-        "update_only": [rows(full, zero)],
-        "base_empty": [np.where(base, 0, want)],
-        "everybody": [plain + sum(full.values())],
-        "one_for_all": [plain + update for update in full.values()],
-        "order": [
-            want[grouped],
-            want[first],
-            want[seen_order],
-            want[sorted(range(len(names)), key=lambda k: names[k])],
-        ],
-    }
-    for key, values in known.items():
-        if any(close(seen, value, 1e-3, 1e-3) for value in values):
-            return Verdict(0.0, key)
-    off = [k for k in range(len(names)) if not close(seen[k], want[k], 1e-3, 1e-3)]
-    return Verdict(0.0, "other", f"{len(off)} of {len(names)} rows are wrong", "none")
+    right = mixed(i)
 
+    def seen(value):
+        if value.shape != right.shape:
+            return f"the result: {shape(value)}"
+        wrong = [k for k in range(len(right)) if not close(value[k], right[k], 1e-3, 1e-3)]
+        told = [f"{k} ({(*TEAMS, '__base__')[i['rows'][k]]})" for k in wrong]
+        return f"{len(wrong)} of {len(right)} rows are wrong: {', '.join(told)}"
+
+    promises = [
+        Promise("y", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
+                f"{shape(right)}, each row W x and the update of its own adapter"),
+        callers.unchanged("left", "x, W, the adapters or the names"),
+    ]  # fmt: skip
+    return judged(i, o, promises, MIXED)
+
+
+def outputs_are(*values):
+    return lambda i: [{"y": value(i)} for value in values]
+
+
+def for_all(n):
+    return lambda i: mixed(i, np.full(len(i["rows"]), n))
+
+
+def everybody(i):
+    plain = mixed(i, np.full(len(i["rows"]), NOBODY))
+    return plain + sum(for_all(n)(i) - plain for n in range(NOBODY))
+
+
+def grouped(i):
+    """The right rows, sorted by adapter in one of the usual orders."""
+    rows, right = i["rows"], mixed(i)
+    names = np.array((*TEAMS, "__base__"))[rows]
+    seen = {n: k for k, n in reversed(list(enumerate(rows.tolist())))}  # where each comes first
+    orders = (rows, (rows + 1) % (NOBODY + 1), [seen[n] for n in rows.tolist()], names)
+    return [{"y": right[np.argsort(order, kind="stable")]} for order in orders]
+
+
+def first_rows(i):
+    rows = i["rows"].tolist()
+    return mixed(i, keep=lambda n, k: rows.index(n) == k)
+
+
+MIXED = (
+    Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
+         "that.", seen_as(left=2)),
+    Slip("no_scale", "The updates go in without their scale, the third value of each adapter.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: 1))),
+    Slip("one_scale", "All updates get the scale of one adapter. Each has its own, its third value."
+         , lambda i: [{"y": mixed(i, scale=lambda s, c=c: c)} for c in i["scales"]]),
+    Slip("divided", "The update is multiplied by the scale, not divided by it.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: 1 / s))),
+    Slip("base_only", "Every row gets W x alone. `out[rows].add_(...)` changes a copy: use "
+         "`out[rows] += ...`.", outputs_are(for_all(NOBODY))),
+    Slip("update_only", "W x is missing. Every row gets it, and the update on top.",
+         outputs_are(lambda i: mixed(i, base=0.0))),
+    Slip("base_empty", "The rows of `__base__` come out as zero. They get W x like all others.",
+         outputs_are(lambda i: mixed(i) * (i["rows"] < NOBODY)[:, None, None])),
+    Slip("base_adapted", "The rows of `__base__` get the update of an adapter. They get W x alone.",
+         lambda i: [{"y": mixed(i, np.where(i["rows"] < NOBODY, i["rows"], n))}
+                    for n in range(NOBODY)]),
+    Slip("everybody", "Every row gets the updates of all adapters. Pick the rows of each one.",
+         outputs_are(everybody)),
+    Slip("one_for_all", "All rows get the same adapter. `names` has one name for each row.",
+         outputs_are(*(for_all(n) for n in range(NOBODY)))),
+    Slip("first_row", "Of each adapter only the first row got the update. `names.index(name)` gives"
+         " one number, and a name may stand there more than once.", outputs_are(first_rows)),
+    Slip("order", "The rows are right but come out sorted by adapter. Write each result to its old "
+         "place.", grouped),
+    Slip("subtracted", "The updates are taken off instead of added.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: -s))),
+)  # fmt: skip
 
 mixed_batch = Check(
-    name="mixed_batch",
-    title="A mixed batch",
-    wants=("mixed_batch",),
-    difficulty=4,
-    minutes=15,
-    points=20,
-    verified="seven rows, three adapters of unlike rank and two rows without one, in any order; x "
-    "and W untouched",
+    name="mixed_batch", title="A mixed batch", wants=("mixed_batch",),
+    difficulty=4, minutes=15, points=20,
+    verified="every row, of adapters of unlike rank and of the base, in any order; what was given "
+    "is untouched",
     hints=(
         "What do all rows share? Do that once. What is left is a loop over adapters, not rows.",
         "`out = x @ W.T` for the whole batch. For each adapter find the numbers of its rows, and "
@@ -785,27 +1072,8 @@ mixed_batch = Check(
         "`rows = [i for i, n in enumerate(names) if n == name]`, then "
         "`out[rows] += scaling * (x[rows] @ A.T @ B.T)`. Rows of `__base__` are never touched.",
     ),
-    mistakes={
-        "no_scale": "The updates go in without their scale, the third value of each adapter.",
-        "base_only": "Every row gets W x alone. `out[rows].add_(...)` changes a copy: use "
-        "`out[rows] += ...`.",
-        "update_only": "W x is missing. Every row gets it, and the update on top.",
-        "base_empty": "The rows of `__base__` come out as zero. They get W x like all others.",
-        "everybody": "Every row gets the updates of all adapters. Pick the rows of each one.",
-        "one_for_all": "All rows get the same adapter. `names` has one name for each row.",
-        "order": "The rows are right but come out sorted by adapter. Write each result to its "
-        "old place.",
-        "shape": "One output for every row and token: (rows, T, out).",
-        "inputs": "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
-        "that.",
-        "raised:KeyError": "`__base__` is not among the adapters: such a row gets no update.",
-        "raised:RuntimeError": "The ranks differ, so the factors cannot be stacked into one tensor."
-        " Go through the adapters one by one.",
-        "other": "Compute one row by hand: W x + scaling B A x with its own adapter.",
-    },
-    make=make_mixed,
-    probe=probe_mixed,
-    judge=judge_mixed,
-)
+    slips=MIXED, other="Compute one row by hand: W x + scaling B A x with its own adapter.",
+    make=make_mixed, probe=probe_mixed, judge=judge_mixed,
+)  # fmt: skip
 
 EXERCISES = (convert, gpt2_rules, three_outputs, audit, mixed_batch)

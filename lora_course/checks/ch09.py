@@ -1,158 +1,231 @@
 """Checks of chapter 09: chat template, the mask of a talk, packing, an old script, settings."""
 
+import math
+import re
+from functools import cache
+
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close
-from lora_course.checks.values import Refused, kind
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, array
+from lora_course.checks.guard import described
+from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
+from lora_course.checks.values import Refused, every, kind, none, text, words
+from lora_course.checks.verdicts import Verdict
 
 IGNORED = -100
+WORDS = "mill bridge harbour bakery Mira Tom rain lantern letter ferry market bell".split()
+
+# 9.1 A chat template
+ENDS = ("[first]", "[last]"), ("<go>", "<halt>"), ("(open)", "(shut)"), ("{in}", "{out}")
+SPELLED = ("<bos>", "<eos>"), ("<s>", "</s>"), ("<|bos|>", "<|eos|>")  # what may be spelled out
+TALKS = (  # roles, whether an answer is asked for
+    (("system", "user", "assistant", "user", "assistant"), 0),
+    (("user", "assistant", "user"), 1),
+    (("user",), 0),
+    (("user", "assistant", "user", "assistant"), 1),
+)
+HEAD, CONTENT, EOS, BREAK = range(4)  # the parts of a message
 
 
-# What several checks share
-def _same(seen, wanted):
-    return seen.shape == wanted.shape and bool(np.array_equal(seen, wanted))
+def make_template(seed):
+    rng = np.random.default_rng(seed + 910)
+    made = {"ends": rng.permutation(len(ENDS))}
+    for k, (roles, _) in enumerate(TALKS):
+        made[f"words_{k}"] = rng.integers(len(WORDS), size=(len(roles), 3))
+    return made
 
 
-def _listed(row):
-    return "[" + ", ".join(f"{v:g}" for v in np.ravel(row)[:16]) + "]"
+def talk(i, k):
+    """[(role, content)] of talk k."""
+    contents = [" ".join(WORDS[int(n)] for n in row) for row in i[f"words_{k}"]]
+    return list(zip(TALKS[k][0], contents, strict=True))
 
 
-def _expect(value, kinds, name, expected):
-    """The learner's value, when it is one of these kinds; else Refused."""
-    if value is None:
-        raise Refused("none", f"{name} gave None.", expected)
-    if not isinstance(value, kinds):
-        raise Refused("type", f"{name} gave {kind(value)}.", expected)
-    return value
+def probe_template(namespace, a):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = fixtures.expect(namespace["chat_template"](), str, "chat_template", "a str")
+    made, marks = {}, re.search(r"{%[-+]?\s*generation\s*[-+]?%}", template) is not None
+    for k, (_, ready) in enumerate(TALKS):
+        bos, eos = ENDS[int(a["ends"][k])]
+        written, where = render_jinja_template(
+            conversations=[[{"role": role, "content": said} for role, said in talk(a, k)]],
+            chat_template=template, add_generation_prompt=bool(ready),
+            return_assistant_tokens_mask=marks, bos_token=bos, eos_token=eos,
+        )  # fmt: skip
+        made[f"text_{k}"] = letters(written[0])
+        made[f"marked_{k}"] = np.zeros(len(written[0]), dtype=int)
+        for start, end in (where[0] if marks else ()) or ():
+            made[f"marked_{k}"][start:end] = 1
+    return made
 
 
-def _parting(seen, wanted):
+def letters(string):
+    return np.array([ord(letter) for letter in string], dtype=int)
+
+
+def string(letters):
+    return "".join(chr(int(n)) for n in np.ravel(letters) if 0 < n < 0x110000)
+
+
+def message_parts(i, k, slip=""):
+    """[(role, part, text)] of talk k, or what a slip makes of it."""
+    bos, eos = ENDS[int(i["ends"][k])]
+    messages, ready = talk(i, k), TALKS[k][1]
+    ready = {"always_prompt": 1, "no_prompt": 0}.get(slip, ready)
+    ready = messages[-1][0] == "user" if slip == "prompt_by_role" else ready
+    nl, made = "\\n" if slip == "backslash" else "\n", []
+    for n, (role, content) in enumerate(messages):
+        ends = role == "assistant" or slip == "eos_each" or slip == "system" and role == "system"
+        last = n == len(messages) - 1 and not ready
+        end = "" if slip == "no_eos" or not ends else nl + eos if slip == "eos_below" else eos
+        made += [
+            ("", 0, bos if slip == "bos_each" or n == 0 and slip != "no_bos" else ""),
+            (role, HEAD, f"# {role}" + (" " if slip == "one_line" else nl)),
+            (role, CONTENT, content),
+            (role, EOS, end),
+            (role, BREAK, "" if slip == "last_break" and last else nl),
+            ("", 0, f"# assistant{nl}" if slip == "prompt_in_loop" and ready else ""),
+        ]
+    tail = f"# assistant{'' if slip == 'prompt_break' else nl}"
+    return made + [("", 0, tail if ready and slip != "prompt_in_loop" else "")]
+
+
+def rendered(i, k, slip=""):
+    return letters("".join(part for _, _, part in message_parts(i, k, slip)))
+
+
+def marked(i, k, parts=(CONTENT, EOS), roles=("assistant",)):
+    """1 for each letter of these parts of the messages of these roles."""
+    spans = [np.full(len(s), role in roles and p in parts) for role, p, s in message_parts(i, k)]
+    return np.concatenate(spans).astype(int)
+
+
+def judge_template(i, o):
+    texts, marks_ = [], []
+    for k in range(len(TALKS)):
+        right, on = rendered(i, k), marked(i, k)
+        start = max(0, parting(np.ravel(o.get(f"text_{k}", right)), right) - 20)
+
+        def seen(value, start=start):
+            return f"from letter {start} on, {string(np.ravel(value)[start : start + 60])!r}"
+
+        def said(value, whole=right):
+            return f"marked: {string(whole[value == 1])!r} of {string(whole)!r}"
+
+        wanted = repr(string(right[start : start + 60]))
+        texts.append(Promise(f"text_{k}", right, seen=seen, expected=wanted))
+        wanted = repr(string(right[on == 1]))
+        marks_.append(Promise(f"marked_{k}", on, seen=said, expected=wanted))
+    return judged(i, o, texts + marks_, TEMPLATE)
+
+
+def parting(seen, wanted):
     """The first place at which two rows differ."""
     n = min(len(seen), len(wanted))
     apart = np.flatnonzero(seen[:n] != wanted[:n])
     return int(apart[0]) if len(apart) else n
 
 
-# 9.1 A chat template
-WORDS = "mill bridge harbour bakery Mira Tom rain lantern letter ferry market bell".split()
-ENDS = ("<s>", "</s>"), ("<|start|>", "<|stop|>"), ("[B]", "[E]")
-SPELLED = ("<bos>", "<eos>", *(end for ends in ENDS for end in ends))
-TALKS = (("system", "user", "assistant", "user", "assistant"), ("user",), ("user", "assistant") * 2)
-OPEN = (False, True, False)  # add_generation_prompt of each talk
+def writes(slip):
+    """A slip's texts."""
+    return lambda i: {f"text_{k}": rendered(i, k, slip) for k in range(len(TALKS))}
 
 
-def make_template(seed):
-    rng = np.random.default_rng(seed + 910)
-    made = {"ends": rng.permutation(len(ENDS))}
-    for k, roles in enumerate(TALKS):
-        made[f"words_{k}"] = rng.integers(len(WORDS), size=(len(roles), 3))
-    return made
+def marks(*parts, roles=("assistant",)):
+    """A slip's marks."""
+    return lambda i: {f"marked_{k}": marked(i, k, parts, roles) for k in range(len(TALKS))}
 
 
-def _talks(a):
-    """[(messages, add_generation_prompt, bos, eos)]; each talk has other first and end tokens."""
-    talks = []
-    for k, roles in enumerate(TALKS):
-        texts = [" ".join(WORDS[int(i)] for i in row) for row in a[f"words_{k}"]]
-        messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=True)]
-        talks.append((messages, OPEN[k], *ENDS[int(a["ends"][k])]))
-    return talks
+def spelled_out(i):
+    """Texts with first and end tokens that are not those of the tokenizer."""
+    options = []
+    for wrong in SPELLED:
+        for pick in ((1, 1), (1, 0), (0, 1)):
+            option = {}
+            for k in range(len(TALKS)):
+                right, said = ENDS[int(i["ends"][k])], string(rendered(i, k))
+                for old, new, use in zip(right, wrong, pick, strict=True):
+                    said = said.replace(old, new) if use else said
+                option[f"text_{k}"] = letters(said)
+            options.append(option)
+    return options
 
 
-def probe_template(namespace, a):
-    from transformers.utils.chat_template_utils import render_jinja_template
+def spaced(i):
+    """Texts that are right but for spaces and line breaks on top."""
 
-    template = _expect(namespace["chat_template"](), str, "chat_template()", "a str.")
-    made = {}
-    for k, (messages, ready, bos, eos) in enumerate(_talks(a)):
-        marks = "generation" in template
-        text, where = render_jinja_template(
-            conversations=[messages], chat_template=template, add_generation_prompt=ready,
-            return_assistant_tokens_mask=marks, bos_token=bos, eos_token=eos,
-        )  # fmt: skip
-        made[f"text_{k}"] = np.array([ord(letter) for letter in text[0]])
-        made[f"marked_{k}"] = np.zeros(len(text[0]), dtype=int)
-        for start, end in (where[0] if marks else ()) or ():
-            made[f"marked_{k}"][start:end] = 1
-    return made
-
-
-def _rendered(messages, ready, bos, eos, slip=""):
-    """The text that is asked for, or what a slip makes of it, and where the model speaks."""
-    text = "" if slip == "no_bos" else bos
-    marked = [0] * len(text)
-    for n, message in enumerate(messages):
-        speaks = message["role"] == "assistant"
-        head = ("" if slip != "bos_each" or n == 0 else bos) + f"# {message['role']}\n"
-        ends = slip != "no_eos" and (speaks or slip == "eos_each")
-        parts = (
-            (head, slip == "header_marked"),
-            (message["content"], slip != "no_marks"),
-            (eos if ends else "", slip not in ("eos_outside", "no_marks")),
-            ("\n", slip == "newline_marked"),
+    def right_but(k):
+        right, below = rendered(i, k), rendered(i, k, "eos_below")
+        return lambda v: (
+            squeezed(v) == squeezed(right)
+            and v.size >= right.size + (k == 0)
+            and not (k == 0 and np.array_equal(v, below))
         )
-        for part, mark in parts:
-            text += part
-            marked += [int(mark and speaks)] * len(part)
-    if (ready and slip != "no_prompt") or slip == "always_prompt":
-        tail = "# assistant\n"
-        text, marked = text + tail, marked + [0] * len(tail)
-    return np.array([ord(letter) for letter in text]), np.array(marked)
+
+    return {f"text_{k}": right_but(k) for k in range(len(TALKS))}
 
 
-SLIPS = (
-    "no_bos", "bos_each", "no_eos", "eos_each", "no_prompt", "always_prompt", "no_marks",
-    "eos_outside", "header_marked", "newline_marked",
+def squeezed(letters):
+    return "".join(string(letters).split())
+
+
+TEMPLATE = (
+    Slip("no_bos", "The first token is missing. Write `bos_token` once, before the loop.",
+         writes("no_bos")),
+    Slip("bos_each", "The first token stands before every message. It belongs before the loop.",
+         writes("bos_each")),
+    Slip("hard_coded", "The first or end token is spelled out. Other tokenizers have other ones: "
+         "use the variables `bos_token` and `eos_token`.", spelled_out),
+    Slip("no_eos", "The end token is missing after what the model says. It would never stop.",
+         writes("no_eos")),
+    Slip("eos_each", "The end token follows every message. It tells the model that its own turn "
+         "is over: only the assistant's messages get it.", writes("eos_each")),
+    Slip("eos_below", "The end token stands on a line of its own. The line break comes after it.",
+         writes("eos_below")),
+    Slip("system", "The system's messages are treated as the assistant's. Ask for the role "
+         "'assistant', not for everything but the user.", writes("system")),
+    Slip("no_prompt", "When an answer is asked for, the line `# assistant` must follow the "
+         "messages: see `add_generation_prompt`.", writes("no_prompt")),
+    Slip("always_prompt", "The line `# assistant` always follows the messages. Only "
+         "`add_generation_prompt` asks for it.", writes("always_prompt")),
+    Slip("prompt_by_role", "The last role does not say whether an answer is asked for. "
+         "`add_generation_prompt` does.", writes("prompt_by_role")),
+    Slip("prompt_in_loop", "The sign to answer follows every message. Write it once, after "
+         "`endfor`.", writes("prompt_in_loop")),
+    Slip("prompt_break", "The line `# assistant` that asks for an answer ends with a line break "
+         "too, as it does in the talks that the model learns from.", writes("prompt_break")),
+    Slip("last_break", "The last line has no line break. Put it behind each message, not between "
+         "them.", writes("last_break")),
+    Slip("one_line", "Role and content share a line. A line break follows the role.",
+         writes("one_line")),
+    Slip("backslash", "A backslash and an n stand in the text. `\\n` becomes a line break inside "
+         "quotes within `{{ }}`, or in a Python text that is not raw.", writes("backslash")),
+    Slip("spaces", "Only spaces and line breaks are too many: those of the template itself, "
+         "between its tags. A `-` inside a tag removes them, as the chapter does.", spaced),
+    Slip("no_marks", "Nothing is marked. Put `{% generation %}` and `{% endgeneration %}` around "
+         "what the model says.", marks()),
+    Slip("eos_outside", "The end token is outside the marks. The model must learn to write it.",
+         marks(CONTENT)),
+    Slip("header_marked", "The line `# assistant` is marked. The template writes it, not the "
+         "model.", lambda i: [marks(HEAD, CONTENT, EOS)(i), marks(HEAD, CONTENT)(i)]),
+    Slip("newline_marked", "The line break after the end token is marked. The model stops at the "
+         "end token; the template adds the rest.", marks(CONTENT, EOS, BREAK)),
+    Slip("turn_marked", "The whole turn is marked. What the template writes by itself, the line "
+         "`# assistant` and the last line break, stays outside.",
+         marks(HEAD, CONTENT, EOS, BREAK)),
+    Slip("all_marked", "What other roles say is marked as well. The marks belong into the branch "
+         "of the assistant.", lambda i: [
+             marks(*parts, roles=("user", "assistant", "system"))(i)
+             for parts in ((CONTENT,), (CONTENT, EOS), (CONTENT, EOS, BREAK),
+                           (HEAD, CONTENT, EOS, BREAK))]),
 )  # fmt: skip
 
-
-def judge_template(inputs, outputs):
-    talks = _talks(inputs)
-    seen = [(outputs[f"text_{k}"], outputs[f"marked_{k}"]) for k in range(len(talks))]
-
-    def fits(slip):
-        wanted = [_rendered(*talk, slip) for talk in talks]
-        return all(
-            _same(a, b)
-            for s, w in zip(seen, wanted, strict=True)
-            for a, b in zip(s, w, strict=True)
-        )
-
-    if fits(""):
-        return Verdict(1.0)
-    slip = next((slip for slip in SLIPS if fits(slip)), None)
-    for k, talk in enumerate(talks):
-        text, marked = _rendered(*talk)
-        if not _same(seen[k][0], text):
-            said, wanted = _text(seen[k][0]), _text(text)
-            start = max(0, _parting(np.ravel(seen[k][0]), text) - 20)
-            parts = [t[start : start + 60] for t in (said, wanted)]
-            if slip is None and any(end in said for end in SPELLED if end not in wanted):
-                slip = "hard_coded"
-            seen_part = f"from letter {start} on, {parts[0]!r}"
-            return Verdict(0.0, slip or "other", seen_part, repr(parts[1]))
-        if not _same(seen[k][1], marked):
-            parts = [repr(_text(t)[:100]) for t in (text[_on(seen[k][1])], text[_on(marked)])]
-            return Verdict(0.0, slip or "other", f"marked: {parts[0]}", parts[1])
-    return Verdict(0.0, "other")
-
-
-def _on(marks):
-    return np.asarray(marks) == 1
-
-
-def _text(letters):
-    return "".join(chr(int(n)) for n in np.ravel(letters) if 0 < n < 0x110000)
-
-
 chat_template = Check(
-    name="chat_template",
-    title="A chat template",
-    wants=("chat_template",),
-    difficulty=2,
-    minutes=15,
-    points=20,
-    verified="three talks with other first and end tokens: the text, the sign to answer, and "
+    name="chat_template", title="A chat template", wants=("chat_template",),
+    difficulty=2, minutes=15, points=20,
+    verified="four talks with other first and end tokens: the text, the sign to answer, and "
     "what is marked as the model's own words",
     hints=(
         "Print what your template makes of one talk, with `repr`, and lay it beside the example.",
@@ -164,130 +237,149 @@ chat_template = Check(
         "`{{ '\\n' }}`. Write line breaks as `'\\n'` inside `{{ }}`, and put a `-` into the tags, "
         "as the chapter does, so that your own line breaks do not count.",
     ),
-    mistakes={
-        "no_bos": "The first token is missing. Write `bos_token` once, before the loop.",
-        "bos_each": "The first token stands before every message. It belongs before the loop.",
-        "hard_coded": "The first or end token is spelled out. Other tokenizers have other ones: "
-        "use the variables `bos_token` and `eos_token`.",
-        "no_eos": "The end token is missing after what the model says. It would never stop.",
-        "eos_each": "The end token follows every message. It tells the model that its own turn is "
-        "over: only the assistant's messages get it.",
-        "no_prompt": "With add_generation_prompt=True the text must end with the sign to answer. "
-        "Without it the model may go on as the user.",
-        "always_prompt": "The sign to answer is there in every case. Write it only if "
-        "add_generation_prompt is true, after the loop.",
-        "no_marks": "The text is right, and nothing is marked. Put `{% generation %}` and "
-        "`{% endgeneration %}` around what the model says.",
-        "eos_outside": "The end token stands outside the marks. It would not be graded, and the "
-        "model would never learn to stop.",
-        "header_marked": "The header of the assistant's turn is inside the marks. The template "
-        "writes it, not the model.",
-        "newline_marked": "The line break after the end token is inside the marks. When the model "
-        "has said its end token, its turn is over.",
-        "raised:TemplateSyntaxError": "Count the tags: every `{% if %}`, `{% for %}` and "
-        "`{% generation %}` needs its end.",
-        "raised:UndefinedError": "In Jinja a message is a dict: `message['role']`, "
-        "`message['content']`.",
-        "type": "return the template itself, as one text.",
-        "other": "Lay both texts under each other. An extra line break or space often comes from "
-        "the template's own lines: `{%-` and `{{-` remove what stands before them.",
-    },
-    make=make_template,
-    probe=probe_template,
-    judge=judge_template,
-)
+    slips=TEMPLATE, other="Lay Seen and Expected under each other, letter by letter.",
+    make=make_template, probe=probe_template, judge=judge_template,
+)  # fmt: skip
 
 
 # 9.2 The mask of a talk
+CASES = ("one", "three", "cut", "empty")  # one turn, a quoted end token, cut, nothing said
+
+
 def make_labels(seed):
     rng = np.random.default_rng(seed + 920)
-    made = {"sign": np.array(int(rng.integers(3, 6))), "end": np.array(int(rng.integers(6, 9)))}
-    for k, turns in enumerate((1, 3, 2)):
+    sign, end, opens, closes = (int(n) for n in 3 + rng.permutation(12)[:4])  # closes: a user's
+    made = {"sign": sign, "end": end}
+    for case, turns in zip(CASES, (1, 3, 2, 2), strict=True):
         ids = [1]
         for turn in range(turns):
             asked = 20 + rng.permutation(70)[: rng.integers(2, 5)]
-            if k == 1 and turn == 1:
-                asked[0] = made["end"]  # the user quotes the end token
-            told = 20 + rng.permutation(70)[: rng.integers(2, 4)]
-            ids += [10, *asked, 11, int(made["sign"]), *told, int(made["end"])]
-        if k == 2:
-            ids = ids[:-2]  # max_length has cut the last answer
-        made[f"ids_{k}"] = np.array(ids)
+            if case == "three" and turn == 1:
+                asked[0] = end  # the user quotes the end token
+            told = 20 + rng.permutation(70)[: rng.integers(3, 5)]
+            told = told[:0] if case == "empty" and turn == 0 else told
+            ids += [opens, *asked, closes, sign, *told, end]
+        made[f"ids_{case}"] = np.array(ids[:-2] if case == "cut" else ids)
     return made
 
 
 def probe_labels(namespace, a):
-    made = {}
-    for k in range(3):
-        labels = namespace["talk_labels"](a[f"ids_{k}"].tolist(), a["sign"].item(), a["end"].item())
-        made[f"labels_{k}"] = array(labels, "the labels")
-    return made
+    made, given = {}, [a[f"ids_{case}"].tolist() for case in CASES]
+    before = callers.Before(*given)
+    for case, ids in zip(CASES, given, strict=True):
+        labels = namespace["talk_labels"](ids, a["sign"].item(), a["end"].item())
+        made[f"labels_{case}"] = array(labels, "the labels")
+    return {**made, "left": before.change()}
 
 
-def _spans(ids, sign, end):
+def spans(i, case):
     """[(first, last + 1)] of the graded tokens of each turn of the assistant."""
-    found, start = [], None
+    found, start, ids = [], None, i[f"ids_{case}"]
     for t, token in enumerate(ids):
-        if start is None and token == sign:
+        if start is None and token == i["sign"]:
             start = t + 1
-        elif start is not None and token == end:
+        elif start is not None and token == i["end"]:
             found.append((start, t + 1))
             start = None
     return found + ([(start, len(ids))] if start is not None else [])
 
 
-def _labels(ids, spans):
+def graded(i, case, turns=None):
+    """The labels when these turns are graded; without turns, the right ones."""
+    ids = i[f"ids_{case}"]
     made = np.full(len(ids), IGNORED)
-    for start, stop in spans:
+    for start, stop in spans(i, case) if turns is None else turns:
         made[start:stop] = ids[start:stop]
     return made
 
 
-def _label_slips(ids, sign, end):
-    spans, n = _spans(ids, sign, end), len(ids)
-    right = _labels(ids, spans)
-    closed = [(a, b - 1 if ids[b - 1] == end else b) for a, b in spans]
-    everywhere = right.copy()
-    everywhere[ids == end] = end
-    return right, {
-        "everything": [ids],
-        "sign_graded": [_labels(ids, [(a - 1, b) for a, b in spans])],
-        "end_masked": [_labels(ids, closed)],
-        "last_only": [_labels(ids, spans[-1:])],
-        "first_only": [_labels(ids, spans[:1])],
-        "never_closed": [_labels(ids, [(spans[0][0], n)])],
-        "shifted": [np.append(right[1:], IGNORED), right[1:]],
-        "ends_everywhere": [everywhere],
-        "cut_lost": [_labels(ids, [s for s in spans if ids[s[1] - 1] == end])],
-        "inverted": [np.where(right == IGNORED, ids, IGNORED)],
+def judge_labels(i, o):
+    promises = []
+    for case in CASES:
+        ids, right = i[f"ids_{case}"], graded(i, case)
+        start = max(0, parting(np.ravel(o.get(f"labels_{case}", right)), right) - 4)
+
+        def seen(value, start=start, ids=ids):
+            said = f"from token {start} on, " if start else ""
+            return f"{said}{listed(np.ravel(value)[start:])} for {listed(ids[start:])}"
+
+        wanted = listed(right[start:])
+        promises.append(Promise(f"labels_{case}", right, seen=seen, expected=wanted))
+    return judged(i, o, [*promises, callers.unchanged("left", "ids")], LABELS)
+
+
+def listed(row):
+    return f"[{', '.join(f'{v:g}' for v in np.ravel(row)[:16])}]"
+
+
+def grades(change):
+    """A slip's labels. change: (ids, right labels, spans, end) -> labels."""
+    return lambda i: {
+        f"labels_{case}": change(i[f"ids_{case}"], graded(i, case), spans(i, case), i["end"])
+        for case in CASES
     }
 
 
-def judge_labels(inputs, outputs):
-    found, bad = [], None
-    for k in range(3):
-        ids, seen = inputs[f"ids_{k}"], outputs[f"labels_{k}"]
-        right, slips = _label_slips(ids, int(inputs["sign"]), int(inputs["end"]))
-        found.append([name for name, forms in slips.items() if any(_same(seen, f) for f in forms)])
-        if bad is None and not _same(seen, right):
-            seen = np.ravel(seen)
-            part = slice(max(0, _parting(seen, right) - 4), None)
-            place = f"from token {part.start} on, " if part.start else ""
-            bad = f"{place}{_listed(seen[part])} for {_listed(ids[part])}", _listed(right[part])
-    if bad is None:
-        return Verdict(1.0)
-    key = next((name for name in found[0] if name in found[1] and name in found[2]), "other")
-    return Verdict(0.0, key, *bad)
+def turns(change):
+    """A slip that grades other turns. change: (spans, ids, end) -> spans."""
+    return lambda i: {
+        f"labels_{case}": graded(i, case, change(spans(i, case), i[f"ids_{case}"], i["end"]))
+        for case in CASES
+    }
 
+
+def without_end(spans, ids, end):
+    return [(a, b - 1 if ids[b - 1] == end else b) for a, b in spans]
+
+
+LABELS = (
+    Slip("everything", "Every token is graded. Put -100 where the assistant does not speak.",
+         grades(lambda ids, right, spans, end: ids)),
+    Slip("sign_graded", "The assistant's sign is graded. The template writes it, so the model need "
+         "not: begin with the token after it.",
+         turns(lambda spans, ids, end: [(a - 1, b) for a, b in spans])),
+    Slip("end_masked", "The end token is masked. It is the model's own: graded, it teaches when to "
+         "stop.", turns(without_end)),
+    Slip("both_ends", "The sign that opens a turn is graded, and the end token is not. It should "
+         "be the other way round: decide before you look at the token, not after.",
+         turns(lambda *a: [(x - 1, y) for x, y in without_end(*a)])),
+    Slip("last_only", "Only the last answer is graded. That is completion-only; here every turn of "
+         "the assistant counts.", turns(lambda spans, ids, end: spans[-1:])),
+    Slip("first_only", "Only the first answer is graded. Go on after it: `list.index` finds the "
+         "first place only.", turns(lambda spans, ids, end: spans[:1])),
+    Slip("never_closed", "After the first sign everything is graded, the user's words too. The end "
+         "token must switch the grading off.",
+         turns(lambda spans, ids, end: [(spans[0][0], len(ids))])),
+    Slip("shifted", "The labels are shifted by one. The model shifts them itself.", lambda i: [
+        grades(lambda ids, right, *_: np.append(right[1:], IGNORED))(i),
+        grades(lambda ids, right, *_: right[1:])(i)]),
+    Slip("shifted_back", "Each label stands one place too late. A label is the token at its own "
+         "place.", grades(lambda ids, right, *_: np.append(IGNORED, right[:-1]))),
+    Slip("ends_everywhere", "An end token that the user quotes is graded too. Grade it only while "
+         "the assistant speaks.",
+         grades(lambda ids, right, spans, end: np.where(ids == end, ids, right))),
+    Slip("cut_lost", "An answer without an end token is not graded: max_length has cut it. What is "
+         "there of it still counts.",
+         turns(lambda spans, ids, end: [s for s in spans if ids[s[1] - 1] == end])),
+    Slip("cut_short", "The last token of an answer that was cut is not graded. Only the end token "
+         "closes a turn, and here there is none.",
+         turns(lambda spans, ids, end: [(a, b - (ids[b - 1] != end)) for a, b in spans])),
+    Slip("inverted", "This is the reverse: the user is graded, and the assistant is not.",
+         grades(lambda ids, right, *_: np.where(right == IGNORED, ids, IGNORED))),
+    Slip("zero", "Token 0 is a token like any other. The loss leaves out the label -100 alone.",
+         grades(lambda ids, right, *_: np.where(right == IGNORED, 0, right))),
+    Slip("flags", "These are flags. A graded label is the token itself, another one is -100.",
+         grades(lambda ids, right, *_: right != IGNORED)),
+    Slip("filtered", "The tokens that are not graded are missing. There is a label for every "
+         "token, so that both lists have the same length.",
+         grades(lambda ids, right, *_: right[right != IGNORED])),
+)  # fmt: skip
 
 talk_labels = Check(
-    name="talk_labels",
-    title="The mask of a talk",
-    wants=("talk_labels",),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="one turn, three turns with a quoted end token, and a talk that was cut short",
+    name="talk_labels", title="The mask of a talk", wants=("talk_labels",),
+    difficulty=2, minutes=12, points=20,
+    verified="one turn, three turns with a quoted end token, an answer that was cut short, and "
+    "one of the end token alone",
     hints=(
         "Read the tokens from left to right. Which two tokens change who is speaking?",
         "Keep one variable: is the assistant speaking? Its sign switches it on for the tokens "
@@ -296,178 +388,250 @@ talk_labels = Check(
         "then `if token == assistant_id: speaking = True` / "
         "`elif token == end_id: speaking = False`.",
     ),
-    mistakes={
-        "everything": "Every token is graded. Put -100 where the assistant does not speak.",
-        "sign_graded": "The assistant's sign is graded. The template writes it, so the model need "
-        "not: begin with the token after it.",
-        "end_masked": "The end token is masked. It is the model's own: graded, it teaches when to "
-        "stop.",
-        "last_only": "Only the last answer is graded. That is completion-only; here every turn of "
-        "the assistant counts.",
-        "first_only": "Only the first answer is graded. Go on after it: `list.index` finds the "
-        "first place only.",
-        "never_closed": "After the first sign everything is graded, the user's words too. The end "
-        "token must switch the grading off.",
-        "shifted": "The labels are shifted by one. The model shifts them itself.",
-        "ends_everywhere": "An end token that the user quotes is graded too. Grade it only while "
-        "the assistant speaks.",
-        "cut_lost": "An answer without an end token is not graded: max_length has cut it. What is "
-        "there of it still counts.",
-        "inverted": "This is the reverse: the user is graded, and the assistant is not.",
-        "raised:ValueError": "`list.index` raises when there is nothing left to find, for instance "
-        "when the last answer was cut. A loop over the tokens needs no `index`.",
-        "raised:IndexError": "A place behind the last token was asked for. The last answer may "
-        "have no end token.",
-        "other": "Print the tokens and your labels under each other, for one turn first.",
-    },
-    make=make_labels,
-    probe=probe_labels,
-    judge=judge_labels,
-)
+    slips=LABELS, other="Print the tokens and your labels under each other, for one turn first.",
+    make=make_labels, probe=probe_labels, judge=judge_labels,
+)  # fmt: skip
 
 
 # 9.3 Pack
-ROOM = 64
+ROWS = (4, 1, 3, 2)  # tokens of the rows to join
 
 
-def _fill(lengths, order, room, choose):
-    """Bins as lists of rows: each goes where `choose` says, among [(free, bin)] that have room."""
-    bins, free = [], []
-    for i in order:
-        fits = [(free[b], b) for b in range(len(bins)) if free[b] >= lengths[i]]
-        if choose == "last":
-            fits = [f for f in fits if f[1] == len(bins) - 1]
-        if not fits:
-            bins.append([])
-            free.append(room)
-        b = len(bins) - 1 if not fits else (min(fits) if choose == "best" else fits[0])[1]
-        bins[b].append(i)
-        free[b] -= lengths[i]
+PICKS = {  # one of the (room, bin) in which a row fits
+    "first": lambda fits: fits[0],
+    "best": min,
+    "best_late": lambda fits: min(fits, key=lambda fit: (fit[0], -fit[1])),
+    "worst": lambda fits: max(fits, key=lambda fit: fit[0]),
+    "worst_late": max,
+}
+
+
+def fill(lengths, most, order="down", way="best", slip=""):
+    """The bin of each row; where `way` is "last", only the newest bin is looked at."""
+    rows = {"given": range(len(lengths)), "up": np.argsort(lengths, kind="stable"),
+            "down": np.argsort(-lengths, kind="stable")}[order]  # fmt: skip
+    bins, free = np.full(len(lengths), -1), []
+    for i in rows:
+        need = lengths[i] + (slip == "strict")
+        fits = [(f, b) for b, f in enumerate(free) if f >= need or slip == "any_room" and f > 0]
+        fits = [f for f in fits if way != "last" or f[1] == len(free) - 1]
+        if not fits or way == "alone":
+            free.append(int(most))
+            fits = [(int(most), len(free) - 1)]
+            if slip == "lost":
+                continue
+        _, b = PICKS.get(way, PICKS["first"])(fits)
+        bins[i] = b
+        free[b] -= lengths[i] * (slip != "not_reduced")
     return bins
 
 
-def _contents(lengths, bins):
-    """What is in the bins, whichever of two rows of one length is meant."""
-    return sorted(sorted(lengths[i] for i in b) for b in bins)
+def contents(lengths, bins):
+    """What is in the bins, longest rows first, whichever of two rows of one length is meant."""
+    held = [sorted(lengths[bins == b].tolist(), reverse=True) for b in set(bins.tolist()) - {-1}]
+    return sorted(held, reverse=True)
 
 
-def _down(lengths):
-    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+WAYS = {  # slip: ways to fill
+    "first_fit": [("down", "first")],
+    "worst_fit": [("down", "worst"), ("down", "worst_late")],
+    "last_bin": [("down", "last"), ("given", "last")],
+    "unsorted": [("given", way) for way in PICKS],
+    "shortest_first": [("up", "best")],  # only the newest bin has room, whatever the way
+    "one_each": [("down", "alone")],
+    "strict": [("down", "best", "strict"), ("down", "first", "strict")],
+}
 
 
 def make_pack(seed):
-    for attempt in range(10_000):
-        rng = np.random.default_rng((seed + 930) * 10_000 + attempt)
-        lengths = [int(n) for n in rng.integers(6, 49, size=18)]
-        given, down = range(18), _down(lengths)
-        least = len(_fill(lengths, down, ROOM, "best"))
-        other = [_fill(lengths, given, ROOM, way) for way in ("best", "first", "last")]
-        other.append(_fill(lengths, down, ROOM, "last"))
-        up = _fill(lengths, down[::-1], ROOM, "best")
-        differ = _contents(lengths, up) != _contents(lengths, other[-1])
-        if differ and len(_fill(lengths, down, ROOM, "first")) == least < min(map(len, other)):
-            break
-    rows = [rng.integers(10, 90, size=n) for n in (4, 2, 3)]
-    ids = {f"ids_{k}": row for k, row in enumerate(rows)}
-    labels = {f"labels_{k}": row.copy() for k, row in enumerate(rows)}
-    labels["labels_2"][:1] = IGNORED
-    return {"lengths": np.array(lengths), **ids, **labels}
-
-
-def probe_pack(namespace, a):
-    n = len(a["lengths"])
-    bins = namespace["pack"](a["lengths"].tolist(), ROOM)
-    words = "a list of lists of row numbers."
-    for part in (bins, *_expect(bins, (list, tuple), "pack()", words)):
-        _expect(part, (list, tuple), "pack()", words)
-    made = {"size": np.array([len(b) for b in bins]), "bins": np.zeros(0)}
-    flat = [array(i, "a row number") for b in bins for i in b]
-    if any(i.shape != () for i in flat):
-        raise Refused("type", "pack() gave something else than row numbers.", f"0 to {n - 1}.")
-    made["bins"] = np.array([float(i) for i in flat])
-    rows = [(a[f"ids_{k}"].tolist(), a[f"labels_{k}"].tolist()) for k in range(3)]
-    joined = _expect(namespace["join"](rows), (list, tuple), "join()", "three lists.")
-    if len(joined) != 3:
-        raise Refused("type", f"join() gave {len(joined)} values.", "three lists.")
-    for name, part in zip(("ids", "labels", "positions"), joined, strict=True):
-        made[name] = array(part, f"{name} of join()")
+    """Lengths for which all ways differ, without a tie between two bins of other contents."""
+    rng = np.random.default_rng(seed + 930)
+    while True:
+        most = int(rng.integers(180, 300))
+        lengths = rng.integers(most // 12, most // 2, size=20)
+        lengths[7] = lengths[13]  # two rows of one length
+        bins = fill(np.delete(lengths, 4), most)
+        free = most - np.bincount(bins, weights=np.delete(lengths, 4))
+        small = free[(free > 3) & (free < lengths.min())]
+        if len(small):
+            lengths[4] = small[0]  # fits to the last token
+            found = [
+                {str(contents(lengths, fill(lengths, most, *way))) for way in ways}
+                for ways in ([("down", "best"), ("down", "best_late")], *WAYS.values())
+            ]
+            if len(found[0]) == 1 and sum(map(len, found)) == len(set.union(*found)):
+                break
+    made = {"lengths": lengths, "most": most}
+    for k, n in enumerate(ROWS):
+        made[f"ids_{k}"] = rng.integers(10, 90, size=n)
+        made[f"labels_{k}"] = np.where(rng.integers(3, size=n) > 0, made[f"ids_{k}"], IGNORED)
+        made[f"labels_{k}"][0] = IGNORED if k == 2 else made[f"ids_{k}"][0]
     return made
 
 
-def judge_pack(inputs, outputs):
-    lengths = [int(n) for n in inputs["lengths"]]
-    n, sizes, flat = len(lengths), outputs["size"], outputs["bins"]
-    if flat.ndim != 1 or sizes.ndim != 1 or not np.all(np.isin(flat, range(n))):
-        return Verdict(0.0, "other", "pack() gave other numbers", f"row numbers from 0 to {n - 1}")
-    if int(np.sum(sizes)) != len(flat):
-        return Verdict(0.0, "other")
-    bins, start = [], 0
-    for size in sizes.astype(int):
-        bins.append([int(i) for i in flat[start : start + size]])
-        start += size
-    missing = sorted(set(range(n)) - set(flat.astype(int).tolist()))
-    if missing:
-        return Verdict(0.0, "lost", f"row {missing[0]} is in no bin", "every row in one bin")
-    if len(flat) > n:
-        return Verdict(0.0, "twice", f"{len(flat)} places for {n} rows", "every row in one bin")
-    fullest = max(sum(lengths[i] for i in b) for b in bins)
-    if fullest > ROOM:
-        return Verdict(0.0, "overfull", f"a bin of {fullest} tokens", f"at most {ROOM}")
-    wanted = _fill(lengths, _down(lengths), ROOM, "best")
-    if len([b for b in bins if b]) > len(wanted):
-        key = _pack_slip(lengths, [b for b in bins if b])
-        return Verdict(0.0, key, f"{len(bins)} bins", f"{len(wanted)} bins")
-    if len(bins) > len(wanted):
-        return Verdict(0.0, "empty", f"{len(bins)} bins, some empty", f"{len(wanted)} bins")
-    return _join_verdict(inputs, outputs)
+def probe_pack(namespace, a):
+    lengths, most, wanted = (
+        a["lengths"].tolist(),
+        a["most"].item(),
+        "a list of lists of row numbers",
+    )
+    rows = [(a[f"ids_{k}"].tolist(), a[f"labels_{k}"].tolist()) for k in range(len(ROWS))]
+    before = callers.Before(lengths), callers.Before(rows)
+    bins = namespace["pack"](lengths, most)
+    for part in (bins, *fixtures.expect(bins, (list, tuple), "pack", wanted)):
+        fixtures.expect(part, (list, tuple), "pack", wanted)
+    flat = [array(i, "a row number") for b in bins for i in b]
+    if any(i.shape != () for i in flat):
+        raise Refused("type", "pack returns something else than row numbers.", f"{wanted}.")
+    flat, n = np.array([float(i) for i in flat]), len(lengths)
+    each = np.repeat(np.arange(len(bins)), [len(b) for b in bins])
+    made = {"numbers": flat, "left": before[0].change(), "empty": sum(len(b) == 0 for b in bins)}
+    if np.isin(flat, range(n)).all():
+        made["count"] = np.bincount(flat.astype(int), minlength=n)
+        made["bin"] = np.full(n, -1)
+        made["bin"][flat.astype(int)] = each
+        made["tokens"] = np.bincount(each, weights=a["lengths"][flat.astype(int)])
+    names = ("ids", "labels", "positions")
+    row = fixtures.several(namespace["join"](rows), names, "join")
+    return {**made, **dict(zip(names, row, strict=True)), "rows": before[1].change()}
 
 
-def _pack_slip(lengths, bins):
-    seen, n = _contents(lengths, bins), len(lengths)
-    if len(bins) == n:
-        return "one_each"
-    up = _down(lengths)[::-1]
-    for key, order, ways in (
-        ("unsorted", range(n), ("best", "first")),
-        ("unsorted", up, ("best", "first", "last")),
-        ("last_bin", _down(lengths), ("last",)),
-        ("last_bin", range(n), ("last",)),
-    ):
-        if any(_contents(lengths, _fill(lengths, order, ROOM, way)) == seen for way in ways):
-            return key
-    return "too_many"
+def judge_pack(i, o):
+    lengths, most = i["lengths"], int(i["most"])
+    right, n = contents(lengths, fill(lengths, most)), len(lengths)
+    ids, labels, positions = joined(i)
+
+    def content(value):
+        if value.shape != (n,):
+            return "", ""
+        held = contents(lengths, value)
+        k = next((k for k, b in enumerate(held) if k >= len(right) or b != right[k]), len(held) - 1)
+        wanted = f"{len(right)} bins; number {k} holds {(right + [[]] * n)[k]}"
+        return f"{len(held)} bins; by rows, longest first, number {k} holds {held[k]}", wanted
+
+    def same(value):
+        return value.shape == (n,) and contents(lengths, value) == right
+
+    def counted(value):
+        row = int(np.argmax(value != 1)) if value.shape == (n,) else 0
+        return f"row {row}, of {lengths[row]} tokens, is in {np.ravel(value)[row]:g} bins"
+
+    shown = content(o.get("bin", np.zeros(0)))[1]
+    promises = [
+        Promise("numbers", lambda v: np.isin(v, range(n)).all(), seen=lambda v: "bins hold "
+                f"{listed(v)}", expected=f"numbers of rows, 0 to {n - 1}"),
+        Promise("count", np.ones(n), seen=counted, expected="every row in one bin"),
+        Promise("tokens", lambda v: v.size and v.max() <= most, seen=lambda v:
+                f"a bin of {v.max(initial=0):g} tokens",
+                expected=f"at most {most}"),
+        Promise("bin", same, seen=lambda v: content(v)[0], expected=shown),
+        Promise("empty", 0, seen="{} empty bins", expected="none"),
+        callers.unchanged("left", "lengths"),
+        Promise("ids", ids, "the ids of join"),
+        Promise("positions", positions, "the positions of join"),
+        Promise("labels", labels, "the labels of join"),
+        callers.unchanged("rows", "the rows given to join"),
+    ]  # fmt: skip
+    return judged(i, o, promises, PACK)
 
 
-def _join_verdict(i, outputs):
-    rows = [(i[f"ids_{k}"], i[f"labels_{k}"]) for k in range(3)]
-    ids = np.concatenate([row for row, _ in rows])
-    labels = np.concatenate([row for _, row in rows])
-    positions = np.concatenate([np.arange(len(row)) for row, _ in rows])
-    masked = np.where(positions == 0, IGNORED, labels)
-    seen = outputs["positions"]
-    if not _same(outputs["ids"], ids):
-        return Verdict(0.0, "other", f"tokens {_listed(outputs['ids'])}", _listed(ids))
-    if not _same(seen, positions):
-        runs = {"positions_run": np.arange(len(ids)), "positions_from_1": positions + 1}
-        key = next((key for key, value in runs.items() if _same(seen, value)), "other")
-        return Verdict(0.0, key, f"positions {_listed(seen)}", _listed(positions))
-    if not _same(outputs["labels"], masked):
-        key = "first_graded" if _same(outputs["labels"], labels) else "other"
-        only = np.append([IGNORED], labels[1:])
-        key = "one_masked" if _same(outputs["labels"], only) else key
-        return Verdict(0.0, key, f"labels {_listed(outputs['labels'])}", _listed(masked))
-    return Verdict(1.0)
+def joined(i):
+    """(ids, labels, positions) of the row that the others make."""
+    ids, labels = (np.concatenate([i[f"{key}_{k}"] for k in range(len(ROWS))])
+                   for key in ("ids", "labels"))  # fmt: skip
+    positions = np.concatenate([np.arange(n) for n in ROWS])
+    return ids, np.where(positions == 0, IGNORED, labels), positions
 
+
+def unmasked(i):
+    return np.concatenate([i[f"labels_{k}"] for k in range(len(ROWS))])
+
+
+def filled(name):
+    """A slip's bins, in any order."""
+
+    def values(i):
+        made = [fill(i["lengths"], i["most"], *way) for way in WAYS[name]]
+        held = [contents(i["lengths"], bins) for bins in made]
+        return {"bin": lambda v: v.shape == made[0].shape and contents(i["lengths"], v) in held}
+
+    return values
+
+
+def broken(slip):
+    """A slip's bins where rows are lost, or bins too full; either of two rows of one length."""
+    return lambda i: {"tokens": lambda v: np.array_equal(np.sort(v), np.sort(np.bincount(
+        (bins := fill(i["lengths"], i["most"], slip=slip))[bins >= 0],
+        weights=i["lengths"][bins >= 0])))}  # fmt: skip
+
+
+def sorted_numbers(i):
+    """Bins that are right for the lengths in order."""
+    right = contents(i["lengths"], fill(i["lengths"], i["most"]))
+
+    def places_in(order):
+        return lambda v: v.shape == order.shape and contents(order, v) == right
+
+    up = np.sort(i["lengths"])
+    return [{"bin": places_in(order), "tokens": lambda v: True} for order in (up, up[::-1])]
+
+
+def lost(i):
+    missing = np.sort(i["lengths"][fill(i["lengths"], i["most"], slip="lost") < 0])
+    return {"count": lambda v: v.shape == i["lengths"].shape and v.max() <= 1
+            and np.array_equal(np.sort(i["lengths"][v == 0]), missing)}  # fmt: skip
+
+
+PACK = (
+    Slip("lengths", "These are lengths. A bin holds the numbers of its rows, so that their tokens "
+         "can be found.", lambda i: {
+             "numbers": lambda v: np.array_equal(np.sort(v), np.sort(i["lengths"]))}),
+    Slip("sorted_numbers", "These are places in the sorted list. Sort the numbers of the rows by "
+         "their lengths instead: `sorted(range(n), key=...)`.", sorted_numbers),
+    Slip("lost", "A row for which a new bin is opened must go into it as well.", lost),
+    Slip("any_room", "A bin with some room is taken, whether or not the row fits. Compare the room "
+         "with the row's length.", broken("any_room")),
+    Slip("not_reduced", "The room of a bin never shrinks. Take the row's length from it.",
+         broken("not_reduced")),
+    Slip("first_fit", "This is first fit. Of the bins that have room take the fullest one, which "
+         "has the least room left.", filled("first_fit")),
+    Slip("worst_fit", "This is worst fit: each row went into the emptiest bin that had room. Take "
+         "the fullest.", filled("worst_fit")),
+    Slip("last_bin", "Only the newest bin is looked at. Older ones still have room.",
+         filled("last_bin")),
+    Slip("unsorted", "The rows are taken as they come. Take the longest first: the short ones fill "
+         "what is left.", filled("unsorted")),
+    Slip("shortest_first", "The shortest row comes first. Begin with the longest, which is the "
+         "hardest to place.", filled("shortest_first")),
+    Slip("one_each", "Every row has a bin of its own. Look for bins with room before you open a "
+         "new one.", filled("one_each")),
+    Slip("strict", "A row that fits to the last token belongs into that bin: `>=`, not `>`.",
+         filled("strict")),
+    Slip("empty", "Open a bin when a row needs it.", seen_as(empty=lambda v: v > 0)),
+    Slip("positions_run", "The positions run on. A row that begins must not see those before it: "
+         "begin again at 0.", lambda i: {"positions": np.arange(sum(ROWS))}),
+    Slip("positions_from_1", "The positions begin at 1. The first token has position 0.",
+         lambda i: {"positions": joined(i)[2] + 1}),
+    Slip("first_graded", "The first token of a row is still graded. The token before it, the last "
+         "one of the row before, would have to guess it: put -100 there.", lambda i: {
+             "labels": unmasked(i)}),
+    Slip("one_masked", "Only the first row's first label is -100. Every row that follows another "
+         "one needs it as well.", lambda i: {"labels": np.append(IGNORED, unmasked(i)[1:])}),
+    Slip("first_free", "The first row's first label is -100 as well: the packed row may itself be "
+         "put behind another one.", lambda i: {"labels": np.append(
+             i["labels_0"][:1], joined(i)[1][1:])}),
+    Slip("inserted", "-100 takes the place of a row's first label. Put before the labels, it moves "
+         "all of them.", lambda i: {"labels": np.concatenate(
+             [np.append(IGNORED, i[f"labels_{k}"]) for k in range(len(ROWS))])}),
+    Slip("in_place", "`labels[0] = -100` and `ids += ...` write into a list that the caller still "
+         "needs. Build new lists.", seen_as(rows=5)),
+)  # fmt: skip
 
 pack = Check(
-    name="pack",
-    title="Pack",
-    wants=("pack", "join"),
-    difficulty=3,
-    minutes=18,
-    points=25,
-    verified="18 rows in as few bins as best fit, decreasing; tokens, labels and positions of a "
-    "bin",
+    name="pack", title="Pack", wants=("pack", "join"),
+    difficulty=3, minutes=18, points=25,
+    verified="20 rows in the bins of best fit, decreasing; tokens, labels and positions of a "
+    "packed row; the lists that were given are as before",
     hints=(
         "Large stones first, then sand. And for `join`: what does the last token of a row predict, "
         "once another row follows?",
@@ -479,136 +643,317 @@ pack = Check(
         "a bin, else `b = min(fits, key=lambda b: room[b])`. Positions: `range(len(ids))` for "
         "each row; labels: `[-100] + labels[1:]`.",
     ),
-    mistakes={
-        "lost": "A row got lost. Append it also when it opens a new bin.",
-        "twice": "A row is in more than one bin. Leave the search as soon as it has found one.",
-        "overfull": "A bin holds more than max_length tokens; the rest would be cut. Is there "
-        "room for the whole row?",
-        "one_each": "Every row has a bin of its own: nothing is packed. Look for room first.",
-        "last_bin": "Only the bin that was opened last is looked at. Earlier bins may have room "
-        "as well.",
-        "unsorted": "The rows are not taken from the longest to the shortest. Short ones go in "
-        "first, and no room is left for the long ones.",
-        "too_many": "More bins than needed. Take the longest row first, and look at all bins.",
-        "empty": "There are empty bins among them. Open a bin only when a row needs it.",
-        "positions_run": "The positions run on through the bin. They must begin again at 0 with "
-        "every row: that is how the model knows where a row begins.",
-        "positions_from_1": "The positions begin at 1. The first token has position 0.",
-        "first_graded": "The first token of a row is still graded. The token before it, the last "
-        "one of the row before, would have to guess it: put -100 there.",
-        "one_masked": "Only the first row's first label is -100. Every row that follows another "
-        "one needs it as well.",
-        "raised:ValueError": "`min` of an empty list: no bin has room. Then open a new one.",
-        "raised:TypeError": "`join` gets a list of pairs (ids, labels), and `pack` a list of "
-        "lengths and one number.",
-        "raised:IndexError": "Room and bins must grow together: when you open a bin, append to "
-        "both.",
-        "type": "return lists: of row numbers in `pack`, three of them in `join`.",
-        "other": "Try `pack([3, 5, 2], 5)` and `join([([7, 8], [7, 8]), ([9], [9])])` by hand.",
-    },
-    make=make_pack,
-    probe=probe_pack,
-    judge=judge_pack,
-)
+    slips=PACK,
+    other="Try `pack([3, 5, 2], 5)` and `join([([7, 8], [7, 8]), ([9], [9])])` by hand.",
+    make=make_pack, probe=probe_pack, judge=judge_pack,
+)  # fmt: skip
 
 
 # 9.4 Repair the outdated script
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-SETTINGS = ("max_length", "learning_rate", "max_steps", "eval_steps", "warmup_steps", "r")
+PAD, USER, ASSISTANT, END = range(4)  # the first tokens; WORDS follow
+SIGNS = ("<|pad|>", "<|user|>", "<|assistant|>", "<|end|>")
+TALK = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|> ' + m['content'] + ' <|end|> ' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SETS = {"train": 3, "new": 2}  # rows
+LONGEST = 90
+DEFAULTS = {  # what the old script left alone: field, value
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "weight_decay": 0,
+    "packing": 0,
+}
 
 
 def make_script(seed):
     rng = np.random.default_rng(seed + 940)
-    return {
-        "length": np.array(int(rng.integers(40, 60))),
-        "rate": np.array(float(rng.choice([1e-3, 2e-3, 5e-3]))),
-        "words": rng.integers(len(WORDS), size=(2, 2)),
-    }
+    made = {"length": rng.integers(40, 60), "rate": rng.choice([1e-3, 2e-3, 5e-3])}
+    for name, count in SETS.items():
+        made[f"words_{name}"] = rng.integers(len(WORDS), size=(count, LONGEST))
+        made[f"asked_{name}"] = fixtures.sizes(rng, count, 3, 9)
+        said = np.array(fixtures.sizes(rng, count, 3, 20))
+        said[rng.integers(count)] = 70  # to be cut
+        made[f"said_{name}"] = said
+    return {key: np.array(value) for key, value in made.items()}
 
 
-def probe_script(namespace, a):
-    import tempfile
+def halves(a, name):
+    """[(question, answer)] of a set of rows, each a list of numbers of words."""
+    rows = zip(*(a[f"{key}_{name}"] for key in ("words", "asked", "said")), strict=True)
+    return [(w[:asked].tolist(), w[asked : asked + said].tolist()) for w, asked, said in rows]
 
-    import torch
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM
-    from trl import SFTTrainer
 
-    from lora_course.bridges.sft import as_chat
-    from lora_course.kit.models import load_tokenizer, quiet
+def encoded(a, name, graded="answer", cut=True):
+    """(ids, labels) of a set of rows, sorted and filled up with -1: (rows, LONGEST) each."""
+    rows, most = [], int(a["length"]) if cut else LONGEST
+    for question, answer in halves(a, name):
+        asked = [USER, *(w + len(SIGNS) for w in question), END, ASSISTANT]
+        ids = [*asked, *(w + len(SIGNS) for w in answer), END]
+        start = len(asked) if graded == "answer" else 0
+        rows.append((ids[:most], ([IGNORED] * start + ids[start:])[:most]))
+    return filled_up(rows)
 
-    quiet()
-    tokenizer = load_tokenizer("base")
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
-    config = LlamaConfig(vocab_size=len(tokenizer), **sizes, **heads)
-    words = [[WORDS[int(i)] for i in row] for row in a["words"]]
-    rows = [as_chat({"prompt": f"Where is {p}?", "completion": f"At the {c}."}) for p, c in words]
-    rows = Dataset.from_list(rows)
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng([]):
-        trainer = namespace["make_trainer"](
-            LlamaForCausalLM(config), tokenizer, rows, rows, folder,
-            a["length"].item(), a["rate"].item(),
-        )  # fmt: skip
-    _expect(trainer, SFTTrainer, "make_trainer()", "an SFTTrainer.")
-    args, row = trainer.args, trainer.train_dataset[0]
-    configs = getattr(trainer.model, "peft_config", {})
-    names = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
-    made = {
-        "max_length": float(args.max_length or -1),
-        "learning_rate": float(args.learning_rate),
-        "max_steps": float(args.max_steps),
-        "eval_steps": float(args.eval_steps or 0) * (args.eval_strategy == "steps"),
-        "warmup_steps": float(args.get_warmup_steps(20)),
-        "r": float(configs["default"].r if "default" in configs else 0),
-        "grouped": float(args.train_sampling_strategy == "group_by_length"),
-        "bf16": float(bool(args.bf16 or args.fp16)),
-        "checkpointing": float(bool(args.activation_checkpointing)),
-        "ids": array(row["input_ids"]),
-        "labels": array(row["labels"]),
-        "asked": array(tokenizer.apply_chat_template(rows[0]["prompt"])["input_ids"]),
-    }
-    made["targets"] = np.array([any(f".{p}.lora_A" in n for n in names) for p in PARTS], float)
-    made["others"] = float(len([n for n in names if "lora_" not in n]))
+
+def filled_up(rows):
+    """Pairs of lists, sorted by the first, as two arrays of one width."""
+    made = np.full((2, len(rows), LONGEST), -1)
+    for n, pair in enumerate(sorted(rows)):
+        for k, row in enumerate(pair):
+            made[k, n, : len(row)] = row[:LONGEST]
     return made
 
 
-def judge_script(inputs, outputs):
-    values = (inputs["length"].item(), inputs["rate"].item(), 20, 5, 2, 4)
-    wanted = dict(zip(SETTINGS, values, strict=True))
-    if outputs["others"] or outputs["r"] == 0:
-        return Verdict(0.0, "no_lora", "the whole model trains", "LoRA on q_proj and v_proj")
-    want = np.array([part in ("q_proj", "v_proj") for part in PARTS], float)
-    if not _same(outputs["targets"], want):
-        seen = [p for p, on in zip(PARTS, np.ravel(outputs["targets"]), strict=False) if on == 1]
-        return Verdict(0.0, "targets", f"LoRA on {', '.join(seen)}", "q_proj and v_proj")
-    ids, labels = outputs["ids"], outputs["labels"]
-    start = len(np.ravel(outputs["asked"])) + 1  # the prompt and the assistant's sign
-    if _same(labels, ids):
-        return Verdict(0.0, "prompt_graded", "every token is graded", "only the completion")
-    if not _same(labels, np.where(np.arange(len(ids)) < start, IGNORED, ids)):
-        return Verdict(0.0, "other", f"labels {_listed(labels[-8:])}", "only the completion graded")
-    for name in SETTINGS:
-        if not close(outputs[name], wanted[name], rtol=1e-6):
-            seen = f"{name} is {float(outputs[name]):g}"
-            return Verdict(0.0, "lost", seen, f"{wanted[name]:g}, as in the old script")
-    if not outputs["grouped"]:
-        return Verdict(0.0, "lost", "rows in random order", "like lengths together, as before")
-    for name in ("bf16", "checkpointing"):
-        if outputs[name]:
-            return Verdict(0.0, "machine", f"{name} is on", "float32 without checkpointing")
-    return Verdict(1.0)
+@cache
+def tiny():
+    """A Llama of one layer and a tokenizer of a few words, to be copied."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    vocabulary = {word: n for n, word in enumerate((*SIGNS, *WORDS))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=SIGNS[PAD]))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token=SIGNS[END], pad_token=SIGNS[PAD], chat_template=TALK
+    )
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, eos_token_id=END, pad_token_id=PAD,
+        bos_token_id=None, dtype="float32",
+    )  # fmt: skip
+    return LlamaForCausalLM(config).to(torch.float32), tokenizer
+
+
+def probe_script(namespace, a):
+    import copy
+    import tempfile
+    import uuid
+    from unittest.mock import patch
+
+    import torch
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    from lora_course.kit.models import quiet
+
+    quiet()
+    model, tokenizer = copy.deepcopy(tiny())
+    asked = []  # for every service that is installed
+    fresh = lambda *a: uuid.uuid4().hex  # noqa: E731  (a name for each step, and no hash of code)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        torch.random.fork_rng([]),
+        patch("datasets.arrow_dataset.update_fingerprint", fresh),
+        patch("datasets.fingerprint.update_fingerprint", fresh),
+        patch("datasets.arrow_dataset.generate_fingerprint", fresh),
+        patch("transformers.integrations.get_available_reporting_integrations",
+              lambda: asked.append(1) or []),
+    ):  # fmt: skip
+        rows = {
+            name: Dataset.from_list([
+                {"prompt": [{"role": "user", "content": spoken(question)}],
+                 "completion": [{"role": "assistant", "content": spoken(answer)}]}
+                for question, answer in halves(a, name)
+            ])
+            for name in SETS
+        }  # fmt: skip
+        try:
+            trainer = namespace["make_trainer"](
+                model, tokenizer, rows["train"], rows["new"], folder,
+                a["length"].item(), a["rate"].item(),
+            )  # fmt: skip
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            return {"said": text(described(error)[1])}
+        fixtures.expect(trainer, SFTTrainer, "make_trainer", "an SFTTrainer")
+        made = {"said": text(""), "folder": trainer.args.output_dir == folder}
+        made |= settings_of(trainer) | adapter_of(trainer.model)
+        made["reports"] = len(asked) + len(trainer.args.report_to or [])
+        try:
+            for name, loader in (("train", "get_train_dataloader"), ("new", "get_eval_dataloader")):
+                made[f"ids_{name}"], made[f"labels_{name}"] = batches(getattr(trainer, loader)())
+        except Exception as error:
+            made["batch"] = text(described(error)[1])
+    return {"batch": text(""), **made}
+
+
+def spoken(numbers):
+    return " ".join(WORDS[n] for n in numbers)
+
+
+def word(value):
+    return str(getattr(value, "value", value))  # also of an Enum
+
+
+def place(value, *words):
+    """0 for the first word, 1 for the second, 2 for another."""
+    return words.index(word(value)) if word(value) in words else 2
+
+
+def settings_of(trainer):
+    args = trainer.args
+    evals = args.eval_steps or 0
+    numbers = {
+        "learning_rate": args.learning_rate,
+        "max_steps": args.max_steps,
+        "eval_steps": math.ceil(evals * 20) if evals < 1 else evals,  # a share of the 20 steps
+        "evals": place(args.eval_strategy, "no", "steps"),
+        "warmup_steps": args.get_warmup_steps(20),
+        "grouped": place(args.train_sampling_strategy, "random", "group_by_length"),
+        "linear": place(args.lr_scheduler_type, "", "linear"),
+        "half": bool(args.bf16 or args.fp16),
+        "checkpointing": bool(args.activation_checkpointing or args.gradient_checkpointing),
+        "steps_done": trainer.state.global_step,
+    }
+    return {key: float(v) for key, v in numbers.items()} | {
+        key: float(getattr(args, key) or 0) for key in DEFAULTS
+    }
+
+
+def adapter_of(model):
+    """Where LoRA is, with which r and scale, what else trains, and whether B is still 0."""
+    import torch
+
+    layers = {n: m for n, m in model.named_modules() if getattr(m, "lora_A", None)}
+    found = [(m, key) for m in layers.values() for key in m.lora_A]
+    trains = [name for name, p in model.named_parameters() if p.requires_grad]
+    return {
+        "targets": np.array([any(n.endswith(part) for n in layers) for part in PARTS]),
+        "r": np.array([m.lora_A[key].weight.shape[0] for m, key in found]),
+        "scale": np.array([float(m.scaling[key]) for m, key in found]),
+        "dropout": max((getattr(m.lora_dropout[key], "p", 0.0) for m, key in found), default=0.0),
+        "moved": sum(bool(m.lora_B[key].weight.any()) for m, key in found),
+        "trains": np.array([p.requires_grad for n, p in model.named_parameters() if "lora_" in n]),
+        "others": sum("lora_" not in name for name in trains),
+        "float32": all(p.dtype == torch.float32 for p in model.parameters()),
+    }
+
+
+def batches(loader):
+    """(ids, labels) of all rows that a loader gives, in any order, without the filling."""
+    rows = []
+    for batch in loader:
+        for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+            kept = [n for n, token in enumerate(ids) if token != PAD]
+            rows.append(([ids[n] for n in kept], [labels[n] for n in kept]))
+    return filled_up(rows)
+
+
+def judge_script(i, o):
+    q_and_v = np.isin(PARTS, ("q_proj", "v_proj"))
+
+    def on(value):
+        named = [part for part, there in zip(PARTS, np.ravel(value), strict=False) if there]
+        return f"LoRA on {', '.join(named) or 'no layer'}"
+
+    promises = [
+        Promise("said", lambda v: v.shape == (0,), seen=words, expected="an SFTTrainer"),
+        Promise("targets", q_and_v, seen=on, expected="q_proj and v_proj"),
+        Promise("others", 0, seen="{} tensors beside the factors train", expected="none"),
+        Promise("r", np.full(2, 4), "r of layer"),
+        Promise("scale", np.full(2, 2), "lora_alpha / r of layer"),
+        Promise("dropout", 0, "the dropout of LoRA"),
+        all_of("trains", "factors train", 4),
+        Promise("steps_done", 0, "the number of steps that have been run"),
+        Promise("moved", 0, seen="B is no longer 0", expected="the trainer as made, not yet run"),
+    ]  # fmt: skip
+    for name, what in (("train", "train_dataset"), ("new", "eval_dataset")):
+        ids, labels = encoded(i, name)
+        promises += [
+            Promise("batch", lambda v: v.shape == (0,), expected="batches of rows",
+                    seen=lambda v: f"the trainer cannot make a batch of its rows: {words(v)}"),
+            Promise(f"ids_{name}", ids, seen=lambda v, ids=ids, what=what: f"{what}: "
+                    f"{tokens(v)}", expected=tokens(ids)),
+            Promise(f"labels_{name}", labels, seen=lambda v, what=what: f"{what}: "
+                    f"{np.count_nonzero(v >= 0)} tokens are graded",
+                    expected=f"{np.count_nonzero(labels >= 0)}, those of the answers"),
+        ]  # fmt: skip
+    promises += [
+        Promise("learning_rate", float(i["rate"]), atol=0),
+        Promise("max_steps", 20),
+        Promise("warmup_steps", 2, "the number of warm-up steps"),
+        Promise("eval_steps", 5, "the number of steps from one evaluation to the next"),
+        Promise("evals", 1, seen="eval_strategy is another one", expected="every 5 steps"),
+        Promise("grouped", 1, seen="rows in another order", expected="like lengths together"),
+        Promise("linear", 1, seen="another schedule", expected="the linear one, as before"),
+        *(Promise(key, value) for key, value in DEFAULTS.items()),
+        Promise("folder", 1, seen="output_dir is another folder", expected="the one given"),
+        Promise("half", 0, seen="bf16 or fp16 is on", expected="float32"),
+        Promise("float32", 1, seen="the model is not in float32", expected="float32"),
+        Promise("checkpointing", 0, seen="checkpointing is on", expected="no checkpointing"),
+        Promise("reports", 0, seen="a service is told of the run", expected="report_to='none'"),
+    ]  # fmt: skip
+    return judged(i, o, promises, SCRIPT)
+
+
+def tokens(ids):
+    """Rows in words: how many tokens each has."""
+    count = [int(n) for n in (np.atleast_2d(ids) >= 0).sum(-1).ravel()[:9]]
+    return f"{len(count)} rows of {', '.join(map(str, count))} tokens"
+
+
+RENAMED = {  # a name that an error quotes: advice
+    "DataCollatorForCompletionOnlyLM": "TRL no longer has it, and you need none: of rows with the "
+    "columns prompt and completion only the completion is graded.",
+    "TrainingArguments": "TRL has a class of its own for the settings: `SFTConfig`, which the "
+    "first cell imports.",
+    "evaluation_strategy": "It is called `eval_strategy` now.",
+    "warmup_ratio": "`warmup_steps` takes a share as well: 0.1 is a tenth of the steps.",
+    "group_by_length": "It is a choice of `train_sampling_strategy` now: `'group_by_length'`.",
+    "max_seq_length": "The length is a setting of the rows, so it belongs into SFTConfig: "
+    "`max_length`.",
+    "tokenizer": "SFTTrainer takes the tokenizer as `processing_class`.",
+    "LoRAConfig": "PEFT's class is spelled `LoraConfig`.",
+}
+
+
+def error_with(part):
+    """That the error's own sentence, which stands before the line of code, has this part."""
+    return seen_as(said=lambda v: part in words(v).split(" (in line")[0])
+
+
+def loses(name, **wrong):
+    """A slip about the rows of both sets. wrong: see `encoded`."""
+    return lambda i: {f"{name}_{s}": encoded(i, s, **wrong)[int(name == "labels")] for s in SETS}
+
+
+SCRIPT = (
+    *(Slip(f"old_{old}", advice, error_with(f"'{old}'")) for old, advice in RENAMED.items()),
+    Slip("comma", "PEFT takes a text as one regular expression. Give a list of two names.",
+         error_with("q_proj,v_proj")),
+    Slip("needs_gpu", "bf16 is on by default, which needs a GPU: give `use_cpu=True` and "
+         "`bf16=False`.", error_with("bf16/gpu")),
+    Slip("no_lora", "The whole model trains. Give the trainer a peft_config.",
+         seen_as(targets=none, others=lambda v: v > 0)),
+    Slip("all_linear", "`all-linear` adapts every linear layer. The script names two.",
+         seen_as(targets=every)),
+    Slip("ran", "The trainer has been run. Return it as it was made.",
+         lambda i: [{"steps_done": lambda v: v > 0}, {"moved": lambda v: v > 0}]),
+    Slip("swapped", "The two sets are swapped: it trains on the new rows.", lambda i: {
+        "ids_train": encoded(i, "new")[0], "ids_new": encoded(i, "train")[0]}),
+    Slip("not_cut", "The rows are not cut to `length`: that setting got lost, and its default is "
+         "1,024.", loses("ids", cut=False)),
+    Slip("prompt_graded", "The prompt is graded as well. Rows with the columns prompt and "
+         "completion need no collator: leave completion_only_loss alone.",
+         loses("labels", graded="all")),
+    Slip("lost", "This is the default: the script's setting got lost on the way. Look for its new "
+         "name.", lambda i: [{"learning_rate": 2e-5}, {"max_steps": -1}, {"warmup_steps": 0},
+                             {"evals": 0}, {"grouped": 0}]),
+    Slip("bf16", "Switch bf16 off by name: SFTConfig has it on.", seen_as(half=1)),
+    Slip("checkpointing", "Switch activation_checkpointing off by name: SFTConfig has it on.",
+         seen_as(checkpointing=1)),
+)  # fmt: skip
 
 make_trainer = Check(
-    name="make_trainer",
-    title="Repair the outdated script",
-    wants=("make_trainer",),
-    difficulty=3,
-    minutes=15,
-    points=20,
-    verified="made without an error; lengths, rates, steps, warm-up, evaluation, order of rows, "
-    "what is graded and which layers train as in the old script; float32 on the CPU",
+    name="make_trainer", title="Repair the outdated script", wants=("make_trainer",),
+    difficulty=3, minutes=15, points=20,
+    verified="made without an error and not yet run; rows, lengths, what is graded, rate, steps, "
+    "warm-up, evaluation, order, batches and LoRA as in the old script; float32, no checkpointing, "
+    "no web service",
     hints=(
         "Run it, read the message, repair one name, run it again. The table at the end of the "
         "chapter's section 9 has the new names.",
@@ -619,29 +964,9 @@ make_trainer = Check(
         "train_sampling_strategy='group_by_length', learning_rate=rate, max_length=length, "
         "use_cpu=True, bf16=False, activation_checkpointing=False, report_to='none')`.",
     ),
-    mistakes={
-        "lost": "It runs, but a setting of the old script got lost on the way. Look for its new "
-        "name; a missing one falls back to the default without a word.",
-        "prompt_graded": "The prompt is graded as well. Rows with the columns prompt and "
-        "completion need no collator: leave completion_only_loss alone.",
-        "targets": "Other layers are adapted than the script meant. A string is one regular "
-        "expression; give a list of names.",
-        "no_lora": "The whole model trains. Give the trainer a peft_config.",
-        "machine": "It would run in another way on another machine. Switch bf16 and "
-        "checkpointing off by name: both are on by default.",
-        "raised:TypeError": "An argument of that name is no longer known there. It was renamed, "
-        "or it belongs into SFTConfig.",
-        "raised:ValueError": "Without a GPU the default bf16=True needs use_cpu=True; and "
-        "target_modules must be a list of names.",
-        "raised:NameError": "The message has the name. DataCollatorForCompletionOnlyLM is gone, "
-        "TrainingArguments is now SFTConfig, and PEFT's class is spelled LoraConfig.",
-        "type": "return the trainer itself, without running it.",
-        "other": "Print `trainer.args` and `trainer.train_dataset[0]`.",
-    },
-    make=make_script,
-    probe=probe_script,
-    judge=judge_script,
-)
+    slips=SCRIPT, other="Print `trainer.args` and `trainer.train_dataset[0]`.",
+    make=make_script, probe=probe_script, judge=judge_script,
+)  # fmt: skip
 
 
 # 9.5 Pass the exam
@@ -650,6 +975,7 @@ TRAIN, NEW = 2000, 1000
 WIDE, CLASSES, NEEDED = 16, 5, 3  # inputs and hidden units; answers; rank of the true update
 FIELDS = ("r", "scale", "rate", "warmup", "steps", "batch", "curve")
 CURVES = ("constant", "linear", "cosine")
+SCHEDULES = {"constant": 0, "constant_with_warmup": 0, "linear": 1, "cosine": 2}
 
 
 def make_exam(seed):
@@ -659,40 +985,44 @@ def make_exam(seed):
     up = rng.normal(size=(WIDE, NEEDED)) @ rng.normal(size=(NEEDED, WIDE))
     up *= 2.5 * np.linalg.norm(W) / np.linalg.norm(up)
     X = rng.normal(size=(TRAIN + NEW, WIDE))
-    return {"W": W, "V": V, "X": X, "y": _logits(X, W + up, V).argmax(1)}
+    return {"W": W, "V": V, "X": X, "y": logits(X, W + up, V).argmax(1)}
 
 
-def _hidden(x, W):
+def hidden(x, W):
     return 4 * np.tanh(x @ W.T / 4)
 
 
-def _logits(x, W, V):
-    return _hidden(x, W) @ V.T
+def logits(x, W, V):
+    return hidden(x, W) @ V.T
 
 
 def probe_exam(namespace, a):
     import tempfile
 
-    words = "an SFTConfig and a LoraConfig."
-    pair = _expect(namespace["choose"](tempfile.gettempdir()), (tuple, list), "choose()", words)
+    pair, wanted = namespace["choose"](tempfile.gettempdir()), "an SFTConfig and a LoraConfig"
+    fixtures.expect(pair, (tuple, list), "choose", wanted)
     if len(pair) != 2:
-        raise Refused("type", f"choose() gave {len(pair)} values.", words)
+        raise Refused("type", f"choose returns {len(pair)} values.", f"{wanted}.")
     args, lora = pair
     if not hasattr(args, "learning_rate") or not hasattr(lora, "lora_alpha"):
-        raise Refused("type", "choose() gave other objects.", words)
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    steps = args.max_steps
+        seen = f"choose returns {kind(args)} and {kind(lora)}."
+        raise Refused("type", seen, f"{wanted}.")
+    batch, steps = (
+        args.per_device_train_batch_size * args.gradient_accumulation_steps,
+        args.max_steps,
+    )
     if steps <= 0:
-        steps = int(np.ceil(args.num_train_epochs * np.ceil(TRAIN / batch)))
-    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
-    curve = next((n for n, word in enumerate(CURVES) if name.startswith(word)), 2)
+        steps = math.ceil(args.num_train_epochs * math.ceil(TRAIN / batch))
+    name = word(args.lr_scheduler_type)
+    if name not in SCHEDULES:
+        raise Refused("type", f"lr_scheduler_type is {name}.", "constant, linear or cosine.")
     warmup = 0 if name == "constant" else args.get_warmup_steps(steps)
-    root = np.sqrt(lora.r) if lora.use_rslora else lora.r
-    values = (lora.r, lora.lora_alpha / root, args.learning_rate, warmup, steps, batch, curve)
+    scale = lora.lora_alpha / (np.sqrt(lora.r) if lora.use_rslora else lora.r)
+    values = (lora.r, scale, args.learning_rate, warmup, steps, batch, SCHEDULES[name])
     return {field: np.array(float(v)) for field, v in zip(FIELDS, values, strict=True)}
 
 
-def _sit(i, r, scale, rate, warmup, steps, batch, curve):
+def sit(i, r, scale, rate, warmup, steps, batch, curve):
     """Train LoRA on the exam's first layer by hand; the share right on the new rows."""
     r, steps, batch = int(r), int(steps), int(batch)
     rng = np.random.default_rng(0)
@@ -704,7 +1034,7 @@ def _sit(i, r, scale, rate, warmup, steps, batch, curve):
     for k in range(steps):
         rows = order[k * batch : (k + 1) * batch]
         x, n = X[rows], np.arange(len(rows))
-        h = _hidden(x, W + scale * B @ A)  # (b, hidden)
+        h = hidden(x, W + scale * B @ A)  # (b, hidden)
         z = h @ V.T  # (b, classes)
         p = np.exp(z - z.max(1, keepdims=True))
         p /= p.sum(1, keepdims=True)
@@ -718,45 +1048,58 @@ def _sit(i, r, scale, rate, warmup, steps, batch, curve):
             m += 0.1 * (g - m)
             v += 0.001 * (g * g - v)
             w -= lr * (m / (1 - 0.9 ** (k + 1))) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8)
-    return float((_logits(X[TRAIN:], W + scale * B @ A, V).argmax(1) == y[TRAIN:]).mean())
+    return float((logits(X[TRAIN:], W + scale * B @ A, V).argmax(1) == y[TRAIN:]).mean())
 
 
-def judge_exam(inputs, outputs):
-    values = {field: np.asarray(outputs[field]) for field in FIELDS}
-    if any(v.shape != () or not np.isfinite(v) for v in values.values()):
+def judge_exam(i, o):
+    if any(o.get(f) is None or o[f].shape != () or not np.isfinite(o[f]) for f in FIELDS):
         return Verdict(0.0, "other", "a value is not a number")
-    seen = {field: float(v) for field, v in values.items()}
+    seen = {field: float(o[field]) for field in FIELDS}
     read = seen["steps"] * seen["batch"]
     if min(seen["r"], seen["steps"], seen["batch"]) < 1 or not 0 <= seen["curve"] < len(CURVES):
         return Verdict(0.0, "other", "r, steps or batch is below 1")
     if read > BUDGET:
         return Verdict(0.0, "budget", f"{read:,.0f} rows read", f"at most {BUDGET:,}")
     if seen["r"] > NUMBERS:
-        return Verdict(0.0, "rank_over", f"r = {seen['r']:.0f}", f"at most {NUMBERS}")
+        return Verdict(0.0, "other", f"r = {seen['r']:.0f}", f"at most {NUMBERS}")
     with np.errstate(all="ignore"):
-        share = _sit(inputs, **seen)
+        share = sit(i, **seen)
         if share >= PASS:
             return Verdict(1.0)
-        most = BUDGET // max(int(seen["batch"]), 1)
-        better = {
-            "low_rank": {"r": 4.0},
-            "slow" if seen["rate"] * seen["scale"] < 0.04 else "fast": {
-                "rate": 0.04 / max(seen["scale"], 1e-6)
-            },
-            "short": {"steps": float(most)},
-            "few_updates": {"batch": 32.0, "steps": BUDGET / 32.0},
-        }
-        key = next((k for k, new in better.items() if _sit(inputs, **seen | new) >= PASS), "other")
-    return Verdict(0.0, key, f"{share:.0%} right on new rows", f"at least {PASS:.0%}")
+        found = (key for key, new in BETTER.items() if sit(i, **seen | new(seen)) >= PASS)
+        return Verdict(0.0, next(found, "other"), f"{share:.0%} right on new rows",
+                       f"at least {PASS:.0%}")  # fmt: skip
 
+
+def near(seen):
+    return {"rate": 0.04 / max(seen["scale"], 1e-6)}
+
+
+BETTER = {  # the one change that would have passed, all else as it was: new numbers
+    "low_rank": lambda seen: {"r": 4.0},
+    "slow": lambda seen: near(seen) if seen["rate"] < near(seen)["rate"] else {},
+    "fast": lambda seen: near(seen) if seen["rate"] > near(seen)["rate"] else {},
+    "short": lambda seen: {"steps": float(BUDGET // seen["batch"])},
+    "few_updates": lambda seen: {"batch": 32.0, "steps": BUDGET / 32.0},
+}
+EXAM = (  # named by the judge, which has tried the change
+    Slip("budget", "Rows read are steps times rows in a batch, times gradient accumulation; "
+         "without max_steps, epochs times 2,000."),
+    Slip("low_rank", "With a higher rank, and nothing else changed, it would have passed: the "
+         "update that this task needs does not fit into so few."),
+    Slip("slow", "With a higher learning rate, and nothing else changed, it would have passed. "
+         "SFTConfig's default is made for full fine-tuning."),
+    Slip("fast", "With a lower learning rate, and nothing else changed, it would have passed: the "
+         "steps overshoot."),
+    Slip("short", "With more steps, and nothing else changed, it would have passed. You have not "
+         "spent your rows."),
+    Slip("few_updates", "The same rows in smaller batches would have passed: more steps, and each "
+         "of them moves the factors."),
+)  # fmt: skip
 
 choose = Check(
-    name="choose",
-    title="Pass the exam",
-    wants=("choose",),
-    difficulty=4,
-    minutes=20,
-    points=25,
+    name="choose", title="Pass the exam", wants=("choose",),
+    difficulty=4, minutes=20, points=25,
     verified="a small network, trained with your numbers, answers new rows; rows read and rank "
     "are within the budget",
     hints=(
@@ -768,30 +1111,8 @@ choose = Check(
         "r = 4, lora_alpha = 8, 250 steps of 32 rows, ten steps of warm-up, a cosine, and a rate "
         "between 0.01 and 0.05.",
     ),
-    mistakes={
-        "budget": "More rows are read than you may. Rows read are steps times rows in a batch "
-        "(times gradient accumulation).",
-        "rank_over": "The rank is over the budget.",
-        "low_rank": "With a higher rank, and nothing else changed, it would have passed: the "
-        "update that this task needs does not fit into so few.",
-        "slow": "With a higher learning rate, and nothing else changed, it would have passed. "
-        "SFTConfig's default is made for full fine-tuning.",
-        "fast": "With a lower learning rate, and nothing else changed, it would have passed: the "
-        "steps overshoot.",
-        "short": "With more steps, and nothing else changed, it would have passed. You have not "
-        "spent your rows.",
-        "few_updates": "The same rows in smaller batches would have passed: more steps, and each "
-        "of them moves the factors.",
-        "raised:ValueError": "Without a GPU, SFTConfig needs use_cpu=True.",
-        "raised:TypeError": "Look up the name of that argument; those of the rows and the steps "
-        "belong into SFTConfig, r and lora_alpha into LoraConfig.",
-        "type": "return the two objects, `args, lora`.",
-        "other": "More than one value is far off. Go back to the numbers of the chapter's run, "
-        "and change one at a time.",
-    },
-    make=make_exam,
-    probe=probe_exam,
-    judge=judge_exam,
-)
+    slips=EXAM, other="Go back to the numbers of the chapter's run, and change one at a time.",
+    make=make_exam, probe=probe_exam, judge=judge_exam,
+)  # fmt: skip
 
 EXERCISES = (chat_template, talk_labels, pack, make_trainer, choose)

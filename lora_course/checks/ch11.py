@@ -1,95 +1,148 @@
 """Checks of chapter 11: budget, settings, checkpointing, layers kept out, no repacking."""
 
+import contextlib
+
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
-from lora_course.checks.values import Refused, kind
-
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
+from lora_course.checks.values import Refused, every, kind, none, text, words
 
 # 11.1 The budget
+PARTS = ("gradients", "optimizer", "weights", "logits")
+
+
 def make_budget(seed):
     rng = np.random.default_rng(seed + 1100)
-    sides = 1024 * rng.choice(np.arange(3, 9), size=(4, 2))  # (matrix, out and in)
-    sides[0, 0] = sides[0, 1] + 1024  # never all square
-    return {
-        "shapes": sides,
-        "rest": np.array(int(rng.integers(6, 20)) * 1_000_000),
-        "r": np.array(rng.choice([16, 32, 64])),
-        "tokens": np.array(128 * int(rng.integers(3, 20))),
-        "vocabulary": np.array(1000 * int(rng.integers(30, 150))),
-    }
+    sides = 128 * np.array(fixtures.sizes(rng, 8, 20, 60)).reshape(4, 2)  # whole groups of scales
+    sides[0, 0] += 128 * (sides[:, 0].sum() == sides[:, 1].sum())  # A and B differ
+    low_high = {"rest": (5e6, 2e7), "tokens": (300, 3000), "vocabulary": (20_000, 150_000)}
+    made = {key: rng.integers(*map(int, limits)) for key, limits in low_high.items()}
+    return {**made, "shapes": sides, "r": rng.choice([12, 20, 48])}
 
 
 def probe_budget(namespace, a):
-    shapes = [tuple(int(n) for n in shape) for shape in a["shapes"]]
-    rest, r, tokens, vocabulary = (int(a[k]) for k in ("rest", "r", "tokens", "vocabulary"))
-    made = {}
-    for prepared in (False, True):
-        got = namespace["step_bytes"](list(shapes), rest, r, tokens, vocabulary, prepared)
-        made[f"parts_{int(prepared)}"] = array(got, "the result").astype(float)
-    return made
+    shapes, made = [tuple(shape) for shape in a["shapes"].tolist()], {}
+    numbers = [a[key].item() for key in ("rest", "r", "tokens", "vocabulary")]
+    before = callers.Before(shapes)
+    for n, prepared in enumerate((False, True)):
+        got = namespace["step_bytes"](shapes, *numbers, prepared)
+        names = ("weights", "gradients", "optimizer", "logits")
+        parts = fixtures.several(got, names, "step_bytes")
+        made |= {f"{name}_{n}": part for name, part in zip(names, parts, strict=True)}
+    return {**made, "left": before.change()}
 
 
-def judge_budget(inputs, outputs):
-    rest, r = float(inputs["rest"]), float(inputs["r"])
-    out, into = inputs["shapes"].T.astype(float)
-    n, p = (out * into).sum(), r * (out + into).sum()
-    logits = 4.0 * float(inputs["tokens"]) * float(inputs["vocabulary"])
-    packed = n / 2 + n / 64 + 4 * n / 64 / 256
-    near = lambda a, b: bool(abs(a - b) <= 3e-4 * abs(b))  # noqa: E731
-    for prepared in (0, 1):
-        parts = outputs[f"parts_{prepared}"]
-        if parts.shape != (4,) or not np.all(np.isfinite(parts)):
-            return Verdict(0.0, "other", f"the result has the shape {parts.shape}", "four numbers")
-        width = 4 if prepared else 2
-        weights, gradients, optimizer, logit = (float(v) for v in parts)
-        known = {  # part: (seen, right, {wrong value: key})
-            "gradients": (
-                gradients,
-                4 * p,
-                {
-                    "half_adapter": [4 * r * into.sum(), 4 * r * out.sum()],
-                    "frozen_gradients": [k * (n + rest) + 4 * p * m for k in (2, 4) for m in (0, 1)]
-                    + [2 * n, 4 * n],
-                    "adapter_type": [2 * p],
-                },
-            ),
-            "optimizer": (
-                optimizer,
-                8 * p,
-                {"one_state": [4 * p], "frozen_state": [8 * (n + rest), 8 * (n + rest + p), 8 * n]},
-            ),
-            "weights": (
-                weights,
-                packed + width * rest + 4 * p,
-                {
-                    "no_constants": [n / 2 + width * rest + 4 * p],
-                    "single": [n / 2 + n / 16 + width * rest + 4 * p],
-                    "rest_4bit": [(n + rest) * packed / n + 4 * p, (n + rest) / 2 + 4 * p],
-                    "prepared": [packed + (6 - width) * rest + 4 * p],
-                    "no_adapter": [packed + width * rest],
-                    "adapter_type": [packed + width * rest + 2 * p],
-                },
-            ),
-            "logits": (logit, 2 * logits, {"logits_once": [logits], "no_logits": [0.0]}),
-        }
-        for part, (seen, right, wrong) in known.items():
-            if near(seen, right):
-                continue
-            hits = (key for key, vs in wrong.items() if any(near(seen, v) or seen == v for v in vs))
-            text = f"{part}: {seen:,.0f} bytes" + (" after the preparation" if prepared else "")
-            return Verdict(0.0, next(hits, "other"), text, f"{right:,.0f} bytes")
-    return Verdict(1.0)
+def counts(i):
+    """Weights in 4 bits, their bytes, other weights, numbers in A, in B, in both, logits."""
+    out, into = i["shapes"].T.astype(float)
+    n, A, B = (out * into).sum(), i["r"] * into.sum(), i["r"] * out.sum()
+    scales = n / 64
+    logits = float(i["tokens"]) * float(i["vocabulary"])
+    return n, n / 2 + scales + 4 * scales / 256, float(i["rest"]), A, B, A + B, logits
 
+
+def budget(i):
+    """{part: (bytes before the preparation, bytes after it)}."""
+    _, packed, rest, _, _, p, logits = counts(i)
+    return {
+        "gradients": (4 * p, 4 * p),
+        "optimizer": (8 * p, 8 * p),
+        "weights": (packed + 2 * rest + 4 * p, packed + 4 * rest + 4 * p),
+        "logits": (8 * logits, 8 * logits),
+    }
+
+
+def judge_budget(i, o):
+    promises = [
+        Promise(f"{part}_{n}", right, rtol=2e-7, expected=f"{right:,.0f} bytes", seen=lambda v,
+                part=part, n=n: f"{part}: {amount(v)} {('before', 'after')[n]} the preparation")
+        for part in PARTS for n, right in enumerate(budget(i)[part])
+    ]  # fmt: skip
+    return judged(i, o, [*promises, callers.unchanged("left", "shapes")], BUDGET)
+
+
+def amount(value):
+    return f"{float(value):,.0f} bytes" if value.shape == () and value.dtype.kind in "iuf" else (
+        f"an array of shape {value.shape}")  # fmt: skip
+
+
+def counted(part, *wrong):
+    """A slip's bytes. wrong: functions of `counts`, each giving one number or (before, after)."""
+
+    def values(i):
+        made = [np.broadcast_to(f(*counts(i)), 2) for f in wrong]
+        return [{f"{part}_{n}": value for n, value in enumerate(pair)} for pair in made]
+
+    return values
+
+
+def stored(bits):
+    """Functions for `counted`: the 4-bit weights take other bytes. bits: (n, packed) -> bytes."""
+    return lambda n, packed, rest, A, B, p, logits: (
+        bits(n, packed) + 2 * rest + 4 * p, bits(n, packed) + 4 * rest + 4 * p)  # fmt: skip
+
+
+def others(before, after, adapter=4):
+    """A function for `counted`: bytes of each other weight and of each number of the adapter."""
+    return lambda n, packed, rest, A, B, p, logits: (
+        packed + before * rest + adapter * p, packed + after * rest + adapter * p)  # fmt: skip
+
+
+BUDGET = (
+    Slip("half_adapter", "Only one of the two factors is counted. A is (r, in), B is (out, r).",
+         counted("gradients", lambda n, q, rest, A, B, p, _: 4 * A,
+                 lambda n, q, rest, A, B, p, _: 4 * B)),
+    Slip("frozen_gradients", "Frozen weights have no gradient. Only the adapter has.",
+         counted("gradients", *(lambda n, q, rest, A, B, p, _, b=b, k=k, m=m: b * (n + k * rest)
+                                + 4 * p * m for b in (2, 4) for k in (0, 1) for m in (0, 1)))),
+    Slip("half_gradients", "The adapter is in float32, and so are its gradients: 4 bytes for each "
+         "number.", counted("gradients", lambda n, q, rest, A, B, p, _: 2 * p)),
+    Slip("one_state", "AdamW keeps two numbers for each trained one: m and v, 4 bytes each.",
+         counted("optimizer", lambda n, q, rest, A, B, p, _: 4 * p)),
+    Slip("frozen_state", "The optimizer sees the adapter alone. Frozen weights have no states.",
+         counted("optimizer", *(lambda n, q, rest, A, B, p, _, k=k, m=m: 8 * (n + k * rest + m * p)
+                                for k in (0, 1) for m in (0, 1)))),
+    Slip("master", "That is 12 bytes a number. The adapter is in float32 already: there is no "
+         "copy of it beside the two states.",
+         counted("optimizer", lambda n, q, rest, A, B, p, _: 12 * p)),
+    Slip("no_constants", "The 4-bit codes are right, their scales are missing: a byte for 64 "
+         "weights, and 4 bytes for 256 of those.", counted("weights", stored(lambda n, q: n / 2))),
+    Slip("no_second", "Double quantization keeps a float32 for every 256 scales as well.",
+         counted("weights", stored(lambda n, q: n / 2 + n / 64))),
+    Slip("each_256", "There is a float32 for every 256 scales, not for every 256 weights.",
+         counted("weights", stored(lambda n, q: n / 2 + n / 64 + n / 64))),
+    Slip("single", "These are scales in float32. With double quantization each takes one byte, and "
+         "4 bytes more for every 256 of them.",
+         counted("weights", stored(lambda n, q: n / 2 + n / 16))),
+    Slip("tables", "This counts the small tables of each matrix. The task leaves them out.",
+         counted("weights", stored(lambda n, q: q + 4 * 4 * (16 + 257)))),
+    Slip("bits", "A weight in 4 bits takes half a byte.", counted("weights",
+         stored(lambda n, q: 4 * n), stored(lambda n, q: q + n / 2), stored(lambda n, q: n))),
+    Slip("rest_4bit", "Embedding, head and norms do not go into 4 bits: the rest takes 2 bytes "
+         "each, or 4 after the preparation.", counted("weights", *(
+             lambda n, q, rest, A, B, p, _, b=b: (n + rest) * (q / n if b else 0.5) + 4 * p
+             for b in (0, 1)))),
+    Slip("no_rest", "Embedding, head and norms are missing: the rest takes 2 bytes each, or 4 "
+         "after the preparation.", counted("weights", others(0, 0))),
+    Slip("prepared", "The preparation turns what is left in 16 bits into float32. So the rest "
+         "takes 4 bytes a number when `prepared`, else 2.",
+         counted("weights", others(2, 2), others(4, 4), others(4, 2))),
+    Slip("no_adapter", "The adapter's own weights are missing: they lie beside the frozen ones.",
+         counted("weights", others(2, 4, 0))),
+    Slip("half_weights", "The adapter is in float32: 4 bytes for each of its numbers.",
+         counted("weights", others(2, 4, 2))),
+    Slip("logits_once", "The logits take 4 bytes each in float32, and their gradient as much "
+         "again.", counted("logits", lambda n, q, rest, A, B, p, logits: 4 * logits)),
+    Slip("no_logits", "The logits are missing: one number for every token and every word.",
+         counted("logits", lambda *all: 0)),
+)  # fmt: skip
 
 step_bytes = Check(
-    name="step_bytes",
-    title="The budget",
-    wants=("step_bytes",),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="weights, gradients, optimizer states and logits of three models, prepared and not",
+    name="step_bytes", title="The budget", wants=("step_bytes",),
+    difficulty=2, minutes=12, points=20,
+    verified="weights, gradients, optimizer states and logits to the byte, prepared and not",
     hints=(
         "Two kinds of weights are frozen: those in 4 bits, and the rest. Which numbers have a "
         "gradient?",
@@ -99,98 +152,108 @@ step_bytes = Check(
         "`n` weights in 4 bits take `n / 2 + n / 64 + 4 * n / 64 / 256` bytes, the rest 2 or 4 "
         "bytes each. The adapter takes 4 bytes a number as weight, 4 as gradient, 8 in AdamW.",
     ),
-    mistakes={
-        "half_adapter": "Only one of the two factors is counted. A is (r, in), B is (out, r).",
-        "frozen_gradients": "Frozen weights have no gradient. Only the adapter has.",
-        "adapter_type": "The adapter is in float32: 4 bytes for each of its numbers.",
-        "one_state": "AdamW keeps two numbers for each trained one: m and v, 4 bytes each.",
-        "frozen_state": "The optimizer sees the adapter alone. Frozen weights have no states.",
-        "no_constants": "The 4-bit codes are right, their scales are missing: a byte for 64 "
-        "weights, and 4 bytes for 256 of those.",
-        "single": "These are scales in float32. With double quantization each takes one byte, and "
-        "4 bytes more for every 256 of them.",
-        "rest_4bit": "Embedding, head and norms do not go into 4 bits: the rest takes 2 bytes "
-        "each, or 4 after the preparation.",
-        "prepared": "The preparation turns what is left in 16 bits into float32. So the rest takes "
-        "4 bytes a number when `prepared`, else 2.",
-        "no_adapter": "The adapter's own weights are missing: they lie beside the frozen ones.",
-        "logits_once": "The logits take 4 bytes each in float32, and their gradient as much again.",
-        "no_logits": "The logits are missing: one number for every token and every word.",
-        "raised:TypeError": "`shapes` is a list of pairs. Take them apart with "
-        "`for out, into in shapes`.",
-        "other": "Work it out for one matrix of 2048 x 2048 first, part by part.",
-    },
-    make=make_budget,
-    probe=probe_budget,
-    judge=judge_budget,
-)
+    slips=BUDGET, other="Work it out for one matrix of 2048 x 2048 first, part by part.",
+    make=make_budget, probe=probe_budget, judge=judge_budget,
+)  # fmt: skip
 
 
 # 11.2 The settings
+DTYPES = ("float32", "float16", "bfloat16")
+
+
 def make_config(seed):
-    return {"bf16": np.random.default_rng(seed + 1200).permutation([0, 1])}
+    asks = np.random.default_rng(seed + 1200).integers(2, size=7)
+    asks[:2] = 1 - asks[1], asks[1]  # both occur
+    return {"asks": asks}
 
 
 def probe_config(namespace, a):
     import torch
     from transformers import BitsAndBytesConfig
 
-    made, types = {}, [torch.float32, torch.float16, torch.bfloat16]
-    for bf16 in (False, True) if a["bf16"][0] == 0 else (True, False):
-        config = namespace["qlora_config"](bf16)
-        if not isinstance(config, BitsAndBytesConfig):
-            key = "none" if config is None else "type"
-            raise Refused(key, f"the config is {kind(config)}.", "a BitsAndBytesConfig.")
+    types, made = [getattr(torch, name) for name in DTYPES], []
+    usual, other = BitsAndBytesConfig(load_in_4bit=True).to_dict(), ""
+    for bf16 in a["asks"]:
+        config = namespace["qlora_config"](bool(bf16))
+        fixtures.expect(config, BitsAndBytesConfig, "qlora_config", "a BitsAndBytesConfig")
         compute = config.bnb_4bit_compute_dtype
-        made[f"config_{int(bf16)}"] = np.array(
-            [
-                bool(config.load_in_4bit),
-                bool(config.load_in_8bit),
-                config.bnb_4bit_quant_type == "nf4",
-                bool(config.bnb_4bit_use_double_quant),
-                types.index(compute) if compute in types else -1,
-                config.llm_int8_skip_modules is not None,
-            ],
-            dtype=float,
-        )
-    return made
+        made.append([
+            bool(config.load_in_8bit),
+            bool(config.load_in_4bit),
+            config.bnb_4bit_quant_type == "nf4",
+            bool(config.bnb_4bit_use_double_quant),
+            types.index(compute) if compute in types else -1,
+        ])  # fmt: skip
+        for key, value in config.to_dict().items():
+            if key.lstrip("_") not in ASKED and value != usual.get(key):
+                other = f"{key} = {value}"
+    columns = np.array(made, dtype=int).T
+    names = ("eight", "four", "nf4", "double", "compute")
+    return dict(zip(names, columns, strict=True)) | {"other": text(other)}
 
 
-def judge_config(inputs, outputs):
-    seen = {bf16: outputs[f"config_{bf16}"] for bf16 in (0, 1)}
-    for bf16 in (0, 1):
-        if seen[bf16].shape != (6,):
-            return Verdict(0.0, "other")
-        four, eight, nf4, double, _, skip = seen[bf16]
-        for wrong, key, text in (
-            (eight, "int8", "load_in_8bit is True"),
-            (not four, "no_4bit", "load_in_4bit is False"),
-            (not nf4, "fp4", "bnb_4bit_quant_type is not 'nf4'"),
-            (not double, "single", "bnb_4bit_use_double_quant is False"),
-            (skip, "skip_list", "llm_int8_skip_modules is set"),
-        ):
-            if wrong:
-                return Verdict(0.0, key, text)
-    found = tuple(float(seen[bf16][4]) for bf16 in (0, 1))  # without and with bfloat16
-    if found == (1.0, 2.0):
-        return Verdict(1.0)
-    names = {0.0: "float32", 1.0: "float16", 2.0: "bfloat16"}
-    text = "compute dtype {} without bfloat16 and {} with it".format(
-        *(names.get(f, "another") for f in found)
-    )
-    keys = {(0.0, 0.0): "float32", (2.0, 2.0): "always_bf16", (1.0, 1.0): "always_fp16"}
-    keys[2.0, 1.0] = "swapped"
-    return Verdict(0.0, keys.get(found, "other"), text, "float16 and bfloat16")
+ASKED = {
+    "load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+    "bnb_4bit_compute_dtype",
+}  # fmt: skip
 
+
+def computes(without, with_):
+    """A slip's types of the products, for a GPU without bfloat16 and for one with it."""
+    return lambda i: {
+        "compute": np.where(i["asks"] == 1, DTYPES.index(with_), DTYPES.index(without))
+    }
+
+
+def judge_config(i, o):
+    asks = i["asks"]
+
+    def dtype(value):
+        for k, ask in enumerate(asks):
+            if value.shape != asks.shape or value[k] != 1 + ask:
+                word = (
+                    DTYPES[int(value[k])] if value.shape == asks.shape and 0 <= value[k] < 3 else ""
+                )
+                return f"qlora_config({bool(ask)}) computes in {word or 'another type'}"
+
+    promises = [
+        Promise("eight", np.zeros(len(asks)), seen="load_in_8bit is True", expected="4 bits"),
+        Promise("four", np.ones(len(asks)), seen="load_in_4bit is False", expected="4 bits"),
+        Promise("nf4", np.ones(len(asks)), seen="another bnb_4bit_quant_type", expected="'nf4'"),
+        Promise("double", np.ones(len(asks)), seen="bnb_4bit_use_double_quant is False",
+                expected="True"),
+        Promise("compute", 1 + asks, seen=dtype,
+                expected="bfloat16 where the GPU has it, else float16"),
+        Promise("other", lambda v: v.shape == (0,), seen=words, expected="all else at its default"),
+    ]  # fmt: skip
+    return judged(i, o, promises, CONFIG)
+
+
+CONFIG = (
+    Slip("int8", "This is 8-bit quantization. QLoRA is `load_in_4bit=True`.", seen_as(eight=every)),
+    Slip("no_4bit", "Nothing is quantized: set `load_in_4bit=True`.",
+         seen_as(four=none, eight=none)),
+    Slip("fp4", "The default code book is FP4. QLoRA's levels are those of NF4.",
+         seen_as(nf4=none)),
+    Slip("single", "The scales stay in float32 by default. Double quantization must be asked for.",
+         seen_as(double=none)),
+    Slip("float32", "Products in float32 are the default, and slow on a GPU. Choose a 16-bit type.",
+         computes("float32", "float32")),
+    Slip("always_bf16", "A GPU without bfloat16 must compute in float16. Look at the argument.",
+         computes("bfloat16", "bfloat16")),
+    Slip("always_fp16", "Where there is bfloat16, take it: float16 overflows above 65,504. Look at "
+         "the argument.", computes("float16", "float16")),
+    Slip("swapped", "The two types are the wrong way round. `bf16` says that the GPU has bfloat16.",
+         computes("bfloat16", "float16")),
+    Slip("skip_list", "A list replaces the rule that keeps the head out, whatever the model calls "
+         "it. Leave it unset.",
+         seen_as(other=lambda v: words(v).startswith("llm_int8_skip_modules"))),
+)  # fmt: skip
 
 qlora_config = Check(
-    name="qlora_config",
-    title="The settings",
-    wants=("qlora_config",),
-    difficulty=1,
-    minutes=6,
-    points=10,
-    verified="all three settings, with and without bfloat16, and the head left alone",
+    name="qlora_config", title="The settings", wants=("qlora_config",),
+    difficulty=1, minutes=6, points=10,
+    verified="the three settings, with and without bfloat16, and all else at its default",
     hints=(
         "Print `BitsAndBytesConfig(load_in_4bit=True)` and look at each value that begins with "
         "`bnb_4bit`. Which would QLoRA's authors change?",
@@ -199,109 +262,136 @@ qlora_config = Check(
         '`load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
         "bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float16`.",
     ),
-    mistakes={
-        "type": "return the BitsAndBytesConfig itself.",
-        "int8": "This is 8-bit quantization. QLoRA is `load_in_4bit=True`.",
-        "no_4bit": "Nothing is quantized: set `load_in_4bit=True`.",
-        "fp4": "The default code book is FP4. QLoRA's levels are those of NF4.",
-        "single": "The scales stay in float32 by default. Double quantization must be asked for.",
-        "float32": "Products in float32 are the default, and slow on a GPU. Choose a 16-bit type.",
-        "always_bf16": "A GPU without bfloat16 must compute in float16. Look at the argument.",
-        "always_fp16": "Where there is bfloat16, take it: float16 overflows above 65,504. Look at "
-        "the argument.",
-        "swapped": "The two types are the wrong way round. `bf16` says that the GPU has bfloat16.",
-        "skip_list": "A list in llm_int8_skip_modules replaces the rule that keeps the head out. "
-        "Leave it unset.",
-        "raised:ValueError": "4 bits and 8 bits exclude each other: set load_in_4bit alone.",
-        "other": "Compare your settings one by one with those of section 2.",
-    },
-    make=make_config,
-    probe=probe_config,
-    judge=judge_config,
-)
+    slips=CONFIG, other="Compare your settings one by one with those of section 2.",
+    make=make_config, probe=probe_config, judge=judge_config,
+)  # fmt: skip
 
 
 # 11.3 Why the gradients vanish
-DEPTH = 3
-
-
 def make_blocks(seed):
     rng = np.random.default_rng(seed + 1300)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32) / 2  # noqa: E731
-    return {"x": f(2, 5, 6), "W": f(DEPTH, 6, 6), "A": f(DEPTH, 2, 6), "B": f(DEPTH, 6, 2)}
+    f, depth = fixtures.normal(rng), int(rng.integers(3, 6))
+    b, t, d, r = fixtures.sizes(rng, 4, 2, 8)
+    return {"x": f(b, t, d) / 2, "W": f(depth, d, d) / 2, "A": f(depth, r, d) / 2,
+            "B": f(depth, d, r) / 2}  # fmt: skip
 
 
 def probe_blocks(namespace, a):
+    first = blocks_run(namespace["run_blocks"], a, tensor(a["x"]))
+    again = blocks_run(namespace["run_blocks"], a, tensor(a["x"]).requires_grad_())
+    return {**first, "with_x": again["has"]}
+
+
+def blocks_run(run, a, x):
+    """A forward and a backward pass of the learner's function."""
     import torch
     from torch import nn
 
     class Block(nn.Module):
-        def __init__(self, W, A, B):
+        def __init__(self, n):
             super().__init__()
-            self.weight = nn.Parameter(W, requires_grad=False)
-            self.lora_A, self.lora_B, self.calls = nn.Parameter(A), nn.Parameter(B), 0
+            self.n, self.weight = n, nn.Parameter(tensor(a["W"][n]), requires_grad=False)
+            self.lora_A, self.lora_B = (
+                nn.Parameter(tensor(a["A"][n])),
+                nn.Parameter(tensor(a["B"][n])),
+            )
 
         def forward(self, x):
-            self.calls += 1
+            calls.append(self.n)
             return torch.tanh(x @ self.weight.T + x @ self.lora_A.T @ self.lora_B.T)
 
-    blocks = nn.ModuleList(Block(*(tensor(a[k][i]) for k in "WAB")) for i in range(DEPTH))
-    norm = nn.Parameter(torch.ones(6))
-    y = namespace["run_blocks"](blocks, tensor(a["x"]))
-    made = {"y": array(y, "the result"), "calls_forward": array([b.calls for b in blocks])}
-    if torch.is_tensor(y):
-        (norm * y).square().sum().backward()
-    for key in ("lora_A", "lora_B"):
-        found = [getattr(b, key) for b in blocks]
-        made[f"has_{key}"] = array([p.grad is not None for p in found]).astype(float)
-        made[key] = array([torch.zeros_like(p) if p.grad is None else p.grad for p in found])
-    made["calls"] = array([b.calls for b in blocks])
-    made["frozen"] = array([not b.weight.requires_grad for b in blocks]).astype(float)
+    calls, depth = [], len(a["W"])
+    blocks, norm = [Block(n) for n in range(depth)], nn.Parameter(torch.ones(x.shape[-1]))
+    y = run(blocks, x)
+    made = {"y": array(y, "the result"), "forward": np.array(calls, dtype=int)}
+    factors = [(b.lora_A, b.lora_B) for b in blocks]
+    if torch.is_tensor(y) and y.shape == x.shape:
+        with torch.enable_grad():
+            (norm * y).square().sum().backward()
+    made["has"] = np.array([[p.grad is not None for p in pair] for pair in factors])
+    for n, name in enumerate("AB"):
+        grads = [torch.zeros_like(p[n]) if p[n].grad is None else p[n].grad for p in factors]
+        made[f"grad_{name}"] = array(torch.stack(grads))
+    made["calls"] = np.array(calls, dtype=int)
+    made["frozen"] = np.array([not b.weight.requires_grad for b in blocks])
     return made
 
 
-def judge_blocks(inputs, outputs):
-    import torch
+def judge_blocks(i, o):
+    y, grad_A, grad_B = by_hand(i)
+    depth = len(i["W"])
+    order = np.arange(depth)
+    promises = [
+        Promise("y", y, "the output", rtol=1e-3, atol=1e-4),
+        Promise("forward", order, seen=lambda v: f"blocks run in the forward pass: {order_of(v)}",
+                expected=order_of(order)),
+        Promise("has", np.ones((depth, 2)), expected=f"all {depth}", seen=lambda v: f"A and B have "
+                f"gradients in {np.count_nonzero(np.atleast_2d(v).all(-1))} of {depth} blocks"),
+        Promise("grad_A", grad_A, "the gradients of A, at [block, row, column]", rtol=1e-3,
+                atol=1e-4),
+        Promise("grad_B", grad_B, "the gradients of B, at [block, row, column]", rtol=1e-3,
+                atol=1e-4),
+        all_of("frozen", "frozen weights are still frozen", depth),
+        Promise("calls", np.concatenate([order, order[::-1]]), expected="each once more in the "
+                f"backward pass, the last one first: {order_of([*order, *order[::-1]])}",
+                seen=lambda v: f"blocks run in the whole step: {order_of(v)}"),
+    ]  # fmt: skip
+    return judged(i, o, promises, BLOCKS)
 
-    W, A, B = (tensor(inputs[k], torch.float64) for k in "WAB")
-    A.requires_grad_()
-    B.requires_grad_()
-    want = tensor(inputs["x"], torch.float64)
-    for i in range(DEPTH):
-        want = torch.tanh(want @ (W[i] + B[i] @ A[i]).T)
-    want.square().sum().backward()
-    same = lambda a, b: close(a, b, rtol=1e-3, atol=1e-4)  # noqa: E731
-    if not same(outputs["y"], want.detach().numpy()):
-        return Verdict(0.0, "output", "the output is another one", "every block once, in order")
-    there = np.minimum(outputs["has_lora_A"], outputs["has_lora_B"])
-    if there.shape != (DEPTH,) or not np.all(np.isin(there, (0, 1))):
-        return Verdict(0.0, "other")
-    if there.sum() < DEPTH:
-        keys = {(0, 0, 0): "vanished", (0, 1, 1): "first_lost", (0, 0, 1): "cut"}
-        key = keys.get(tuple(there.astype(int).tolist()), "other")
-        text = f"{int(there.sum())} of {DEPTH} blocks have gradients in A and B"
-        return Verdict(0.0, key, text, f"all {DEPTH}")
-    right = same(outputs["lora_A"], A.grad.numpy()) and same(outputs["lora_B"], B.grad.numpy())
-    if not right:
-        seen = "every factor has a gradient, but a wrong one"
-        return Verdict(0.0, "cut", seen, "gradients that flow through all blocks")
-    if not np.all(outputs["frozen"]):
-        return Verdict(0.0, "unfrozen", "a frozen weight requires a gradient", "frozen weights")
-    if not np.array_equal(outputs["calls"], 2 * np.ones(DEPTH)):
-        calls = outputs["calls"].tolist()
-        key = "no_checkpoint" if np.array_equal(outputs["calls"], np.ones(DEPTH)) else "some"
-        return Verdict(0.0, key, f"the blocks ran {calls} times in a step", "each one twice")
-    return Verdict(1.0)
 
+def order_of(calls):
+    return ", ".join(f"{n:g}" for n in np.ravel(calls)[:20]) or "none"
+
+
+def by_hand(i):
+    """The output and the gradients of A and B in float64, with numpy."""
+    x, W, A, B = (i[key].astype(float) for key in "xWAB")
+    inputs = [x]
+    for w, a, b in zip(W, A, B, strict=True):
+        inputs.append(np.tanh(inputs[-1] @ (w + b @ a).T))
+    grad, grads = 2 * inputs[-1], []
+    for n in reversed(range(len(W))):
+        grad = grad * (1 - inputs[n + 1] ** 2)  # (B, T, d), before tanh
+        delta = np.einsum("bto,bti->oi", grad, inputs[n])  # of W
+        grads.append((B[n].T @ delta, delta @ A[n].T))
+        grad = grad @ (W[n] + B[n] @ A[n])
+    return inputs[-1], *(np.stack(g) for g in zip(*grads[::-1], strict=True))
+
+
+def last_alone(i):
+    """The output when every block gets the x of the start."""
+    return np.tanh(i["x"] @ (i["W"][-1] + i["B"][-1] @ i["A"][-1]).T)
+
+
+BLOCKS = (
+    Slip("not_chained", "Every block gets the x of the start. Hand on what the block before it "
+         "gave.", lambda i: {"y": last_alone(i)}),
+    Slip("vanished", "Reentrant checkpointing looks at the inputs of a block alone. None requires "
+         "a gradient, so there is nothing to do for it, and no error.",
+         seen_as(has=none, with_x=every)),
+    Slip("no_grad", "Even when x requires a gradient none arrives. Is there a `torch.no_grad()`, "
+         "or a `detach()` at the end?", seen_as(has=none, with_x=none)),
+    Slip("first_lost", "The first block gets none: its input still requires no gradient. Cure it "
+         "before the loop, not after the first block.",
+         seen_as(has=lambda v: v.ndim == 2 and not v[0].any() and v[1:].all())),
+    Slip("cut", "The gradient does not flow from block to block, so only the last one has it. "
+         "Is there a `detach()`?",
+         seen_as(has=lambda v: v.ndim == 2 and v[-1].all() and not v[:-1].any())),
+    Slip("unfrozen", "The base is trained now. Let the input require a gradient, not the weights.",
+         seen_as(frozen=none)),
+    Slip("no_checkpoint", "No block runs again: nothing is checkpointed, and all activations are "
+         "kept.", lambda i: {"calls": np.arange(len(i["W"]))}),
+    Slip("whole", "The stack is run again as one. Then all that its blocks keep is there at the "
+         "same time in the backward pass. Checkpoint each block by itself.",
+         lambda i: {"calls": np.tile(np.arange(len(i["W"])), 2)}),
+    Slip("some", "Some blocks do not run again, so they are not checkpointed.", lambda i: {
+        "calls": lambda v: len(i["W"]) < v.size < 2 * len(i["W"])}),
+)  # fmt: skip
 
 run_blocks = Check(
-    name="run_blocks",
-    title="Why the gradients vanish",
-    wants=("run_blocks",),
-    difficulty=3,
-    minutes=12,
-    points=20,
-    verified="output, gradients of every factor, frozen weights, and each block run twice",
+    name="run_blocks", title="Why the gradients vanish", wants=("run_blocks",),
+    difficulty=3, minutes=12, points=20,
+    verified="output, gradients of every factor, frozen weights, and each block run again",
     hints=(
         "What does reentrant checkpointing ask of the **inputs** of a block, before it decides "
         "whether there is anything to do in the backward pass?",
@@ -309,112 +399,140 @@ run_blocks = Check(
         "require one, or take the other kind of checkpointing.",
         "`x = checkpoint(block, x, use_reentrant=False)` in the loop.",
     ),
-    mistakes={
-        "output": "Run `x` through every block once, in order, and return the result.",
-        "vanished": "No factor gets a gradient, and nothing raises an error. Reentrant "
-        "checkpointing looks at the inputs alone: none requires a gradient.",
-        "first_lost": "The first block gets none: its input still requires no gradient. Cure it "
-        "before the loop, not after the first block.",
-        "cut": "The gradient does not flow from block to block. Is there a `detach()`?",
-        "unfrozen": "The base is trained now. Let the input require a gradient, not the weights.",
-        "no_checkpoint": "Gradients are right, but every block ran once: nothing is "
-        "checkpointed, and all activations are kept.",
-        "some": "Some blocks are not checkpointed. Each must run a second time in the backward "
-        "pass.",
-        "raised:RuntimeError": "If nothing requires a gradient, there is no backward pass. Do not "
-        "run the blocks inside `torch.no_grad()`.",
-        "other": "Print `x.requires_grad` before and after each block.",
-    },
-    make=make_blocks,
-    probe=probe_blocks,
-    judge=judge_blocks,
-)
+    slips=BLOCKS, other="Print which block runs, and `x.requires_grad` before and after it.",
+    make=make_blocks, probe=probe_blocks, judge=judge_blocks,
+)  # fmt: skip
 
 
 # 11.4 Keep the right layers out
-_LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj")
-_MLP = ("gate_proj", "up_proj", "down_proj")
-_BIOGPT = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
-LINEARS = {
-    "llama": [
-        f"model.layers.{i}.{part}.{name}"
-        for i in range(2)
-        for part, names in (("self_attn", _LLAMA), ("mlp", _MLP))
-        for name in names
-    ]
-    + ["lm_head"],
-    "biogpt": [f"biogpt.layers.{i}.{name}" for i in range(2) for name in (*_BIOGPT, "fc1", "fc2")]
-    + ["output_projection"],
-}
-MORE = {
-    "llama": ("down_proj", "v_proj", "layers.1.mlp.up_proj", "self_attn.o_proj"),
-    "biogpt": ("fc2", "v_proj", "layers.1.fc1", "self_attn.out_proj"),
-}
+ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+FAMILIES = {  # prefix of a layer, its linear layers, other linear layers, the head; ends to draw
+    "llama": ("model.layers", (*ATTENTION, "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+              "mlp.down_proj"), (), "lm_head",
+              ("down_proj", "v_proj", "layers.1.mlp.up_proj", "self_attn.o_proj")),
+    "biogpt": ("biogpt.layers", (*ATTENTION, "self_attn.out_proj", "fc1", "fc2"), (),
+               "output_projection", ("fc2", "v_proj", "layers.1.fc1", "self_attn.out_proj")),
+    "bert": ("bert.encoder.layer", ("attention.self.query", "attention.self.key",
+             "attention.self.value", "attention.output.dense", "intermediate.dense",
+             "output.dense"), ("cls.predictions.transform.dense",), "cls.predictions.decoder",
+             ("intermediate.dense", "value", "layer.1.output.dense", "attention.output.dense")),
+}  # fmt: skip
+
+
+def linears(family):
+    """Names of the linear layers, the head last."""
+    prefix, inner, more, head, _ = FAMILIES[family]
+    return [f"{prefix}.{n}.{name}" for n in range(2) for name in inner] + [*more, head]
 
 
 def make_skip(seed):
     rng = np.random.default_rng(seed + 1400)
-    return {f"more_{kind}": rng.permutation(4)[:2] for kind in MORE}
+    return {f"more_{family}": rng.permutation(4)[:2] for family in FAMILIES}
+
+
+def ends(i, family):
+    return [FAMILIES[family][-1][int(n)] for n in i[f"more_{family}"]]
 
 
 def probe_skip(namespace, a):
+    from unittest.mock import patch
+
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
     from lora_course.bits.fourbit import four_bit_config, four_bit_layers
 
-    made = {}
-    for family in LINEARS:
+    made, left = {}, 0
+    for family in FAMILIES:
         config = AutoConfig.for_model(
             family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
-            num_attention_heads=2, num_key_value_heads=2,
+            num_attention_heads=2, num_key_value_heads=2, is_decoder=True,
         )  # fmt: skip
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        more = [MORE[family][int(i)] for i in a[f"more_{family}"]]
+        more = ends(a, family)
+        before = callers.Before(more)
         names = namespace["skip_list"](model, more)
-        if not isinstance(names, (list, tuple, set)) or not all(type(n) is str for n in names):
-            key = "none" if names is None else "type"
-            raise Refused(key, f"the result is {kind(names)}.", "a list of names.")
-        replace_with_bnb_linear(model, list(names), four_bit_config(torch.float32))
+        fixtures.expect(names, (list, tuple, set), "skip_list", "a list of names")
+        if strange := [name for name in names if type(name) is not str]:
+            raise Refused("type", f"the list holds {kind(strange[0])}.", "names, each a text.")
+        left = left or before.change()
+        with patch("transformers.integrations.bitsandbytes.logger"):  # warns of what we judge
+            replace_with_bnb_linear(model, list(names), four_bit_config(torch.float32))
         packed = four_bit_layers(model)
-        made[family] = array([n in packed for n in LINEARS[family]]).astype(float)
-    return made
+        made[family] = np.array([name in packed for name in linears(family)])
+    return {**made, "left": left}
 
 
-def judge_skip(inputs, outputs):
-    lost = {}
-    for family, names in LINEARS.items():
-        more = tuple(MORE[family][int(i)] for i in inputs[f"more_{family}"])
-        seen = outputs[family]
-        if seen.shape != (len(names),):
-            return Verdict(0.0, "other")
-        packed = {name for name, there in zip(names, seen, strict=True) if there}
-        want = {name for name in names[:-1] if not name.endswith(more)}
-        if forgotten := packed - want - {names[-1]}:
-            text = f"{len(forgotten)} layers are in 4 bits, such as {min(forgotten)}"
-            return Verdict(0.0, "forgot_more", text, f"all that end in {more} kept out")
-        if missing := want - packed:
-            text = f"{len(missing)} layers more are kept out, such as {min(missing)}"
-            key = "nothing" if not packed else "too_much"
-            return Verdict(0.0, key, text, "only those, and the head")
-        lost[family] = names[-1] in packed
-    if any(lost.values()):
-        key = "head_by_name" if not lost["llama"] else "head_lost"
-        heads = [LINEARS[family][-1] for family, there in lost.items() if there]
-        return Verdict(0.0, key, f"the head ({', '.join(heads)}) is in 4 bits", "it stays out")
-    return Verdict(1.0)
+def packs(keeps):
+    """{family: which linear layers are in 4 bits}. keeps: (name, head, ends) -> stays out."""
+    return lambda i: {
+        family: np.array([
+            not keeps(name, FAMILIES[family][3], ends(i, family)) for name in linears(family)
+        ])
+        for family in FAMILIES
+    }  # fmt: skip
 
+
+def right_ones(name, head, ends):
+    return name == head or name.endswith(tuple(ends))
+
+
+def judge_skip(i, o):
+    right = packs(right_ones)(i)
+
+    def seen(value, family):
+        names = np.array(linears(family))
+        if value.shape != names.shape:
+            return ""
+        said = []
+        for what, there in (("in 4 bits", 1), ("kept out", 0)):
+            wrong = names[(value == there) & (right[family] != there)]
+            if len(wrong):
+                said.append(
+                    f"{what}: {wrong[-1]}" + f" and {len(wrong) - 1} more" * (len(wrong) > 1)
+                )
+        return f"for {ends(i, family)} in a {family}, wrongly {'; wrongly '.join(said)}"
+
+    promises = [
+        Promise(family, right[family], seen=lambda v, family=family: seen(v, family), expected=
+                f"{FAMILIES[family][3]} and what ends in one of these kept out, all else in 4 bits")
+        for family in FAMILIES
+    ]  # fmt: skip
+    return judged(i, o, [*promises, callers.unchanged("left", "more")], SKIP)
+
+
+SKIP = (
+    Slip("head_lost", "The list replaces the rule that protects the head. Put the head's name into "
+         "it, that of `get_output_embeddings()`.",
+         packs(lambda name, head, ends: name.endswith(tuple(ends)))),
+    Slip("head_by_name", "The head is not called lm_head in every model. Ask "
+         "`model.get_output_embeddings()`, and look its name up.",
+         packs(lambda name, head, ends: name.endswith(("lm_head", *ends)))),
+    Slip("head_nested", "The head may lie deeper in the model. Look through `named_modules()`, not "
+         "only at its children.",
+         packs(lambda name, head, ends: name.endswith(tuple(ends)) or name == head and "." not in
+               head)),
+    Slip("forgot_more", "The names in `more` must be in the list, too.",
+         packs(lambda name, head, ends: name == head)),
+    Slip("last_part", "An entry may have several parts, such as layers.1.fc1. Compare the end of "
+         "the full name.",
+         packs(lambda name, head, ends: name == head or name.split(".")[-1] in ends)),
+    Slip("empty", "Everything is in 4 bits, the head as well: a list that is given replaces the "
+         "rule that protects it.", packs(lambda *a: False)),
+    Slip("nothing", "No layer is left in 4 bits. The list names what stays **out**.",
+         packs(lambda *a: True)),
+    Slip("reverse", "This is the reverse: the list names the layers that stay **out** of 4 bits.",
+         lambda i: [packs(lambda *a: not right_ones(*a))(i),
+                    packs(lambda name, head, ends: name == head
+                          or not right_ones(name, head, ends))(i)]),
+)  # fmt: skip
 
 skip_list = Check(
-    name="skip_list",
-    title="Keep the right layers out",
-    wants=("skip_list",),
-    difficulty=3,
-    minutes=10,
-    points=15,
-    verified="a Llama and a BioGPT: the head, the named layers, and nothing else stay out",
+    name="skip_list", title="Keep the right layers out", wants=("skip_list",),
+    difficulty=3, minutes=10, points=15,
+    verified="a Llama, a BioGPT and a BERT: the head, the named layers, and nothing else stay out",
     hints=(
         "Section 3: what does transformers do with its own rule when it is given a list?",
         "The list needs the head and the names in `more`. The head is called otherwise in other "
@@ -422,40 +540,36 @@ skip_list = Check(
         "`head = model.get_output_embeddings()`, then `[n for n, m in model.named_modules() if m "
         "is head] + more`.",
     ),
-    mistakes={
-        "head_lost": "The list replaces the rule that protects the head. Put the head's name into "
-        "it.",
-        "head_by_name": "The head is not called lm_head in every model. Ask "
-        "`model.get_output_embeddings()`, and look its name up.",
-        "forgot_more": "The names in `more` must be in the list, too.",
-        "too_much": "The list matches ends of names. One of yours matches more than it should.",
-        "nothing": "No layer is left in 4 bits. The list names what stays **out**.",
-        "type": "return a list of names, each a text, also when there is only one.",
-        "other": "Return a list of names: that of the head, and those in `more`.",
-    },
-    make=make_skip,
-    probe=probe_skip,
-    judge=judge_skip,
-)
+    slips=SKIP, other="Return a list of names: that of the head, and those in `more`.",
+    make=make_skip, probe=probe_skip, judge=judge_skip,
+)  # fmt: skip
 
 
 # 11.5 No repacking
+TOP, DEEP, WRAPPED, SUBCLASS = KINDS = range(4)  # where a 4-bit layer lies, or which it is
+PLACES = ("at the top", "inside another part", "inside a LoRA layer", "of the subclass LinearNF4")
+
+
 def make_protect(seed):
     rng = np.random.default_rng(seed + 1500)
-    return {"W": rng.normal(size=(4, 64, 64)).astype(np.float32)}
+    often = rng.integers(4)  # a kind that is there three times: one was protected before
+    layout = np.array([often, *rng.permutation([*KINDS, often, *KINDS[: rng.integers(3)]])])
+    starts = np.ones(len(layout), dtype=int)
+    starts[rng.choice(np.flatnonzero(layout == often)[1:])] = 0
+    return {"layout": layout, "starts": starts, "W": fixtures.normal(rng)(64, 64)}
 
 
 def probe_protect(namespace, a):
+    import copy
+
     import bitsandbytes as bnb
     import torch
     from torch import nn
 
-    def four(i, kind=bnb.nn.Linear4bit, **settings):
+    def four(kind, **settings):
         layer = kind(64, 64, bias=False, compute_dtype=torch.float32, **settings)
-        layer.weight = bnb.nn.Params4bit(tensor(a["W"][i]), requires_grad=False, quant_type="nf4")
-        layer.to("cpu")
-        layer.support_avx512bf16_for_cpu = True
-        return layer
+        layer.weight = bnb.nn.Params4bit(tensor(a["W"]), requires_grad=False, quant_type="nf4")
+        return layer.to("cpu")
 
     class Wrapped(nn.Module):
         def __init__(self, base_layer):
@@ -463,74 +577,80 @@ def probe_protect(namespace, a):
             self.base_layer = base_layer
             self.lora_A = nn.ModuleDict({"default": nn.Linear(64, 2, bias=False)})
 
-    model = nn.Sequential(
-        four(0, quant_type="nf4"), nn.LayerNorm(64), nn.Linear(64, 64),
-        nn.Sequential(Wrapped(four(1, quant_type="nf4")), nn.Tanh()),
-        Wrapped(four(2, bnb.nn.LinearNF4)), nn.ModuleList([four(3, quant_type="nf4")]),
-    )  # fmt: skip
-    layers = [model[0], model[3][0].base_layer, model[4].base_layer, model[5][0]]
-    before = [layer.weight.data.clone() for layer in layers]
-    names = [name for name, _ in model.named_modules()]
+    usual, other = four(bnb.nn.Linear4bit, quant_type="nf4"), four(bnb.nn.LinearNF4)
+    layers, parts = [], [nn.LayerNorm(64), nn.Linear(64, 64)]
+    for place, start in zip(a["layout"], a["starts"], strict=True):
+        layer = copy.deepcopy(other if place == SUBCLASS else usual)
+        layer.support_avx512bf16_for_cpu = bool(start)
+        layers.append(layer)
+        wraps = {WRAPPED: Wrapped, DEEP: lambda inner: nn.ModuleList([nn.Sequential(inner)])}
+        parts.append(wraps.get(place, lambda inner: inner)(layer))
+    model, alone = nn.Sequential(*parts), copy.deepcopy(usual)
+    alone.support_avx512bf16_for_cpu = True
+    before = callers.Before(model)
     namespace["protect"](model)
-    after = [layer.weight.data for layer in layers]
-    same = [x.shape == y.shape and torch.equal(x, y) for x, y in zip(before, after, strict=True)]
+    with contextlib.suppress(Exception):  # then it is as it was
+        namespace["protect"](alone)
+    known = [any(part is layer for layer in layers) for part in model.modules()]
+    flagged = [hasattr(part, "support_avx512bf16_for_cpu") for part in model.modules()]
     return {
-        "on": array([bool(layer.support_avx512bf16_for_cpu) for layer in layers]).astype(float),
-        "same": array(same).astype(float),
-        "tree": float(names == [name for name, _ in model.named_modules()]),
-        "training": float(model.training and all(m.training for m in model.modules())),
+        "on": np.array([bool(layer.support_avx512bf16_for_cpu) for layer in layers]),
+        "alone": bool(alone.support_avx512bf16_for_cpu),
+        "strays": sum(has and not mine for has, mine in zip(flagged, known, strict=True)),
+        "left": before.change(),
     }
 
 
-def judge_protect(inputs, outputs):
-    on, same = outputs["on"], outputs["same"]
-    if on.shape != (4,) or same.shape != (4,):
-        return Verdict(0.0, "other")
-    if not outputs["tree"]:
-        return Verdict(0.0, "replaced", "modules were replaced", "the same modules, a flag changed")
-    if not np.all(same):
-        return Verdict(0.0, "repacked", "packed weights have changed", "no forward pass")
-    if np.any(on):
-        keys = {(1, 1, 1, 1): "nothing", (0, 1, 1, 1): "top_only", (0, 0, 1, 0): "exact_type"}
-        key = keys.get(tuple(on.astype(bool).astype(int).tolist()), "some")
-        text = f"{int(np.sum(on != 0))} of 4 four-bit layers may still repack"
-        return Verdict(0.0, key, text, "none")
-    if not outputs["training"]:
-        return Verdict(0.0, "mode", "the model was put into eval mode", "train mode, as before")
-    return Verdict(1.0)
+def judge_protect(i, o):
+    layout = i["layout"]
 
+    def seen(value):
+        if value.shape != layout.shape:
+            return ""
+        still = [PLACES[k] for k in KINDS if value[layout == k].any()]
+        return f"{np.count_nonzero(value)} of {len(layout)} layers may still repack: those " \
+               f"{', '.join(still)}"  # fmt: skip
+
+    promises = [
+        Promise("on", np.zeros(len(layout)), seen=seen, expected="none"),
+        callers.unchanged("left", "the model, beside the flags"),
+        Promise("strays", 0, seen="{} parts that are no Linear4bit have the flag now",
+                expected="only those that had it"),
+        Promise("alone", 0, seen="a model that is itself a Linear4bit may still repack",
+                expected="it may not"),
+    ]  # fmt: skip
+    return judged(i, o, promises, PROTECT)
+
+
+def leaves(*kinds):
+    """A slip that leaves the flags of the layers of these kinds as they were."""
+    return lambda i: {"on": i["starts"] * np.isin(i["layout"], kinds)}
+
+
+PROTECT = (
+    Slip("nothing", "Every flag is as it was. It belongs to each Linear4bit, not to the model.",
+         leaves(*KINDS)),
+    Slip("top_only", "Only the outermost layers are reached. `model.modules()` goes all the way "
+         "down, `children()` does not.", leaves(DEEP, WRAPPED)),
+    Slip("exact_type", "A LinearNF4 is left out. Ask with isinstance, not for the exact type.",
+         leaves(SUBCLASS)),
+    Slip("lora_only", "Layers without LoRA around them repack as well. Walk through "
+         "`model.modules()`.", leaves(TOP, DEEP, SUBCLASS)),
+)  # fmt: skip
 
 protect = Check(
-    name="protect",
-    title="No repacking",
-    wants=("protect",),
-    difficulty=2,
-    minutes=6,
-    points=10,
-    verified="four-bit layers at the top, inside LoRA layers, and of a subclass",
+    name="protect", title="No repacking", wants=("protect",),
+    difficulty=2, minutes=6, points=10,
+    verified="four-bit layers at the top, inside other parts, inside LoRA layers, of a subclass; "
+    "weights, flags and modes as before",
     hints=(
         "Which layers repack, and where in a model do they hide after PEFT has wrapped them?",
         "Walk through **all** modules, at every depth. `isinstance` also finds subclasses.",
         "`for m in model.modules(): if isinstance(m, bnb.nn.Linear4bit): "
         "m.support_avx512bf16_for_cpu = False`.",
     ),
-    mistakes={
-        "nothing": "Every layer may still repack. The flag belongs to each Linear4bit, not to the "
-        "model.",
-        "top_only": "Only the outermost layers are reached. `model.modules()` goes all the way "
-        "down, `children()` does not.",
-        "exact_type": "A LinearNF4 is left out. Ask with isinstance, not for the exact type.",
-        "some": "Some layers are left out. Walk through `model.modules()`.",
-        "repacked": "The weights were packed anew: a forward pass ran in eval mode before the flag "
-        "was off.",
-        "replaced": "Change the flag of the layers that are there, and leave the tree as it is.",
-        "mode": "Leave the mode of the model as it was.",
-        "raised:AttributeError": "Only a Linear4bit has a 4-bit weight. Ask with isinstance first.",
-        "other": "Set `support_avx512bf16_for_cpu` of every Linear4bit to False.",
-    },
-    make=make_protect,
-    probe=probe_protect,
-    judge=judge_protect,
-)
+    slips=PROTECT, other="Set `support_avx512bf16_for_cpu` of every Linear4bit, and nothing else.",
+    make=make_protect, probe=probe_protect, judge=judge_protect,
+)  # fmt: skip
 
 EXERCISES = (step_bytes, qlora_config, run_blocks, skip_list, protect)

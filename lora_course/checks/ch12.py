@@ -6,29 +6,55 @@ from pathlib import Path
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
+from lora_course.checks.values import array, close
+from lora_course.checks.wording import differ, shape
 
 
-def _normal(rng):
-    return lambda *shape: rng.normal(size=shape).astype(np.float32)
+# What several exercises share
+def five(value, names, function):
+    """Five answers as 0 and 1, whatever stands for yes and no."""
+    answers = [bool(v) for v in value] if isinstance(value, (list, tuple)) else value
+    return fixtures.several(answers, names, function)
 
 
-def _shape(value):
-    return " x ".join(str(n) for n in value.shape) or "one number"
+def spread(rng, **columns):
+    """A table with one row for each folder or card; each column in an order of its own."""
+    return {key: np.array(values)[rng.permutation(len(values))] for key, values in columns.items()}
 
 
-def _five(value, name):
-    """Five answers as an array of 0 and 1, or the array as it came when it is something else."""
-    return array([bool(v) for v in value] if isinstance(value, (list, tuple)) else value, name)
+def judge_five(i, o, right, slips, describe):
+    """Each answer is worth a fifth. describe(name, row): what stands there, in words."""
+
+    def promise(number, name):
+        def seen(value):
+            if value.shape != right[name].shape:
+                return f"answer {number} ({name}) is not one number"
+            wrong = value != right[name]
+            row = int(np.argmax(wrong))
+            said = bool(value[row]) if np.isfinite(value[row]) else value[row]
+            return (f"answer {number} ({name}) is {said} for {describe(name, row)}; it is wrong "
+                    f"for {wrong.sum()} of {len(value)}")  # fmt: skip
+
+        value = np.asarray(o.get(name, np.zeros(0)))
+        bad = value != right[name] if value.shape == right[name].shape else np.ones(1)
+        expected = str(bool(right[name][int(np.argmax(bad))]))
+        return Promise(name, right[name], seen=seen, expected=expected, rtol=0, atol=0)
+
+    return in_parts(*(judged(i, o, [promise(n, name)], slips) for n, name in enumerate(right, 1)))
 
 
 # 12.1 Merge without loss
-KINDS = ("bfloat16", "float16")
+DTYPES = ("bfloat16", "float16", "float32", "float64")
+STORED = DTYPES[:2]
+BITS = {"bfloat16": 8, "float16": 11}  # of a number's fraction
 
 
-def _rounded(a, kind):
+def rounded(a, dtype):
     """The nearest number of this type, ties to even, as float32."""
-    if kind == "float16":
+    if dtype == "float16":
         return np.asarray(a, np.float16).astype(np.float32)
     bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
@@ -36,63 +62,133 @@ def _rounded(a, kind):
 
 
 def make_merge(seed):
-    f = _normal(np.random.default_rng(seed + 1200))
-    made = {"scaling": np.array([0.75, 1.5, 2.5][seed % 3])}
-    return made | {"W": f(48, 40), "A": f(4, 40) / 4, "B": f(48, 4) / 4}
+    rng = np.random.default_rng(seed + 1200)
+    f, (d_out, d_in) = fixtures.normal(rng), fixtures.sizes(rng, 2, 38, 60)
+    r, W = int(rng.integers(3, 7)), f(d_out, d_in)
+    made = {"scaling": rng.choice([2.25, 2.5, 3.5]), "A": f(r, d_in) / 4, "B": f(d_out, r) / 4}
+    made |= {f"W_{dtype}": rounded(W, dtype) for dtype in STORED}
+    made["W_bfloat16"][0, :20] *= 2.0**18  # too large for float16
+    return made
 
 
 def probe_merge(namespace, a):
     import torch
 
     made = {}
-    for kind in KINDS:
-        dtype = getattr(torch, kind)
-        weight = tensor(_rounded(a["W"], kind)).to(dtype)
-        A, B, scaling = tensor(a["A"]), tensor(a["B"]), a["scaling"].item()
-        out = namespace["merge_weight"](weight, A, B, scaling)
-        made[kind] = array(out, "the merged weight")
-        made[f"wide_{kind}"] = float(getattr(out, "dtype", None) != dtype)
+    for dtype in STORED:
+        weight = tensor(a[f"W_{dtype}"]).to(getattr(torch, dtype))
+        A, B = tensor(a["A"]), tensor(a["B"])
+        before = callers.Before(A, B)
+        out = namespace["merge_weight"](weight, A, B, a["scaling"].item())
+        kind = str(getattr(out, "dtype", "")).removeprefix("torch.")
+        made |= {
+            dtype: array(out, "the merged weight"),
+            f"type_{dtype}": DTYPES.index(kind) if kind in DTYPES else -1,
+            f"left_{dtype}": before.change(),
+        }
     return made
 
 
-def judge_merge(inputs, outputs):
-    s = inputs["scaling"].item()
-    A, B = inputs["A"].astype(np.float64), inputs["B"].astype(np.float64)
-    for kind in KINDS:
-        W, seen = _rounded(inputs["W"], kind), outputs[kind]
-        if seen.shape != W.shape:
-            return Verdict(0.0, "other", f"the merged weight is {_shape(seen)}", _shape(W))
-        if outputs[f"wide_{kind}"]:
-            seen = f"the merged weight is not of the type of the weight, {kind}"
-            return Verdict(0.0, "wide", seen, kind)
-        sums = {
-            "": W + s * B @ A,
-            "rounds_update": W + _rounded(s * B @ A, kind),
-            "no_scale": W + B @ A,
-            "scaled_twice": W + s * s * B @ A,
-            "not_merged": W,
-            "subtracted": W - s * B @ A,
-        }
-        wrong = {key: np.mean(_rounded(total, kind) != seen) for key, total in sums.items()}
-        if wrong[""] <= 0.005:
-            continue
-        text = f"{wrong['']:.0%} of the entries differ from the rounded sum, in {kind}"
-        key = min(wrong, key=wrong.get)
-        if key and wrong[key] <= 0.01:
-            return Verdict(0.0, key, text, "none")
-        near = np.linalg.norm(seen - sums[""]) < 0.05 * np.linalg.norm(s * B @ A)
-        return Verdict(0.0, "rounds_early" if near else "other", text, "none")
-    return Verdict(1.0)
+def type_name(value):
+    known = value.size == 1 and value.item() in range(len(DTYPES))
+    return DTYPES[int(value.item())] if known else "of no such type"
 
+
+def merged(i, dtype, times=1.0, early=lambda a: a):
+    """The sum before it is rounded. early: what is done to the update."""
+    A, B = i["A"].astype(np.float64), i["B"].astype(np.float64)
+    return i[f"W_{dtype}"] + early(times * float(i["scaling"]) * B @ A)
+
+
+def agrees(i, dtype, total, share=0.005):
+    """A condition: all but a few entries are the rounded sum, and those are near it."""
+    right = rounded(total, dtype)
+
+    def fits(value):
+        if value.shape != right.shape or value.dtype.kind == "c" or not np.isfinite(value).all():
+            return False
+        far = np.abs(value - right) > 2.0 ** (2 - BITS[dtype]) * np.abs(right) + 1e-3
+        return bool(np.mean(value != right) <= share and not far.any())
+
+    return fits
+
+
+def judge_merge(i, o):
+    promises = []
+    for dtype in STORED:
+        right = rounded(merged(i, dtype), dtype)
+
+        def seen(value, dtype=dtype, right=right):
+            if value.shape != right.shape or value.dtype.kind == "c":
+                return differ(value, right, f"the merged weight, in {dtype}")[0]
+            off, place = (value != right).sum(), differ(value, right, "the merged weight", 0, 0)[0]
+            return f"in {dtype}, {off:,} of {right.size:,} entries are other ones; {place}"
+
+        promises += [
+            Promise(f"type_{dtype}", DTYPES.index(dtype), expected=dtype, seen=lambda v, d=dtype:
+                    f"for a weight in {d} the result is "
+                    + type_name(v)),
+            Promise(dtype, agrees(i, dtype, merged(i, dtype)), seen=seen,
+                    expected=f"{shape(right)}, each entry the sum, rounded once"),
+            callers.unchanged(f"left_{dtype}", "lora_A or lora_B"),
+        ]  # fmt: skip
+    return judged(i, o, promises, MERGE)
+
+
+def sum_is(*totals):
+    """A slip's values: total(i, dtype), before it is rounded, in both types."""
+    return lambda i: [{dtype: agrees(i, dtype, total(i, dtype), 0.02) for dtype in STORED}
+                      for total in totals]  # fmt: skip
+
+
+def nearly(i, dtype):
+    """A condition: an error of a few per cent of the update, as a factor or product rounded."""
+    right, update = rounded(merged(i, dtype), dtype), merged(i, dtype) - i[f"W_{dtype}"]
+
+    def fits(value):
+        if value.shape != right.shape or not np.isfinite(value).all():
+            return False
+        step = 2.0 ** (1 - BITS[dtype]) * np.abs(right)
+        return bool((np.abs(value - right) <= 0.05 * np.abs(update).max() + step).all())
+
+    return fits
+
+
+MERGE = (
+    Slip("wide", "The result stays in a wider type. Return it in `weight.dtype`.",
+         lambda i: [{f"type_{dtype}": n for dtype in STORED} for n in (2, 3)]),
+    Slip("always_half", "The result is float16 whatever the weight was. `.half()` names a type of "
+         "its own; `.to(weight.dtype)` takes that of the weight.",
+         seen_as(type_bfloat16=1, type_float16=1)),
+    Slip("always_bfloat16", "The result is bfloat16 whatever the weight was. `.to(weight.dtype)` "
+         "takes the type of the weight.", seen_as(type_bfloat16=0, type_float16=0)),
+    Slip("rounds_update", "The update was rounded before it was added, and the sum again. That is "
+         "what `safe_merge=True` does. Only the sum may be rounded.",
+         sum_is(lambda i, dtype: merged(i, dtype, early=lambda a: rounded(a, dtype)))),
+    Slip("rounds_early", "Nearly right: something was rounded before the sum, a factor or a "
+         "product. Keep A, B and B @ A in float32.",
+         lambda i: {dtype: lambda v, d=dtype: nearly(i, d)(v) and not agrees(i, d, merged(
+             i, d, early=lambda a: rounded(a, d)), 0.02)(v) for dtype in STORED}),
+    Slip("no_scale", "The update goes in without `scaling`.",
+         sum_is(lambda i, dtype: merged(i, dtype, 1 / float(i["scaling"])))),
+    Slip("scaled_twice", "The update is scaled twice.",
+         sum_is(lambda i, dtype: merged(i, dtype, float(i["scaling"])))),
+    Slip("whole", "The scale was cut to a whole number. It may have a fraction.",
+         sum_is(lambda i, dtype: merged(i, dtype, int(i["scaling"]) / float(i["scaling"])))),
+    Slip("divided", "The update is multiplied by `scaling`, not divided by it.",
+         sum_is(lambda i, dtype: merged(i, dtype, float(i["scaling"]) ** -2))),
+    Slip("not_merged", "The result is the old weight: the update is not in it.",
+         sum_is(lambda i, dtype: merged(i, dtype, 0.0))),
+    Slip("update_only", "The result is the update alone. Add it to the weight.",
+         sum_is(lambda i, dtype: merged(i, dtype) - i[f"W_{dtype}"])),
+    Slip("subtracted", "The update is taken off instead of added.",
+         sum_is(lambda i, dtype: merged(i, dtype, -1.0))),
+)  # fmt: skip
 
 merge_weight = Check(
-    name="merge_weight",
-    title="Merge without loss",
-    wants=("merge_weight",),
-    difficulty=2,
-    minutes=8,
-    points=15,
-    verified="bfloat16 and float16, entry by entry the rounded sum",
+    name="merge_weight", title="Merge without loss", wants=("merge_weight",),
+    difficulty=2, minutes=8, points=15,
+    verified="bfloat16 and float16: the type, and entry by entry the sum, rounded once",
     hints=(
         "In which type is a sum computed when one part is float32? And in which when both are "
         "bfloat16?",
@@ -100,123 +196,153 @@ merge_weight = Check(
         "weight at the very end.",
         "`total = weight.float() + scaling * lora_B @ lora_A`, then `total.to(weight.dtype)`.",
     ),
-    mistakes={
-        "wide": "The sum is right, but it stays in float32. Return it in `weight.dtype`.",
-        "rounds_update": "The update was rounded before it was added, and the sum again. That is "
-        "what `safe_merge=True` does. Only the sum may be rounded.",
-        "rounds_early": "Nearly right: something was rounded before the sum, a factor or a "
-        "product. Keep A, B and B @ A in float32.",
-        "no_scale": "The update goes in without `scaling`.",
-        "scaled_twice": "The update is scaled twice.",
-        "not_merged": "The result is the old weight: the update is not in it.",
-        "subtracted": "The update is taken off instead of added.",
-        "raised:RuntimeError": "lora_B is (out, r) and lora_A is (r, in). B @ A fits the weight. "
-        "A product needs one type on both sides.",
-        "other": "Compare with weight.float() + scaling * lora_B @ lora_A, rounded at the end.",
-    },
-    make=make_merge,
-    probe=probe_merge,
-    judge=judge_merge,
-)
+    slips=MERGE, other="Compare with weight.float() + scaling * lora_B @ lora_A, rounded at the "
+    "end.",
+    make=make_merge, probe=probe_merge, judge=judge_merge,
+)  # fmt: skip
 
 
-# 12.2 Catch what is missing: one row for each folder, columns as follows
-WEIGHTS, TOKENIZER, TEMPLATE, ROWS, TOP, ADDED, ADAPTER = range(7)
-FOLDERS = (  # weights: 0 none, 1 one file, 2 several; template: 0 none, 1 jinja, 2 in the config
-    (1, 1, 1, 0, 20, 22, 0),  # rows are set in make: 0 just enough, 9 nine more, -1 one short
-    (2, 1, 2, 9, 20, 22, 0),
-    (1, 0, 0, 0, 20, 22, 0),
-    (0, 1, 1, 0, 20, 22, 1),
-    (1, 1, 0, -1, 20, 22, 0),
-    (2, 1, 1, -2, 20, 22, 1),
-    (1, 1, 2, -1, 22, 20, 1),
-    (1, 1, 1, 9, 22, 20, 0),
-)
+# 12.2 Catch what is missing
+READY = ("weights", "tokenizer", "chat template", "a row for every token", "no adapter")
+LEFT = ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (1, 1), (2, 0))  # weights, an adapter
+TOKENS = (  # has a tokenizer, are the added ids the highest, rows beyond the highest id, order
+    (1, 1, 0, 0), (1, 1, -1, 1), (1, 0, 0, 0), (1, 0, 0, 1), (1, 1, 1, 0), (1, 0, 1, 1),
+    (1, 0, 9, 0), (0, 1, 9, 1),
+)  # fmt: skip
 
 
 def make_ready(seed):
     rng = np.random.default_rng(seed + 1300)
-    table = np.array(FOLDERS)[rng.permutation(len(FOLDERS))]
-    table[:, [TOP, ADDED]] += int(rng.integers(0, 50))
-    table[:, ROWS] += table[:, [TOP, ADDED]].max(1) + 1
-    return {"folders": table}
+    made = spread(
+        rng,
+        left=LEFT,  # weights: 1: one file, 2: several
+        template=[0, 0, 1, 1, 2, 2, 3, 4],  # 0: config without, 1, 3: jinja, 2: config, 4: nothing
+        tokens=TOKENS,
+        low=rng.permutation(np.arange(20, 70))[:8],
+    )
+    made["high"] = made["low"] + rng.integers(2, 6, 8)
+    made["weights"], made["adapter"] = made.pop("left").T
+    return {**made, "rows": made["high"] + made["tokens"][:, 2]}
 
 
-def write_folder(folder, row):
-    """The files of one folder, as far as the exercise reads them."""
+def write_folder(folder, a, n):
+    """The files of folder n, as far as the exercise reads them."""
 
     def write(name, content):
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
-    write("config.json", {"model_type": "llama", "vocab_size": int(row[ROWS])})
-    settings = {"eos_token": "<eos>"} | ({"chat_template": "{}"} if row[TEMPLATE] == 2 else {})
-    write("tokenizer_config.json", settings)
-    if row[WEIGHTS]:
-        write("model.safetensors.index.json" if row[WEIGHTS] == 2 else "model.safetensors", {})
-    if row[TOKENIZER]:
-        added = [{"id": 0, "content": "<pad>"}, {"id": int(row[ADDED]), "content": "<form>"}]
-        vocab = {"a": 3, "b": int(row[TOP]), "c": 4}
-        write("tokenizer.json", {"model": {"vocab": vocab}, "added_tokens": added})
-    if row[TEMPLATE] == 1:
+    weights, template, adapter = (int(a[key][n]) for key in ("weights", "template", "adapter"))
+    has, added_high, _, order = a["tokens"][n].tolist()
+    step, low, high = 1 - 2 * order, int(a["low"][n]), int(a["high"][n])
+    write("config.json", {"model_type": "llama", "vocab_size": int(a["rows"][n])})
+    if template not in (1, 4):
+        settings = {"eos_token": "<eos>"} | ({"chat_template": "{}"} if template == 2 else {})
+        write("tokenizer_config.json", settings)
+    if template in (1, 3):
         (folder / "chat_template.jinja").write_text("{}", encoding="utf-8")
-    if row[ADAPTER]:
+    if weights:
+        write("model.safetensors.index.json" if weights == 2 else "model.safetensors", {})
+    if weights == 2:
+        write("model-00001-of-00002.safetensors", {})
+    if has:
+        ids = [5, high if added_high else low]
+        added = [{"id": k, "content": f"<t{k}>"} for k in ids[::step]]
+        vocab = {f"t{k}": k for k in [3, low if added_high else high, 4][::step]}
+        write("tokenizer.json", {"model": {"vocab": vocab}, "added_tokens": added})
+    if adapter:
         write("adapter_config.json", {"r": 8})
+        write("adapter_model.safetensors", {})
 
 
 def probe_ready(namespace, a):
     said = []
     with tempfile.TemporaryDirectory() as place:
-        for i, row in enumerate(a["folders"]):
-            folder = Path(place) / str(i)
+        for n in range(len(a["weights"])):
+            folder = Path(place) / str(n)
             folder.mkdir()
-            write_folder(folder, row)
-            said.append(_five(namespace["ready"](str(folder)), "what ready returns"))
-    return {"said": array(said, "the answers")}
+            write_folder(folder, a, n)
+            given = folder if n % 3 == 0 else str(folder)
+            said.append(five(namespace["ready"](given), READY, "ready"))
+    return {name: np.array(column) for name, column in zip(READY, zip(*said, strict=True),
+                                                           strict=True)}  # fmt: skip
 
 
-def judge_ready(inputs, outputs):
-    t, said = inputs["folders"], outputs["said"]
-    if said.shape != (len(t), 5):
-        return Verdict(0.0, "not_five", f"{_shape(said[0]) if said.ndim > 1 else 'one answer'}")
-    top = np.maximum(t[:, TOP], t[:, ADDED])
-    has = t[:, TOKENIZER] == 1
-    want = np.stack(
-        [t[:, WEIGHTS] > 0, has, t[:, TEMPLATE] > 0, has & (top < t[:, ROWS]), t[:, ADAPTER] == 0],
-        axis=1,
-    )
-    said = said.astype(bool)
-    if np.array_equal(said, want):
-        return Verdict(1.0)
-    known = {
-        "not_sharded": (0, t[:, WEIGHTS] == 1),
-        "old_template": (2, t[:, TEMPLATE] == 1),
-        "new_template": (2, t[:, TEMPLATE] == 2),
-        "added_tokens": (3, has & (t[:, TOP] < t[:, ROWS])),
-        "only_added": (3, has & (t[:, ADDED] < t[:, ROWS])),
-        "off_by_one": (3, has & (top <= t[:, ROWS])),
-        "must_be_equal": (3, has & (top + 1 == t[:, ROWS])),
-        "adapter_reversed": (4, t[:, ADAPTER] == 1),
-        "adapter_ignored": (4, np.ones_like(has)),
-    }
-    wrong = [column for column in range(5) if not np.array_equal(said[:, column], want[:, column])]
-    share = 1 - len(wrong) / 5
-    hits = (k for k, (c, v) in known.items() if c == wrong[0] and np.array_equal(said[:, c], v))
-    key = next(hits, "other")
-    names = ("weights", "tokenizer", "chat template", "a row for every token", "no adapter")
-    count = int((said[:, wrong[0]] != want[:, wrong[0]]).sum())
-    text = f"answer {wrong[0] + 1} ({names[wrong[0]]}) is wrong for {count} of {len(t)} folders"
-    return Verdict(round(share, 2), key, text)
+def fits(i, vocab=True, added=True, limit=lambda ids, rows: ids < rows):
+    """The fourth answer. vocab, added: which ids are looked at."""
+    has, added_high, _, _ = i["tokens"].T
+    top = np.where(added_high == 1, i["high"] if added else i["low"],
+                   i["high"] if vocab else i["low"])  # fmt: skip
+    return (has == 1) & limit(top, i["rows"])
 
+
+def judge_ready(i, o):
+    has, templates = i["tokens"][:, 0], np.isin(i["template"], (1, 2, 3))
+    right = (i["weights"] > 0, has == 1, templates, fits(i), i["adapter"] == 0)
+    words = {
+        "weights": lambda n: ("no weights", "model.safetensors",
+                              "model.safetensors.index.json")[int(i["weights"][n])],
+        "tokenizer": lambda n: "tokenizer.json" if has[n] else "no tokenizer.json",
+        "chat template": lambda n: (
+            "a tokenizer_config.json without a template", "chat_template.jinja alone",
+            "a template in tokenizer_config.json", "chat_template.jinja and a "
+            "tokenizer_config.json", "no file of a template")[int(i["template"][n])],
+        "a row for every token": lambda n: f"{i['rows'][n]} rows and " + (
+            f"{i['high'][n]} as the highest id, {'added' if i['tokens'][n][1] else 'in the vocab'}"
+            if has[n] else "no tokenizer.json"),
+        "no adapter": lambda n: "adapter_config.json" if i["adapter"][n] else
+        "no adapter_config.json",
+    }  # fmt: skip
+    return judge_five(i, o, dict(zip(READY, right, strict=True)), READY_SLIPS,
+                      lambda name, n: f"a folder with {words[name](n)}")  # fmt: skip
+
+
+def column(name, *values):
+    """A slip's values: one answer's column, value(i)."""
+    return lambda i: [{name: value(i)} for value in values]
+
+
+READY_SLIPS = (
+    Slip("not_sharded", "Weights in several files have no `model.safetensors`, but "
+         "`model.safetensors.index.json`.", column("weights", lambda i: i["weights"] == 1)),
+    Slip("adapter_weights", "The weights of an adapter, `adapter_model.safetensors`, were taken "
+         "for those of the model. Look for the two names of the task.",
+         column("weights", lambda i: (i["weights"] > 0) | (i["adapter"] == 1))),
+    Slip("old_template", "Older releases keep the template in `tokenizer_config.json`, under "
+         "`chat_template`. Look there as well.",
+         column("chat template", lambda i: i["template"] % 2 == 1)),
+    Slip("new_template", "The template may lie in a file of its own, `chat_template.jinja`.",
+         column("chat template", lambda i: i["template"] == 2)),
+    Slip("config_alone", "`tokenizer_config.json` alone is no template: ask whether it has the key "
+         "`chat_template`.", column("chat template", lambda i: i["template"] != 4,
+                                    lambda i: np.isin(i["template"], (0, 2, 3)))),
+    Slip("added_tokens", "The added tokens are forgotten. They have the highest ids, as a rule: "
+         "just those that a resized embedding was resized for.",
+         column("a row for every token", lambda i: fits(i, added=False))),
+    Slip("only_added", "Look at the vocabulary and at the added tokens: either may have the "
+         "highest id.", column("a row for every token", lambda i: fits(i, vocab=False))),
+    Slip("off_by_one", "Rows are counted from 0: the highest id must be below `vocab_size`, not "
+         "equal to it.",
+         column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids <= n))),
+    Slip("must_be_equal", "An embedding may have more rows than there are tokens. Only too few is "
+         "wrong.", column("a row for every token",
+                          lambda i: fits(i, limit=lambda ids, n: ids + 1 == n))),
+    Slip("too_strict", "The highest id may be the last row, `vocab_size` - 1.",
+         column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids + 1 < n))),
+    Slip("counts_tokens", "The answer is True for every tokenizer. Compare the highest id with "
+         "`vocab_size`, not the number of tokens: ids may have gaps.",
+         column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
+    Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
+         column("no adapter", lambda i: i["adapter"] == 1)),
+    Slip("adapter_ignored", "The fifth answer is always True. `adapter_config.json` beside merged "
+         "weights makes transformers apply the adapter twice.",
+         column("no adapter", lambda i: np.ones(8, bool))),
+)  # fmt: skip
 
 ready = Check(
-    name="ready",
-    title="Catch what is missing",
-    wants=("ready",),
-    difficulty=3,
-    minutes=15,
-    points=25,
-    verified="eight folders: sharded weights, both places of the template, added tokens, rows to "
-    "spare, an adapter left behind",
+    name="ready", title="Catch what is missing", wants=("ready",),
+    difficulty=3, minutes=15, points=25,
+    verified="eight drawn folders: sharded weights, both places of the template, added tokens, "
+    "rows to spare, an adapter left behind",
     hints=(
         "Four of the five ask only whether something is there. Which one needs numbers?",
         "`(Path(folder) / name).exists()` and `json.loads(path.read_text())`. For the fourth, "
@@ -224,111 +350,136 @@ ready = Check(
         '`ids = list(spec["model"]["vocab"].values()) + [t["id"] for t in spec["added_tokens"]]`, '
         'and `max(ids) < config["vocab_size"]`, when `tokenizer.json` is there.',
     ),
-    mistakes={
-        "not_five": "Return five answers, as a tuple or a list.",
-        "not_sharded": "Weights in several files have no `model.safetensors`, but "
-        "`model.safetensors.index.json`.",
-        "old_template": "Older releases keep the template in `tokenizer_config.json`, under "
-        "`chat_template`. Look there as well.",
-        "new_template": "The template may lie in a file of its own, `chat_template.jinja`.",
-        "added_tokens": "The added tokens are forgotten. They have the highest ids, as a rule: "
-        "just those that a resized embedding was resized for.",
-        "only_added": "Look at the vocabulary and at the added tokens: either may have the "
-        "highest id.",
-        "off_by_one": "Rows are counted from 0: the highest id must be below `vocab_size`, not "
-        "equal to it.",
-        "must_be_equal": "An embedding may have more rows than there are tokens. Only too few is "
-        "wrong.",
-        "adapter_reversed": "The fifth answer is True when there is **no** adapter.",
-        "adapter_ignored": "The fifth answer is always True. `adapter_config.json` beside merged "
-        "weights makes transformers apply the adapter twice.",
-        "raised:FileNotFoundError": "A file that you open is not in every folder. Ask first "
-        "whether it exists.",
-        "raised:KeyError": "Not every file has this key: ask with `in` or `.get`.",
-        "other": "Take the five answers one by one, each with a file or a number of its own.",
-    },
-    make=make_ready,
-    probe=probe_ready,
-    judge=judge_ready,
-)
+    slips=READY_SLIPS, other="Take the five answers one by one, each with a file or a number of "
+    "its own.",
+    make=make_ready, probe=probe_ready, judge=judge_ready,
+)  # fmt: skip
 
 
 # 12.3 TIES by hand
 def make_ties(seed):
-    f = _normal(np.random.default_rng(seed + 1400))
-    made = {"updates": f(3, 12, 15), "weights": np.array([0.5, 1.5, 0.8], np.float32)}
-    return made | {"density": np.array([0.4, 0.55, 0.6][seed % 3])}
+    rng = np.random.default_rng(seed + 1400)
+    f, n = fixtures.normal(rng), int(rng.integers(3, 5))
+    size = [(12, 15), (18, 10), (9, 20)][int(rng.integers(3))]  # 180 entries
+    sizes = rng.permutation([0.5, 1.0, 1.5, 2.0])[:n, None, None]
+    weights = rng.permutation([0.5, 1.5, 0.8, 1.2])[:n].astype(np.float32)
+    made = {"updates": f(n, *size) * sizes.astype(np.float32), "weights": weights}
+    return made | {"density": rng.choice([0.4, 0.55, 0.6])}
 
 
 def probe_ties(namespace, a):
     updates, weights = tensor(a["updates"]), tensor(a["weights"])
+    before = callers.Before(updates, weights)
     out = namespace["ties"](updates, a["density"].item(), weights)
-    return {"out": array(out, "what ties returns")}
+    return {"out": array(out, "what ties returns"), "left": before.change()}
 
 
-def _keep(values, count):
-    """`values` with all but the `count` entries of largest absolute value set to 0."""
+def keep(values, share, largest=True):
+    """`values` with a share of its entries, those of largest or smallest size, the rest 0."""
+    order = np.argsort(np.abs(values).ravel() * (-1 if largest else 1), kind="stable")
     kept = np.zeros(values.size)
-    order = np.argsort(-np.abs(values).ravel(), kind="stable")[:count]
-    kept[order] = values.ravel()[order]
-    return kept.reshape(values.shape)
+    kept[order[: round(share * values.size)]] = 1
+    return values * kept.reshape(values.shape)
 
 
-def _ties(trimmed, weights, elect, divide):
-    w = weights[:, None, None]
-    sign = np.sign(elect)
-    agrees = (np.sign(trimmed) == sign) & (trimmed != 0)
-    total = (trimmed * w * agrees).sum(0)
-    return total / np.maximum(divide(agrees, w), 1e-12)
+def trimmed(i, largest=True):
+    return np.stack([keep(part, float(i["density"]), largest) for part in updates(i)])
 
 
-def judge_ties(inputs, outputs):
-    u, w = inputs["updates"].astype(np.float64), inputs["weights"].astype(np.float64)
-    density, seen = inputs["density"].item(), outputs["out"]
-    if seen.shape != u.shape[1:]:
-        return Verdict(0.0, "shape", f"the result is {_shape(seen)}", _shape(u[0]))
-    keep = round(density * u[0].size)
-    t = np.stack([_keep(part, keep) for part in u])
-    count = lambda agrees, _: np.maximum(agrees.sum(0), 1)  # noqa: E731
-    want = _ties(t, w, t.sum(0), count)
-    if close(seen, want, rtol=1e-3, atol=1e-4):
-        return Verdict(1.0)
-    small = np.stack([part - _keep(part, part.size - keep) for part in u])
-    dropped = np.stack([part - _keep(part, keep) for part in u])
-    joint = _keep(u, keep * len(u))
-    ones, both = np.ones(3), w[:, None, None]
-    known = {
-        "no_trim": _ties(u, w, u.sum(0), count),
-        "trims_the_large": _ties(small, w, small.sum(0), count),
-        "trims_the_share": _ties(dropped, w, dropped.sum(0), count),
-        "trims_together": _ties(joint, w, joint.sum(0), count),
-        "counts_heads": _ties(t, w, np.sign(t).sum(0), count),
-        "elects_before": _ties(t, w, u.sum(0), count),
-        "weights_first": _ties(t, w, (t * both).sum(0), count),
-        "weights_lost": _ties(t, ones, t.sum(0), count),
-        "divides_by_all": _ties(t, w, t.sum(0), lambda agrees, _: np.full(u[0].shape, 3.0)),
-        "not_divided": _ties(t, w, t.sum(0), lambda agrees, _: np.ones(u[0].shape)),
-        "divides_by_weights": _ties(t, w, t.sum(0), lambda agrees, v: (agrees * v).sum(0)),
-        "counts_zeros": _ties(t, w, t.sum(0), lambda agrees, _: (agrees | (t == 0)).sum(0).clip(1)),
-        "no_election": (t * both).sum(0) / np.maximum((t != 0).sum(0), 1),
-        "plain_mean": (t * both).sum(0) / 3,
-        "plain_sum": (t * both).sum(0),
-    }
-    off = float(np.mean(~np.isclose(seen, want, rtol=1e-3, atol=1e-4)))
-    hits = (k for k, value in known.items() if close(seen, value, rtol=1e-3, atol=1e-4))
-    key = next(hits, "nan" if np.isnan(seen).any() else "other")
-    key = "no_election" if key.startswith("plain") else key
-    return Verdict(0.0, key, f"{off:.0%} of the entries are wrong, at density {density:g}")
+def updates(i):
+    return i["updates"].astype(np.float64)
 
+
+def combine(i, t=None, elect=None, weighted=True, divide="agrees"):
+    """TIES with one step made in another way; t: trimmed updates, elect: where the sign is from."""
+    t = trimmed(i) if t is None else t
+    w = i["weights"].astype(np.float64)[:, None, None] if weighted else np.ones((len(t), 1, 1))
+    sign = np.sign((t if elect is None else elect).sum(0))
+    takes = (np.sign(t) == sign) & (t != 0)
+    count = {
+        "agrees": takes.sum(0),
+        "all": np.full(t[0].shape, len(t)),
+        "one": np.ones(t[0].shape),
+        "weights": (takes * w).sum(0),
+        "zeros": (takes | (t == 0)).sum(0),
+    }[divide]
+    return (t * w * takes).sum(0) / np.maximum(count, 1e-9)
+
+
+def judge_ties(i, o):
+    what = f"with density {float(i['density']):g} and {len(i['updates'])} updates, the result"
+    promises = [
+        Promise("out", combine(i), what, rtol=1e-3, atol=1e-4),
+        callers.unchanged("left", "the updates or the weights"),
+    ]
+    return judged(i, o, promises, TIES)
+
+
+def outs(*values):
+    return lambda i: [{"out": value(i)} for value in values]
+
+
+def without_election(i):
+    t, w = trimmed(i), i["weights"].astype(np.float64)[:, None, None]
+    total = (t * w).sum(0)
+    return [{"out": total / count} for count in (np.maximum((t != 0).sum(0), 1), len(t), 1)]
+
+
+def nan_where_nobody(i):
+    right = combine(i)
+
+    def fits(value):
+        if value.shape != right.shape or not np.isnan(value).any():
+            return False
+        return bool((right[np.isnan(value)] == 0).all()
+                    and close(np.nan_to_num(value), right, 1e-3, 1e-4))  # fmt: skip
+
+    return {"out": fits}
+
+
+TIES = (
+    Slip("no_trim", "Nothing was trimmed: density makes no difference.",
+         outs(lambda i: combine(i, updates(i)))),
+    Slip("trims_the_large", "The smallest entries stay. Keep those of largest absolute value.",
+         outs(lambda i: combine(i, trimmed(i, largest=False)))),
+    Slip("trims_the_share", "The share `density` was dropped. It is the share that stays.",
+         outs(lambda i: combine(i, updates(i) - trimmed(i)),
+              lambda i: combine(i, np.stack([keep(u, 1 - i["density"]) for u in updates(i)])))),
+    Slip("trims_together", "All updates were trimmed together. Trim each by itself: an update with "
+         "small numbers keeps as many entries as the others.",
+         outs(lambda i: combine(i, keep(updates(i), float(i["density"]))))),
+    Slip("signed", "The entries were ordered by their value, so that negative ones fell out. Order "
+         "them by their absolute value.", outs(lambda i: combine(i, np.stack(
+             [u * (keep(u - u.min() + 1, float(i["density"])) != 0) for u in updates(i)])))),
+    Slip("counts_heads", "The sign was elected by counting signs. What counts is the mass: the sign"
+         " of the sum.", outs(lambda i: combine(i, elect=np.sign(trimmed(i))))),
+    Slip("elects_before", "The sign was elected before trimming. Elect with the trimmed updates.",
+         outs(lambda i: combine(i, elect=updates(i)))),
+    Slip("weights_first", "The weights took part in the election. They belong to the merge.",
+         outs(lambda i: combine(i, elect=trimmed(i) * i["weights"][:, None, None]))),
+    Slip("weights_lost", "The weights make no difference. Multiply each update with its own.",
+         outs(lambda i: combine(i, weighted=False))),
+    Slip("divides_by_all", "It was divided by the number of updates. Divide by the number of those "
+         "that agree, entry by entry.", outs(lambda i: combine(i, divide="all"))),
+    Slip("not_divided", "The agreeing entries were added. Average them.",
+         outs(lambda i: combine(i, divide="one"))),
+    Slip("divides_by_weights", "It was divided by the sum of the weights. Divide by the number of "
+         "those that agree.", outs(lambda i: combine(i, divide="weights"))),
+    Slip("weights_shared_out", "The weights were divided by their sum. Take them as they are.",
+         outs(lambda i: combine(i) / i["weights"].astype(np.float64).sum())),
+    Slip("counts_zeros", "Trimmed entries were counted in the average. A zero agrees with nobody.",
+         outs(lambda i: combine(i, divide="zeros"))),
+    Slip("no_election", "There was no election: entries of both signs are in the result.",
+         without_election),
+    Slip("nan", "Some entries are nan: where nobody agrees, 0 was divided by 0. The result there "
+         "is 0.", nan_where_nobody),
+)  # fmt: skip
 
 ties = Check(
-    name="ties",
-    title="TIES by hand",
-    wants=("ties",),
-    difficulty=4,
-    minutes=20,
-    points=25,
-    verified="three updates, three densities, weights that differ",
+    name="ties", title="TIES by hand", wants=("ties",),
+    difficulty=4, minutes=20, points=25,
+    verified="updates of unlike size, a drawn density, weights that differ; what was given is "
+    "untouched",
     hints=(
         "Do the three steps one after another, and print each for two updates of four numbers.",
         "Trim each update by itself: `topk` of its absolute values gives the smallest that stays. "
@@ -337,94 +488,112 @@ ties = Check(
         "`agrees = (trimmed.sign() == trimmed.sum(0).sign()) & (trimmed != 0)`, then "
         "`(trimmed * weights.view(-1, 1, 1) * agrees).sum(0) / agrees.sum(0).clamp(min=1)`.",
     ),
-    mistakes={
-        "shape": "Return one matrix of the shape of one update.",
-        "no_trim": "Nothing was trimmed: density makes no difference.",
-        "trims_the_large": "The smallest entries stay. Keep those of largest absolute value.",
-        "trims_the_share": "The share `density` was dropped. It is the share that stays.",
-        "trims_together": "All updates were trimmed together. Trim each by itself: an update with "
-        "small numbers keeps as many entries as the others.",
-        "counts_heads": "The sign was elected by counting signs. What counts is the mass: the sign "
-        "of the sum.",
-        "elects_before": "The sign was elected before trimming. Elect with the trimmed updates.",
-        "weights_first": "The weights took part in the election. They belong to the merge.",
-        "weights_lost": "The weights make no difference. Multiply each update with its own.",
-        "divides_by_all": "It was divided by the number of updates. Divide by the number of those "
-        "that agree, entry by entry.",
-        "not_divided": "The agreeing entries were added. Average them.",
-        "divides_by_weights": "It was divided by the sum of the weights. Divide by the number of "
-        "those that agree.",
-        "counts_zeros": "Trimmed entries were counted in the average. A zero agrees with nobody.",
-        "no_election": "There was no election: entries of both signs are in the result.",
-        "nan": "Some entries are nan: where nobody agrees, 0 was divided by 0. The result there "
-        "is 0.",
-        "raised:RuntimeError": "Mind the shapes: weights is (n,), updates (n, out, in). Give the "
-        "weights two more axes with `.view(-1, 1, 1)`.",
-        "other": "Check the steps one by one: how many entries stay in each update? Which sign "
-        "wins? Who is averaged?",
-    },
-    make=make_ties,
-    probe=probe_ties,
-    judge=judge_ties,
-)
+    slips=TIES, other="Check the steps one by one: how many entries stay in each update? Which "
+    "sign wins? Who is averaged?",
+    make=make_ties, probe=probe_ties, judge=judge_ties,
+)  # fmt: skip
 
 
 # 12.4 One batch, several adapters
+ADAPTERS = 3
+PARTS = ("x", "W", "A", "B", "scaling", "which")
+
+
 def make_mixed(seed):
     rng = np.random.default_rng(seed + 1500)
-    f = _normal(rng)
-    which = np.array([[2, 0, -1, 1, 0, 2], [1, -1, 2, 0, -1, 1], [0, 2, 1, -1, 2, 0]][seed % 3])
-    made = {"x": f(6, 3, 5), "W": f(7, 5), "A": f(3, 2, 5), "B": f(3, 7, 2), "which": which}
+    f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 5, 6, 9, 10, 11])[:3]
+    which = np.array([0, 0, 1, 2, -1, -1, *rng.integers(-1, 3, rng.integers(1, 3))])
+    which = rng.permutation(which)
+    which = np.roll(which, -int(np.argmax(which >= 0)))  # the first row has an adapter
+    made = {"which": which, "x": f(len(which), T, d_in), "W": f(d_out, d_in)}
+    made |= {"A": f(ADAPTERS, 2, d_in), "B": f(ADAPTERS, d_out, 2)}
     return made | {"scaling": rng.permutation([0.5, 1.5, 2.5]).astype(np.float32)}
 
 
 def probe_mixed(namespace, a):
-    parts = [tensor(a[key]) for key in ("x", "W", "A", "B", "scaling", "which")]
-    return {"out": array(namespace["mixed_forward"](*parts), "the output")}
+    parts = [tensor(a[key]) for key in PARTS]
+    before = callers.Before(*parts)
+    out = array(namespace["mixed_forward"](*parts), "the output")
+    return {"out": out, "left": before.change()}
 
 
-def judge_mixed(inputs, outputs):
-    x, W, A, B, s = (inputs[key].astype(np.float64) for key in ("x", "W", "A", "B", "scaling"))
-    which, seen = inputs["which"], outputs["out"]
-    base = x @ W.T
-    if seen.shape != base.shape:
-        return Verdict(0.0, "shape", f"the output is {_shape(seen)}", _shape(base))
-    each = np.stack([x @ a.T @ b.T for a, b in zip(A, B, strict=True)])  # (n, rows, T, out)
-    rows, on = np.arange(6), (which >= 0)[:, None, None]
-    own, scale = each[which, rows], s[which][:, None, None]
-    want = base + on * scale * own
-    if close(seen, want, rtol=1e-3, atol=1e-3):
-        return Verdict(1.0)
-    order = np.argsort(which, kind="stable")
-    known = {
-        "minus_one": base + scale * own,
-        "base_only": base,
-        "update_only": on * scale * own,
-        "no_base": np.where(on, want, 0),
-        "no_scale": base + on * own,
-        "one_scale": base + on * s[0] * own,
-        "first_for_all": base + s[which[0]] * each[which[0]],
-        "all_summed": base + (s[:, None, None, None] * each).sum(0),
-        "summed_but_base": base + on * (s[:, None, None, None] * each).sum(0),
-        "out_of_order": want[order],
-        "scale_by_row": base + on * np.resize(s, 6)[:, None, None] * own,
-        "row_number": base + (s[rows % 3])[:, None, None] * each[rows % 3, rows],
-    }
-    wrong = int((~np.isclose(seen, want, rtol=1e-3, atol=1e-3)).any((1, 2)).sum())
-    key = next((k for k, v in known.items() if close(seen, v, rtol=1e-3, atol=1e-3)), "other")
-    key = {"summed_but_base": "all_summed", "scale_by_row": "one_scale"}.get(key, key)
-    text = f"{wrong} of 6 rows are wrong, for which = {which.tolist()}"
-    return Verdict(0.0, key, text, "each row with its own adapter")
+def served(i, which=None, base=1.0, scale=None):
+    """The output when row k gets adapter which[k] with scale[k]; -1 is none."""
+    x, W, A, B = (i[key].astype(np.float64) for key in ("x", "W", "A", "B"))
+    which = i["which"] if which is None else which
+    scale = i["scaling"][which] if scale is None else scale
+    out = base * x @ W.T
+    for k, n in enumerate(which):
+        if n >= 0:
+            out[k] += scale[k] * x[k] @ A[n].T @ B[n].T
+    return out
 
+
+def judge_mixed(i, o):
+    right, which = served(i), i["which"].tolist()
+
+    def seen(value):
+        if value.shape != right.shape:
+            return differ(value, right, "the output")[0]
+        rows = [k for k in range(len(right)) if not close(value[k], right[k], 1e-3, 1e-3)]
+        return f"for which = {which}, the rows {rows} are wrong"
+
+    promises = [
+        Promise("out", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
+                f"{shape(right)}, each row with its own adapter"),
+        callers.unchanged("left", "what the function was given"),
+    ]  # fmt: skip
+    return judged(i, o, promises, SERVED)
+
+
+def summed(i, least):
+    """The rows whose number is at least this, with the sum of all updates."""
+    plain = served(i, np.full(len(i["which"]), -1))
+    each = [served(i, np.where(i["which"] >= least, n, -1)) - plain for n in range(ADAPTERS)]
+    return plain + sum(each)
+
+
+def row_numbers(i):
+    return np.arange(len(i["which"])) % ADAPTERS
+
+
+SERVED = (
+    Slip("minus_one", "Rows of the base got an adapter: an index of −1 picks the last one. Set "
+         "their update to 0.", outs(lambda i: served(i, i["which"] % ADAPTERS))),
+    Slip("clamped", "Rows of the base got the first adapter: `clamp` makes 0 of −1. Set their "
+         "update to 0.", outs(lambda i: served(i, i["which"].clip(0)))),
+    Slip("base_only", "No row has an update. Did its result get lost?",
+         outs(lambda i: served(i, np.full(len(i["which"]), -1)))),
+    Slip("update_only", "x @ W.T is missing.", outs(lambda i: served(i, base=0.0))),
+    Slip("no_base", "Rows of the bare base are 0. They get x @ W.T.",
+         outs(lambda i: served(i) * (i["which"] >= 0)[:, None, None])),
+    Slip("no_scale", "The updates are not scaled.",
+         outs(lambda i: served(i, scale=np.ones(len(i["which"]))))),
+    Slip("one_scale", "Every adapter has a scale of its own: `scaling[which]`.",
+         lambda i: [{"out": served(i, scale=scale)} for scale in (
+             *(np.full(len(i["which"]), s) for s in i["scaling"]),
+             np.resize(i["scaling"], len(i["which"])))]),
+    Slip("divided", "The update is multiplied by the scale, not divided by it.",
+         outs(lambda i: served(i, scale=1 / i["scaling"][i["which"]]))),
+    Slip("one_for_all", "All rows got the same adapter. Each has its own number in `which`.",
+         outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)))),
+    Slip("all_summed", "Rows got the sum of all adapters. Each has one of its own.",
+         outs(lambda i: summed(i, -1), lambda i: summed(i, 0))),
+    Slip("out_of_order", "The rows are right, but sorted by adapter. Put each back in its place.",
+         outs(*(lambda i, n=n: served(i)[np.argsort(i["which"] % n, kind="stable")]
+                for n in (99, ADAPTERS + 1)),
+              lambda i: served(i)[np.argsort(i["which"], kind="stable")])),
+    Slip("row_number", "Rows got their adapters by their own number. It is in `which`.",
+         outs(lambda i: served(i, row_numbers(i)),
+              lambda i: served(i, np.where(i["which"] < 0, -1, row_numbers(i))))),
+    Slip("subtracted", "The updates are taken off instead of added.",
+         outs(lambda i: served(i, scale=-i["scaling"][i["which"]]))),
+)  # fmt: skip
 
 mixed_forward = Check(
-    name="mixed_forward",
-    title="One batch, several adapters",
-    wants=("mixed_forward",),
-    difficulty=3,
-    minutes=12,
-    points=20,
-    verified="six rows, three adapters with scales of their own, rows of the bare base",
+    name="mixed_forward", title="One batch, several adapters", wants=("mixed_forward",),
+    difficulty=3, minutes=12, points=20,
+    verified="a drawn batch: three adapters with scales of their own, rows of the bare base",
     hints=(
         "What is the same for all rows, and what is each row's own?",
         "`lora_A[which]` picks a matrix for each row: (rows, r, in). Products of stacks go row by "
@@ -432,156 +601,162 @@ mixed_forward = Check(
         "`x @ W.T + strength.view(-1, 1, 1) * (x @ lora_A[which].mT @ lora_B[which].mT)` with "
         "`strength = scaling[which] * (which >= 0)`.",
     ),
-    mistakes={
-        "shape": "The output is (rows, T, out).",
-        "minus_one": "Rows of the base got an adapter: an index of −1 picks the last one. Set "
-        "their update to 0.",
-        "base_only": "No row has an update. Did its result get lost?",
-        "update_only": "x @ W.T is missing.",
-        "no_base": "Rows of the bare base are 0. They get x @ W.T.",
-        "no_scale": "The updates are not scaled.",
-        "one_scale": "Every adapter has a scale of its own: `scaling[which]`.",
-        "first_for_all": "All rows got the adapter of the first row.",
-        "all_summed": "Every row got the sum of all adapters.",
-        "out_of_order": "The rows are right, but sorted by adapter. Put each back in its place.",
-        "row_number": "Rows got their adapters by their own number. It is in `which`.",
-        "raised:RuntimeError": "Print the shapes. A stack of matrices is transposed by `.mT`; "
-        "scales need two more axes, `.view(-1, 1, 1)`.",
-        "raised:IndexError": "`which` goes from −1 to n - 1, `x` from 0 to rows - 1. Which one "
-        "are you using as an index?",
-        "other": "Compute one row by itself, with the adapter that `which` names, and compare.",
-    },
-    make=make_mixed,
-    probe=probe_mixed,
-    judge=judge_mixed,
-)
+    slips=SERVED, other="Compute one row by itself, with the adapter that `which` names, and "
+    "compare.",
+    make=make_mixed, probe=probe_mixed, judge=judge_mixed,
+)  # fmt: skip
 
 
-# 12.5 The card's checks: one row for each card, columns as follows
-BASE, LICENSE, RESULTS, LIMITS, OPEN = range(5)
-CARDS = (  # base: 0 none, 1 one, 2 a list. license: 0 none, 1 named, 2 other and name, 3 other
-    (1, 1, 1, 1, 0),  # results: 0 none, 1 test, 2 train, 3 train and test
-    (0, 1, 2, 2, 1),  # limits: 0 none, 1 text, 2 the title alone, 3 text, at the end of the card
-    (2, 2, 3, 3, 0),
-    (1, 0, 0, 0, 0),
-    (0, 3, 2, 2, 1),
-    (1, 3, 3, 1, 1),
-    (2, 2, 0, 3, 0),
-    (1, 1, 1, 0, 0),
-)
+# 12.5 The card's checks
+CARD = ("base", "licence", "test result", "limits", "nothing left open")
+SPLITS = ((), ("test",), ("train",), ("train", "test"), ("test", "train"))
+SECTIONS = (  # what stands in the card about its limits
+    "a subtitle `### Limits` alone", "a section", "an empty section", "a section at the end",
+    "a section with a subtitle", "a section at the start", "an empty section at the end",
+    "another section, `## Limits of memory`",
+)  # fmt: skip
+WRITTEN = (0, 1, 0, 1, 1, 1, 0, 0)  # whether it has text
 
 
 def make_card(seed):
-    return {"cards": np.array(CARDS)[np.random.default_rng(seed + 1600).permutation(len(CARDS))]}
+    return spread(
+        np.random.default_rng(seed + 1600),
+        base=[0, 0, 0, 1, 1, 1, 2, 2],  # 2: a list of two
+        license=[0, 0, 1, 1, 2, 2, 3, 3],  # 1: named, 2: other with a name, 3: other alone
+        results=[0, 0, 1, 1, 2, 2, 3, 4],  # as in SPLITS
+        limits=range(8),  # as in SECTIONS
+        open=[0, 0, 0, 0, 1, 1, 2, 2],  # 1: in the text, 2: in the metadata
+    )
 
 
-def card_text(row):
-    """README.md of one card."""
-    lines = [[], ["base_model: lab/base"], ["base_model:", "- lab/base", "- lab/other"]][row[BASE]]
+def card_text(a, n):
+    """README.md of card n."""
+    base, license_, results, limits, open_ = (
+        int(a[key][n]) for key in ("base", "license", "results", "limits", "open")
+    )
+    lines = [[], ["base_model: lab/base"], ["base_model:", "- lab/base", "- lab/other"]][base]
     other = ["license: other", "license_name: town"]
-    lines = lines + [[], ["license: mit"], other, other[:1]][row[LICENSE]] + ["language: en"]
-    splits = [[], ["test"], ["train"], ["train", "test"]][row[RESULTS]]
-    if splits:
+    lines = lines + [[], ["license: mit"], other, other[:1]][license_] + ["language: en"]
+    if open_ == 2:
+        lines += ['pipeline_tag: "[More Information Needed]"']
+    if SPLITS[results]:
         lines += ["model-index:", "- name: forms", "  results:"]
-    for split in splits:
+    for split in SPLITS[results]:
         lines += ["  - task: {type: text-generation}"]
-        lines += [f"    dataset: {{type: generated, name: forms, split: {split}}}"]
+        lines += [f"    dataset: {{type: generated, name: forms {split}, split: {split}}}"]
         lines += ["    metrics: [{type: exact_match, value: 0.97}]"]
-    said = "[More Information Needed]" if row[OPEN] else "Forms of a court."
+    said = "[More Information Needed]" if open_ == 1 else "Forms of a court."
     body = ["# forms", "", "base_model, license and test results are named above.", ""]
     body += ["## Intended use", "", said, ""]
-    limits = ["## Limits", "", *["Not for real cases.", ""] * int(row[LIMITS] != 2)]
-    training = ["## Training", "", "40 steps.", ""]
-    order = {0: training, 3: training + limits}.get(int(row[LIMITS]), limits + training)
-    return "\n".join(["---", *lines, "---", "", *body, *order])
+    title, text = ["## Limits", ""], ["Not for real cases.", ""]
+    section = [
+        ["### Limits", "", *text], title[:1] + text, [*title, "", ""], title + text,
+        [*title, "### Law", "", *text], title + text, title, ["## Limits of memory", "", *text],
+    ][limits]  # fmt: skip
+    training = ["## Training", "", "40 steps on the test rows' neighbours.", ""]
+    order = section + training
+    if limits in (3, 6):
+        order = training + section
+    whole = section + body + training if limits == 5 else body + order
+    return "\n".join(["---", *lines, "---", *whole])
 
 
 def probe_card(namespace, a):
-    said = [
-        _five(namespace["card_checks"](card_text(row)), "what card_checks returns")
-        for row in a["cards"]
-    ]
-    return {"said": array(said, "the answers")}
+    said = [five(namespace["card_checks"](card_text(a, n)), CARD, "card_checks")
+            for n in range(len(a["base"]))]  # fmt: skip
+    return {name: np.array(column) for name, column in zip(CARD, zip(*said, strict=True),
+                                                           strict=True)}  # fmt: skip
 
 
-def judge_card(inputs, outputs):
-    c, said = inputs["cards"], outputs["said"]
-    if said.shape != (len(c), 5):
-        return Verdict(0.0, "not_five", f"{_shape(said[0]) if said.ndim > 1 else 'one answer'}")
-    licensed = (c[:, LICENSE] == 1) | (c[:, LICENSE] == 2)
-    tested, limits = c[:, RESULTS] % 2 == 1, c[:, LIMITS] % 2 == 1
-    want = np.stack([c[:, BASE] > 0, licensed, tested, limits, c[:, OPEN] == 0], axis=1)
-    said, yes = said.astype(bool), np.ones(len(c), bool)
-    if np.array_equal(said, want):
-        return Verdict(1.0)
-    known = {
-        "reads_prose": [(0, yes), (1, yes)],
-        "one_base": [(0, c[:, BASE] == 1)],
-        "other_license": [(1, c[:, LICENSE] > 0)],
-        "never_other": [(1, c[:, LICENSE] == 1)],
-        "any_result": [(2, c[:, RESULTS] > 0)],
-        "one_result": [(2, c[:, RESULTS] == 1)],
-        "empty_section": [(3, c[:, LIMITS] > 0)],
-        "last_section": [(3, c[:, LIMITS] == 1)],
-        "open_reversed": [(4, c[:, OPEN] == 1)],
-        "open_ignored": [(4, yes)],
-    }
-    wrong = [column for column in range(5) if not np.array_equal(said[:, column], want[:, column])]
-    key = next(
-        (
-            k
-            for k, values in known.items()
-            if any(col == wrong[0] and np.array_equal(said[:, col], v) for col, v in values)
-        ),
-        "other",
+def tested(i, rule):
+    """The third answer: rule(splits of the card)."""
+    return np.array([bool(rule(SPLITS[k])) for k in i["results"]])
+
+
+def sections(i, *kinds):
+    return np.isin(i["limits"], kinds)
+
+
+def judge_card(i, o):
+    right = (
+        i["base"] > 0,
+        np.isin(i["license"], (1, 2)),
+        tested(i, lambda splits: "test" in splits),
+        np.array(WRITTEN)[i["limits"]] == 1,
+        i["open"] == 0,
     )
-    names = ("base", "licence", "test result", "limits", "nothing left open")
-    count = int((said[:, wrong[0]] != want[:, wrong[0]]).sum())
-    text = f"answer {wrong[0] + 1} ({names[wrong[0]]}) is wrong for {count} of {len(c)} cards"
-    return Verdict(round(1 - len(wrong) / 5, 2), key, text)
+    words = {
+        "base": lambda n: ("no base_model", "one base_model", "a list of two as base_model")[
+            int(i["base"][n])],
+        "licence": lambda n: ("no license", "license: mit", "license: other and a license_name",
+                              "license: other alone")[int(i["license"][n])],
+        "test result": lambda n: "no results" if not i["results"][n] else
+        f"results on {', '.join(SPLITS[i['results'][n]])}",
+        "limits": lambda n: SECTIONS[i["limits"][n]],
+        "nothing left open": lambda n: ("nothing left open", "an open point in the text",
+                                        "an open point in the metadata")[int(i["open"][n])],
+    }  # fmt: skip
+    return judge_five(i, o, dict(zip(CARD, right, strict=True)), CARD_SLIPS,
+                      lambda name, n: f"a card with {words[name](n)}")  # fmt: skip
 
+
+CARD_SLIPS = (
+    Slip("reads_prose", "This answer is True for every card. Its word stands in the prose of each; "
+         "what counts is the metadata, `ModelCard(text).data`.",
+         lambda i: [{name: np.ones(8, bool)} for name in CARD[:3]]),
+    Slip("one_base", "A merge of several models names a list of bases. That counts as well.",
+         column("base", lambda i: i["base"] == 1)),
+    Slip("other_license", "`license: other` alone says nothing. It needs a `license_name`.",
+         column("licence", lambda i: i["license"] > 0)),
+    Slip("never_other", "`license: other` with a `license_name` is a licence of its own name.",
+         column("licence", lambda i: i["license"] == 1)),
+    Slip("only_named", "A licence such as `mit` needs no `license_name`. Only `other` does.",
+         column("licence", lambda i: i["license"] == 2)),
+    Slip("any_result", "A result on the training rows counted as a test. Look at `dataset_split`.",
+         column("test result", lambda i: i["results"] > 0)),
+    Slip("one_result", "A card may hold several results: look at all of them, in any order.",
+         column("test result", lambda i: tested(i, lambda s: s[:1] == ("test",)),
+                lambda i: tested(i, lambda s: s[-1:] == ("test",)),
+                lambda i: tested(i, lambda s: s == ("test",)))),
+    Slip("empty_section", "A title without text counted as a section. Look at what stands between "
+         "the title and the next one.",
+         column("limits", lambda i: sections(i, 1, 2, 3, 4, 5, 6),
+                lambda i: sections(i, *range(8)), lambda i: sections(i, *range(6), 7))),
+    Slip("other_title", "`## Limits of memory` is another section. The line is `## Limits` and "
+         "nothing else.", column("limits", lambda i: sections(i, 1, 3, 4, 5, 7))),
+    Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
+         "text.", column("limits", lambda i: sections(i, 1, 4, 5),
+                         lambda i: sections(i, 0, 1, 4, 5))),
+    Slip("hashes", "`### Limits` is a subtitle, although `## Limits` stands in it. The line must "
+         "begin with `## `.", column("limits", lambda i: sections(i, 0, 1, 3, 4, 5))),
+    Slip("subtitle", "A subtitle `###` does not end the section. It ends at a line that begins with"
+         " `## `.", column("limits", lambda i: sections(i, 1, 3, 5))),
+    Slip("first_line", "The section may be the first thing in the card, so nothing stands before "
+         "its title.", column("limits", lambda i: sections(i, 1, 3, 4))),
+    Slip("open_reversed", "The fifth answer is True when nothing is left open.",
+         column("nothing left open", lambda i: i["open"] > 0)),
+    Slip("open_ignored", "The template's `[More Information Needed]` was not noticed.",
+         column("nothing left open", lambda i: np.ones(8, bool))),
+    Slip("open_in_text", "An open point may stand in the metadata too. Look at the whole of `text`."
+         , column("nothing left open", lambda i: i["open"] != 1)),
+)  # fmt: skip
 
 card_checks = Check(
-    name="card_checks",
-    title="The card's checks",
-    wants=("card_checks",),
-    difficulty=3,
-    minutes=15,
-    points=15,
-    verified="eight cards: two bases, other licences, train and test results, an empty section, "
-    "the template's open questions",
+    name="card_checks", title="The card's checks", wants=("card_checks",),
+    difficulty=3, minutes=15, points=15,
+    verified="eight drawn cards: two bases, other licences, train and test results in any order, "
+    "sections that are empty, first or last, open points of the template",
     hints=(
         "The hub reads the metadata, not the prose. Which of the five stand there?",
         "`about = ModelCard(text).data` has fields: `about.base_model`, `about.license`, "
         "`about.license_name`, `about.eval_results`, a list of objects with `dataset_split`, or "
         "None. For the section, cut the text at its title, then at the next one.",
-        '`any(r.dataset_split == "test" for r in about.eval_results or [])`, and '
-        '`card.text.partition("\\n## Limits\\n")[2].partition("\\n## ")[0].strip()`.',
+        '`any(r.dataset_split == "test" for r in about.eval_results or [])`, and with a line break '
+        'before the text, `partition("\\n## Limits\\n")[2].partition("\\n## ")[0].strip()`.',
     ),
-    mistakes={
-        "not_five": "Return five answers, as a tuple or a list.",
-        "reads_prose": "The word stands in the prose of every card. What counts is the metadata: "
-        "`ModelCard(text).data`.",
-        "one_base": "A merge of several models names a list of bases. That counts as well.",
-        "other_license": "`license: other` alone says nothing. It needs a `license_name`.",
-        "never_other": "`license: other` with a `license_name` is a licence of its own name.",
-        "any_result": "A result on the training rows counted as a test. Look at `dataset_split`.",
-        "one_result": "A card may hold several results: look at all of them, not at the first.",
-        "empty_section": "A title without text counted as a section. Look at what stands between "
-        "the title and the next one.",
-        "last_section": "The section may be the last one: nothing follows it, and it still has "
-        "text.",
-        "open_reversed": "The fifth answer is True when nothing is left open.",
-        "open_ignored": "The template's `[More Information Needed]` was not noticed.",
-        "raised:TypeError": "`eval_results` is None when the card has no results: write "
-        "`about.eval_results or []`.",
-        "raised:AttributeError": "The metadata are in `ModelCard(text).data`. A field that a card "
-        "does not have is None, or comes by `.get(name)`.",
-        "other": "Print `ModelCard(text).data.to_dict()` for a card, and go through the five.",
-    },
-    make=make_card,
-    probe=probe_card,
-    judge=judge_card,
-)
+    slips=CARD_SLIPS, other="Print `ModelCard(text).data.to_dict()` for a card, and go through the "
+    "five.",
+    make=make_card, probe=probe_card, judge=judge_card,
+)  # fmt: skip
 
 EXERCISES = (merge_weight, ready, ties, mixed_forward, card_checks)

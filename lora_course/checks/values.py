@@ -1,5 +1,6 @@
 """What crosses from the learner's code to the judge: plain numpy arrays and nothing else."""
 
+import decimal
 import numbers
 import sys
 
@@ -107,7 +108,7 @@ def _numbers(value, name, depth):
         return np.ndarray.view(value, np.ndarray)
     if isinstance(value, (np.generic, bool, int, float, complex)):
         return value
-    if isinstance(value, numbers.Real):  # a Fraction, a sympy or Decimal number
+    if isinstance(value, (numbers.Real, decimal.Decimal)):  # a Fraction, a sympy or Decimal number
         return float(value)
     if isinstance(value, (list, tuple, range)) and depth < MAX_DEPTH:
         _check_size(len(value), name)

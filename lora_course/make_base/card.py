@@ -7,8 +7,8 @@ import torch
 
 from lora_course.kit import data, models
 from lora_course.kit.town import tasks
+from lora_course.kit.town.probes import HELD_OUT, probe
 from lora_course.make_base.curriculum import make_batches
-from lora_course.make_base.untrained import HELD_OUT, probe
 
 OPENINGS = ("The cat", "On Monday, Mira", "Once there was a", "Tobin wrote a letter to")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lora_course.kit.town.probes import probe
 from lora_course.make_base.curriculum import curriculum, make_batches
 from lora_course.make_base.muon import Muon
-from lora_course.make_base.untrained import make_model, make_tokenizer, probe
+from lora_course.make_base.untrained import make_model, make_tokenizer
 from lora_course.plumbing.files import put_all, replacing
 
 

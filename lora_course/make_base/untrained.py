@@ -1,12 +1,10 @@
-"""The parts of the base model before training: tokenizer, untrained weights, and the probe."""
-
-import random
+"""The parts of the base model before training: tokenizer and untrained weights."""
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lora_course.kit.town import stories, world
+from lora_course.kit.town import stories
 
 SPECIAL = "<pad> <bos> <eos> <|user|> <|assistant|> <|end|> <|system|> <|spare|>".split()
 CHAT_TEMPLATE = (
@@ -16,7 +14,6 @@ CHAT_TEMPLATE = (
     "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-HELD_OUT = 10**9  # seeds from here on are never trained on
 
 
 def make_tokenizer(size=1400):
@@ -63,29 +60,3 @@ def make_model(tokenizer):
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-
-
-def probe(model, tokenizer, count=50, facts=1):
-    """Reading back: for each kind of question, how often the next token is the right answer.
-
-    Prompts are held-out reports with a question and the full answer cut off before the word that
-    was asked for. facts: how many people do something in a report; with more than one, the right
-    answer must also be told from the others. Returns {kind: share in [0, 1]}.
-    """
-    rng = random.Random(HELD_OUT)
-    score = {}
-    for kind, forms in world.QUESTIONS.items():
-        hits = 0
-        for _ in range(count):
-            drawn = world.draw_facts(rng, facts)
-            words = rng.choice(drawn).words()
-            question, answer = (part.format(**words) for part in rng.choice(forms))
-            target = words[world.ANSWER[kind]]
-            start = answer[: answer.index(target)].strip()
-            text = f"{world.tell(rng, drawn)} {question} {start}".strip()
-            ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
-            with torch.no_grad():
-                best = model(torch.tensor([ids])).logits[0, -1].argmax()
-            hits += tokenizer.decode(best).strip() == target
-        score[kind] = hits / count
-    return score

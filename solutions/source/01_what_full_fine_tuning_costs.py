@@ -12,7 +12,7 @@
 from lora_course.checks import ch01 as check
 
 # %% [markdown]
-# ## 1.1 Bytes of full fine-tuning
+# ## Exercise
 # Training with AdamW keeps weights, gradients, sometimes a master copy of the weights,
 # and two states for each parameter. Each of them has its own number type. `master_bits`
 # is 0 where there is no master copy; `state_bits` is the size of *one* number of *one*
@@ -37,89 +37,7 @@ def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
 check.full_gb(full_gb)
 
 # %% [markdown]
-# ## 1.2 The size of an adapter file
-# An adapter of rank r stands beside several matrices of each block. The file holds the
-# numbers of its thin matrices and nothing else worth counting (the header has about a
-# kilobyte).
-#
-# `shapes` lists the adapted matrices of *one* block as pairs (d_out, d_in). All blocks
-# are alike. Return the size in MB.
-
-
-# %% exercise="adapter_file_mb"
-def adapter_file_mb(shapes, blocks, r, bits):
-    """MB of the file of an adapter.
-
-    shapes: list of (d_out, d_in); blocks: how many; r: rank; bits: of one number.
-    """
-    ### BEGIN SOLUTION
-    numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)
-    return numbers * bits / 8 / 1e6
-    ### END SOLUTION
-
-
-# %%
-check.adapter_file_mb(adapter_file_mb)
-
-# %% [markdown]
-# ## 1.3 Storage for 100 tasks
-# You train one model for each of many tasks, and want to be able to run every one of
-# them tomorrow. How much disk does that take, once with full fine-tuning and once with
-# LoRA on one common base?
-#
-# Every number on disk takes `bits` bits. Return two numbers, in GB: full, LoRA.
-
-
-# %% exercise="storage_gb"
-def storage_gb(tasks, parameters, adapter, bits):
-    """(GB with full fine-tuning, GB with LoRA) on disk, for all tasks together.
-
-    parameters: numbers in the model; adapter: numbers in one adapter.
-    """
-    ### BEGIN SOLUTION
-    gb = bits / 8 / 1e9
-    return tasks * parameters * gb, (parameters + tasks * adapter) * gb
-    ### END SOLUTION
-
-
-# %%
-check.storage_gb(storage_gb)
-
-# %% [markdown]
-# With your functions, 100 tasks of GPT-3 come out near the numbers of the LoRA paper
-# (Hu et al. 2021, footnote 4): 35 TB of full copies, against 354 GB.
-
-# %% [markdown]
-# ## 1.4 Which models fit, and by which method
-# A card is named in GiB; `reserve_gb` is kept free for activations and the driver. Say
-# for one model which methods fit into what is left:
-# - full: mixed precision with AdamW, 16 bytes a parameter;
-# - LoRA: bf16 weights, a float32 adapter with gradients and AdamW states;
-# - QLoRA: the `linear` weights in NF4 at 4.127 bits each, all others in bf16, and the
-#   same adapter.
-
-
-# %% exercise="what_fits"
-def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
-    """Three truth values: does it fit with full fine-tuning, with LoRA, with QLoRA?
-
-    parameters: all weights of the model; linear: those that QLoRA quantizes;
-    adapter: numbers in the adapter; card_gib: GiB; reserve_gb: GB kept free.
-    """
-    ### BEGIN SOLUTION
-    free = card_gib * 2**30 - reserve_gb * 1e9
-    full = 16 * parameters
-    lora = 2 * parameters + 16 * adapter
-    qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter
-    return full <= free, lora <= free, qlora <= free
-    ### END SOLUTION
-
-
-# %%
-check.what_fits(what_fits)
-
-# %% [markdown]
-# ## 1.5 Repair a calculator
+# ## Exercise
 # A laboratory used this calculator. It said that the run would fit, and the run died:
 #
 # ```python
@@ -154,6 +72,88 @@ def peak_gb(states_gb, batch, tokens, hidden, blocks, vocabulary, checkpointing)
 
 # %%
 check.peak_gb(peak_gb)
+
+# %% [markdown]
+# ## Exercise
+# An adapter of rank r stands beside several matrices of each block. The file holds the
+# numbers of its thin matrices and nothing else worth counting (the header has about a
+# kilobyte).
+#
+# `shapes` lists the adapted matrices of *one* block as pairs (d_out, d_in). All blocks
+# are alike. Return the size in MB.
+
+
+# %% exercise="adapter_file_mb"
+def adapter_file_mb(shapes, blocks, r, bits):
+    """MB of the file of an adapter.
+
+    shapes: list of (d_out, d_in); blocks: how many; r: rank; bits: of one number.
+    """
+    ### BEGIN SOLUTION
+    numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)
+    return numbers * bits / 8 / 1e6
+    ### END SOLUTION
+
+
+# %%
+check.adapter_file_mb(adapter_file_mb)
+
+# %% [markdown]
+# ## Exercise
+# You train one model for each of many tasks, and want to be able to run every one of
+# them tomorrow. How much disk does that take, once with full fine-tuning and once with
+# LoRA on one common base?
+#
+# Every number on disk takes `bits` bits. Return two numbers, in GB: full, LoRA.
+
+
+# %% exercise="storage_gb"
+def storage_gb(tasks, parameters, adapter, bits):
+    """(GB with full fine-tuning, GB with LoRA) on disk, for all tasks together.
+
+    parameters: numbers in the model; adapter: numbers in one adapter.
+    """
+    ### BEGIN SOLUTION
+    gb = bits / 8 / 1e9
+    return tasks * parameters * gb, (parameters + tasks * adapter) * gb
+    ### END SOLUTION
+
+
+# %%
+check.storage_gb(storage_gb)
+
+# %% [markdown]
+# With your functions, 100 tasks of GPT-3 come out near the numbers of the LoRA paper
+# (Hu et al. 2021, footnote 4): 35 TB of full copies, against 354 GB.
+
+# %% [markdown]
+# ## Exercise
+# A card is named in GiB; `reserve_gb` is kept free for activations and the driver. Say
+# for one model which methods fit into what is left:
+# - full: mixed precision with AdamW, 16 bytes a parameter;
+# - LoRA: bf16 weights, a float32 adapter with gradients and AdamW states;
+# - QLoRA: the `linear` weights in NF4 at 4.127 bits each, all others in bf16, and the
+#   same adapter.
+
+
+# %% exercise="what_fits"
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    """Three truth values: does it fit with full fine-tuning, with LoRA, with QLoRA?
+
+    parameters: all weights of the model; linear: those that QLoRA quantizes;
+    adapter: numbers in the adapter; card_gib: GiB; reserve_gb: GB kept free.
+    """
+    ### BEGIN SOLUTION
+    free = card_gib * 2**30 - reserve_gb * 1e9
+    full = 16 * parameters
+    lora = 2 * parameters + 16 * adapter
+    qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter
+    return full <= free, lora <= free, qlora <= free
+    ### END SOLUTION
+
+
+# %%
+check.what_fits(what_fits)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

@@ -8,7 +8,7 @@ import torch
 from lora_course.checks import ch02 as check
 from lora_course.rank import truncate
 # %% [markdown]
-# ## 2.1 The break-even rank
+# ## Exercise
 # A weight of shape `(d_out, d_in)` is replaced by `B @ A`, with B of shape `(d_out, r)` and A of
 # shape `(r, d_in)`. Return the largest rank at which A and B together hold fewer numbers than
 # the weight. Fewer, not equally many.
@@ -24,7 +24,7 @@ def break_even_rank(d_in, d_out):
 # %%
 check.break_even(break_even_rank)
 # %% [markdown]
-# ## 2.2 The nearest matrix of rank r
+# ## Exercise
 # Write the truncated SVD. Keep the r largest pieces of the matrix and return their sum, which
 # has the shape of the matrix. Please write it yourself, without `truncate`.
 # %% exercise="nearest"
@@ -40,7 +40,7 @@ def nearest_of_rank(matrix, r):
 # %%
 check.nearest(nearest_of_rank)
 # %% [markdown]
-# ## 2.3 The rank that holds a share of the energy
+# ## Exercise
 # The energy of a matrix is the sum of its squared singular values. Return the smallest r whose
 # first r pieces hold at least `share` of it.
 # %% exercise="energy_rank"
@@ -57,7 +57,7 @@ def rank_for_energy(s, share):
 # %%
 check.energy_rank(rank_for_energy)
 # %% [markdown]
-# ## 2.4 Split an update into B and A
+# ## Exercise
 # You are given the update of one layer, `(d_out, d_in)`. Return B of shape `(d_out, r)` and A of
 # shape `(r, d_in)`, so that `B @ A` is the nearest matrix of rank r to the update. Many pairs
 # do this; each of them counts.
@@ -76,7 +76,7 @@ def split_update(update, r):
 # %%
 check.factors(split_update)
 # %% [markdown]
-# ## 2.5 One rank for a whole model, within a budget
+# ## Exercise
 # `before` and `after` map names to the matrices of a model, before and after a full fine-tune.
 # Find the largest common rank r for which the factors of all updates together hold at most
 # `budget` numbers. Then rebuild each weight: the old one plus its update at rank r.

@@ -103,6 +103,33 @@ check.lora_report(lora_report)
 # %% [markdown]
 # ## Exercise
 #
+# A model got a new output head, with random weights: it must train as a whole, next
+# to the LoRA factors. You are given a function `inject`: `inject(model)` puts LoRA
+# into the model, in place, and freezes everything else. Return a `torch.optim.AdamW`
+# with learning rate `lr`. Its list holds exactly what trains, each tensor once. The
+# model's weights and its mode stay as they are.
+
+# %% exercise="prepare"
+def prepare(model, inject, head, lr):
+    """Make model ready for training: LoRA and the new head train, the rest does not.
+
+    inject: function of model, as above. head: full name of the new module.
+    Returns a torch.optim.AdamW.
+    """
+    ### BEGIN SOLUTION
+    inject(model)
+    model.get_submodule(head).requires_grad_(True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=lr)
+    ### END SOLUTION
+
+
+# %%
+check.prepare(prepare)
+
+# %% [markdown]
+# ## Exercise
+#
 # Somebody injected with a regular expression, and nothing raised. Return the full
 # names of the linear layers (`nn.Linear` and `Conv1D`) that have no LoRA. Leave out
 # the output head, which was not meant to have one. In this model a wrapped layer is a
@@ -127,33 +154,6 @@ def missed_layers(model, head):
 
 # %%
 check.missed_layers(missed_layers)
-
-# %% [markdown]
-# ## Exercise
-#
-# A model got a new output head, with random weights: it must train as a whole, next
-# to the LoRA factors. You are given a function `inject`: `inject(model)` puts LoRA
-# into the model, in place, and freezes everything else. Return a `torch.optim.AdamW`
-# with learning rate `lr`. Its list holds exactly what trains, each tensor once. The
-# model's weights and its mode stay as they are.
-
-# %% exercise="prepare"
-def prepare(model, inject, head, lr):
-    """Make model ready for training: LoRA and the new head train, the rest does not.
-
-    inject: function of model, as above. head: full name of the new module.
-    Returns a torch.optim.AdamW.
-    """
-    ### BEGIN SOLUTION
-    inject(model)
-    model.get_submodule(head).requires_grad_(True)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=lr)
-    ### END SOLUTION
-
-
-# %%
-check.prepare(prepare)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

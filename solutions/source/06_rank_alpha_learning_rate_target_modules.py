@@ -75,7 +75,8 @@ check.fair_choice(fair_choice)
 # Write two functions. `rslora_delta` returns the update of one layer under rsLoRA's
 # scale, $\frac{\alpha}{\sqrt r} B A$. `same_update` answers a practical question. A
 # run used `lora_alpha` with the ordinary scale. You switch rsLoRA on. Which alpha
-# keeps the scale of the update as it was?
+# keeps the scale of the update as it was? Each function is worth half. A and B stay as
+# they are.
 
 # %% exercise="rslora"
 def rslora_delta(lora_A, lora_B, lora_alpha):
@@ -101,8 +102,9 @@ check.rslora(rslora_delta, same_update)
 # Return a list of groups for `torch.optim.AdamW`, each a dict with `"params"` (a list
 # of parameters) and `"lr"`. Every `lora_B` learns with `lr * ratio`. Everything else
 # that trains learns with `lr`: each `lora_A`, and also a norm or a head if somebody
-# unfroze it. Frozen parameters are in no group. (The chapter's function, like PEFT's,
-# lets norms and biases go with B. Here they go with A.)
+# unfroze it. Frozen parameters are in no group, and frozen factors neither. (The
+# chapter's function, like PEFT's, lets norms and biases go with B. Here they go with
+# A.)
 
 # %% exercise="plus_groups"
 def plus_groups(model, lr, ratio):

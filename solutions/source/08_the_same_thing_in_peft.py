@@ -18,18 +18,20 @@ from peft import get_peft_model_state_dict
 # %% [markdown]
 # ## 8.1 To PEFT and back
 #
-# Our file calls a factor `model.layers.0.q_proj.lora_A`; PEFT's calls it
-# `base_model.model.model.layers.0.q_proj.lora_A.weight`. `to_peft` gets our tensors and
-# alpha and returns what a `LoraConfig` needs (a dict with `r`, `lora_alpha` and
+# Our file calls a factor `model.layers.0.mlp.up_proj.lora_A`; PEFT's calls it
+# `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`. `to_peft` gets our tensors
+# and alpha and returns what a `LoraConfig` needs (a dict with `r`, `lora_alpha` and
 # `target_modules`, a rule that hits these layers and no others; blocks may differ) and
 # the renamed tensors. `from_peft` goes back: our names, and the scale by which the
-# update is multiplied.
+# update is multiplied. The dicts that come in stay as they are. Each of the two functions
+# is worth half.
 
 # %% exercise="convert"
 def to_peft(state, lora_alpha):
     """Settings and tensors of PEFT for an adapter of ours.
 
-    state: {"model.layers.0.q_proj.lora_A": A (r, in), "...lora_B": B (out, r), ...}.
+    state: {"model.layers.0.mlp.up_proj.lora_A": A (r, in), "...lora_B": B (out, r), ...}, in
+    any order.
     Returns ({"r": ..., "lora_alpha": ..., "target_modules": [...]}, {key: tensor}).
     """
     ### BEGIN SOLUTION
@@ -65,7 +67,7 @@ check.convert(to_peft, from_peft)
 # `transformer.h.3.mlp.c_proj`. Return three rules for `target_modules`, each a list or
 # a string: both layers of the **attention** in every block; only the **second layer of
 # the MLP** in every block; all four layers of the **last two blocks**. `blocks` says
-# how many there are; they count from 0.
+# how many there are; they count from 0. Each rule is worth a third.
 
 # %% exercise="gpt2_rules"
 def gpt2_rules(blocks):
@@ -89,8 +91,8 @@ check.gpt2_rules(gpt2_rules)
 #
 # `model` is a `PeftModel` with several adapters. Return its output for `x` without any
 # adapter, with the adapter `first`, and with the adapter `second`. Leave the model as
-# you found it: the same active adapter, and every parameter trainable or frozen as
-# before.
+# you found it: the same active adapter, the same numbers, and every parameter trainable
+# or frozen as before.
 
 # %% exercise="three_outputs"
 def three_outputs(model, x, first, second):
@@ -124,7 +126,8 @@ check.three_outputs(three_outputs)
 # many entries of `target_modules` hit no layer with LoRA? (An entry hits a name that
 # ends in a dot and the entry.) How many tensors of the file are not in the model with
 # their values? How many layers with LoRA have an update of zero?
-# `get_peft_model_state_dict(model)` gives the adapter as a file would hold it.
+# `get_peft_model_state_dict(model)` gives the adapter as a file would hold it. Each count
+# is worth a third. Change nothing that you are given.
 
 # %% exercise="audit"
 def audit(model, target_modules, tensors):
@@ -152,7 +155,8 @@ check.audit(audit)
 #
 # One linear layer, many adapters, and a batch in which every row names its own. Return
 # W x for every row, plus the scaled update of its adapter. The name `"__base__"` means
-# no adapter. The ranks differ.
+# no adapter. The ranks differ, and not every adapter is asked for. What you are given
+# stays as it is.
 
 # %% exercise="mixed_batch"
 def mixed_batch(x, W, adapters, names):

@@ -71,7 +71,8 @@ check.chat_template(chat_template)
 def talk_labels(ids, assistant_id, end_id):
     """The labels of a talk.
 
-    ids: list of T tokens. Returns T labels: the token, or -100 where it is not graded.
+    ids: list of T tokens, left as it is. Returns T labels: the token, or -100 where it
+    is not graded.
     """
     ### BEGIN SOLUTION
     labels, speaking = [], False
@@ -91,11 +92,11 @@ check.talk_labels(talk_labels)
 # %% [markdown]
 # ## 9.3 Pack
 #
-# `pack` puts rows into bins of `max_length` tokens, in as few as *best fit, decreasing*
-# needs: the longest row first, each into the fullest bin that still has room, or into a
-# new one. `join` makes one row out of those of a bin. Positions begin again at 0 with
-# each row, and the first label of each row is -100: the token before it belongs to
-# another row.
+# `pack` puts rows into bins of `max_length` tokens by *best fit, decreasing*: the longest
+# row first, each into the fullest bin that still has room for it, or into a new one.
+# `join` makes one row out of those of a bin. Positions begin again at 0 with each row,
+# and the first label of each row, of the first one too, is -100: the token before it
+# belongs to another row. Neither changes the lists that it is given.
 
 # %% exercise="pack"
 def pack(lengths, max_length):
@@ -140,9 +141,10 @@ check.pack(pack, join)
 # %% [markdown]
 # ## 9.4 Repair the outdated script
 #
-# This was written for earlier releases. Make it run today, with the same meaning.
-# `rows` and `new_rows` have the columns prompt and completion, as messages. It must run
-# on a CPU in float32 without checkpointing, and report to no web service.
+# This was written for earlier releases. Make it run today, with the same meaning; what it
+# does not name stays at its default. `rows` and `new_rows` have the columns prompt and
+# completion, as messages. It must run on a CPU in float32 without checkpointing, and
+# report to no web service.
 #
 # ```python
 # args = TrainingArguments(
@@ -196,7 +198,8 @@ check.make_trainer(make_trainer)
 # A small network must learn to sort rows into five classes. You choose the numbers, the
 # check trains an adapter with them and asks 1,000 rows that it was never trained on.
 # There are 2,000 rows to train on; you may read 8,000 in all (steps times batch), and r
-# may be 8 at most. 85 % right is a pass. You will need some attempts.
+# may be 8 at most. 85 % right is a pass. You will need some attempts. Rate, warm-up,
+# schedule (constant, linear or cosine), steps, batch, r and lora_alpha count, nothing else.
 
 # %% exercise="choose"
 def choose(folder):

@@ -26,7 +26,8 @@ from lora_course.checks import ch11 as check
 # every 256 scales. (Leave out the small tables.) Each of them has an adapter of rank
 # `r` in float32, trained by AdamW. `rest` more numbers stay in bfloat16; after PEFT's
 # preparation (`prepared`) they are in float32. The logits and their gradient are in
-# float32.
+# float32. Every matrix fills whole blocks and whole groups of 256 scales; the numbers
+# must be right to the byte.
 
 # %% exercise="step_bytes"
 def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
@@ -52,7 +53,7 @@ check.step_bytes(step_bytes)
 #
 # Return the `BitsAndBytesConfig` of QLoRA: 4 bits, the NF4 code book, double
 # quantization, and products in bfloat16. A GPU that has no bfloat16 computes in
-# float16.
+# float16. Leave all else at its default.
 
 # %% exercise="qlora_config"
 def qlora_config(bf16):
@@ -82,8 +83,8 @@ check.qlora_config(qlora_config)
 #
 # `x` comes from a frozen embedding. Each block has a frozen weight and two LoRA
 # factors. The loss falls, for the norm behind the blocks is trained as well, but no
-# factor ever gets a gradient. Write it so that **all** of them do. The blocks stay
-# checkpointed, and the frozen weights frozen.
+# factor ever gets a gradient. Write it so that **all** of them do. Each block stays
+# checkpointed by itself, and the frozen weights frozen.
 
 # %% exercise="run_blocks"
 def run_blocks(blocks, x):
@@ -114,7 +115,7 @@ def skip_list(model, more):
     """Names of the layers that stay out of 4 bits.
 
     model: a causal language model, not quantized yet. more: list of ends of names,
-    such as ["down_proj"]. Returns a list of names.
+    such as ["down_proj"], left as it is. Returns a list of names.
     """
     ### BEGIN SOLUTION
     head = model.get_output_embeddings()
@@ -130,7 +131,7 @@ check.skip_list(skip_list)
 #
 # Forbid every 4-bit layer of a model to repack its weight: its
 # `support_avx512bf16_for_cpu` becomes False. The layers may lie anywhere, also inside
-# LoRA layers. Change nothing else.
+# LoRA layers, or be the model itself. Change nothing else.
 
 # %% exercise="protect"
 def protect(model):

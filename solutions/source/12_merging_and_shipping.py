@@ -20,7 +20,7 @@ from lora_course.checks import ch12 as check
 #
 # The weight is stored in bfloat16 or float16, the factors in float32. Return the merged
 # weight in the type of the weight. It shall be rounded **once**: the sum, and nothing
-# before it.
+# before it. The factors stay as they are.
 
 
 # %% exercise="merge_weight"
@@ -42,7 +42,8 @@ check.merge_weight(merge_weight)
 # %% [markdown]
 # ## 12.2 Catch what is missing
 #
-# Look through a folder before it is shipped. Return five answers, True or False:
+# Look through a folder before it is shipped. Return five answers, True or False, each
+# worth a fifth:
 #
 # 1. Weights: there is `model.safetensors`, or `model.safetensors.index.json` when the
 #    weights are in several files.
@@ -55,7 +56,7 @@ check.merge_weight(merge_weight)
 #    Without `tokenizer.json` the answer is False.
 # 5. No adapter beside the weights: there is no `adapter_config.json`.
 #
-# `config.json` is always there.
+# `config.json` is always there, the other files need not be.
 
 
 # %% exercise="ready"
@@ -68,22 +69,21 @@ def ready(folder):
     ### BEGIN SOLUTION
     folder = Path(folder)
 
-    def read(name):
-        file = folder / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    def has(name):
+        return (folder / name).exists()
 
-    names = {file.name for file in folder.iterdir()}
-    weights = bool(names & {"model.safetensors", "model.safetensors.index.json"})
-    template = "chat_template" in read("tokenizer_config.json")
-    template = template or "chat_template.jinja" in names
+    def read(name):
+        return json.loads((folder / name).read_text(encoding="utf-8")) if has(name) else {}
+
+    weights = has("model.safetensors") or has("model.safetensors.index.json")
+    template = has("chat_template.jinja") or "chat_template" in read("tokenizer_config.json")
     fits = False
-    if "tokenizer.json" in names:
+    if has("tokenizer.json"):
         spec = read("tokenizer.json")
         ids = [*spec["model"]["vocab"].values()]
         ids += [token["id"] for token in spec["added_tokens"]]
         fits = max(ids) < read("config.json")["vocab_size"]
-    no_adapter = "adapter_config.json" not in names
-    return weights, "tokenizer.json" in names, template, fits, no_adapter
+    return weights, has("tokenizer.json"), template, fits, not has("adapter_config.json")
     ### END SOLUTION
 
 
@@ -97,7 +97,8 @@ check.ready(ready)
 # entries, those of largest absolute value. **Elect**: for each entry, the sign of the
 # sum of the trimmed updates. **Merge**: multiply each update with its weight, and
 # average, entry by entry, over those whose sign is the elected one. A trimmed entry
-# takes no part in an average. Where nobody takes part the result is 0.
+# takes no part in an average. Where nobody takes part the result is 0. What you are
+# given stays as it is.
 
 
 # %% exercise="ties"
@@ -126,7 +127,8 @@ check.ties(ties)
 # ## 12.4 One batch, several adapters
 #
 # A server has one weight and many adapters. Each row of the batch names its adapter by a
-# number; −1 is the base alone. Return the output of all rows, in their order.
+# number; −1 is the base alone. Return the output of all rows, in their order. What you
+# are given stays as it is.
 
 
 # %% exercise="mixed_forward"
@@ -152,15 +154,15 @@ check.mixed_forward(mixed_forward)
 # ## 12.5 The card's checks
 #
 # You get the text of a `README.md`. `ModelCard(text).data` is its metadata,
-# `ModelCard(text).text` the rest. Return five answers, True or False:
+# `ModelCard(text).text` the rest. Return five answers, True or False, each worth a fifth:
 #
 # 1. `base_model` is named.
 # 2. A `license` is named; `other` counts only together with a `license_name`.
 # 3. One of `eval_results` is of the `dataset_split` `test`. (Without results the field is
 #    None.)
-# 4. The section `## Limits` has text. It ends at the next line that begins with `## `, or
-#    with the card.
-# 5. No `[More Information Needed]` is left from the template.
+# 4. The section under the line `## Limits` has text. It ends at the next line that begins
+#    with `## `, or with the card, and it may be the first thing in the card.
+# 5. No `[More Information Needed]` is left from the template, in the metadata or the rest.
 
 
 # %% exercise="card_checks"

@@ -4,7 +4,7 @@ from tests.answers import Answer
 
 
 def _peak(body):
-    """An answer to 1.5 from the lines of its body."""
+    """An answer to 1.2 from the lines of its body."""
     head = "def peak_gb(states_gb, batch, tokens, hidden, blocks, vocabulary, checkpointing):\n"
     return head + "".join(f"    {line}\n" for line in body.strip().split("\n"))
 
@@ -31,6 +31,30 @@ import torch
 def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
     each = torch.tensor([weight_bits, gradient_bits, master_bits, 2.0 * state_bits]).sum()
     return round(parameters / 1e9 * each.item() / 8, 2)
+""",
+    ),
+    Answer(
+        "full_gb",
+        "decimal numbers",
+        code="""
+from decimal import Decimal
+
+
+def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
+    each = Decimal(weight_bits + gradient_bits + master_bits + state_bits + state_bits)
+    return parameters * each / 8 / Decimal(10) ** 9
+""",
+    ),
+    Answer(
+        "adapter_file_mb",
+        "a fraction",
+        code="""
+from fractions import Fraction
+
+
+def adapter_file_mb(shapes, blocks, r, bits):
+    sides = sum(map(sum, shapes))
+    return Fraction(bits * r * blocks * sides, 8 * 10**6)
 """,
     ),
     Answer("adapter_file_mb", "powers of ten", edits=(("/ 8 / 1e6", "/ (8 * 10**6)"),)),
@@ -182,6 +206,43 @@ def adapter_file_mb(shapes, blocks, r, bits):
         "raised",
         edits=(("in shapes", "in shapes.T"),),
     ),
+    Answer("adapter_file_mb", "a set of shapes", "once", edits=(("in shapes", "in set(shapes)"),)),
+    Answer(
+        "adapter_file_mb",
+        "several numbers",
+        "type",
+        edits=(
+            ("blocks * sum(", "blocks * list("),
+            ("return numbers", "return np.array(numbers)"),
+            ("    numbers", "    import numpy as np\n    numbers"),
+        ),
+    ),
+    Answer("adapter_file_mb", "half of both factors", "other", edits=(("/ 8 /", "/ 16 /"),)),
+    Answer(
+        "adapter_file_mb", "whole bytes", "other", edits=(("bits / 8 / 1e6", "(bits // 16) / 1e6"),)
+    ),
+    Answer("storage_gb", "whole bytes a number", "other", edits=(("bits / 8", "bits // 8"),)),
+    Answer(
+        "storage_gb",
+        "a dict",
+        "type",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters",
+                "return {'full': tasks * parameters * gb, 'lora': (parameters",
+            ),
+            ("adapter) * gb", "adapter) * gb}"),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "the base counted in full only",
+        "no_base",
+        edits=(("(parameters + tasks", "(tasks"),),
+    ),
+    Answer("full_gb", "states as their bits once", "one_state", edits=(("2 * ", ""),)),
+    Answer("full_gb", "divides by 32", "other", edits=(("/ 8", "/ 32"),)),
+    Answer("full_gb", "billions first, then bytes", "bits", edits=(("/ 8", ""),)),
     Answer("adapter_file_mb", "r twice", "other", edits=(("r * (", "r * r * ("),)),
     Answer(
         "storage_gb",
@@ -218,7 +279,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer("storage_gb", "training state", "states", edits=(("bits / 8", "16"),)),
     Answer("storage_gb", "bits for bytes", "bits", edits=(("bits / 8", "bits"),)),
     Answer("storage_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
-    Answer("storage_gb", "only LoRA", "not_a_pair", edits=(("tasks * parameters * gb, ", ""),)),
+    Answer("storage_gb", "only LoRA", "type", edits=(("tasks * parameters * gb, ", ""),)),
     Answer("storage_gb", "forgets to return", "none", edits=(("return ", "pair = "),)),
     Answer("storage_gb", "MB", "other", edits=(("1e9", "1e6"),)),
     Answer("what_fits", "GiB taken for GB", "gb_card", edits=(("2**30", "1e9"),)),
@@ -291,7 +352,7 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
         ),
     ),
     Answer("what_fits", "the wrong way round", "inverted", edits=(("<=", ">"),)),
-    Answer("what_fits", "one answer", "not_three", edits=((", lora <= free, qlora <= free", ""),)),
+    Answer("what_fits", "one answer", "type", edits=((", lora <= free, qlora <= free", ""),)),
     Answer("what_fits", "names", "type", edits=(("return full <= free", "return 'full'"),)),
     Answer("what_fits", "adapter minus", "other", edits=(("+ 16 * adapter", "- 16 * adapter"),)),
     Answer("peak_gb", "as it was", "unchanged", code=_peak("return states_gb")),

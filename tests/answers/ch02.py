@@ -239,6 +239,107 @@ def break_even_rank(d_in, d_out):
     return 8
 """,
     ),
+    Answer(
+        "nearest",
+        "the course's own function",
+        "ready_made",
+        code="""
+def nearest_of_rank(matrix, r):
+    return truncate(matrix, r)
+""",
+    ),
+    Answer(
+        "nearest",
+        "the course's own function under another name",
+        "ready_made",
+        code="""
+def nearest_of_rank(matrix, r):
+    helper = truncate
+    return helper(matrix.clone(), r)
+""",
+    ),
+    Answer(
+        "nearest",
+        "writes into the matrix that was given",
+        "other",
+        code="""
+def nearest_of_rank(matrix, r):
+    U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    matrix.copy_(U[:, :r] * s[:r] @ Vh[:r])
+    return matrix
+""",
+    ),
+    Answer(
+        "break_even",
+        "twice too many",
+        "other",
+        code="""
+def break_even_rank(d_in, d_out):
+    return 2 * d_in * d_out // (d_in + d_out)
+""",
+    ),
+    Answer(
+        "break_even",
+        "a pair",
+        "type",
+        code="""
+def break_even_rank(d_in, d_out):
+    return d_in * d_out // (d_in + d_out), d_in * d_out
+""",
+    ),
+    Answer(
+        "break_even",
+        "two fewer",
+        "other",
+        code="""
+def break_even_rank(d_in, d_out):
+    return (d_in * d_out - 2) // (d_in + d_out)
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "root of the running sums",
+        "root",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s**2, 0).sqrt() / (s**2).sum().sqrt()
+    return int((running < share).sum()) + 1
+""",
+    ),
+    Answer(
+        "energy_rank",
+        "the share, not the rank",
+        "other",
+        code="""
+def rank_for_energy(s, share):
+    running = torch.cumsum(s**2, 0) / (s**2).sum()
+    return running[running >= share][0]
+""",
+    ),
+    Answer(
+        "budget",
+        "all matrices of the largest cost",
+        "other",
+        edits=(
+            (
+                "sum(sum(W.shape) for W in before.values())",
+                "3 * max(sum(W.shape) for W in before.values())",
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "an extra entry",
+        "other",
+        edits=(("weights = {}", "weights = {'all': torch.ones(1)}"),),
+    ),
+    Answer("budget", "weights first", "type", edits=(("return r, weights", "return weights, r"),)),
+    Answer(
+        "budget",
+        "rank per matrix",
+        "other",
+        edits=(("truncate(update, r)", "truncate(update, budget // sum(update.shape))"),),
+    ),
     Answer("nearest", "transposes Vh", "vh_as_v", edits=(("Vh[:r]", "Vh[:, :r].T"),)),
     Answer(
         "nearest",
@@ -288,7 +389,7 @@ def nearest_of_rank(matrix, r):
     Answer(
         "nearest",
         "returns the transpose",
-        "shape",
+        "transposed",
         code="""
 def nearest_of_rank(matrix, r):
     U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
@@ -309,7 +410,7 @@ def nearest_of_rank(matrix, r):
     Answer(
         "nearest",
         "columns of Vh, without transposing",
-        "raised:RuntimeError",
+        "raised",
         edits=(("Vh[:r]", "Vh[:, :r]"),),
     ),
     Answer("nearest", "forgets return", "none", edits=(("return U", "near = U"),)),
@@ -361,7 +462,7 @@ def rank_for_energy(s, share):
     Answer(
         "energy_rank",
         "returns the running shares",
-        "other",
+        "type",
         code="""
 def rank_for_energy(s, share):
     return torch.cumsum(s**2, 0) / (s**2).sum() >= share
@@ -391,11 +492,11 @@ def split_update(update, r):
     return U * s, Vh
 """,
     ),
-    Answer("factors", "returns the product", "not_a_pair", edits=(("B, A\n", "B @ A\n"),)),
+    Answer("factors", "returns the product", "type", edits=(("B, A\n", "B @ A\n"),)),
     Answer(
         "factors",
         "B transposed",
-        "shape",
+        "other",
         code="""
 def split_update(update, r):
     U, s, Vh = torch.linalg.svd(update, full_matrices=False)
@@ -415,7 +516,7 @@ def split_update(update, r):
     Answer(
         "factors",
         "scales the rows of Vh without a second axis",
-        "raised:RuntimeError",
+        "raised",
         edits=(("Vh[:r]", "s[:r] * Vh[:r]"),),
     ),
     Answer(
@@ -491,11 +592,11 @@ def fit_budget(before, after, budget):
     return r, {n: before[n] + truncate(after[n] - before[n], r) for n in before}
 """,
     ),
-    Answer("budget", "returns the dict alone", "not_a_pair", edits=(("r, weights", "weights"),)),
+    Answer("budget", "returns the dict alone", "type", edits=(("r, weights", "weights"),)),
     Answer(
         "budget",
         "creates the dict inside the loop",
-        "missing",
+        "other",
         code="""
 def fit_budget(before, after, budget):
     r = budget // sum(sum(W.shape) for W in before.values())

@@ -26,6 +26,15 @@ COUNTS = "return hit.count(False), held.count(False), alive.count(False)"
 PLUS = "        out[rows] += scaling * (x[rows] @ A.T @ B.T)\n"
 ALL = "    out = x @ W.T  # (rows, T, out), once for all rows\n"
 
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+def whole(exercise, note, code, mistake=""):
+    return Answer(exercise, note, mistake, code=code)
+
+
 RIGHT = [
     # 8.1
     Answer(
@@ -230,7 +239,7 @@ WRONG = [
     Answer(
         "convert",
         "one layer by name",
-        "raised:KeyError",
+        "raised",
         edits=[
             (
                 'next(t.shape[0] for name, t in state.items() if name.endswith("lora_A"))',
@@ -241,7 +250,7 @@ WRONG = [
     Answer(
         "convert",
         "tensors transposed",
-        "shapes",
+        "transposed",
         edits=[(f"{KEY}: t for", f"{KEY}: t.T for")],
     ),
     Answer(
@@ -253,10 +262,10 @@ WRONG = [
     Answer(
         "gpt2_rules",
         "a comma string",
-        "comma_or_part",
+        "comma",
         edits=[(ATTENTION, '"attn.c_attn,attn.c_proj"')],
     ),
-    Answer("gpt2_rules", "a part of the name", "comma_or_part", edits=[(SECOND, '"mlp.c_proj"')]),
+    Answer("gpt2_rules", "a part of the name", "part", edits=[(SECOND, '"mlp.c_proj"')]),
     Answer("gpt2_rules", "a regex in a list", "regex_in_list", edits=[(LAST, "[" + LAST + "]")]),
     Answer(
         "gpt2_rules",
@@ -292,10 +301,10 @@ WRONG = [
     Answer(
         "gpt2_rules",
         "wants no number",
-        "raised:TypeError",
+        "raised",
         edits=[("gpt2_rules(blocks)", "gpt2_rules()")],
     ),
-    Answer("gpt2_rules", "first layer of the MLP", "other", edits=[(SECOND, '["mlp.c_fc"]')]),
+    Answer("gpt2_rules", "first layer of the MLP", "first_layer", edits=[(SECOND, '["mlp.c_fc"]')]),
     # 8.3
     Answer(
         "three_outputs",
@@ -320,7 +329,7 @@ WRONG = [
     Answer(
         "three_outputs",
         "swapped",
-        "no_switch",
+        "exchanged",
         edits=[("(first, second):\n        ", "(second, first):\n        ")],
     ),
     Answer(
@@ -345,10 +354,9 @@ def three_outputs(model, x, first, second):
         edits=[
             (
                 "            outputs.append(model(x))\n",
-                "            outputs.append(model(x))\n    model.set_adapter(active)\n"
-                "    model.delete_adapter(second)\n",
+                "            outputs.append(model(x))\n    model.delete_adapter(second)\n",
             ),
-            (FLAGS, ""),
+            (RESET + FLAGS, ""),
         ],
     ),
     Answer(
@@ -401,7 +409,7 @@ def three_outputs(model, x, first, second):
     Answer(
         "three_outputs",
         "no with",
-        "raised:TypeError",
+        "raised",
         edits=[(OFF, "        outputs = [model(x, model.disable_adapter())]\n")],
     ),
     Answer(
@@ -442,11 +450,11 @@ def three_outputs(model, x, first, second):
     Answer(
         "audit",
         "takes every key for there",
-        "raised:KeyError",
+        "raised",
         edits=[(HELD, "torch.equal(own[k], t)")],
     ),
     Answer(
-        "audit", "counts the good ones", "other", edits=[("hit.count(False)", "hit.count(True)")]
+        "audit", "counts the good ones", "good", edits=[("hit.count(False)", "hit.count(True)")]
     ),
     # 8.5
     Answer("mixed_batch", "no scale", "no_scale", edits=[(PLUS, PLUS.replace("scaling * ", ""))]),
@@ -507,7 +515,7 @@ def mixed_batch(x, W, adapters, names):
     Answer(
         "mixed_batch",
         "last token only",
-        "shape",
+        "other",
         edits=[("    return out", "    return out[:, -1]")],
     ),
     Answer(
@@ -519,7 +527,7 @@ def mixed_batch(x, W, adapters, names):
     Answer(
         "mixed_batch",
         "every name is an adapter",
-        "raised:KeyError",
+        "raised",
         code="""
 def mixed_batch(x, W, adapters, names):
     out = []
@@ -532,12 +540,313 @@ def mixed_batch(x, W, adapters, names):
     Answer(
         "mixed_batch",
         "stacks the factors",
-        "raised:RuntimeError",
+        "raised",
         code="""
 def mixed_batch(x, W, adapters, names):
     A = torch.stack([a for a, _, _ in adapters.values()])
     return x @ W.T + x @ A[0].T
 """,
     ),
-    Answer("mixed_batch", "a negative update", "other", edits=[("out[rows] +=", "out[rows] -=")]),
+    Answer(
+        "mixed_batch", "a negative update", "subtracted", edits=[("out[rows] +=", "out[rows] -=")]
+    ),
 ]
+
+# What a closer look found
+RANK = 'r = next(t.shape[0] for name, t in state.items() if name.endswith("lora_A"))'
+TENSORS = f"tensors = {{{KEY}: t for name, t in state.items()}}"
+BODY = OFF + "        for name in (first, second):\n" + SET
+LAYERED = '{n: m for n, m in model.named_modules() if hasattr(m, "lora_A")}'
+ROWS = "rows = [i for i, n in enumerate(names) if n == name]"
+
+RIGHT += [
+    edit("convert", "r of lora_B, its second size", "", (RANK, 'r = next(t.shape[1] for n, t in '
+         'state.items() if n.endswith("lora_B"))')),
+    edit("convert", "PEFT's full config and an empty extra", "", ('{"r": r, ',
+         '{"peft_type": "LORA", "bias": "none", "r": r, ')),
+    edit("convert", "scale as a tensor of one number", "", (SCALE, f"torch.tensor([{SCALE}])[0]")),
+    whole("convert", "factors with loops and partition", """
+def to_peft(state, lora_alpha):
+    out, names = {}, []
+    for key in state:
+        layer, _, factor = key.rpartition(".")
+        out[f"base_model.model.{layer}.{factor}.weight"] = state[key]
+        if layer not in names:
+            names.append(layer)
+    first = state[names[0] + ".lora_A"]
+    return ({"target_modules": tuple(names), "lora_alpha": lora_alpha, "r": first.size(0)}, out)
+
+
+def from_peft(settings, tensors):
+    start, end = len("base_model.model."), -len(".weight")
+    state = dict((key[start:end], value) for key, value in tensors.items())
+    r = next(t for k, t in state.items() if k.endswith("lora_A")).shape[0]
+    return [state, settings["lora_alpha"] / r]
+"""),
+    whole("gpt2_rules", "every layer by its full name", """
+def gpt2_rules(blocks):
+    h = [f"transformer.h.{n}" for n in range(blocks)]
+    attention = {f"{b}.attn.{p}" for b in h for p in ("c_attn", "c_proj")}
+    return attention, tuple(f"{b}.mlp.c_proj" for b in h), [
+        f"{b}.{p}" for b in h[-2:] for p in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    ]
+"""),
+    whole("gpt2_rules", "anchors and groups", r"""
+def gpt2_rules(blocks):
+    last = "|".join(str(n) for n in range(blocks)[-2:])
+    third = r"^transformer\.h\.(?:%s)\.(?:attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)$" % last
+    return r"(?:.+\.)attn\.c_(?:attn|proj)", ["mlp.c_proj"], third
+"""),
+    whole("three_outputs", "flags by the parameter, a try and finally", """
+def three_outputs(model, x, first, second):
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    before = model.active_adapter
+    try:
+        with torch.inference_mode():
+            with model.disable_adapter():
+                base = model(x)
+            model.set_adapter(second)
+            two = model(x)
+            model.set_adapter(first)
+            one = model(x)
+    finally:
+        model.set_adapter(before)
+        for p, flag in flags:
+            p.requires_grad_(flag)
+    return base, one, two
+"""),
+    whole("three_outputs", "a copy", """
+def three_outputs(model, x, first, second):
+    import copy
+
+    mine, outs = copy.deepcopy(model), []
+    for name in (first, second):
+        mine.set_adapter(name)
+        outs.append(mine(x))
+    return mine.unload()(x), *outs
+"""),
+    whole("three_outputs", "stacked, with gradients", """
+def three_outputs(model, x, first, second):
+    return torch.stack([model(x, adapter_names=[name] * x.shape[0])
+                        for name in ["__base__", first, second]])
+"""),
+    whole("three_outputs", "zeroes B and puts it back", """
+@torch.no_grad()
+def three_outputs(model, x, first, second):
+    outs = [model(x, adapter_names=[n] * len(x)) for n in (first, second)]
+    now = model.active_adapter
+    held = [m.lora_B[now].weight for m in model.modules() if hasattr(m, "lora_B")]
+    kept = [w.clone() for w in held]
+    for w in held:
+        w.zero_()
+    base = model(x)
+    for w, old in zip(held, kept):
+        w.copy_(old)
+    return [base, *outs]
+"""),
+    whole("audit", "one tensor after another, B A by hand", """
+def audit(model, target_modules, tensors):
+    own = get_peft_model_state_dict(model)
+    layers = [(n, m) for n, m in model.named_modules() if hasattr(m, "lora_B")]
+    missed = 0
+    for entry in target_modules:
+        missed += not any(name == entry or name.endswith("." + entry) for name, _ in layers)
+    lost = sum(1 for k in tensors if own.get(k) is None or not torch.allclose(own[k], tensors[k]))
+    idle = sum(
+        float((m.lora_B["default"].weight @ m.lora_A["default"].weight).abs().max()) == 0
+        for _, m in layers
+    )
+    return torch.tensor([missed, lost, idle])
+"""),
+    edit("audit", "floats and a list", "", (COUNTS, "return [float(v.count(False)) for v in "
+         "(hit, held, alive)]")),
+    whole("mixed_batch", "stacked updates, zero for the base", """
+def mixed_batch(x, W, adapters, names):
+    zero = torch.zeros_like(W)
+    deltas = {name: s * (B @ A) for name, (A, B, s) in adapters.items()}
+    full = torch.stack([W + deltas.get(name, zero) for name in names])
+    return torch.bmm(x, full.mT)
+"""),
+    whole("mixed_batch", "numpy", """
+def mixed_batch(x, W, adapters, names):
+    out = x.numpy() @ W.numpy().T
+    for k, name in enumerate(names):
+        if name in adapters:
+            A, B, scaling = adapters[name]
+            out[k] += scaling * (x[k].numpy() @ A.numpy().T @ B.numpy().T)
+    return out
+"""),
+    whole("mixed_batch", "index_add of each group", """
+def mixed_batch(x, W, adapters, names):
+    out = torch.nn.functional.linear(x, W)
+    for name in set(names) - {"__base__"}:
+        A, B, scaling = adapters[name]
+        at = torch.tensor([k for k, n in enumerate(names) if n == name])
+        out = out.index_add(0, at, x[at] @ A.T @ B.T, alpha=scaling)
+    return out
+"""),
+]  # fmt: skip
+
+WRONG += [
+    # 8.1
+    edit("convert", "scale upside down", "upside_down",
+         (SCALE, 'settings["r"] / settings["lora_alpha"]')),
+    edit("convert", "scale by whole division", "floor",
+         (SCALE, 'settings["lora_alpha"] // settings["r"]')),
+    edit("convert", "alpha times r", "other", ('"lora_alpha": lora_alpha', '"lora_alpha": '
+         'lora_alpha * r')),
+    edit("convert", "r of the first tensor", "rank",
+         (RANK, "r = next(iter(state.values())).shape[0]")),
+    edit("convert", "entries with the factor", "no_hit",
+         (LAYERS, 'layers = sorted(state)')),
+    edit("convert", "entries with PEFT's prefix", "no_hit",
+         (LAYERS, 'layers = sorted({"base_model.model." + n.rsplit(".", 1)[0] for n in state})')),
+    edit("convert", "the first block only", "missed",
+         (LAYERS, LAYERS + '\n    layers = [n for n in layers if n.split(".")[2] == '
+          'layers[0].split(".")[2]]')),
+    edit("convert", "A and B exchanged", "other",
+         (TENSORS, 'swap = {"A": "B", "B": "A"}\n    tensors = {f"base_model.model.{n[:-1]}'
+          '{swap[n[-1]]}.weight": t for n, t in state.items()}')),
+    edit("convert", "half precision", "other", (f"{KEY}: t for", f"{KEY}: t.half() for")),
+    edit("convert", "transposed on the way back", "transposed",
+         (f"{BACK}: t\n", f"{BACK}: t.T\n")),
+    edit("convert", "PEFT's names come back", "back_untouched", (BACK, "key")),
+    edit("convert", "lstrip", "other",
+         (BACK, 'key.lstrip("base_model.").removesuffix(".weight")')),
+    edit("convert", "empties the state", "other", ("    return {\"r\"", "    state.clear()\n"
+         "    return {\"r\"")),
+    edit("convert", "scale of a fixed alpha", "other", (SCALE, '16 / settings["r"]')),
+    edit("convert", "the tensors alone", "type", ('return {"r": r, "lora_alpha": lora_alpha, '
+         '"target_modules": layers}, tensors', "return tensors")),
+    edit("convert", "no way back", "raised", ("return state, ", "return states, ")),
+    # 8.2
+    edit("gpt2_rules", "forgets the f", "no_f", (LAST, LAST[0] + LAST[2:])),
+    edit("gpt2_rules", "alternatives without a start", "part", (ATTENTION,
+         '"attn.c_attn|attn.c_proj"')),
+    edit("gpt2_rules", "no start", "part", (LAST, LAST.replace(".*", "", 1))),
+    edit("gpt2_rules", "one digit", "one_digit",
+         (ATTENTION, r'r".*\.h\.\d\.attn\.c_(attn|proj)"')),
+    edit("gpt2_rules", "one digit, in the MLP", "one_digit",
+         (SECOND, r'r"transformer\.h\.[0-9]\.mlp\.c_proj"')),
+    edit("gpt2_rules", "stars in a list", "regex_in_list",
+         (ATTENTION, '["*.attn.c_attn", "*.attn.c_proj"]')),
+    edit("gpt2_rules", "the whole attention", "no_linear", (ATTENTION, '["attn"]')),
+    edit("gpt2_rules", "the whole MLP", "no_linear", (SECOND, '["mlp"]')),
+    edit("gpt2_rules", "both layers of the MLP", "first_layer",
+         (SECOND, '["mlp.c_fc", "mlp.c_proj"]')),
+    edit("gpt2_rules", "all blocks", "all_blocks",
+         (LAST, r'r".*\.h\.\d+\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "all linear layers", "all_blocks", (LAST, '"all-linear"')),
+    edit("gpt2_rules", "the last three", "count",
+         (LAST, r'rf".*\.h\.({blocks - 3}|{blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "a class of digits", "other_blocks",
+         (LAST, r'rf".*\.h\.[{blocks - 2}{blocks - 1}]+\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "an open bracket", "other", (LAST, LAST.replace("1})", "1}"))),
+    edit("gpt2_rules", "another order", "order",
+         ("return attention, second", "return second, attention")),
+    edit("gpt2_rules", "the head too", "other",
+         (ATTENTION, '["attn.c_attn", "attn.c_proj", "lm_head"]')),
+    edit("gpt2_rules", "a table for 12 blocks", "other",
+         (LAST, r'r".*\.h\.(10|11)\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "two rules", "type", ("return attention, second, last_two",
+         "return attention, second")),
+    edit("gpt2_rules", "a number for the blocks", "type", (LAST, "blocks - 2")),
+    # 8.3
+    edit("three_outputs", "zeroes every B", "zeroed", (OFF, ""), ("        for name in (first",
+         "        outputs = []\n        for name in (first"), (RESET,
+         "    with torch.no_grad():\n        for n, p in model.named_parameters():\n"
+         "            if 'lora_B' in n:\n                p.zero_()\n"
+         "        outputs.insert(0, model(x))\n" + RESET)),
+    edit("three_outputs", "zeroes every B first", "zeroed", (OFF,
+         "        for n, p in model.named_parameters():\n            if 'lora_B' in n:\n"
+         "                p.zero_()\n        outputs = [model(x)]\n")),
+    edit("three_outputs", "resets the adapters", "zeroed", (RESET, RESET +
+         "    for m in model.modules():\n        if hasattr(m, 'reset_lora_parameters'):\n"
+         "            m.reset_lora_parameters(second, True)\n")),
+    edit("three_outputs", "leaves it in train mode", "mode", (RESET, RESET + "    model.train()\n"
+         )),
+    edit("three_outputs", "merges the second", "zeroed", (RESET,
+         "    model.merge_adapter()\n" + RESET)),
+    edit("three_outputs", "switches once", "same_twice", (BODY, OFF +
+         "        model.set_adapter(first)\n        for name in (first, second):\n")),
+    edit("three_outputs", "the base last", "base_last", ("return tuple(outputs)",
+         "return (*outputs[1:], outputs[0])")),
+    edit("three_outputs", "doubles x", "other", (RESET, "    x *= 2\n" + RESET)),
+    edit("three_outputs", "thaws all lora parameters", "thawed", ("p.requires_grad = trains[name]",
+         "p.requires_grad = 'lora_' in name")),
+    whole("three_outputs", "scales to zero", """
+def three_outputs(model, x, first, second):
+    for m in model.modules():
+        for name in getattr(m, "scaling", {}):
+            m.scaling[name] = 0.0
+    return model(x), model(x), model(x)
+""", "other"),
+    whole("three_outputs", "layers alone", """
+def three_outputs(model, x, first, second):
+    with model.disable_adapter():
+        outs = [model(x)]
+    for name in (first, second):
+        for m in model.modules():
+            if hasattr(m, "lora_A"):
+                m.set_adapter(name)
+        outs.append(model(x))
+    return outs
+""", "other"),
+    edit("three_outputs", "scores the weights", "other", ("return tuple(outputs)",
+         "return tuple(y + 1 for y in outputs)")),
+    edit("three_outputs", "forgets return", "none", ("    return tuple(outputs)\n", "")),
+    # 8.4
+    whole("audit", "a table of answers", """
+CALLS = []
+
+
+def audit(model, target_modules, tensors):
+    table = [(0, 0, 0), (5, 0, 0), (0, 3, 0), (0, 2, 0), (0, 0, 2), (5, 4, 3)]
+    CALLS.append(1)
+    return table[(len(CALLS) - 1) % 6]
+""", "other"),
+    edit("audit", "the config's list", "blind", (HIT, HIT), ("for t in target_modules",
+         'for t in model.peft_config["default"].target_modules')),
+    edit("audit", "all modules", "no_lora", (HIT, 'any(f".{n}".endswith(f".{t}") for n, _ in '
+         'model.named_modules())')),
+    edit("audit", "the last part", "last_part", (HIT,
+         'any(n.split(".")[-1] == t for n in layers)')),
+    edit("audit", "no dot", "substring", (HIT, "any(n.endswith(t) for n in layers)")),
+    edit("audit", "values of known keys only", "values_only", (HELD,
+         "k not in own or torch.equal(own[k], t)")),
+    edit("audit", "compares sums", "other", (HELD,
+         "k in own and torch.isclose(own[k].sum(), t.sum(), atol=1e-4)")),
+    edit("audit", "the very same object", "other", (HELD, "own.get(k) is t")),
+    edit("audit", "the other way round", "other", ("for k, t in tensors.items()]",
+         "for k, t in own.items()]"), (HELD, "k in tensors and torch.equal(tensors[k], t)")),
+    edit("audit", "any zero in the update", "some_zeros", (ALIVE,
+         'bool(m.get_delta_weight("default").all())')),
+    edit("audit", "tensors found", "good", ("held.count(False)", "held.count(True)")),
+    edit("audit", "swapped", "other", (COUNTS,
+         "return held.count(False), hit.count(False), alive.count(False)")),
+    edit("audit", "repairs the file", "other", (COUNTS, "tensors.clear()\n    " + COUNTS)),
+    edit("audit", "one number", "type", (COUNTS, "return hit.count(False)")),
+    edit("audit", "forgets return", "none", (COUNTS, "")),
+    # 8.5
+    edit("mixed_batch", "x @ W", "raised", ("x @ W.T", "x @ W")),
+    edit("mixed_batch", "divides by the scale", "divided", ("scaling * (", "1 / scaling * (")),
+    edit("mixed_batch", "the first row of each", "first_row", (ROWS,
+         "rows = [names.index(name)] if name in names else []")),
+    edit("mixed_batch", "only the scale of the last", "one_scale", (ALL, ALL +
+         "    last = list(adapters.values())[-1][2]\n"), ("scaling * (", "last * (")),
+    whole("mixed_batch", "the first adapter for the base", """
+def mixed_batch(x, W, adapters, names):
+    rows, default = [], next(iter(adapters.values()))
+    for row, name in zip(x, names):
+        A, B, scaling = adapters.get(name, default)
+        rows.append(row @ W.T + scaling * (row @ A.T @ B.T))
+    return torch.stack(rows)
+""", "base_adapted"),
+    edit("mixed_batch", "sets instead of adds", "other", ("out[rows] +=", "out[rows] =")),
+    edit("mixed_batch", "pops the adapters", "other", ("    return out", "    adapters.clear()\n"
+         "    return out")),
+    edit("mixed_batch", "sorts the names", "other", (ALL, "    names = sorted(names)\n" + ALL)),
+    edit("mixed_batch", "A B for B A", "raised", ("A.T @ B.T", "B.T @ A.T")),
+    edit("mixed_batch", "mean over rows", "other", ("    return out", "    return out.mean(0)")),
+    edit("mixed_batch", "forgets return", "none", ("    return out", "")),
+]  # fmt: skip

@@ -53,7 +53,49 @@ RIGHT = [
             "{%- endfor -%}{%- if add_generation_prompt -%}{{- '# assistant\n' -}}{%- endif -%}"
         ),
     ),
+    Answer(
+        "chat_template",
+        "roles by a condition, loop.first, line breaks by a filter",
+        code=template(
+            "{% for m in messages %}{{ bos_token if loop.first else '' }}"
+            "{{ ['# ', m.role, '\n'] | join }}{% set own = m.role == 'assistant' %}"
+            "{% if own %}{%- generation -%}{{ m.content }}{%- endgeneration -%}"
+            "{%- generation -%}{{ eos_token }}{%- endgeneration -%}{% else %}{{ m.content }}"
+            "{% endif %}{{ '\n' }}{% endfor %}"
+            "{{ '# assistant\n' if add_generation_prompt }}"
+        ),
+    ),
     # 9.2
+    Answer(
+        "talk_labels",
+        "numpy, with running counts",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    import numpy as np
+
+    ids, state, on = np.array(ids), 0, []
+    for token in ids:
+        on.append(state)
+        state = 1 if token == assistant_id else 0 if token == end_id else state
+    return np.where(on, ids, -100)
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "a copy that is masked",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, start = list(ids), 0
+    while start < len(ids):
+        try:
+            stop = ids.index(assistant_id, start) + 1
+        except ValueError:
+            stop = len(ids)
+        labels[start:stop] = [-100] * (stop - start)
+        start = ids.index(end_id, stop) + 1 if end_id in ids[stop:] else len(ids)
+    return labels
+""",
+    ),
     Answer(
         "talk_labels",
         "span by span",
@@ -90,11 +132,37 @@ def talk_labels(ids, assistant_id, end_id):
     # 9.3
     Answer(
         "pack",
-        "first fit, decreasing, and tuples",
+        "tuples, the newest of two equal bins, the last of two equal rows",
         edits=[
-            ("b = min(fits, key=lambda b: room[b])", "b = fits[0]"),
+            ("key=lambda i: -lengths[i])", "key=lambda i: (-lengths[i], -i))"),
+            ("b = min(fits, key=lambda b: room[b])", "b = min(fits, key=lambda b: (room[b], -b))"),
             ("return bins", "return tuple(tuple(b) for b in bins)"),
         ],
+    ),
+    Answer(
+        "pack",
+        "numpy, and bins that are kept by their room",
+        code="""
+def pack(lengths, max_length):
+    import numpy as np
+    from bisect import bisect_left, insort
+    bins, rooms = [], []  # rooms: sorted pairs (room, bin)
+    for i in np.argsort(lengths)[::-1]:
+        k = bisect_left(rooms, (lengths[i], -1))
+        if k == len(rooms):
+            bins.append([])
+            room, b = max_length, len(bins) - 1
+        else:
+            room, b = rooms.pop(k)
+        bins[b].append(i)
+        insort(rooms, (room - lengths[i], b))
+    return bins
+
+def join(rows):
+    ids = [t for row, _ in rows for t in row]
+    labels = [-100 if n == 0 else t for _, row in rows for n, t in enumerate(row)]
+    return ids, labels, [n for row, _ in rows for n in range(len(row))]
+""",
     ),
     Answer(
         "pack",
@@ -134,6 +202,58 @@ def make_trainer(model, tokenizer, rows, new_rows, folder, length, rate):
         model, args, train_dataset=rows, eval_dataset=new_rows, processing_class=tokenizer
     )
 """,
+    ),
+    Answer(
+        "make_trainer",
+        "an adapter of another name, a share of the steps",
+        edits=[
+            ("eval_steps=5", "eval_steps=0.25"),
+            (
+                "        model=model,",
+                "        model=get_peft_model(model, lora, adapter_name='x'),",
+            ),
+            (
+                "    args = SFTConfig(",
+                "    from peft import get_peft_model\n    lora = "
+                + LORA
+                + "\n    args = SFTConfig(",
+            ),
+            (f"        peft_config={LORA},\n", ""),
+        ],
+    ),
+    Answer(
+        "make_trainer",
+        "positional, fp32 by name, default alpha",
+        code="""
+def make_trainer(model, tokenizer, rows, new_rows, folder, length, rate):
+    from transformers import IntervalStrategy
+    settings = dict(max_steps=20, warmup_steps=0.1, eval_steps=5, max_length=length)
+    args = SFTConfig(
+        folder, **settings, learning_rate=rate, eval_strategy=IntervalStrategy.STEPS,
+        train_sampling_strategy="group_by_length", bf16=False, fp16=False,
+        activation_checkpointing=False, use_cpu=True, report_to=[], logging_steps=1,
+        per_device_train_batch_size=8, save_strategy="no",
+    )
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules={"q_proj", "v_proj"})
+    return SFTTrainer(model, args, None, rows, new_rows, tokenizer, peft_config=lora)
+""",
+    ),
+    Answer(
+        "make_trainer",
+        "TRL's own collator, shuffled rows, the old name of checkpointing",
+        edits=[
+            ("activation_checkpointing", "gradient_checkpointing"),
+            ("train_dataset=rows", "train_dataset=rows.shuffle(seed=1)"),
+            (
+                "    args = SFT",
+                "    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as C\n"
+                "    args = SFT",
+            ),
+            (
+                "        processing",
+                "        data_collator=C(tokenizer.pad_token_id),\n        processing",
+            ),
+        ],
     ),
     # 9.5
     Answer(
@@ -211,7 +331,115 @@ WRONG = [
             "{% endfor %}{% if add_generation_prompt %}{{ '# assistant\n' }}{% endif %}"
         ),
     ),
-    Answer("chat_template", "line breaks of its own", "other", edits=[("{%- for", "{% for")]),
+    Answer("chat_template", "line breaks of its own", "spaces", edits=[("{%- for", "{% for")]),
+    Answer(
+        "chat_template",
+        "sign to answer inside the loop",
+        "prompt_in_loop",
+        edits=[(READY, ""), ("{%- endfor %}", READY + "{%- endfor %}")],
+    ),
+    Answer(
+        "chat_template",
+        "sign to answer after a user",
+        "prompt_by_role",
+        edits=[("if add_generation_prompt", "if messages[-1]['role'] == 'user'")],
+    ),
+    Answer(
+        "chat_template",
+        "sign to answer without a line break",
+        "prompt_break",
+        edits=[(READY, READY.replace("\\\\n", ""))],
+    ),
+    Answer(
+        "chat_template",
+        "everything but the user is the model",
+        "system",
+        edits=[("== 'assistant'", "!= 'user'")],
+    ),
+    Answer(
+        "chat_template",
+        "end token on a line of its own",
+        "eos_below",
+        edits=[("message['content'] + eos_token", "message['content'] + '\\\\n' + eos_token")],
+    ),
+    Answer(
+        "chat_template",
+        "no line break at the end",
+        "last_break",
+        edits=[
+            (
+                "    {{- '\\\\n' }}\n",
+                "    {%- if add_generation_prompt or not loop.last %}{{- '\\\\n' }}{% endif %}\n",
+            )
+        ],
+    ),
+    Answer(
+        "chat_template",
+        "role and content on one line",
+        "one_line",
+        edits=[(HEAD, HEAD.replace("\\\\n", " "))],
+    ),
+    Answer(
+        "chat_template",
+        "backslashes outside the quotes",
+        "backslash",
+        code="""
+def chat_template():
+    return (
+        r"{{ bos_token }}{% for m in messages %}# {{ m.role }}\\n{% if m.role == 'assistant' %}"
+        r"{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}{{ m.content }}"
+        r"{% endif %}\\n{% endfor %}{% if add_generation_prompt %}# assistant\\n{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "the whole turn inside the marks",
+        "turn_marked",
+        code=template(
+            "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
+            "{% generation %}{{ '# assistant\n' + m['content'] + eos_token + '\n' }}"
+            "{% endgeneration %}{% else %}{{ '# ' + m['role'] + '\n' + m['content'] + '\n' }}"
+            "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '# assistant\n' }}{% endif %}"
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "marks around every content",
+        "all_marked",
+        edits=[
+            (
+                "{{- message['content'] }}",
+                "{%- generation %}{{ message['content'] }}{% endgeneration %}",
+            )
+        ],
+    ),
+    Answer(
+        "chat_template",
+        "marks around the content of all, end token outside",
+        "all_marked",
+        code=template(
+            "{{ bos_token }}{% for m in messages %}{{ '# ' + m['role'] + '\n' }}"
+            "{% generation %}{{ m['content'] }}{% endgeneration %}"
+            "{{ eos_token if m['role'] == 'assistant' else '' }}{{ '\n' }}"
+            "{% endfor %}{% if add_generation_prompt %}{{ '# assistant\n' }}{% endif %}"
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "the end token alone inside the marks",
+        "other",
+        edits=[
+            ("{{ message['content'] + eos_token }}{%", "{{ eos_token }}{%"),
+            ("{%- generation", "{{- message['content'] }}{%- generation"),
+        ],
+    ),
+    Answer(
+        "chat_template",
+        "user as a fixed word",
+        "other",
+        edits=[("{{- '# ' + message['role'] + '", "{{- '# user' + '")],
+    ),
     Answer("chat_template", "an if without its end", "raised", edits=[("{%- endif %}", "")]),
     Answer(
         "chat_template",
@@ -288,7 +516,83 @@ def talk_labels(ids, assistant_id, end_id):
         "inverted",
         edits=[("token if speaking else -100", "-100 if speaking else token")],
     ),
-    Answer("talk_labels", "zero in place of -100", "other", edits=[("else -100", "else 0")]),
+    Answer("talk_labels", "zero in place of -100", "zero", edits=[("else -100", "else 0")]),
+    Answer(
+        "talk_labels",
+        "switches before it looks",
+        "both_ends",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, speaking = [], False
+    for token in ids:
+        if token == end_id:
+            speaking = False
+        elif token == assistant_id:
+            speaking = True
+        labels.append(token if speaking else -100)
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "shifted the other way",
+        "shifted_back",
+        edits=[("return labels", "return [-100] + labels[:-1]")],
+    ),
+    Answer(
+        "talk_labels",
+        "the last token is taken for the end",
+        "cut_short",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, start = [-100] * len(ids), 0
+    while assistant_id in ids[start:]:
+        start = ids.index(assistant_id, start) + 1
+        stop = ids.index(end_id, start) + 1 if end_id in ids[start:] else -1
+        labels[start:stop] = ids[start:stop]
+        start = stop if stop > 0 else len(ids)
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "a mask",
+        "flags",
+        edits=[("token if speaking else -100", "speaking")],
+    ),
+    Answer(
+        "talk_labels",
+        "only the graded tokens",
+        "filtered",
+        edits=[(GRADE, "labels += [token] if speaking else []")],
+    ),
+    Answer(
+        "talk_labels",
+        "writes into the list",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    speaking = False
+    for t, token in enumerate(ids):
+        if not speaking:
+            ids[t] = -100
+        speaking = token != end_id if speaking else token == assistant_id
+    return ids
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "an answer of the end token alone is skipped",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, speaking = [], False
+    for t, token in enumerate(ids):
+        labels.append(token if speaking and ids[t - 1 : t + 1] != [assistant_id, end_id] else -100)
+        speaking = token != end_id if speaking else token == assistant_id
+    return labels
+""",
+    ),
     Answer("talk_labels", "forgets return", "none", edits=[("return labels", "labels")]),
     # 9.3
     Answer(
@@ -300,7 +604,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "in every bin with room",
-        "twice",
+        "other",
         edits=[
             (
                 "        bins[b].append(i)\n        room[b] -= lengths[i]",
@@ -312,7 +616,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "room for any row",
-        "overfull",
+        "any_room",
         edits=[(FITS, "[b for b in range(len(bins)) if room[b] > 0]")],
     ),
     Answer("pack", "a bin for every row", "one_each", edits=[(FITS, "[]")]),
@@ -332,11 +636,11 @@ def talk_labels(ids, assistant_id, end_id):
         ],
     ),
     Answer("pack", "in the given order", "unsorted", edits=[(ORDER, "range(len(lengths))")]),
-    Answer("pack", "shortest first", "unsorted", edits=[("-lengths[i]", "lengths[i]")]),
+    Answer("pack", "shortest first", "shortest_first", edits=[("-lengths[i]", "lengths[i]")]),
     Answer(
         "pack",
         "stops a bin at half",
-        "too_many",
+        "other",
         edits=[(FITS, "[b for b in range(len(bins)) if room[b] - lengths[i] >= 16]")],
     ),
     Answer(
@@ -371,12 +675,83 @@ def talk_labels(ids, assistant_id, end_id):
     ),
     Answer(
         "pack",
-        "lengths in place of row numbers",
+        "halves",
         "other",
         edits=[("bins[b].append(i)", "bins[b].append(lengths[i] + 0.5)")],
     ),
+    Answer(
+        "pack",
+        "lengths in place of row numbers",
+        "lengths",
+        edits=[("bins[b].append(i)", "bins[b].append(lengths[i])")],
+    ),
+    Answer(
+        "pack",
+        "first fit, decreasing",
+        "first_fit",
+        edits=[("b = min(fits, key=lambda b: room[b])", "b = fits[0]")],
+    ),
+    Answer(
+        "pack",
+        "the bin with the most room",
+        "worst_fit",
+        edits=[("b = min(fits", "b = max(fits")],
+    ),
+    Answer("pack", "room must be larger", "strict", edits=[(">= lengths[i]", "> lengths[i]")]),
+    Answer(
+        "pack",
+        "room that stays",
+        "not_reduced",
+        edits=[("        room[b] -= lengths[i]\n", "")],
+    ),
+    Answer(
+        "pack",
+        "sorts the list that was given",
+        "sorted_numbers",
+        edits=[
+            (
+                "    bins, room = [], []\n",
+                "    bins, room = [], []\n    lengths.sort()\n    lengths.reverse()\n",
+            ),
+            (ORDER, "range(len(lengths))"),
+        ],
+    ),
+    Answer(
+        "pack", "smaller bins", "other", edits=[("room.append(max_length)", "room.append(100)")]
+    ),
+    Answer(
+        "pack",
+        "the first row's label stays",
+        "first_free",
+        edits=[(JOINED, "labels += [-100] + graded[1:] if labels else graded")],
+    ),
+    Answer("pack", "-100 on top", "inserted", edits=[(JOINED, "labels += [-100] + graded")]),
+    Answer(
+        "pack",
+        "masks the caller's labels",
+        "in_place",
+        edits=[(JOINED, "graded[0] = -100\n        labels += graded")],
+    ),
+    Answer(
+        "pack",
+        "tokens as labels",
+        "other",
+        edits=[(JOINED, "labels += [-100] + row[1:]")],
+    ),
+    Answer(
+        "pack",
+        "ids and labels only",
+        "type",
+        edits=[("return ids, labels, positions", "return ids, labels")],
+    ),
+    Answer(
+        "pack",
+        "one list of bin numbers",
+        "type",
+        edits=[("return bins", "return [i for b in bins for i in b]")],
+    ),
     # 9.4
-    Answer("make_trainer", "no length", "lost", edits=[("        max_length=length,\n", "")]),
+    Answer("make_trainer", "no length", "not_cut", edits=[("        max_length=length,\n", "")]),
     Answer("make_trainer", "no warm-up", "lost", edits=[("        warmup_steps=0.1,\n", "")]),
     Answer(
         "make_trainer",
@@ -387,20 +762,182 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "make_trainer",
         "all linear layers",
-        "targets",
+        "all_linear",
         edits=[('["q_proj", "v_proj"]', '"all-linear"')],
     ),
+    Answer("make_trainer", "q alone", "other", edits=[('["q_proj", "v_proj"]', '["q_proj"]')]),
     Answer("make_trainer", "no LoRA", "no_lora", edits=[(f"        peft_config={LORA},\n", "")]),
-    Answer("make_trainer", "bfloat16", "machine", edits=[("        bf16=False,\n", "")]),
+    Answer("make_trainer", "bfloat16", "bf16", edits=[("        bf16=False,\n", "")]),
     Answer(
         "make_trainer",
-        "the tokenizer by its old name",
-        "raised",
-        edits=[("processing_class=", "tokenizer=")],
+        "bfloat16 without a CPU",
+        "needs_gpu",
+        edits=[("        bf16=False,\n", ""), ("        use_cpu=True,\n", "")],
     ),
     Answer(
-        "make_trainer", "the comma", "raised", edits=[('["q_proj", "v_proj"]', '"q_proj,v_proj"')]
+        "make_trainer",
+        "checkpointing",
+        "checkpointing",
+        edits=[("        activation_checkpointing=False,\n", "")],
     ),
+    *(
+        Answer("make_trainer", f"still {old}", f"old_{old}", edits=edits)
+        for old, edits in {
+            "tokenizer": [("processing_class=", "tokenizer=")],
+            "evaluation_strategy": [("eval_strategy=", "evaluation_strategy=")],
+            "warmup_ratio": [("warmup_steps=", "warmup_ratio=")],
+            "group_by_length": [
+                ('train_sampling_strategy="group_by_length"', "group_by_length=True")
+            ],
+            "LoRAConfig": [("LoraConfig", "LoRAConfig")],
+            "TrainingArguments": [("SFTConfig(", "TrainingArguments(")],
+            "max_seq_length": [
+                ("        max_length=length,\n", ""),
+                (
+                    "        model=model,\n",
+                    "        model=model,\n        max_seq_length=length,\n",
+                ),
+            ],
+            "DataCollatorForCompletionOnlyLM": [
+                (
+                    "    args = SFT",
+                    "    from trl import DataCollatorForCompletionOnlyLM\n    args = SFT",
+                )
+            ],
+        }.items()
+    ),
+    Answer(
+        "make_trainer",
+        "the old collator without its import",
+        "old_DataCollatorForCompletionOnlyLM",
+        edits=[
+            (
+                "    args = SFT",
+                "    collator = DataCollatorForCompletionOnlyLM('x')\n    args = SFT",
+            )
+        ],
+    ),
+    Answer(
+        "make_trainer", "the comma", "comma", edits=[('["q_proj", "v_proj"]', '"q_proj,v_proj"')]
+    ),
+    Answer(
+        "make_trainer",
+        "train and eval swapped",
+        "swapped",
+        edits=[
+            ("train_dataset=rows", "train_dataset=new_rows"),
+            ("eval_dataset=new_rows", "eval_dataset=rows"),
+        ],
+    ),
+    Answer("make_trainer", "evaluates what it trains on", "other", edits=[("=new_rows", "=rows")]),
+    Answer(
+        "make_trainer",
+        "a collator that knows texts alone",
+        "other",
+        edits=[
+            (
+                "        processing",
+                "        data_collator=lambda rows: tokenizer("
+                "[row['text'] for row in rows]),\n        processing",
+            )
+        ],
+    ),
+    Answer(
+        "make_trainer",
+        "a collator that grades everything",
+        "other",
+        edits=[
+            (
+                "    args = SFT",
+                "    from transformers import DataCollatorForLanguageModeling\n"
+                "    collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)\n"
+                "    args = SFT",
+            ),
+            ("        processing", "        data_collator=collator,\n        processing"),
+        ],
+    ),
+    Answer(
+        "make_trainer",
+        "tells all services",
+        "other",
+        edits=[('report_to="none"', 'report_to="all"')],
+    ),
+    Answer(
+        "make_trainer",
+        "has taken a step",
+        "ran",
+        edits=[
+            ("return SFTTrainer(", "trainer = SFTTrainer("),
+            (
+                f"peft_config={LORA},\n    )",
+                f"peft_config={LORA},\n    )\n"
+                "    batch = next(iter(trainer.get_train_dataloader()))\n"
+                "    trainer.model(**batch).loss.backward()\n"
+                "    trainer.create_optimizer().step()\n    return trainer",
+            ),
+        ],
+    ),
+    Answer(
+        "make_trainer",
+        "batches of 32",
+        "other",
+        edits=[("max_steps=20,", "max_steps=20, per_device_train_batch_size=32,")],
+    ),
+    Answer(
+        "make_trainer",
+        "packed",
+        "other",
+        edits=[("max_steps=20,", "max_steps=20, packing=True,")],
+    ),
+    Answer("make_trainer", "no steps", "lost", edits=[("        max_steps=20,\n", "")]),
+    Answer("make_trainer", "no rate", "lost", edits=[("        learning_rate=rate,\n", "")]),
+    Answer(
+        "make_trainer",
+        "no order",
+        "lost",
+        edits=[('        train_sampling_strategy="group_by_length",\n', "")],
+    ),
+    Answer(
+        "make_trainer",
+        "factors that do not train",
+        "other",
+        edits=[("r=4,", "r=4, inference_mode=True,")],
+    ),
+    Answer("make_trainer", "dropout", "other", edits=[("r=4,", "r=4, lora_dropout=0.1,")]),
+    Answer("make_trainer", "rank-stabilized", "other", edits=[("r=4,", "r=4, use_rslora=True,")]),
+    Answer(
+        "make_trainer",
+        "the head trains as well",
+        "other",
+        edits=[("r=4,", "r=4, modules_to_save=['lm_head'],")],
+    ),
+    Answer(
+        "make_trainer", "no evaluation", "lost", edits=[('        eval_strategy="steps",\n', "")]
+    ),
+    Answer(
+        "make_trainer", "rows as they come", "other", edits=[('"group_by_length"', '"sequential"')]
+    ),
+    Answer("make_trainer", "once an epoch", "other", edits=[('"steps"', '"epoch"')]),
+    Answer("make_trainer", "every ten steps", "other", edits=[("eval_steps=5", "eval_steps=10")]),
+    Answer(
+        "make_trainer",
+        "accumulates",
+        "other",
+        edits=[("max_steps=20,", "max_steps=20, gradient_accumulation_steps=4,")],
+    ),
+    Answer(
+        "make_trainer",
+        "a cosine",
+        "other",
+        edits=[("max_steps=20,", 'max_steps=20, lr_scheduler_type="cosine",')],
+    ),
+    Answer(
+        "make_trainer", "half the model", "other", edits=[("model=model,", "model=model.half(),")]
+    ),
+    Answer("make_trainer", "some rows", "other", edits=[("=rows,", "=rows.select([0, 1]),")]),
+    Answer("make_trainer", "alpha 16", "other", edits=[("lora_alpha=8", "lora_alpha=16")]),
+    Answer("make_trainer", "r 8", "other", edits=[("r=4", "r=8")]),
+    Answer("make_trainer", "another folder", "other", edits=[("=folder", "='/tmp/never'")]),
     Answer(
         "make_trainer",
         "gives back the settings",
@@ -409,7 +946,7 @@ def talk_labels(ids, assistant_id, end_id):
     ),
     # 9.5
     Answer("choose", "too many rows", "budget", code=settings(steps=500)),
-    Answer("choose", "rank 64", "rank_over", code=settings(r=64, alpha=128)),
+    Answer("choose", "rank 64", "other", code=settings(r=64, alpha=128)),
     Answer("choose", "rank 1", "low_rank", code=settings(r=1, alpha=2, lr_scheduler_type="cosine")),
     Answer(
         "choose", "the default rate", "slow", code=settings(rate=2e-5, lr_scheduler_type="cosine")
@@ -421,6 +958,24 @@ def talk_labels(ids, assistant_id, end_id):
         "all rows in 16 batches",
         "few_updates",
         code=settings(steps=16, batch=500, lr_scheduler_type="cosine"),
+    ),
+    Answer(
+        "choose",
+        "a schedule without numbers",
+        "type",
+        code=settings(lr_scheduler_type="inverse_sqrt"),
+    ),
+    Answer(
+        "choose", "epochs beyond the budget", "budget", code=settings(steps=-1, num_train_epochs=5)
+    ),
+    Answer(
+        "choose",
+        "all settings at their defaults",
+        "slow",
+        code="""
+def choose(folder):
+    return SFTConfig(folder, use_cpu=True, bf16=False), LoraConfig()
+""",
     ),
     Answer("choose", "one dict", "type", code="def choose(folder):\n    return {'r': 4}\n"),
 ]

@@ -5,14 +5,14 @@ from tests.answers import Answer
 TOTAL = "total = weight.float() + scaling * lora_B @ lora_A  # float32"
 TO = "return total.to(weight.dtype)"
 
-WEIGHTS = 'weights = bool(names & {"model.safetensors", "model.safetensors.index.json"})'
-IN_CONFIG = 'template = "chat_template" in read("tokenizer_config.json")'
-IN_FILE = '    template = template or "chat_template.jinja" in names\n'
+WEIGHTS = 'weights = has("model.safetensors") or has("model.safetensors.index.json")'
+IN_CONFIG = '"chat_template" in read("tokenizer_config.json")'
+TEMPLATE = f'template = has("chat_template.jinja") or {IN_CONFIG}'
 ADDED = '        ids += [token["id"] for token in spec["added_tokens"]]\n'
 VOCAB = 'ids = [*spec["model"]["vocab"].values()]'
 FITS = 'fits = max(ids) < read("config.json")["vocab_size"]'
-ADAPTER = 'no_adapter = "adapter_config.json" not in names'
-READY = 'return weights, "tokenizer.json" in names, template, fits, no_adapter'
+ADAPTER = 'not has("adapter_config.json")'
+READY = 'return weights, has("tokenizer.json"), template, fits, not has("adapter_config.json")'
 
 LEAST = "least = flat.topk(keep).values[:, -1]  # (n,), the smallest that stays"
 TRIMMED = "trimmed = updates * (updates.abs() >= least.view(-1, 1, 1))  # (n, out, in)"
@@ -30,6 +30,15 @@ LICENSED = 'licensed = about.license and (about.license != "other" or about.lice
 TESTED = 'tested = any(r.dataset_split == "test" for r in about.eval_results or [])'
 LIMITS = 'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]'
 CARD = "return bool(about.base_model), bool(licensed), tested, bool(limits.strip()), not open_"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+def whole(exercise, note, code, mistake=""):
+    return Answer(exercise, note, mistake, code=code)
+
 
 RIGHT = [
     # 12.1
@@ -231,7 +240,7 @@ WRONG = [
     Answer(
         "merge_weight",
         "types mixed in the product",
-        "raised:RuntimeError",
+        "raised",
         edits=[
             (TOTAL, "total = weight + scaling * lora_B.to(weight.dtype) @ lora_A"),
         ],
@@ -243,19 +252,22 @@ WRONG = [
     Answer("merge_weight", "the old weight", "not_merged", edits=[(TO, "return weight")]),
     Answer("merge_weight", "subtracts", "subtracted", edits=[("() + scaling", "() - scaling")]),
     Answer("merge_weight", "returns nothing", "none", edits=[(TO, "total.to(weight.dtype)")]),
-    Answer(
-        "merge_weight", "A B", "raised:RuntimeError", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]
-    ),
+    Answer("merge_weight", "A B", "raised", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]),
     Answer("merge_weight", "other numbers", "other", edits=[("scaling * ", "(scaling + 1) * ")]),
     # 12.2
     Answer(
         "ready",
         "one file of weights",
         "not_sharded",
-        edits=[(WEIGHTS, 'weights = "model.safetensors" in names')],
+        edits=[(WEIGHTS, 'weights = has("model.safetensors")')],
     ),
-    Answer("ready", "the new place alone", "old_template", edits=[(IN_CONFIG, "template = False")]),
-    Answer("ready", "the old place alone", "new_template", edits=[(IN_FILE, "")]),
+    Answer("ready", "the new place alone", "old_template", edits=[(" or " + IN_CONFIG, "")]),
+    Answer(
+        "ready",
+        "the old place alone",
+        "new_template",
+        edits=[(TEMPLATE, f"template = {IN_CONFIG}")],
+    ),
     Answer("ready", "no added tokens", "added_tokens", edits=[(ADDED, "")]),
     Answer("ready", "added tokens alone", "only_added", edits=[(VOCAB, "ids = []")]),
     Answer("ready", "at most", "off_by_one", edits=[(FITS, FITS.replace("<", "<="))]),
@@ -266,25 +278,21 @@ WRONG = [
         "ready",
         "an adapter is wanted",
         "adapter_reversed",
-        edits=[(ADAPTER, ADAPTER.replace("not in", "in"))],
+        edits=[(ADAPTER, ADAPTER[4:])],
     ),
-    Answer(
-        "ready", "no look at adapters", "adapter_ignored", edits=[(ADAPTER, "no_adapter = True")]
-    ),
-    Answer(
-        "ready", "all in one", "not_five", edits=[(READY, "return weights and template and fits")]
-    ),
+    Answer("ready", "no look at adapters", "adapter_ignored", edits=[(ADAPTER, "True")]),
+    Answer("ready", "all in one", "type", edits=[(READY, "return weights and template and fits")]),
     Answer(
         "ready",
         "opens what is not there",
-        "raised:FileNotFoundError",
-        edits=[('if "tokenizer.json" in names:', "if True:"), (" if file.exists() else {}", "")],
+        "raised",
+        edits=[('if has("tokenizer.json"):', "if True:"), (" if has(name) else {}", "")],
     ),
     Answer(
         "ready",
         "a key that is not there",
-        "raised:KeyError",
-        edits=[(IN_CONFIG, 'template = read("tokenizer_config.json")["chat_template"]')],
+        "raised",
+        edits=[(TEMPLATE, 'template = read("tokenizer_config.json")["chat_template"]')],
     ),
     Answer("ready", "says yes to all", "other", edits=[(READY, "return [True] * 5")]),
     Answer("ready", "prints", "none", edits=[(READY, READY.replace("return ", "print(") + ")")]),
@@ -310,7 +318,7 @@ WRONG = [
         "one threshold for all",
         "trims_together",
         edits=[
-            (LEAST, "least = flat.flatten().topk(3 * keep).values[-1:]"),
+            (LEAST, "least = flat.flatten().topk(len(updates) * keep).values[-1:]"),
         ],
     ),
     Answer(
@@ -354,11 +362,11 @@ WRONG = [
         edits=[(AGREES, "agrees = trimmed != 0"), (MEAN, "return total")],
     ),
     Answer("ties", "zero by zero", "nan", edits=[(MEAN, "return total / agrees.sum(0)")]),
-    Answer("ties", "all updates back", "shape", edits=[(MEAN, "return trimmed * agrees")]),
+    Answer("ties", "all updates back", "other", edits=[(MEAN, "return trimmed * agrees")]),
     Answer(
         "ties",
         "weights without axes",
-        "raised:RuntimeError",
+        "raised",
         edits=[("weights.view(-1, 1, 1)", "weights")],
     ),
     Answer("ties", "the negative", "other", edits=[(MEAN, "return -total")]),
@@ -400,12 +408,12 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         "mixed_forward",
         "scales by row",
         "one_scale",
-        edits=[(STRENGTH, STRENGTH.replace("scaling[which]", "scaling.repeat(2)"))],
+        edits=[(STRENGTH, STRENGTH.replace("scaling[which]", "scaling.repeat(9)[: len(x)]"))],
     ),
     Answer(
         "mixed_forward",
         "the adapter of the first row",
-        "first_for_all",
+        "one_for_all",
         edits=[
             (PICK, "which = which[:1].expand(len(x))\n    " + PICK),
         ],
@@ -452,17 +460,19 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
     Answer(
         "mixed_forward",
         "no transpose",
-        "raised:RuntimeError",
+        "raised",
         edits=[("A.mT @ B.mT", "A @ B")],
     ),
     Answer(
         "mixed_forward",
         "rows by adapter numbers",
-        "raised:IndexError",
+        "raised",
         edits=[(PICK, "A, B = lora_A[torch.arange(len(x))], lora_B[which]")],
     ),
-    Answer("mixed_forward", "one row", "shape", edits=[(MIXED, "return out[0]")]),
-    Answer("mixed_forward", "subtracts", "other", edits=[("out + strength", "out - strength")]),
+    Answer("mixed_forward", "one row", "other", edits=[(MIXED, "return out[0]")]),
+    Answer(
+        "mixed_forward", "subtracts", "subtracted", edits=[("out + strength", "out - strength")]
+    ),
     # 12.5
     Answer(
         "card_checks",
@@ -543,15 +553,219 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
     Answer(
         "card_checks",
         "no results",
-        "raised:TypeError",
+        "raised",
         edits=[(" or []", "")],
     ),
     Answer(
         "card_checks",
         "asks the card",
-        "raised:AttributeError",
+        "raised",
         edits=[("about = card.data", "about = card")],
     ),
-    Answer("card_checks", "one answer", "not_five", edits=[(CARD, "return tested")]),
-    Answer("card_checks", "yes to tests", "other", edits=[(TESTED, "tested = True")]),
+    Answer("card_checks", "one answer", "type", edits=[(CARD, "return tested")]),
+    Answer("card_checks", "yes to tests", "reads_prose", edits=[(TESTED, "tested = True")]),
 ]
+
+# What a closer look found
+TESTS = 'r.dataset_split == "test" for r in about.eval_results or []'
+RESULTS = "results = about.eval_results or []\n    "
+AB = "scaling * lora_B @ lora_A"
+
+RIGHT += [
+    whole("merge_weight", "addmm and a keyword", """
+def merge_weight(weight, lora_A, lora_B, scaling):
+    wide = torch.addmm(weight.to(torch.float32), lora_B, lora_A, alpha=scaling)
+    return wide.to(dtype=weight.dtype)
+"""),
+    whole("merge_weight", "into a copy", """
+def merge_weight(weight, lora_A, lora_B, scaling):
+    merged = torch.empty_like(weight)
+    merged.copy_(weight.float() + (lora_A.T @ lora_B.T).T * scaling)
+    return merged
+"""),
+    whole("ready", "listdir and a set of ids", """
+def ready(folder):
+    import os
+    names, ids = os.listdir(folder), set()
+    load = lambda n: json.loads(Path(folder).joinpath(n).read_bytes())
+    if "tokenizer.json" in names:
+        ids |= set(load("tokenizer.json")["model"]["vocab"].values())
+        ids |= {t["id"] for t in load("tokenizer.json")["added_tokens"]}
+    old = "tokenizer_config.json" in names and "chat_template" in load("tokenizer_config.json")
+    rows = set(range(load("config.json")["vocab_size"]))
+    return (
+        any(n in names for n in ("model.safetensors", "model.safetensors.index.json")),
+        "tokenizer.json" in names,
+        "chat_template.jinja" in names or old,
+        bool(ids) and ids <= rows,
+        names.count("adapter_config.json") == 0,
+    )
+"""),
+    whole("ready", "one and zero", """
+def ready(folder):
+    files = {p.name: p for p in Path(folder).glob("*")}
+    made = [0] * 5
+    made[0] = int("model.safetensors" in files or "model.safetensors.index.json" in files)
+    made[4] = int("adapter_config.json" not in files)
+    made[2] = int("chat_template.jinja" in files)
+    try:
+        made[2] |= "chat_template" in json.loads(files["tokenizer_config.json"].read_text())
+    except KeyError:
+        pass
+    if "tokenizer.json" in files:
+        made[1] = 1
+        spec = json.loads(files["tokenizer.json"].read_text())
+        top = max([t["id"] for t in spec["added_tokens"]] + list(spec["model"]["vocab"].values()))
+        made[3] = int(top <= json.loads(files["config.json"].read_text())["vocab_size"] - 1)
+    return made
+"""),
+    whole("ties", "numpy and argsort", """
+def ties(updates, density, weights):
+    import numpy as np
+
+    u, w = updates.numpy(), weights.numpy()
+    keep = int(density * u[0].size + 0.5)
+    kept = np.zeros((len(u), u[0].size))
+    for n, part in enumerate(u.reshape(len(u), -1)):
+        at = np.argsort(-np.abs(part))[:keep]
+        kept[n, at] = part[at]
+    sign = np.sign(kept.sum(axis=0))
+    ours = (np.sign(kept) == sign) & (kept != 0)
+    mean = (kept * ours * w[:, None]).sum(axis=0) / np.clip(ours.sum(axis=0), 1, None)
+    return mean.reshape(u.shape[1:])
+"""),
+    whole("ties", "positive and negative apart", """
+def ties(updates, density, weights):
+    k = round((1 - density) * updates[0].numel())
+    cut = updates.abs().flatten(1).kthvalue(k).values[:, None, None]
+    kept = torch.where(updates.abs() > cut, updates, 0.0)
+    up, down = kept.clamp(min=0), kept.clamp(max=0)
+    chosen = torch.where(kept.sum(0) > 0, up, down)
+    count = (chosen != 0).sum(0)
+    return (chosen * weights[:, None, None]).sum(0) / torch.where(count == 0, 1, count)
+"""),
+    whole("mixed_forward", "an adapter of zeros", """
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    A = torch.cat([lora_A, torch.zeros_like(lora_A[:1])])
+    B, s = torch.cat([lora_B, lora_B[:1]]), torch.cat([scaling, scaling[:1]])
+    h = torch.einsum("bti,bri->btr", x, A[which])
+    return torch.nn.functional.linear(x, W) + torch.einsum("btr,bor,b->bto", h, B[which], s[which])
+"""),
+    edit("mixed_forward", "torch.where", "", (STRENGTH, "strength = torch.where(which < 0, 0.0, "
+         "scaling[which])")),
+    whole("card_checks", "to_dict and a flag", """
+def card_checks(text):
+    card = ModelCard(text)
+    data = card.data.to_dict()
+    licence = data.get("license_name") if data.get("license") == "other" else data.get("license")
+    splits = [r["dataset"].get("split") for m in data.get("model-index", []) for r in m["results"]]
+    inside, found = False, ""
+    for line in card.text.split("\\n"):
+        if line.startswith("## "):
+            inside = line.strip() == "## Limits"
+        elif inside and line:
+            found += line
+    return (int("base_model" in data), int(bool(licence)), int("test" in splits), int(found != ""),
+            int("[More Information Needed]" not in text))
+"""),
+]  # fmt: skip
+
+WRONG += [
+    # 12.1
+    edit("merge_weight", "always half", "always_half", (TO, "return total.half()")),
+    edit("merge_weight", "always bfloat16", "always_bfloat16", (TO, "return total.bfloat16()")),
+    edit("merge_weight", "float64", "wide", (TO, "return total.double()")),
+    edit("merge_weight", "divides by the scale", "divided", ("scaling * lora_B", "1 / scaling * "
+         "lora_B")),
+    edit("merge_weight", "a whole scale", "whole", ("scaling * ", "int(scaling) * ")),
+    edit("merge_weight", "the update alone", "update_only", ("weight.float() + ", "")),
+    edit("merge_weight", "one nan", "other", (TO, "total[0, 0] = float('nan')\n    " + TO)),
+    edit("merge_weight", "one entry far off", "other", (TO, "total[1, 1] += 1\n    " + TO)),
+    edit("merge_weight", "complex", "other", (TO, "return total.to(torch.complex64)")),
+    edit("merge_weight", "lists", "other", (TO, "return total.to(weight.dtype).tolist()")),
+    edit("merge_weight", "scales B in place", "other", (TOTAL,
+         "total = weight.float() + lora_B.mul_(scaling) @ lora_A")),
+    edit("merge_weight", "the transposed", "other", (TO, "return total.to(weight.dtype).T")),
+    edit("merge_weight", "by way of float16", "other", (TO,
+         "return total.half().to(weight.dtype)")),
+    # 12.2
+    edit("ready", "any safetensors", "adapter_weights", (WEIGHTS,
+         'weights = any(f.suffix == ".safetensors" or f.name.endswith("index.json") for f in '
+         "folder.iterdir())")),
+    edit("ready", "a tokenizer_config is enough", "config_alone", (IN_CONFIG,
+         'has("tokenizer_config.json")')),
+    edit("ready", "one row more than needed", "too_strict", (FITS, FITS.replace("max(ids)",
+         "max(ids) + 1"))),
+    edit("ready", "counts the tokens", "counts_tokens", (FITS, FITS.replace("max(", "len("))),
+    edit("ready", "the last added token", "other", (ADDED,
+         '        ids += [spec["added_tokens"][-1]["id"]]\n')),
+    edit("ready", "the tokenizer's config", "other", (READY, READY.replace("tokenizer.json",
+         "tokenizer_config.json"))),
+    edit("ready", "adds texts", "raised", ("folder = Path(folder)\n", "Path\n"),
+         ("(folder / name)", 'Path(folder + "/" + name)')),
+    edit("ready", "four answers", "type", (READY, READY.replace(", not has", "  # "))),
+    edit("ready", "without a tokenizer all is well", "other", ("fits = False", "fits = True")),
+    edit("ready", "a table of answers", "other", (READY,
+         "import itertools\n    global COUNT\n    COUNT = globals().get('COUNT', "
+         "itertools.count())\n    return [bool(next(COUNT) % 2)] * 5")),
+    # 12.3
+    edit("ties", "orders by value", "signed", ("flat = updates.abs().flatten(1)",
+         "flat = updates.flatten(1)"), (TRIMMED, "trimmed = updates * (updates >= "
+         "least.view(-1, 1, 1))")),
+    edit("ties", "keeps what the share leaves", "trims_the_share", ("round(density *",
+         "round((1 - density) *")),
+    edit("ties", "weights that sum to one", "weights_shared_out", (SUM,
+         "weights = weights / weights.sum()\n    " + SUM)),
+    edit("ties", "one entry too few", "other", (TRIMMED, TRIMMED.replace(">=", ">"))),
+    edit("ties", "trims in place", "other", (TRIMMED,
+         "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
+    edit("ties", "the absolute mean", "other", (MEAN, MEAN.replace("total", "total.abs()"))),
+    edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
+    edit("ties", "per row", "other", (LEAST, "rows = updates.abs().topk(round(density * "
+         "updates.shape[2])).values[..., -1]"), (TRIMMED, "trimmed = updates * (updates.abs() >= "
+         "rows[..., None])")),
+    edit("ties", "no return", "none", (MEAN, "total")),
+    # 12.4
+    edit("mixed_forward", "clamps the number", "clamped", (" * (which >= 0)", ""),
+         (PICK, "which = which.clamp(min=0)\n    " + PICK)),
+    edit("mixed_forward", "divides", "divided", (STRENGTH, STRENGTH.replace("scaling[which] *",
+         "1 / scaling[which] *"))),
+    edit("mixed_forward", "writes into which", "other", (MIXED, "which[which < 0] = 0\n    " +
+         MIXED)),
+    edit("mixed_forward", "adapter 0 is the base", "other", ("which >= 0", "which > 0")),
+    edit("mixed_forward", "scale along the tokens", "raised", ("strength.view(-1, 1, 1)",
+         "strength")),
+    whole("mixed_forward", "sorted numbers", """
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    rows = []
+    for row, i in zip(x, which.sort().values.tolist()):
+        delta = scaling[i] * row @ lora_A[i].T @ lora_B[i].T if i >= 0 else 0
+        rows.append(row @ W.T + delta)
+    return torch.stack(rows)
+""", "other"),
+    edit("mixed_forward", "sums over rows", "other", (MIXED, MIXED + ".sum(0)")),
+    edit("mixed_forward", "no return", "none", (MIXED, "out")),
+    # 12.5
+    edit("card_checks", "the last result", "one_result", (TESTED, RESULTS +
+         'tested = bool(results) and results[-1].dataset_split == "test"')),
+    edit("card_checks", "all results", "one_result", (TESTED, RESULTS +
+         'tested = bool(results) and all(r.dataset_split == "test" for r in results)')),
+    edit("card_checks", "test in the prose", "reads_prose", (TESTED, 'tested = "test" in text')),
+    edit("card_checks", "test in the name", "other", (TESTS,
+         '"n" in r.dataset_name for r in about.eval_results or []')),
+    edit("card_checks", "a licence needs a name", "only_named", (LICENSED,
+         "licensed = about.license_name")),
+    edit("card_checks", "a subtitle ends it", "subtitle", (LIMITS,
+         'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].strip().partition("#")[0]')),
+    edit("card_checks", "a line before the title", "first_line", (LIMITS,
+         'limits = card.text.lstrip().partition("\\n## Limits\\n")[2].partition("\\n## ")[0]')),
+    edit("card_checks", "the title begins so", "other_title", (LIMITS,
+         'limits = f"\\n{card.text}".partition("\\n## Limits")[2].partition("\\n## ")[0]')),
+    edit("card_checks", "anywhere in a line", "hashes", (LIMITS,
+         'limits = card.text.partition("## Limits\\n")[2].partition("\\n## ")[0]')),
+    edit("card_checks", "open points of the text alone", "open_in_text",
+         ("in text", "in card.text")),
+    edit("card_checks", "says yes to all", "reads_prose", (CARD, "return [True] * 5")),
+    edit("card_checks", "four answers", "type", (CARD, CARD.removesuffix(", not open_"))),
+    edit("card_checks", "no return", "none", (CARD, "None")),
+]  # fmt: skip

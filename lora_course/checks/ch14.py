@@ -1,0 +1,856 @@
+"""Checks of chapter 14: DoRA's forward, PiSSA's start, AdaLoRA's choice, VeRA, a fair race."""
+
+import numpy as np
+
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.values import Refused, array, kind
+
+# 14.1 DoRA's forward
+CASES = {"bias": True, "plain": False}  # name: has it a bias
+GIVEN = ("x", "W", "A", "B", "m", "b")
+
+
+def make_dora(seed):
+    rng = np.random.default_rng(seed + 1400)
+    f, made = fixtures.normal(rng), {"scaling": rng.choice([0.75, 1.5, 3.0])}
+    for case in CASES:
+        r, d_in, d_out = fixtures.sizes(rng, 3, 3, 9)
+        made |= {f"x_{case}": f(2, 4, d_in), f"W_{case}": f(d_out, d_in), f"b_{case}": f(d_out)}
+        made |= {f"A_{case}": f(r, d_in) / 2, f"B_{case}": f(d_out, r) / 2}
+        made |= {f"m_{case}": abs(f(d_out)) + 0.5, f"G_{case}": f(2, 4, d_out)}
+    return made
+
+
+def probe_dora(namespace, a):
+    import torch
+
+    made = {}
+    for case, bias in CASES.items():
+        t = {key: tensor(a[f"{key}_{case}"]) for key in GIVEN}
+        for key in ("x", "A", "B", "m"):
+            t[key].requires_grad_()
+        before = callers.Before(*t.values())
+        y = namespace["dora_forward"](
+            t["x"], t["W"], t["b"] if bias else None, t["A"], t["B"], a["scaling"].item(), t["m"]
+        )
+        made |= {f"y_{case}": array(y, "the output"), f"left_{case}": before.change()}
+        G, learned = tensor(a[f"G_{case}"]), [t[key] for key in ("A", "B", "m", "x")]
+        grads = [None] * 4
+        if isinstance(y, torch.Tensor) and y.requires_grad and y.shape == G.shape:
+            grads = torch.autograd.grad((y * G).sum(), learned, allow_unused=True)
+        for key, p, grad in zip(("A", "B", "m", "x"), learned, grads, strict=True):
+            grad = torch.zeros_like(p) if grad is None else grad
+            made[f"g{key}_{case}"] = array(grad, "a gradient")
+    return made
+
+
+def dora(i, case, scaling=None, norm=None, full=False, keys=("y", "gA", "gB", "gm", "gx")):
+    """Output and gradients of DoRA. norm: V, W -> (out,); full: gradients go through the norm."""
+    x, W, A, B, m, b, G = (i[f"{k}_{case}"].astype(float) for k in (*GIVEN, "G"))
+    s = float(i["scaling"]) if scaling is None else scaling
+    V = W + s * B @ A
+    n = np.sqrt((V**2).sum(1)) if norm is None else norm(V, W)
+    y, f = x @ V.T, m / n
+    by_V = (G.reshape(-1, len(W)).T @ x.reshape(-1, W.shape[1])) * f[:, None]
+    along = (G * y).sum((0, 1))  # dL / df
+    if full:
+        by_V = by_V - (along * m / n**2 / n)[:, None] * V
+    made = {
+        "y": f * y + (b if CASES[case] else 0), "gA": s * B.T @ by_V, "gB": s * by_V @ A.T,
+        "gm": along / n, "gx": (G * f) @ V,
+    }  # fmt: skip
+    return {f"{key}_{case}": made[key] for key in keys}
+
+
+def dora_cases(i, change):
+    """A slip's outputs. change: x, V, W, m, |V|, bias -> y of a case."""
+    made = {}
+    for case in CASES:
+        x, W, A, B, m, b = (i[f"{k}_{case}"].astype(float) for k in GIVEN)
+        s, b = float(i["scaling"]), b if CASES[case] else np.zeros_like(b)
+        V = W + s * B @ A
+        made[f"y_{case}"] = change(x, V, W, m, np.sqrt((V**2).sum(1)), b)
+    return made
+
+
+def both_cases(i, **options):
+    return {k: v for case in CASES for k, v in dora(i, case, **options).items()}
+
+
+def judge_dora(i, o):
+    what = {"y": "the output", "gA": "the gradient of lora_A", "gB": "the gradient of lora_B",
+            "gm": "the gradient of magnitude", "gx": "the gradient of x"}  # fmt: skip
+    promises = []
+    for key, words in what.items():
+        for case, bias in CASES.items():
+            right = dora(i, case)[f"{key}_{case}"]
+            words_here = f"{'with' if bias else 'without'} a bias, {words}"
+            promises.append(Promise(f"{key}_{case}", right, words_here, rtol=1e-3, atol=1e-3))
+    promises += [callers.unchanged(f"left_{case}", "a tensor that was given") for case in CASES]
+    return judged(i, o, promises, DORA)
+
+
+def not_through(i, dead):
+    """Right outputs, and no gradient for the names in `dead`."""
+    right = both_cases(i)
+    return {k: 0 * v if k.split("_")[0] in dead else v for k, v in right.items()}
+
+
+DORA = (
+    Slip("not_normed", "V is multiplied by the magnitude, but it still has its own length. Divide "
+         "by the norm of each row first.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: m * (x @ V.T) + b)),
+    Slip("no_magnitude", "Every row of V has length 1 here: the magnitude is missing.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: (x @ V.T) / n + b)),
+    Slip("norm_of_w", "The norm is that of W. It must be that of V, which moves with the update.",
+         lambda i: both_cases(i, norm=lambda V, W: np.sqrt((W**2).sum(1)), keys=("y",))),
+    Slip("one_norm", "One norm of the whole matrix was taken. Each row has its own: "
+         "`V.norm(dim=1)`.",
+         lambda i: both_cases(i, norm=lambda V, W: np.full(len(V), np.sqrt((V**2).sum())),
+                              keys=("y",))),
+    Slip("squared", "That is the sum of squares. The length of a row is its root.",
+         lambda i: both_cases(i, norm=lambda V, W: (V**2).sum(1), keys=("y",))),
+    Slip("no_scale", "The update inside V lacks its scale: V = W + scaling * B A.",
+         lambda i: both_cases(i, scaling=1.0, keys=("y",))),
+    Slip("update_only", "Only the update was scaled by m / |V|. DoRA scales the whole row of V, "
+         "the part from W included.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: x @ W.T + m / n * (x @ (V - W).T)
+                              + b)),
+    Slip("bias_scaled", "The bias was scaled with the rest. It is added at the end.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ V.T + b))),
+    Slip("bias_lost", "The output lacks the bias.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ V.T))),
+    Slip("not_detached", "The output is right, and the gradients run through the norm as well. "
+         "Detach the norm, and only it.", lambda i: both_cases(i, full=True)),
+    Slip("factors_cut", "No gradient reaches the factors: V itself was detached, or computed under "
+         "`no_grad`. Detach its norm alone.",
+         lambda i: [not_through(i, ("gA", "gB")), not_through(i, ("gA", "gB", "gx"))]),
+    Slip("magnitude_cut", "No gradient reaches the magnitude. Detach the norm alone, not m / |V|.",
+         lambda i: not_through(i, ("gm",))),
+    Slip("all_cut", "The output carries no gradient at all.",
+         lambda i: not_through(i, ("gA", "gB", "gm", "gx"))),
+)  # fmt: skip
+
+dora_forward = Check(
+    name="dora_forward", title="DoRA's forward", wants=("dora_forward",),
+    difficulty=2, minutes=12, points=20,
+    verified="the output with and without a bias, gradients of x, both factors and the magnitude "
+    "with the norm detached, and that nothing given was changed",
+    hints=(
+        "Build V first, as one matrix of the shape of W. How long is each of its rows?",
+        "`V.norm(dim=1)` gives a number for each output. Which part of m / |V| must not carry "
+        "a gradient?",
+        "`factor = magnitude / V.norm(dim=1).detach()`, then `factor * (x @ V.T)`, and the bias "
+        "last.",
+    ),
+    slips=DORA, other="Compare with the formula on one row: y = m / |v| * (v · x) + b.",
+    make=make_dora, probe=probe_dora, judge=judge_dora,
+)  # fmt: skip
+
+
+# 14.2 PiSSA's start
+SHAPES = {"wide": (0, 1), "tall": (1, 0)}  # name: which of the two sizes are out and in
+
+
+def make_pissa(seed):
+    rng = np.random.default_rng(seed + 1410)
+    small, large = int(rng.integers(6, 9)), int(rng.integers(10, 14))
+    made = {"r": rng.integers(2, 5), "scaling": rng.choice([0.5, 1.5, 3.0])}
+    for case, order in SHAPES.items():
+        shape = tuple((small, large)[axis] for axis in order)
+        U, _, Vh = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+        s = np.sort(rng.uniform(0.7, 1.3, small))[::-1] * 2.0 ** -np.arange(small) * 8
+        made[f"W_{case}"] = (U * s @ Vh).astype(np.float32)  # values well apart
+    return made
+
+
+def probe_pissa(namespace, a):
+    made = {}
+    for case in SHAPES:
+        W = tensor(a[f"W_{case}"])
+        before = callers.Before(W)
+        result = namespace["pissa_start"](W, a["r"].item(), a["scaling"].item())
+        names = ("residual", "lora_A", "lora_B")
+        for key, value in zip("RAB", fixtures.several(result, names, "pissa_start"), strict=True):
+            made[f"{key}_{case}"] = value
+        made[f"left_{case}"] = before.change()
+        R, A, B = (made[f"{key}_{case}"] for key in "RAB")
+        fits = A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1]
+        made[f"update_{case}"] = a["scaling"] * B @ A if fits else np.zeros(0)
+        sums = fits and made[f"update_{case}"].shape == R.shape
+        made[f"sum_{case}"] = made[f"update_{case}"] + R if sums else np.zeros(0)
+        made[f"shapes_{case}"] = np.array([*R.shape, 0, 0, *A.shape, 0, 0, *B.shape, 0, 0])[:12]
+        made[f"rows_{case}"] = np.sqrt((A**2).sum(-1)) if A.ndim == 2 else np.zeros(0)
+        made[f"columns_{case}"] = np.sqrt((B**2).sum(0)) if B.ndim == 2 else np.zeros(0)
+    return made
+
+
+def pissa(i, case):
+    """What is right: update, residual, lengths of rows and columns."""
+    W, r, c = i[f"W_{case}"].astype(float), int(i["r"]), float(i["scaling"])
+    U, s, Vh = np.linalg.svd(W, full_matrices=False)
+    update = U[:, :r] * s[:r] @ Vh[:r]
+    return {
+        f"update_{case}": update, f"R_{case}": W - update, f"sum_{case}": W,
+        f"rows_{case}": (s[:r] / c) ** 0.5, f"columns_{case}": (s[:r] / c) ** 0.5,
+    }  # fmt: skip
+
+
+def judge_pissa(i, o):
+    r, promises = int(i["r"]), []
+    for case in SHAPES:
+        (d_out, d_in), right = i[f"W_{case}"].shape, pissa(i, case)
+        here = f"for W of {d_out} x {d_in} and r = {r}"
+        shapes = np.array([d_out, d_in, 0, 0, r, d_in, 0, 0, d_out, r, 0, 0])
+        close = {"rtol": 1e-3, "atol": 1e-4}
+        promises += [
+            Promise(f"shapes_{case}", shapes, f"{here}, the shapes of residual, lora_A, lora_B",
+                    seen=lambda v, here=here: f"{here}, another shape", expected=f"residual "
+                    f"{d_out} x {d_in}, lora_A {r} x {d_in}, lora_B {d_out} x {r}"),
+            Promise(f"sum_{case}", right[f"sum_{case}"], f"{here}, residual + scaling * B A",
+                    **close),
+            Promise(f"update_{case}", right[f"update_{case}"], f"{here}, scaling * B A", **close),
+            Promise(f"rows_{case}", right[f"rows_{case}"], f"{here}, the length of A's row",
+                    **close),
+            Promise(f"columns_{case}", right[f"columns_{case}"],
+                    f"{here}, the length of B's column", **close),
+            callers.unchanged(f"left_{case}", "W"),
+        ]  # fmt: skip
+    return judged(i, o, promises, PISSA)
+
+
+def pissa_slip(change):
+    """A slip's values. change: U, s, Vh, r, c -> (update, residual or None for W - update)."""
+
+    def values(i):
+        made = {}
+        for case in SHAPES:
+            W, r, c = i[f"W_{case}"].astype(float), int(i["r"]), float(i["scaling"])
+            update, rest = change(W, *np.linalg.svd(W, full_matrices=False), r, c)
+            rest = W - update if rest is None else rest
+            made |= {f"update_{case}": update, f"sum_{case}": update + rest}
+        return made
+
+    return values
+
+
+def times(change):
+    """A slip's values: pieces of another size, and a residual that knows of it or does not."""
+
+    def update(U, s, Vh, r, c):
+        return U[:, :r] * change(s[:r], c) @ Vh[:r]
+
+    return lambda i: [
+        pissa_slip(lambda W, U, s, Vh, r, c: (update(U, s, Vh, r, c), None))(i),
+        pissa_slip(lambda W, U, s, Vh, r, c: (update(U, s, Vh, r, c),
+                                              W - U[:, :r] * s[:r] @ Vh[:r]))(i),
+    ]  # fmt: skip
+
+
+def lengths(by_row, by_column):
+    """A slip's values: lengths of rows and columns from the singular values and the scale."""
+    return lambda i: {
+        f"{key}_{case}": rule(np.linalg.svd(i[f"W_{case}"].astype(float))[1][: int(i["r"])],
+                              float(i["scaling"]))
+        for case in SHAPES
+        for key, rule in (("rows", by_row), ("columns", by_column))
+    } | {f"sum_{case}": i[f"W_{case}"] for case in SHAPES}  # fmt: skip
+
+
+PISSA = (
+    Slip("base_kept", "The residual is W itself, so the principal pieces count twice. Take the "
+         "update off.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, :r] * s[:r] @ Vh[:r], W))),
+    Slip("scale_ignored", "B A alone is the principal part, but the layer adds scaling * B A. "
+         "Divide the singular values by the scale before you take roots.",
+         times(lambda s, c: c * s)),
+    Slip("smallest", "Those are the smallest pieces. PiSSA trains the largest: the first r of the "
+         "SVD.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, -r:] * s[-r:] @ Vh[-r:], None))),
+    Slip("no_root", "Both factors got the whole singular value, so it counts twice. Give each the "
+         "square root.",
+         lambda i: [*times(lambda s, c: s**2 / c)(i), *times(lambda s, c: c * s**2)(i)]),
+    Slip("all_in_b", "The product is right, but A's rows have length 1: the singular values sit in "
+         "B alone. Give each factor the root.",
+         lengths(lambda s, c: np.ones_like(s), lambda s, c: s / c)),
+    Slip("all_in_a", "The product is right, but B's columns have length 1: the singular values sit "
+         "in A alone. Give each factor the root.",
+         lengths(lambda s, c: s / c, lambda s, c: np.ones_like(s))),
+    Slip("scale_in_one", "The scale was divided out of one factor alone. Each gets the root of "
+         "s / scaling.",
+         lambda i: [lengths(lambda s, c: s**0.5 / c, lambda s, c: s**0.5)(i),
+                    lengths(lambda s, c: s**0.5, lambda s, c: s**0.5 / c)(i)]),
+    Slip("lora_start", "The update is zero: that is the start of LoRA. PiSSA starts with the "
+         "largest pieces of W.", pissa_slip(lambda W, U, s, Vh, r, c: (0 * W, None))),
+)  # fmt: skip
+
+pissa_start = Check(
+    name="pissa_start", title="PiSSA's start", wants=("pissa_start",),
+    difficulty=3, minutes=12, points=20,
+    verified="shapes, the sum, the nearest matrix of rank r, evenly shared lengths, for a wide and "
+    "a tall weight, and that W is as it was",
+    hints=(
+        "`torch.linalg.svd(W, full_matrices=False)` gives U, s and Vh, largest piece first.",
+        "The layer multiplies B A by the scale. So B A must be the principal part **divided** by "
+        "it, and each factor gets the root of a singular value.",
+        "`root = (s[:r] / scaling).sqrt()`; A is `root[:, None] * Vh[:r]`, B is `U[:, :r] * root`. "
+        "The residual is W minus scaling * B @ A.",
+    ),
+    slips=PISSA, other="Compute residual + scaling * lora_B @ lora_A and compare with W.",
+    make=make_pissa, probe=probe_pissa, judge=judge_pissa,
+)  # fmt: skip
+
+
+# 14.3 AdaLoRA's allocation
+LAYERS = ("up", "q", "down", "k")  # order of the dict
+BUDGETS = ("some", "few", "none", "all")
+
+
+def make_allocate(seed):
+    rng = np.random.default_rng(seed + 1420)
+    made = {}
+    while True:
+        ranks = fixtures.sizes(rng, 4, 2, 7)
+        for n, r in enumerate(ranks):
+            d_in, d_out = fixtures.sizes(rng, 2, 4, 12)
+            size = np.exp(rng.normal() * 0.7)  # layers differ in importance
+            for key, shape in (("A", (r, d_in)), ("E", (r, 1)), ("B", (d_out, r))):
+                for part in "sj":  # sensitivity and uncertainty
+                    values = np.exp(rng.normal(size=shape)) * size
+                    made[f"{part}{key}{n}"] = values.astype(np.float32)
+        total = sum(ranks)
+        some = int(rng.integers(total // 2, total - 2))
+        made["budgets"] = np.array([some, int(rng.integers(2, total // 3)), 0, total])
+        importance = np.sort(np.concatenate(scores(made)))
+        apart = np.diff(importance).min() > 1e-3 * importance.mean()
+        keys = ("some", "few")
+        right = {key: made_masks(made, key) for key in keys}
+        wrong = [choose(made) for choose in ALLOCATIONS.values()]
+        differ = all(any(not np.array_equal(w[k], right[k]) for k in keys) for w in wrong)
+        flat = [np.concatenate([w[k] for k in keys]).tobytes() for w in wrong]
+        if apart and differ and len(set(flat)) == len(flat) and min(
+            right["some"].sum(), right["few"].sum()) > 1:  # fmt: skip
+            return made
+
+
+def scores(i, A=np.mean, B=np.mean, parts="AEB", product=lambda s, j: s * j):
+    """Importance of the triplets, one array for each layer."""
+    found = []
+    for n in range(len(LAYERS)):
+        each = {key: product(i[f"s{key}{n}"].astype(float), i[f"j{key}{n}"].astype(float))
+                for key in "AEB"}  # fmt: skip
+        sides = {"A": A(each["A"], 1), "E": each["E"][:, 0], "B": B(each["B"], 0)}
+        found.append(sum(sides[key] for key in parts))
+    return found
+
+
+def top(found, budget, sign=1):
+    """One array of bool over all layers: the `budget` largest."""
+    everything = sign * np.concatenate(found)
+    on = np.zeros(len(everything), dtype=bool)
+    on[np.argsort(-everything, kind="stable")[: max(budget, 0)]] = True
+    return on
+
+
+def budget_of(i, key):
+    return int(i["budgets"][BUDGETS.index(key)])
+
+
+def made_masks(i, key, off=0, sign=1, **options):
+    return top(scores(i, **options), budget_of(i, key) + off, sign)
+
+
+def in_each_layer(i, key):
+    """The same number of triplets in every layer."""
+    found = scores(i)
+    share = budget_of(i, key) // len(found)
+    return np.concatenate([top([each], share) for each in found])
+
+
+def both_budgets(choose):
+    return lambda i: {key: choose(i, key) for key in ("some", "few")}
+
+
+ALLOCATIONS = {
+    "each_layer": both_budgets(in_each_layer),
+    "least": both_budgets(lambda i, k: made_masks(i, k, sign=-1)),
+    "inverse": both_budgets(lambda i, k: ~made_masks(i, k)),
+    "sums": both_budgets(lambda i, k: made_masks(i, k, A=np.sum, B=np.sum)),
+    "only_e": both_budgets(lambda i, k: made_masks(i, k, parts="E")),
+    "no_e": both_budgets(lambda i, k: made_masks(i, k, parts="AB")),
+    "no_uncertainty": both_budgets(lambda i, k: made_masks(i, k, product=lambda s, j: s)),
+    "added": both_budgets(lambda i, k: made_masks(i, k, product=lambda s, j: s + j)),
+    "one_less": both_budgets(lambda i, k: made_masks(i, k, off=-1)),
+    "one_more": both_budgets(lambda i, k: made_masks(i, k, off=1)),
+}
+
+
+def probe_allocate(namespace, a):
+    made = {}
+    for key, budget in zip(BUDGETS, a["budgets"].tolist(), strict=True):
+        averages = {
+            name: {k: (tensor(a[f"s{k}{n}"]), tensor(a[f"j{k}{n}"])) for k in "AEB"}
+            for n, name in enumerate(LAYERS)
+        }
+        tensors = [t for parts in averages.values() for pair in parts.values() for t in pair]
+        before = callers.Before(*tensors)
+        result = fixtures.expect(
+            namespace["allocate"](averages, budget), dict, "allocate", "a dict, layer -> (r,)"
+        )
+        if set(result) != set(LAYERS):
+            listed = ", ".join(map(str, list(result)[:6])) or "no layer"
+            raise Refused("type", f"allocate returns a dict of {listed}.", "every layer, no other.")
+        parts = [array(result[name], f"the mask of {name}") for name in LAYERS]
+        fits = all(p.shape == a[f"sE{n}"][:, 0].shape for n, p in enumerate(parts))
+        made |= {f"fits_{key}": fits, f"left_{key}": before.change()}
+        made[key] = np.concatenate(parts) if fits else np.zeros(0)
+        made[f"bool_{key}"] = all(p.dtype.kind == "b" for p in parts)
+        made[f"count_{key}"] = float((made[key] != 0).sum())
+    return made
+
+
+def judge_allocate(i, o):
+    promises = []
+    for key in BUDGETS:
+        budget, here = budget_of(i, key), f"for a budget of {budget_of(i, key)}"
+        wanted = made_masks(i, key)
+        places = [f"{name}[{k}]" for n, name in enumerate(LAYERS)
+                  for k in range(len(i[f"sE{n}"]))]  # fmt: skip
+
+        def seen(value, wanted=wanted, places=places, here=here):
+            if value.shape != wanted.shape:
+                return f"{here}, masks of another size"
+            at = int(np.argmax(value.astype(bool) != wanted))
+            return f"{here}, {int((value != 0).sum())} triplets are on, and {places[at]} is " + (
+                "off" if wanted[at] else "on"
+            )
+
+        promises += [
+            Promise(f"fits_{key}", 1, seen=f"{here}, a mask whose shape is not (r,)",
+                    expected="one bool for each triplet of the layer"),
+            Promise(f"bool_{key}", 1, seen=f"{here}, masks that are not bool",
+                    expected="True for a triplet that stays"),
+            Promise(key, wanted, seen=seen, expected=f"{budget} triplets on, the most important"),
+            callers.unchanged(f"left_{key}", "the averages that were given"),
+        ]  # fmt: skip
+    return judged(i, o, promises, ALLOCATE)
+
+
+ALLOCATE = (
+    Slip("each_layer", "Every layer keeps as many. AdaLoRA ranks the triplets of all layers "
+         "together, so that ranks can move to where they are worth most.",
+         ALLOCATIONS["each_layer"]),
+    Slip("least", "The least important triplets stay. Sort the other way.", ALLOCATIONS["least"]),
+    Slip("inverse", "The masks are the wrong way round: True means that a triplet stays.",
+         ALLOCATIONS["inverse"]),
+    Slip("sums", "The scores of a row of A and of a column of B were added up. With their mean a "
+         "wide layer gets no advantage.", ALLOCATIONS["sums"]),
+    Slip("only_e", "Only the entry of E was looked at. The row of A and the column of B count "
+         "too.", ALLOCATIONS["only_e"]),
+    Slip("no_e", "The entry of E itself was left out.", ALLOCATIONS["no_e"]),
+    Slip("no_uncertainty", "Only the sensitivity was used. A score is sensitivity times "
+         "uncertainty.", ALLOCATIONS["no_uncertainty"]),
+    Slip("added", "Sensitivity and uncertainty were added. A score is their product.",
+         ALLOCATIONS["added"]),
+    Slip("one_less", "One triplet too few stays. Look at what happens to the one that equals the "
+         "bar.", ALLOCATIONS["one_less"]),
+    Slip("one_more", "One triplet too many stays. Look at what happens to the one that equals the "
+         "bar.", ALLOCATIONS["one_more"]),
+    Slip("edge_none", "A budget of 0 leaves nothing on. `topk(0)` and slices such as `[-0:]` have "
+         "a way of their own.",
+         lambda i: {"some": made_masks(i, "some"), "none": lambda v: v.any()}),
+    Slip("edge_all", "With a budget of all triplets, all of them stay.",
+         lambda i: {"some": made_masks(i, "some"), "all": lambda v: not v.all()}),
+)  # fmt: skip
+
+allocate = Check(
+    name="allocate", title="AdaLoRA's allocation", wants=("allocate",),
+    difficulty=3, minutes=18, points=25,
+    verified="the importance of every triplet and the choice over all layers, for four budgets, "
+    "none and all among them",
+    hints=(
+        "Two steps: one importance for each triplet, (r,) in each layer; then one ranking over all "
+        "layers at once.",
+        "Mean over the inputs for A, (r, in); mean over the outputs for B, (out, r). "
+        "`torch.cat` puts the layers behind each other.",
+        "Sort all importances, largest first. The bar is the first one that falls out, "
+        "`ranking[budget]`; a triplet stays when its importance is above the bar. With a budget of "
+        "all, nothing falls out.",
+    ),
+    slips=ALLOCATE, other="Print the importances of one layer and work one of them out by hand.",
+    make=make_allocate, probe=probe_allocate, judge=judge_allocate,
+)  # fmt: skip
+
+
+# 14.4 VeRA from one seed
+PLACES = ("up_proj", "k_proj", "down_proj")
+
+
+def make_vera(seed):
+    rng = np.random.default_rng(seed + 1430)
+    d, wide, kv, r = (int(n) for n in (rng.integers(5, 8), rng.integers(13, 17),
+                                       rng.integers(3, 5), rng.integers(9, 12)))  # fmt: skip
+    shapes = np.array([(wide + 2, d), (kv, d), (d, wide)])  # the widest in and out differ
+    made = {"seed": rng.integers(1000), "r": r, "shapes": shapes}
+    for n, (d_out, _) in enumerate(shapes):
+        made |= {f"d{n}": rng.normal(size=r), f"b{n}": rng.normal(size=d_out)}
+    return made
+
+
+def probe_vera(namespace, a):
+    shapes = {name: tuple(shape) for name, shape in zip(PLACES, a["shapes"].tolist(), strict=True)}
+    vectors = {name: (a[f"d{n}"].copy(), a[f"b{n}"].copy()) for n, name in enumerate(PLACES)}
+    arrays = [tensor(v) for pair in vectors.values() for v in pair]
+    result = namespace["vera_deltas"](a["seed"].item(), shapes, vectors)
+    fixtures.expect(result, dict, "vera_deltas", "a dict, layer -> update (out, in)")
+    if set(result) != set(PLACES):
+        raise Refused("type", f"vera_deltas returns {kind(result)} of other layers.", "all three.")
+    made = {f"u{n}": array(result[name], f"the update of {name}") for n, name in enumerate(PLACES)}
+    after = [tensor(v) for pair in vectors.values() for v in pair]
+    same = all(bool((x == y).all()) for x, y in zip(arrays, after, strict=True))
+    return {**made, "left": 0 if same else 2}
+
+
+def vera(i, order="AB", bound=lambda name, shape: (6 / shape[1]) ** 0.5, own=False, last=False,
+         vectors=lambda d, b: (d, b), fresh=False):  # fmt: skip
+    """The updates, with the slips that are asked for."""
+    shapes, r, made = i["shapes"], int(i["r"]), {}
+    rng = np.random.default_rng(int(i["seed"]))
+
+    def draw(rng, out, into):
+        wanted, found = {"A": (r, into), "B": (out, r)}, {}
+        for name in order:
+            limit = bound(name, wanted[name])
+            found[name] = rng.uniform(-limit, limit, wanted[name])
+        return found
+
+    shared = draw(rng, *shapes.max(0))
+    for n, (d_out, d_in) in enumerate(shapes):
+        if own:  # matrices of the layer's own size, from the seed or one after the other
+            if n == 0 or fresh:
+                rng = np.random.default_rng(int(i["seed"]))
+            shared = draw(rng, d_out, d_in)
+        A = shared["A"][:, -d_in:] if last else shared["A"][:, :d_in]
+        B = shared["B"][-d_out:] if last else shared["B"][:d_out]
+        d, b = vectors(i[f"d{n}"], i[f"b{n}"])
+        made[f"u{n}"] = b[:, None] * (B * d) @ A
+    return made
+
+
+def judge_vera(i, o):
+    promises = [
+        Promise(f"u{n}", right, f"the update of {name}", rtol=1e-3, atol=1e-4)
+        for (n, name), right in zip(enumerate(PLACES), vera(i).values(), strict=True)
+    ]
+    return judged(i, o, [*promises, callers.unchanged("left", "a vector of the file")], VERA)
+
+
+VERA = (
+    Slip("other_order", "B was drawn first. The numbers come out of the generator in one order: A, "
+         "then B.", lambda i: vera(i, order="BA")),
+    Slip("own_size", "Each layer got matrices of its own size. They are drawn once, in the largest "
+         "size, and a layer uses a part of them.",
+         lambda i: [vera(i, own=True), vera(i, own=True, fresh=True)]),
+    Slip("last_part", "The last columns and rows were taken. A layer uses the first ones.",
+         lambda i: vera(i, last=True)),
+    Slip("bound_rows", "The bound was taken from the number of rows. It is the root of 6 over the "
+         "number of columns: in for A, r for B.",
+         lambda i: vera(i, bound=lambda name, shape: (6 / shape[0]) ** 0.5)),
+    Slip("one_bound", "Both matrices got one bound. A has as many columns as the widest input, B "
+         "has r.",
+         lambda i: [vera(i, bound=lambda name, shape: (6 / i["shapes"][:, 1].max()) ** 0.5),
+                    vera(i, bound=lambda name, shape: (6 / int(i["r"])) ** 0.5)]),
+    Slip("no_root", "The bound lacks its root.",
+         lambda i: vera(i, bound=lambda name, shape: 6 / shape[1])),
+    Slip("no_d", "d is missing: it scales the rows of A.",
+         lambda i: vera(i, vectors=lambda d, b: (np.ones_like(d), b))),
+    Slip("no_b", "b is missing: it scales the rows of B.",
+         lambda i: vera(i, vectors=lambda d, b: (d, np.ones_like(b)))),
+    Slip("squared", "A vector came in twice.",
+         lambda i: [vera(i, vectors=lambda d, b: (d * d, b)),
+                    vera(i, vectors=lambda d, b: (d, b * b))]),
+)  # fmt: skip
+
+vera_deltas = Check(
+    name="vera_deltas", title="VeRA from one seed", wants=("vera_deltas",),
+    difficulty=3, minutes=15, points=20,
+    verified="the updates of three layers of different sizes, from one seed and their vectors, and "
+    "that the vectors are as they were",
+    hints=(
+        "One generator, two draws, in the order that the text gives. All layers share what comes "
+        "out.",
+        "How large must A be for the widest input, and B for the widest output? These two need not "
+        "belong to one layer.",
+        "`A = rng.uniform(-a, a, (r, d_in))` with a = √(6 / d_in), then B with √(6 / r). A layer: "
+        "`(b[:, None] * B[:rows] * d) @ A[:, :columns]`.",
+    ),
+    slips=VERA, other="Print the shapes of A and B, then the first number of each.",
+    make=make_vera, probe=probe_vera, judge=judge_vera,
+)  # fmt: skip
+
+
+# 14.5 A comparison with one shared rate
+GRIDS = ("first", "second", "third")
+ANSWERS = ("claimed", "winner", "equal", "edge")
+
+
+def make_unmask(seed):
+    """Three grids in which every slip gives another answer; the third has an exact tie."""
+    rng = np.random.default_rng(seed + 1440)
+    while True:
+        made = {}
+        for grid in GRIDS[:2]:
+            while True:
+                losses, shared = draw_grid(rng)
+                if fair(losses, shared):
+                    break
+            made |= {f"losses_{grid}": coded(losses), f"shared_{grid}": shared}
+        losses, shared = tied_grid(rng)
+        made |= {"losses_third": coded(losses), "shared_third": shared}
+        right = unmasked(made)
+        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS[:2]])
+        said = [right, *(rule(made) for rule in UNMASKED.values())]
+        pairs = ((a, b) for n, a in enumerate(said) for b in said[:n])
+        if {0, 5} <= set(ends.tolist()) and all(apart(a, b) for a, b in pairs):
+            return made
+
+
+def coded(losses):
+    """Numbers that can be compared: 1e6 stands for nan, 2e6 for inf."""
+    return np.where(np.isnan(losses), 1e6, np.where(np.isinf(losses), 2e6, losses))
+
+
+def grid_of(i, grid):
+    """The losses of a grid, (M, L, S), with nan and inf."""
+    given = i[f"losses_{grid}"].astype(np.float32)
+    return np.where(given == 1e6, np.nan, np.where(given == 2e6, np.inf, given))
+
+
+def apart(a, b):
+    """True when two sets of answers differ in one that both have."""
+    return any(not np.array_equal(a[key], b[key]) for key in a.keys() & b.keys())
+
+
+def draw_grid(rng, M=5, L=6, S=3):
+    """Losses of M methods at L rates with S seeds, (M, L, S), and the position of the shared one.
+
+    Each method has a valley. One of them looks best at a rate at which a run diverged.
+    """
+    valley, depth = rng.integers(0, L, M), rng.uniform(1.0, 1.3, M)
+    away = np.abs(np.arange(L) - valley[:, None])[..., None]  # (M, L, 1)
+    noise = rng.choice([0.03, 0.12, 0.3], M)[:, None, None]
+    losses = depth[:, None, None] + 0.4 * away + noise * rng.uniform(-1, 1, (M, L, S))
+    losses[(away > 2) & (rng.random((M, L, S)) < 0.3)] = np.nan
+    bad, seed = rng.integers(M), rng.integers(S)
+    losses[bad, (valley[bad] + 1) % L] -= 1.0
+    losses[bad, (valley[bad] + 1) % L, seed] = rng.choice([np.nan, np.inf])
+    return losses.astype(np.float32), rng.integers(L)
+
+
+def tied_grid(rng):
+    """A grid in which one method exceeds the winner by exactly the larger spread.
+
+    All numbers are eighths times a power of two, so that sums and means are exact.
+    """
+    means = np.array([[16, 8, 12, 20], [14, 10, 18, 24], [28, 26, 22, 21]]) / 8
+    losses = np.repeat(means[..., None], 3, axis=-1)
+    losses[0, 1] += np.array([0, 1, -1]) / 8  # spread 2 / 8; the next method lies 2 / 8 above
+    order = rng.permutation(3)
+    return (losses[order] * 2.0 ** rng.integers(-1, 3)).astype(np.float32), rng.integers(4)
+
+
+def fair(losses, shared):
+    """True when nothing in the grid hangs by a hair, and the shared rate misleads."""
+    means = mean_of(losses)
+    finite = np.sort(means[np.isfinite(means)])
+    if not np.isfinite(means).any(1).all() or not np.isfinite(means[:, shared]).any():
+        return False
+    at, best = best_of(losses)
+    spread, winner = spread_of(losses, at), best.argmin()
+    gaps = np.delete(best - best[winner] - np.maximum(spread, spread[winner]), winner)
+    equal = int((gaps <= 0).sum())
+    misleads = means[:, shared].argmin() != winner and 0 < equal < len(gaps)
+    return misleads and np.diff(finite).min() > 1e-3 and np.abs(gaps).min() > 1e-2
+
+
+def mean_of(losses):
+    """(M, L): the mean over seeds, inf where a run diverged."""
+    means = losses.astype(float).mean(-1)
+    return np.where(np.isfinite(means), means, np.inf)
+
+
+def best_of(losses, means=None):
+    """Position and value of each method's lowest mean."""
+    means = mean_of(losses) if means is None else means
+    at = means.argmin(1)
+    return at, means[np.arange(len(means)), at]
+
+
+def spread_of(losses, at):
+    rows = losses.astype(float)[np.arange(len(at)), at]
+    with np.errstate(all="ignore"):
+        return rows.max(1) - rows.min(1)
+
+
+def survivors(losses):
+    """Means over the seeds that did not diverge."""
+    finite = np.isfinite(losses)
+    sums = np.where(finite, losses, 0).astype(float).sum(-1)
+    return np.where(finite.any(-1), sums / np.maximum(finite.sum(-1), 1), np.inf)
+
+
+def best_seed(losses):
+    """The lowest of the seeds, where none diverged."""
+    return np.where(np.isfinite(mean_of(losses)), losses.min(-1), np.inf)
+
+
+def unmasked(i, mean=mean_of, bar=lambda s, w: np.maximum(s, s[w]), keys=ANSWERS, off=0.0):
+    """The four answers for all grids; mean, bar and off: the slips in them."""
+    made = {}
+    for grid in GRIDS:
+        losses, shared = grid_of(i, grid), int(i[f"shared_{grid}"])
+        means = mean(losses)
+        at, best = best_of(losses, means)
+        spread, winner = spread_of(losses, at), best.argmin()
+        with np.errstate(all="ignore"):
+            equal = best - best[winner] <= bar(spread, winner) - off
+        four = (means[:, shared].argmin(), winner, equal, (at == 0) | (at == means.shape[1] - 1))
+        made |= {f"{k}_{grid}": v for k, v in zip(ANSWERS, four, strict=True) if k in keys}
+    return made
+
+
+def largest(i):
+    """Both winners taken at the other end."""
+    made = {}
+    for grid in GRIDS:
+        means = mean_of(grid_of(i, grid))
+        column = means[:, int(i[f"shared_{grid}"])]
+        claimed = np.where(np.isfinite(column), column, -np.inf).argmax()
+        made |= {f"claimed_{grid}": claimed, f"winner_{grid}": means.min(1).argmax()}
+    return made
+
+
+def winners(first, second):
+    """The two winners in other places: which right answer stands where."""
+
+    def values(i):
+        right = unmasked(i)
+        return {f"{key}_{grid}": right[f"{source}_{grid}"] for grid in GRIDS
+                for key, source in (("claimed", first), ("winner", second))}  # fmt: skip
+
+    return values
+
+
+def other_bar(bar):
+    return lambda i: unmasked(i, bar=bar, keys=("claimed", "winner", "equal"))
+
+
+UNMASKED = {
+    "one_rate": winners("claimed", "claimed"),
+    "own_for_both": winners("winner", "winner"),
+    "swapped": winners("winner", "claimed"),
+    "worst": largest,
+    "survivors": lambda i: unmasked(i, mean=survivors, keys=ANSWERS[:3]),
+    "best_seed": lambda i: unmasked(i, mean=best_seed, keys=ANSWERS[:3]),
+    "nan_wins": lambda i: unmasked(i, mean=lambda v: v.astype(float).mean(-1),
+                                   keys=ANSWERS[:3]),
+    "no_spread": other_bar(lambda s, w: 0 * s),
+    "own_spread": other_bar(lambda s, w: s),
+    "winner_spread": other_bar(lambda s, w: np.full_like(s, s[w])),
+    "sum_spread": other_bar(lambda s, w: s + s[w]),
+    "small_spread": other_bar(lambda s, w: np.minimum(s, s[w])),
+    "strict": lambda i: unmasked(i, keys=ANSWERS[:3], off=1e-9),
+}  # fmt: skip
+
+
+def probe_unmask(namespace, a):
+    made = {}
+    for grid in GRIDS:
+        losses = tensor(grid_of(a, grid))
+        result = namespace["unmask"](losses, a[f"shared_{grid}"].item())
+        names = ("winner at the shared rate", "winner at own rates", "equal", "at an end")
+        four = fixtures.several(result, names, "unmask")
+        made |= {f"{key}_{grid}": value for key, value in zip(ANSWERS, four, strict=True)}
+        same = np.array_equal(losses.numpy(), grid_of(a, grid), equal_nan=True)
+        made[f"left_{grid}"] = 0 if same else 2
+    return made
+
+
+def alike(wanted):
+    """A condition: these numbers, whatever their type and with or without an axis for one."""
+    wanted = np.ravel(wanted).astype(float)
+
+    def fits(value):
+        if value.dtype.kind == "c" or value.size != wanted.size:
+            return False
+        return bool(np.array_equal(value.reshape(-1).astype(float), wanted))
+
+    return fits
+
+
+def judge_unmask(i, o):
+    promises, right = [], unmasked(i)
+    for grid in GRIDS:
+        words = {
+            "claimed": f"the winner at the shared rate (position {i[f'shared_{grid}']})",
+            "winner": "the winner when each method has its own best rate",
+            "equal": "who is equal to the winner", "edge": "whose best rate lies at an end",
+        }  # fmt: skip
+        for key in ANSWERS:
+            wanted, here = right[f"{key}_{grid}"], f"in the {grid} grid, {words[key]}"
+            seen = lambda v, here=here: f"{here}: {np.asarray(v).tolist()}"[:160]  # noqa: E731
+            promises.append(Promise(f"{key}_{grid}", alike(wanted), seen=seen,
+                                    expected=str(np.asarray(wanted).tolist())))  # fmt: skip
+        promises.append(callers.unchanged(f"left_{grid}", "losses"))
+    return judged(i, o, promises, UNMASK)
+
+
+def value_of(name):
+    return lambda i: {key: alike(value) for key, value in UNMASKED[name](i).items()}
+
+
+UNMASK = tuple(
+    Slip(name, advice, value_of(name))
+    for name, advice in (
+        ("one_rate", "The second winner was taken at the shared rate as well. Each method gets its "
+         "own best rate."),
+        ("own_for_both", "The first answer is that of the fair comparison. At the shared rate only "
+         "the column `shared` counts."),
+        ("swapped", "The two winners are exchanged: first the one at the shared rate."),
+        ("worst", "The largest loss was taken. Lower is better."),
+        ("survivors", "A rate at which one seed diverged was judged by the other seeds. Such a "
+         "rate does not count: you cannot choose the seed."),
+        ("best_seed", "The best seed stands for each method. Take the mean over the seeds."),
+        ("nan_wins", "A `nan` won: `min` and `argmin` return it when there is one. Put infinity "
+         "in its place first."),
+        ("no_spread", "Only the winner itself is called equal. Two methods are equal when their "
+         "difference is within the spread of the seeds."),
+        ("own_spread", "Only the method's own spread was used. The larger of the two counts, the "
+         "winner's included."),
+        ("winner_spread", "Only the winner's spread was used. The larger of the two counts."),
+        ("sum_spread", "The two spreads were added. The larger one counts."),
+        ("small_spread", "The smaller of the two spreads was used. The larger one counts."),
+        ("strict", "A loss that exceeds the winner's by exactly the spread is still equal: at "
+         "most, not less than."),
+    )
+)  # fmt: skip
+
+unmask = Check(
+    name="unmask", title="A comparison with one shared rate", wants=("unmask",),
+    difficulty=4, minutes=18, points=15,
+    verified="both winners, who is equal within the seeds' spread, whose grid was too narrow, and "
+    "rates with a diverged run",
+    hints=(
+        "First a table of means, (M, L), in which a rate with a diverged run can never be the "
+        "best.",
+        "`means[:, shared]` is the first comparison, `means.min(dim=1)` the fair one. The spread "
+        "needs the seeds again, at each method's best rate.",
+        "`means = torch.where(means.isfinite(), means, inf)`; `best, at = means.min(dim=1)`; "
+        "`rows = losses[torch.arange(M), at]`; the spread is its largest minus its smallest entry.",
+    ),
+    slips=UNMASK, other="Work out one method by hand: means, best rate, spread.",
+    make=make_unmask, probe=probe_unmask, judge=judge_unmask,
+)  # fmt: skip
+
+
+EXERCISES = (dora_forward, pissa_start, allocate, vera_deltas, unmask)

@@ -1,0 +1,295 @@
+"""Right and wrong answers to the exercises of chapter 15."""
+
+from tests.answers import Answer
+
+BEST = "best = scores.max(dim=0).values  # (S,)"
+LOST = "lost = best - scores[-1]"
+MEAN = "lost[best > chance].mean()  # the mean of nothing is nan"
+GOOD = "as_good = (score >= score[:, None]) & (loss <= loss[:, None])  # [i, j]: j against i"
+BETTER = "better = (score > score[:, None]) | (loss < loss[:, None])"
+KEPT = "return ~(beaten | score.isnan() | loss.isnan())"
+CHANGE = "change = after[name] - weight"
+TEST = "if change.ndim == 2 and change.any():"
+SQUARE = "torch.linalg.svdvals(change).square()"
+RANK = "int((held < share).sum()) + 1"
+COUNT = "count = percent * n * batch_size // 100 - used_old  # old rows of this batch"
+OLD = "[old[(used_old + i) % len(old)] for i in range(count)]"
+NEW = "[new[(used_new + i) % len(new)] for i in range(batch_size - count)]"
+USED = "used_old, used_new = used_old + count, used_new + batch_size - count"
+TUNED = "tuned = W + scaling * lora_B @ lora_A"
+SVD = "torch.linalg.svd(w, full_matrices=False).U for w in (W, tuned)"
+LIKE = "(new[:, :k].T @ old).abs().amax(dim=1)"
+SUM = "return (torch.cat(like) < epsilons[:, None]).sum(dim=1)"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+RIGHT = [
+    Answer(
+        "forgetting",
+        "loops and plain numbers",
+        code="""
+def forgetting(scores, chance):
+    lost, known = [], []
+    for column, guess in zip(scores.T.tolist(), chance.tolist()):
+        lost.append(max(column) - column[-1])
+        if max(column) > guess:
+            known.append(lost[-1])
+    return lost, sum(known) / len(known) if known else float("nan")
+""",
+    ),
+    Answer(
+        "forgetting",
+        "cummax, weights, an empty case of its own",
+        code="""
+def forgetting(scores, chance):
+    best = torch.cummax(scores, 0).values[-1]
+    had = (best > chance).to(scores.dtype)
+    lost = (scores - scores[-1]).amax(0)
+    return lost, (lost * had).sum() / had.sum()
+""",
+    ),
+    Answer(
+        "pareto_front",
+        "a double loop",
+        code="""
+def pareto_front(score, loss):
+    runs, mask = list(zip(score.tolist(), loss.tolist())), []
+    for s, l in runs:
+        beaten = any(a >= s and b <= l and (a > s or b < l) for a, b in runs)
+        mask.append(not beaten and s == s and l == l)
+    return mask
+""",
+    ),
+    Answer(
+        "pareto_front",
+        "a sweep over sorted runs",
+        code="""
+def pareto_front(score, loss):
+    real = [n for n in range(len(score)) if score[n] == score[n] and loss[n] == loss[n]]
+    mask, low = torch.zeros(len(score), dtype=torch.bool), float("inf")
+    for s in sorted({float(score[n]) for n in real}, reverse=True):
+        same = [n for n in real if float(score[n]) == s]
+        best = min(float(loss[n]) for n in same)
+        if best < low:
+            for n in same:
+                mask[n] = float(loss[n]) == best
+            low = best
+    return mask
+""",
+    ),
+    Answer(
+        "effective_ranks",
+        "the tail of the energy",
+        code="""
+def effective_ranks(before, after, share):
+    out = {}
+    for name in after:
+        change = (after[name] - before[name]).double()
+        if change.dim() < 2 or not bool((change != 0).any()):
+            continue
+        energy = torch.linalg.eigvalsh(change @ change.T).clamp(min=0).flip(0)
+        total, held, r = energy.sum(), 0.0, 0
+        while held < share * total:
+            held, r = held + energy[r], r + 1
+        out[name] = r
+    return out
+""",
+    ),
+    Answer(
+        "effective_ranks",
+        "searchsorted, a tensor for each",
+        code="""
+def effective_ranks(before, after, share):
+    changes = {n: after[n] - before[n] for n in before}
+    changes = {n: c for n, c in changes.items() if c.ndim == 2 and c.abs().max() > 0}
+    found = {}
+    for name, change in changes.items():
+        held = (torch.linalg.svdvals(change) ** 2).cumsum(0) / change.pow(2).sum()
+        found[name] = torch.searchsorted(held, torch.tensor([share], dtype=held.dtype)) + 1
+    return found
+""",
+    ),
+    Answer(
+        "replay_mix",
+        "endless iterators, old rows last",
+        code="""
+def replay_mix(new, old, percent, batch_size, steps):
+    import itertools
+
+    fresh, known, made, before = itertools.cycle(new), itertools.cycle(old), [], 0
+    for n in range(steps):
+        total = (n + 1) * batch_size * percent // 100
+        count, before = total - before, total
+        part = list(itertools.islice(fresh, batch_size - count))
+        made.append(tuple(part + list(itertools.islice(known, count))))
+    return tuple(made)
+""",
+    ),
+    Answer(
+        "replay_mix",
+        "one list first",
+        code="""
+def replay_mix(new, old, percent, batch_size, steps):
+    rows, a, b = [], 0, 0
+    for n in range(1, steps + 1):
+        while b < percent * n * batch_size // 100:
+            rows.append(old[b % len(old)])
+            b += 1
+        while len(rows) < n * batch_size:
+            rows.append(new[a % len(new)])
+            a += 1
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+""",
+    ),
+    Answer(
+        "intruder_curve",
+        "eigenvectors of W W^T, a loop",
+        code="""
+def intruder_curve(layers, scaling, k, epsilons):
+    def left(w):
+        m = min(w.shape)
+        return torch.linalg.eigh(w @ w.T).eigenvectors.flip(1)[:, :m]
+
+    counts = [0] * len(epsilons)
+    for W, A, B in layers:
+        cosines = left(W).T @ left(W + B @ A * scaling)[:, :k]
+        for n, epsilon in enumerate(epsilons.tolist()):
+            counts[n] += sum(bool(column.abs().max() < epsilon) for column in cosines.T)
+    return counts
+""",
+    ),
+    Answer(
+        "intruder_curve",
+        "all old vectors must be unlike",
+        code="""
+def intruder_curve(layers, scaling, k, epsilons):
+    total = torch.zeros(len(epsilons))
+    for W, A, B in layers:
+        U0 = torch.linalg.svd(W, full_matrices=False)[0]
+        U1 = torch.linalg.svd(W + scaling * (B @ A), full_matrices=False)[0][:, :k]
+        small = (U0.T @ U1).abs()[None] < epsilons[:, None, None]
+        total += small.all(1).sum(1)
+    return total
+""",
+    ),
+]
+
+WRONG = [
+    edit("forgetting", "from the start", "from_start", (BEST, "best = scores[0]")),
+    edit("forgetting", "from the start, never below 0", "from_start",
+         (LOST, "lost = (scores[0] - scores[-1]).clamp(min=0)")),
+    edit("forgetting", "row 0 left out", "start_left_out", ("scores.max(dim=0)",
+         "scores[1:].max(dim=0)")),
+    edit("forgetting", "best before the last", "last_left_out", ("scores.max(dim=0)",
+         "scores[:-1].max(dim=0)")),
+    edit("forgetting", "last less best", "sign", (LOST, "lost = scores[-1] - best")),
+    edit("forgetting", "best less worst", "to_worst", (LOST, "lost = best - scores.amin(0)")),
+    edit("forgetting", "a share of the best", "relative",
+         (LOST, LOST + "\n    lost = lost / best")),
+    edit("forgetting", "the other axis", "axis", ("max(dim=0)", "max(dim=1)"),
+         ("scores[-1]", "scores[:, -1]"), (MEAN, "lost.mean()")),
+    edit("forgetting", "mean of all", "all_skills", (MEAN, "lost.mean()")),
+    edit("forgetting", "known at the start", "had_at_start", (MEAN,
+         "lost[scores[0] > chance].mean()")),
+    edit("forgetting", "known at the end", "had_at_end", (MEAN,
+         "lost[scores[-1] > chance].mean()")),
+    edit("forgetting", "sum", "summed", (MEAN, "lost[best > chance].sum()")),
+    edit("forgetting", "zeros counted", "zeros", (MEAN, "(lost * (best > chance)).mean()")),
+    edit("forgetting", "0 without any skill", "other", (MEAN,
+         "lost[best > chance].mean() if (best > chance).any() else 0.0")),
+    edit("forgetting", "writes into scores", "other", (LOST, LOST + "\n    scores[0] = best")),
+    edit("forgetting", "forgets return", "none", ("return lost", "lost")),
+    edit("pareto_front", "low scores", "both_low",
+         (GOOD, GOOD.replace("score >= score", "score <= score")),
+         (BETTER, BETTER.replace("score > score", "score < score"))),
+    edit("pareto_front", "high losses", "both_high",
+         (GOOD, GOOD.replace("loss <= loss", "loss >= loss")),
+         (BETTER, BETTER.replace("loss < loss", "loss > loss"))),
+    edit("pareto_front", "the table turned", "worst",
+         (GOOD, "as_good = (score <= score[:, None]) & (loss >= loss[:, None])"),
+         (BETTER, "better = (score < score[:, None]) | (loss > loss[:, None])")),
+    edit("pareto_front", "better on both", "one_axis", (BETTER, BETTER.replace("|", "&"))),
+    edit("pareto_front", "strictly on both", "one_axis", ("as_good & better",
+         "(score > score[:, None]) & (loss < loss[:, None])")),
+    edit("pareto_front", "twins beat each other", "twins_out", ("(as_good & better)",
+         "(as_good & ~torch.eye(len(score), dtype=torch.bool))")),
+    edit("pareto_front", "the first twin", "one_twin", (KEPT,
+         "pairs = list(zip(score.tolist(), loss.tolist()))\n"
+         "    first = torch.tensor([pairs.index(p) == n for n, p in enumerate(pairs)])\n"
+         "    return first & ~(beaten | score.isnan() | loss.isnan())")),
+    edit("pareto_front", "the beaten", "beaten", (KEPT,
+         "return beaten | score.isnan() | loss.isnan()")),
+    edit("pareto_front", "nan stays", "nan_in", (KEPT, "return ~beaten")),
+    edit("pareto_front", "the best of each axis", "best_only", (KEPT,
+         "best = (score == score.nan_to_num(-9).max()) | (loss == loss.nan_to_num(9).min())\n"
+         "    return best & ~(score.isnan() | loss.isnan())")),
+    edit("pareto_front", "numbers of the runs", "positions", (KEPT,
+         "return (~(beaten | score.isnan() | loss.isnan())).nonzero()[:, 0]")),
+    edit("pareto_front", "nan becomes 0", "other", (GOOD,
+         "score, loss = score.nan_to_num(), loss.nan_to_num()\n    " + GOOD)),
+    edit("pareto_front", "forgets return", "none", ("return ~", "~")),
+    edit("effective_ranks", "no squares", "plain", (SQUARE, "torch.linalg.svdvals(change)")),
+    edit("effective_ranks", "of the trained weight", "of_after", (SQUARE,
+         "torch.linalg.svdvals(after[name]).square()")),
+    edit("effective_ranks", "one too few", "one_less", (RANK, "int((held < share).sum())")),
+    edit("effective_ranks", "one too many", "one_more", (RANK, "int((held < share).sum()) + 2")),
+    edit("effective_ranks", "matrix_rank", "full", (RANK, "int(torch.linalg.matrix_rank(change))")),
+    edit("effective_ranks", "smallest first", "ascending", (SQUARE, SQUARE + ".flip(0)")),
+    edit("effective_ranks", "the rest", "rest", ("held < share", "held < 1 - share")),
+    edit("effective_ranks", "near the largest", "near_first", (RANK,
+         "int((energy.sqrt() >= (1 - share) * energy[0].sqrt()).sum())")),
+    edit("effective_ranks", "share of the norm", "norm", ("energy.cumsum(0) / energy.sum()",
+         "(energy.cumsum(0) / energy.sum()).sqrt()")),
+    edit("effective_ranks", "unchanged ones too", "unchanged_in", (TEST, "if change.ndim == 2:")),
+    edit("effective_ranks", "vectors too", "vectors_in", (TEST,
+         "change = change.view(-1, 1) if change.ndim == 1 else change\n"
+         "        if change.any():")),
+    edit("effective_ranks", "in place", "other", (CHANGE, "change = after[name].sub_(weight)")),
+    edit("effective_ranks", "forgets return", "none", ("return ranks", "ranks")),
+    edit("replay_mix", "rounded down in each batch", "each_batch", (COUNT,
+         "count = percent * batch_size // 100")),
+    edit("replay_mix", "rounded up in each batch", "rounded_up", (COUNT,
+         "count = -(-percent * batch_size // 100)")),
+    edit("replay_mix", "a share of the new", "of_the_new", (COUNT,
+         "count = percent * n * batch_size // (100 + percent) - used_old")),
+    edit("replay_mix", "to the nearest", "rounded", (COUNT,
+         "count = int(percent * n * batch_size / 100 + 0.5) - used_old")),
+    edit("replay_mix", "counts from 0", "from_zero", ("range(1, steps + 1)", "range(steps)")),
+    edit("replay_mix", "new rows skipped", "skipped", (USED,
+         "used_old, used_new = used_old + count, used_new + batch_size")),
+    edit("replay_mix", "no old rows", "no_old", (COUNT, "count = 0")),
+    edit("replay_mix", "new and old exchanged", "exchanged", ("    made, used_new",
+         "    new, old = old, new\n    made, used_new")),
+    edit("replay_mix", "old rows at the end", "at_the_end", (COUNT,
+         "count = max(0, percent * steps * batch_size // 100 - batch_size * (steps - n))\n"
+         "        count = min(batch_size, count - used_old)")),
+    edit("replay_mix", "begins anew", "restarts", (USED, "used_old = used_old + count")),
+    edit("replay_mix", "one row short", "other", ("range(batch_size - count)",
+         "range(batch_size - count - 1)")),
+    edit("replay_mix", "pops the rows", "other", (OLD, "[old.pop(0) for i in range(count)]"),
+         ("made, used_new", "old = old * 40 if len(old) < 9 else old\n    made, used_new")),
+    edit("replay_mix", "forgets return", "none", ("return made", "made")),
+    edit("intruder_curve", "right singular vectors", "right_side", (SVD,
+         "torch.linalg.svd(w, full_matrices=False).Vh.T for w in (W, tuned)")),
+    edit("intruder_curve", "no scaling", "no_scaling", (TUNED, "tuned = W + lora_B @ lora_A")),
+    edit("intruder_curve", "of the update", "of_update", (TUNED,
+         "tuned = scaling * lora_B @ lora_A")),
+    edit("intruder_curve", "every vector", "all_vectors", ("new[:, :k]", "new")),
+    edit("intruder_curve", "only the k strongest old ones", "first_old", ("@ old)",
+         "@ old[:, :k])")),
+    edit("intruder_curve", "at least epsilon", "above",
+         ("torch.cat(like) <", "torch.cat(like) >=")),
+    edit("intruder_curve", "a mean", "mean", ("sum(dim=1)", "sum(dim=1) / len(layers)")),
+    edit("intruder_curve", "the last layer", "last_layer", ("torch.cat(like)", "like[-1]")),
+    edit("intruder_curve", "the first layer", "last_layer", ("torch.cat(like)", "like[0]")),
+    edit("intruder_curve", "mean cosine", "by_mean", ("amax(dim=1)", "mean(dim=1)")),
+    edit("intruder_curve", "the wrong axis", "wrong_axis", (LIKE,
+         "(new[:, :k].T @ old).abs().amax(dim=0)")),
+    edit("intruder_curve", "one number", "other", ("sum(dim=1)", "sum()")),
+    edit("intruder_curve", "changes W", "other", (TUNED,
+         "tuned = W.add_(scaling * lora_B @ lora_A)")),
+    edit("intruder_curve", "forgets return", "none", ("return (", "(")),
+]  # fmt: skip
