@@ -35,7 +35,6 @@ from lora_course.train import train
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 import bitsandbytes as bnb
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from peft.utils import merge_utils
 
 # %% [markdown]
 # ## 1 Three adapters
@@ -387,6 +386,7 @@ print("merged ", (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1))
 from lora_course.methods.combine import dare, mix, ties, trim  # noqa: F401
 
 # %%
+from peft.utils import merge_utils
 place = next(iter(added["court"]))
 deltas = [added[name][place] for name in names]
 theirs = merge_utils.ties(deltas, torch.ones(3), density=0.3)
@@ -475,8 +475,7 @@ count = sum(p.numel() for n, p in model.named_parameters() if ".court." in n)
 width = count // (4 * base.config.num_hidden_layers * base.config.hidden_size)
 bottleneck = inject_bottlenecks(copy.deepcopy(base), max(1, width), seed=0)
 lora = PeftModel.from_pretrained(load_base(), work / "qlora").eval()  # one, unmerged
-twin = copy.deepcopy(base)
-runs = {"base": twin, "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
+runs = {"base": copy.deepcopy(base), "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
 for shape in ((1, 8), (16, 64)):  # (B, T)
     seconds = fastest(runs, torch.randint(10, 200, shape), turns=320 // shape[0])
     ratio = {name: round(s / seconds["base"], 2) for name, s in seconds.items()}
