@@ -575,12 +575,12 @@ def judge_files(i, o):
         none_of("missing", "factors are not in the file"),
         Promise("types", 0, seen="{} tensors of another type than in the model",
                 expected="float32, as in the model"),
-        Promise("values", values(i), "the numbers in the file", **exact),
+        Promise("values", values(i), "of all numbers in the file, number ", **exact),
         callers.unchanged("saver", "the model, after saving"),
     ]  # fmt: skip
     load = [
         Promise("rest", 0, seen="loading changed other numbers than the factors", expected="none"),
-        Promise("factors", values(i), "the factors in the model, in a row,", **exact),
+        Promise("factors", values(i), "of all numbers in the factors, number ", **exact),
         callers.unchanged("in_place", "the model, after loading"),
     ]
     for case, (what, _) in FILES.items():
@@ -807,8 +807,8 @@ def by_loss(compare):
 
 
 TRIAGE = (
-    Slip("first_step", "A healthy run was taken for two zero factors. In step 0 the gradient of A "
-         "is rightly zero, because B is. Look at both gradients, over all steps.",
+    Slip("first_step", "In step 0 the gradient of A is rightly zero where B is zero, and that of B "
+         "where A is. Look at both gradients, over all steps.",
          says(lambda i: {"zeros": i["grad_A"][:, 0] == 0},
               lambda i: {"zeros": i["grad_B"][:, 0] == 0},
               lambda i: {"zeros": (i["grad_A"][:, 0] == 0) | (i["grad_B"][:, 0] == 0)})),

@@ -221,7 +221,7 @@ FAIR = (
          "keeps the group within the budget.",
          lambda i: [{"ranks": i["budget"] // i["per_rank"]},
                     {"ranks": i["budget"] / i["per_rank"]}]),
-    Slip("mean", "The losses were averaged over the learning rates. A badly tuned run says nothing "
+    Slip("mean", "These are means or medians over the rates. A badly tuned run says nothing "
          "about the modules: take the best rate of each group.",
          lambda i: [{"losses": reached(i, np.mean)}, {"losses": reached(i, low_median)}]),
     Slip("one_rate", "One learning rate was used for all groups. Each group gets its own best "
@@ -356,7 +356,7 @@ RSLORA = (
          "`lora_A.shape[0]`.", scaled(lambda alpha, r, n, m: alpha / np.sqrt(n),
                                       lambda alpha, r, n, m: alpha / np.sqrt(m),
                                       lambda alpha, r, n, m: alpha / np.sqrt(r * n))),
-    Slip("rounded", "The scale was rounded down to a whole number on the way. Divide with `/`, and "
+    Slip("rounded", "The scale or the root was rounded to a whole number. Divide with `/`, and "
          "keep the fraction of the root.",
          scaled(lambda alpha, r, n, m: alpha // np.sqrt(r),
                 lambda alpha, r, n, m: alpha / int(np.sqrt(r)))),

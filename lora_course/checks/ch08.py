@@ -732,6 +732,8 @@ FORMS = (  # how an entry of the list may be written; an ending is such as mlp.u
     lambda e: "lm_head",  # a layer without LoRA
 )
 
+PART_OF = 5  # the place of the part
+
 
 @cache
 def adapted(bare):
@@ -759,7 +761,8 @@ def make_audit(seed):
         wrong_list, keys, values, zeros = broken
         entries = [(k, rng.integers(2)) for k in rng.permutation(3)]  # (which ending, its form)
         if wrong_list:
-            entries += [(rng.integers(3), form) for form in rng.permutation(5)[:4] + 4]
+            forms = [PART_OF, *rng.permutation([4, 6, 7, 8])[: rng.integers(2, 5)]]
+            entries += [(rng.integers(3), form) for form in forms]
             entries += [(int(made["bare"]) + 3, rng.integers(2))]  # the ending without LoRA
             entries = entries[1:]
         entries += [(0, 2), (2, 3)]  # the first and the last layer
@@ -773,6 +776,7 @@ def make_audit(seed):
             state[places[8 : rng.integers(10, 12)]] = STALE
         made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
         made[f"zero{n}"] = rng.permutation(3 * BLOCKS) < zeros * rng.integers(2, 5)
+        made[f"zero{n}"][0 if keys else -1] |= zeros  # the first or the last layer is among them
     return made
 
 

@@ -22,7 +22,9 @@ from lora_course.checks import ch07 as check
 # the weight. Write the three methods. `merge` folds the scaled update into
 # `base_layer.weight`, `unmerge` takes it off, and `forward` gives the same output in
 # both states. The base is an `nn.Linear`, weight `(out, in)`, or a `Conv1D`, weight
-# `(in, out)`; some are square. The weight stays frozen.
+# `(in, out)`; some are square. The weight stays frozen. In both states gradients reach
+# `x`; unmerged they reach `lora_A` and `lora_B` too, whose values may change before the
+# next merge.
 
 # %% exercise="merge_layer"
 class LoRALayer(nn.Module):
@@ -79,9 +81,10 @@ check.merge_layer(LoRALayer)
 # ## 7.2 Refuse a double merge
 #
 # `merge_all` gets a list of layers. Each has `base_layer.weight`, `merged` (True or
-# False), and `get_delta_weight()`, which returns the scaled update in the right layout.
-# Merge them all and set their `merged`. If even one of them is merged already, raise a
-# `ValueError`, and leave every weight as it was.
+# False), and `get_delta_weight()`, which returns the scaled update in the right layout,
+# as a result of trainable factors. Merge them all and set their `merged`; the weights
+# stay frozen. If even one of them is merged already, raise a `ValueError`, and leave
+# every weight and every `merged` as it was.
 
 # %% exercise="merge_all"
 def merge_all(layers):
@@ -107,8 +110,10 @@ check.merge_all(merge_all)
 #
 # Write a context manager. Inside the `with` block the model's LoRA factors have the
 # values of `state`. After the block they have their old values again, also when the
-# code inside raised an error; the error goes on. The tensors in `state` stay as they
-# are, even if the code inside trains the model.
+# code inside raised an error; the error goes on. The code inside may train the model,
+# so gradients are on there; the tensors in `state` stay as they are all the same. The
+# rest of the model, and the parameters themselves, are left alone: only the values of
+# the factors change and come back.
 
 # %% exercise="adapter"
 @contextmanager
@@ -139,7 +144,7 @@ check.adapter(adapter)
 #
 # Return one adapter whose update is the sum of two. A1 is `(r1, in)`, B1 `(out, r1)`,
 # A2 `(r2, in)`, B2 `(out, r2)`. The ranks and the alphas may differ. The result has
-# rank `r1 + r2` and an alpha of your choice.
+# rank `r1 + r2` and an alpha of your choice. The four tensors stay as they are.
 
 # %% exercise="add_adapters"
 def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
@@ -163,9 +168,11 @@ check.add_adapters(add_adapters)
 # ## 7.5 Which updates survive
 #
 # A merge adds `update` to a bfloat16 weight and rounds the sum to bfloat16. Write two
-# functions. `half_unit` returns half the distance from each weight to the next larger
-# bfloat16: between two powers of two the 128 numbers are evenly spaced. `survives`
-# returns True where the weight is another number after the merge.
+# functions, each worth half of the points. `half_unit` returns half the distance from
+# |weight| to the next larger bfloat16: between two powers of two the 128 numbers are
+# evenly spaced. `survives` returns True where the weight is another number after the
+# merge. Mind the edges: a sum in the middle of two numbers goes to the one whose last
+# bit is 0, and below a power of two the numbers lie closer. Leave the inputs unchanged.
 
 # %% exercise="rounding"
 def half_unit(weight):

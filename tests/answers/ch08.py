@@ -277,7 +277,7 @@ WRONG = [
         "gpt2_rules",
         "no dot around the number",
         "other_blocks",
-        edits=[(LAST, r'rf".*({blocks - 2}|{blocks - 1}|1)\.(attn|mlp)\.c_\w+"')],
+        edits=[(LAST, r'rf".*({(blocks - 2) % 10}|{(blocks - 1) % 10})\.(attn|mlp)\.c_\w+"')],
     ),
     Answer(
         "gpt2_rules",
@@ -746,8 +746,8 @@ WRONG += [
          ("return attention, second", "return second, attention")),
     edit("gpt2_rules", "the head too", "other",
          (ATTENTION, '["attn.c_attn", "attn.c_proj", "lm_head"]')),
-    edit("gpt2_rules", "a table for 12 blocks", "other",
-         (LAST, r'r".*\.h\.(10|11)\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "a table for 52 blocks", "other",
+         (LAST, r'r".*\.h\.(50|51)\.(attn|mlp)\.c_\w+"')),
     edit("gpt2_rules", "two rules", "type", ("return attention, second, last_two",
          "return attention, second")),
     edit("gpt2_rules", "a number for the blocks", "type", (LAST, "blocks - 2")),
@@ -801,7 +801,7 @@ CALLS = []
 
 
 def audit(model, target_modules, tensors):
-    table = [(0, 0, 0), (5, 0, 0), (0, 3, 0), (0, 2, 0), (0, 0, 2), (5, 4, 3)]
+    table = [(0, 0, 0), (9, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (9, 7, 3)]
     CALLS.append(1)
     return table[(len(CALLS) - 1) % 6]
 """, "other"),
@@ -814,7 +814,7 @@ def audit(model, target_modules, tensors):
     edit("audit", "no dot", "substring", (HIT, "any(n.endswith(t) for n in layers)")),
     edit("audit", "values of known keys only", "values_only", (HELD,
          "k not in own or torch.equal(own[k], t)")),
-    edit("audit", "compares sums", "other", (HELD,
+    edit("audit", "compares sums", "names_only", (HELD,
          "k in own and torch.isclose(own[k].sum(), t.sum(), atol=1e-4)")),
     edit("audit", "the very same object", "other", (HELD, "own.get(k) is t")),
     edit("audit", "the other way round", "other", ("for k, t in tensors.items()]",
