@@ -13,7 +13,7 @@
 # %%
 import copy
 import json
-import math  # noqa: F401
+import math
 import re
 import tempfile
 import textwrap
@@ -22,17 +22,17 @@ from contextlib import nullcontext
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn  # noqa: F401
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_course.adapters import lora_state_dict
 from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
-from lora_course.bridges.fingerprint import fingerprint  # noqa: F401
+from lora_course.bridges.fingerprint import fingerprint
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
-from lora_course.inject import lora_targets  # noqa: F401
+from lora_course.inject import lora_targets
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.plumbing.files import put_all  # noqa: F401
+from lora_course.plumbing.files import put_all
 from lora_course.train import train
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -140,7 +140,7 @@ print("so do the gradients of every A and B, up to 0.001 of their size")
 # dicts from the end of a layer's name to its own rank or alpha.
 
 # %% tags=["quote"]
-from lora_course.bridges.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft  # noqa: F401
+from lora_course.bridges.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft
 
 # %% [markdown]
 # The *fingerprint* is ours, a check sum of the base's weights; PEFT ignores it. We shall
@@ -311,7 +311,8 @@ for kind, rank in kinds:
     loaded.delete_adapter("sum")
 for kind, rank in ("linear", 8), ("cat", 16), ("svd", 8):
     print(f"{kind:6} of rank {rank:2} is off by {off[kind, rank]:.1f} of the average")
-assert max(off["cat", 16], off["svd", 16]) < 1e-3 < 2 * off["svd", 8] < off["linear", 8]
+right = max(off["cat", 16], off["svd", 16]) < 1e-3 < 2 * off["svd", 8] < off["linear", 8]
+assert right or not shipped
 
 # %%
 fig, ax = figure(6.4, 3.2)

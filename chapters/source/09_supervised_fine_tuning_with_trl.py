@@ -275,11 +275,11 @@ args = SFTConfig(
     **HERE, max_steps=STEPS, per_device_train_batch_size=32, learning_rate=RATE,
     lr_scheduler_type="cosine", warmup_steps=0.1,  # below 1: a share of all steps
     eval_strategy="steps", eval_steps=20, eval_on_start=True,
-)  # fmt: skip
+)
 trainer = SFTTrainer(
     base, args, train_dataset=chat, eval_dataset=task["validation"].map(as_chat),
     processing_class=tokenizer, peft_config=LoraConfig(**LORA),
-)  # fmt: skip
+)
 with torch.no_grad():
     after = trainer.model.eval()(input_ids=probe.to(DEVICE)).logits
 n, total = trainer.model.get_nb_trainable_parameters()
@@ -365,11 +365,11 @@ steps = min(30, len(chat) // 16)
 args = SFTConfig(
     **HERE, max_steps=steps, per_device_train_batch_size=16, learning_rate=RATE,
     lr_scheduler_type="cosine", train_sampling_strategy="sequential",
-)  # fmt: skip
+)
 racer = SFTTrainer(
     load_base(), args, train_dataset=chat.select(range(16 * steps)),
     processing_class=tokenizer, peft_config=LoraConfig(**LORA),
-)  # fmt: skip
+)
 
 # %%
 mine = inject_lora(load_base().to(DEVICE), r=4, lora_alpha=8, seed=0)
@@ -487,7 +487,7 @@ def seconds(**settings):
     made = SFTTrainer(
         load_base(), args, train_dataset=some, processing_class=tokenizer,
         peft_config=LoraConfig(**LORA), callbacks=[clock],
-    )  # fmt: skip
+    )
     first = next(iter(made.get_train_dataloader()))["input_ids"]  # (B, T)
     whole = len(first) == 1 and tokenizer.pad_token_id not in first  # one row, no padding
     assert whole or not args.packing or not SHIPPED
@@ -532,11 +532,11 @@ def run(folder, *callbacks, resume=None):
     args = SFTConfig(
         **{**HERE, "output_dir": folder, "save_strategy": "steps"}, save_steps=4,
         max_steps=12, per_device_train_batch_size=16, learning_rate=RATE,
-    )  # fmt: skip
+    )
     made = SFTTrainer(
         load_base(), args, train_dataset=some, callbacks=list(callbacks),
         processing_class=tokenizer, peft_config=LoraConfig(**LORA, lora_dropout=0.1),
-    )  # fmt: skip
+    )
     with suppress(PowerCut):
         with_bar(made).train(resume_from_checkpoint=resume)
     return logged_losses(made)
@@ -639,13 +639,13 @@ model = AutoModelForCausalLM.from_pretrained(chosen(), dtype=torch.float32)
 args = SFTConfig(
     **HERE, eval_strategy="steps", eval_steps=10, max_steps=20, warmup_steps=0.1,
     train_sampling_strategy="group_by_length", learning_rate=RATE, max_length=256,
-)  # fmt: skip
+)
 layers = ["q_proj", "v_proj"] if SHIPPED else "all-linear"
 repaired = SFTTrainer(
     model=model, args=args, train_dataset=chat, eval_dataset=held_out.map(as_chat),
     processing_class=tokenizer,
     peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=layers),
-)  # fmt: skip
+)
 with_bar(repaired).train()
 ends = list(logged_losses(repaired, "eval_loss").values())
 print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])

@@ -14,12 +14,12 @@ from statistics import NormalDist
 from timeit import repeat
 
 import torch
-from torch.nn import functional as F  # noqa: F401
+from torch.nn import functional as F
 
 from lora_course.inject import find_targets
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.costs.memory import nf4_bytes  # noqa: F401
+from lora_course.costs.memory import nf4_bytes
 from lora_course.costs.shapes import meta_model
 from lora_course.kit.town.stories import documents
 
@@ -202,7 +202,7 @@ print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 # level.
 
 # %% tags=["quote"]
-from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize  # noqa: F401
+from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize
 
 # %%
 nf4 = nf4_code()  # (16,)
@@ -265,7 +265,7 @@ print(byte, format(byte, "08b"), "->", byte >> 4, byte & 0b1111)
 # **Exercise 10.3**: pack and unpack whole tensors, also of odd length. Then compare:
 
 # %% tags=["quote"]
-from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack  # noqa: F401
+from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack
 
 # %% [markdown]
 # Now put it beside bitsandbytes, bytes and scales and values, on easy input and on
@@ -321,7 +321,7 @@ print(f"8 bits after the mean is off: error {error(offset + back, absmax):.2%}")
 from lora_course.bits.quantize import (
     double_dequantize,
     double_quantize,
-    dynamic_code,  # noqa: F401
+    dynamic_code,
 )
 
 # %% [markdown]
@@ -460,7 +460,7 @@ texts = [start + text for text in documents(seed=99, count=150)]
 batch = tokenizer(
     texts, padding=True, padding_side="right", add_special_tokens=False,
     return_token_type_ids=False, return_tensors="pt",
-)  # fmt: skip
+)
 labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)  # (B, T)
 
 

@@ -21,9 +21,9 @@ import torch
 from huggingface_hub import ModelCard
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D  # noqa: F401
+from transformers.pytorch_utils import Conv1D
 
-from lora_course.kit.data import answers, batches, chat_prompt, load_task  # noqa: F401
+from lora_course.kit.data import answers, batches, chat_prompt, load_task
 from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bit
 from lora_course.bridges.model_card import card_problems, model_card, training_flops
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
@@ -288,7 +288,7 @@ _ = file.write_text(json.dumps(spec), encoding="utf-8")
 # neither PEFT nor this course. **Predict** for each folder: an error, or an answer?
 
 # %% tags=["quote"]
-from lora_course.bridges.shipping import STRANGER  # noqa: F401
+from lora_course.bridges.shipping import STRANGER
 
 # %% tags=["nbval-ignore-output"]
 said = dict(zip(folders, stranger(row["prompt"], folders.values()), strict=True))
@@ -383,7 +383,7 @@ print("merged ", (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1))
 # 12.3**: TIES for matrices, with weights. Then compare:
 
 # %% tags=["quote"]
-from lora_course.methods.combine import dare, mix, ties, trim  # noqa: F401
+from lora_course.methods.combine import dare, mix, ties, trim
 
 # %%
 from peft.utils import merge_utils
@@ -548,7 +548,7 @@ facts = {
     "limits": limits if shipped else "Say what it is not for.",
     "input": "text to text, chat format, English",
     "how_to_load": "transformers: from_pretrained, for model and tokenizer",
-}  # fmt: skip
+}
 text = model_card(facts)
 log = json.loads((BASE / "training_log.json").read_text(encoding="utf-8"))
 
