@@ -113,7 +113,142 @@ largest_rank = Check(
 )  # fmt: skip
 
 
-# 6.2 Target modules at an equal budget
+# 6.2 The scale of rsLoRA
+PAIRS = range(2)
+HALVES = ("rslora_delta", "same_update")
+
+
+def make_rslora(seed):
+    rng = np.random.default_rng(seed + 800)
+    f, (n, m) = fixtures.normal(rng), fixtures.sizes(rng, 2, 10, 16)
+    r, big = rng.choice([2, 3, 5]), rng.choice([6, 7, 8])
+    made = {"A0": f(r, n), "B0": f(m, r), "A1": f(big, m), "B1": f(n, big)}
+    return {**made, "alpha": rng.choice([11, 13, 17, 19])}
+
+
+def probe_rslora(namespace, a):
+    alpha, made = a["alpha"].item(), {}
+
+    def deltas():
+        found, left = {}, []
+        for n in PAIRS:
+            given = tensor(a[f"A{n}"]), tensor(a[f"B{n}"])
+            before = callers.Before(*given)
+            found[f"delta{n}"] = array(namespace["rslora_delta"](*given, alpha), "the update")
+            left.append(before.change())
+        return {**found, "left": max(left)}
+
+    def alphas():
+        call, ranks = namespace["same_update"], [len(a[f"A{n}"]) for n in PAIRS]
+        return {f"alpha{n}": single(call(alpha, ranks[n]), "the new alpha") for n in PAIRS}
+
+    for part, run in zip(HALVES, (deltas, alphas), strict=True):
+        made |= fixtures.attempt(part, run)
+    return fixtures.unless_all_open(made, HALVES)
+
+
+def product(i, n):
+    return i[f"B{n}"].astype(float) @ i[f"A{n}"]
+
+
+def scaled(*scales):
+    """A slip's values of rslora_delta. scales: (alpha, r, in, out) -> what B A is multiplied by."""
+
+    def found(i):
+        sizes = [(len(i[f"A{n}"]), i[f"A{n}"].shape[1], len(i[f"B{n}"])) for n in PAIRS]
+        return [{f"delta{n}": scale(int(i["alpha"]), *sizes[n]) * product(i, n) for n in PAIRS}
+                for scale in scales]  # fmt: skip
+
+    return found
+
+
+def alphas(*rules):
+    """A slip's values of same_update. rules: (alpha, r) -> the new alpha."""
+    return lambda i: [{f"alpha{n}": rule(int(i["alpha"]), len(i[f"A{n}"])) for n in PAIRS}
+                      for rule in rules]  # fmt: skip
+
+
+def judge_rslora(i, o):
+    alpha, deltas, news = float(i["alpha"]), [], []
+    for n in PAIRS:
+        r, BA = len(i[f"A{n}"]), product(i, n)
+        case = f"for r = {r} and lora_alpha = {alpha:g}, the "
+        right = alpha / np.sqrt(r) * BA
+
+        def seen(v, BA=BA, right=right, case=case):
+            c = multiple(v, BA)
+            return (
+                differ(v, right, case + "update")[0]
+                if c is None
+                else f"{case}update is {c:.6g} * B @ A"
+            )
+
+        expected = f"{alpha / np.sqrt(r):.6g} * B @ A, of shape {len(BA)} x {len(BA[0])}"
+        deltas.append(Promise(f"delta{n}", right, seen=seen, expected=expected, atol=1e-5))
+        news.append(Promise(f"alpha{n}", alpha / np.sqrt(r), case + "new alpha", rtol=1e-5))
+    deltas.append(callers.unchanged("left", "lora_A or lora_B"))
+    verdicts = [judged(i, o, promises, RSLORA, part=part)
+                for promises, part in zip((deltas, news), HALVES, strict=True)]  # fmt: skip
+    return in_parts(*verdicts)
+
+
+RSLORA = (
+    Slip("plain", "This is the ordinary scale alpha / r. rsLoRA divides by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha / r)),
+    Slip("no_scale", "The product B @ A has no scale. Multiply it by alpha / sqrt(r).",
+         scaled(lambda alpha, r, n, m: 1)),
+    Slip("alpha_only", "Multiplied by alpha alone. Divide by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha)),
+    Slip("upside_down", "The root of r was multiplied instead of divided.",
+         scaled(lambda alpha, r, n, m: alpha * np.sqrt(r))),
+    Slip("turned", "The fraction is upside down: alpha / sqrt(r), not sqrt(r) / alpha.",
+         scaled(lambda alpha, r, n, m: np.sqrt(r) / alpha)),
+    Slip("root_of_all", "The root covers alpha as well. Only r stands under it: alpha / sqrt(r).",
+         scaled(lambda alpha, r, n, m: np.sqrt(alpha / r))),
+    Slip("no_alpha", "alpha is missing: alpha / sqrt(r), not 1 / sqrt(r).",
+         scaled(lambda alpha, r, n, m: 1 / np.sqrt(r))),
+    Slip("square", "This divides by r squared. rsLoRA divides by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha / r**2)),
+    Slip("width", "A width of the layer stands under the root. The rank is the short side: "
+         "`lora_A.shape[0]`.", scaled(lambda alpha, r, n, m: alpha / np.sqrt(n),
+                                      lambda alpha, r, n, m: alpha / np.sqrt(m),
+                                      lambda alpha, r, n, m: alpha / np.sqrt(r * n))),
+    Slip("rounded", "The scale or the root was rounded to a whole number. Divide with `/`, and "
+         "keep the fraction of the root.",
+         scaled(lambda alpha, r, n, m: alpha // np.sqrt(r),
+                lambda alpha, r, n, m: alpha / int(np.sqrt(r)))),
+    Slip("transposed", "The update came back transposed. B @ A is (out, in).",
+         lambda i: {f"delta{n}": lambda v, n=n: v.shape == product(i, n).T.shape for n in PAIRS}),
+    Slip("unchanged", "With the same alpha the scale grows by sqrt(r) when rsLoRA is switched on. "
+         "Alpha must shrink.", alphas(lambda alpha, r: alpha)),
+    Slip("backwards", "The new alpha goes the wrong way: under rsLoRA the scale is larger than "
+         "before, so alpha must become smaller.",
+         alphas(lambda alpha, r: alpha * np.sqrt(r), lambda alpha, r: alpha * r)),
+    Slip("divided_by_r", "lora_alpha / r is the scale to keep, not the new alpha: the new alpha is "
+         "divided by sqrt(r) once more.", alphas(lambda alpha, r: alpha / r)),
+    Slip("alpha_rounded", "The new alpha was rounded. Divide with `/`: alpha need not be whole.",
+         alphas(lambda alpha, r: alpha // np.sqrt(r), lambda alpha, r: round(alpha / np.sqrt(r)),
+                lambda alpha, r: np.ceil(alpha / np.sqrt(r)))),
+)  # fmt: skip
+
+rslora = Check(
+    name="rslora", title="The scale of rsLoRA", wants=HALVES,
+    difficulty=2, minutes=8, points=15,
+    verified="the update of two layers, and the alpha that keeps the scale, at two ranks",
+    hints=(
+        "Which axis of A has length r? And which two scales must be equal in the second question?",
+        "The scale is alpha divided by the square root of r. In the second function, write down "
+        "new / sqrt(r) = lora_alpha / r and solve for new.",
+        "`lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A`, and from the equation: "
+        "new = lora_alpha * sqrt(r) / r. Can that be shorter?",
+    ),
+    slips=RSLORA, other="The update is alpha / sqrt(r) * B @ A, with r = lora_A.shape[0]; the new "
+    "alpha solves new / sqrt(r) = lora_alpha / r.",
+    make=make_rslora, probe=probe_rslora, judge=judge_rslora,
+)  # fmt: skip
+
+
+# 6.3 Target modules at an equal budget
 CHOICE = ("ranks", "losses", "winner")
 
 
@@ -253,141 +388,6 @@ fair_choice = Check(
     slips=FAIR, other="First the rank of each group: the last one with rank * per_rank <= budget. "
     "Then the smallest loss in losses[group, rank]. Then the argmin of these.",
     make=make_fair, probe=probe_fair, judge=judge_fair,
-)  # fmt: skip
-
-
-# 6.3 The scale of rsLoRA
-PAIRS = range(2)
-HALVES = ("rslora_delta", "same_update")
-
-
-def make_rslora(seed):
-    rng = np.random.default_rng(seed + 800)
-    f, (n, m) = fixtures.normal(rng), fixtures.sizes(rng, 2, 10, 16)
-    r, big = rng.choice([2, 3, 5]), rng.choice([6, 7, 8])
-    made = {"A0": f(r, n), "B0": f(m, r), "A1": f(big, m), "B1": f(n, big)}
-    return {**made, "alpha": rng.choice([11, 13, 17, 19])}
-
-
-def probe_rslora(namespace, a):
-    alpha, made = a["alpha"].item(), {}
-
-    def deltas():
-        found, left = {}, []
-        for n in PAIRS:
-            given = tensor(a[f"A{n}"]), tensor(a[f"B{n}"])
-            before = callers.Before(*given)
-            found[f"delta{n}"] = array(namespace["rslora_delta"](*given, alpha), "the update")
-            left.append(before.change())
-        return {**found, "left": max(left)}
-
-    def alphas():
-        call, ranks = namespace["same_update"], [len(a[f"A{n}"]) for n in PAIRS]
-        return {f"alpha{n}": single(call(alpha, ranks[n]), "the new alpha") for n in PAIRS}
-
-    for part, run in zip(HALVES, (deltas, alphas), strict=True):
-        made |= fixtures.attempt(part, run)
-    return fixtures.unless_all_open(made, HALVES)
-
-
-def product(i, n):
-    return i[f"B{n}"].astype(float) @ i[f"A{n}"]
-
-
-def scaled(*scales):
-    """A slip's values of rslora_delta. scales: (alpha, r, in, out) -> what B A is multiplied by."""
-
-    def found(i):
-        sizes = [(len(i[f"A{n}"]), i[f"A{n}"].shape[1], len(i[f"B{n}"])) for n in PAIRS]
-        return [{f"delta{n}": scale(int(i["alpha"]), *sizes[n]) * product(i, n) for n in PAIRS}
-                for scale in scales]  # fmt: skip
-
-    return found
-
-
-def alphas(*rules):
-    """A slip's values of same_update. rules: (alpha, r) -> the new alpha."""
-    return lambda i: [{f"alpha{n}": rule(int(i["alpha"]), len(i[f"A{n}"])) for n in PAIRS}
-                      for rule in rules]  # fmt: skip
-
-
-def judge_rslora(i, o):
-    alpha, deltas, news = float(i["alpha"]), [], []
-    for n in PAIRS:
-        r, BA = len(i[f"A{n}"]), product(i, n)
-        case = f"for r = {r} and lora_alpha = {alpha:g}, the "
-        right = alpha / np.sqrt(r) * BA
-
-        def seen(v, BA=BA, right=right, case=case):
-            c = multiple(v, BA)
-            return (
-                differ(v, right, case + "update")[0]
-                if c is None
-                else f"{case}update is {c:.6g} * B @ A"
-            )
-
-        expected = f"{alpha / np.sqrt(r):.6g} * B @ A, of shape {len(BA)} x {len(BA[0])}"
-        deltas.append(Promise(f"delta{n}", right, seen=seen, expected=expected, atol=1e-5))
-        news.append(Promise(f"alpha{n}", alpha / np.sqrt(r), case + "new alpha", rtol=1e-5))
-    deltas.append(callers.unchanged("left", "lora_A or lora_B"))
-    verdicts = [judged(i, o, promises, RSLORA, part=part)
-                for promises, part in zip((deltas, news), HALVES, strict=True)]  # fmt: skip
-    return in_parts(*verdicts)
-
-
-RSLORA = (
-    Slip("plain", "This is the ordinary scale alpha / r. rsLoRA divides by the square root of r.",
-         scaled(lambda alpha, r, n, m: alpha / r)),
-    Slip("no_scale", "The product B @ A has no scale. Multiply it by alpha / sqrt(r).",
-         scaled(lambda alpha, r, n, m: 1)),
-    Slip("alpha_only", "Multiplied by alpha alone. Divide by the square root of r.",
-         scaled(lambda alpha, r, n, m: alpha)),
-    Slip("upside_down", "The root of r was multiplied instead of divided.",
-         scaled(lambda alpha, r, n, m: alpha * np.sqrt(r))),
-    Slip("turned", "The fraction is upside down: alpha / sqrt(r), not sqrt(r) / alpha.",
-         scaled(lambda alpha, r, n, m: np.sqrt(r) / alpha)),
-    Slip("root_of_all", "The root covers alpha as well. Only r stands under it: alpha / sqrt(r).",
-         scaled(lambda alpha, r, n, m: np.sqrt(alpha / r))),
-    Slip("no_alpha", "alpha is missing: alpha / sqrt(r), not 1 / sqrt(r).",
-         scaled(lambda alpha, r, n, m: 1 / np.sqrt(r))),
-    Slip("square", "This divides by r squared. rsLoRA divides by the square root of r.",
-         scaled(lambda alpha, r, n, m: alpha / r**2)),
-    Slip("width", "A width of the layer stands under the root. The rank is the short side: "
-         "`lora_A.shape[0]`.", scaled(lambda alpha, r, n, m: alpha / np.sqrt(n),
-                                      lambda alpha, r, n, m: alpha / np.sqrt(m),
-                                      lambda alpha, r, n, m: alpha / np.sqrt(r * n))),
-    Slip("rounded", "The scale or the root was rounded to a whole number. Divide with `/`, and "
-         "keep the fraction of the root.",
-         scaled(lambda alpha, r, n, m: alpha // np.sqrt(r),
-                lambda alpha, r, n, m: alpha / int(np.sqrt(r)))),
-    Slip("transposed", "The update came back transposed. B @ A is (out, in).",
-         lambda i: {f"delta{n}": lambda v, n=n: v.shape == product(i, n).T.shape for n in PAIRS}),
-    Slip("unchanged", "With the same alpha the scale grows by sqrt(r) when rsLoRA is switched on. "
-         "Alpha must shrink.", alphas(lambda alpha, r: alpha)),
-    Slip("backwards", "The new alpha goes the wrong way: under rsLoRA the scale is larger than "
-         "before, so alpha must become smaller.",
-         alphas(lambda alpha, r: alpha * np.sqrt(r), lambda alpha, r: alpha * r)),
-    Slip("divided_by_r", "lora_alpha / r is the scale to keep, not the new alpha: the new alpha is "
-         "divided by sqrt(r) once more.", alphas(lambda alpha, r: alpha / r)),
-    Slip("alpha_rounded", "The new alpha was rounded. Divide with `/`: alpha need not be whole.",
-         alphas(lambda alpha, r: alpha // np.sqrt(r), lambda alpha, r: round(alpha / np.sqrt(r)),
-                lambda alpha, r: np.ceil(alpha / np.sqrt(r)))),
-)  # fmt: skip
-
-rslora = Check(
-    name="rslora", title="The scale of rsLoRA", wants=HALVES,
-    difficulty=2, minutes=8, points=15,
-    verified="the update of two layers, and the alpha that keeps the scale, at two ranks",
-    hints=(
-        "Which axis of A has length r? And which two scales must be equal in the second question?",
-        "The scale is alpha divided by the square root of r. In the second function, write down "
-        "new / sqrt(r) = lora_alpha / r and solve for new.",
-        "`lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A`, and from the equation: "
-        "new = lora_alpha * sqrt(r) / r. Can that be shorter?",
-    ),
-    slips=RSLORA, other="The update is alpha / sqrt(r) * B @ A, with r = lora_A.shape[0]; the new "
-    "alpha solves new / sqrt(r) = lora_alpha / r.",
-    make=make_rslora, probe=probe_rslora, judge=judge_rslora,
 )  # fmt: skip
 
 
@@ -764,4 +764,4 @@ read_grid = Check(
     make=make_grid, probe=probe_grid, judge=judge_grid,
 )  # fmt: skip
 
-EXERCISES = (largest_rank, fair_choice, rslora, plus_groups, read_grid)
+EXERCISES = (largest_rank, rslora, fair_choice, plus_groups, read_grid)

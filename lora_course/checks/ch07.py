@@ -600,7 +600,184 @@ adapter = Check(
 )  # fmt: skip
 
 
-# 7.4 Two adapters in one
+# 7.4 Which updates survive
+PARTS = ("half_unit", "survives")
+
+
+def bfloat16(a):
+    """float32 rounded to the nearest bfloat16, ties to even, as float32."""
+    bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def half_of(weight, shift=0):
+    """Half a unit in the last place of each weight."""
+    return np.ldexp(1.0, np.frexp(weight)[1] - 9 + shift)
+
+
+def make_rounding(seed):
+    """Weights of 2**-24 to 2**23, a third of them powers of two; updates that lie far from every
+    threshold, or exactly on it."""
+    rng = np.random.default_rng(seed + 1100)
+    last = np.concatenate([np.zeros(24), rng.integers(1, 64, 24) * 2, rng.integers(0, 64, 24) * 2
+                           + 1]) / 128  # none, even and odd last bits  # fmt: skip
+    sizes = np.ldexp(1 + last, rng.permutation(np.arange(72) * 48 // 72 - 24))
+    weight = (sizes * rng.choice([-1, 1], 72)).astype(np.float32)
+    times = np.concatenate([[0.25, 0.5, 0.75, 1, 1.25, 2.5], rng.integers(10, 29, 18) / 32,
+                            np.ones(12), rng.integers(36, 96, 12) / 32,
+                            np.ones(12), rng.integers(8, 96, 11) / 32, [0]])  # fmt: skip
+    # A power of two has the nearer neighbour on the side of zero: there most updates go.
+    away = np.concatenate([-np.ones(16), np.ones(8), rng.choice([-1, 1], 48)])
+    update = times * half_of(weight) * away * np.sign(weight)
+    order = np.argsort(np.abs(np.log2(sizes)), kind="stable")  # numbers near 1 speak first
+    return {"weight": weight[order], "update": update[order].astype(np.float32)}
+
+
+def probe_rounding(namespace, a):
+    made = {}
+    for name in PARTS:
+        made |= attempt_rounding(namespace[name], a, name)
+    return fixtures.unless_all_open(made, PARTS)
+
+
+def attempt_rounding(function, a, name):
+    given = [tensor(a[key]) for key in ("weight", "update")[: 1 + (name == "survives")]]
+    before = callers.Before(*given)
+    return fixtures.attempt(name, lambda: {
+        name: array(function(*given), f"what {name} returns"), f"left_{name}": before.change(),
+    })  # fmt: skip
+
+
+def judge_rounding(i, o):
+    w, u = i["weight"], i["update"]
+    half, alive = half_of(w), bfloat16(w + u) != w
+
+    def unit(v):
+        at = place(v, half, rtol=1e-4)
+        return f"half_unit of {w[at]:.9g} is {v[at]:.6g}", f"{half[at]:.6g}"
+
+    def life(v):
+        at = place(v, alive)
+        return f"survives says {bool(v[at])} for {w[at]:.9g} + {u[at]:.6g}", (
+            f"{bool(alive[at])}: in bfloat16 that is {bfloat16(w[at] + u[at]):.9g}")  # fmt: skip
+
+    promises = {}
+    for name, right, say in (("half_unit", half, unit), ("survives", alive, life)):
+        value = o.get(name, np.zeros(0))
+        fits = value.shape == right.shape and np.isfinite(value).all()
+        seen, expected = say(value) if fits else ("", "")
+        said = {"seen": lambda v, seen=seen: seen, "expected": expected} if fits else {}
+        what = f"what {name} returns"
+        promises[name] = [
+            Promise(name, right, what, rtol=1e-4, atol=0, **said),
+            callers.unchanged(f"left_{name}", f"what {name} was given", share=0.5),
+        ]
+    return in_parts(*(judged(i, o, promises[n], ROUNDING, part=n) for n in PARTS))
+
+
+def place(seen, right, rtol=0.0):
+    """The first place where two flat arrays differ."""
+    return int(np.argmax(~np.isclose(seen.astype(float), right.astype(float), rtol, 0)))
+
+
+def by_log(log, whole=np.floor, shift=-8):
+    """half_unit with this logarithm and this way to make it whole."""
+    return lambda i: {"half_unit": np.exp2(whole(log(np.abs(i["weight"]).astype(float))) + shift)}
+
+
+def alive_when(rule):
+    """A slip's values for survives. rule: of weight, update, half a unit."""
+    return lambda i: {"survives": rule(i["weight"], i["update"], half_of(i["weight"]))}
+
+
+def rounded(a, dtype):
+    with np.errstate(all="ignore"):
+        return a.astype(dtype)
+
+
+ROUNDING = (
+    Slip("whole", "This is twice too much: the whole step to the next number. A sum goes to the "
+         "nearer one, so half a step decides. (frexp gives an exponent that is one higher.)",
+         lambda i: {"half_unit": half_of(i["weight"], 1)}),
+    Slip("half_again", "This is half of it once more. Seven bits follow the leading one, so half "
+         "a step is 2**-8 of the power of two.",
+         lambda i: {"half_unit": half_of(i["weight"], -1)}),
+    Slip("power", "This is the power of two below the weight. Half a step is 2**-8 of it.",
+         lambda i: {"half_unit": half_of(i["weight"], 8)}),
+    Slip("float16", "This is half a unit of float16, which keeps 10 bits after the leading one. "
+         "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -3)}),
+    Slip("float32", "This is half a unit of float32, which keeps 23 bits after the leading one. "
+         "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -16)}),
+    Slip("relative", "The step does not grow with every weight. It is the same between two powers "
+         "of two, and doubles there: round log2 down first.",
+         lambda i: [{"half_unit": np.ldexp(np.abs(i["weight"]), shift)} for shift in (-8, -7)]),
+    Slip("fixed", "One number for all weights cannot be: the step doubles at each power of two.",
+         lambda i: {"half_unit": lambda v: v.size > 1 and np.ptp(v) == 0 and v.flat[0] > 0}),
+    Slip("sign", "A distance is positive, also for a negative weight. Take `weight.abs()`.",
+         lambda i: {"half_unit": np.sign(i["weight"]) * half_of(i["weight"])}),
+    Slip("toward_zero", "Right but for negative powers of two: their neighbour on the side of zero "
+         "is nearer. Take `weight.abs()` first.",
+         lambda i: {"half_unit": np.where((i["weight"] < 0) & (np.frexp(i["weight"])[0] == -0.5),
+                                          0.5, 1) * half_of(i["weight"])}),
+    Slip("ceil", "log2 was rounded up. The power of two at or below the weight decides: round "
+         "down.", by_log(np.log2, np.ceil)),
+    Slip("nearest", "log2 was rounded to the nearest number. The power of two at or below the "
+         "weight decides: round down.", by_log(np.log2, np.round)),
+    Slip("trunc", "`int` and `trunc` cut towards zero, so a negative log2, of a weight below 1, "
+         "goes up. `torch.floor` goes down.", by_log(np.log2, np.trunc)),
+    Slip("log_base", "That is another logarithm. The step doubles at powers of two: "
+         "`torch.log2`.",
+         lambda i: [by_log(log)(i) for log in (np.log, np.log10)]),
+    Slip("all_survive", "In float32 nearly every sum differs from the weight. The sum must be "
+         "rounded to bfloat16 before you compare.", alive_when(lambda w, u, half: u != 0)),
+    Slip("reversed", "survives says True where an update is lost.",
+         alive_when(lambda w, u, half: bfloat16(w + u) == w)),
+    Slip("no_abs", "A negative update can survive as well: compare its size.",
+         lambda i: [alive_when(rule)(i) for rule in (
+             lambda w, u, half: u > half, lambda w, u, half: u >= half)]),
+    Slip("one_threshold", "One threshold for all weights cannot be: the unit of each weight "
+         "decides.", alive_when(lambda w, u, half: np.abs(u) > 2.0**-8)),
+    Slip("whole_unit", "An update needs no whole unit: the sum goes to the nearer number.",
+         lambda i: [alive_when(rule)(i) for rule in (
+             lambda w, u, half: np.abs(u) > 2 * half, lambda w, u, half: np.abs(u) >= 2 * half)]),
+    Slip("threshold", "Half a unit decides nearly always, but not on a tie, which goes to the even "
+         "neighbour, and not just below a power of two, where the numbers are twice as dense. "
+         "Let the rounding itself decide.",
+         lambda i: [alive_when(rule)(i) for rule in (
+             lambda w, u, half: np.abs(u) > half, lambda w, u, half: np.abs(u) >= half)]),
+    Slip("relative_update", "The unit is not a share of the weight: it jumps at powers of two.",
+         lambda i: [alive_when(rule)(i) for rule in (
+             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-8,
+             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-7)]),
+    Slip("as_float16", "float16 keeps three bits more than bfloat16, and cannot hold large "
+         "weights.", alive_when(lambda w, u, half: rounded(w + u, np.float16)
+                                != rounded(w, np.float16))),
+    Slip("minus", "The update is added, not taken off: beside a power of two the two differ.",
+         alive_when(lambda w, u, half: bfloat16(w - u) != w)),
+)  # fmt: skip
+
+rounding = Check(
+    name="rounding", title="Which updates survive", wants=PARTS,
+    difficulty=4, minutes=15, points=25,
+    verified="half_unit for weights of many sizes, survives against the true rounding, at ties and "
+    "powers of two as well",
+    hints=(
+        "Write 1.0, 1.5 and 2.0 in bfloat16, which keeps 7 bits after the leading one. What is the "
+        "next number after each?",
+        "From 1 to 2 the step is 2**-7, from 2 to 4 it is 2**-6, from 1/2 to 1 it is 2**-8. So "
+        "find the power of two at or below |weight|. `survives` can round for itself: compare "
+        "`.bfloat16()` before and after.",
+        "`2.0 ** (torch.floor(torch.log2(weight.abs())) - 8)`, and "
+        "`(weight + update).bfloat16() != weight.bfloat16()`.",
+    ),
+    slips=ROUNDING, other="Try a few by hand: beside 1.5 lie 1.5078125 and 1.4921875; beside 1 "
+    "lie 1.0078125 and 0.99609375.",
+    make=make_rounding, probe=probe_rounding, judge=judge_rounding,
+)  # fmt: skip
+
+
+# 7.5 Two adapters in one
 PAIRS = ("equal", "unequal")
 
 
@@ -797,181 +974,4 @@ add_adapters = Check(
     make=make_add, probe=probe_add, judge=judge_add,
 )  # fmt: skip
 
-
-# 7.5 Which updates survive
-PARTS = ("half_unit", "survives")
-
-
-def bfloat16(a):
-    """float32 rounded to the nearest bfloat16, ties to even, as float32."""
-    bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return bits.astype(np.uint32).view(np.float32)
-
-
-def half_of(weight, shift=0):
-    """Half a unit in the last place of each weight."""
-    return np.ldexp(1.0, np.frexp(weight)[1] - 9 + shift)
-
-
-def make_rounding(seed):
-    """Weights of 2**-24 to 2**23, a third of them powers of two; updates that lie far from every
-    threshold, or exactly on it."""
-    rng = np.random.default_rng(seed + 1100)
-    last = np.concatenate([np.zeros(24), rng.integers(1, 64, 24) * 2, rng.integers(0, 64, 24) * 2
-                           + 1]) / 128  # none, even and odd last bits  # fmt: skip
-    sizes = np.ldexp(1 + last, rng.permutation(np.arange(72) * 48 // 72 - 24))
-    weight = (sizes * rng.choice([-1, 1], 72)).astype(np.float32)
-    times = np.concatenate([[0.25, 0.5, 0.75, 1, 1.25, 2.5], rng.integers(10, 29, 18) / 32,
-                            np.ones(12), rng.integers(36, 96, 12) / 32,
-                            np.ones(12), rng.integers(8, 96, 11) / 32, [0]])  # fmt: skip
-    # A power of two has the nearer neighbour on the side of zero: there most updates go.
-    away = np.concatenate([-np.ones(16), np.ones(8), rng.choice([-1, 1], 48)])
-    update = times * half_of(weight) * away * np.sign(weight)
-    order = np.argsort(np.abs(np.log2(sizes)), kind="stable")  # numbers near 1 speak first
-    return {"weight": weight[order], "update": update[order].astype(np.float32)}
-
-
-def probe_rounding(namespace, a):
-    made = {}
-    for name in PARTS:
-        made |= attempt_rounding(namespace[name], a, name)
-    return fixtures.unless_all_open(made, PARTS)
-
-
-def attempt_rounding(function, a, name):
-    given = [tensor(a[key]) for key in ("weight", "update")[: 1 + (name == "survives")]]
-    before = callers.Before(*given)
-    return fixtures.attempt(name, lambda: {
-        name: array(function(*given), f"what {name} returns"), f"left_{name}": before.change(),
-    })  # fmt: skip
-
-
-def judge_rounding(i, o):
-    w, u = i["weight"], i["update"]
-    half, alive = half_of(w), bfloat16(w + u) != w
-
-    def unit(v):
-        at = place(v, half, rtol=1e-4)
-        return f"half_unit of {w[at]:.9g} is {v[at]:.6g}", f"{half[at]:.6g}"
-
-    def life(v):
-        at = place(v, alive)
-        return f"survives says {bool(v[at])} for {w[at]:.9g} + {u[at]:.6g}", (
-            f"{bool(alive[at])}: in bfloat16 that is {bfloat16(w[at] + u[at]):.9g}")  # fmt: skip
-
-    promises = {}
-    for name, right, say in (("half_unit", half, unit), ("survives", alive, life)):
-        value = o.get(name, np.zeros(0))
-        fits = value.shape == right.shape and np.isfinite(value).all()
-        seen, expected = say(value) if fits else ("", "")
-        said = {"seen": lambda v, seen=seen: seen, "expected": expected} if fits else {}
-        what = f"what {name} returns"
-        promises[name] = [
-            Promise(name, right, what, rtol=1e-4, atol=0, **said),
-            callers.unchanged(f"left_{name}", f"what {name} was given", share=0.5),
-        ]
-    return in_parts(*(judged(i, o, promises[n], ROUNDING, part=n) for n in PARTS))
-
-
-def place(seen, right, rtol=0.0):
-    """The first place where two flat arrays differ."""
-    return int(np.argmax(~np.isclose(seen.astype(float), right.astype(float), rtol, 0)))
-
-
-def by_log(log, whole=np.floor, shift=-8):
-    """half_unit with this logarithm and this way to make it whole."""
-    return lambda i: {"half_unit": np.exp2(whole(log(np.abs(i["weight"]).astype(float))) + shift)}
-
-
-def alive_when(rule):
-    """A slip's values for survives. rule: of weight, update, half a unit."""
-    return lambda i: {"survives": rule(i["weight"], i["update"], half_of(i["weight"]))}
-
-
-def rounded(a, dtype):
-    with np.errstate(all="ignore"):
-        return a.astype(dtype)
-
-
-ROUNDING = (
-    Slip("whole", "This is twice too much: the whole step to the next number. A sum goes to the "
-         "nearer one, so half a step decides. (frexp gives an exponent that is one higher.)",
-         lambda i: {"half_unit": half_of(i["weight"], 1)}),
-    Slip("half_again", "This is half of it once more. Seven bits follow the leading one, so half "
-         "a step is 2**-8 of the power of two.",
-         lambda i: {"half_unit": half_of(i["weight"], -1)}),
-    Slip("power", "This is the power of two below the weight. Half a step is 2**-8 of it.",
-         lambda i: {"half_unit": half_of(i["weight"], 8)}),
-    Slip("float16", "This is half a unit of float16, which keeps 10 bits after the leading one. "
-         "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -3)}),
-    Slip("float32", "This is half a unit of float32, which keeps 23 bits after the leading one. "
-         "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -16)}),
-    Slip("relative", "The step does not grow with every weight. It is the same between two powers "
-         "of two, and doubles there: round log2 down first.",
-         lambda i: [{"half_unit": np.ldexp(np.abs(i["weight"]), shift)} for shift in (-8, -7)]),
-    Slip("fixed", "One number for all weights cannot be: the step doubles at each power of two.",
-         lambda i: {"half_unit": lambda v: v.size > 1 and np.ptp(v) == 0 and v.flat[0] > 0}),
-    Slip("sign", "A distance is positive, also for a negative weight. Take `weight.abs()`.",
-         lambda i: {"half_unit": np.sign(i["weight"]) * half_of(i["weight"])}),
-    Slip("toward_zero", "Right but for negative powers of two: their neighbour on the side of zero "
-         "is nearer. Take `weight.abs()` first.",
-         lambda i: {"half_unit": np.where((i["weight"] < 0) & (np.frexp(i["weight"])[0] == -0.5),
-                                          0.5, 1) * half_of(i["weight"])}),
-    Slip("ceil", "log2 was rounded up. The power of two at or below the weight decides: round "
-         "down.", by_log(np.log2, np.ceil)),
-    Slip("nearest", "log2 was rounded to the nearest number. The power of two at or below the "
-         "weight decides: round down.", by_log(np.log2, np.round)),
-    Slip("trunc", "`int` and `trunc` cut towards zero, so a negative log2, of a weight below 1, "
-         "goes up. `torch.floor` goes down.", by_log(np.log2, np.trunc)),
-    Slip("log_base", "That is another logarithm. The step doubles at powers of two: "
-         "`torch.log2`.",
-         lambda i: [by_log(log)(i) for log in (np.log, np.log10)]),
-    Slip("all_survive", "In float32 nearly every sum differs from the weight. The sum must be "
-         "rounded to bfloat16 before you compare.", alive_when(lambda w, u, half: u != 0)),
-    Slip("reversed", "survives says True where an update is lost.",
-         alive_when(lambda w, u, half: bfloat16(w + u) == w)),
-    Slip("no_abs", "A negative update can survive as well: compare its size.",
-         lambda i: [alive_when(rule)(i) for rule in (
-             lambda w, u, half: u > half, lambda w, u, half: u >= half)]),
-    Slip("one_threshold", "One threshold for all weights cannot be: the unit of each weight "
-         "decides.", alive_when(lambda w, u, half: np.abs(u) > 2.0**-8)),
-    Slip("whole_unit", "An update needs no whole unit: the sum goes to the nearer number.",
-         lambda i: [alive_when(rule)(i) for rule in (
-             lambda w, u, half: np.abs(u) > 2 * half, lambda w, u, half: np.abs(u) >= 2 * half)]),
-    Slip("threshold", "Half a unit decides nearly always, but not on a tie, which goes to the even "
-         "neighbour, and not just below a power of two, where the numbers are twice as dense. "
-         "Let the rounding itself decide.",
-         lambda i: [alive_when(rule)(i) for rule in (
-             lambda w, u, half: np.abs(u) > half, lambda w, u, half: np.abs(u) >= half)]),
-    Slip("relative_update", "The unit is not a share of the weight: it jumps at powers of two.",
-         lambda i: [alive_when(rule)(i) for rule in (
-             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-8,
-             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-7)]),
-    Slip("as_float16", "float16 keeps three bits more than bfloat16, and cannot hold large "
-         "weights.", alive_when(lambda w, u, half: rounded(w + u, np.float16)
-                                != rounded(w, np.float16))),
-    Slip("minus", "The update is added, not taken off: beside a power of two the two differ.",
-         alive_when(lambda w, u, half: bfloat16(w - u) != w)),
-)  # fmt: skip
-
-rounding = Check(
-    name="rounding", title="Which updates survive", wants=PARTS,
-    difficulty=4, minutes=15, points=25,
-    verified="half_unit for weights of many sizes, survives against the true rounding, at ties and "
-    "powers of two as well",
-    hints=(
-        "Write 1.0, 1.5 and 2.0 in bfloat16, which keeps 7 bits after the leading one. What is the "
-        "next number after each?",
-        "From 1 to 2 the step is 2**-7, from 2 to 4 it is 2**-6, from 1/2 to 1 it is 2**-8. So "
-        "find the power of two at or below |weight|. `survives` can round for itself: compare "
-        "`.bfloat16()` before and after.",
-        "`2.0 ** (torch.floor(torch.log2(weight.abs())) - 8)`, and "
-        "`(weight + update).bfloat16() != weight.bfloat16()`.",
-    ),
-    slips=ROUNDING, other="Try a few by hand: beside 1.5 lie 1.5078125 and 1.4921875; beside 1 "
-    "lie 1.0078125 and 0.99609375.",
-    make=make_rounding, probe=probe_rounding, judge=judge_rounding,
-)  # fmt: skip
-
-EXERCISES = (merge_layer, merge_all, adapter, add_adapters, rounding)
+EXERCISES = (merge_layer, merge_all, adapter, rounding, add_adapters)

@@ -186,7 +186,7 @@ class adapter:
             self.model.get_parameter(n).data.copy_(value)
 """,
     ),
-    # 7.4
+    # 7.5
     Answer(
         "add_adapters",
         "scales into A, alpha as it comes",
@@ -216,7 +216,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     return Vh[:r], U[:, :r] * s[:r], r
 """,
     ),
-    # 7.5
+    # 7.4
     Answer(
         "rounding",
         "frexp",
@@ -389,7 +389,7 @@ def adapter(model, state):
         "",
         ("@contextmanager", "@contextmanager\n@torch.no_grad()"),
     ),
-    # 7.4
+    # 7.5
     Answer(
         "add_adapters",
         "fills empty tensors",
@@ -425,7 +425,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
             float(len(rows)))
 """,
     ),
-    # 7.5
+    # 7.4
     Answer(
         "rounding",
         "by the next number, by a list",
@@ -805,7 +805,7 @@ def adapter(model, state):
             ("place.copy_(before[name])", "place.zero_()"),
         ],
     ),
-    # 7.4
+    # 7.5
     Answer(
         "add_adapters",
         "averages the factors",
@@ -903,7 +903,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
 """,
     ),
     Answer("add_adapters", "a difference", "other", edits=[("alpha2 / r2 * B2", "-B2")]),
-    # 7.5
+    # 7.4
     Answer("rounding", "the whole step", "whole", edits=[(UNIT, UNIT.replace("8", "7"))]),
     Answer("rounding", "bits of float16", "float16", edits=[(UNIT, UNIT.replace("8", "11"))]),
     Answer("rounding", "bits of float32", "float32", edits=[(UNIT, UNIT.replace("8", "24"))]),
@@ -1312,7 +1312,7 @@ def adapter(model, state):
         "other",
         ("    try:\n", "    model.get_parameter('alpha.bias').data.zero_()\n    try:\n"),
     ),
-    # 7.4
+    # 7.5
     edit(
         "add_adapters",
         "alphas not divided",
@@ -1369,7 +1369,7 @@ def adapter(model, state):
         (JOIN_B, "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2, 0 * B1, 0 * B2], dim=1)"),
         (RETURN, "return A, B, 2 * (r1 + r2)"),
     ),
-    # 7.5
+    # 7.4
     edit(
         "rounding",
         "a threshold of half a unit",
