@@ -220,7 +220,7 @@ assert (table > 0.9).tolist() == [[0, 0], [1, 0], [0, 1]] or not shipped
 
 # %% [markdown]
 # `disable_adapter` is for a visit; the adapter is back after the block. **Exercise
-# 8.3** asks for a clean visit. `delete_adapter` drops one, `unload` takes all layers
+# 8.2** asks for a clean visit. `delete_adapter` drops one, `unload` takes all layers
 # out.
 #
 # PEFT warns where it changes something for you. A helper that shows its words:
@@ -286,7 +286,7 @@ says(lambda: loaded.train()(**mixed, adapter_names=who))
 _ = loaded.eval()
 
 # %% [markdown]
-# **Exercise 8.5** builds that layer. Servers for thousands of adapters rest on the same
+# **Exercise 8.3** builds that layer. Servers for thousands of adapters rest on the same
 # idea (S-LoRA, Sheng et al. 2023).
 #
 # ## 6 A sum of adapters
@@ -390,7 +390,7 @@ for rule in traps["one misspelt"], traps["regex in a list"]:
 print(len(find_targets(base, [one, other])), "layers for", [one, other])
 
 # %% [markdown]
-# **Exercise 8.2** asks for rules on a GPT-2, where the obvious one hits too much.
+# **Exercise 8.4** asks for rules on a GPT-2, where the obvious one hits too much.
 #
 # Not every layer needs the same rank. `rank_pattern` gives some another one; its keys
 # are patterns too.
@@ -549,7 +549,7 @@ says(lambda: check_base(twin, folder))
 says(lambda: check_base(loaded, folder))
 
 # %% [markdown]
-# **Exercise 8.4** is an audit that finds such silent failures in any model.
+# **Exercise 8.5** is an audit that finds such silent failures in any model.
 #
 # ## Takeaways
 #

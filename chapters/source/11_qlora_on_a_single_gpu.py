@@ -189,7 +189,7 @@ for names in (None, [last], [last, head]):
 # **Your list replaces the built-in rule.** The head slips into 4 bits, without a word;
 # where it shares its matrix with the embedding, the first forward pass fails.
 #
-# **Exercise 11.4**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
+# **Exercise 11.3**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
 # rule.)
 #
 # ## 4 What 4 bits cost
@@ -281,7 +281,7 @@ assert pair[0] == pair[1]
 # %% [markdown]
 # On such a CPU the upper line shows two numbers, on others one number twice. No error:
 # what flows down through a frozen weight is lost, and a later merge reads the bytes in
-# the wrong order. `load_four_bit` switches it off. **Exercise 11.5** does it by hand.
+# the wrong order. `load_four_bit` switches it off. **Exercise 11.4** does it by hand.
 #
 # ## 6 Prepared for training
 #
@@ -376,7 +376,7 @@ except RuntimeError as error:
 # a gradient as well; older scripts do neither. So look after the first backward pass:
 # has **every** trained tensor a gradient?
 #
-# **Exercise 11.3**: find why they vanish.
+# **Exercise 11.5**: find why they vanish.
 #
 # ## 8 Compute dtype and paging
 #

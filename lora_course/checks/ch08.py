@@ -305,206 +305,7 @@ convert = Check(
 )  # fmt: skip
 
 
-# 8.2 Target rules for a GPT-2
-GPT2 = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-SPOKEN = ("the attention", "the second layer of the MLP", "the last two blocks")
-
-
-def make_rules(seed):
-    return {"blocks": np.random.default_rng(seed + 810).integers(11, 40)}
-
-
-@cache
-def one_block():
-    """{name: can LoRA go there} for every module of a GPT-2 with one block."""
-    import torch
-    from torch import nn
-    from transformers import GPT2Config, GPT2LMHeadModel
-    from transformers.pytorch_utils import Conv1D
-
-    config = GPT2Config(
-        vocab_size=4, n_embd=2, n_layer=1, n_head=1, n_positions=2, bos_token_id=None,
-        eos_token_id=None,
-    )  # fmt: skip
-    with torch.device("meta"):
-        model, kinds = GPT2LMHeadModel(config), (nn.Linear, nn.Embedding, Conv1D)
-    return {name: isinstance(m, kinds) for name, m in model.named_modules() if name}
-
-
-def gpt2_names(blocks):
-    """{name: can LoRA go there} for a GPT-2 with so many blocks."""
-    names = {name: fits for name, fits in one_block().items() if ".h.0" not in name}
-    for name, fits in one_block().items():
-        if ".h.0" in name:
-            names |= {name.replace(".h.0", f".h.{n}"): fits for n in range(blocks)}
-    return names
-
-
-def probe_rules(namespace, a):
-    blocks = a["blocks"].item()
-    rules = unpacked(namespace["gpt2_rules"](blocks), SPOKEN, "gpt2_rules")
-    made, names = {}, gpt2_names(blocks)
-    four = {f"transformer.h.{n}.{part}": (n, k) for n in range(blocks) for k, part in
-            enumerate(GPT2)}  # fmt: skip
-    for k, rule in enumerate(rules):
-        rule = ruled(rule, f"rule {k + 1}")
-        if rule == "all-linear":
-            took = np.array([fits and ".h." in name for name, fits in names.items()])
-        else:
-            took = hits(rule, names)
-        looser = hits(f".*(?:{rule})", four) if isinstance(rule, str) else None
-        entries = [rule] if isinstance(rule, str) else rule
-        table, refused, strays = np.zeros((blocks, 4), bool), 0, 0
-        for name in [] if took is None else [n for n, hit in zip(names, took, strict=True) if hit]:
-            if name in four:
-                table[four[name]] = True
-            else:
-                refused, strays = refused + (not names[name]), strays + names[name]
-        made |= {
-            f"hits_{k}": table,
-            f"refused_{k}": -1 if took is None else refused,
-            f"strays_{k}": strays,
-            f"looser_{k}": table * False if looser is None else looser.reshape(blocks, 4),
-            f"comma_{k}": isinstance(rule, str) and "," in rule,
-            f"brace_{k}": any("{blocks" in entry for entry in entries),
-            f"pattern_{k}": not isinstance(rule, str) and any(c in e for e in rule for c in "*\\|"),
-        }
-    return made
-
-
-def wanted(i, k):
-    """(blocks, 4): which layers rule k is to hit, in the order of GPT2."""
-    table = np.zeros((int(i["blocks"]), 4), bool)
-    table[:, :2] |= k == 0
-    table[:, 3] |= k == 1
-    table[-2:] |= k == 2
-    return table
-
-
-def rule_promises(i, k):
-    right, said = wanted(i, k), f"the rule for {SPOKEN[k]}"
-
-    def seen(value):
-        if value.shape != right.shape or value.dtype != bool:
-            return f"{said} gives no table"
-        more, less = (value > right).sum(), (value < right).sum()
-        return f"{said} hits {value.sum()} layers, {more} too many, and misses {less}"
-
-    return [
-        Promise(f"refused_{k}", 0, expected="linear layers only", seen=lambda v: f"{said} " + (
-            "is no regular expression" if v.size == 1 and v.item() == -1 else
-            "hits modules that PEFT refuses")),
-        Promise(f"strays_{k}", 0, seen=f"{said} hits something outside the blocks",
-                expected="layers of the blocks"),
-        Promise(f"hits_{k}", right, seen=seen, expected=f"{right.sum()} layers"),
-    ]  # fmt: skip
-
-
-def judge_rules(i, o):
-    return in_parts(*(judged(i, o, rule_promises(i, k), RULES[k]) for k in range(3)))
-
-
-def columns(i, *hit):
-    return np.isin(np.arange(4), hit) & np.ones((int(i["blocks"]), 1), bool)
-
-
-def rows(i, *hit):
-    """The table when all four layers of these blocks are hit; they count from the end."""
-    table = np.zeros((int(i["blocks"]), 4), bool)
-    table[list(hit)] = True
-    return table
-
-
-def loose(i):
-    """A condition: the last two blocks, and others whose number has a digit in common."""
-    right = wanted(i, 2)
-    digits = [{str(n)[0], str(n)[-1]} for n in range(len(right))]
-    kin = np.array([bool(d & (digits[-1] | digits[-2])) for d in digits])
-
-    def fits(value):
-        if value.shape != right.shape or (value < right).any():
-            return False
-        extra = (value > right).any(1)
-        one = extra.sum() == 1 and extra[-3]  # which is a slip of its own
-        return bool(extra.any() and not extra[~kin].any() and not value.all() and not one)
-
-    return fits
-
-
-def rule_slips(k):
-    """Slips that any of the three rules may have."""
-    fail = f"hits_{k}"
-
-    def whole_columns(i):
-        right = wanted(i, k)
-        return lambda v: (v.shape == right.shape and not (v > right).any() and v.any()
-                          and (v.any(0) == (v | ~right).all(0) & right.any(0)).all())  # fmt: skip
-
-    return (
-        Slip("no_f", "The rule has `{blocks` in it as letters. Put an `f` before the string, so "
-             "that the number stands there: rf'...'.",
-             lambda i: [{fail: none, f"brace_{k}": 1}, {f"refused_{k}": -1, f"brace_{k}": 1}]),
-        Slip("comma", "A string is one regular expression, and commas separate nothing in it. Give "
-             "a list, or put `|` in brackets between the parts.",
-             lambda i: {fail: none, f"comma_{k}": 1, f"looser_{k}": none, f"brace_{k}": 0}),
-        Slip("part", "A string is one regular expression, and it must match the whole name, from "
-             "`transformer` on. Begin with `.*`, or give a list.",
-             lambda i: {fail: none, f"looser_{k}": wanted(i, k)}),
-        Slip("regex_in_list", "The entries of a list are compared letter by letter with the end of "
-             "the name, not as regular expressions. Give the expression itself, without a list.",
-             lambda i: {fail: none, f"pattern_{k}": 1, f"brace_{k}": 0}),
-        Slip("no_linear", "The rule also hits a whole block, its attention or MLP, a norm or an "
-             "activation. End it with the names of the linear layers.",
-             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0}),
-        Slip("one_digit", "`\\d` and `[0-9]` are one digit, and block 10 has two. Write `\\d+`.",
-             lambda i: {fail: wanted(i, k) & (np.arange(int(i["blocks"])) < 10)[:, None]}
-             if k < 2 else {}),
-        Slip("missed", "Some of the wanted layers are not hit. The attention has `c_attn` and "
-             "`c_proj`, the MLP `c_fc` and `c_proj`.", lambda i: {fail: whole_columns(i)}),
-        Slip("order", "The right layers, in another place. The order is: attention, second layer "
-             "of the MLP, last two blocks.",
-             lambda i: [{fail: wanted(i, other)} for other in range(3) if other != k]),
-    )  # fmt: skip
-
-
-RULES = (
-    (*rule_slips(0), Slip("mlp_too", "`c_proj` alone also ends `mlp.c_proj`. Say `attn.c_proj`.",
-                          lambda i: {"hits_0": columns(i, 0, 1, 3)})),
-    (*rule_slips(1),
-     Slip("attention_too", "`c_proj` alone also ends `attn.c_proj`. Say `mlp.c_proj`.",
-          lambda i: {"hits_1": columns(i, 1, 3)}),
-     Slip("first_layer", "That is the first layer of the MLP, or both. In the order of the "
-          "computation `c_fc` is the first and `c_proj` the second.",
-          lambda i: [{"hits_1": columns(i, 2)}, {"hits_1": columns(i, 2, 3)}])),
-    (*rule_slips(2),
-     Slip("all_blocks", "The last rule hits every block. It needs the numbers of the last two.",
-          lambda i: {"hits_2": columns(i, 0, 1, 2, 3)}),
-     Slip("other_blocks", "The last rule hits other blocks as well, whose numbers have a digit in "
-          "common. In `.*1.*` any 1 counts, also that of block 1 or 10: put `\\.` on both sides "
-          "of the number.", lambda i: {"hits_2": loose(i)}),
-     Slip("count", "Blocks count from 0: the last two are blocks - 2 and blocks - 1.",
-          lambda i: [{"hits_2": rows(i, *n)} for n in ((-1,), (-2,), (-3, -2), (-3, -2, -1))])),
-)  # fmt: skip
-
-gpt2_rules = Check(
-    name="gpt2_rules", title="Target rules for a GPT-2", wants=("gpt2_rules",),
-    difficulty=2, minutes=12, points=20,
-    verified="by PEFT's own comparison, the three rules hit exactly the wanted layers of a GPT-2",
-    hints=(
-        "`c_proj` is the end of two names in every block. An ending may hold a dot.",
-        "Two lists do for the first two rules. The third needs a string: a regular expression that "
-        "matches the **whole** name, with the two numbers in it.",
-        r"`rf'.*\.h\.({blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+'`. An unescaped dot is any "
-        "character, and `h.1` without a dot behind it also begins `h.10`.",
-    ),
-    slips=tuple({s.name: s for part in RULES for s in part}.values()),
-    other="Print the names: `for n, m in GPT2LMHeadModel(config).named_modules()`, and try your "
-    "rule on them.",
-    make=make_rules, probe=probe_rules, judge=judge_rules,
-)  # fmt: skip
-
-
-# 8.3 Switch and disable
+# 8.2 Switch and disable
 NAMES = ("red", "green", "blue")
 STEPS = ("base", "first", "second")
 STATES = ("trains", "frozen")  # the active adapter of the model, before the call
@@ -707,7 +508,337 @@ three_outputs = Check(
 )  # fmt: skip
 
 
-# 8.4 Three silent failures
+# 8.3 A mixed batch
+TEAMS = ("crier", "absent", "clinic", "court")  # nobody asks for the second one
+NOBODY = len(TEAMS)  # the number of "__base__"
+
+
+def make_mixed(seed):
+    rng = np.random.default_rng(seed + 840)
+    f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 6, 7, 11, 12])[:3]
+    ranks, scales = rng.permutation([1, 2, 3, 5]), rng.permutation([0.5, 1.5, 3.0, -2.0])
+    more = rng.choice([0, 2, 3], rng.integers(1, 4))
+    rows = rng.permutation([0, 0, 2, 2, 3, NOBODY, NOBODY, *more])
+    made = {"rows": rows, "scales": scales, "x": f(len(rows), T, d_in), "W": f(d_out, d_in)}
+    for n, r in enumerate(ranks):
+        made |= {f"A{n}": f(r, d_in), f"B{n}": f(d_out, r)}
+    return made
+
+
+def probe_mixed(namespace, a):
+    adapters = {
+        name: (tensor(a[f"A{n}"]), tensor(a[f"B{n}"]), a["scales"][n].item())
+        for n, name in enumerate(TEAMS)
+    }
+    names = [(*TEAMS, "__base__")[n] for n in a["rows"]]
+    x, W = tensor(a["x"]), tensor(a["W"])
+    factors = [t for A, B, _ in adapters.values() for t in (A, B)]
+    before = callers.Before(x, W, *factors, names)
+    y = array(namespace["mixed_batch"](x, W, adapters, names), "the result")
+    return {"y": y, "left": before.change() or 5 * (list(adapters) != list(TEAMS))}
+
+
+def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True):
+    """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update."""
+    rows, out = i["rows"] if rows is None else rows, base * i["x"].astype(float) @ i["W"].T
+    for k, n in enumerate(rows):
+        if n < NOBODY and keep(n, k):
+            out[k] += scale(i["scales"][n]) * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
+    return out
+
+
+def judge_mixed(i, o):
+    right = mixed(i)
+
+    def seen(value):
+        if value.shape != right.shape:
+            return f"the result: {shape(value)}"
+        wrong = [k for k in range(len(right)) if not close(value[k], right[k], 1e-3, 1e-3)]
+        told = [f"{k} ({(*TEAMS, '__base__')[i['rows'][k]]})" for k in wrong]
+        return f"{len(wrong)} of {len(right)} rows are wrong: {', '.join(told)}"
+
+    promises = [
+        Promise("y", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
+                f"{shape(right)}, each row W x and the update of its own adapter"),
+        callers.unchanged("left", "x, W, the adapters or the names"),
+    ]  # fmt: skip
+    return judged(i, o, promises, MIXED)
+
+
+def outputs_are(*values):
+    return lambda i: [{"y": value(i)} for value in values]
+
+
+def for_all(n):
+    return lambda i: mixed(i, np.full(len(i["rows"]), n))
+
+
+def everybody(i):
+    plain = mixed(i, np.full(len(i["rows"]), NOBODY))
+    return plain + sum(for_all(n)(i) - plain for n in range(NOBODY))
+
+
+def grouped(i):
+    """The right rows, sorted by adapter in one of the usual orders."""
+    rows, right = i["rows"], mixed(i)
+    names = np.array((*TEAMS, "__base__"))[rows]
+    seen = {n: k for k, n in reversed(list(enumerate(rows.tolist())))}  # where each comes first
+    orders = (rows, (rows + 1) % (NOBODY + 1), [seen[n] for n in rows.tolist()], names)
+    return [{"y": right[np.argsort(order, kind="stable")]} for order in orders]
+
+
+def first_rows(i):
+    rows = i["rows"].tolist()
+    return mixed(i, keep=lambda n, k: rows.index(n) == k)
+
+
+MIXED = (
+    Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
+         "that.", seen_as(left=2)),
+    Slip("no_scale", "The updates go in without their scale, the third value of each adapter.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: 1))),
+    Slip("one_scale", "All updates get the scale of one adapter. Each has its own, its third value."
+         , lambda i: [{"y": mixed(i, scale=lambda s, c=c: c)} for c in i["scales"]]),
+    Slip("divided", "The update is multiplied by the scale, not divided by it.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: 1 / s))),
+    Slip("base_only", "Every row gets W x alone. `out[rows].add_(...)` changes a copy: use "
+         "`out[rows] += ...`.", outputs_are(for_all(NOBODY))),
+    Slip("update_only", "W x is missing. Every row gets it, and the update on top.",
+         outputs_are(lambda i: mixed(i, base=0.0))),
+    Slip("base_empty", "The rows of `__base__` come out as zero. They get W x like all others.",
+         outputs_are(lambda i: mixed(i) * (i["rows"] < NOBODY)[:, None, None])),
+    Slip("base_adapted", "The rows of `__base__` get the update of an adapter. They get W x alone.",
+         lambda i: [{"y": mixed(i, np.where(i["rows"] < NOBODY, i["rows"], n))}
+                    for n in range(NOBODY)]),
+    Slip("everybody", "Every row gets the updates of all adapters. Pick the rows of each one.",
+         outputs_are(everybody)),
+    Slip("one_for_all", "All rows get the same adapter. `names` has one name for each row.",
+         outputs_are(*(for_all(n) for n in range(NOBODY)))),
+    Slip("first_row", "Of each adapter only the first row got the update. `names.index(name)` gives"
+         " one number, and a name may stand there more than once.", outputs_are(first_rows)),
+    Slip("order", "The rows are right but come out sorted by adapter. Write each result to its old "
+         "place.", grouped),
+    Slip("subtracted", "The updates are taken off instead of added.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: -s))),
+)  # fmt: skip
+
+mixed_batch = Check(
+    name="mixed_batch", title="A mixed batch", wants=("mixed_batch",),
+    difficulty=4, minutes=15, points=20,
+    verified="every row, of adapters of unlike rank and of the base, in any order; what was given "
+    "is untouched",
+    hints=(
+        "What do all rows share? Do that once. What is left is a loop over adapters, not rows.",
+        "`out = x @ W.T` for the whole batch. For each adapter find the numbers of its rows, and "
+        "add the update to those rows of `out` only.",
+        "`rows = [i for i, n in enumerate(names) if n == name]`, then "
+        "`out[rows] += scaling * (x[rows] @ A.T @ B.T)`. Rows of `__base__` are never touched.",
+    ),
+    slips=MIXED, other="Compute one row by hand: W x + scaling B A x with its own adapter.",
+    make=make_mixed, probe=probe_mixed, judge=judge_mixed,
+)  # fmt: skip
+
+
+# 8.4 Target rules for a GPT-2
+GPT2 = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+SPOKEN = ("the attention", "the second layer of the MLP", "the last two blocks")
+
+
+def make_rules(seed):
+    return {"blocks": np.random.default_rng(seed + 810).integers(11, 40)}
+
+
+@cache
+def one_block():
+    """{name: can LoRA go there} for every module of a GPT-2 with one block."""
+    import torch
+    from torch import nn
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.pytorch_utils import Conv1D
+
+    config = GPT2Config(
+        vocab_size=4, n_embd=2, n_layer=1, n_head=1, n_positions=2, bos_token_id=None,
+        eos_token_id=None,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model, kinds = GPT2LMHeadModel(config), (nn.Linear, nn.Embedding, Conv1D)
+    return {name: isinstance(m, kinds) for name, m in model.named_modules() if name}
+
+
+def gpt2_names(blocks):
+    """{name: can LoRA go there} for a GPT-2 with so many blocks."""
+    names = {name: fits for name, fits in one_block().items() if ".h.0" not in name}
+    for name, fits in one_block().items():
+        if ".h.0" in name:
+            names |= {name.replace(".h.0", f".h.{n}"): fits for n in range(blocks)}
+    return names
+
+
+def probe_rules(namespace, a):
+    blocks = a["blocks"].item()
+    rules = unpacked(namespace["gpt2_rules"](blocks), SPOKEN, "gpt2_rules")
+    made, names = {}, gpt2_names(blocks)
+    four = {f"transformer.h.{n}.{part}": (n, k) for n in range(blocks) for k, part in
+            enumerate(GPT2)}  # fmt: skip
+    for k, rule in enumerate(rules):
+        rule = ruled(rule, f"rule {k + 1}")
+        if rule == "all-linear":
+            took = np.array([fits and ".h." in name for name, fits in names.items()])
+        else:
+            took = hits(rule, names)
+        looser = hits(f".*(?:{rule})", four) if isinstance(rule, str) else None
+        entries = [rule] if isinstance(rule, str) else rule
+        table, refused, strays = np.zeros((blocks, 4), bool), 0, 0
+        for name in [] if took is None else [n for n, hit in zip(names, took, strict=True) if hit]:
+            if name in four:
+                table[four[name]] = True
+            else:
+                refused, strays = refused + (not names[name]), strays + names[name]
+        made |= {
+            f"hits_{k}": table,
+            f"refused_{k}": -1 if took is None else refused,
+            f"strays_{k}": strays,
+            f"looser_{k}": table * False if looser is None else looser.reshape(blocks, 4),
+            f"comma_{k}": isinstance(rule, str) and "," in rule,
+            f"brace_{k}": any("{blocks" in entry for entry in entries),
+            f"pattern_{k}": not isinstance(rule, str) and any(c in e for e in rule for c in "*\\|"),
+        }
+    return made
+
+
+def wanted(i, k):
+    """(blocks, 4): which layers rule k is to hit, in the order of GPT2."""
+    table = np.zeros((int(i["blocks"]), 4), bool)
+    table[:, :2] |= k == 0
+    table[:, 3] |= k == 1
+    table[-2:] |= k == 2
+    return table
+
+
+def rule_promises(i, k):
+    right, said = wanted(i, k), f"the rule for {SPOKEN[k]}"
+
+    def seen(value):
+        if value.shape != right.shape or value.dtype != bool:
+            return f"{said} gives no table"
+        more, less = (value > right).sum(), (value < right).sum()
+        return f"{said} hits {value.sum()} layers, {more} too many, and misses {less}"
+
+    return [
+        Promise(f"refused_{k}", 0, expected="linear layers only", seen=lambda v: f"{said} " + (
+            "is no regular expression" if v.size == 1 and v.item() == -1 else
+            "hits modules that PEFT refuses")),
+        Promise(f"strays_{k}", 0, seen=f"{said} hits something outside the blocks",
+                expected="layers of the blocks"),
+        Promise(f"hits_{k}", right, seen=seen, expected=f"{right.sum()} layers"),
+    ]  # fmt: skip
+
+
+def judge_rules(i, o):
+    return in_parts(*(judged(i, o, rule_promises(i, k), RULES[k]) for k in range(3)))
+
+
+def columns(i, *hit):
+    return np.isin(np.arange(4), hit) & np.ones((int(i["blocks"]), 1), bool)
+
+
+def rows(i, *hit):
+    """The table when all four layers of these blocks are hit; they count from the end."""
+    table = np.zeros((int(i["blocks"]), 4), bool)
+    table[list(hit)] = True
+    return table
+
+
+def loose(i):
+    """A condition: the last two blocks, and others whose number has a digit in common."""
+    right = wanted(i, 2)
+    digits = [{str(n)[0], str(n)[-1]} for n in range(len(right))]
+    kin = np.array([bool(d & (digits[-1] | digits[-2])) for d in digits])
+
+    def fits(value):
+        if value.shape != right.shape or (value < right).any():
+            return False
+        extra = (value > right).any(1)
+        one = extra.sum() == 1 and extra[-3]  # which is a slip of its own
+        return bool(extra.any() and not extra[~kin].any() and not value.all() and not one)
+
+    return fits
+
+
+def rule_slips(k):
+    """Slips that any of the three rules may have."""
+    fail = f"hits_{k}"
+
+    def whole_columns(i):
+        right = wanted(i, k)
+        return lambda v: (v.shape == right.shape and not (v > right).any() and v.any()
+                          and (v.any(0) == (v | ~right).all(0) & right.any(0)).all())  # fmt: skip
+
+    return (
+        Slip("no_f", "The rule has `{blocks` in it as letters. Put an `f` before the string, so "
+             "that the number stands there: rf'...'.",
+             lambda i: [{fail: none, f"brace_{k}": 1}, {f"refused_{k}": -1, f"brace_{k}": 1}]),
+        Slip("comma", "A string is one regular expression, and commas separate nothing in it. Give "
+             "a list, or put `|` in brackets between the parts.",
+             lambda i: {fail: none, f"comma_{k}": 1, f"looser_{k}": none, f"brace_{k}": 0}),
+        Slip("part", "A string is one regular expression, and it must match the whole name, from "
+             "`transformer` on. Begin with `.*`, or give a list.",
+             lambda i: {fail: none, f"looser_{k}": wanted(i, k)}),
+        Slip("regex_in_list", "The entries of a list are compared letter by letter with the end of "
+             "the name, not as regular expressions. Give the expression itself, without a list.",
+             lambda i: {fail: none, f"pattern_{k}": 1, f"brace_{k}": 0}),
+        Slip("no_linear", "The rule also hits a whole block, its attention or MLP, a norm or an "
+             "activation. End it with the names of the linear layers.",
+             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0}),
+        Slip("one_digit", "`\\d` and `[0-9]` are one digit, and block 10 has two. Write `\\d+`.",
+             lambda i: {fail: wanted(i, k) & (np.arange(int(i["blocks"])) < 10)[:, None]}
+             if k < 2 else {}),
+        Slip("missed", "Some of the wanted layers are not hit. The attention has `c_attn` and "
+             "`c_proj`, the MLP `c_fc` and `c_proj`.", lambda i: {fail: whole_columns(i)}),
+        Slip("order", "The right layers, in another place. The order is: attention, second layer "
+             "of the MLP, last two blocks.",
+             lambda i: [{fail: wanted(i, other)} for other in range(3) if other != k]),
+    )  # fmt: skip
+
+
+RULES = (
+    (*rule_slips(0), Slip("mlp_too", "`c_proj` alone also ends `mlp.c_proj`. Say `attn.c_proj`.",
+                          lambda i: {"hits_0": columns(i, 0, 1, 3)})),
+    (*rule_slips(1),
+     Slip("attention_too", "`c_proj` alone also ends `attn.c_proj`. Say `mlp.c_proj`.",
+          lambda i: {"hits_1": columns(i, 1, 3)}),
+     Slip("first_layer", "That is the first layer of the MLP, or both. In the order of the "
+          "computation `c_fc` is the first and `c_proj` the second.",
+          lambda i: [{"hits_1": columns(i, 2)}, {"hits_1": columns(i, 2, 3)}])),
+    (*rule_slips(2),
+     Slip("all_blocks", "The last rule hits every block. It needs the numbers of the last two.",
+          lambda i: {"hits_2": columns(i, 0, 1, 2, 3)}),
+     Slip("other_blocks", "The last rule hits other blocks as well, whose numbers have a digit in "
+          "common. In `.*1.*` any 1 counts, also that of block 1 or 10: put `\\.` on both sides "
+          "of the number.", lambda i: {"hits_2": loose(i)}),
+     Slip("count", "Blocks count from 0: the last two are blocks - 2 and blocks - 1.",
+          lambda i: [{"hits_2": rows(i, *n)} for n in ((-1,), (-2,), (-3, -2), (-3, -2, -1))])),
+)  # fmt: skip
+
+gpt2_rules = Check(
+    name="gpt2_rules", title="Target rules for a GPT-2", wants=("gpt2_rules",),
+    difficulty=2, minutes=12, points=20,
+    verified="by PEFT's own comparison, the three rules hit exactly the wanted layers of a GPT-2",
+    hints=(
+        "`c_proj` is the end of two names in every block. An ending may hold a dot.",
+        "Two lists do for the first two rules. The third needs a string: a regular expression that "
+        "matches the **whole** name, with the two numbers in it.",
+        r"`rf'.*\.h\.({blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+'`. An unescaped dot is any "
+        "character, and `h.1` without a dot behind it also begins `h.10`.",
+    ),
+    slips=tuple({s.name: s for part in RULES for s in part}.values()),
+    other="Print the names: `for n, m in GPT2LMHeadModel(config).named_modules()`, and try your "
+    "rule on them.",
+    make=make_rules, probe=probe_rules, judge=judge_rules,
+)  # fmt: skip
+
+
+# 8.5 Three silent failures
 LINEAR = {"self_attn.q_proj": (5, 7), "self_attn.o_proj": (7, 5), "mlp.up_proj": (5, 9),
           "mlp.down_proj": (9, 4)}  # fmt: skip
 BLOCKS = 2
@@ -949,135 +1080,4 @@ audit = Check(
     make=make_audit, probe=probe_audit, judge=judge_audit,
 )  # fmt: skip
 
-
-# 8.5 A mixed batch
-TEAMS = ("crier", "absent", "clinic", "court")  # nobody asks for the second one
-NOBODY = len(TEAMS)  # the number of "__base__"
-
-
-def make_mixed(seed):
-    rng = np.random.default_rng(seed + 840)
-    f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 6, 7, 11, 12])[:3]
-    ranks, scales = rng.permutation([1, 2, 3, 5]), rng.permutation([0.5, 1.5, 3.0, -2.0])
-    more = rng.choice([0, 2, 3], rng.integers(1, 4))
-    rows = rng.permutation([0, 0, 2, 2, 3, NOBODY, NOBODY, *more])
-    made = {"rows": rows, "scales": scales, "x": f(len(rows), T, d_in), "W": f(d_out, d_in)}
-    for n, r in enumerate(ranks):
-        made |= {f"A{n}": f(r, d_in), f"B{n}": f(d_out, r)}
-    return made
-
-
-def probe_mixed(namespace, a):
-    adapters = {
-        name: (tensor(a[f"A{n}"]), tensor(a[f"B{n}"]), a["scales"][n].item())
-        for n, name in enumerate(TEAMS)
-    }
-    names = [(*TEAMS, "__base__")[n] for n in a["rows"]]
-    x, W = tensor(a["x"]), tensor(a["W"])
-    factors = [t for A, B, _ in adapters.values() for t in (A, B)]
-    before = callers.Before(x, W, *factors, names)
-    y = array(namespace["mixed_batch"](x, W, adapters, names), "the result")
-    return {"y": y, "left": before.change() or 5 * (list(adapters) != list(TEAMS))}
-
-
-def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True):
-    """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update."""
-    rows, out = i["rows"] if rows is None else rows, base * i["x"].astype(float) @ i["W"].T
-    for k, n in enumerate(rows):
-        if n < NOBODY and keep(n, k):
-            out[k] += scale(i["scales"][n]) * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
-    return out
-
-
-def judge_mixed(i, o):
-    right = mixed(i)
-
-    def seen(value):
-        if value.shape != right.shape:
-            return f"the result: {shape(value)}"
-        wrong = [k for k in range(len(right)) if not close(value[k], right[k], 1e-3, 1e-3)]
-        told = [f"{k} ({(*TEAMS, '__base__')[i['rows'][k]]})" for k in wrong]
-        return f"{len(wrong)} of {len(right)} rows are wrong: {', '.join(told)}"
-
-    promises = [
-        Promise("y", right, seen=seen, rtol=1e-3, atol=1e-3, expected=
-                f"{shape(right)}, each row W x and the update of its own adapter"),
-        callers.unchanged("left", "x, W, the adapters or the names"),
-    ]  # fmt: skip
-    return judged(i, o, promises, MIXED)
-
-
-def outputs_are(*values):
-    return lambda i: [{"y": value(i)} for value in values]
-
-
-def for_all(n):
-    return lambda i: mixed(i, np.full(len(i["rows"]), n))
-
-
-def everybody(i):
-    plain = mixed(i, np.full(len(i["rows"]), NOBODY))
-    return plain + sum(for_all(n)(i) - plain for n in range(NOBODY))
-
-
-def grouped(i):
-    """The right rows, sorted by adapter in one of the usual orders."""
-    rows, right = i["rows"], mixed(i)
-    names = np.array((*TEAMS, "__base__"))[rows]
-    seen = {n: k for k, n in reversed(list(enumerate(rows.tolist())))}  # where each comes first
-    orders = (rows, (rows + 1) % (NOBODY + 1), [seen[n] for n in rows.tolist()], names)
-    return [{"y": right[np.argsort(order, kind="stable")]} for order in orders]
-
-
-def first_rows(i):
-    rows = i["rows"].tolist()
-    return mixed(i, keep=lambda n, k: rows.index(n) == k)
-
-
-MIXED = (
-    Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
-         "that.", seen_as(left=2)),
-    Slip("no_scale", "The updates go in without their scale, the third value of each adapter.",
-         outputs_are(lambda i: mixed(i, scale=lambda s: 1))),
-    Slip("one_scale", "All updates get the scale of one adapter. Each has its own, its third value."
-         , lambda i: [{"y": mixed(i, scale=lambda s, c=c: c)} for c in i["scales"]]),
-    Slip("divided", "The update is multiplied by the scale, not divided by it.",
-         outputs_are(lambda i: mixed(i, scale=lambda s: 1 / s))),
-    Slip("base_only", "Every row gets W x alone. `out[rows].add_(...)` changes a copy: use "
-         "`out[rows] += ...`.", outputs_are(for_all(NOBODY))),
-    Slip("update_only", "W x is missing. Every row gets it, and the update on top.",
-         outputs_are(lambda i: mixed(i, base=0.0))),
-    Slip("base_empty", "The rows of `__base__` come out as zero. They get W x like all others.",
-         outputs_are(lambda i: mixed(i) * (i["rows"] < NOBODY)[:, None, None])),
-    Slip("base_adapted", "The rows of `__base__` get the update of an adapter. They get W x alone.",
-         lambda i: [{"y": mixed(i, np.where(i["rows"] < NOBODY, i["rows"], n))}
-                    for n in range(NOBODY)]),
-    Slip("everybody", "Every row gets the updates of all adapters. Pick the rows of each one.",
-         outputs_are(everybody)),
-    Slip("one_for_all", "All rows get the same adapter. `names` has one name for each row.",
-         outputs_are(*(for_all(n) for n in range(NOBODY)))),
-    Slip("first_row", "Of each adapter only the first row got the update. `names.index(name)` gives"
-         " one number, and a name may stand there more than once.", outputs_are(first_rows)),
-    Slip("order", "The rows are right but come out sorted by adapter. Write each result to its old "
-         "place.", grouped),
-    Slip("subtracted", "The updates are taken off instead of added.",
-         outputs_are(lambda i: mixed(i, scale=lambda s: -s))),
-)  # fmt: skip
-
-mixed_batch = Check(
-    name="mixed_batch", title="A mixed batch", wants=("mixed_batch",),
-    difficulty=4, minutes=15, points=20,
-    verified="every row, of adapters of unlike rank and of the base, in any order; what was given "
-    "is untouched",
-    hints=(
-        "What do all rows share? Do that once. What is left is a loop over adapters, not rows.",
-        "`out = x @ W.T` for the whole batch. For each adapter find the numbers of its rows, and "
-        "add the update to those rows of `out` only.",
-        "`rows = [i for i, n in enumerate(names) if n == name]`, then "
-        "`out[rows] += scaling * (x[rows] @ A.T @ B.T)`. Rows of `__base__` are never touched.",
-    ),
-    slips=MIXED, other="Compute one row by hand: W x + scaling B A x with its own adapter.",
-    make=make_mixed, probe=probe_mixed, judge=judge_mixed,
-)  # fmt: skip
-
-EXERCISES = (convert, gpt2_rules, three_outputs, audit, mixed_batch)
+EXERCISES = (convert, three_outputs, mixed_batch, gpt2_rules, audit)
