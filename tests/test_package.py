@@ -252,6 +252,7 @@ WHOLE = {  # tests of what is no module
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
     "gpu_qlora": "benchmarks/gpu_qlora.py",
+    "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
     "mutants": "no mutant of a solution passes its check",
