@@ -613,8 +613,7 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # %% [markdown]
 # ## Takeaways
 #
-# - Behind, before, inside, around: four more places for a few numbers. The base is frozen
-#   in all of them, and any of them can stand on four bits.
+# - Behind, before, inside, around: four more places, all with a frozen base.
 # - What is linear in a layer's input or output merges: LoRA and IA³. A ReLU does not.
 # - Prompt and prefix take places of the context, and time with them.
 # - Memory hardly depends on the number of trained numbers.
@@ -625,8 +624,7 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # 1. A bottleneck with m = 16 and LoRA with r = 16 on the same square layer of width d:
 #    which has more numbers?
 # 2. Why is a prefix not p · d · L numbers in Llama-3.1-8B?
-# 3. Your prompt-tuned model answers better for one row than for a batch. What do you
-#    look at first?
+# 3. A prompt-tuned model answers better for one row than for a batch. Where do you look?
 # 4. IA³ on `gate_proj`'s output: can it be merged?
 # 5. «Prefix tuning lost by 20 points at lr = 1e-4.» What do you ask?
 #
