@@ -629,7 +629,7 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # 5. «Prefix tuning lost by 20 points at lr = 1e-4.» What do you ask?
 #
 # **Before:** [12 Merging and shipping](12_merging_and_shipping.ipynb). **Next:**
-# 14 LoRA's descendants, and how to choose. **Sources:**
+# [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
 # [bottleneck adapters](https://arxiv.org/abs/1902.00751),
 # [prefix tuning](https://arxiv.org/abs/2101.00190) sections 4.2 and 4.3,
 # [prompt tuning](https://arxiv.org/abs/2104.08691),
