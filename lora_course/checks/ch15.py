@@ -170,6 +170,8 @@ def known_fronts(i):
         "both_high": front(-score, -loss),
         "worst": front(score, -loss),
         "one_axis": front(-score, loss, better=np.all),
+        "by_score": front(-score, loss, better=lambda less, axis: less[:, 0]),
+        "by_loss": front(-score, loss, better=lambda less, axis: less[:, 1]),
         "twins_out": right & ~twice,
         "one_twin": right & first,
         "beaten": ~right,
@@ -227,6 +229,9 @@ PARETO = (
     Slip("one_axis", "To beat a run it is enough to be better on one of the two, and as good on "
          "the other.",
          as_mask("one_axis")),
+    Slip("one_side", "Better on either of the two is enough: of equal losses the higher score beats "
+         "the other, and of equal scores the lower loss.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("by_score", "by_loss")]),
     Slip("twins_out", "Every run is as good as itself and as its twin. To beat it, another one "
          "must be better somewhere.", as_mask("twins_out")),
     Slip("one_twin", "Of equal runs only the first stayed. Neither beats the other, so both stay.",
