@@ -16,7 +16,7 @@ def single(value, name):
 
 
 # 6.1 The largest rank within a budget
-LAYERS = ("up_proj", "k_proj", "o_proj", "down_proj", "q_proj")
+LAYERS = ("up_proj", "gate_up_proj", "o_proj", "down_proj", "q_proj")
 BUDGETS = ("exact", "rest", "small")
 
 
@@ -24,7 +24,8 @@ def make_rank(seed):
     rng = np.random.default_rng(seed + 600)
     while True:
         shapes = rng.permutation(np.arange(20, 120))[:10].reshape(5, 2)  # (out, in)
-        layers, targets = int(rng.integers(3, 7)), rng.choice(5, size=3, replace=False)
+        layers, targets = int(rng.integers(3, 7)), rng.permutation(3)
+        targets = np.append([0], rng.permutation([2, 3, 4])[:2])[targets]  # never gate_up_proj
         cost = layers * shapes[targets].sum()
         exact, rest = rng.choice(np.arange(4, 13), 2, replace=False)
         budgets = np.array([exact * cost, rest * cost + 2 * cost // 3, 2 * cost // 3])
@@ -42,6 +43,7 @@ def per_rank(i, count=lambda shapes: shapes.sum(1)):
 WRONG_RANKS = {  # what the budgets become in other hands
     "one_block": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])),
     "all_modules": lambda i: i["budgets"] // (int(i["layers"]) * i["shapes"].sum()),
+    "by_part": lambda i: i["budgets"] // (per_rank(i) + int(i["layers"]) * i["shapes"][1].sum()),
     "product": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes.prod(1)),
     "only_out": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 0]),
     "only_in": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 1]),
@@ -84,6 +86,8 @@ RANK = (
          "and B.", wrong_rank("one_block")),
     Slip("all_modules", "All the linear layers were counted. LoRA goes only into those that "
          "`targets` names.", wrong_rank("all_modules")),
+    Slip("by_part", "gate_up_proj ends in up_proj, and `targets` does not name it. Compare whole "
+         "names: `shapes[name] for name in targets`.", wrong_rank("by_part")),
     Slip("product", "Rank 1 does not cost out * in, which is the size of the weight. It costs "
          "out + in.", wrong_rank("product")),
     Slip("one_side", "Only one of the two factors was counted. A has r * in numbers and B has "

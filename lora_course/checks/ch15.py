@@ -128,11 +128,12 @@ def make_pareto(seed):
         where = rng.permutation(n)
         near = where[2]  # worse than the twins by very little
         score[near], loss[near] = score[0], loss[0] + 2.0**-17
-        score[where[1]], loss[where[0]] = 3 / 8, 5 / 4  # beside a nan: nothing special
+        score[where[3]], loss[where[3]] = score[0] - 1 / 8, loss[0]  # worse on one axis alone
+        score[where[1]], loss[where[0]] = 5 / 8, 5 / 4  # beside a nan: nothing special
         i = {"score": score, "loss": loss, "lame": where[:2], "near": near}
         values = known_fronts(i)
         right = values.pop("right")
-        twins = right[0] and right[twin] and not {0, twin} & set(where[:3].tolist())
+        twins = right[0] and right[twin] and not {0, twin} & set(where[:4].tolist())
         apart = len({v.tobytes() for v in [right, *values.values()]}) == len(values) + 1
         if twins and apart and 2 < right.sum() < n - 3:
             return i
@@ -170,6 +171,8 @@ def known_fronts(i):
         "both_high": front(-score, -loss),
         "worst": front(score, -loss),
         "one_axis": front(-score, loss, better=np.all),
+        "by_score": front(-score, loss, better=lambda less, axis: less[:, 0]),
+        "by_loss": front(-score, loss, better=lambda less, axis: less[:, 1]),
         "twins_out": right & ~twice,
         "one_twin": right & first,
         "beaten": ~right,
@@ -227,6 +230,9 @@ PARETO = (
     Slip("one_axis", "To beat a run it is enough to be better on one of the two, and as good on "
          "the other.",
          as_mask("one_axis")),
+    Slip("one_side", "Better on either of the two is enough: of equal losses the higher score "
+         "beats the other, and of equal scores the lower loss.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("by_score", "by_loss")]),
     Slip("twins_out", "Every run is as good as itself and as its twin. To beat it, another one "
          "must be better somewhere.", as_mask("twins_out")),
     Slip("one_twin", "Of equal runs only the first stayed. Neither beats the other, so both stay.",

@@ -116,10 +116,10 @@ def schedule(step, steps, peak, warmup, floor):
     # 5.4
     Answer(
         "save_load",
-        "what trains is saved, load_state_dict puts it back",
+        "named_parameters are saved, load_state_dict puts it back",
         code="""
 def save_adapter(model, path):
-    save_file({n: p.data for n, p in model.named_parameters() if p.requires_grad}, path)
+    save_file({n: p.data for n, p in model.named_parameters() if "lora_" in n}, path)
 
 
 def load_adapter(model, path):
@@ -839,7 +839,7 @@ def train_adapter(model, batches, lr, warmup, clip, weight_decay):
         lengths += [torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=clip)]
         optimizer.param_groups[0]["lr"] = lr if step >= warmup else step / warmup * lr
         optimizer.step()
-        losses += [loss]
+        losses += [loss.detach()]
     model.train(False)
     return losses, lengths
 """,
@@ -1240,4 +1240,40 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (BUILD, BUILD.replace("weights,", FACTORS)),
          (ZERO, "        model.zero_grad()\n"),
          (CLIP, CLIP.replace("weights,", FACTORS))),
+]  # fmt: skip
+
+
+def cell(note, body):
+    """A wrong encode_row of the key "other"."""
+    return Answer("loss_mask", note, "other",
+                  f"def encode_row(prompt_ids, completion_ids, eos_id):\n    {body}\n")  # fmt: skip
+
+
+# What others tried, without having seen the checks.
+WRONG += [
+    cell("no second eos", "ids = prompt_ids + completion_ids\n"
+         "    ids = ids if ids[-1] == eos_id else ids + [eos_id]\n"
+         "    return ids, [-100] * len(prompt_ids) + ids[len(prompt_ids):]"),
+    cell("an eos on the way masked", "ids = prompt_ids + completion_ids + [eos_id]\n"
+         "    inner = [-100 if t == eos_id else t for t in completion_ids]\n"
+         "    return ids, [-100] * len(prompt_ids) + inner + [eos_id]"),
+    cell("looks for the first token of the answer",
+         "ids = prompt_ids + completion_ids + [eos_id]\n"
+         "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
+    Answer("save_load", "saves what requires a gradient", "other", edits=(
+        ("state = model.state_dict()",
+         "state = {n: p for n, p in model.named_parameters() if p.requires_grad}"),)),
+    Answer("save_load", "loads into what requires a gradient", "raised", edits=(
+        ('if "lora_" in n}', 'if "lora_" in n and p.requires_grad}'),)),
+    Answer("save_load", "unfreezes the factors", "frozen", edits=(
+        ("copy_(value)", "copy_(value).requires_grad_(True)"),)),
+    Answer("save_load", "leaves eval mode", "other", edits=(
+        ("    with torch.no_grad()", "    model.eval()\n    with torch.no_grad()"),)),
+    Answer("triage", "a change in either direction", "rises", edits=(
+        ("losses[-10:].mean() > 0.95 * losses[:10].mean()",
+         "abs(1 - losses[-10:].mean() / losses[:10].mean()) < 0.05"),)),
+    Answer("triage", "1.05 times the last", "of_the_last", edits=(
+        ("losses[-10:].mean() > 0.95 * losses", "1.05 * losses[-10:].mean() > losses"),)),
+    Answer("training_loop", "keeps the graphs", "graph_kept", edits=(
+        ("losses.append(loss.item())", "losses.append(loss)"),)),
 ]  # fmt: skip

@@ -463,3 +463,13 @@ WRONG += [
          ("    order = ", "    losses[losses.isnan()] = math.inf\n    order = ")),
     edit("read_grid", "rates alone", "type", ("return rates, ranks[good].min()", "return rates")),
 ]  # fmt: skip
+
+# What others tried, without having seen the checks.
+WRONG += [
+    Answer("largest_rank", note, "by_part", edits=(("shapes[name]) for name in targets",
+           f"shapes[name]) for name in shapes if {test}"),))
+    for note, test in (
+        ("the end of the name", "name.endswith(tuple(targets))"),
+        ("a part of the name", "any(t in name for t in targets)"),
+    )
+]  # fmt: skip

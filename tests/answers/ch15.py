@@ -335,3 +335,8 @@ WRONG += [
     edit("intruder_curve", "the smallest cosine", "by_mean", ("amax(dim=1)", "amin(dim=1)")),
     edit("intruder_curve", "the last k", "weakest", ("new[:, :k]", "new[:, -k:]")),
 ]  # fmt: skip
+
+WRONG += [
+    edit("pareto_front", f"only a better {name} counts", "one_side", (BETTER, f"better = {test}"))
+    for name, test in (("score", "score > score[:, None]"), ("loss", "loss < loss[:, None]"))
+]
