@@ -547,9 +547,9 @@ for name in MAKERS:
 # %% [markdown]
 # ## 10 Why do they lag?
 #
-# On this model LoRA leads on `questions`, the bottleneck comes next, and IA³, prefix and
-# prompt lag behind at any rate; the prompt beside LoRA brings nothing. In this many steps
-# nobody gets `hard` right.
+# On this model LoRA and the bottleneck lead on `questions`, and their seeds overlap. IA³,
+# prefix and prompt lag behind at their best rates. A prompt beside LoRA shows no gain
+# beyond the seeds. In this many steps nobody gets `hard` right.
 #
 # That is the secret code of chapter 06: 64 words, and what each stands for. Two suspects:
 # too little **room** for 64 pairs, or too few **steps**. **Predict:** four pairs instead
