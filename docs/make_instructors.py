@@ -88,6 +88,8 @@ def advice(check, key):
     found = check.mistakes.get(key) or GENERIC.get(key)
     if not found and key.startswith("raised"):
         found = check.mistakes.get("raised") or "(The exception and the line that raised it.)"
+    if not found:
+        found = "(What was seen, and what was expected.)"
     word = found.split()[0]  # the name of something keeps its spelling
     return (
         found if "_" in word or (len(word) == 1 and word != "a") else found[:1].upper() + found[1:]

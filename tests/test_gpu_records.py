@@ -47,8 +47,8 @@ def test_no_folder_and_no_files(tmp_path):
 
 
 def test_runs_of_all_files(tmp_path):
-    write(tmp_path, "a.json", [run_of(peak=9e9), run_of("lora", peak=20e9)])
-    write(tmp_path, "b.json", [run_of("full", peak=None)])
+    write(tmp_path, "gpu_qlora_a.json", [run_of(peak=9e9), run_of("lora", peak=20e9)])
+    write(tmp_path, "gpu_qlora_b.json", [run_of("full", peak=None)])
     runs = gpu_records.load_records(tmp_path)
     assert [run["method"] for run in runs] == ["full", "lora", "qlora"]
     assert {run["device"] for run in runs} == {"Made-up 1000"}
@@ -56,8 +56,8 @@ def test_runs_of_all_files(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"device": "x"}', '{"device": "x", "runs": [{}]}'])
 def test_files_that_are_no_record(tmp_path, text):
-    (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(ValueError, match="bad.json is no record"):
+    (tmp_path / "gpu_qlora_bad.json").write_text(text)
+    with pytest.raises(ValueError, match="gpu_qlora_bad.json is no record"):
         gpu_records.load_records(tmp_path)
 
 

@@ -23,7 +23,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
     "plumbing plumbing.files",
-    "lora rank train tradeoff",
+    "lora rank train",
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
@@ -33,7 +33,7 @@ LAYERS = (
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
-    "kit.data kit.pages",
+    "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak kit.chooser",
@@ -228,6 +228,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "build": "builder.source builder.exercises builder.notebook builder.execute builder.digest "
     "builder.names",
     "checks": "checks.chapters",
+    "prompt": "methods.prefix",
     "chooser": "kit.guide",
     "core": "checks.messages checks.verdicts",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
@@ -251,6 +252,7 @@ WHOLE = {  # tests of what is no module
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
     "gpu_qlora": "benchmarks/gpu_qlora.py",
+    "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
     "mutants": "no mutant of a solution passes its check",

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from lora_course.tradeoff import kept_at, pareto
+from lora_course.kit.tradeoff import kept_at, pareto
 
 
 def by_definition(points):

@@ -64,12 +64,12 @@ gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_siz
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Every parameter got a gradient of its own size.
+# Every parameter got a gradient of its size.
 #
 # ## 3 Optimizer
-# AdamW keeps two running averages for each parameter: $m$ of the gradient, $v$ of its
-# square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which new tensors are
-# there after one step, and how large?
+# *AdamW*, our *optimizer*, keeps two running averages for each parameter: $m$ of the
+# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which
+# tensors are new after one step, how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -99,12 +99,13 @@ print(f"{'together':13}{sum(held.values()):>11,} bytes {sum(held.values()) / N:6
 # makes your own copy in `work/`.)
 #
 # ## 4 Number types
-# bfloat16 («bf16») takes 2 bytes. Four recipes, in bytes per parameter:
+# *bfloat16* («bf16») takes 2 bytes: the range of float32, fewer digits. Four recipes, in
+# bytes per parameter:
 #
 # | recipe | weights | gradients | master copy | $m$ and $v$ | sum |
 # |:--|--:|--:|--:|--:|--:|
 # | float32 | 4 | 4 | – | 8 | **16** |
-# | mixed precision | 2 | 2 | 4 | 8 | **16** |
+# | *mixed precision* | 2 | 2 | 4 | 8 | **16** |
 # | bf16, float32 states | 2 | 2 | – | 8 | **12** |
 # | pure bf16 | 2 | 2 | – | 4 | **8** |
 #
@@ -148,12 +149,11 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the weights, not even their gradients. And one
-# part is still missing.
+# **Verdict: far too low.** 200 GB holds the weights, not even their gradients.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
-# keeps it. A hook shows what is kept.
+# keeps it, an *activation*. A *hook*, a function that PyTorch calls, shows them.
 
 # %%
 x, W1, W2 = torch.randn(5, 3), torch.randn(3, 4), torch.randn(4, 2)
@@ -179,10 +179,10 @@ with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
 from lora_course.costs.memory import saved_bytes
 
 # %% [markdown]
-# Three ways. «Eager» attention keeps a score for every pair of tokens. A
-# fused kernel (`sdpa`) makes the scores again in backward. *Checkpointing* keeps only
-# the input of each block, and runs the block again. **Predict:** which grow faster than
-# the text?
+# «Eager» attention keeps a score for every pair of tokens. A fused *kernel* (a program on
+# the chip, `sdpa`) makes the scores again in backward. *Checkpointing* keeps only each
+# block's input, and runs the block again.
+# **Predict:** which grow faster than the text?
 
 
 # %%
@@ -357,8 +357,9 @@ show(
 # keep their inputs for it; and each $A$ needs the input of its layer.
 #
 # That was float32 throughout. On a bf16 base PEFT, the usual library (chapter 08), keeps
-# its adapter in float32, and each adapted layer makes a float32 copy of its input. Dropout
-# keeps a mask as well. **Predict:** does LoRA still keep less than full fine-tuning?
+# its adapter in float32, and each adapted layer makes a float32 copy of its input. *Dropout*,
+# which sets a random share of the input to zero, keeps a mask as well. **Predict:** does
+# LoRA still keep less than full fine-tuning?
 
 # %%
 from peft import LoraConfig, get_peft_model
@@ -422,7 +423,7 @@ print(f"GPU memory (the paper: 1.2 TB to 350 GB): {1200 / 350:.1f} times less")
 #
 # ## 10 QLoRA: the frozen weights in 4 bits
 # The frozen weights are now nearly everything. **QLoRA** (Dettmers et al. 2023, §3)
-# stores them as NF4: 4 bits a weight, and a scale for each 64. *Double quantization*
+# stores them as *NF4*: 4 bits a weight, and a scale for each 64. *Double quantization*
 # stores the scales in a byte each. Embeddings, norms and head stay in bf16. Chapter 10
 # builds it.
 #
@@ -486,7 +487,7 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 # Exercise 1.5: which models fit, and by which method?**
 #
 # ## 11 Compute
-# A product with $W$ costs 2 floating-point operations (FLOPs) for each weight and
+# A product with $W$ costs 2 floating-point operations (*FLOPs*) for each weight and
 # token. **Predict.** How many times the FLOPs of forward does a full step take? And
 # LoRA, which leaves out the gradients of $W$?
 

@@ -73,6 +73,7 @@ for i in range(4):
 # rank r comes closer than the first r pieces.
 #
 # Predict: of 1,000 other matrices of rank 2, each the best for its own random rows, how many win?
+# (*QR* makes the random directions orthogonal, of length 1.)
 # %%
 best, wins = float(s[2:].square().sum().sqrt()), 0
 for _ in range(1000):
@@ -139,9 +140,9 @@ row, test = questions["test"][0], questions["test"].select(range(100))
 print(row["prompt"], "->", row["completion"])
 print(f"base: {exact_match(base, tokenizer, test):.0%} answered exactly")
 # %% [markdown]
-# Full fine-tuning usually trains everything. To keep the experiment clean we train **every weight
-# of every linear layer** and freeze the rest: the embedding, which is also the output layer, and
-# the norms. Then each change is a matrix that an SVD can cut.
+# To keep it clean we train **every weight of every linear layer**, and
+# freeze the embedding, which is also the output layer, and the norms: then each change is a matrix
+# that an SVD can cut. *Weight decay*, a pull towards zero, is off.
 # %%
 names = [n for n, p in base.named_parameters() if n.endswith("proj.weight")]
 before = {n: base.state_dict()[n].clone() for n in names}  # name -> (d_out, d_in)
@@ -193,8 +194,8 @@ ratios = torch.tensor([float(delta[n].norm() / before[n].norm()) for n in names]
 print(f"norm of the update / norm of the weight, median: {ratios.median():.1f}")
 # %% [markdown]
 # ## What does the update look like?
-# One layer, three matrices of one shape: the weight W, its update ΔW, and random numbers. All are
-# scaled to norm 1, so only the **form** of the spectrum differs.
+# One layer, three matrices of one shape: the weight W, its update ΔW, random numbers. All are
+# scaled to norm 1: only the form of the *spectrum* (singular values) differs.
 #
 # Predict: which of the three falls fastest?
 # %%
@@ -245,8 +246,9 @@ show(
 # %% [markdown]
 # ## Cut the update and ask again
 # Energy counts numbers. It does not know which of them the task uses, so ask the task: cut every
-# ΔW to rank r, add it to the base, and test. Greedy decoding gives exactly the right answer if
-# each of its tokens is the first choice; one forward pass shows that.
+# ΔW to rank r, add it to the base, and test. *Greedy decoding*, always the most
+# probable token, gives exactly the right answer if each of its tokens is the first choice; one
+# forward pass shows that.
 # %%
 def rebuilt(delta, r):
     """Return the base with every update cut to rank r added."""

@@ -307,8 +307,8 @@ show(
 )
 
 # %% [markdown]
-# The three counts agree. **Exercise 4.3** asks for a harder count: tied weights, a
-# `Conv1D`, and a layer that stands in two places.
+# The three counts agree. **Exercise 4.3** asks for a harder count: *tied* weights
+# (one tensor in two places), a `Conv1D`, and a layer that stands in two places.
 #
 # Which rule should you take? The LoRA paper adapted attention only (section 4.2), and
 # PEFT still picks q and v in a Llama when you name nothing. QLoRA (section 4) needed

@@ -45,7 +45,7 @@ print(chat_prompt(tokenizer, row["prompt"]))
 
 # %% [markdown]
 # The chat format wraps the prompt in special tokens. `<|assistant|>` is the sign to
-# answer. The answer ends with `<eos>`, the end token, so that the model learns to stop.
+# answer. The answer ends with `<eos>`, the *end token*, so that the model learns to stop.
 #
 # One training row is both parts, one after the other.
 
@@ -149,8 +149,8 @@ show(
 # %% [markdown]
 # > **Myth check.** *If a tokenizer has no padding token, use the end token; it makes no
 # > difference.* It makes none, as long as nobody asks a token's **number** whether it
-# > is padding. The collator of transformers does. **Predict:** how many end tokens keep
-# > their label?
+# > is padding. A *collator* makes a batch of rows; that of transformers does. **Predict:**
+# > how many end tokens keep their label?
 
 # %%
 from transformers import DataCollatorForLanguageModeling
@@ -357,7 +357,7 @@ print(f"{4 * n:,} bytes of numbers + {size - 4 * n:,} bytes of names = {size:,}"
 print(f"the base: {(BASE / 'model.safetensors').stat().st_size:,}")
 
 # %% [markdown]
-# safetensors is a list of names, types and shapes, and then bare numbers. Unlike a
+# *safetensors* is a list of names, types and shapes, and then bare numbers. Unlike a
 # pickle (`torch.save`) it cannot run code when it is opened.
 #
 # **Predict:** is this file enough to rebuild the model? What if somebody injects with
@@ -424,7 +424,7 @@ show(
 # nothing had happened?
 #
 # A step needs the factors, but also Adam's two running means, the place in the schedule
-# and in the data, and the seed of the dropout. That is the checkpoint: read
+# and in the data, and the seed of the dropout. That is the *checkpoint*: read
 # `save_checkpoint` and `load_checkpoint`, under the loop in section 4.
 #
 # `replacing` writes beside the old file, then takes its place in one go. A kill at any
@@ -556,7 +556,8 @@ for fault in FAULTS:
 
 # %% [markdown]
 # Each fault leaves evidence of its own, and the loss alone tells few of them apart.
-# **Exercise 5.5** sends you logs to diagnose.
+# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop: without
+# the course's `train`, and with a number in hand for each step's gradient.
 #
 # ## Takeaways
 #

@@ -463,7 +463,7 @@ show(
 # small rank may break a large one.** And is it √r that helps, or the larger scale? The
 # row of rank 16 is that of alpha 128 in section 6. Compare at equal scale.
 #
-# **Exercise 6.3**: rsLoRA's update, and the alpha that keeps a run as it was.
+# **Exercise 6.2**: rsLoRA's update, and the alpha that keeps a run as it was.
 #
 # ## 8 Which modules?
 #
@@ -506,7 +506,7 @@ show(
 # > numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al.
 # > 2024, section 4.7). You seldom know what a task needs: take all.
 #
-# **Exercise 6.2**: a fair choice from somebody's grid.
+# **Exercise 6.3**: a fair choice from somebody's grid.
 #
 # ## 9 LoRA+: let B learn faster
 #

@@ -283,12 +283,12 @@ for update in (0.001, 0.003, 0.0039, 0.0040, 0.005, 0.0078):
 print("half the distance:", 1 / 256)
 
 # %% [markdown]
-# **An update smaller than half a unit in the last place disappears.** And one that is a
-# little larger counts as a whole unit.
+# From a number to the next one is a *unit in the last place*. **An update smaller than half
+# of it disappears.** And one that is a little larger counts as a whole unit.
 #
-# The unit is tied to the **weight**: it doubles at every power of two. **Exercise 7.5**
-# asks which updates survive. What counts is the size of the update **against the
-# weight**. We take a layer of the base and random updates of rank 8.
+# The unit is tied to the **weight**: it doubles at every power of two, which *`frexp`* splits
+# off a number. **Exercise 7.4** asks which updates survive. What counts is the size of the
+# update **against the weight**. We take a layer of the base and random updates of rank 8.
 #
 # **Predict** the error of the merged update, as a share of the update: for a tiny one?
 # For a large one?
@@ -428,7 +428,7 @@ print(f"drift after 30 merges: {drifts[-1] / drifts[0]:.0f} times that of the fi
 # $$\begin{pmatrix} B_1 & B_2 \end{pmatrix}
 # \begin{pmatrix} A_1 \\ A_2 \end{pmatrix} = B_1 A_1 + B_2 A_2$$
 #
-# **Exercise 7.4** asks for it, with scales. Then compare:
+# **Exercise 7.5** asks for it, with scales. Then compare:
 
 # %% tags=["quote"]
 from lora_course.merge import concatenate

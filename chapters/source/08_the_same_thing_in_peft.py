@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 08 The same thing in PEFT
 #
-# PEFT is the library that most people use for LoRA. Is it the same LoRA? What does it
-# save, and where does it fail without a word? About 60 minutes, after chapter 07.
+# PEFT is Hugging Face's library of adapters; TRL and transformers call it for LoRA. Is it
+# the same LoRA? What does it save, and where does it fail without a word? About 60
+# minutes, after chapter 07.
 #
 # You will be able to
 # - put LoRA in with three lines, and prove that it is yours to the last digits;
@@ -12,7 +13,7 @@
 # %%
 import copy
 import json
-import math  # noqa: F401
+import math
 import re
 import tempfile
 import textwrap
@@ -21,17 +22,17 @@ from contextlib import nullcontext
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn  # noqa: F401
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_course.adapters import lora_state_dict
 from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
-from lora_course.bridges.fingerprint import fingerprint  # noqa: F401
+from lora_course.bridges.fingerprint import fingerprint
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
-from lora_course.inject import lora_targets  # noqa: F401
+from lora_course.inject import lora_targets
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.plumbing.files import put_all  # noqa: F401
+from lora_course.plumbing.files import put_all
 from lora_course.train import train
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -120,6 +121,7 @@ for out in outs:
     out.loss.backward()
 off = (outs[0].logits - outs[1].logits).norm() / outs[1].logits.norm()
 print(f"logits differ by less than 0.00001: {bool(off < 1e-5)}")
+assert off < 1e-5 or not shipped
 for name, p in ours.named_parameters():
     if "lora_" in name:
         grad = places[f"base_model.model.{name}.default.weight"].grad
@@ -129,18 +131,20 @@ print("so do the gradients of every A and B, up to 0.001 of their size")
 # %% [markdown]
 # Equal up to rounding. (PEFT multiplies by the scale after B, we do it before. A scale of
 # 2 rounds nothing; with a scale of 3 the last digits could differ for that alone.) So
-# what you learned in Part II holds.
+# what you learned in chapters 03 to 07 holds for PEFT.
 #
 # ## 3 What is saved
 #
-# Two files: a config in JSON, and the factors. Our writer takes one page.
+# Two files: a config in JSON, and the factors in a *safetensors* file (chapter 05). Our
+# writer takes one page. Where layers differ, `rank_pattern` and *`alpha_pattern`* say so:
+# dicts from the end of a layer's name to its own rank or alpha.
 
 # %% tags=["quote"]
-from lora_course.bridges.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft  # noqa: F401
+from lora_course.bridges.peft_adapters import PREFIX, WEIGHTS, peft_key, to_peft
 
 # %% [markdown]
-# The fingerprint is ours; PEFT ignores it. We shall need it. **Predict** the size of
-# the weights' file.
+# The *fingerprint* is ours, a check sum of the base's weights; PEFT ignores it. We shall
+# need it. **Predict** the size of the weights' file: a float32 takes four bytes.
 
 # %%
 room = tempfile.TemporaryDirectory()
@@ -188,7 +192,7 @@ print("after disable_adapter:  ", loaded.get_nb_trainable_parameters()[0])
 # ## 4 Many adapters, one base
 #
 # A second adapter, for the court of chapter 07. It goes into the same model, and our
-# loop trains it.
+# loop trains it. **Predict:** which of the two is active afterwards?
 
 # %%
 court = load_task("court")
@@ -200,7 +204,7 @@ losses = train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, l
 
 # %% [markdown]
 # Neither `add_adapter` nor `load_adapter` activates. **Predict** the six numbers: two
-# adapters and none, on two tasks.
+# adapters and none, on two tasks. (The base of section 2, and chapter 07's court, help.)
 
 # %%
 skills, table = ("none", "task", "court"), torch.zeros(3, 2)
@@ -216,7 +220,7 @@ assert (table > 0.9).tolist() == [[0, 0], [1, 0], [0, 1]] or not shipped
 
 # %% [markdown]
 # `disable_adapter` is for a visit; the adapter is back after the block. **Exercise
-# 8.3** asks for a clean visit. `delete_adapter` drops one, `unload` takes all layers
+# 8.2** asks for a clean visit. `delete_adapter` drops one, `unload` takes all layers
 # out.
 #
 # PEFT warns where it changes something for you. A helper that shows its words:
@@ -282,7 +286,7 @@ says(lambda: loaded.train()(**mixed, adapter_names=who))
 _ = loaded.eval()
 
 # %% [markdown]
-# **Exercise 8.5** builds that layer. Servers for thousands of adapters rest on the same
+# **Exercise 8.3** builds that layer. Servers for thousands of adapters rest on the same
 # idea (S-LoRA, Sheng et al. 2023).
 #
 # ## 6 A sum of adapters
@@ -307,6 +311,8 @@ for kind, rank in kinds:
     loaded.delete_adapter("sum")
 for kind, rank in ("linear", 8), ("cat", 16), ("svd", 8):
     print(f"{kind:6} of rank {rank:2} is off by {off[kind, rank]:.1f} of the average")
+right = max(off["cat", 16], off["svd", 16]) < 1e-3 < 2 * off["svd", 8] < off["linear", 8]
+assert right or not shipped
 
 # %%
 fig, ax = figure(6.4, 3.2)
@@ -333,7 +339,8 @@ show(
 # ## 7 Which layers?
 #
 # `target_modules` takes three forms: a **list** of endings, a **string**, which is a
-# regular expression for the whole name, or `"all-linear"`.
+# *regular expression* (a pattern: `.*` stands for any text, `a|b` for a or b) for the whole
+# name, or `"all-linear"`.
 
 # %%
 names = find_targets(base, "all-linear")
@@ -383,7 +390,7 @@ for rule in traps["one misspelt"], traps["regex in a list"]:
 print(len(find_targets(base, [one, other])), "layers for", [one, other])
 
 # %% [markdown]
-# **Exercise 8.2** asks for rules on a GPT-2, where the obvious one hits too much.
+# **Exercise 8.4** asks for rules on a GPT-2, where the obvious one hits too much.
 #
 # Not every layer needs the same rank. `rank_pattern` gives some another one; its keys
 # are patterns too.
@@ -435,7 +442,7 @@ show(
 )
 
 # %% [markdown]
-# The warning is about **tied** weights: in our base the token table is the output head
+# The warning is about *tied* weights: in our base the token table is the output head
 # as well. The copy trains alone, and the head keeps the old table. The cure is the
 # fourth line: one copy for both (the file holds it twice).
 #
@@ -465,6 +472,7 @@ rows, columns = (list(dict.fromkeys(pair[k] for pair in split)) for k in (0, 1))
 grid = torch.zeros(len(rows), len(columns))
 for (row, column), value in zip(split, strength.values(), strict=True):
     grid[rows.index(row), columns.index(column)] = value
+assert grid.mean(1).argmax() == len(rows) - 1 or not shipped
 fig, ax = figure(8, 3.2)
 image = ax.imshow(grid, cmap="Greens", vmin=0, aspect="auto")
 ax.set(yticks=range(len(rows)), yticklabels=rows, ylabel="layer")
@@ -480,8 +488,8 @@ show(
 )
 
 # %% [markdown]
-# Also look at `init_lora_weights`: `pissa` and its kin start by **changing W**; such a
-# file does not fit the plain base.
+# Also look at `init_lora_weights`: `pissa` and its kin start from W's own largest
+# directions and take them **out of W**; such a file does not fit the plain base.
 #
 # Two things go wrong in loading. First: **lost keys.** A converter forgot the prefix
 # `base_model.model.`. **Predict:** what does the model do?
@@ -530,8 +538,8 @@ print(f"{exact_match(twin, tokenizer, test):.0%} right")
 
 # %% [markdown]
 # The shapes fit, so nobody objects. Our twin is noise and gives itself away. Two versions
-# of one model are twins too, and there the answers only get worse. The cure is the
-# fingerprint in the header:
+# of one model are twins too, and there nothing need look odd. The cure is the fingerprint
+# in the header:
 
 # %% tags=["quote"]
 from lora_course.bridges.peft_adapters import check_base
@@ -541,7 +549,7 @@ says(lambda: check_base(twin, folder))
 says(lambda: check_base(loaded, folder))
 
 # %% [markdown]
-# **Exercise 8.4** is an audit that finds such silent failures in any model.
+# **Exercise 8.5** is an audit that finds such silent failures in any model.
 #
 # ## Takeaways
 #
@@ -560,7 +568,8 @@ says(lambda: check_base(loaded, folder))
 # 4. Two adapters have ranks 4 and 64. Which of the three ways of section 6
 #    are left, and why?
 #
-# **Next:** [09 Supervised fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb).
+# **Before:** [07 Merging and swapping](07_merging_and_swapping.ipynb). **Next:**
+# [09 Supervised fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb).
 # **Sources:**
 # [PEFT on checkpoints](https://huggingface.co/docs/peft/developer_guides/checkpoint),
 # [on LoRA](https://huggingface.co/docs/peft/developer_guides/lora),

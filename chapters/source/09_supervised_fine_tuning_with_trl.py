@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 09 Supervised fine-tuning with TRL
 #
-# You know the training loop. Most people call `SFTTrainer` instead. What does it do to
-# your rows, and is it the same loop? About 60 minutes, after chapters 05 and 08.
+# You know the training loop. Hugging Face's TRL has one ready: `SFTTrainer`. What does it
+# do to your rows, and is it the same loop? About 60 minutes, after chapters 05 and 08.
 #
 # You will be able to
 # - say for every token of a talk whether it is graded, and choose that;
@@ -34,7 +34,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArgument
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 # False when you bring a model or data of your own
-SHIPPED = is_shipped()
+SHIPPED, DEVICE = is_shipped(), "cuda" if torch.cuda.is_available() else "cpu"
 
 # %% [markdown]
 # ## 1 Rows
@@ -57,9 +57,9 @@ for half in ("prompt", "completion"):
 # %% [markdown]
 # ## 2 From messages to one row of tokens
 #
-# The **chat template**, a small program in Jinja, is kept with the tokenizer. It writes
-# all messages as one text: first token, a loop over the messages, and perhaps the sign
-# to answer.
+# The *chat template*, a small program in *Jinja*, is kept with the tokenizer. It makes one
+# text of all messages. `{{ }}` writes, `{% %}` decides, a `-` inside removes white space
+# beside it.
 
 # %%
 TEMPLATE = """\
@@ -118,13 +118,13 @@ print("first tokens: from the messages {}, from the text {}".format(*counts))
 #
 # ## 3 What is graded
 #
-# First the settings for this laptop. Most defaults are made for a large GPU.
-# **Predict** the default learning rate.
+# First the settings for this machine. Some defaults are made for a large GPU, and for full
+# fine-tuning. **Predict** the default learning rate: chapter 06 used 0.01 for LoRA here.
 
 # %%
 HERE = {
     "output_dir": tempfile.mkdtemp(),
-    "use_cpu": not torch.cuda.is_available(),
+    "use_cpu": DEVICE == "cpu",
     "bf16": False,  # float32, so that losses can be compared
     "activation_checkpointing": False,  # also called gradient_checkpointing: chapter 11
     "dataloader_pin_memory": False,
@@ -138,7 +138,8 @@ for name in ("learning_rate", "max_length", "gradient_checkpointing", "packing")
 
 # %% [markdown]
 # The rate is one for full fine-tuning of large models: LoRA wants a larger one (chapter
-# 06). And `max_length` cuts longer rows: section 4.
+# 06). `gradient_checkpointing` computes again what it does not keep: chapter 11. And
+# `max_length` cuts longer rows: section 4.
 #
 # Chapter 05 put -100 on the prompt by hand. Here columns and one switch decide:
 #
@@ -202,7 +203,7 @@ show(
 )
 
 # %% [markdown]
-# One row with two graded answers teaches more per token read. **Exercise 9.2** asks for
+# One row with two graded answers: two lessons for one reading. **Exercise 9.2** asks for
 # that mask.
 #
 # **Predict:** the same switch, but a template without marks. Will the trainer grade
@@ -233,13 +234,14 @@ assert all(same) or not SHIPPED
 # %% [markdown]
 # ## 4 Rows that are too long
 #
-# `max_length` cuts off the end, without a word. **Predict:** half of the rows are too
-# long, their answer last. What becomes of them when only answers are graded? When
+# `max_length` cuts off the end, without a word. **Predict:** nearly half of the rows are
+# too long, their answer last. What becomes of them when only answers are graded? When
 # everything is?
 
 # %%
 lengths = [len(ids) for ids in rows["input_ids"]]
 half = sorted(lengths)[len(lengths) // 2]
+print(f"rows have {min(lengths)} to {max(lengths)} tokens, half of them up to {half}")
 for only in (True, False):
     cut = prepared(some, max_length=half, completion_only_loss=only)
     ended = sum(ids[-1] == tokenizer.eos_token_id for ids in cut["input_ids"])
@@ -259,9 +261,9 @@ assert len(cut) == len(some) > ended or not SHIPPED
 STEPS, RATE = 60, 1e-2 if chosen() == str(BASE) else 2e-4  # smaller for a large model
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 probe = torch.tensor([rows[0]["input_ids"]])  # (1, T)
-score = exact_match(base, tokenizer, test)
+score = exact_match(base.to(DEVICE), tokenizer, test)
 with torch.no_grad():
-    before = base(input_ids=probe).logits  # (1, T, vocabulary)
+    before = base(input_ids=probe.to(DEVICE)).logits  # (1, T, vocabulary)
 print(f"base: {score:.0%} right")
 assert score <= 0.1 or not SHIPPED
 
@@ -273,22 +275,22 @@ args = SFTConfig(
     **HERE, max_steps=STEPS, per_device_train_batch_size=32, learning_rate=RATE,
     lr_scheduler_type="cosine", warmup_steps=0.1,  # below 1: a share of all steps
     eval_strategy="steps", eval_steps=20, eval_on_start=True,
-)  # fmt: skip
+)
 trainer = SFTTrainer(
     base, args, train_dataset=chat, eval_dataset=task["validation"].map(as_chat),
     processing_class=tokenizer, peft_config=LoraConfig(**LORA),
-)  # fmt: skip
+)
 with torch.no_grad():
-    after = trainer.model.eval()(input_ids=probe.to(trainer.model.device)).logits
+    after = trainer.model.eval()(input_ids=probe.to(DEVICE)).logits
 n, total = trainer.model.get_nb_trainable_parameters()
 print(f"{n / total:.1%} of the numbers train")
-print("no-op:", torch.equal(before, after.cpu()))
-assert n <= 0.05 * total or not SHIPPED
+print("no-op:", torch.equal(before, after))
+assert torch.equal(before, after) and n <= 0.05 * total or not SHIPPED
 
 # %% [markdown]
-# The trainer measures the validation loss as it goes. A **callback**, called at fixed
+# The trainer measures the validation loss as it goes. A *callback*, called at fixed
 # places, counts right answers. (`with_bar` adds another: one bar in place of printed
-# logs.) **Predict** both curves. (The run takes some twenty seconds.)
+# logs.) **Predict** both curves.
 
 # %%
 class Score(TrainerCallback):
@@ -339,18 +341,21 @@ for row, answer in zip(test.select(range(3)), said, strict=True):
 # %% [markdown]
 # ## 6 Is it the same loop?
 #
-# `SFTTrainer` is thousands of lines. Does it do anything that our loop does not? First
-# the schedule: ten steps of warm-up, then a cosine. **Predict** the first rate.
+# Does `SFTTrainer` do anything that our loop does not? First the schedule: a tenth of the
+# steps as warm-up, then a cosine. **Predict** its first rate. Ours is the peak, divided by
+# the steps of warm-up.
 
 # %%
-theirs = logged_losses(trainer, "learning_rate")
-for step in (1, 2, 10, 11):
-    ours = learning_rate(step - 1, STEPS, RATE, warmup=10)
+theirs, warm = logged_losses(trainer, "learning_rate"), -(-STEPS // 10)
+for step in (1, 2, warm, warm + 1):
+    ours = learning_rate(step - 1, STEPS, RATE, warmup=warm)
     print(f"step {step:2}: theirs {theirs[step]:.4f}, ours {ours:.4f}")
+    late = step > 1 and learning_rate(step - 2, STEPS, RATE, warmup=warm)  # of the step before
+    assert abs(theirs[step] - late) < 1e-6 * RATE
 
 # %% [markdown]
-# Their first step has the rate 0: it computes and moves nothing. Without warm-up the
-# two schedules are one.
+# Their first step has the rate 0: it computes and moves nothing. Their warm-up is ours, one
+# step late. Without warm-up the two schedules are one.
 #
 # Now a fair race: same rows, same order, and **our** A and B copied into PEFT's layers.
 # **Predict** how far the losses of 30 steps lie apart.
@@ -360,14 +365,14 @@ steps = min(30, len(chat) // 16)
 args = SFTConfig(
     **HERE, max_steps=steps, per_device_train_batch_size=16, learning_rate=RATE,
     lr_scheduler_type="cosine", train_sampling_strategy="sequential",
-)  # fmt: skip
+)
 racer = SFTTrainer(
     load_base(), args, train_dataset=chat.select(range(16 * steps)),
     processing_class=tokenizer, peft_config=LoraConfig(**LORA),
-)  # fmt: skip
+)
 
 # %%
-mine = inject_lora(load_base().to(racer.model.device), r=4, lora_alpha=8, seed=0)
+mine = inject_lora(load_base().to(DEVICE), r=4, lora_alpha=8, seed=0)
 pairs = [[p for p in m.parameters() if p.requires_grad] for m in (racer.model, mine)]
 with torch.no_grad():
     for place, value in zip(*pairs, strict=True):
@@ -403,10 +408,10 @@ show(
 #
 # ## 7 Packing
 #
-# Padding is computed like the rest. **Packing** lays rows end to end in bins of
+# Padding is computed like the rest. *Packing* lays rows end to end in bins of
 # `max_length`: the longest first, each into the fullest bin that has room (*best fit,
-# decreasing*). **Predict:** what share of a batch of 32 is padding? And of the bins?
-# How many real tokens has a step?
+# decreasing*). **Predict:** what share of a batch of 32 is padding, and of a bin its free
+# end? (How long rows are stands in section 4.) How many real tokens has a step?
 
 # %%
 rows = trainer.train_dataset.select_columns(["input_ids", "labels"])
@@ -417,8 +422,8 @@ order = random.Random(0).sample(range(len(rows)), len(rows))
 batches = [[lengths[i] for i in order[k : k + 32]] for k in range(0, len(order), 32)]
 slots = sum(max(batch) * len(batch) for batch in batches), ROOM * len(bins)
 steps = len(batches), -(-len(bins) // 8)
-for way, n, k in zip(("32 padded", "8 packed "), slots, steps, strict=True):
-    print(f"{way} filler {1 - real / n:3.0%}, {k} steps of {real / k:,.0f} real tokens")
+for way, n, k in zip(("32 padded, padding", "8 bins, free ends "), slots, steps, strict=True):
+    print(f"{way} {1 - real / n:3.0%}, {k} steps of {real / k:,.0f} real tokens")
 
 # %%
 fig, axes = figure(9.5, 2.6, ncols=2)
@@ -433,14 +438,14 @@ for ax, strip, title in zip(axes, strips, ("padded", "packed"), strict=True):
 show(
     fig,
     caption="Left: twelve rows of a padded batch. Right: twelve packed bins. Green: "
-    "real tokens, orange-red: filler.",
+    "real tokens, orange-red: padding, and the free ends of the bins.",
     alt="Left: bars of different length, each filled up with a red rest. Right: bars "
     "made of several green pieces, with a small rest or none.",
 )
 
 # %% [markdown]
 # **Predict:** can the second row of a bin see the first? Watch its logits: alone, and
-# packed with **positions** that begin anew or go on. **Exercise 9.3** asks you to pack.
+# packed with *`position_ids`*, the number of each token's place, that begin anew or go on.
 
 # %%
 bin_ = next(b for b in bins if len(b["seq_lengths"]) > 1)
@@ -456,11 +461,12 @@ with torch.no_grad():
 
 # %% [markdown]
 # A position 0 tells transformers that a new row begins; what came before is masked. TRL
-# sends such positions. It joins the bins of a batch without their free ends, so that no
-# filler at all is computed.
+# sends such positions. It joins the bins of a batch **without** their free ends: what a
+# bin has left is not computed. **Exercise 9.3** asks you to pack.
 #
-# > **Myth check.** *Packing makes training faster.* **Predict** the time per real token
-# > here, packed over padded.
+# > **Myth check.** *Packing makes training faster.* **Predict** the time per real token on
+# > a CPU, packed over padded. There is no padding to pay for. But n tokens in one row make
+# > n² pairs for attention, and a batch of bins becomes one row.
 
 # %%
 class Clock(TrainerCallback):
@@ -476,11 +482,15 @@ class Clock(TrainerCallback):
 # %% tags=["nbval-ignore-output"]
 def seconds(**settings):
     """Seconds per real token in the fastest of six steps."""
-    clock, args = Clock(), SFTConfig(**HERE, max_steps=6, max_length=256, **settings)
+    settings = {**HERE, "use_cpu": True, "max_length": 256, **settings}  # true of a CPU
+    clock, args = Clock(), SFTConfig(**settings, max_steps=6)
     made = SFTTrainer(
         load_base(), args, train_dataset=some, processing_class=tokenizer,
         peft_config=LoraConfig(**LORA), callbacks=[clock],
-    )  # fmt: skip
+    )
+    first = next(iter(made.get_train_dataloader()))["input_ids"]  # (B, T)
+    whole = len(first) == 1 and tokenizer.pad_token_id not in first  # one row, no padding
+    assert whole or not args.packing or not SHIPPED
     with_bar(made).train()
     read, ends = logged_losses(made, "num_tokens"), clock.ends
     return min((ends[k] - ends[k - 1]) / (read[k] - read[k - 1]) for k in range(2, 7))
@@ -495,10 +505,10 @@ for count in (4, 8):
 assert ratio[8] > ratio[4] or not SHIPPED
 
 # %% [markdown]
-# > **Verdict: it depends on the kernel.** TRL lays all bins of a batch into **one**
-# > row, and attention here computes every pair in it before it masks those of other
-# > rows: the longer that row, the dearer each token. Kernels made for this
-# > (FlashAttention, on a GPU) leave such pairs out.
+# > **Verdict: it depends on the kernel**, the program that computes attention. TRL lays all
+# > bins of a batch into **one** row, and attention here computes every pair in it before
+# > it masks those of other rows: the longer that row, the dearer each token. Kernels made
+# > for this (FlashAttention, on a GPU) leave such pairs out.
 #
 # ## 8 Stop and go on
 #
@@ -522,11 +532,11 @@ def run(folder, *callbacks, resume=None):
     args = SFTConfig(
         **{**HERE, "output_dir": folder, "save_strategy": "steps"}, save_steps=4,
         max_steps=12, per_device_train_batch_size=16, learning_rate=RATE,
-    )  # fmt: skip
+    )
     made = SFTTrainer(
         load_base(), args, train_dataset=some, callbacks=list(callbacks),
         processing_class=tokenizer, peft_config=LoraConfig(**LORA, lora_dropout=0.1),
-    )  # fmt: skip
+    )
     with suppress(PowerCut):
         with_bar(made).train(resume_from_checkpoint=resume)
     return logged_losses(made)
@@ -538,8 +548,8 @@ print("last loss before the cut: step", max(broken))
 print("on disk:", *sorted(name for name in os.listdir(folder) if "checkpoint" in name))
 resumed = run(folder, resume=True)
 gap = max(abs(resumed[step] - unbroken[step]) for step in unbroken)
-print(f"resumed: {len(resumed)} losses, equal to 0.00001:", gap < 1e-5)
-assert gap < 1e-5 or not SHIPPED
+print(f"resumed: {len(resumed)} losses, equal to 0.0001:", gap < 1e-4)
+assert gap < 1e-4 or not SHIPPED
 print(*sorted(os.listdir(os.path.join(folder, "checkpoint-12"))), sep="\n")
 
 # %% [markdown]
@@ -549,12 +559,19 @@ print(*sorted(os.listdir(os.path.join(folder, "checkpoint-12"))), sep="\n")
 #
 # ## 9 Old code, repaired
 #
-# Libraries move faster than the texts about them. Here is a script as people wrote it
-# for earlier releases. **Predict:** how many of its arguments fail today?
+# Libraries move faster than the texts about them. Here is a script for earlier releases;
+# `FOLDER`, `OUT`, `tokenizer`, `texts` and `new_texts` are its author's. A *collator* makes a
+# batch of rows; its one looked for the sign to answer, and put -100 before it.
+# **Predict:** which of its arguments fail today? Compare them with those that this chapter
+# has used so far: `SFTConfig`, `eval_strategy`, `warmup_steps`, `max_length`,
+# `processing_class`, a list of layers.
 
 # %%
 OLD = """
-from trl import DataCollatorForCompletionOnlyLM
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, TrainingArguments
+from trl import DataCollatorForCompletionOnlyLM, SFTTrainer
 
 model = AutoModelForCausalLM.from_pretrained(
     FOLDER, torch_dtype=torch.float16, load_in_4bit=True)
@@ -576,7 +593,7 @@ except ImportError as error:
 
 # %%
 load = partial(AutoModelForCausalLM.from_pretrained, chosen())
-settings = partial(TrainingArguments, output_dir=HERE["output_dir"], use_cpu=True)
+settings = partial(TrainingArguments, output_dir=HERE["output_dir"])
 make = partial(SFTTrainer, spare, train_dataset=some, processing_class=tokenizer)
 comma = LoraConfig(r=4, target_modules="q_proj,v_proj")
 OUTDATED = [
@@ -589,7 +606,7 @@ OUTDATED = [
     (make, {"max_seq_length": 256}),
     (partial(make, args=SFTConfig(**HERE)), {"peft_config": comma}),
 ]
-for call, old in OUTDATED:  # Python stops at the first; here each one on its own
+for call, old in OUTDATED:  # Python stops at its first mistake; here each one on its own
     try:
         call(**old)
         raise AssertionError(f"{old} works again")
@@ -622,13 +639,13 @@ model = AutoModelForCausalLM.from_pretrained(chosen(), dtype=torch.float32)
 args = SFTConfig(
     **HERE, eval_strategy="steps", eval_steps=10, max_steps=20, warmup_steps=0.1,
     train_sampling_strategy="group_by_length", learning_rate=RATE, max_length=256,
-)  # fmt: skip
+)
 layers = ["q_proj", "v_proj"] if SHIPPED else "all-linear"
 repaired = SFTTrainer(
     model=model, args=args, train_dataset=chat, eval_dataset=held_out.map(as_chat),
     processing_class=tokenizer,
     peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=layers),
-)  # fmt: skip
+)
 with_bar(repaired).train()
 ends = list(logged_losses(repaired, "eval_loss").values())
 print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
@@ -641,21 +658,21 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 # - Columns and template decide what is graded. Look at the labels of a row first.
 # - The end token belongs inside the marks; `max_length` cuts it off without a word.
 # - `SFTTrainer` computes what our loop does. Its defaults are not made for LoRA.
-# - Packing removes the filler. Time it saves with a kernel that knows the rows.
+# - Packing removes the padding; time it saves with a kernel that knows the rows.
 # - A checkpoint is adapter, optimizer, schedule and random numbers.
 #
 # ## Problems without code
 #
-# 1. A data set has talks of ten turns. Compare completion-only with assistant-only: how
-#    many tokens are read for each graded one?
-# 2. Two runs read the same rows, one in padded batches of 32, one 8 bins at a time. Why
-#    may the packed one need another learning rate?
+# 1. Talks of ten turns: with completion-only and with assistant-only, how many tokens are
+#    read for each graded one?
+# 2. The same rows, in padded batches of 32 or 8 bins at a time: why another learning rate?
 # 3. Why does a loss curve not show that the end token was cut off?
 # 4. `warmup_steps=0.1` and `warmup_steps=10` give the same run for some numbers of steps.
 #    Which? (A share is rounded up.)
 #
-# **Next:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb).
-# **Sources:** [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
+# **Before:** [08 The same thing in PEFT](08_the_same_thing_in_peft.ipynb). **Next:** [10
+# Quantization from scratch](10_quantization_from_scratch.ipynb). **Sources:** [TRL's
+# SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
 # [chat templates](https://huggingface.co/docs/transformers/chat_templating),
-# [packing by best fit](https://arxiv.org/abs/2404.10830),
-# [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/).
+# [packing](https://arxiv.org/abs/2404.10830), [LoRA Without
+# Regret](https://thinkingmachines.ai/blog/lora/).

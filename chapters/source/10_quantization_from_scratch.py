@@ -14,12 +14,12 @@ from statistics import NormalDist
 from timeit import repeat
 
 import torch
-from torch.nn import functional as F  # noqa: F401
+from torch.nn import functional as F
 
 from lora_course.inject import find_targets
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.costs.memory import nf4_bytes  # noqa: F401
+from lora_course.costs.memory import nf4_bytes
 from lora_course.costs.shapes import meta_model
 from lora_course.kit.town.stories import documents
 
@@ -30,7 +30,7 @@ import bitsandbytes.functional as bnb  # last, so that quiet() reaches it
 # ## 1 Eight bits
 #
 # A float32 weight takes 32 bits. Of what eight bits can count, we use −127 to 127.
-# **Absmax** gives the largest magnitude the number 127, the rest in proportion:
+# *Absmax* gives the largest magnitude the number 127, the rest in proportion:
 #
 # $$\text{code} = \mathrm{round}\Big(127\, \frac{x}{\max |x|}\Big)$$
 #
@@ -85,7 +85,7 @@ print("codes of the others:", codes[1:].unique().int().tolist())
 print(f"their error: {error(rest, spoilt[1:]):.0%}")
 
 # %% [markdown]
-# One **outlier** takes the range, and all others share what is left. The cure: cut the
+# One *outlier* takes the range, and all others share what is left. The cure: cut the
 # weights into **blocks**, each with its own scale. Then an outlier spoils its own block
 # only.
 #
@@ -125,6 +125,8 @@ for size in sizes:
     for name, v in zip(curves, (W.flatten(), spoilt), strict=True):
         back = dequantize_int8(*quantize_int8(v, size), size)
         curves[name].append(error(back[1:], v[1:]))
+grown = [errors[-1] / errors[0] for errors in curves.values()]
+assert 1.5 < grown[0] < 3 and grown[1] > 20 or chosen() != str(BASE)
 fig, ax = figure(7, 3.4)
 for (name, errors), role in zip(curves.items(), ("base", "full"), strict=True):
     ax.loglog(sizes, errors, "o-", color=COLORS[role], label=name)
@@ -132,21 +134,20 @@ ax.set(xlabel="weights in a block", ylabel="error / size of the weights")
 ax.legend()
 show(
     fig,
-    caption="Error of 8-bit absmax, counted without the outlier itself. Small blocks "
-    "keep the damage small; without an outlier the block hardly matters.",
+    caption="Error of 8-bit absmax, counted without the outlier itself. From the smallest "
+    "block to the largest the error of W about doubles; with an outlier it explodes.",
     alt="Two lines over block sizes from 16 to 16,384, both axes logarithmic. The line "
-    "of W rises gently, from about 0.5 to 1 %. The line with an outlier starts near it "
+    "of W rises gently, to about twice its start. The line with an outlier starts near it "
     "and rises steeply, to tens of percent.",
 )
 
 # %% [markdown]
-# In large language models outliers are a fact, above all in the activations
-# (Dettmers et al. 2022, LLM.int8()).
+# Large language models have outliers, above all in activations (Dettmers et al. 2022).
 #
 # ## 3 Four bits: which 16 levels?
 #
-# The same recipe with codes from −7 to 7. **Predict:** how many times larger is the
-# error than with 127?
+# The same recipe with codes from −7 to 7, wider steps. **Predict:** how many times larger is
+# the error than with 127?
 
 # %%
 def absmax_error(top, size=64):
@@ -162,8 +163,9 @@ for bits, top in ((8, 127), (4, 7), (3, 3), (2, 1)):
 print(f"127 / 7 = {127 / 7:.0f}, measured {absmax_error(7) / absmax_error(127):.0f}")
 
 # %% [markdown]
-# Fewer levels, wider steps. But must the steps be equal? **Predict:** which share of
-# the weights has code 0, and which has code 7?
+# Fewer levels, wider steps. But must the steps be equal? Code 0 stands for magnitudes below
+# 1/14 of the largest of 64. In normal numbers, that is 0.17 times their spread.
+# **Predict:** which share of the weights has code 0, and which has code 7?
 
 # %%
 rows = blocks(W, 64)
@@ -172,10 +174,10 @@ use = torch.histc((7 * inside).round(), 15, -7.5, 7.5) / inside.numel()
 print("codes 0 to 7:", " ".join(f"{share:.1%}" for share in use[7:]))
 
 # %% [markdown]
-# The weights are nearly normal: many in the middle, few far out. QLoRA puts the levels
-# there too, at **quantiles**: each serves an equal share (Dettmers et al. 2023, §3).
+# The weights are nearly normal. QLoRA puts the levels where they are, for equal shares
+# (Dettmers et al. 2023, §3): at *quantiles*. Below the quantile of p lies a share p.
 #
-# **Predict:** where lies the quantile of 1? Which important level do 16 even steps miss?
+# **Predict:** where lies the quantile of 1? Which level do 16 equal shares miss?
 
 # %%
 quantile = NormalDist().inv_cdf  # quantile(p): a share p of the normal lies below it
@@ -190,16 +192,17 @@ half = [quantile(p) for p in torch.linspace(end, 0.5, 9)[:-1].tolist()]  # 8 lev
 print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 
 # %% [markdown]
-# The quantile of 1 is infinite, so the ends stop short. And 16 even steps miss
+# The quantile of 1 is infinite, so the ends stop short. And 16 equal shares miss
 # **zero**, which padding and unused weights need exactly. So NF4 has two halves that
 # share the zero: 8 levels from one end to 1/2, 9 from 1/2 to the other end.
 #
-# **Exercise 10.2**: the code book for any number of bits. Then compare. Below it stands
+# **Exercise 10.2**: the *code book*, the list of levels, for any number of bits. Then
+# compare. Below it stands
 # what serves every code book: divide a block by its largest magnitude, take the nearest
 # level.
 
 # %% tags=["quote"]
-from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize  # noqa: F401
+from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize
 
 # %%
 nf4 = nf4_code()  # (16,)
@@ -230,9 +233,9 @@ show(
 )
 
 # %% [markdown]
-# FP4 is the other 4-bit type of bitsandbytes, and its default: a tiny float with a
-# sign, two bits of exponent and one of fraction. **Predict** the order: even levels,
-# FP4, NF4.
+# *FP4* is the other 4-bit type of bitsandbytes, and its default: a tiny float with a
+# sign, two bits of exponent and one of fraction: 0, 1/192, then 1/6, 1/4, 1/3, 1/2, 2/3
+# and 1. **Predict** the order: even levels, FP4, NF4.
 
 # %%
 fp4 = bnb.get_4bit_type("fp4", device="cpu").unique()  # ascending; +0 and -0 are one
@@ -242,6 +245,7 @@ for name, code in books.items():
     share = torch.bincount(codes.long(), minlength=len(code)) / len(codes)
     off = error(dequantize(codes, absmax, code), W)
     print(f"{name:5} {len(code)} levels, error {off:.1%}, rarest {share.min():.1%}")
+print("FP4, upwards from 0:", [round(level, 3) for level in fp4.tolist() if level >= 0])
 
 # %% [markdown]
 # NF4 wins on these weights. But its codes are not used equally often: the quantiles
@@ -261,7 +265,7 @@ print(byte, format(byte, "08b"), "->", byte >> 4, byte & 0b1111)
 # **Exercise 10.3**: pack and unpack whole tensors, also of odd length. Then compare:
 
 # %% tags=["quote"]
-from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack  # noqa: F401
+from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack
 
 # %% [markdown]
 # Now put it beside bitsandbytes, bytes and scales and values, on easy input and on
@@ -317,7 +321,7 @@ print(f"8 bits after the mean is off: error {error(offset + back, absmax):.2%}")
 from lora_course.bits.quantize import (
     double_dequantize,
     double_quantize,
-    dynamic_code,  # noqa: F401
+    dynamic_code,
 )
 
 # %% [markdown]
@@ -384,7 +388,7 @@ print(f"weights alone: {n * need / 8 / 1e9:.1f} GB, the card: {card / 1e9:.1f} G
 # ## 7 Error by data type and block size
 #
 # Now every matrix of the base, every type, every block size. **Predict:** which buys
-# more, half a bit for smaller blocks, or the better code book?
+# more, half a bit for smaller blocks (64 weights, then 32), or the better code book?
 
 # %%
 books["int8"] = torch.linspace(-127, 127, 255) / 127
@@ -410,6 +414,7 @@ table = {k: [total_error(in_type(book, s)) for s in sizes] for k, book in books.
 print("block  " + "".join(f"{name:>8}" for name in table))
 for i, size in enumerate(sizes):
     print(f"{size:5}  " + "".join(f"{row[i]:8.2%}" for row in table.values()))
+assert table["NF4"][1] < table["even"][0] or chosen() != str(BASE)
 
 # %%
 fig, (left, right) = figure(9, 3.8, ncols=2)
@@ -442,9 +447,12 @@ show(
 # ## 8 What the model notices
 #
 # Such errors, in every weight, sound bad. What counts is the next word. We read 150 new
-# stories of the town and take the **loss**, in nats for each token.
+# stories of the town and take the **loss**, in *nats* for each token: minus the natural
+# logarithm of its probability. A blind guess
+# among 1,000 tokens costs ln 1,000, about 7 nats.
 #
-# **Predict:** by how much does 4-bit raise it? And 3-bit?
+# **Predict:** by how much does it rise with 4 bits, where every weight is off by a tenth?
+# With 3 bits, where they are off by a quarter?
 
 # %%
 start = tokenizer.bos_token or ""
@@ -452,7 +460,7 @@ texts = [start + text for text in documents(seed=99, count=150)]
 batch = tokenizer(
     texts, padding=True, padding_side="right", add_special_tokens=False,
     return_token_type_ids=False, return_tensors="pt",
-)  # fmt: skip
+)
 labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)  # (B, T)
 
 
@@ -468,7 +476,7 @@ def loss_with(change):
 
 
 before = loss_with(lambda w: w)
-print(f"float32: {before:.2f}")
+print(f"float32: {before:.2f}; blind: {torch.tensor(base.config.vocab_size).log():.1f}")
 
 # %%
 ways = {f"{name}, 64": in_type(book) for name, book in books.items()}
@@ -481,13 +489,16 @@ for name, value in rise.items():
 if chosen() == str(BASE):
     assert abs(rise["int8, 64"]) < rise["NF4, 64"] < rise["FP4, 64"]
     assert rise["FP4, 64"] < rise["3 bits, 64"] / 3 < rise["2 bits, 64"] / 9
+    assert table["NF4"][-1] > table["even"][1] and rise["NF4, 4096"] < rise["even, 64"]
+    assert abs(rise["NF4, 64, double"] - rise["NF4, 64"]) < rise["NF4, 64"] / 3
 
 # %% [markdown]
-# Eight bits: nothing. Four bits: a little, and the order is that of the errors. Three
-# bits hurt, two destroy the model. Double quantization costs nothing that shows.
+# Eight bits: nothing. Four bits: a little. Three bits hurt, two destroy the model. Double
+# quantization costs nothing that shows. The error is no measure of the rise: NF4 in blocks
+# of 4,096 has a larger error than even levels in blocks of 64, and the smaller rise.
+# On other text even the order of two code books turns round: chapter 11, section 4.
 #
-# Errors of many weights point in all directions and partly cancel in each sum. What is
-# left, an adapter can learn to make good: chapter 11.
+# Errors of many weights point in all directions and partly cancel in each sum.
 #
 # ## 9 Two more myths
 #
@@ -542,8 +553,8 @@ assert ratio > 1
 # 4. Why can moving each level to the mean of its weights only lower the squared error?
 # 5. Why is the mean taken off the scales, and not off the weights?
 #
-# **Next:** [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb).
-# **Sources:**
+# **Before:** [09 Fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb). **Next:**
+# [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb). **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 3,
 # [8-bit optimizers](https://arxiv.org/abs/2110.02861) section 2,
 # [LLM.int8()](https://arxiv.org/abs/2208.07339),

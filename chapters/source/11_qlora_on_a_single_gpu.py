@@ -41,7 +41,7 @@ shipped = is_shipped()  # what we claim of scores holds for the course's model a
 #
 # QLoRA (Dettmers et al. 2023) is LoRA on a frozen base in 4 bits. Chapter 01 counts
 # its bytes. One text of 1,024 tokens, r = 16 on all linear layers. **Predict:** which
-# part of an 8B model is the largest in QLoRA?
+# part is the largest for an 8B model?
 
 # %%
 def budget(name, method, tokens=1024, rest_bytes=2, r=16):
@@ -99,9 +99,9 @@ show(
 
 # %% [markdown]
 # The smaller part of the numbers, and a good share of the bytes: embedding and head stay
-# in 16 bits.
+# in 16 bits. The last bar has them in float32: PEFT can *prepare* a model so (section 6).
 #
-# **Exercise 11.1**: predict the budget. ([The
+# **Exercise 11.1**: predict the budget, also of a model that is `prepared`. ([The
 # exercises](../exercises/11_qlora_on_a_single_gpu.ipynb); `lora-course start 11` makes
 # your copy.)
 #
@@ -121,8 +121,8 @@ print("default:", settings(BitsAndBytesConfig(load_in_4bit=True)))
 print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 
 # %% [markdown]
-# > **Verdict: wrong, in all three.** FP4 is the worse code book (section 4), single
-# > scales take more bytes, and products in float32 are slow on a GPU.
+# > **Verdict: wrong, in all three.** FP4 has the larger error on such weights (chapter 10),
+# > single scales take more bytes, and products in float32 are slow on a GPU.
 #
 # **Exercise 11.2**: build the config. Then compare with the course's:
 
@@ -130,12 +130,13 @@ print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 from lora_course.bits.fourbit import four_bit_config
 
 # %% [markdown]
-# `load_four_bit` is a thin wrapper of `from_pretrained`. It computes in bfloat16 on a GPU
-# (float16 where the GPU has none), in float32 on a CPU. **Predict:** a layer has `in` by
+# `load_four_bit` wraps `from_pretrained`. It computes in 16 bits on a GPU, in float32 on a
+# CPU. We ask for float32 everywhere, to compare numbers. **Predict:** a layer has `in` by
 # `out` numbers in 4 bits. Which shape and type has its weight?
 
 # %%
-four = fourbit.load_four_bit()  # the model of LORA_COURSE_MODEL, or the course's
+FLOAT32 = {"compute_dtype": torch.float32}
+four = fourbit.load_four_bit(**FLOAT32)  # the model of LORA_COURSE_MODEL, or the course's
 name, layer = next(iter(fourbit.four_bit_layers(four).items()))
 state = layer.weight.quant_state
 print(name, type(layer).__name__, layer.in_features, "->", layer.out_features)
@@ -153,9 +154,8 @@ from lora_course.bits.fourbit import four_bit_layers, bytes_by_part, constants
 
 # %%
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
-plain = 4 if DEVICE == "cpu" else 2  # bytes of a number that stays unquantized
 parts = bytes_by_part(four)
-formula = training_bytes(base, "qlora", r=4, rest_bytes=plain)["weights"]
+formula = training_bytes(base, "qlora", r=4, rest_bytes=4)["weights"]  # the rest in float32
 formula -= 4 * adapter_parameters(base, r=4)  # there is no adapter yet
 for part, size in parts.items():
     print(f"{part:10} {size:9,} bytes")
@@ -189,36 +189,45 @@ for names in (None, [last], [last, head]):
 # **Your list replaces the built-in rule.** The head slips into 4 bits, without a word;
 # where it shares its matrix with the embedding, the first forward pass fails.
 #
-# **Exercise 11.4**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
+# **Exercise 11.3**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
 # rule.)
 #
 # ## 4 What 4 bits cost
 #
-# Every weight is off by about a tenth. **Predict:** how much worse does the model read
-# plain text, with either code book?
+# Every weight is off by about a tenth: with FP4 an eighth, with NF4 less, in every matrix
+# of a model whose weights are near normal (chapter 10). **Predict:** how much worse does the
+# model read, with either code book? Texts: stories as in its training, and the task's
+# prompts, which are new to it.
 
 # %%
 tasks = load_task()
-prompts = [row["prompt"] for row in tasks["test"].select(range(24))]
+from lora_course.kit.town.stories import documents
+
+prompts, start = list(tasks["test"]["prompt"][:400]), tokenizer.bos_token or ""
+kinds = {"stories": [start + text for text in documents(seed=99, count=300)]}
+kinds["prompts"] = prompts
 
 
 @torch.no_grad()
-def reading_loss(model):
-    """Mean loss over the tokens of plain prompts."""
-    texts = tokenizer(
-        prompts, padding=True, return_tensors="pt", return_token_type_ids=False
-    ).to(model.device)
+def reading_loss(model, texts):
+    """Mean loss over the tokens of plain texts."""
+    texts = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
     labels = texts["input_ids"].masked_fill(texts["attention_mask"] == 0, -100)
-    return model(**texts, labels=labels).loss.item()
+    return model(**texts.to(model.device), labels=labels.to(model.device)).loss.item()
 
 
-plain_loss = reading_loss(base)
-fp4_loss = reading_loss(fourbit.load_four_bit(quant_type="fp4"))
-for word, loss in (("NF4", reading_loss(four)), ("FP4", fp4_loss)):
-    print(f"{word}: loss {loss / plain_loss - 1:+.1%}")
+books = {"NF4": four, "FP4": fourbit.load_four_bit(quant_type="fp4", **FLOAT32)}
+for kind, texts in kinds.items():
+    plain_loss = reading_loss(base, texts)
+    rise = {name: reading_loss(m, texts) / plain_loss - 1 for name, m in books.items()}
+    print(kind, {name: f"loss {part:+.1%}" for name, part in rise.items()})
+    assert (rise["NF4"] < rise["FP4"]) == (kind == "stories") or not shipped
 
 # %% [markdown]
-# A small price, and NF4 has the smaller one.
+# A small price. On this model NF4 pays less on stories, **FP4** on prompts. NF4's smaller
+# error is a fact about near-normal weights; its cost depends on where errors point, and on
+# the text. Over many models NF4 leads (Dettmers et al. 2023, tables 2, 4).
+# For yours: measure, on enough text.
 #
 # ## 5 A trap on some CPUs
 #
@@ -238,7 +247,7 @@ def with_lora(model, seed=0, r=4):
 
 
 text = tokenizer(prompts[:1], return_tensors="pt", return_token_type_ids=False)
-text = text.to(DEVICE) | {"labels": text["input_ids"].to(DEVICE)}
+text = {**text, "labels": text["input_ids"]}
 
 
 # %%
@@ -255,7 +264,7 @@ def first_gradients(model, look_first):
 
 
 # %% tags=["nbval-ignore-output"]
-fast = fourbit.load_four_bit()
+fast = fourbit.load_four_bit(device="cpu")  # where the trap is
 for layer in four_bit_layers(fast).values():
     layer.support_avx512bf16_for_cpu = layer.__class__(1, 1).support_avx512bf16_for_cpu
 with warnings.catch_warnings():
@@ -272,7 +281,7 @@ assert pair[0] == pair[1]
 # %% [markdown]
 # On such a CPU the upper line shows two numbers, on others one number twice. No error:
 # what flows down through a frozen weight is lost, and a later merge reads the bytes in
-# the wrong order. `load_four_bit` switches it off. **Exercise 11.5** does it by hand.
+# the wrong order. `load_four_bit` switches it off. **Exercise 11.4** does it by hand.
 #
 # ## 6 Prepared for training
 #
@@ -298,28 +307,32 @@ for rest_bytes in (2, 4):
 #
 # ## 7 Checkpointing
 #
-# Checkpointing keeps the input of each block, and runs the block again in the backward
-# pass. **Predict:** bytes kept, with and without?
+# *Gradient checkpointing* keeps each block's input, and runs the block again in backward.
+# **Predict:** which share stays? Inside, a block keeps over ten tensors of that size.
 
 # %%
 def kept(model):
     """Bytes that one batch leaves for the backward pass."""
-    known = [*model.parameters(), *model.buffers(), *text.values()]
+    known = [*model.parameters(), *model.buffers(), *here.values()]
     for layer in four_bit_layers(model).values():
         known += constants(layer.weight.quant_state)
     model.train()
-    return saved_bytes(lambda: model(**text, use_cache=False).loss, known)
+    return saved_bytes(lambda: model(**here, use_cache=False).loss, known)
 
 
-student = with_lora(fourbit.load_four_bit())
+here = {key: value.to(DEVICE) for key, value in text.items()}
+student = with_lora(fourbit.load_four_bit(**FLOAT32))
 without = kept(student)
 student.get_base_model().activation_checkpointing_enable()
-print(f"with checkpointing {kept(student) / without:.0%} of the bytes")
+share = kept(student) / without
+print(f"with checkpointing {share:.0%} of the bytes")
+assert share < 0.3 or not shipped
 
 # %% [markdown]
 # PyTorch has two ways to do it. The old one, *reentrant*, runs a block as one opaque
 # step, and asks: does any **input** of it require a gradient? In LoRA the embedding is
-# frozen, so the first input does not.
+# frozen, so the first input does not, unless one asks the embedding's output to
+# (`enable_input_require_grads`, the column `input` below).
 #
 # **Predict:** in which of these four do the factors get gradients? The last norm is
 # trained as well.
@@ -336,8 +349,7 @@ def count_gradients(reentrant, input_grads, norm=True):
         inner.disable_input_require_grads()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        inputs = {key: value.cpu() for key, value in text.items()}
-        model(**inputs, use_cache=False).loss.backward()
+        model(**text, use_cache=False).loss.backward()
     found = [p.grad for n, p in model.named_parameters() if "lora_B" in n]
     said = [str(w.message)[:40] for w in said if "requires_grad" in str(w.message)]
     return sum(g is not None for g in found) / len(found), said[:1]
@@ -346,6 +358,7 @@ def count_gradients(reentrant, input_grads, norm=True):
 for reentrant in (False, True):
     for input_grads in (True, False):
         share, said = count_gradients(reentrant, input_grads)
+        assert share == (input_grads or not reentrant) or not shipped
         print(f"reentrant {reentrant!s:5} input {input_grads!s:5} {share:.0%}", *said)
 
 # %% [markdown]
@@ -363,12 +376,12 @@ except RuntimeError as error:
 # a gradient as well; older scripts do neither. So look after the first backward pass:
 # has **every** trained tensor a gradient?
 #
-# **Exercise 11.3**: find why they vanish.
+# **Exercise 11.5**: find why they vanish.
 #
-# ## 8 Compute dtype, paged optimizer
+# ## 8 Compute dtype and paging
 #
-# The **compute dtype** is the type of the product, not of the storage. **Predict** how
-# far a layer's output is from the exact one.
+# The *compute dtype* is the type of the product, not of the storage. **Predict** how far a
+# layer's output is from the exact one: float16 has 10 bits of fraction, bfloat16 has 7.
 
 # %%
 layer = next(iter(four_bit_layers(fourbit.load_four_bit(device="cpu")).values()))
@@ -383,11 +396,12 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
         out = layer(x).double() - (0 if layer.bias is None else layer.bias)
     off = (out - exact).norm() / exact.norm()
     print(f"{str(dtype)[6:]:9} off by less than {10 ** off.log10().ceil():.0e}")
+    assert off < 0.01 or not shipped
 
 # %% [markdown]
 # Far less than the tenth that 4 bits cost.
 #
-# A **paged optimizer** lets its states move to the computer's memory when the card
+# A *paged optimizer* lets its states move to the computer's memory when the card
 # overflows. 8-bit states are another saving. **Predict** the bytes of state for each
 # trained number.
 
@@ -431,7 +445,7 @@ for name, r, card in (("Llama-3.1-8B", 16, 16), ("LLaMA-33B", 16, 24), ("LLaMA-3
 # %%
 def qlora():
     """A frozen 4-bit base with a fresh adapter."""
-    model = fourbit.load_four_bit()
+    model = fourbit.load_four_bit(**FLOAT32)
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return with_lora(model)
 
@@ -440,9 +454,11 @@ rows = tasks["test"].select(range(min(100, len(tasks["test"]))))
 models = {"LoRA": with_lora(load_base().to(DEVICE)), "QLoRA": qlora()}
 models = {"full": load_base().to(DEVICE)} | models
 with torch.no_grad():
-    same = torch.equal(models["QLoRA"].eval()(**text).logits, four.eval()(**text).logits)
+    pair = [model.eval()(**here).logits for model in (models["QLoRA"], four)]
+same = torch.allclose(*pair, rtol=0, atol=1e-4)
 print("base, right:", f"{exact_match(base, tokenizer, rows):.0%}")
 print("QLoRA before training has the 4-bit base's logits:", same)
+assert same
 
 # %%
 FULL, THIN = (2e-3, 1e-2) if chosen() == str(BASE) else (2e-5, 2e-4)  # learning rates
@@ -463,8 +479,9 @@ for name, share in right.items():
 assert min(right.values()) >= 0.9 or not shipped
 
 # %% [markdown]
-# What did the adapter recover? It was trained on the rounded weights, so it could learn
-# around their errors. **Predict:** how does LoRA's adapter do on the 4-bit base?
+# QLoRA's adapter was trained on the rounded weights, so it could learn around their errors.
+# Did it? **Predict:** how does LoRA's adapter do when it is moved to the 4-bit base, which it
+# has never seen? And next to QLoRA's?
 
 # %% tags=["nbval-ignore-output"]
 moved = qlora()
@@ -473,19 +490,21 @@ with torch.no_grad():
     for name, p in models["LoRA"].named_parameters():
         if "lora_" in name:
             factors[name].copy_(p)
-val = next(batches(tasks["validation"], tokenizer, 100, 1, seed=0))
+val = next(batches(tasks["validation"], tokenizer, 200, 1, seed=0))
 val = {key: value.to(DEVICE) for key, value in val.items()}
 with torch.no_grad():
     pair = {"LoRA": models["LoRA"], "moved": moved, "QLoRA": models["QLoRA"]}
     val_loss = {name: m.eval()(**val).loss.item() for name, m in pair.items()}
 for name in ("moved", "QLoRA"):
     print(f"{name:6} loss {val_loss[name] / val_loss['LoRA']:.1f} times LoRA's")
-assert val_loss["QLoRA"] < 3 * val_loss["LoRA"] or not shipped
+assert val_loss["moved"] < 2 * val_loss["LoRA"] or not shipped
 
 # %% [markdown]
-# On this task the rounding costs little: such ratios of small losses move with the seed of
-# a run. An adapter trained on the rounded weights is the safer one all the same: it knows
-# the base that it will run on.
+# The moved adapter stays near LoRA's own loss: on this task and model the rounding costs
+# little. QLoRA's loss is that of **another run**. We repeated both with three seeds: once it
+# was half of LoRA's, once more than twice, and twice the moved adapter was ahead. So these
+# runs do not show what training on the rounded weights is worth. To see such a thing, run
+# many seeds.
 #
 # Now memory and time. **Predict**, for our model and a batch of 32: which of the three
 # needs the fewest bytes at its peak? Which is the fastest?
@@ -527,13 +546,15 @@ for name, method in zip(models, ("full", "lora", "qlora"), strict=True):
     print(f"{name:6} MB between steps {between[name] / 1e6:5.2f}, predicted {said / 1e6:5.2f};")
     print(f"{'':6} at the peak {peak[name] / 1e6:3.0f}, by the rule {peak_of(parts) / 1e6:3.0f}")
     assert abs(between[name] / said - 1) < 0.001 or not shipped
+ratios = [max(sizes.values()) / min(sizes.values()) for sizes in (between, peak)]
+assert ratios[0] > 2 * ratios[1] or not shipped
 
 # %% [markdown]
-# Between two steps the prediction holds; activations are an estimate. At the peak the
-# three are much closer: in a small model with a large batch activations rule, in an 8B
-# model with one text weights do. Now the time:
+# Between steps the prediction holds. At the peak the three are closer: activations rule in
+# a small model with a large batch, weights in an 8B model with one text. **Predict** the
+# times: LoRA has two more products a layer, QLoRA unpacks weights, too.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 seconds = {name: [] for name in steps}
 for _ in range(8):
     for name, step in steps.items():
@@ -543,8 +564,7 @@ for _ in range(8):
             torch.cuda.synchronize()
         seconds[name].append(time.perf_counter() - start)
 pace = {name: min(times) / min(seconds["full"]) for name, times in seconds.items()}
-print({name: f"{ratio:.2f}" for name, ratio in pace.items()})
-assert pace["QLoRA"] > pace["LoRA"] or not shipped
+assert max(pace, key=pace.get) == "QLoRA" or not shipped
 
 # %%
 fig, axes = figure(9, 2.8, ncols=3)
@@ -610,11 +630,11 @@ else:
 # gradients take the place of activations. A formula without the copies said 89 % for LoRA.
 #
 # ## Takeaways
-# - QLoRA: frozen NF4 blocks, 16-bit embedding and head, a float32 adapter.
-# - Set all three: NF4, double quantization, compute dtype. No default is right.
+# - QLoRA: frozen NF4 blocks, 16-bit embedding and head, float32 adapter: less memory, more time.
+# - Set all three: NF4, double quantization, compute dtype. The defaults are others.
+# - A smaller error need not be a smaller loss: measure on enough text.
 # - A skip list replaces the rule that protects the head.
 # - After the first backward pass, every trained tensor must have a gradient.
-# - It saves memory, and costs time.
 #
 # ## Problems without code
 #
@@ -624,8 +644,8 @@ else:
 # 3. Why is QLoRA slower than LoRA, if it reads fewer bytes?
 # 4. A run uses float16 and its loss becomes NaN. What would you change first?
 #
-# **Next:** [12 Merging and shipping](12_merging_and_shipping.ipynb).
-# **Sources:**
+# **Before:** [10 Quantization from scratch](10_quantization_from_scratch.ipynb). **Next:**
+# [12 Merging and shipping](12_merging_and_shipping.ipynb). **Sources:**
 # [QLoRA](https://arxiv.org/abs/2305.14314) sections 2 to 4,
 # [bitsandbytes](https://huggingface.co/docs/bitsandbytes),
 # [PEFT on quantization](https://huggingface.co/docs/peft/developer_guides/quantization).

@@ -21,9 +21,9 @@ import torch
 from huggingface_hub import ModelCard
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D  # noqa: F401
+from transformers.pytorch_utils import Conv1D
 
-from lora_course.kit.data import answers, batches, chat_prompt, load_task  # noqa: F401
+from lora_course.kit.data import answers, batches, chat_prompt, load_task
 from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bit
 from lora_course.bridges.model_card import card_problems, model_card, training_flops
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
@@ -35,7 +35,6 @@ from lora_course.train import train
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 import bitsandbytes as bnb
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from peft.utils import merge_utils
 
 # %% [markdown]
 # ## 1 Three adapters
@@ -157,8 +156,8 @@ for dtype in (torch.float16, torch.bfloat16):
 #
 # ## 3 An adapter that was trained on 4 bits
 #
-# QLoRA (chapter 11) trains beside quantized weights. The adapter has learned to live
-# with **their** rounding errors.
+# QLoRA (chapter 11) trains beside quantized weights. The adapter was fitted to **them**,
+# rounding errors and all.
 
 # %%
 four = prepare_model_for_kbit_training(
@@ -239,9 +238,9 @@ show(
 assert nf4[4] < 0.3 and bf16[4] > 0.8 and nf4[-1] > 0.9  # at 0.01 of the weight; at 1
 
 # %% [markdown]
-# So: dequantize, merge in float32, round once. Who needs 4 bits quantizes the **merged**
-# model, and measures again. One more reason, with PEFT 0.21.2: `lora_bias`. **Predict**
-# what a merge adds to the bias, for a LoRA bias of 1 and a scale of 8.
+# So: dequantize, merge in float32, round once. For 4 bits, quantize the **merged**
+# model, and measure again. One more reason, with PEFT 0.21.2: *`lora_bias`*, a trained bias
+# of B. **Predict** what a merge adds to the layer's, for LoRA bias 1, scale 8.
 
 # %%
 biased = LoraConfig(r=4, lora_alpha=32, lora_bias=True, target_modules=["0"])
@@ -289,7 +288,7 @@ _ = file.write_text(json.dumps(spec), encoding="utf-8")
 # neither PEFT nor this course. **Predict** for each folder: an error, or an answer?
 
 # %% tags=["quote"]
-from lora_course.bridges.shipping import STRANGER  # noqa: F401
+from lora_course.bridges.shipping import STRANGER
 
 # %% tags=["nbval-ignore-output"]
 said = dict(zip(folders, stranger(row["prompt"], folders.values()), strict=True))
@@ -312,8 +311,12 @@ assert not shipped or said["other_version"] != here and "Error" not in said["oth
 
 
 # %%
+more = copy.deepcopy(tokenizer)
+print("tokens added:", more.add_tokens(["<case>"]))
+
+
 def longer():
-    """The base with one more row in its embedding."""
+    """The base with one more row in its embedding, for the new token."""
     twin = load_base()
     rows = twin.get_input_embeddings().num_embeddings + 1
     twin.resize_token_embeddings(rows, mean_resizing=False)
@@ -322,7 +325,7 @@ def longer():
 
 warnings.filterwarnings("ignore", ".*save_embedding_layers.*")  # the reason, see below
 get_peft_model(longer(), config).save_pretrained(work / "longer")
-tokenizer.save_pretrained(work / "longer")
+more.save_pretrained(work / "longer")
 for ground in (load_base, longer):
     try:
         PeftModel.from_pretrained(ground(), work / "longer")
@@ -368,7 +371,7 @@ three = torch.tensor(
 )  # (updates, entries)
 least = three.abs().topk(3).values[:, -1:]  # the third largest of each
 trimmed = three * (three.abs() >= least)
-elected = trimmed.sum(0).sign()  # the side with more mass
+elected = torch.where(trimmed.sum(0) >= 0, 1.0, -1.0)  # the side with more mass; a tie is +
 agrees = (trimmed.sign() == elected) & (trimmed != 0)
 print("trimmed\n", trimmed)
 print("elected", elected)
@@ -380,9 +383,10 @@ print("merged ", (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1))
 # 12.3**: TIES for matrices, with weights. Then compare:
 
 # %% tags=["quote"]
-from lora_course.methods.combine import dare, mix, ties, trim  # noqa: F401
+from lora_course.methods.combine import dare, mix, ties, trim
 
 # %%
+from peft.utils import merge_utils
 place = next(iter(added["court"]))
 deltas = [added[name][place] for name in names]
 theirs = merge_utils.ties(deltas, torch.ones(3), density=0.3)
@@ -411,8 +415,10 @@ for kind in ("cat", "svd", "linear", "ties", "ties_svd", "dare_linear", "dare_li
         best[kind] = min(best.get(kind, result), result)
 for kind, (loss, weight, off, right) in best.items():
     print(f"{kind:15} {weight:.2f} each: loss {loss:.2f}, off by {off:.1f}, right {right}")
-print("base:", f"loss {sum(measure(base, tokenizer, tests[n])[1] for n in names) / 3:.2f}")
+at_base = sum(measure(base, tokenizer, tests[n])[1] for n in names) / 3
+print(f"base: loss {at_base:.2f}")
 assert not shipped or max(max(right) for *_, right in best.values()) < 0.2
+assert not shipped or max(best.values())[0] < at_base
 assert not shipped or min(best, key=best.get) == "cat"
 
 # %% [markdown]
@@ -420,7 +426,7 @@ assert not shipped or min(best, key=best.get) == "cat"
 # > it is off by about the size of the average itself, by its cross terms (chapter 07).
 # > `cat` is the average, at three times the rank; `svd` its best cut to rank r.
 #
-# Most lower the loss, none fills in a form: three orders contradict each other. **Predict:**
+# All lower the loss, none fills in a form: three orders contradict each other. **Predict:**
 # and if two agree? We mix the court's adapter with the clinic's, and with QLoRA's, which
 # learned the court's forms, too.
 
@@ -460,28 +466,27 @@ for name in ("mix", "second"):
 # ## 6 What it costs to run
 #
 # > **Myth check.** *Bottleneck adapters slow a model down, LoRA does not.* Houlsby et al.
-# > 2019 put a narrow layer **behind** each sublayer. Its nonlinearity keeps it from ever
-# > being merged. (Chapter 13 builds it.) It gets as many parameters as our LoRA.
-# > **Predict** the time of each.
+# > 2019 put a narrow layer, a *bottleneck*, **behind** each sublayer. Its nonlinearity
+# > keeps it from ever being merged. (Chapter 13 builds it.) It gets as many parameters as
+# > our LoRA. **Predict** the time of each.
 
 # %% tags=["nbval-ignore-output"]
 count = sum(p.numel() for n, p in model.named_parameters() if ".court." in n)
 width = count // (4 * base.config.num_hidden_layers * base.config.hidden_size)
 bottleneck = inject_bottlenecks(copy.deepcopy(base), max(1, width), seed=0)
 lora = PeftModel.from_pretrained(load_base(), work / "qlora").eval()  # one, unmerged
-twin = copy.deepcopy(base)
-runs = {"base": twin, "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
+runs = {"base": copy.deepcopy(base), "merged": merged, "bottleneck": bottleneck, "LoRA": lora}
 for shape in ((1, 8), (16, 64)):  # (B, T)
     seconds = fastest(runs, torch.randint(10, 200, shape), turns=320 // shape[0])
     ratio = {name: round(s / seconds["base"], 2) for name, s in seconds.items()}
     print(shape, "times the base:", ratio)
-    assert not shipped or ratio["merged"] < ratio["LoRA"]
+    assert not shipped or max(ratio["merged"], ratio["bottleneck"]) < ratio["LoRA"]
 
 # %% [markdown]
 # > **Verdict: half wrong.** Only **merged** LoRA is free; unmerged, here, it costs more
-# > than the bottleneck. In Hu et al. 2021, Table 1, bottlenecks cost 2 to 3 % at batch 32
-# > of 512 tokens, and 20 to 30 % at batch 1 of 128: a number without its batch says
-# > little.
+# > than the bottleneck. In Hu et al. 2021, Table 1, bottlenecks of 0.5M numbers cost 2 to
+# > 3 % at batch 32 of 512 tokens, and such of 11M cost 20 to 30 % at batch 1 of 128: a
+# > number without batch, length **and** size says little.
 #
 # ## 7 Serve them all
 #
@@ -515,10 +520,12 @@ assert not shipped or said[-1] not in [row["completion"] for _, row in queue]
 # **modified**: Article 53(1) and Annex XI, section 1, and recital 109 limits them to the
 # change. The Commission's guidelines (C(2025) 7719, not binding) count a modifier as
 # provider of a new model, as a rule, above **a third** of the original's compute; where
-# that is unknown, of $10^{23}$ operations.
+# that is unknown, of $10^{23}$ operations, or of $10^{25}$ if the original is a model with
+# systemic risk.
 #
-# Ours is a toy, and far below. **Predict** its share. We answer all the same: readers
-# ask what the law asks. (Help for writing, not legal advice.)
+# Ours is a toy, and far below. **Predict** its share: the base read 5,000 batches of 64
+# stories, our adapter 40 batches of 32 forms. We answer all the same: readers ask what the
+# law asks. (Help for writing, not legal advice.)
 
 # %%
 final = AutoModelForCausalLM.from_pretrained(folders["complete"]).eval()
@@ -541,7 +548,7 @@ facts = {
     "limits": limits if shipped else "Say what it is not for.",
     "input": "text to text, chat format, English",
     "how_to_load": "transformers: from_pretrained, for model and tokenizer",
-}  # fmt: skip
+}
 text = model_card(facts)
 log = json.loads((BASE / "training_log.json").read_text(encoding="utf-8"))
 
@@ -557,7 +564,7 @@ for cut in ("nothing", "license: ", "## Limits", "Changed modules: "):
     rest = [line for line in text.splitlines() if not line.startswith(cut)]
     print(f"without {cut}:", *card_problems("\n".join(rest)))
 print(text[text.index("| source") :])
-original = 6 * base.num_parameters() * log[-1]["step"] * 64 * 70  # see the base's card
+original = 6 * base.num_parameters() * log[-1]["step"] * 64 * 70  # 70 tokens a story
 print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped else "")
 
 # %% [markdown]
@@ -585,8 +592,7 @@ print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped
 # - A release works in a fresh process: weights, tokenizer, template.
 # - A merged model beside its adapter counts the update twice.
 # - What agrees can be averaged; what contradicts is served side by side.
-# - Only merged LoRA is free at run time.
-# - Evaluate the file that you ship. Say what nobody knows.
+# - Only merged LoRA is free at run time. Evaluate the file that you ship.
 #
 # ## Problems without code
 #
@@ -596,11 +602,12 @@ print(f"share of the base's compute: {facts['flops'] / original:.1%}" if shipped
 # 3. TIES for three updates, with weights 1/3: why is the result too small?
 # 4. Your model is to run in 4 bits. In which order do you merge, quantize, evaluate?
 #
-# **Next:** part IV. **Sources:** [LoRA](https://arxiv.org/abs/2106.09685) section 4 and
-# Table 1; [TIES](https://arxiv.org/abs/2306.01708);
-# [DARE](https://arxiv.org/abs/2311.03099);
-# [bottleneck adapters](https://arxiv.org/abs/1902.00751);
-# [Punica](https://arxiv.org/abs/2310.18547); [S-LoRA](https://arxiv.org/abs/2311.03285);
-# [PEFT on merging](https://huggingface.co/docs/peft/developer_guides/model_merging);
+# **Before:** [11 QLoRA on a single GPU](11_qlora_on_a_single_gpu.ipynb). **Next:**
+# [13 Beside, before and around](13_beside_before_and_around.ipynb). **Sources:**
+# [LoRA](https://arxiv.org/abs/2106.09685) section 4 and Table 1;
+# [TIES](https://arxiv.org/abs/2306.01708); [DARE](https://arxiv.org/abs/2311.03099);
+# [bottlenecks](https://arxiv.org/abs/1902.00751); [Punica](https://arxiv.org/abs/2310.18547);
+# [S-LoRA](https://arxiv.org/abs/2311.03285), [PEFT on
+# merging](https://huggingface.co/docs/peft/developer_guides/model_merging);
 # [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj);
 # [Commission guidelines](https://digital-strategy.ec.europa.eu/en/library/guidelines-scope-obligations-providers-general-purpose-ai-models-under-ai-act).

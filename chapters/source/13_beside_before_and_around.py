@@ -20,7 +20,9 @@ import warnings
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file  # noqa: F401
 from torch import nn
+from transformers import DynamicCache
 
 from lora_course.adapters import lora_state_dict
 from lora_course.bits.fourbit import load_four_bit
@@ -36,9 +38,6 @@ from lora_course.train import train
 # %%
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from safetensors.torch import load_file, save_file  # noqa: F401
-from transformers import DynamicCache
-
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
 config = base.config
@@ -89,10 +88,9 @@ print(f"one adapter {one:,}: {one / 7_087_872:.1%} of the layer; two: {2 * one /
 print(f"the file of 12 layers, two each, float32: {12 * 2 * one * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
-# > **Verdict: too high.** The 3.6 % in Houlsby's abstract is a mean over tasks, with widths
-# > tuned for each. Nor is «below 1 %» a law: their table goes from 0.5 to 8 %. And the
-# > «50 to 100 MB» that are told of adapter files are no constant either: the formula
-# > decides.
+# > **Verdict: too high.** Houlsby's 3.6 % is per task, with tuned widths. Nor is «below
+# > 1 %» a law: they used some 0.5 to 8 %. And files of «50 to 100 MB» are no constant: the
+# > formula decides.
 #
 # **Exercise 13.1**: your own. ([The
 # exercises](../exercises/13_beside_before_and_around.ipynb); `lora-course start 13`.)
@@ -133,8 +131,7 @@ def without_relu(y):
 u, v = torch.randn(2, 5, 128, dtype=torch.float64)
 for name, f in (("with ReLU", adapter), ("without", without_relu)):
     print(f"{name:9} off by {distance(f(u) + f(v), f(u + v)):.0%}")
-W = torch.randn(128, 64, dtype=torch.float64)  # (d, in), the layer before
-x = torch.randn(5, 64, dtype=torch.float64)
+W, x = (torch.randn(n, 64, dtype=torch.float64) for n in (128, 5))  # (d, in), (tokens, in)
 merged = x @ (W + up @ down @ W).T
 print("without ReLU one matrix does the same:", torch.allclose(without_relu(x @ W.T), merged))
 
@@ -227,9 +224,8 @@ print("a layer's keys:", tuple(past.layers[0].keys.shape), "(1, key heads, p, he
 print("as if the words stood there:", distance(after, hard[:, 5:]) < 1e-5)
 
 # %% [markdown]
-# For all that follows, the cache **is** the text. Prefix tuning trains these keys and
-# values themselves (Li and Liang 2021, section 4.2): p · L · 2 · kv numbers, with kv for
-# the key heads alone. The row is no longer, the labels stay, the positions begin at p.
+# The cache **is** the text. Prefix tuning trains these keys and values (Li and Liang 2021,
+# section 4.2): p · L · 2 · kv numbers. Labels stay, positions begin at p.
 #
 # **Exercise 13.3**: a prefix as past keys and values.
 
@@ -265,8 +261,8 @@ print("of", config.max_position_embeddings, "that the model has")
 # ## 5 Around: IA³
 #
 # > **Myth check.** *IA³ tunes the normalization layers only.* Liu et al. 2022, section
-# > 3.3, scale keys, values and the hidden activations of the MLP; tuning the norms is
-# > another row of their table. **Predict** what trains in PEFT's IA³.
+# > 3.3, scale keys, values and hidden activations; norms are another row of their table.
+# > **Predict** what trains in PEFT.
 
 # %%
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
@@ -281,21 +277,14 @@ for name, parameter in list(theirs.named_parameters()):
 # %% [markdown]
 # > **Verdict: wrong.** No norm is among them.
 #
-# A scale next to a linear layer is a change of its weight. **Predict** for each of three
-# places whether one weight can take the scale l of the hidden activations
-# silu(gate) ⊙ up: the columns of `down`, the rows of `up`, the rows of `gate`.
+# **Predict** which weight can take a scale l of the hidden activations
+# silu(gate) ⊙ up: the columns of `down`, the rows of `up`, the rows of `gate`?
 
 # %%
 torch.manual_seed(0)
 gate, wide, narrow = (torch.randn(s, dtype=torch.float64) for s in ((12, 5), (12, 5), (5, 12)))
 x, l = torch.randn(3, 5, dtype=torch.float64), torch.rand(12, dtype=torch.float64)  # noqa: E741
-
-
-def mlp(gate, wide, narrow, l=1):  # noqa: E741
-    hidden = nn.functional.silu(x @ gate.T) * (x @ wide.T)  # (tokens, 12)
-    return (l * hidden) @ narrow.T
-
-
+mlp = lambda g, w, n, l=1: (l * nn.functional.silu(x @ g.T) * (x @ w.T)) @ n.T  # noqa: E731, E741
 want = mlp(gate, wide, narrow, l)
 print("columns of down:", torch.allclose(mlp(gate, wide, narrow * l), want))
 print("rows of up:     ", torch.allclose(mlp(gate, wide * l[:, None], narrow), want))
@@ -310,21 +299,19 @@ from lora_course.methods.ia3 import IA3Linear, inject_ia3, merge_ia3  # noqa: F4
 
 # %%
 around = inject_ia3(copy.deepcopy(base), targets, inner)
-torch.manual_seed(0)
 for name, layer in around.named_modules():
     if hasattr(layer, "ia3_l"):
         nn.init.uniform_(layer.ia3_l, 0.5, 1.5)
         twin = theirs.base_model.model.get_submodule(name).ia3_l["default"]
         twin.data.copy_(layer.ia3_l.view_as(twin))
-want = logits(around)
-print("equal to PEFT's:", distance(logits(theirs), want) < 1e-5)
+print("equal to PEFT's:", distance(logits(theirs), want := logits(around)) < 1e-5)
 merged = merge_ia3(copy.deepcopy(around))
-print("merged:", distance(logits(merged), want) < 1e-5)
-print("names of the base's:", merged.state_dict().keys() == base.state_dict().keys())
+same = merged.state_dict().keys() == base.state_dict().keys()
+print("merged:", distance(logits(merged), want) < 1e-5, "; names of the base's:", same)
 
 # %% [markdown]
-# Merged, IA³ costs no time. Not mergeable: on packed 4-bit weights, or while texts of
-# several tasks share a batch. And there is no way back from a scale of 0.
+# Not mergeable: on packed weights, or while several tasks share a batch. And there is no
+# way back from a scale of 0.
 #
 # > **Myth check.** *Adapters and 4-bit bases do not go together.* **Predict:** which of
 # > the three trains on four bits?
@@ -341,13 +328,12 @@ for name, put in (
     print(f"{name:10} every tensor gets a gradient:", all(p.grad.any() for p in trained))
 
 # %% [markdown]
-# > **Verdict: wrong.** Whatever leaves the base frozen can stand on packed weights.
+# > **Verdict: wrong.** Any frozen base may be packed.
 #
 # ## 6 Two at once
 #
-# The methods do not exclude each other: LoRA inside, a prompt outside. That is no future
-# idea; Hu et al. 2021, appendix E, combined LoRA with prefixes. **Predict:** which file
-# holds the prompt: the one of `lora_state_dict`?
+# LoRA inside, a prompt outside: no future idea, Hu et al. 2021, appendix E, combined LoRA
+# with prefixes. **Predict:** does `lora_state_dict` hold the prompt?
 
 # %% tags=["quote"]
 from lora_course.methods.hybrid import (  # noqa: F401
@@ -418,8 +404,7 @@ seven |= {"prefix, p = 20": 20 * 32 * 2 * 4096, "prompt, p = 20": 20 * 4096}
 print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pair: pair[1])})
 
 # %% [markdown]
-# Counted, by formula, and in PEFT: the same. **Exercise 13.5** counts any method on any
-# shape.
+# Counted, by formula, and in PEFT: the same. **Exercise 13.5** counts any method.
 #
 # > **Verdict, first half: wrong.** A prompt has fewer. In Liu et al. 2022 (figure 2) IA³
 # > is the only one above full fine-tuning; for the second half see section 9.
@@ -430,8 +415,8 @@ print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pai
 # %%
 TASK = os.environ.get("LORA_COURSE_DATA") or "style"
 rows = load_task(TASK)
-batch = next(batches(rows["train"], tokenizer, 8, steps=1, seed=0))
-batch = {key: value.to(DEVICE) for key, value in batch.items()}
+batch = next(batches(rows["train"], tokenizer, 8, steps=1, seed=0)).items()
+batch = {key: value.to(DEVICE) for key, value in batch}
 
 
 def stepper(model):
@@ -448,22 +433,19 @@ def stepper(model):
     return step, adam
 
 
-full = copy.deepcopy(base).requires_grad_(True)
-peak = {}
+full, peak = copy.deepcopy(base).requires_grad_(True), {}
 for name, model in {"full": full, **models}.items():
     step, adam = stepper(model)
     peak[name] = peak_bytes(step, model, adam)
     print(f"{name:13} {peak[name] / peak['full']:.1f} of full fine-tuning")
 
 # %% [markdown]
-# The activations decide, and every method needs nearly all of them: the way back to the
-# trained numbers leads through the whole model. Rows here are short, so 20 places more
-# cost a lot.
+# The activations decide: the way back to the trained numbers leads through the whole
+# model. Rows are short here, so 20 places cost much.
 #
 # ## 8 Time
 #
-# > **Myth check.** *Adapters make a model 15 to 25 % slower.* **Predict** whether the
-# > batch matters: one row of 16 tokens, and 32 rows.
+# > **Myth check.** *Adapters make a model 15 to 25 % slower.* **Predict:** one row, 32 rows?
 
 # %% tags=["nbval-ignore-output"]
 timed = {"base": base, "IA3, merged": merged, **models}
@@ -555,22 +537,19 @@ print("exact match on 200 test rows, loss for hard; lowest to highest seed (rate
 for name in MAKERS:
     row = f"{name:13} "
     for task in TASKS:
-        mine = [r for r in runs if (r["method"], r["task"]) == (name, task)]
-        first = [r for r in mine if r["seed"] == 0 and r["loss"] is not None]
-        lr = min(first, key=lambda r: r["loss"])["lr"]
-        at_best = [r for r in mine if r["lr"] == lr]
-        key, form = ("loss", "4.1f") if task == "hard" else ("test", "4.0%")
-        ends = [r[key] for r in at_best]
+        mine = [r for r in runs if (r["method"], r["task"]) == (name, task) and r["loss"]]
+        lr = min((r["loss"], r["lr"]) for r in mine if r["seed"] == 0)[1]
+        form = "4.1f" if task == "hard" else "4.0%"
+        ends = [r["loss" if task == "hard" else "test"] for r in mine if r["lr"] == lr]
         row += f"{min(ends):{form}} to {max(ends):{form}} ({lr:<5})   "
     print(row)
-print("seeds:", len({r["seed"] for r in runs}))
 
 # %% [markdown]
 # ## 10 Why do they lag?
 #
-# On this model LoRA leads on `questions`, the bottleneck comes next, and IA³, prefix and
-# prompt lag behind at any rate; the prompt beside LoRA brings nothing. In this many steps
-# nobody gets `hard` right.
+# On this model LoRA and the bottleneck lead on `questions`, and their seeds overlap. IA³,
+# prefix and prompt lag behind at their best rates. A prompt beside LoRA shows no gain
+# beyond the seeds. In this many steps nobody gets `hard` right.
 #
 # That is the secret code of chapter 06: 64 words, and what each stands for. Two suspects:
 # too little **room** for 64 pairs, or too few **steps**. **Predict:** four pairs instead
@@ -630,11 +609,11 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # prompt reaches the output only through layers that nobody may change; a weight is
 # moved at once. Lester et al. 2021 trained prompts for 30,000 steps, at a rate of 0.3,
 # and found them equal to full fine-tuning only at 11 billion parameters.
-#
+
+# %% [markdown]
 # ## Takeaways
 #
-# - Behind, before, inside, around: four more places for a few numbers. The base is frozen
-#   in all of them, and any of them can stand on four bits.
+# - Behind, before, inside, around: four more places, all with a frozen base.
 # - What is linear in a layer's input or output merges: LoRA and IA³. A ReLU does not.
 # - Prompt and prefix take places of the context, and time with them.
 # - Memory hardly depends on the number of trained numbers.
@@ -645,13 +624,12 @@ assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 # 1. A bottleneck with m = 16 and LoRA with r = 16 on the same square layer of width d:
 #    which has more numbers?
 # 2. Why is a prefix not p · d · L numbers in Llama-3.1-8B?
-# 3. Your prompt-tuned model answers better for one row than for a batch. What do you
-#    look at first?
+# 3. A prompt-tuned model answers better for one row than for a batch. Where do you look?
 # 4. IA³ on `gate_proj`'s output: can it be merged?
 # 5. «Prefix tuning lost by 20 points at lr = 1e-4.» What do you ask?
 #
 # **Before:** [12 Merging and shipping](12_merging_and_shipping.ipynb). **Next:**
-# 14 LoRA's descendants, and how to choose. **Sources:**
+# [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
 # [bottleneck adapters](https://arxiv.org/abs/1902.00751),
 # [prefix tuning](https://arxiv.org/abs/2101.00190) sections 4.2 and 4.3,
 # [prompt tuning](https://arxiv.org/abs/2104.08691),

@@ -35,7 +35,7 @@ from lora_course.kit.plots import COLORS, figure, show
 from lora_course.merge import concatenate
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
-from peft import AdaLoraConfig, LoraConfig, VeraConfig
+from peft import LoraConfig, VeraConfig
 
 # %%
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -80,8 +80,9 @@ for name, update in (("LoRA", s * B @ A), ("DoRA", moved - W)):
     print(f"rank of {name}'s update:", torch.linalg.matrix_rank(update, rtol=1e-4).item())
 
 # %% [markdown]
-# Each row is scaled by a factor of its own, W included: full rank from few numbers. **[Exercise 14.1](../exercises/14_descendants_and_how_to_choose.ipynb)**:
-# DoRA's forward pass. (`lora-course start 14` makes your copy.)
+# Each row is scaled by a factor of its own, W included: full rank from few numbers.
+# **[Exercise 14.1](../exercises/14_descendants_and_how_to_choose.ipynb)**: DoRA's forward pass.
+# (`lora-course start 14` makes your copy.)
 #
 # In a model a descendant takes the place of a LoRA layer, injected as in chapter 04:
 
@@ -434,9 +435,9 @@ show(
     fig,
     caption="Left: every method has a valley, and the valleys lie far apart (single points: the "
     "rate 0.008). Right: the seeds at each method's best rate, and their mean as a bar.",
-    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, AdaLoRA "
-    "near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the right of the "
-    "others.",
+    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, "
+    "AdaLoRA near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the "
+    "right of the others.",
 )
 
 # %% [markdown]

@@ -2,7 +2,7 @@
 # # 15 Learns less, forgets less
 #
 # What does a model lose while it learns, and does LoRA lose less? About 60 minutes (two
-# of them computing), after [chapter 14](14_loras_descendants.ipynb).
+# of them computing), after [chapter 14](14_descendants_and_how_to_choose.ipynb).
 #
 # You will be able to
 # - measure both axes: what is learned and what is kept;
@@ -193,7 +193,7 @@ assert beaten or not shipped
 # off the loss on the old at the moment when the loss on the new has come down to a level:
 
 # %% tags=["quote"]
-from lora_course.tradeoff import pareto, kept_at
+from lora_course.kit.tradeoff import pareto, kept_at
 
 # %% [markdown]
 # **Predict** who stands on the front: only LoRA, only full fine-tuning, or both?
@@ -597,8 +597,7 @@ print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 # 5. Rank 1 on all layers of our base has 11,264 numbers. At two bits each, how many
 #    inhabitants of the second town is there room for?
 #
-# **Before:** [14 LoRA's descendants](14_loras_descendants.ipynb). **Next:**
-# [16 Pictures](16_pictures.ipynb). **Sources:**
+# **Before:** [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
 # [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673) (sections 4.2 to
 # 4.7, tables S6 and S8), [An Illusion of Equivalence](https://arxiv.org/abs/2410.21228),
 # [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/), PEFT's

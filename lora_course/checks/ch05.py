@@ -1,105 +1,118 @@
-"""Checks of chapter 05: the loss mask, collate, the schedule, save and load, triage."""
+"""Checks of chapter 05: the loss mask, collate, the schedule, save and load, triage, the loop."""
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
-from lora_course.checks.values import Refused, kind
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, none_of, seen_as
+from lora_course.checks.values import Refused, every, kind, none
 
 IGNORED = -100
 
-
-# What several checks share
-def _parts(value, count, name):
-    """The learner's `count` results as a tuple; Refused when it is something else."""
-    if value is None:
-        array(None, name)
-    if not isinstance(value, (tuple, list)) or len(value) != count:
-        size = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
-        raise Refused("type", f"{name} is {kind(value)}{size}.", f"{count} of them, as a tuple.")
-    return value
-
-
-def _same(seen, wanted):
-    return seen.shape == wanted.shape and bool(np.array_equal(seen, wanted))
-
-
-def _listed(row):
-    """A short row of numbers as text."""
-    return "[" + ", ".join(f"{v:g}" for v in np.ravel(row)[:12]) + "]"
-
-
 # 5.1 The loss mask
-LENGTHS = (5, 3), (2, 6), (8, 1)  # tokens of prompt and completion
+ROWS = range(3)
 
 
 def make_mask(seed):
     rng = np.random.default_rng(seed + 500)
-    made = {"eos": np.array(rng.integers(2, 9))}
-    for k, (p, c) in enumerate(LENGTHS):
-        ids = 10 + rng.permutation(60)[: p + c]  # all different
+    made = {"eos": rng.integers(2, 9)}
+    for k, (p, c) in enumerate([(5, 3), (2, 6), (8, 1)]):  # tokens of prompt and completion
+        p, c = p + rng.integers(3), c + (rng.integers(3) if c > 1 else 0)
+        ids = 10 + rng.permutation(60)[: p + c]
         made |= {f"prompt_{k}": ids[:p], f"completion_{k}": ids[p:]}
     made["prompt_2"][3] = made["eos"]  # an earlier turn of the talk ends there
+    made["completion_0"][1] = made["prompt_0"][2]  # a word of the question in the answer
+    made["completion_1"][[0, -1]] = made["prompt_1"][0], made["eos"]  # it begins alike, ends twice
+    made["completion_1"][2] = made["eos"]  # and has an end on the way
     return made
 
 
 def probe_mask(namespace, a):
+    made, whole, left = {}, [], []
+    for k in ROWS:
+        given = a[f"prompt_{k}"].tolist(), a[f"completion_{k}"].tolist()
+        before = callers.Before(*given)
+        result = namespace["encode_row"](*given, a["eos"].item())
+        pair = fixtures.several(result, ("ids", "labels"), "encode_row")
+        made |= {f"ids_{k}": pair[0], f"labels_{k}": pair[1]}
+        whole += [part.dtype.kind in "iu" for part in pair]
+        left.append(before.change())
+    return {**made, "whole": np.array(whole), "left": max(left)}
+
+
+def rows(i, change):
+    """A slip's values: change(ids of the whole row, length of the prompt) -> ids, labels."""
     made = {}
-    for k in range(len(LENGTHS)):
-        prompt, completion = a[f"prompt_{k}"].tolist(), a[f"completion_{k}"].tolist()
-        pair = namespace["encode_row"](prompt, completion, a["eos"].item())
-        ids, labels = _parts(pair, 2, "the result")
-        made |= {f"ids_{k}": array(ids, "the first"), f"labels_{k}": array(labels, "the second")}
+    for k in ROWS:
+        ids = np.append(np.concatenate([i[f"prompt_{k}"], i[f"completion_{k}"]]), i["eos"])
+        made[f"ids_{k}"], made[f"labels_{k}"] = change(ids, len(i[f"prompt_{k}"]))
     return made
 
 
-def _mask_candidates(ids, p):
-    """What learners return for the labels of one row of ids with p prompt tokens, by mistake."""
-    right = np.where(np.arange(len(ids)) < p, IGNORED, ids)
-    masked = lambda n: np.where(np.arange(len(ids)) < n, IGNORED, ids)  # noqa: E731
-    return right, {
-        "prompt_in_loss": [ids],
-        "eos_masked": [np.append(right[:-1], IGNORED)],
-        "shifted": [np.append(right[1:], IGNORED), right[1:], np.append(right[1:], ids[-1])],
-        "one_early": [masked(p - 1)],
-        "one_late": [masked(p + 1)],
-        "inverted": [np.where(np.arange(len(ids)) < p, ids, IGNORED)],
-        "all_masked": [np.full(len(ids), IGNORED)],
-    }
+def masked(ids, n, fill=IGNORED):
+    """The ids with the first n painted over."""
+    return np.where(np.arange(len(ids)) < n, fill, ids)
 
 
-def judge_mask(inputs, outputs):
-    found = []
-    for k, (p, _) in enumerate(LENGTHS):
-        whole = np.concatenate([inputs[f"prompt_{k}"], inputs[f"completion_{k}"]])
-        ids = np.append(whole, inputs["eos"])
-        seen, labels = outputs[f"ids_{k}"], outputs[f"labels_{k}"]
-        if _same(seen, whole):
-            return Verdict(0.0, "no_eos", f"{len(seen)} tokens", f"{len(ids)}, eos_id comes last")
-        if np.any(seen == IGNORED):
-            return Verdict(0.0, "inputs_masked", f"the tokens {_listed(seen)}", _listed(ids))
-        if not _same(seen, ids):
-            return Verdict(0.0, "other", f"the tokens {_listed(seen)}", _listed(ids))
-        right, known = _mask_candidates(ids, p)
-        names = {n for n, forms in known.items() if any(_same(labels, form) for form in forms)}
-        if labels.shape == ids.shape and _same(labels[p:], ids[p:]):
-            fill = set(labels[:p].tolist())
-            names |= {"other_number"} if len(fill) == 1 and fill != {IGNORED} else set()
-        found.append({"right"} if _same(labels, right) else names)
-    if all(names == {"right"} for names in found):
-        return Verdict(1.0)
-    keys = set.intersection(*found) or {"other"}
-    bad = next(k for k, names in enumerate(found) if names != {"right"})
-    right = _mask_candidates(outputs[f"ids_{bad}"], LENGTHS[bad][0])[0]
-    return Verdict(0.0, min(keys), f"labels {_listed(outputs[f'labels_{bad}'])}", _listed(right))
+def labels(*changes):
+    """A slip's values with the right ids and labels by any of changes(ids, p)."""
+    return lambda i: [rows(i, lambda ids, p, c=c: (ids, c(ids, p))) for c in changes]
 
+
+def judge_mask(i, o):
+    right = rows(i, lambda ids, p: (ids, masked(ids, p)))
+    promises = []
+    for key, what in (("ids", "tokens"), ("labels", "labels")):
+        for k in ROWS:
+            p, c = len(i[f"prompt_{k}"]), len(i[f"completion_{k}"])
+            case = f"for {p} tokens of prompt and {c} of completion, the {what}"
+            promises.append(Promise(f"{key}_{k}", right[f"{key}_{k}"], case))
+    whole = Promise("whole", every, expected="whole numbers", seen="token numbers that are floats")
+    promises += [whole, callers.unchanged("left", "prompt_ids or completion_ids")]
+    return judged(i, o, promises, MASK)
+
+
+MASK = (
+    Slip("no_eos", "The end token is missing. Without it in tokens and labels the model never "
+         "learns to stop.", lambda i: [rows(i, lambda ids, p: (ids[:-1], masked(ids[:-1], p))),
+                                       rows(i, lambda ids, p: (ids[:-1], masked(ids, p)))]),
+    Slip("inputs_masked", "-100 is in the tokens. The model must read the prompt: -100 belongs in "
+         "the labels only.", lambda i: rows(i, lambda ids, p: (masked(ids, p), masked(ids, p)))),
+    Slip("exchanged", "The two rows are exchanged: first the tokens, then the labels.",
+         lambda i: rows(i, lambda ids, p: (masked(ids, p), ids[:]))),
+    Slip("prompt_in_loss", "The prompt is in the loss too. The model would mostly learn to write "
+         "questions. Put -100 on the prompt's labels.", labels(lambda ids, p: ids)),
+    Slip("eos_masked", "The last label is -100, so the model never learns to stop. The end token "
+         "belongs to the answer: keep it in the labels.",
+         labels(lambda ids, p: np.append(masked(ids, p)[:-1], IGNORED))),
+    Slip("shifted", "The labels are shifted by one. The model shifts them itself: label t has the "
+         "same token as position t. Shifted twice, it learns the token after next.",
+         labels(lambda ids, p: np.append(masked(ids, p)[1:], IGNORED),
+                lambda ids, p: masked(ids, p)[1:],
+                lambda ids, p: np.append(masked(ids, p)[1:], ids[-1]))),
+    Slip("one_early", "The last token of the prompt is still in the loss. Count: the mask has as "
+         "many places as the prompt has tokens.", labels(lambda ids, p: masked(ids, p - 1))),
+    Slip("one_late", "The first token of the completion is masked. It is the most important one: "
+         "count how many places the mask has.", labels(lambda ids, p: masked(ids, p + 1))),
+    Slip("inverted", "This is the reverse: the loss is on the prompt and skips the answer.",
+         labels(lambda ids, p: np.where(np.arange(len(ids)) < p, ids, IGNORED))),
+    Slip("all_masked", "Every label is -100. Then no token is left to learn from, and the loss is "
+         "nan.", labels(lambda ids, p: np.full(len(ids), IGNORED))),
+    Slip("completion_only", "The labels have no places for the prompt. Labels and tokens are as "
+         "long as each other: the prompt's places hold -100.", labels(lambda ids, p: ids[p:])),
+    Slip("by_token", "A token of the answer is masked because it also stands in the prompt. Mask "
+         "by position: the first len(prompt_ids) places.",
+         labels(lambda ids, p: np.where(np.isin(ids, ids[:p]), IGNORED, ids),
+                lambda ids, p: np.where(np.isin(ids, ids[:p]) & (ids != ids[-1]), IGNORED, ids))),
+    Slip("other_number", "The prompt is painted over with another number. Only -100 is skipped by "
+         "the loss; any other number is taken for a token.",
+         lambda i: [rows(i, lambda ids, p, n=n: (ids, masked(ids, p, n)))
+                    for n in (0, -1, 1, 100, int(i["eos"]))]),
+)  # fmt: skip
 
 loss_mask = Check(
-    name="loss_mask",
-    title="The loss mask",
-    wants=("encode_row",),
-    difficulty=1,
-    minutes=8,
-    points=15,
+    name="loss_mask", title="The loss mask", wants=("encode_row",),
+    difficulty=1, minutes=8, points=10,
     verified="tokens and labels of three rows, one with an end token inside the prompt",
     hints=(
         "How many labels does a row need, and which of them should the loss skip?",
@@ -108,149 +121,182 @@ loss_mask = Check(
         "`ids = prompt_ids + completion_ids + [eos_id]`; the labels are "
         "`[-100] * len(prompt_ids)` and then the rest of `ids`.",
     ),
-    mistakes={
-        "prompt_in_loss": "The prompt is in the loss too. The model would mostly learn to write "
-        "questions. Put -100 on the prompt's labels.",
-        "eos_masked": "The last label is -100, so the model never learns to stop. The end token "
-        "belongs to the answer: keep it in the labels.",
-        "no_eos": "The end token is missing. Without it in tokens and labels the model never "
-        "learns to stop.",
-        "shifted": "The labels are shifted by one. The model shifts them itself: label t has the "
-        "same token as position t. Shifted twice, it learns the token after next.",
-        "one_early": "The last token of the prompt is still in the loss. Count: the mask has as "
-        "many places as the prompt has tokens.",
-        "one_late": "The first token of the completion is masked. It is the most important one: "
-        "count how many places the mask has.",
-        "inverted": "This is the reverse: the loss is on the prompt and skips the answer.",
-        "all_masked": "Every label is -100. Then no token is left to learn from, and the loss is "
-        "nan.",
-        "other_number": "The prompt is painted over with another number. Only -100 is skipped by "
-        "the loss; any other number is taken for a token.",
-        "inputs_masked": "-100 is in the tokens. The model must read the prompt: -100 belongs in "
-        "the labels only.",
-        "raised:TypeError": "prompt_ids and completion_ids are lists, eos_id is one number. Put it "
-        "in a list before you add it: `[eos_id]`.",
-        "other": "Print both rows under each other, and go through them token by token.",
-    },
-    make=make_mask,
-    probe=probe_mask,
-    judge=judge_mask,
-)
+    slips=MASK, other="Print both rows under each other, and go through them token by token.",
+    make=make_mask, probe=probe_mask, judge=judge_mask,
+)  # fmt: skip
 
 
 # 5.2 The collate function
-ROWS = (4, 7, 5, 6), (8, 3, 5)  # lengths of the rows of two batches
+BATCHES = {"end": 4, "own": 3}  # name by what pad_id is: rows
 KEYS = "input_ids", "attention_mask", "labels"
 
 
 def make_collate(seed):
     rng = np.random.default_rng(seed + 510)
-    made = {"pad_0": np.array(rng.integers(2, 9)), "pad_1": np.array(9)}
-    for batch, lengths in enumerate(ROWS):
+    made = {"eos": rng.integers(2, 9), "pad": 9}
+    for batch, count in BATCHES.items():
+        lengths = fixtures.sizes(rng, count, 4, 10)
+        longest = max(lengths)
+        lengths.remove(longest)
+        longest += longest == 8  # no multiple of eight
+        lengths = [*lengths, longest] if batch == "end" else [longest, *lengths]
         for k, length in enumerate(lengths):
             ids = 10 + rng.permutation(80)[:length]
-            ids[-1] = made["pad_0"]  # the end token; in batch 0 it is the padding token as well
-            prompt = int(rng.integers(1, length - 1))
-            labels = np.where(np.arange(length) < prompt, IGNORED, ids)
-            made |= {f"ids_{batch}_{k}": ids, f"labels_{batch}_{k}": labels}
+            ids[[0, -1]] = made["eos"] if k else (ids[0], made["eos"])
+            targets = masked(ids, rng.integers(1, length - 1))
+            made |= {f"ids_{batch}_{k}": ids, f"labels_{batch}_{k}": targets}
     return made
 
 
-def _rows(a, batch):
-    n = len(ROWS[batch])
-    return [(a[f"ids_{batch}_{k}"], a[f"labels_{batch}_{k}"]) for k in range(n)]
+def batch_of(i, batch):
+    """[(ids, labels)] and pad_id of a batch."""
+    pairs = [(i[f"ids_{batch}_{k}"], i[f"labels_{batch}_{k}"]) for k in range(BATCHES[batch])]
+    return pairs, int(i["eos"] if batch == "end" else i["pad"])
 
 
 def probe_collate(namespace, a):
-    made = {}
-    for batch in range(len(ROWS)):
-        rows = [(ids.tolist(), labels.tolist()) for ids, labels in _rows(a, batch)]
-        result = namespace["collate"](rows, a[f"pad_{batch}"].item())
-        if result is None:
-            array(None, "the batch")
-        if not hasattr(result, "keys"):
-            raise Refused("type", f"the batch is {kind(result)}.", "a dict of three tensors.")
+    import torch
+
+    made, left = {}, []
+    for batch in BATCHES:
+        pairs, pad = batch_of(a, batch)
+        given = [(ids.tolist(), targets.tolist()) for ids, targets in pairs]
+        before = callers.Before(given)
+        result = namespace["collate"](given, pad)
+        if result is None or not hasattr(result, "keys"):
+            key = "none" if result is None else "type"
+            raise Refused(key, f"collate returns {kind(result)}.", "a dict of three tensors.")
+        keys = set(result.keys())
+        if keys != set(KEYS):
+            odd = ", ".join(sorted(map(str, keys ^ set(KEYS))))
+            seen = f"the keys differ: {odd}."
+            raise Refused("type", seen, f"the keys {', '.join(KEYS)}, no others.")
         for key in KEYS:
-            if key not in result:
-                raise Refused("type", f"the batch has no {key!r}.", "a dict with three keys.")
+            if not isinstance(result[key], torch.Tensor):
+                raise Refused("type", f"{key} is {kind(result[key])}.", "a tensor.")
             made[f"{key}_{batch}"] = array(result[key], key)
-    return made
+        left.append(before.change())
+    return {**made, "left": max(left)}
 
 
-def _padded(rows, fill, which, left=False):
-    width = max(len(row[0]) for row in rows)
-    made = np.full((len(rows), width), fill)
-    for line, row in zip(made, rows, strict=True):
-        n = len(row[0])
-        line[width - n if left else 0 : width if left else n] = 1 if which is None else row[which]
-    return made
+def padded(lines, fill, left=False):
+    """Rows of different length as a rectangle."""
+    width = max(map(len, lines))
+    ends = [np.full(width - len(line), fill) for line in lines]
+    pairs = zip(lines, ends, strict=True)
+    return np.stack([np.concatenate((e, n) if left else (n, e)) for n, e in pairs])
 
 
-def _collate_wrong(rows, pad, seen):
-    """Which of the three tensors of one batch is wrong, and how: a key; "" when all is right."""
-    right = {
-        "input_ids": _padded(rows, pad, 0),
-        "attention_mask": _padded(rows, 0, None),
-        "labels": _padded(rows, IGNORED, 1),
-    }
-    ids, mask, labels = (seen[key] for key in KEYS)
-    if _same(ids, _padded(rows, pad, 0, left=True)) and not _same(ids, right["input_ids"]):
-        return "left_padding", "input_ids"
-    if ids.ndim != 2 or ids.shape != right["input_ids"].shape:
-        shortest = min(len(row[0]) for row in rows)
-        cut = ids.ndim == 2 and ids.shape[1] == shortest
-        return "truncated" if cut else "width", "input_ids"
-    for key, value in (("input_ids", ids), ("labels", labels)):
-        if value.dtype.kind == "f":
-            return "floats", key
-    real = right["attention_mask"] == 1
-    if not _same(ids, right["input_ids"]):
-        return ("pad_id" if _same(ids[real], right["input_ids"][real]) else "other"), "input_ids"
-    if not _same(mask, right["attention_mask"]):
-        known = {
-            "mask_ones": np.ones_like(real),
-            "mask_by_id": ids != pad,
-            "mask_hides_prompt": right["labels"] != IGNORED,
-            "mask_inverted": ~real,
+def filled(i, change=None, left=False):
+    """All outputs of right answers: change(dict of a batch, pairs, pad) makes a slip of them."""
+    made = {}
+    for batch in BATCHES:
+        pairs, pad = batch_of(i, batch)
+        right = {
+            "input_ids": padded([ids for ids, _ in pairs], pad, left),
+            "attention_mask": padded([np.ones_like(ids) for ids, _ in pairs], 0, left),
+            "labels": padded([targets for _, targets in pairs], IGNORED, left),
         }
-        hits = [name for name, value in known.items() if _same(mask, value)]
-        return (hits or ["other"])[0], "attention_mask"
-    if _same(labels, right["labels"]):
-        return "", ""
-    if _same(labels, np.where(ids == pad, IGNORED, right["labels"])):
-        return "eos_masked", "labels"
-    if any(_same(labels, np.where(real & (ids != p), ids, IGNORED)) for p in (pad, -1)):
-        return "prompt_in_loss", "labels"
-    if labels.shape == real.shape and _same(labels[real], right["labels"][real]):
-        return "pads_in_loss", "labels"
-    return "other", "labels"
+        right |= change(right, pairs, pad) if change else {}
+        made |= {f"{key}_{batch}": value for key, value in right.items()}
+    return made
 
 
-def judge_collate(inputs, outputs):
-    for batch in range(len(ROWS)):
-        rows, pad = _rows(inputs, batch), inputs[f"pad_{batch}"].item()
-        seen = {key: outputs[f"{key}_{batch}"] for key in KEYS}
-        mistake, where = _collate_wrong(rows, pad, seen)
-        if mistake:
-            value = seen[where]
-            text = f"{where} of shape {tuple(value.shape)}"
-            if value.ndim == 2 and len(value):
-                text += f", first row {_listed(value[0])}"
-            fill, which = {"input_ids": (pad, 0), "labels": (IGNORED, 1)}.get(where, (0, None))
-            wanted = _padded(rows, fill, which)
-            return Verdict(
-                0.0, mistake, text, f"shape {tuple(wanted.shape)}, first row {_listed(wanted[0])}"
-            )
-    return Verdict(1.0)
+def judge_collate(i, o):
+    right, promises = filled(i), []
+    for key in KEYS:
+        for batch in BATCHES:
+            name, pad = f"{key}_{batch}", "the" if batch == "end" else "not the"
+            what, dtype = f"where pad_id is {pad} end token, {key}", "int64"
+            if key == "attention_mask":
+                dtype = ""
+                promises.append(
+                    Promise(
+                        name,
+                        lambda v: v.dtype.kind in "iub",
+                        seen=f"{what}: floats",
+                        expected="whole numbers or bool",
+                    )
+                )
+            promises.append(Promise(name, right[name], what, dtype=dtype))
+    promises.append(callers.unchanged("left", "the rows that were given"))
+    return judged(i, o, promises, COLLATE)
+
+
+def one_of(key, change):
+    """A slip's values of this key: change(right, pairs, pad), in both batches."""
+
+    def found(i):
+        made = filled(i, lambda right, pairs, pad: {key: change(right, pairs, pad)})
+        return {f"{key}_{batch}": made[f"{key}_{batch}"] for batch in BATCHES}
+
+    return found
+
+
+def is_float(value):
+    return value.dtype.kind == "f"
+
+
+def real(right):
+    return right["attention_mask"] == 1
+
+
+COLLATE = (
+    Slip("floats", "Token numbers must be whole numbers. `torch.zeros` and `torch.ones` make "
+         "floats; give them `dtype=torch.long`.",
+         lambda i: [{f"{key}_{b}": is_float for b in BATCHES} for key in KEYS]),
+    Slip("left_padding", "The rows are filled on the left. That is for generating; for training "
+         "fill them on the right, after the end token.",
+         lambda i: {k: v for k, v in filled(i, left=True).items() if k.startswith("input_ids")}),
+    Slip("truncated", "The rows were cut to the shortest one. Answers and their end tokens are "
+         "lost without a word. Fill up to the longest instead.",
+         one_of("input_ids", lambda right, pairs, pad:
+                right["input_ids"][:, : min(len(ids) for ids, _ in pairs)])),
+    Slip("transposed", "Rows and positions are exchanged: (T, B) instead of (B, T). "
+         "`pad_sequence` needs `batch_first=True`.",
+         one_of("input_ids", lambda right, pairs, pad: right["input_ids"].T)),
+    Slip("pad_id", "The tokens are filled up with another number than pad_id.",
+         lambda i: {f"input_ids_{b}": lambda v, b=b: fits_where_real(i, b, v) for b in BATCHES}),
+    Slip("mask_ones", "The attention mask is 1 everywhere. It is 0 where a row was filled up.",
+         one_of("attention_mask", lambda right, *_: np.ones_like(right["attention_mask"]))),
+    Slip("mask_by_id", "The attention mask was found by comparing with pad_id. Here the padding "
+         "token is the end token as well, and the real one got hidden. Use the row's length.",
+         one_of("attention_mask", lambda right, _, pad: right["input_ids"] != pad)),
+    Slip("mask_hides_prompt", "The attention mask hides the prompt. The model must read it: only "
+         "the filling gets 0. What the loss skips is the business of the labels.",
+         one_of("attention_mask", lambda right, *_: right["labels"] != IGNORED)),
+    Slip("mask_inverted", "The attention mask is the wrong way round: 1 means a real token.",
+         one_of("attention_mask", lambda right, *_: ~real(right))),
+    Slip("eos_masked", "The labels lost an end token: they were masked by comparing with pad_id, "
+         "and here pad_id is the end token. Such a model never stops. Use the row's length.",
+         one_of("labels", lambda right, _, pad:
+                np.where(right["input_ids"] == pad, IGNORED, right["labels"]))),
+    Slip("pads_in_loss", "The filling is in the loss. Its labels must be -100, or the model is "
+         "mostly praised for predicting padding.",
+         lambda i: [one_of("labels", lambda right, _, pad, n=n: np.where(
+             real(right), right["labels"], pad if n is None else n))(i) for n in (None, 0, -1)]),
+    Slip("prompt_in_loss", "The labels were made from the tokens. The mask over the prompt got "
+         "lost: fill up the labels that each row brings.",
+         lambda i: [one_of("labels", change)(i) for change in (
+             lambda right, *_: np.where(real(right), right["input_ids"], IGNORED),
+             lambda right, *_: right["input_ids"],
+             lambda right, _, pad: np.where(real(right) & (right["input_ids"] != pad),
+                                            right["input_ids"], IGNORED))]),
+)  # fmt: skip
+
+
+def fits_where_real(i, batch, value):
+    """The tokens are right, only the filling is not."""
+    right = filled(i)
+    at = right[f"attention_mask_{batch}"] == 1
+    right = right[f"input_ids_{batch}"]
+    whole = value.dtype == np.int64 and value.shape == right.shape
+    return whole and np.array_equal(value[at], right[at])
 
 
 collate = Check(
-    name="collate",
-    title="The collate function",
-    wants=("collate",),
-    difficulty=2,
-    minutes=12,
-    points=20,
+    name="collate", title="The collate function", wants=("collate",),
+    difficulty=2, minutes=12, points=15,
     verified="tokens, attention mask and labels of two batches, one with pad_id = eos_id",
     hints=(
         "Find the longest row first. Each of the three tensors is filled up to it, with a filler "
@@ -260,121 +306,133 @@ collate = Check(
         "For one row with `n = width - len(ids)` places to fill: `ids + [pad_id] * n`, "
         "`[1] * len(ids) + [0] * n`, `labels + [-100] * n`. Then `torch.tensor` of each list.",
     ),
-    mistakes={
-        "left_padding": "The rows are filled on the left. That is for generating; for training "
-        "fill them on the right, after the end token.",
-        "width": "The batch has another shape than (rows, longest row).",
-        "truncated": "The rows were cut to the shortest one. Answers and their end tokens are lost "
-        "without a word. Fill up to the longest instead.",
-        "floats": "Token numbers must be whole numbers. `torch.zeros` and `torch.ones` make "
-        "floats; give them `dtype=torch.long`.",
-        "pad_id": "The tokens are filled up with another number than pad_id.",
-        "mask_ones": "The attention mask is 1 everywhere. It is 0 where a row was filled up.",
-        "mask_by_id": "The attention mask was found by comparing with pad_id. Here the padding "
-        "token is the end token as well, and the real one got hidden. Use the row's length.",
-        "mask_hides_prompt": "The attention mask hides the prompt. The model must read it: only "
-        "the filling gets 0. What the loss skips is the business of the labels.",
-        "mask_inverted": "The attention mask is the wrong way round: 1 means a real token.",
-        "eos_masked": "The labels lost their end token: they were masked by comparing with pad_id, "
-        "and here pad_id is the end token. Such a model never stops. Use the row's length.",
-        "pads_in_loss": "The filling is in the loss. Its labels must be -100, or the model is "
-        "mostly praised for predicting padding.",
-        "prompt_in_loss": "The labels were made from the tokens. The mask over the prompt got "
-        "lost: fill up the labels that each row brings.",
-        "raised:ValueError": "torch.tensor needs rows of equal length. Fill them up first.",
-        "other": "Print the three tensors of a batch with two short rows.",
-    },
-    make=make_collate,
-    probe=probe_collate,
-    judge=judge_collate,
-)
+    slips=COLLATE, other="Print the three tensors of a batch with two short rows.",
+    make=make_collate, probe=probe_collate, judge=judge_collate,
+)  # fmt: skip
 
 
 # 5.3 The schedule
+RUNS = ("both", "no_rise", "all_rise")
+
+
 def make_schedule(seed):
     rng = np.random.default_rng(seed + 520)
-    steps, warmup = int(rng.integers(20, 31)), int(rng.integers(4, 8))
+    steps, rise = int(rng.integers(20, 31)), int(rng.integers(4, 8))
     peak = float(rng.choice([3e-4, 2e-3, 5e-3]))
-    runs = [(steps, peak, warmup, 0.1 * peak), (steps + 7, peak, 0, 0.2 * peak)]
-    return {"runs": np.array(runs)}
+    runs = [(steps, peak, rise, 0.1 * peak), (steps + 7, peak, 0, 0.2 * peak)]
+    return {"runs": np.array([*runs, (rise + 1, 2 * peak, rise + 1, 0.3 * peak)])}
 
 
 def probe_schedule(namespace, a):
     made = {}
-    for k, (steps, peak, warmup, floor) in enumerate(a["runs"].tolist()):
+    for key, (steps, peak, warmup, floor) in zip(RUNS, a["runs"].tolist(), strict=True):
         rates = [
             namespace["schedule"](step, int(steps), peak, int(warmup), floor)
             for step in range(int(steps))
         ]
-        made[f"rates_{k}"] = array([array(rate, "the rate") for rate in rates], "the rates")
+        made[key] = array([array(rate, "the rate") for rate in rates], "the rates")
     return made
 
 
-def _rates(steps, peak, warmup, floor):
-    """The right rates and the wrong ones that learners compute."""
-    t = np.arange(int(steps))
-    rise = peak * (t + 1) / max(warmup, 1)
-    progress = (t - warmup) / (steps - warmup)
+def rates(i, rise=None, fall=None, limit=0):
+    """The rates of all runs, each divided by its peak.
 
-    def fall(progress, low=floor, high=peak, turn=np.pi):
-        return low + (high - low) * (1 + np.cos(turn * progress)) / 2
-
-    def join(up, down):
-        return np.where(t < warmup, up, down)
-
-    right = join(rise, fall(progress))
-    return right, {
-        "from_zero": join(peak * t / max(warmup, 1), fall(progress)),
-        "no_warmup": fall(t / steps),
-        "jump": join(rise, fall(t / steps)),
-        "no_floor": join(rise, fall(progress, 0)),
-        "floor_added": join(rise, fall(progress, floor, floor + peak)),
-        "full_turn": join(rise, fall(progress, turn=2 * np.pi)),
-        "quarter_turn": join(rise, floor + (peak - floor) * np.cos(np.pi / 2 * progress)),
-        "straight": join(rise, peak + (floor - peak) * progress),
-        "no_half": join(rise, floor + (peak - floor) * np.cos(np.pi * progress)),
-        "floor_early": join(rise, fall((t - warmup) / (steps - 1 - warmup))),
-        "reversed": join(rise, fall(1 - progress)),
-        "rise_from_floor": join(floor + (peak - floor) * (t + 1) / max(warmup, 1), fall(progress)),
-        "no_fall": join(rise, np.full(len(t), peak)),
-    }
+    rise(t, warmup, floor), fall(t, steps, warmup, floor): instead of the right ones; all times
+    and rates are in steps and peaks. limit: how many steps more belong to the rise.
+    """
+    made = {}
+    for key, (steps, peak, warmup, floor) in zip(RUNS, i["runs"], strict=True):
+        t, low = np.arange(int(steps)), floor / peak
+        up = (rise or line_up)(t, max(warmup, 1), low)
+        down = (fall or half_turn)(t, steps, min(warmup, steps - 2), low)
+        made[key] = peak * np.where(t < warmup + limit * (warmup > 0), up, down)
+    return made
 
 
-def judge_schedule(inputs, outputs):
-    runs = inputs["runs"]
-    seen = [outputs[f"rates_{k}"] for k in range(len(runs))]
-    for rates, run in zip(seen, runs, strict=True):
-        if rates.shape != (int(run[0]),):
-            shape = f"an array of shape {rates.shape[1:]} for one step"
-            return Verdict(0.0, "other", shape, "one number")
-    tables = [_rates(*run) for run in runs]
-    fits = lambda a, b, peak: close(a, b, rtol=1e-4, atol=1e-6 * peak)  # noqa: E731
-    if all(fits(s, t[0], run[1]) for s, t, run in zip(seen, tables, runs, strict=True)):
-        return Verdict(1.0)
-    for key in tables[0][1]:
-        if all(fits(s, t[1][key], run[1]) for s, t, run in zip(seen, tables, runs, strict=True)):
-            return Verdict(0.0, key, *_first_rate(seen, tables, runs))
-    return Verdict(0.0, "other", *_first_rate(seen, tables, runs))
+def line_up(t, warmup, low):
+    return (t + 1) / warmup
 
 
-def _first_rate(seen, tables, runs):
-    for rates, (right, _), (steps, peak, warmup, floor) in zip(seen, tables, runs, strict=True):
-        off = ~np.isclose(rates, right, rtol=1e-4, atol=1e-6 * peak)
-        if off.any():
-            at = int(np.argmax(off))
-            given = f"steps {steps:g}, peak {peak:g}, warmup {warmup:g}, floor {floor:g}"
-            return f"{rates[at]:.4g} in step {at} ({given})", f"{right[at]:.4g}"
-    return "", ""
+def part(t, steps, warmup):
+    return (t - warmup) / (steps - warmup)
 
+
+def half_turn(t, steps, warmup, low, high=1.0):
+    return low + (high - low) * (1 + np.cos(np.pi * part(t, steps, warmup))) / 2
+
+
+def judge_schedule(i, o):
+    right, promises = rates(i), []
+    for key, (steps, peak, warmup, floor) in zip(RUNS, i["runs"], strict=True):
+        what = (f"for steps = {steps:g}, peak = {peak:g}, warmup = {warmup:g} and floor = "
+                f"{floor:g}, the rate of step ")  # fmt: skip
+        promises.append(Promise(key, right[key], what, rtol=1e-4, atol=1e-6 * peak))
+    return judged(i, o, promises, SCHEDULE)
+
+
+def falls(*falls, **options):
+    """A slip's values: rates with any of these instead of the right fall."""
+    return lambda i: [rates(i, fall=fall, **options) for fall in falls]
+
+
+SCHEDULE = (
+    Slip("from_zero", "The first step has a rate of 0 and is wasted. Count the rise from 1: "
+         "(step + 1) / warmup, so that the last rising step has the peak.",
+         lambda i: rates(i, rise=lambda t, w, low: t / w)),
+    Slip("rise_from_floor", "The rise is counted from floor to peak. In the warm-up, the rate is "
+         "the share (step + 1) / warmup of the peak; floor plays no part.",
+         lambda i: [rates(i, rise=lambda t, w, low, n=n: low + (1 - low) * (t + n) / w)
+                    for n in (0, 1)]),
+    Slip("no_warmup", "The rising part is missing. It comes before the cosine, for step < warmup.",
+         lambda i: rates(i, rise=lambda t, w, low: half_turn(t, len(t), 0, low),
+                         fall=lambda t, steps, w, low: half_turn(t, steps, 0, low))),
+    Slip("overshoot", "One step too many rises, above the peak. The rise is for step < warmup: "
+         "step warmup itself is the first of the cosine.",
+         lambda i: rates(i, limit=1)),
+    Slip("jump", "The cosine is counted from step 0, so the rate drops at the end of the warm-up. "
+         "Its progress is (step - warmup) / (steps - warmup).",
+         falls(lambda t, steps, w, low: half_turn(t, steps, 0, low))),
+    Slip("not_stretched", "The fall is cut off before its end: its progress is divided by steps. "
+         "It has steps - warmup steps to go.",
+         falls(lambda t, steps, w, low: half_turn(t - w, steps, 0, low))),
+    Slip("no_floor", "The rate falls to 0. It should fall to floor.",
+         falls(lambda t, steps, w, low: half_turn(t, steps, w, 0))),
+    Slip("clamped", "The rate falls towards 0 and is held at floor. Stretch the cosine instead, "
+         "so that it covers the distance from peak to floor.",
+         falls(lambda t, steps, w, low: np.maximum(low, half_turn(t, steps, w, 0)))),
+    Slip("floor_added", "floor was added on top, so the rate begins above the peak. The cosine "
+         "covers the distance from floor to peak, which is peak - floor.",
+         falls(lambda t, steps, w, low: half_turn(t, steps, w, low, 1 + low))),
+    Slip("full_turn", "The cosine makes a full turn: the rate comes back up at the end. Half a "
+         "turn, pi, is enough.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (
+             1 + np.cos(2 * np.pi * part(t, steps, w))) / 2)),
+    Slip("quarter_turn", "This is a quarter of a turn. Half a turn of (1 + cos) / 2 starts and "
+         "ends flat.",
+         falls(lambda t, steps, w, low: low + (1 - low) * np.cos(np.pi / 2 * part(t, steps, w)))),
+    Slip("straight", "The rate falls in a straight line. Ask for the cosine of the progress.",
+         falls(lambda t, steps, w, low: 1 + (low - 1) * part(t, steps, w))),
+    Slip("no_half", "The cosine runs from 1 to -1, so the rate goes below the floor. Use "
+         "(1 + cos) / 2, which runs from 1 to 0.",
+         falls(lambda t, steps, w, low: low + (1 - low) * np.cos(np.pi * part(t, steps, w)))),
+    Slip("no_halving", "1 + cos runs from 2 to 0, so the fall begins above the peak. Divide by 2.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (1 + np.cos(np.pi * part(t, steps, w))))),
+    Slip("floor_early", "The last step already has the floor. The floor comes one step after the "
+         "last: divide by steps - warmup, and count the progress from 0.",
+         falls(lambda t, steps, w, low: half_turn(t, steps - 1, w, low),
+               lambda t, steps, w, low: half_turn(t + 1, steps, w, low))),
+    Slip("reversed", "After the warm-up the rate goes up again. The cosine of 0 is 1: mind the "
+         "direction.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (
+             1 - np.cos(np.pi * part(t, steps, w))) / 2)),
+    Slip("no_fall", "After the warm-up the rate stays at the peak. Let it fall along the cosine.",
+         falls(lambda t, steps, w, low: np.ones(len(t)))),
+)  # fmt: skip
 
 schedule = Check(
-    name="schedule",
-    title="The schedule",
-    wants=("schedule",),
-    difficulty=2,
-    minutes=10,
-    points=15,
-    verified="every step of two schedules, one without warm-up",
+    name="schedule", title="The schedule", wants=("schedule",),
+    difficulty=2, minutes=10, points=15,
+    verified="every step of three schedules, one without warm-up and one of warm-up alone",
     hints=(
         "Two cases: `step < warmup`, and the rest. Write down the rate of step 0, of the last "
         "rising step, and of the step that comes after the end.",
@@ -384,196 +442,223 @@ schedule = Check(
         "`progress = (step - warmup) / (steps - warmup)` and `floor + (peak - floor) * "
         "(1 + math.cos(math.pi * progress)) / 2`.",
     ),
-    mistakes={
-        "from_zero": "The first step has a rate of 0 and is wasted. Count the rise from 1: "
-        "(step + 1) / warmup, so that the last rising step has the peak.",
-        "no_warmup": "The rising part is missing. It comes before the cosine, for step < warmup.",
-        "jump": "The cosine is counted from step 0, so the rate drops at the end of the warm-up. "
-        "Its progress is (step - warmup) / (steps - warmup).",
-        "no_floor": "The rate falls to 0. It should fall to floor.",
-        "floor_added": "floor was added on top, so the rate begins above the peak. The cosine "
-        "covers the distance from floor to peak, which is peak - floor.",
-        "full_turn": "The cosine makes a full turn: the rate comes back up at the end. Half a "
-        "turn, pi, is enough.",
-        "quarter_turn": "This is a quarter of a turn. Half a turn of (1 + cos) / 2 starts and ends "
-        "flat.",
-        "straight": "The rate falls in a straight line. Ask for the cosine of the progress.",
-        "no_half": "The cosine runs from 1 to -1, so the rate goes below the floor. Use "
-        "(1 + cos) / 2, which runs from 1 to 0.",
-        "floor_early": "The last step already has the floor. The floor comes one step after the "
-        "last: divide by steps - warmup.",
-        "reversed": "After the warm-up the rate goes up again. The cosine of 0 is 1: mind the "
-        "direction.",
-        "rise_from_floor": "The rise is counted from floor to peak. In the warm-up, the rate is "
-        "the share (step + 1) / warmup of the peak; floor plays no part.",
-        "no_fall": "After the warm-up the rate stays at the peak. Let it fall along the cosine.",
-        "raised:ZeroDivisionError": "warmup can be 0. Divide by it only where step < warmup.",
-        "other": "Print the rates of 10 steps with a warm-up of 3.",
-    },
-    make=make_schedule,
-    probe=probe_schedule,
-    judge=judge_schedule,
-)
+    slips=SCHEDULE, other="Print the rates of 10 steps with a warm-up of 3.",
+    make=make_schedule, probe=probe_schedule, judge=judge_schedule,
+)  # fmt: skip
 
 
 # 5.4 Save and load an adapter
-SIDES = {"attention": (6, 5), "mlp": (5, 7)}  # in, out
-NAMES = [f"{layer}.lora_{factor}" for layer in SIDES for factor in "AB"]
+NAMES = (  # the factors in the order of the model; a file has them in that of the alphabet
+    "up.lora_A", "up.lora_B", "q.lora_A", "q.lora_B", "out.lora_A.weight", "out.lora_B.weight",
+)  # fmt: skip
+FILES = {  # files that do not fit: what is wrong, the change to its tensors
+    "lacking": ("that lacks a factor", lambda f: f.pop(NAMES[3])),
+    "extra": ("with one factor too many", lambda f: f.update({"k.lora_A": f[NAMES[0]].clone()})),
+    "renamed": ("with another name for a factor", lambda f: f.update(k=f.pop(NAMES[2]))),
+    "rank_A": ("with a lora_A of another rank", lambda f: cut(f, NAMES[4], lambda t: t[1:])),
+    "rank_B": ("with a lora_B of another rank", lambda f: cut(f, NAMES[1], lambda t: t[:, 1:])),
+    "row": ("with a lora_A of rank 1", lambda f: cut(f, NAMES[2], lambda t: t[:1])),
+    "turned": ("with a lora_A the other way round", lambda f: cut(f, NAMES[2], lambda t: t.T)),
+}
+
+
+def cut(found, name, change):
+    found[name] = change(found[name]).clone().contiguous()
 
 
 def make_files(seed):
     rng = np.random.default_rng(seed + 530)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    made = {}
-    for layer, (d_in, d_out) in SIDES.items():
-        made |= {f"{layer}.W": f(d_out, d_in), f"{layer}.lora_A": f(3, d_in)}
-        made |= {f"{layer}.lora_B": f(d_out, 3)}
-    return made
+    f, (d_in, d_out, r) = fixtures.normal(rng), fixtures.sizes(rng, 3, 3, 9)
+    made = {name: f(r, d_in) if "lora_A" in name else f(d_out, r) for name in NAMES}
+    return {**made, "W": f(d_out, d_in)}
 
 
-def _model(a, factors=1.0):
-    """A tiny model with two LoRA layers and a frozen head; its factors times a number."""
+def adapted(a, times=1.0):
+    """Three LoRA layers, one of them named as in PEFT, and frozen others. times: the factors'."""
     import torch
     from torch import nn
 
     from lora_course.lora import LoRALinear
 
-    model = nn.ModuleDict()
-    for layer, (d_in, d_out) in SIDES.items():
-        wrapped = LoRALinear(nn.Linear(d_in, d_out), r=3, lora_alpha=5)
-        with torch.no_grad():
-            wrapped.base_layer.weight.copy_(tensor(a[f"{layer}.W"]))
-            wrapped.base_layer.bias.fill_(0.5)
-            wrapped.lora_A.copy_(factors * tensor(a[f"{layer}.lora_A"]))
-            wrapped.lora_B.copy_(factors * tensor(a[f"{layer}.lora_B"]))
-        model[layer] = wrapped
-    model["head"] = nn.Linear(7, 4).requires_grad_(False)
-    nn.init.ones_(model["head"].weight)
-    nn.init.zeros_(model["head"].bias)
+    model, r = nn.Module(), len(a[NAMES[0]])
+    for name in ("up", "q"):
+        fixtures.put(model, name, LoRALinear(fixtures.linear(a["W"], a["W"][:, 0]), r=r))
+    fixtures.put(model, "flora", fixtures.linear(a["W"], frozen=True))  # no lora_ in its names
+    for key in "AB":
+        fixtures.put(model, f"out.lora_{key}", fixtures.linear(a[f"out.lora_{key}.weight"]))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name in NAMES:
+                p.copy_(times * tensor(a[name]))
+    model.up.lora_A.requires_grad = False  # a factor too, and stays frozen
+    model.q.base_layer.bias.requires_grad = True  # trains, and is no factor
+    model.train().flora.eval()
     return model
 
 
-def _state(model):
-    """All factors in one row of numbers, and all the rest in another."""
-    state = model.state_dict()
-    rest = [name for name in state if name not in NAMES]
-    flat = lambda names: np.concatenate([state[n].numpy().ravel() for n in names])  # noqa: E731
-    return flat(NAMES), flat(rest)
+def factors_of(model):
+    held = dict(model.named_parameters())
+    return np.concatenate([array(held[name]).ravel() for name in NAMES])
+
+
+def rest_of(model):
+    return np.concatenate([array(t).ravel() for n, t in model.state_dict().items()
+                           if n not in NAMES])  # fmt: skip
 
 
 def probe_files(namespace, a):
     import tempfile
 
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    save, load = namespace["save_adapter"], namespace["load_adapter"]
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/adapter.safetensors"
-        trained = _model(a)
-        save(trained, path)
-        after, rest = _state(trained)
-        made = {"saver_factors": after, "saver_rest": rest}
-        try:
-            found = load_file(path)
-        except SafetensorError:
-            return {**made, "readable": 0.0}
-        except FileNotFoundError:
-            return {**made, "readable": -1.0}
-        made["readable"] = 1.0
-        made["others"] = float(len(found.keys() - set(NAMES)))
-        made["missing"] = float(len(set(NAMES) - found.keys()))
-        good = {name: t.clone() for name, t in trained.state_dict().items() if name in NAMES}
-        if made["missing"]:
-            return made
-        made["values"] = np.concatenate([array(found[n]).ravel() for n in NAMES])
-        save_file(good, path)
-        fresh = _model(a, factors=-0.25)
-        load(fresh, path)
-        made["loaded_factors"], made["loaded_rest"] = _state(fresh)
-        own = dict(fresh.named_parameters())
-        made["trains"] = float(all(n in own and own[n].requires_grad for n in NAMES))
-        wrong = {
-            "lacking": {n: t for n, t in good.items() if n != NAMES[2]},
-            "extra": {**good, "other.lora_A": good[NAMES[0]].clone()},
-            "shape": {**good, NAMES[3]: good[NAMES[3]][:, :2].contiguous()},
-        }
-        for case, tensors in wrong.items():
-            save_file(tensors, path)
-            fresh = _model(a, factors=-0.25)
-            try:
-                load(fresh, path)
-                made[f"{case}_raised"] = 0.0
-            except NotImplementedError:
-                raise
-            except ValueError:
-                made[f"{case}_raised"] = 1.0
-            except Exception:
-                made[f"{case}_raised"] = 2.0
-            made[f"{case}_factors"], made[f"{case}_rest"] = _state(fresh)
+        parts = {"save": saved, "load": loaded}
+        made = {}
+        for part, run in parts.items():
+            made |= fixtures.attempt(part, lambda run=run: run(namespace, a, path))
+    return fixtures.unless_all_open(made, parts)
+
+
+def saved(namespace, a, path):
+    """What the learner's file holds."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    model = adapted(a)
+    before = callers.Before(model)
+    namespace["save_adapter"](model, path)
+    made = {"saver": before.change()}
+    try:
+        found = load_file(path)
+    except FileNotFoundError:
+        return {**made, "written": -1}
+    except SafetensorError:
+        return {**made, "written": 0}
+    made |= {"written": 1, "others": len(found.keys() - set(NAMES))}
+    made["missing"] = np.array([name not in found for name in NAMES])
+    if not made["missing"].any():
+        made["types"] = sum(found[name].dtype != model.q.lora_A.dtype for name in NAMES)
+        made["values"] = np.concatenate([array(found[name]).ravel() for name in NAMES])
     return made
 
 
-CASES = {
-    "lacking": "a file in which one factor is missing",
-    "extra": "a file with a factor too many",
-    "shape": "a file in which the last factor has another rank",
-}
+def loaded(namespace, a, path):
+    """What the learner makes of a good file, and of files that do not fit."""
+    import os
+
+    from safetensors.torch import save_file
+
+    load, good = namespace["load_adapter"], {name: tensor(a[name]) for name in NAMES}
+    save_file(good, path)
+    model = adapted(a, -0.25)
+    before, rest = callers.Before(model), rest_of(model)
+    load(model, path)
+    made = {"in_place": before.change(but=2)}
+    if not set(NAMES) <= dict(model.named_parameters()).keys():
+        return made
+    made |= {"factors": factors_of(model), "rest": not np.array_equal(rest, rest_of(model))}
+    for case, (_, change) in FILES.items():
+        tensors = {name: t.clone() for name, t in good.items()}
+        change(tensors)
+        os.remove(path)
+        save_file(tensors, path)
+        model = adapted(a, -0.25)
+        made |= callers.failing(case, lambda m=model: load(m, path), ValueError, keep=(model,))
+    return made
 
 
-def judge_files(inputs, outputs):
-    o = outputs
-    factors = np.concatenate([inputs[name].ravel() for name in NAMES])
-    untouched, rest = -0.25 * factors, o["saver_rest"]
-    if o["readable"] != 1:
-        if o["readable"] < 0:
-            return Verdict(0.0, "no_file", "no file at the path", "a safetensors file")
-        return Verdict(0.0, "not_safetensors", "a file that safetensors cannot read")
-    if o["others"]:
-        key = "base_saved" if not o["missing"] else "names"
-        return Verdict(0.0, key, f"{int(o['others'])} other tensors in the file", "the factors")
-    if o["missing"]:
-        seen = f"{int(o['missing'])} of {len(NAMES)} factors are not in the file"
-        return Verdict(0.0, "factors_missing", seen)
-    if not _same(o["values"], factors.astype(np.float32)):
-        return Verdict(0.0, "values", "other numbers in the file than in the model")
-    if not _same(o["saver_factors"], factors.astype(np.float32)):
-        return Verdict(0.0, "values", "saving changed the model")
-    if not _same(o["loaded_rest"], rest):
-        return Verdict(0.0, "base_changed", "loading changed the base")
-    if _same(o["loaded_factors"], untouched.astype(np.float32)):
-        return Verdict(0.0, "nothing_loaded", "the factors are those from before")
-    if not _same(o["loaded_factors"], factors.astype(np.float32)):
-        return Verdict(0.0, "other", "the factors are not those of the file")
-    if o["trains"] != 1:
-        return Verdict(0.0, "frozen", "a factor is no longer a parameter that trains")
-    return _refusal(o, untouched.astype(np.float32), rest) or Verdict(1.0)
+def values(i, order=NAMES, times=1.0):
+    """All factors in the order of NAMES, each taken from the name in `order`."""
+    return times * np.concatenate([i[name].ravel() for name in order])
 
 
-def _refusal(o, untouched, rest):
-    """Verdict on files that do not fit, None when all are refused and the model is left alone."""
-    share = 0.5  # saving and loading a good file
-    for case, what in CASES.items():
-        if o[f"{case}_raised"] == 0:
-            key = "silent_shape" if case == "shape" else f"silent_{case}"
-            return Verdict(share, key, f"no error for {what}", "a ValueError")
-    for case, what in CASES.items():
-        if not (_same(o[f"{case}_factors"], untouched) and _same(o[f"{case}_rest"], rest)):
-            return Verdict(share, "half_loaded", f"{what} changed the model", "the model as it was")
-    for case, what in CASES.items():
-        if o[f"{case}_raised"] != 1:
-            return Verdict(share, "wrong_error", f"another error for {what}", "a ValueError")
-    return None
+def judge_files(i, o):
+    exact = {"rtol": 0, "atol": 0}
+    save = [
+        Promise("written", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
+                if v.size == 1 and v < 0 else "a file that safetensors cannot read"),
+        Promise("others", 0, seen="{} other tensors in the file", expected="the factors alone"),
+        none_of("missing", "factors are not in the file"),
+        Promise("types", 0, seen="{} tensors of another type than in the model",
+                expected="float32, as in the model"),
+        Promise("values", values(i), "of all numbers in the file, number ", **exact),
+        callers.unchanged("saver", "the model, after saving"),
+    ]  # fmt: skip
+    load = [
+        Promise("rest", 0, seen="loading changed other numbers than the factors", expected="none"),
+        Promise("factors", values(i), "of all numbers in the factors, number ", **exact),
+        callers.unchanged("in_place", "the model, after loading"),
+    ]
+    for case, (what, _) in FILES.items():
+        each = callers.raises(o, case, f"a file {what}", "ValueError", keep="the model")
+        load += [promise._replace(share=0.5) for promise in each]
+    both = (judged(i, o, save, FILE, part="save"), judged(i, o, load, FILE, part="load"))
+    return in_parts(*both)
 
+
+def errors(**codes):
+    """A slip's values: 0 where nothing is raised, 1 for a ValueError, 2 for another."""
+    return seen_as(**{f"{case}_error": code for case, code in codes.items()})
+
+
+def not_refused(value):
+    return value.size == 1 and value != 1
+
+
+FILE = (
+    Slip("no_file", "Write the file to exactly the path that was given.", seen_as(written=-1)),
+    Slip("not_safetensors", "The file is not in the safetensors format. `torch.save` writes "
+         "pickles, which can run code when they are loaded: use `save_file`.", seen_as(written=0)),
+    Slip("base_saved", "The base is in the file as well. That makes it as large as the whole "
+         "model: keep only the names with `lora_`.",
+         seen_as(missing=none, others=lambda n: n > 1)),
+    Slip("lora_word", "A layer called `flora` is in the file. The mark of a factor is `lora_`, "
+         "with the underscore.", seen_as(missing=none, others=1)),
+    Slip("names", "The tensors in the file have other names. Keep the names that "
+         "`model.state_dict()` gives them.",
+         seen_as(others=lambda n: n > 0, missing=every)),
+    Slip("one_factor", "Each layer has two factors, lora_A and lora_B.",
+         lambda i: [{"missing": np.array([key in n for n in NAMES])} for key in ("_A", "_B")]),
+    Slip("ends_with", "One layer calls its factors `lora_A.weight`, as PEFT does. The mark is "
+         "`lora_` anywhere in the name, not at its end.",
+         seen_as(missing=np.array(["weight" in name for name in NAMES]))),
+    Slip("nothing_loaded", "Nothing arrived in the model. Assigning to a variable moves no "
+         "numbers: use `place.copy_(value)` or `load_state_dict`.",
+         lambda i: {"factors": values(i, times=-0.25)}),
+    Slip("by_order", "The factors landed in the wrong layers: a file has its tensors in another "
+         "order than the model. Go by name.", lambda i: {"factors": values(i, sorted(NAMES))}),
+    Slip("replaced", "The factors are new objects now, so an optimizer that holds the old ones "
+         "would train what nobody uses. Write into the parameters that are there, with `copy_` "
+         "under `torch.no_grad()`.", seen_as(in_place=1)),
+    Slip("frozen", "After loading, a factor has another `requires_grad`. Write the numbers "
+         "into the parameters, and leave the flag alone.", seen_as(in_place=3)),
+    Slip("not_strict", "With `strict=False`, load_state_dict passes over names that it misses and "
+         "over names that it does not know. Compare the names yourself.",
+         errors(lacking=0, extra=0, renamed=0)),
+    Slip("silent_lacking", "A factor is missing in the file, and nobody was told. Compare the "
+         "names in both directions.", errors(lacking=0, extra=1)),
+    Slip("silent_extra", "The file has a factor for which the model has no place, and nobody was "
+         "told. Compare the names in both directions.", errors(lacking=1, extra=0)),
+    Slip("count", "The number of names fits here, one name does not. Compare the names "
+         "themselves.", errors(lacking=1, extra=1, renamed=lambda v: not_refused(v))),
+    Slip("only_B", "The shape of lora_B alone was compared. Compare every factor's.",
+         errors(renamed=1, rank_A=not_refused, rank_B=1)),
+    Slip("only_A", "The shape of lora_A alone was compared. Compare every factor's.",
+         errors(rank_A=1, row=1, rank_B=not_refused)),
+    Slip("any_shape", "The shapes were not compared, and factors of any shape came in.",
+         errors(renamed=1, rank_A=0, rank_B=0, row=0, turned=0)),
+    Slip("spread", "`copy_` spreads one row over all rows of a factor without a word, so its own "
+         "error is no test. Compare the shapes before.", errors(rank_A=1, rank_B=1, row=0)),
+    Slip("size_only", "This factor has as many numbers as its place, and another shape. Compare "
+         "`shape`, not `numel()`.", errors(rank_A=1, row=1, turned=not_refused)),
+    Slip("half_loaded", "A file that does not fit left the model half loaded. Compare all names "
+         "and shapes first, and copy only then.",
+         lambda i: [{f"{case}_left": 2, f"{case}_error": 1} for case in FILES]),
+)  # fmt: skip
 
 save_load = Check(
-    name="save_load",
-    title="Save and load an adapter",
-    wants=("save_adapter", "load_adapter"),
-    difficulty=3,
-    minutes=20,
-    points=25,
-    verified="only the factors are in the file, they come back to the last bit, and three files "
+    name="save_load", title="Save and load an adapter", wants=("save_adapter", "load_adapter"),
+    difficulty=3, minutes=20, points=20,
+    verified="only the factors are in the file, they come back to the last bit, and seven files "
     "that do not fit are refused with the model as it was",
     hints=(
         "The names of the factors contain `lora_`. `model.state_dict()` has all names; which are "
@@ -585,206 +670,469 @@ save_load = Check(
         "`loaded.keys() != places.keys()` or when any shape differs, with `raise ValueError(...)`. "
         "Then, under `torch.no_grad()`, `place.copy_(loaded[name])` for each.",
     ),
-    mistakes={
-        "no_file": "Write the file to exactly the path that was given.",
-        "not_safetensors": "The file is not in the safetensors format. `torch.save` writes "
-        "pickles, which can run code when they are loaded: use `save_file`.",
-        "base_saved": "The base is in the file as well. That makes it as large as the whole "
-        "model: keep only the names with `lora_`.",
-        "names": "The tensors in the file have other names. Keep the names that "
-        "`model.state_dict()` gives them.",
-        "factors_missing": "Factors are missing in the file. Each layer has two, lora_A and "
-        "lora_B.",
-        "values": "Saving must leave the numbers as they are.",
-        "base_changed": "Loading an adapter must not touch the base.",
-        "nothing_loaded": "Nothing arrived in the model. Assigning to a variable moves no numbers: "
-        "use `place.copy_(value)` or `load_state_dict`.",
-        "frozen": "After loading, the factors can no longer train. Write into the parameters that "
-        "are there, with `copy_` under `torch.no_grad()`.",
-        "silent_lacking": "A factor is missing in the file, and nobody was told. With "
-        "`strict=False` load_state_dict passes over that: compare the names yourself.",
-        "silent_extra": "The file has a factor for which the model has no place, and nobody was "
-        "told. Compare the names in both directions.",
-        "silent_shape": "A factor of another rank was accepted. Compare the shapes.",
-        "half_loaded": "A file that does not fit left the model half loaded. Compare all names and "
-        "shapes first, and copy only then.",
-        "wrong_error": "The file was refused, but not with a ValueError that says what does not "
-        "fit. Check names and shapes yourself.",
-        "raised:RuntimeError": "Two usual causes. A parameter is changed in place: do that under "
-        "`torch.no_grad()`. Or load_state_dict is strict, and a file without the base lacks "
-        "names: copy the factors one by one, or compare the names yourself and say strict=False.",
-        "other": "Save, load into a second model, and compare name by name.",
-    },
-    make=make_files,
-    probe=probe_files,
-    judge=judge_files,
-)
+    slips=FILE, other="Save, load into a second model, and compare name by name.",
+    make=make_files, probe=probe_files, judge=judge_files,
+)  # fmt: skip
 
 
 # 5.5 Why does it not learn?
 STEPS = 40
 NAN = -1.0  # stands for a loss of nan until the probe, because nan differs from itself
-KINDS = "healthy", "labels", "optimizer", "zeros", "slow"
+WORDS = "it learns", "labels masked", "wrong optimizer", "both factors zero", "rate too low"
+LOGGED = "grad_A", "grad_B", "A", "B"
+ARGUMENTS = "labels", "losses", *LOGGED
+IDLE = {(0, 1), (4, 2)}  # (fault, variant): runs whose first step has a rate of 0
+SPIKES = {(0, 0): 29, (0, 1): 9, (4, 0): 30, (4, 1): 10}  # (fault, variant): step of a bad batch
 
 
-def _run(rng, fault):
-    """The log of a real small run: LoRA against a hidden update, Adam, written out in numpy."""
+def one_log(rng, fault, variant):
+    """The log of a real small run: LoRA against a hidden update, Adam, written out in numpy.
+
+    variant: 0 as in the chapter; 1 A is frozen; 2 a start with A = 0 and with values in B. In two
+    of the runs the warm-up begins at a rate of 0.
+    """
     d_in, d_out, r = 12, 8, 3
-    hidden = rng.normal(size=(d_out, d_in))
-    X = rng.normal(size=(64, d_in))
-    A = rng.uniform(-1, 1, size=(r, d_in)) / np.sqrt(d_in)
-    B = np.zeros((d_out, r))
-    A = 0 * A if fault == "zeros" else A
-    lr = 2e-5 if fault == "slow" else 0.03
-    moments, log = [0.0, 0.0, 0.0, 0.0], {key: [] for key in ("losses", *LOGGED)}
+    hidden, X = rng.normal(size=(d_out, d_in)), rng.normal(size=(64, d_in))
+    A, B = rng.uniform(-1, 1, size=(r, d_in)) / np.sqrt(d_in), np.zeros((d_out, r))
+    if variant == 2:
+        A, B = np.zeros((r, d_in)), rng.uniform(-1, 1, size=(d_out, r)) / np.sqrt(d_out)
+    if fault == 3:
+        A, B = 0 * A, 0 * B
+    moments, log = [0.0, 0.0, 0.0, 0.0], {key: [] for key in LOGGED}
     for step in range(1, STEPS + 1):
-        error = X @ (2 * B @ A - hidden).T  # (64, out)
-        G = 2 * error.T @ X / len(X)  # (out, in)
-        grads = np.zeros_like(A) + 2 * B.T @ G, np.zeros_like(B) + 2 * G @ A.T
-        loss = (error**2).sum(1).mean() * rng.uniform(0.995, 1.005)
-        if fault == "labels":
-            grads, loss = (0 * grads[0], 0 * grads[1]), NAN
-        row = loss, *(np.linalg.norm(m) for m in (*grads, A, B))
-        for key, value in zip(log, row, strict=True):
-            log[key].append(value)
+        rate = 0 if step == 1 and (fault, variant) in IDLE else 2e-5 if fault == 4 else 0.01
+        G = 2 * (X @ (2 * B @ A - hidden).T).T @ X / len(X)  # (out, in)
+        grads = [(variant != 1) * 2 * B.T @ G + 0, 2 * G @ A.T]
+        grads = [0 * g for g in grads] if fault == 1 else grads
+        for key, m in zip(LOGGED, (*grads, A, B), strict=True):
+            log[key].append(np.linalg.norm(m))
         for k, g in enumerate(grads):
             moments[k] = 0.9 * moments[k] + 0.1 * g
             moments[k + 2] = 0.999 * moments[k + 2] + 0.001 * g**2
             mean, square = moments[k] / (1 - 0.9**step), moments[k + 2] / (1 - 0.999**step)
-            if fault != "optimizer":
-                (A, B)[k][...] -= lr * mean / (np.sqrt(square) + 1e-8)
-    labels = rng.integers(3, 900, size=(4, 10))
-    for row in labels:
-        row[: rng.integers(3, 8)] = IGNORED
-    return {"labels": np.full_like(labels, IGNORED) if fault == "labels" else labels, **log}
+            if fault != 2:
+                (A, B)[k][...] -= rate * mean / (np.sqrt(square) + 1e-8)
+    return {key: np.array(value, dtype=np.float32) for key, value in log.items()}
 
 
-LOGGED = "grad_A", "grad_B", "A", "B"
-ARGUMENTS = "labels", "losses", *LOGGED
+def losses_of(rng, fault, variant):
+    """Forty noisy losses; those of 0 and 4 lie close to the limit, on either side of it."""
+    if fault == 1:
+        return np.full(STEPS, 0.0 if variant == 1 else NAN)
+    losses = 3 * rng.uniform(0.99, 1.01, STEPS)
+    if fault in (0, 4):
+        losses *= np.linspace(1, 0.95, STEPS)
+        losses[SPIKES.get((fault, variant), 20)] *= 2
+        losses[[0, -1]] = losses[1:10].mean(), losses[-10:-1].mean()
+        if variant < 2:  # the first and the last loss alone mislead
+            losses[[0, -1]] *= (0.8, 1.3) if fault == 0 else (1.3, 0.9)
+        ratio = rng.uniform(0.93, 0.945)
+        if fault == 4:  # close to the limit; a little above 0.95; the loss goes up
+            ratio = rng.uniform(*[(0.955, 0.97), (0.9505, 0.952), (1.06, 1.1)][variant])
+        losses[-10:] *= ratio * losses[:10].mean() / losses[-10:].mean()
+    return losses
 
 
 def make_runs(seed):
     rng = np.random.default_rng(seed + 540)
-    order = rng.permutation(np.repeat(np.arange(5), 3))
-    runs = [_run(rng, KINDS[fault]) for fault in order]
-    made = {key: np.stack([np.array(run[key]) for run in runs]) for key in ARGUMENTS}
-    hidden = np.flatnonzero(order == 1)[0]
-    made["losses"][hidden] = 0.0  # some trainers report 0 where others report nan
-    return made
+    kinds = rng.permutation([(fault, variant) for fault in range(5) for variant in range(3)])
+    runs = []
+    for fault, variant in kinds:
+        batch = rng.integers(3, 900, size=(4, 10))
+        for row in batch:
+            row[: rng.integers(3, 8)] = IGNORED
+        batch[0] = IGNORED  # one row too long for its answer is no fault
+        batch = np.full_like(batch, IGNORED) if fault == 1 else batch
+        losses = losses_of(rng, fault, variant).astype(np.float32)
+        runs.append({"labels": batch, "losses": losses, **one_log(rng, fault, variant)})
+    return {key: np.stack([run[key] for run in runs]) for key in ARGUMENTS}
 
 
 def probe_runs(namespace, a):
     import torch
 
-    said = []
+    said, left = [], []
     for k in range(len(a["losses"])):
-        log = [tensor(a[key][k]).to(torch.float32 if key != "labels" else torch.int64)
-               for key in ARGUMENTS]  # fmt: skip
+        log = [tensor(a[key][k]) for key in ARGUMENTS]
         log[1][log[1] == NAN] = torch.nan
+        before = [each.nan_to_num(NAN) for each in log]
         said.append(array(namespace["diagnose"](*log), "the diagnosis"))
-    return {"said": array(said, "the diagnoses")}
+        left += [not torch.equal(e.nan_to_num(NAN), b) for e, b in zip(log, before, strict=True)]
+    return {"said": array(said, "the diagnoses"), "left": max(left)}
 
 
-def _truth(inputs):
-    """What is wrong with each run, found from its arrays."""
-    truth = []
-    for k, losses in enumerate(inputs["losses"]):
-        if np.all(inputs["labels"][k] == IGNORED):
-            truth.append(1)
-        elif not (inputs["grad_A"][k].any() or inputs["grad_B"][k].any()):
-            truth.append(3)
-        elif inputs["B"][k][-1] == inputs["B"][k][0]:
-            truth.append(2)
-        else:
-            truth.append(4 if losses[-10:].mean() > 0.95 * losses[:10].mean() else 0)
-    return np.array(truth)
+ORDER = (1, 3, 2, 4, 0)  # of the questions
 
 
-CONFUSED = {  # (truth, said) -> mistake; the first that fits is named
-    (1, 0): "labels_missed",
-    (0, 3): "first_step",
-    (1, 3): "labels_are_zeros",
-    (1, 2): "labels_are_stuck",
-    (2, 3): "half_zero",
-    (3, 2): "zeros_are_stuck",
-    (4, 2): "slow_is_stuck",
-    (4, 0): "slow_is_healthy",
-    (0, 4): "healthy_is_slow",
-    (1, 4): "labels_are_slow",
-    (2, 4): "stuck_is_slow",
-}
+def means(i):
+    """The mean of the first ten losses of each run, and of the last ten."""
+    return i["losses"][:, :10].mean(1), i["losses"][:, -10:].mean(1)
 
 
-def judge_runs(inputs, outputs):
-    truth, said = _truth(inputs), outputs["said"]
-    if said.shape != truth.shape or said.dtype.kind == "c":
-        return Verdict(0.0, "other", f"{said.shape[1:]} instead of one number", "0, 1, 2, 3 or 4")
-    right = {fault: bool(np.all(said[truth == fault] == fault)) for fault in range(5)}
-    if all(right.values()):
-        return Verdict(1.0)
-    share = 0.0 if right == {0: True, 1: False, 2: False, 3: False, 4: False} else 0.2
-    share *= sum(right.values())
-    if not np.all(np.isin(said, range(5))):
-        odd = said[~np.isin(said, range(5))][0]
-        return Verdict(share, "code", f"a diagnosis of {odd:g}", "0, 1, 2, 3 or 4")
-    pairs = set(zip(truth.tolist(), said.tolist(), strict=True))
-    words = [f"{fault} ({name})" for fault, name in enumerate(WORDS)]
-    for (fault, answer), key in CONFUSED.items():
-        if (fault, answer) in pairs:
-            return Verdict(share, key, f"a run called {words[answer]}", words[fault])
-    fault, answer = next((f, s) for f, s in sorted(pairs) if f != s)
-    return Verdict(share, "other", f"a run called {words[int(answer)]}", words[fault])
+def diagnoses(i, order=ORDER[:4], **other):
+    """What somebody says who asks in this order. other: labels, zeros, stuck, slow: bools (15,)."""
+    first, last = means(i)
+    asks = {
+        "labels": (i["labels"] == IGNORED).all((1, 2)),
+        "stuck": i["B"][:, -1] == i["B"][:, 0],
+        "zeros": ~(i["grad_A"].any(1) | i["grad_B"].any(1)),
+        "slow": last > 0.95 * first,
+    } | other
+    said = np.zeros(len(first), dtype=int)
+    for fault in reversed(order):
+        said[asks[("labels", "stuck", "zeros", "slow")[fault - 1]]] = fault
+    return said
 
 
-WORDS = "it learns", "labels masked", "wrong optimizer", "both factors zero", "rate too low"
+def judge_runs(i, o):
+    right = diagnoses(i)
+    said = o.get("said", np.zeros(0))
+
+    def seen(value):
+        if value.shape != right.shape:
+            return f"a diagnosis of {'no' if value.ndim < 2 else value[0].size} numbers"
+        fault = next(f for f in ORDER if (value != right)[right == f].any())  # as one asks
+        answer = value[(value != right) & (right == fault)][0]
+        word = f" ({WORDS[int(answer)]})" if answer in range(5) else ""
+        return f"a run with fault {fault} ({WORDS[fault]}) is called {answer:g}{word}"
+
+    promises = [
+        Promise("said", right, seen=seen, expected="0, 1, 2, 3 or 4, the fault of each run"),
+        Promise("left", 0, seen="the logs that were given were changed", expected="as they were"),
+    ]
+    verdict = judged(i, o, promises, TRIAGE)
+    if said.shape == right.shape and verdict.share < 1:
+        found = [bool((said[right == fault] == fault).all()) for fault in range(5)]
+        constant = sum(found) == 1 and len(np.unique(said)) == 1
+        verdict = verdict._replace(share=0.0 if constant else min(sum(found), 4) / 5)
+    return verdict
+
+
+def says(*options):
+    """A slip's values: what options(inputs), keywords of `diagnoses`, say."""
+    return lambda i: [{"said": diagnoses(i, **option(i))} for option in options]
+
+
+def by_loss(compare):
+    """A slip's values: another question to the losses in the place of the right one."""
+    return lambda i: {"slow": compare(i["losses"])}
+
+
+TRIAGE = (
+    Slip("first_step", "In step 0 the gradient of A is rightly zero where B is zero, and that of B "
+         "where A is. Look at both gradients, over all steps.",
+         says(lambda i: {"zeros": i["grad_A"][:, 0] == 0},
+              lambda i: {"zeros": i["grad_B"][:, 0] == 0},
+              lambda i: {"zeros": (i["grad_A"][:, 0] == 0) | (i["grad_B"][:, 0] == 0)})),
+    Slip("one_gradient", "One gradient can be zero throughout: that of A while B stays zero or "
+         "where A is frozen, that of B while A stays zero. Both factors began at zero only where "
+         "both gradients are zero in all steps.",
+         says(lambda i: {"zeros": ~i["grad_A"].any(1)}, lambda i: {"zeros": ~i["grad_B"].any(1)},
+              lambda i: {"zeros": ~i["grad_A"].any(1) | ~i["grad_B"].any(1)})),
+    Slip("labels_first", "Where all labels are masked there is no gradient, nothing moves, and the "
+         "loss, nan or 0, says nothing. Look at the labels first.",
+         lambda i: {"said": lambda v: v.shape == (15,) and none(v[diagnoses(i) == 1] == 1)}),
+    Slip("nan_only", "Some trainers log a loss of 0 where others log nan. Look at the labels, not "
+         "at the loss.", says(lambda i: {"labels": (i["losses"] == NAN).all(1)})),
+    Slip("one_row", "One row without a label is no fault yet. Is any label left in the batch?",
+         says(lambda i: {"labels": (i["labels"] == IGNORED).all(2).any(1)},
+              lambda i: {"labels": (i["labels"] == IGNORED).any((1, 2))},
+              lambda i: {"labels": (i["labels"][:, 0] == IGNORED).all(1)})),
+    Slip("zeros_are_stuck", "Nothing moves here because no gradient is there to use. The optimizer "
+         "is to blame only where there is a gradient.",
+         says(lambda i: {"order": (1, 2, 3, 4)}, lambda i: {"order": (1, 2, 4)})),
+    Slip("b_is_zero", "B need not have begun at zero. Ask whether it is the same at the end as at "
+         "the beginning.", says(lambda i: {"stuck": i["B"][:, -1] == 0},
+                                lambda i: {"stuck": ~i["B"].any(1)})),
+    Slip("rises", "A loss that went up is not 5 % below the first ones either. Compare the last "
+         "mean with 0.95 times the first, without `abs` and without an upper limit.",
+         lambda i: {"said": np.where(diagnoses(i, slow=means(i)[1] > means(i)[0]) == 4,
+                                     0, diagnoses(i))}),
+    Slip("of_the_last", "5 % below the first mean is 0.95 times the first. 1.05 times the last is "
+         "another limit.", says(lambda i: {"slow": 1.05 * means(i)[1] > means(i)[0]})),
+    Slip("a_alone", "A frozen A does not move either, and such a run can learn: B does the work. "
+         "The optimizer is at fault where neither moves.",
+         says(lambda i: {"stuck": i["A"][:, -1] == i["A"][:, 0]},
+              lambda i: {"stuck": (i["A"][:, -1] == i["A"][:, 0])
+                         | (i["B"][:, -1] == i["B"][:, 0])})),
+    Slip("second_step", "In some warm-ups the first step has a rate of 0, and nothing moves yet. "
+         "Compare the first step with the last.",
+         says(lambda i: {"stuck": i["B"][:, 1] == i["B"][:, 0]},
+              lambda i: {"stuck": (i["B"][:, 1] == i["B"][:, 0])
+                         & (i["A"][:, 1] == i["A"][:, 0])})),
+    Slip("slow_is_stuck", "These weights do move, by very little. Ask for exact equality between "
+         "the first and the last step, not for nearly.",
+         says(lambda i: {"stuck": (diagnoses(i) == 2) | (diagnoses(i) == 4)})),
+    Slip("stuck_is_slow", "Here the weights do not move at all, in no step. Ask that before you "
+         "ask for the loss.",
+         says(lambda i: {"order": (1, 3, 4)}, lambda i: {"order": (1, 3, 4, 2)})),
+    Slip("slow_is_healthy", "The weights move, yet the last ten losses are on average less than "
+         "5 % below the first ten: above 0.95 times their mean. That is a 4.",
+         says(lambda i: {"order": (1, 3, 2)}, lambda i: {"slow": means(i)[1] > means(i)[0]})),
+    Slip("healthy_is_slow", "These losses are at the end more than 5 % below the first ten: below "
+         "0.95 times their mean. That is a 0.", says(lambda i: {"slow": np.ones(15, bool)})),
+    Slip("single_loss", "Single losses jump from batch to batch. Compare means: of the last ten, "
+         "and of the first ten.",
+         says(by_loss(lambda v: v[:, -1] > 0.95 * v[:, 0]),
+              by_loss(lambda v: v[:, -1] > 0.95 * v[:, :10].mean(1)),
+              by_loss(lambda v: v[:, -10:].mean(1) > 0.95 * v[:, 0]))),
+)  # fmt: skip
 
 triage = Check(
-    name="triage",
-    title="Why does it not learn?",
-    wants=("diagnose",),
-    difficulty=4,
-    minutes=20,
-    points=25,
-    verified="15 logs of real small runs, three of each kind",
+    name="triage", title="Why does it not learn?", wants=("diagnose",),
+    difficulty=4, minutes=20, points=20,
+    verified="15 logs of small runs, three of each kind, some with a frozen A or a B that does "
+    "not start at zero",
     hints=(
         "Which evidence does each fault leave? Make a table: five rows for the diagnoses, columns "
         "for labels, gradients, weights and loss.",
         "Ask in this order. Is there a label at all? Is there a gradient, in any step, of A or of "
         "B? Do the weights move, be it ever so little? Does the loss fall?",
         "1 when `(labels == -100).all()`. Else 3 when neither `grad_A` nor `grad_B` is ever above "
-        "0. Else 2 when `B` is the same from the first step to the last. Else 4 or 0, by the mean "
-        "of the last ten losses against that of the first ten.",
+        "0. Else 2 when A and B are the same from the first step to the last. Else 4 or 0, by the "
+        "mean of the last ten losses against that of the first ten.",
     ),
-    mistakes={
-        "first_step": "A healthy run was taken for two zero factors. In step 0 the gradient of A "
-        "is rightly zero, because B is. Look at both gradients, over all steps.",
-        "labels_are_zeros": "Where all labels are masked there is no gradient either. Look at the "
-        "labels first.",
-        "labels_are_stuck": "Where all labels are masked nothing moves either. Look at the labels "
-        "first.",
-        "labels_are_slow": "Where all labels are masked the loss says nothing. Look at the labels "
-        "first.",
-        "labels_missed": "A run whose labels are all -100 passed. The loss may read nan or 0: look "
-        "at the labels, not at the loss.",
-        "half_zero": "B stays zero here, so the gradient of A is zero as well. But B has a "
-        "gradient: it is the optimizer that does not use it.",
-        "zeros_are_stuck": "Nothing moves here because no gradient is there to use. The optimizer "
-        "is to blame only where there is a gradient.",
-        "slow_is_stuck": "These weights do move, by very little. Ask for exact equality between "
-        "the first and the last step, not for nearly.",
-        "slow_is_healthy": "The weights move, yet the loss has fallen by less than 5 %. Compare "
-        "the mean of the last ten losses with that of the first ten.",
-        "healthy_is_slow": "This loss falls by more than 5 %. Compare the mean of the last ten "
-        "losses with that of the first ten.",
-        "stuck_is_slow": "Here the weights do not move at all, in no step. Ask that before you ask "
-        "for the loss.",
-        "code": "Return one of the numbers 0 to 4.",
-        "other": "Make a table of what each fault does to labels, gradients, weights and loss.",
-    },
-    make=make_runs,
-    probe=probe_runs,
-    judge=judge_runs,
-)
+    slips=TRIAGE, other="Make a table of what each fault does to labels, gradients, weights and "
+    "loss, and go through it in the order of hint 2.",
+    make=make_runs, probe=probe_runs, judge=judge_runs,
+)  # fmt: skip
 
 
-EXERCISES = (loss_mask, collate, schedule, save_load, triage)
+# 5.6 The training loop
+TRAINED = ("A", "B", "shift")
+LOOP_STEPS = 9
+
+
+def make_loop(seed):
+    rng = np.random.default_rng(seed + 550)
+    f = fixtures.normal(rng)
+    while True:
+        d_in, d_out, r, rows = fixtures.sizes(rng, 4, 2, 8)
+        made = {"W": f(d_out, d_in), "A": f(r, d_in) / 2, "B": f(d_out, r) / 2, "shift": f(d_out)}
+        made |= {f"old_{key}": 5 * f(*made[key].shape) for key in TRAINED}
+        sizes = rng.permutation([0.2, 0.4, 0.7, 1, 1.5, 2, 3, 5, 8])  # of the batches
+        made |= {"x": f(LOOP_STEPS, rows, d_in), "y": f(LOOP_STEPS, rows, d_out)}
+        made["y"] *= sizes[:, None, None].astype(np.float32)
+        made |= {"lr": rng.choice([0.03, 0.05]), "warmup": rng.integers(3, 6)}
+        made |= {"clip": np.inf, "decay": rng.choice([0.2, 0.5])}
+        made["clip"] = (0.6 * np.median(trained_by(made)["lengths"])).round(2)
+        lengths = trained_by(made)["lengths"] / made["clip"]
+        ends = [trained_by(made, clip=clip)["B"] for clip in ("none", "value")]
+        if (
+            (lengths > 1.3).sum() > 2
+            and lengths.min() < 0.8
+            and abs(ends[0] - ends[1]).max() > 0.01
+        ):
+            return made
+
+
+def probe_loop(namespace, a):
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from lora_course.lora import LoRALinear
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            r, layer = len(a["A"]), fixtures.linear(a["W"], a["shift"])
+            self.q_proj, self.modes = LoRALinear(layer, r=r, lora_alpha=r), []
+            layer.bias.requires_grad = True
+
+        def forward(self, x, y):
+            self.modes.append(self.training and self.q_proj.training)
+            return SimpleNamespace(loss=(self.q_proj(x) - y).square().mean())
+
+    model = Small()
+    fixtures.fill(model.q_proj, a["A"], a["B"])
+    base = model.q_proj.base_layer
+    parts = {"A": model.q_proj.lora_A, "B": model.q_proj.lora_B, "shift": base.bias}
+    for key, part in parts.items():
+        part.grad = tensor(a[f"old_{key}"])
+    frozen = callers.Before(base.weight)
+    batches = ({"x": tensor(x), "y": tensor(y)} for x, y in zip(a["x"], a["y"], strict=True))
+    settings = (a["lr"].item(), a["warmup"].item(), a["clip"].item(), a["decay"].item())
+    result = namespace["train_adapter"](model.eval(), batches, *settings)
+    losses, lengths = fixtures.several(result, ("losses", "lengths"), "train_adapter")
+    return {
+        "losses": losses,
+        "lengths": lengths,
+        **{key: array(part) for key, part in parts.items()},
+        "frozen": frozen.change(),
+        "flags": np.array([part.requires_grad for part in parts.values()]),
+        "modes": np.array(model.modes, dtype=int),
+        "after": model.training or model.q_proj.training,
+        "left_over": len(list(batches)),
+        "graphs": sum(
+            getattr(v, "requires_grad", False)
+            for part in result
+            if isinstance(part, (list, tuple))
+            for v in part
+        ),
+    }
+
+
+def gradients(w, x, y, W):
+    """The loss of one batch and its gradients, by hand. w: A, B and shift."""
+    error = x @ (W + w["B"] @ w["A"]).T + w["shift"] - y  # (rows, out)
+    G = 2 * error.T @ x / error.size  # (out, in)
+    grads = {"A": w["B"].T @ G, "B": G @ w["A"].T, "shift": 2 * error.sum(0) / error.size}
+    return (error**2).mean(), grads
+
+
+def length(grads):
+    return np.sqrt(sum((g**2).sum() for g in grads.values()))
+
+
+def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=None, only=TRAINED,
+               order="right", fresh=False):  # fmt: skip
+    """Losses, lengths and weights of a loop in float64, with AdamW's defaults.
+
+    clip: norm, none, each (tensor), value. zero: before backward, after the step, never.
+    rate: (step) -> share of lr. rule: AdamW, Adam, SGD. order: right; late: the step comes before
+    the forward pass; none: no step finds a gradient. fresh: a new optimizer for each step.
+    """
+    w = {key: i[key].astype(float) for key in TRAINED}
+    g = {key: i[f"old_{key}"].astype(float) for key in TRAINED}
+    rate = rate or (lambda step: min(1, (step + 1) / i["warmup"]))
+    decay, c = float(i["decay"]) if decay is None else decay, float(i["clip"])
+    m, v = {key: 0.0 for key in only}, {key: 0.0 for key in only}
+    losses, lengths = [], []
+
+    def move(step):
+        t, lr = 1 if fresh else step + 1, float(i["lr"]) * rate(step)
+        for key in only:
+            w[key] = w[key] * (1 - lr * decay) if rule == "AdamW" else w[key]
+            each = g[key] + (0 if rule == "AdamW" else decay * w[key])
+            m[key] = 0.1 * each + (0 if fresh else 0.9 * m[key])
+            v[key] = 0.001 * each**2 + (0 if fresh else 0.999 * v[key])
+            adam = m[key] / (1 - 0.9**t) / (np.sqrt(v[key] / (1 - 0.999**t)) + 1e-8)
+            w[key] = w[key] - lr * (each if rule == "SGD" else adam)
+
+    for step in range(LOOP_STEPS):
+        if order == "late":
+            move(step)
+        x, y = i["x"][step].astype(float), i["y"][step].astype(float)
+        loss, new = gradients(w, x, y, i["W"].astype(float))
+        keep = zero == "never" or zero == "after" and step == 0
+        g = {key: new[key] + (g[key] if keep else 0) for key in only}
+        losses.append(loss)
+        lengths.append(length(g))
+        for key in only:
+            if clip in ("norm", "each"):
+                size = lengths[-1] if clip == "norm" else np.linalg.norm(g[key])
+                g[key] = g[key] * min(1, c / size)
+            elif clip == "value":
+                g[key] = g[key].clip(-c, c)
+        if order == "right":
+            move(step)
+    return {"losses": np.array(losses), "lengths": np.array(lengths), **w}
+
+
+def judge_loop(i, o):
+    right, near = trained_by(i), {"rtol": 1e-3, "atol": 1e-3}
+    named = {"A": "lora_A", "B": "lora_B", "shift": "a trained bias"}
+    promises = [
+        callers.unchanged("frozen", "a frozen weight"),
+        Promise("left_over", 0, seen="{} batches were not used", expected="a step for each batch"),
+        Promise("losses", right["losses"], "losses", **near),
+        *(Promise(key, right[key], f"after {LOOP_STEPS} steps {what}", **near)
+          for key, what in named.items()),
+        Promise("lengths", right["lengths"], "lengths", **near),
+        Promise("flags", every, seen="what was trained no longer requires a gradient",
+                expected="requires_grad as before"),
+        Promise("modes", every, seen=lambda v: f"{np.sum(v == 0)} forward passes in eval mode",
+                expected="train mode in every step"),
+        Promise("graphs", 0, seen="{} losses or lengths still require a gradient", share=0.8,
+                expected="plain numbers"),
+        Promise("after", 0, seen="the model is still in train mode afterwards",
+                expected="eval mode"),
+    ]  # fmt: skip
+    return judged(i, o, promises, LOOP)
+
+
+def loops(*options):
+    """A slip's values: losses and weights of loops with any of these options."""
+
+    def found(i):
+        made = [trained_by(i, **(o(i) if callable(o) else o)) for o in options]
+        return [{key: each[key] for key in ("losses", *TRAINED)} for each in made]
+
+    return found
+
+
+LOOP = (
+    Slip("graph_kept", "A loss that requires a gradient keeps the activations of its step, so the "
+         "memory grows with every step. Keep `loss.item()`.", seen_as(graphs=lambda v: v > 0)),
+    Slip("unfrozen", "A frozen weight was switched on or moved. Train what requires a gradient, "
+         "and leave the flags alone.", seen_as(frozen=lambda v: v > 0)),
+    Slip("no_gradient", "No step had a gradient to use: when the optimizer stepped it was not "
+         "there yet, or gone again. The order is zero_grad, backward, clip, step.",
+         loops({"order": "none"})),
+    Slip("late", "Each step uses the gradient of the batch before. Call backward before the "
+         "optimizer's step.", loops({"order": "late"}, {"order": "late", "clip": "none"})),
+    Slip("no_clip", "The step used the gradient at its full length. Clip between backward and "
+         "step: before backward there is nothing to clip, after the step it is too late.",
+         loops({"clip": "none"})),
+    Slip("each_clipped", "Every tensor was clipped for itself, which changes the direction. One "
+         "length for all: give clip_grad_norm_ the whole list.", loops({"clip": "each"})),
+    Slip("value_clipped", "Every number of the gradient was cut off at the limit, which changes "
+         "the direction. `clip` is the length of the whole gradient: `clip_grad_norm_`.",
+         loops({"clip": "value"})),
+    Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
+         "Call zero_grad in every step, before backward.",
+         loops({"zero": "never"}, {"zero": "never", "clip": "none"})),
+    Slip("zero_after", "The first step also used gradients that the model brought along. Call "
+         "zero_grad before backward, not only after the step.", loops({"zero": "after"})),
+    Slip("no_warmup", "Every step had the full rate. Write the step's rate into each of "
+         "`optimizer.param_groups`, as `group[\"lr\"]`, before the step.",
+         loops({"rate": lambda step: 1})),
+    Slip("endless_warmup", "The rate went on rising after the warm-up, above lr. It stops at lr: "
+         "`min(1, (step + 1) / warmup)`.",
+         loops(lambda i: {"rate": lambda step: (step + 1) / i["warmup"]})),
+    Slip("from_zero", "The first step had a rate of 0 and moved nothing. Count from 1: "
+         "(step + 1) / warmup.",
+         loops(lambda i: {"rate": lambda step: min(1, step / i["warmup"])})),
+    Slip("rate_late", "The rate was set after the step, so each step had that of the one before, "
+         "and the first the full one. Set it before the step.",
+         loops(lambda i: {"rate": lambda step: min(1, step / i["warmup"]) if step else 1})),
+    Slip("sgd", "These are the steps of plain gradient descent. AdamW divides by the size of past "
+         "gradients: `torch.optim.AdamW`.", loops({"rule": "SGD"}, {"rule": "SGD", "decay": 0})),
+    Slip("adam", "Adam puts the weight decay into the gradient, where its division undoes it. "
+         "AdamW takes it from the weights: `torch.optim.AdamW`.", loops({"rule": "Adam"})),
+    Slip("default_decay", "The weight decay that was given was not used. AdamW's own is 0.01: "
+         "`weight_decay=weight_decay`.", loops({"decay": 0.01}, {"decay": 0},
+                                               {"decay": 0, "rule": "Adam"})),
+    Slip("new_optimizer", "AdamW began anew in each step and forgot its means of past gradients. "
+         "Build it once, before the loop.", loops({"fresh": True})),
+    Slip("only_lora", "Something beside the factors requires a gradient too. Ask "
+         "`requires_grad`, not the name.", loops({"only": ("A", "B")})),
+    Slip("clipped_length", "These are the lengths after clipping. clip_grad_norm_ returns the "
+         "length before.",
+         lambda i: {**trained_by(i), "lengths": np.minimum(trained_by(i)["lengths"], i["clip"])}),
+    Slip("eval_mode", "In eval mode the dropout is off, and nobody would notice. `model.train()` "
+         "comes before the loop.", seen_as(modes=none)),
+)  # fmt: skip
+
+training_loop = Check(
+    name="training_loop", title="The training loop", wants=("train_adapter",),
+    difficulty=3, minutes=15, points=20,
+    verified=f"losses, lengths and weights of {LOOP_STEPS} steps against AdamW by hand in float64, "
+    "and what is frozen",
+    hints=(
+        "Which lines come once, before the loop, and which in every step? AdamW remembers, so it "
+        "comes once.",
+        "In every step: set the rate, forward, zero_grad, backward, clip, step. "
+        "`torch.nn.utils.clip_grad_norm_` shortens the gradients where they are and returns the "
+        "length that they had.",
+        '`group["lr"] = lr * min(1, (step + 1) / warmup)` for each group of '
+        "`optimizer.param_groups`, and after backward "
+        "`lengths.append(clip_grad_norm_(weights, clip).item())`.",
+    ),
+    slips=LOOP, other="Take one batch and one step, and compare the weights with the chapter's "
+    "loop.",
+    make=make_loop, probe=probe_loop, judge=judge_loop,
+)  # fmt: skip
+
+EXERCISES = (loss_mask, collate, schedule, save_load, triage, training_loop)

@@ -2,105 +2,109 @@
 
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.slips import Promise, Slip, in_parts, judged
+from lora_course.checks.values import Refused, close, kind
+from lora_course.checks.wording import differ, multiple
 
 
-def _real(value):
-    """Floats of any shape; complex numbers become nan, so that they never pass."""
-    value = np.asarray(value)
-    return np.full(value.shape, np.nan) if value.dtype.kind == "c" else value.astype(float)
-
-
-def _pair(value, count, names):
-    """The learner's several values as arrays; a single value is refused with the right words."""
-    if not isinstance(value, (tuple, list)) or len(value) != count:
-        array(None if value is None else "", f"what the function returns ({', '.join(names)})")
-    return [array(v, name) for v, name in zip(value, names, strict=True)]
-
-
-def _text(value):
-    """Numbers as a learner reads them."""
-    value = _real(value)
-    if value.ndim > 1 or value.size > 8:
-        return f"numbers of shape {value.shape}"
-    shown = [f"{v:.4g}" for v in value.reshape(-1)]
-    return shown[0] if value.ndim == 0 else f"[{', '.join(shown)}]"
+def single(value, name):
+    """The learner's one number, also from an array with one entry."""
+    value = array(value, name)
+    return value.reshape(()) if value.size == 1 else value
 
 
 # 6.1 The largest rank within a budget
-NAMES = ("q_proj", "k_proj", "o_proj", "up_proj", "down_proj")
+LAYERS = ("up_proj", "gate_up_proj", "o_proj", "down_proj", "q_proj")
+BUDGETS = ("exact", "rest", "small")
 
 
 def make_rank(seed):
     rng = np.random.default_rng(seed + 600)
     while True:
-        d, kv, wide = 8 * rng.integers(5, 9), 8 * rng.integers(2, 5), 8 * rng.integers(10, 20)
-        shapes = np.array([(d, d), (kv, d), (d, d + 8), (wide, d), (d, wide)])
-        layers = int(rng.integers(3, 7))
-        targets = np.sort(rng.choice(5, size=3, replace=False))
+        shapes = rng.permutation(np.arange(20, 120))[:10].reshape(5, 2)  # (out, in)
+        layers, targets = int(rng.integers(3, 7)), rng.permutation(3)
+        targets = np.append([0], rng.permutation([2, 3, 4])[:2])[targets]  # never gate_up_proj
         cost = layers * shapes[targets].sum()
         exact, rest = rng.choice(np.arange(4, 13), 2, replace=False)
         budgets = np.array([exact * cost, rest * cost + 2 * cost // 3, 2 * cost // 3])
-        inputs = {"shapes": shapes, "layers": np.array(layers)}
-        inputs |= {"targets": targets, "budgets": budgets}
-        known = _ranks(inputs)
-        if len({tuple(v) for v in known.values()}) == len(known):
-            return inputs
+        made = {"shapes": shapes, "layers": layers, "targets": targets, "budgets": budgets}
+        found = [budgets // cost, *(wrong(made) for wrong in WRONG_RANKS.values())]
+        if len({tuple(ranks) for ranks in found}) == len(found):
+            return made
 
 
-def _ranks(i):
-    """The right rank for each budget, and the wrong ones that have a name."""
-    shapes, targets, layers, budgets = i["shapes"], i["targets"], int(i["layers"]), i["budgets"]
-    cost = layers * shapes[targets].sum()
-    return {
-        "right": budgets // cost,
-        "one_block": budgets // (cost // layers),
-        "all_modules": budgets // (layers * shapes.sum()),
-        "product": budgets // (layers * shapes[targets].prod(1).sum()),
-        "strict": (budgets - 1) // cost,
-        "over": -(-budgets // cost),
-        "at_least_one": np.maximum(budgets // cost, 1),
-        "only_out": budgets // (layers * shapes[targets, 0].sum()),
-        "only_in": budgets // (layers * shapes[targets, 1].sum()),
-        "not_whole": budgets / cost,
-    }
+def per_rank(i, count=lambda shapes: shapes.sum(1)):
+    """Numbers at rank 1 in all blocks. count: shapes (n, 2) -> numbers of each layer."""
+    return int(i["layers"]) * count(i["shapes"][i["targets"]]).sum()
+
+
+WRONG_RANKS = {  # what the budgets become in other hands
+    "one_block": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])),
+    "all_modules": lambda i: i["budgets"] // (int(i["layers"]) * i["shapes"].sum()),
+    "by_part": lambda i: i["budgets"] // (per_rank(i) + int(i["layers"]) * i["shapes"][1].sum()),
+    "product": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes.prod(1)),
+    "only_out": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 0]),
+    "only_in": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 1]),
+    "strict": lambda i: (i["budgets"] - 1) // per_rank(i),
+    "over": lambda i: -(-i["budgets"] // per_rank(i)),
+    "above": lambda i: i["budgets"] // per_rank(i) + 1,
+    "at_least_one": lambda i: np.maximum(i["budgets"] // per_rank(i), 1),
+    "not_whole": lambda i: i["budgets"] / per_rank(i),
+    "power": lambda i: [int(r > 0) << int(np.log2(max(r, 1))) for r in i["budgets"] // per_rank(i)],
+}
+
+
+def wrong_rank(*names):
+    """A slip's values: the ranks of WRONG_RANKS under any of these names."""
+    return lambda i: [dict(zip(BUDGETS, WRONG_RANKS[name](i), strict=True)) for name in names]
 
 
 def probe_rank(namespace, a):
-    found = []
-    for budget in a["budgets"]:
-        shapes = {n: (int(m), int(k)) for n, (m, k) in zip(NAMES, a["shapes"], strict=True)}
-        targets = [NAMES[t] for t in a["targets"]]
-        r = namespace["largest_rank"](shapes, targets, int(a["layers"]), int(budget))
-        found.append(array(r, "the rank").reshape(-1)[:1])
-    if any(r.size != 1 for r in found):
-        return {"ranks": np.full(3, np.nan)}
-    return {"ranks": np.array([_real(r)[0] for r in found])}
+    made, left = {}, []
+    for key, budget in zip(BUDGETS, a["budgets"].tolist(), strict=True):
+        shapes = dict(zip(LAYERS, map(tuple, a["shapes"].tolist()), strict=True))
+        targets = [LAYERS[t] for t in a["targets"]]
+        before = callers.Before(shapes, targets)
+        r = namespace["largest_rank"](shapes, targets, a["layers"].item(), budget)
+        made[key] = single(r, "the rank")
+        left.append(before.change())
+    return {**made, "left": max(left)}
 
 
-def judge_rank(inputs, outputs):
-    known, got = _ranks(inputs), _real(outputs["ranks"])
-    right = known.pop("right")
-    if got.shape == right.shape and np.array_equal(got, right):
-        return Verdict(1.0)
-    mistake = next((k for k, wrong in known.items() if close(got, wrong, rtol=1e-9)), "other")
-    mistake = {"only_out": "one_side", "only_in": "one_side"}.get(mistake, mistake)
-    if got.shape != right.shape:
-        return Verdict(0.0, mistake)
-    at = int(np.flatnonzero(got != right)[0])
-    cost = int(inputs["layers"]) * int(inputs["shapes"][inputs["targets"]].sum())
-    expected = f"r = {right[at]}: rank 1 costs {cost} numbers"
-    seen = f"r = {got[at]:.4g} for a budget of {inputs['budgets'][at]}"
-    return Verdict(0.0, mistake, seen, expected)
+def judge_rank(i, o):
+    cost, promises = per_rank(i), []
+    for key, budget in zip(BUDGETS, i["budgets"], strict=True):
+        what = f"for a budget of {budget}, where rank 1 costs {cost}, the rank"
+        promises.append(Promise(key, budget // cost, what, rtol=0))
+    return judged(i, o, [*promises, callers.unchanged("left", "shapes or targets")], RANK)
 
+
+RANK = (
+    Slip("one_block", "Only one block was counted. Every one of the `layers` blocks gets its own A "
+         "and B.", wrong_rank("one_block")),
+    Slip("all_modules", "All the linear layers were counted. LoRA goes only into those that "
+         "`targets` names.", wrong_rank("all_modules")),
+    Slip("by_part", "gate_up_proj ends in up_proj, and `targets` does not name it. Compare whole "
+         "names: `shapes[name] for name in targets`.", wrong_rank("by_part")),
+    Slip("product", "Rank 1 does not cost out * in, which is the size of the weight. It costs "
+         "out + in.", wrong_rank("product")),
+    Slip("one_side", "Only one of the two factors was counted. A has r * in numbers and B has "
+         "r * out.", wrong_rank("only_out", "only_in")),
+    Slip("strict", "A budget that is used up to the last number is still kept: at most, not less "
+         "than.", wrong_rank("strict")),
+    Slip("over", "That rank costs more than the budget. Round down.", wrong_rank("over", "above")),
+    Slip("at_least_one", "Where not even rank 1 fits, the answer is 0.",
+         wrong_rank("at_least_one")),
+    Slip("power", "A rank need not be a power of two. Take the largest that fits.",
+         wrong_rank("power")),
+    Slip("not_whole", "A rank is a whole number. Round down.", wrong_rank("not_whole")),
+)  # fmt: skip
 
 largest_rank = Check(
-    name="largest_rank",
-    title="The largest rank within a budget",
-    wants=("largest_rank",),
-    difficulty=1,
-    minutes=6,
-    points=10,
+    name="largest_rank", title="The largest rank within a budget", wants=("largest_rank",),
+    difficulty=1, minutes=6, points=10,
     verified="a budget used up exactly, one with a remainder, and one too small for rank 1",
     hints=(
         "How many numbers do A and B of one layer have at rank 1?",
@@ -108,124 +112,274 @@ largest_rank = Check(
         "often does the sum fit into the budget?",
         "`cost = layers * sum(out + in for the targets)`, and the answer is `budget // cost`.",
     ),
-    mistakes={
-        "one_block": "Only one block was counted. Every one of the `layers` blocks gets its own A "
-        "and B.",
-        "all_modules": "All the linear layers were counted. LoRA goes only into those that "
-        "`targets` names.",
-        "product": "Rank 1 does not cost out * in, which is the size of the weight. It costs "
-        "out + in.",
-        "strict": "A budget that is used up to the last number is still kept: at most, not less "
-        "than.",
-        "over": "That rank costs more than the budget. Round down.",
-        "at_least_one": "Where not even rank 1 fits, the answer is 0.",
-        "one_side": "Only one of the two factors was counted. A has r * in numbers and B has "
-        "r * out.",
-        "not_whole": "A rank is a whole number. Round down.",
-        "raised:TypeError": "`shapes[name]` is a pair (out, in): add up its two numbers first.",
-        "other": "Rank r costs r * layers * (sum of out + in over the targets).",
-    },
-    make=make_rank,
-    probe=probe_rank,
-    judge=judge_rank,
-)
+    slips=RANK, other="Rank r costs r * layers * (sum of out + in over the targets).",
+    make=make_rank, probe=probe_rank, judge=judge_rank,
+)  # fmt: skip
 
 
-# 6.2 Target modules at an equal budget
+# 6.2 The scale of rsLoRA
+PAIRS = range(2)
+HALVES = ("rslora_delta", "same_update")
+
+
+def make_rslora(seed):
+    rng = np.random.default_rng(seed + 800)
+    f, (n, m) = fixtures.normal(rng), fixtures.sizes(rng, 2, 10, 16)
+    r, big = rng.choice([2, 3, 5]), rng.choice([6, 7, 8])
+    made = {"A0": f(r, n), "B0": f(m, r), "A1": f(big, m), "B1": f(n, big)}
+    return {**made, "alpha": rng.choice([11, 13, 17, 19])}
+
+
+def probe_rslora(namespace, a):
+    alpha, made = a["alpha"].item(), {}
+
+    def deltas():
+        found, left = {}, []
+        for n in PAIRS:
+            given = tensor(a[f"A{n}"]), tensor(a[f"B{n}"])
+            before = callers.Before(*given)
+            found[f"delta{n}"] = array(namespace["rslora_delta"](*given, alpha), "the update")
+            left.append(before.change())
+        return {**found, "left": max(left)}
+
+    def alphas():
+        call, ranks = namespace["same_update"], [len(a[f"A{n}"]) for n in PAIRS]
+        return {f"alpha{n}": single(call(alpha, ranks[n]), "the new alpha") for n in PAIRS}
+
+    for part, run in zip(HALVES, (deltas, alphas), strict=True):
+        made |= fixtures.attempt(part, run)
+    return fixtures.unless_all_open(made, HALVES)
+
+
+def product(i, n):
+    return i[f"B{n}"].astype(float) @ i[f"A{n}"]
+
+
+def scaled(*scales):
+    """A slip's values of rslora_delta. scales: (alpha, r, in, out) -> what B A is multiplied by."""
+
+    def found(i):
+        sizes = [(len(i[f"A{n}"]), i[f"A{n}"].shape[1], len(i[f"B{n}"])) for n in PAIRS]
+        return [{f"delta{n}": scale(int(i["alpha"]), *sizes[n]) * product(i, n) for n in PAIRS}
+                for scale in scales]  # fmt: skip
+
+    return found
+
+
+def alphas(*rules):
+    """A slip's values of same_update. rules: (alpha, r) -> the new alpha."""
+    return lambda i: [{f"alpha{n}": rule(int(i["alpha"]), len(i[f"A{n}"])) for n in PAIRS}
+                      for rule in rules]  # fmt: skip
+
+
+def judge_rslora(i, o):
+    alpha, deltas, news = float(i["alpha"]), [], []
+    for n in PAIRS:
+        r, BA = len(i[f"A{n}"]), product(i, n)
+        case = f"for r = {r} and lora_alpha = {alpha:g}, the "
+        right = alpha / np.sqrt(r) * BA
+
+        def seen(v, BA=BA, right=right, case=case):
+            c = multiple(v, BA)
+            return (
+                differ(v, right, case + "update")[0]
+                if c is None
+                else f"{case}update is {c:.6g} * B @ A"
+            )
+
+        expected = f"{alpha / np.sqrt(r):.6g} * B @ A, of shape {len(BA)} x {len(BA[0])}"
+        deltas.append(Promise(f"delta{n}", right, seen=seen, expected=expected, atol=1e-5))
+        news.append(Promise(f"alpha{n}", alpha / np.sqrt(r), case + "new alpha", rtol=1e-5))
+    deltas.append(callers.unchanged("left", "lora_A or lora_B"))
+    verdicts = [judged(i, o, promises, RSLORA, part=part)
+                for promises, part in zip((deltas, news), HALVES, strict=True)]  # fmt: skip
+    return in_parts(*verdicts)
+
+
+RSLORA = (
+    Slip("plain", "This is the ordinary scale alpha / r. rsLoRA divides by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha / r)),
+    Slip("no_scale", "The product B @ A has no scale. Multiply it by alpha / sqrt(r).",
+         scaled(lambda alpha, r, n, m: 1)),
+    Slip("alpha_only", "Multiplied by alpha alone. Divide by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha)),
+    Slip("upside_down", "The root of r was multiplied instead of divided.",
+         scaled(lambda alpha, r, n, m: alpha * np.sqrt(r))),
+    Slip("turned", "The fraction is upside down: alpha / sqrt(r), not sqrt(r) / alpha.",
+         scaled(lambda alpha, r, n, m: np.sqrt(r) / alpha)),
+    Slip("root_of_all", "The root covers alpha as well. Only r stands under it: alpha / sqrt(r).",
+         scaled(lambda alpha, r, n, m: np.sqrt(alpha / r))),
+    Slip("no_alpha", "alpha is missing: alpha / sqrt(r), not 1 / sqrt(r).",
+         scaled(lambda alpha, r, n, m: 1 / np.sqrt(r))),
+    Slip("square", "This divides by r squared. rsLoRA divides by the square root of r.",
+         scaled(lambda alpha, r, n, m: alpha / r**2)),
+    Slip("width", "A width of the layer stands under the root. The rank is the short side: "
+         "`lora_A.shape[0]`.", scaled(lambda alpha, r, n, m: alpha / np.sqrt(n),
+                                      lambda alpha, r, n, m: alpha / np.sqrt(m),
+                                      lambda alpha, r, n, m: alpha / np.sqrt(r * n))),
+    Slip("rounded", "The scale or the root was rounded to a whole number. Divide with `/`, and "
+         "keep the fraction of the root.",
+         scaled(lambda alpha, r, n, m: alpha // np.sqrt(r),
+                lambda alpha, r, n, m: alpha / int(np.sqrt(r)))),
+    Slip("transposed", "The update came back transposed. B @ A is (out, in).",
+         lambda i: {f"delta{n}": lambda v, n=n: v.shape == product(i, n).T.shape for n in PAIRS}),
+    Slip("unchanged", "With the same alpha the scale grows by sqrt(r) when rsLoRA is switched on. "
+         "Alpha must shrink.", alphas(lambda alpha, r: alpha)),
+    Slip("backwards", "The new alpha goes the wrong way: under rsLoRA the scale is larger than "
+         "before, so alpha must become smaller.",
+         alphas(lambda alpha, r: alpha * np.sqrt(r), lambda alpha, r: alpha * r)),
+    Slip("divided_by_r", "lora_alpha / r is the scale to keep, not the new alpha: the new alpha is "
+         "divided by sqrt(r) once more.", alphas(lambda alpha, r: alpha / r)),
+    Slip("alpha_rounded", "The new alpha was rounded. Divide with `/`: alpha need not be whole.",
+         alphas(lambda alpha, r: alpha // np.sqrt(r), lambda alpha, r: round(alpha / np.sqrt(r)),
+                lambda alpha, r: np.ceil(alpha / np.sqrt(r)))),
+)  # fmt: skip
+
+rslora = Check(
+    name="rslora", title="The scale of rsLoRA", wants=HALVES,
+    difficulty=2, minutes=8, points=15,
+    verified="the update of two layers, and the alpha that keeps the scale, at two ranks",
+    hints=(
+        "Which axis of A has length r? And which two scales must be equal in the second question?",
+        "The scale is alpha divided by the square root of r. In the second function, write down "
+        "new / sqrt(r) = lora_alpha / r and solve for new.",
+        "`lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A`, and from the equation: "
+        "new = lora_alpha * sqrt(r) / r. Can that be shorter?",
+    ),
+    slips=RSLORA, other="The update is alpha / sqrt(r) * B @ A, with r = lora_A.shape[0]; the new "
+    "alpha solves new / sqrt(r) = lora_alpha / r.",
+    make=make_rslora, probe=probe_rslora, judge=judge_rslora,
+)  # fmt: skip
+
+
+# 6.3 Target modules at an equal budget
+CHOICE = ("ranks", "losses", "winner")
+
+
 def make_fair(seed):
+    """One group fits at the smallest rank alone, one at all, one uses the budget up in between."""
     rng = np.random.default_rng(seed + 700)
     while True:
-        ranks = np.array([1, 2, 4, 8, 16])
-        per_rank = np.sort(rng.choice(np.arange(20, 150), 3, replace=False))[rng.permutation(3)]
-        edge = int(rng.integers(3))  # this group uses the budget up
-        budget = int(per_rank[edge] * 4)
+        ranks = np.sort(rng.choice(np.arange(4, 11), 5, replace=False)) * [1, 1, 2, 2, 3]
+        middle, cost = int(rng.integers(1, 4)), int(rng.integers(40, 80))
+        budget = ranks[middle] * cost
+        dear, cheap = budget // ranks[1] + rng.integers(1, 4), budget // ranks[4] - rng.integers(3)
+        costs = rng.permutation([dear, cheap, cost])
         losses = rng.uniform(0.5, 3.0, size=(3, 5, 4)).round(3).astype(np.float32)
-        inputs = {"per_rank": per_rank, "ranks": ranks, "losses": losses}
-        inputs["budget"] = np.array(budget)
-        fits = [np.flatnonzero(ranks * c <= budget) for c in per_rank]
-        if min(map(len, fits)) < 2 or max(map(len, fits)) == 5:
-            continue
-        known = {k: np.concatenate([np.ravel(p) for p in v]) for k, v in _choices(inputs).items()}
-        distinct = {tuple(np.round(v, 4)) for v in known.values()}
-        if len(distinct) == len(known) and len(set(_choices(inputs)["right"][0])) > 1:
-            return inputs
+        made = {"per_rank": costs, "ranks": ranks, "losses": losses, "budget": budget}
+        fits = sorted((ranks * c <= budget).sum() for c in costs)
+        wrong = [tuple(each) for found in WRONG_PLACES.values() for each in found(made)]
+        apart = len({tuple(last(made)), *wrong}) == 1 + len(wrong)
+        tables = [reached(made, f) for f in (np.min, np.mean, low_median, np.max)]
+        tables += [made["losses"].min((1, 2)), *(each["losses"] for each in one_rate(made))]
+        apart = apart and len({tuple(each) for each in tables}) == len(tables)
+        apart = apart and reached(made).argmin() + 1 != reached(made).argmax()
+        apart = apart and (ranks[last(made)] != budget // costs).any()
+        if fits == [1, middle + 1, 5] and apart:
+            return made
 
 
-def _choices(i):
-    """Ranks, losses and winner of the right choice, and of the wrong ones that have a name."""
-    ranks, losses, budget = i["ranks"], i["losses"].astype(float), int(i["budget"])
-    costs = i["per_rank"]
-    last = np.array([np.flatnonzero(ranks * c <= budget)[-1] for c in costs])
-    groups = np.arange(len(costs))
-    best = losses.min(2)  # (G, R)
-
-    def at(places):
-        return ranks[places], best[groups, places], best[groups, places].argmin()
-
-    within = [best[g, : n + 1].argmin() for g, n in zip(groups, last, strict=True)]
-    less = np.array([max(np.flatnonzero(ranks * c < budget), default=0) for c in costs])
-    near = np.array([np.abs(ranks * c - budget).argmin() for c in costs])
-    mean, one = losses[groups, last].mean(1), losses[groups, last].mean(0).argmin()
-    fixed, worst = losses[groups, last, one], losses[groups, last].max(1)
-    return {
-        "right": at(last),
-        "no_budget": at(best.argmin(1)),
-        "top_rank": at(np.full(3, len(ranks) - 1)),
-        "equal_rank": at(np.full(3, last.min())),
-        "not_largest": at(np.array(within)),
-        "strict": at(less),
-        "over": at(np.minimum(last + 1, len(ranks) - 1)),
-        "nearest": at(near),
-        "mean": (ranks[last], mean, mean.argmin()),
-        "one_rate": (ranks[last], fixed, fixed.argmin()),
-        "worst": (ranks[last], worst, worst.argmin()),
-        "loser": (ranks[last], best[groups, last], best[groups, last].argmax()),
-        "positions": (last, best[groups, last], best[groups, last].argmin()),
-        "winner_loss": (ranks[last], best[groups, last], best[groups, last].min()),
-        "winner_rank": (ranks[last], best[groups, last], ranks[last][best[groups, last].argmin()]),
-    }
+def fitting(i, within=np.less_equal):
+    """(groups, ranks): does this rank keep this group within the budget."""
+    return within(i["ranks"] * i["per_rank"][:, None], i["budget"])
 
 
-SAME = {"no_budget": "no_budget", "top_rank": "equal_rank", "nearest": "over"}
-SAME |= {"winner_loss": "winner", "winner_rank": "winner"}
+def last(i, fits=None):
+    """The place of each group's largest rank within the budget."""
+    return np.maximum((fitting(i) if fits is None else fits).sum(1) - 1, 0)
+
+
+WRONG_PLACES = {  # which ranks are taken in other hands: places in `ranks`, one for each group
+    "no_budget": lambda i: [i["losses"].min(2).argmin(1)],
+    "equal_rank": lambda i: [np.full(3, place) for place in range(5)],
+    "not_largest": lambda i: [np.where(fitting(i), i["losses"].min(2), np.inf).argmin(1)],
+    "strict": lambda i: [last(i, fitting(i, np.less))],
+    "over": lambda i: [np.minimum(last(i) + 1, 4),
+                       np.abs(i["ranks"] * i["per_rank"][:, None] - i["budget"] - 1).argmin(1)],
+}  # fmt: skip
 
 
 def probe_fair(namespace, a):
-    made = namespace["fair_choice"](
-        tensor(a["per_rank"]), tensor(a["ranks"]), tensor(a["losses"]), int(a["budget"])
-    )
-    names = ("ranks", "losses", "winner")
-    return dict(zip(names, _pair(made, 3, names), strict=True))
+    given = [tensor(a[key]) for key in ("per_rank", "ranks", "losses")]
+    before = callers.Before(*given)
+    result = namespace["fair_choice"](*given, a["budget"].item())
+    ranks, losses, winner = fixtures.several(result, CHOICE, "fair_choice")
+    winner = winner.reshape(()) if winner.size == 1 else winner
+    return {"ranks": ranks, "losses": losses, "winner": winner, "left": before.change()}
 
 
-def judge_fair(inputs, outputs):
-    got = [_real(outputs[key]) for key in ("ranks", "losses", "winner")]
-    got[2] = got[2].reshape(-1)[0] if got[2].size == 1 else got[2]
-    known = _choices(inputs)
+def reached(i, reduce=np.min):
+    """Each group's loss at its right rank. reduce: (losses, axis) over the learning rates."""
+    return reduce(i["losses"][np.arange(3), last(i)], axis=1)
 
-    def same(choice, count=3):
-        return all(close(g, w) for g, w in list(zip(got, choice, strict=True))[:count])
 
-    right = known.pop("right")
-    if same(right):
-        return Verdict(1.0)
-    mistake = next((key for key, choice in known.items() if same(choice)), "other")
-    if mistake == "other" and not same(right, 1):  # ranks alone tell
-        mistake = next((key for key, choice in known.items() if same(choice, 1)), "other")
-    parts = ("the ranks", "the losses", "the winner")
-    for part, seen, wanted in zip(parts, got, right, strict=True):
-        if not close(seen, wanted):
-            return Verdict(0.0, SAME.get(mistake, mistake), f"{part}: {_text(seen)}", _text(wanted))
-    return Verdict(0.0, "other")
+def low_median(values, axis):
+    """The median as torch has it: of an even count, the smaller one in the middle."""
+    return np.sort(values, axis)[:, (values.shape[axis] - 1) // 2]
 
+
+def judge_fair(i, o):
+    right = reached(i)
+    promises = [
+        Promise("ranks", i["ranks"][last(i)], f"for a budget of {i['budget']} and per_rank = "
+                f"{i['per_rank'].tolist()}, the rank of group "),
+        Promise("losses", right, "the loss of group "),
+        Promise("winner", right.argmin(), "the winner", rtol=0),
+        callers.unchanged("left", "a tensor that was given"),
+    ]  # fmt: skip
+    return judged(i, o, promises, FAIR)
+
+
+def places(name):
+    """A slip's values: the ranks at the places of WRONG_PLACES."""
+    return lambda i: [{"ranks": i["ranks"][at]} for at in WRONG_PLACES[name](i)]
+
+
+def one_rate(i, fixed=range(4)):
+    """The losses at one learning rate for all groups."""
+    return [{"losses": i["losses"][np.arange(3), last(i), rate]} for rate in fixed]
+
+
+FAIR = (
+    Slip("no_budget", "The best rank of the whole grid was taken, whatever it costs. The rank "
+         "comes from the budget, not from the losses.", places("no_budget")),
+    Slip("equal_rank", "All groups got the same rank. At equal rank the larger group has more "
+         "parameters, and the comparison says nothing. Make the budget equal.",
+         lambda i: {"ranks": lambda v: v.shape == (3,) and len(set(v.tolist())) == 1
+                    and v[0] in i["ranks"]}),
+    Slip("not_largest", "Among the ranks within the budget the one with the lowest loss was taken. "
+         "The exercise asks for the largest, so that every group may spend the same.",
+         places("not_largest")),
+    Slip("strict", "A group that uses the budget up exactly is within it: `<=`, not `<`.",
+         places("strict")),
+    Slip("over", "One of the ranks costs more than the budget. Take the largest that is within it.",
+         places("over")),
+    Slip("positions", "These are positions in `ranks`. Return the ranks themselves.",
+         lambda i: {"ranks": last(i)}),
+    Slip("not_of_grid", "That rank is not in the grid. Take the largest rank of the grid that "
+         "keeps the group within the budget.",
+         lambda i: [{"ranks": i["budget"] // i["per_rank"]},
+                    {"ranks": i["budget"] / i["per_rank"]}]),
+    Slip("mean", "These are means or medians over the rates. A badly tuned run says nothing "
+         "about the modules: take the best rate of each group.",
+         lambda i: [{"losses": reached(i, np.mean)}, {"losses": reached(i, low_median)}]),
+    Slip("one_rate", "One learning rate was used for all groups. Each group gets its own best "
+         "one.", one_rate),
+    Slip("any_rank", "These are the lowest losses of each group at any rank. Take those at the "
+         "rank that was chosen.", lambda i: {"losses": i["losses"].min((1, 2))}),
+    Slip("worst", "The largest loss was taken. Lower is better.",
+         lambda i: {"losses": reached(i, np.max)}),
+    Slip("loser", "The group with the largest loss was returned. Lower is better: argmin.",
+         lambda i: {"winner": reached(i).argmax()}),
+    Slip("winner", "The winner is asked for as a position among the groups: 0, 1, ...",
+         lambda i: [{"winner": reached(i).min()},
+                    {"winner": i["ranks"][last(i)][reached(i).argmin()]},
+                    {"winner": i["per_rank"][reached(i).argmin()]}]),
+)  # fmt: skip
 
 fair_choice = Check(
-    name="fair_choice",
-    title="Target modules at an equal budget",
-    wants=("fair_choice",),
-    difficulty=2,
-    minutes=12,
-    points=20,
+    name="fair_choice", title="Target modules at an equal budget", wants=("fair_choice",),
+    difficulty=2, minutes=12, points=20,
     verified="ranks within the budget, each group's best learning rate, the winner",
     hints=(
         "Two things must be fair: the number of trained parameters, and the tuning of the "
@@ -235,264 +389,197 @@ fair_choice = Check(
         "For each group: `i = int((ranks * per_rank[g] <= budget).sum()) - 1`, then `ranks[i]` and "
         "`losses[g, i].min()`. The winner is the argmin of these losses.",
     ),
-    mistakes={
-        "no_budget": "The best rank of the whole grid was taken, whatever it costs. The rank comes "
-        "from the budget, not from the losses.",
-        "equal_rank": "All groups got the same rank. At equal rank the larger group has more "
-        "parameters, and the comparison says nothing. Make the budget equal.",
-        "not_largest": "Among the ranks within the budget the one with the lowest loss was taken. "
-        "The exercise asks for the largest, so that every group may spend the same.",
-        "strict": "A group that uses the budget up exactly is within it: `<=`, not `<`.",
-        "over": "One of the ranks costs more than the budget. Take the largest that is within it.",
-        "mean": "The losses were averaged over the learning rates. A badly tuned run says nothing "
-        "about the modules: take the best rate of each group.",
-        "one_rate": "One learning rate was used for all groups. Each group gets its own best one.",
-        "worst": "The largest loss was taken. Lower is better.",
-        "loser": "The group with the largest loss was returned. Lower is better: argmin.",
-        "positions": "These are positions in `ranks`. Return the ranks themselves.",
-        "winner": "The winner is asked for as a position among the groups: 0, 1, ...",
-        "raised:IndexError": "losses is (G, R, L): first the group, then the rank, then the rate.",
-        "other": "First the rank of each group: the last one with rank * per_rank <= budget. Then "
-        "the smallest loss in losses[group, rank]. Then the argmin of these.",
-    },
-    make=make_fair,
-    probe=probe_fair,
-    judge=judge_fair,
-)
-
-
-# 6.3 The scale of rsLoRA
-def make_rslora(seed):
-    rng = np.random.default_rng(seed + 800)
-    f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    r, big = int(rng.choice([2, 3, 5])), int(rng.choice([6, 7, 8]))
-    d_in, d_out = int(rng.choice([10, 11, 12])), int(rng.choice([13, 14, 15]))
-    return {
-        **{"A0": f(r, d_in), "B0": f(d_out, r), "A1": f(big, d_out), "B1": f(d_in, big)},
-        "alpha": np.array(rng.choice([11, 13, 17, 19])),
-    }
-
-
-def probe_rslora(namespace, a):
-    alpha, made = a["alpha"].item(), {}
-    for n in "01":
-        A, B = tensor(a[f"A{n}"]), tensor(a[f"B{n}"])
-        made[f"delta{n}"] = array(namespace["rslora_delta"](A, B, alpha), "the update")
-    for n in "01":
-        new = namespace["same_update"](alpha, len(a[f"A{n}"]))
-        made[f"alpha{n}"] = array(new, "the new alpha")
-    return made
-
-
-def _scales(alpha, r, d_in, d_out):
-    return {
-        "plain": alpha / r,
-        "no_scale": 1.0,
-        "alpha_only": alpha,
-        "upside_down": alpha * np.sqrt(r),
-        "root_of_all": np.sqrt(alpha / r),
-        "no_alpha": 1 / np.sqrt(r),
-        "width_in": alpha / np.sqrt(d_in),
-        "width_out": alpha / np.sqrt(d_out),
-        "square": alpha / r**2,
-    }
-
-
-def judge_rslora(inputs, outputs):
-    alpha, cases = float(inputs["alpha"]), []
-    for n in "01":
-        A, B = (inputs[k + n].astype(float) for k in "AB")
-        cases.append((_real(outputs[f"delta{n}"]), B @ A, len(A), A.shape[1], len(B)))
-    if not all(close(got, alpha / r**0.5 * BA, rtol=1e-3) for got, BA, r, _, _ in cases):
-        got, BA, r, *_ = cases[0]
-        if any(c[0].shape != c[1].shape for c in cases):
-            flipped = all(c[0].shape == c[1].T.shape for c in cases)
-            seen = f"an update of shape {got.shape}"
-            return Verdict(0.0, "transposed" if flipped else "other", seen, f"{BA.shape}")
-        mistake = "other"
-        for key in _scales(1, 1, 1, 1):
-            wrong = [_scales(alpha, *c[2:])[key] * c[1] for c in cases]
-            if all(close(c[0], w, rtol=1e-3) for c, w in zip(cases, wrong, strict=True)):
-                mistake = {"width_in": "width", "width_out": "width"}.get(key, key)
-        times = (got * BA).sum() / (BA * BA).sum()
-        seen = f"about {times:.3g} * B @ A at r = {r} and lora_alpha = {alpha:g}"
-        return Verdict(0.0, mistake, seen, f"{alpha / r**0.5:.3g} * B @ A")
-    ranks = np.array([c[2] for c in cases])
-    new = [_real(outputs[f"alpha{n}"]) for n in "01"]
-    if any(a.size != 1 for a in new):
-        return Verdict(0.5, "not_a_number", f"values of shape {new[0].shape}", "one number")
-    new = np.array([a.reshape(-1)[0] for a in new])
-    if close(new, alpha / np.sqrt(ranks), rtol=1e-3):
-        return Verdict(1.0)
-    known = {
-        "unchanged": np.full(2, alpha),
-        "backwards": alpha * np.sqrt(ranks),
-        "divided_by_r": alpha / ranks,
-    }
-    mistake = next((k for k, w in known.items() if close(new, w, rtol=1e-3)), "alpha_wrong")
-    seen = f"same_update({alpha:g}, {ranks[0]}) is {new[0]:.4g}"
-    expected = f"{alpha / ranks[0] ** 0.5:.4g}, because the scale was {alpha / ranks[0]:.4g}"
-    return Verdict(0.5, mistake, seen, expected)
-
-
-rslora = Check(
-    name="rslora",
-    title="The scale of rsLoRA",
-    wants=("rslora_delta", "same_update"),
-    difficulty=2,
-    minutes=8,
-    points=15,
-    verified="the update of two layers, and the alpha that keeps the scale, at two ranks",
-    hints=(
-        "Which axis of A has length r? And which two scales must be equal in the second question?",
-        "The scale is alpha divided by the square root of r. In the second function, write down "
-        "new / sqrt(r) = lora_alpha / r and solve for new.",
-        "`lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A`, and from the equation: "
-        "new = lora_alpha * sqrt(r) / r. Can that be shorter?",
-    ),
-    mistakes={
-        "plain": "This is the ordinary scale alpha / r. rsLoRA divides by the square root of r.",
-        "no_scale": "The product B @ A has no scale. Multiply it by alpha / sqrt(r).",
-        "alpha_only": "Multiplied by alpha alone. Divide by the square root of r.",
-        "upside_down": "The root of r was multiplied instead of divided.",
-        "root_of_all": "The root covers alpha as well. Only r stands under it: alpha / sqrt(r).",
-        "no_alpha": "alpha is missing: alpha / sqrt(r), not 1 / sqrt(r).",
-        "square": "This divides by r squared. rsLoRA divides by the square root of r.",
-        "width": "A width of the layer stands under the root. The rank is the short side: "
-        "`lora_A.shape[0]`.",
-        "transposed": "The update came back transposed. B @ A is (out, in).",
-        "unchanged": "rslora_delta is right. With the same alpha the scale grows by sqrt(r) when "
-        "rsLoRA is switched on. Alpha must shrink.",
-        "backwards": "rslora_delta is right. The new alpha goes the wrong way: under rsLoRA the "
-        "scale is larger than before, so alpha must become smaller.",
-        "divided_by_r": "rslora_delta is right. lora_alpha / r is the scale to keep, not the new "
-        "alpha: that one is divided by sqrt(r) once more.",
-        "alpha_wrong": "rslora_delta is right. Solve new / sqrt(r) = lora_alpha / r for new.",
-        "not_a_number": "rslora_delta is right. same_update returns one number.",
-        "raised:RuntimeError": "lora_B is (out, r) and lora_A is (r, in): B comes first in B @ A.",
-        "other": "The update is alpha / sqrt(r) * B @ A, with r = lora_A.shape[0].",
-    },
-    make=make_rslora,
-    probe=probe_rslora,
-    judge=judge_rslora,
-)
+    slips=FAIR, other="First the rank of each group: the last one with rank * per_rank <= budget. "
+    "Then the smallest loss in losses[group, rank]. Then the argmin of these.",
+    make=make_fair, probe=probe_fair, judge=judge_fair,
+)  # fmt: skip
 
 
 # 6.4 Parameter groups for LoRA+
-PARTS = ("frozen", "A", "B", "frozen", "A", "B", "norm", "head", "frozen")  # of _blocks, in order
-
-
-def _blocks(rng_values):
-    """A model with two LoRA layers, a norm and a head that train, and frozen weights."""
-    import torch
-    from torch import nn
-
-    def layer(d_in, d_out, r):
-        made = nn.Module()
-        made.weight = nn.Parameter(torch.zeros(d_out, d_in), requires_grad=False)
-        made.lora_A = nn.Parameter(torch.zeros(r, d_in))
-        made.lora_B = nn.Parameter(torch.zeros(d_out, r))
-        return made
-
-    d, wide, r = (int(v) for v in rng_values)
-    model = nn.Module()
-    model.Block = nn.ModuleList([layer(d, wide, r), layer(wide, d, r)])
-    model.norm = nn.LayerNorm(d, bias=False)
-    model.head = nn.Linear(d, 2)
-    model.head.bias.requires_grad = False
-    return model
+WORDS = {"A": "a lora_A", "B": "a lora_B", "norm": "the norm", "head": "the head",
+         "gate": "lora_B_gate.weight", "frozen": "a frozen weight", "held_A": "a frozen lora_A",
+         "held_B": "a frozen lora_B"}  # fmt: skip
+KINDS = (
+    "gate",
+    "A",
+    "B",
+    "frozen",
+    "held_A",
+    "held_B",
+    "frozen",
+    "A",
+    "B",
+    "frozen",
+    "norm",
+    "head",
+)
+TRAINS = np.array([part in ("A", "B", "norm", "head", "gate") for part in KINDS])
+NO_RATE = -1.0  # the rate of a group without "lr"
 
 
 def make_plus(seed):
     rng = np.random.default_rng(seed + 900)
-    return {
-        "sizes": rng.choice(np.arange(3, 12), 3, replace=False),
-        "lr": np.array(rng.choice([1e-4, 2e-4, 5e-4, 3e-3])),
-        "ratio": np.array(rng.choice([4.0, 8.0, 16.0])),
-    }
+    made = {"lr": rng.choice([1e-4, 2e-4, 5e-4, 3e-3]), "ratio": rng.choice([4.0, 9.0, 16.0])}
+    return {**made, "sizes": np.array(fixtures.sizes(rng, 3, 3, 12))}
+
+
+def blocks(sizes):
+    """Three LoRA layers, one with frozen factors, a norm and a tied head that train."""
+    import torch
+    from torch import nn
+
+    def layer(d_in, d_out):
+        made = nn.Module()
+        made.lora_A = nn.Parameter(torch.zeros(r, d_in))
+        made.lora_B = nn.Parameter(torch.zeros(d_out, r))
+        made.weight = nn.Parameter(torch.zeros(d_out, d_in), requires_grad=False)
+        return made
+
+    d, wide, r = (int(v) for v in sizes)
+    model = nn.Module()
+    fixtures.put(model, "lora_B_gate", nn.Linear(d, 2, bias=False))
+    model.Block = nn.ModuleList([layer(d, wide), layer(wide, d), layer(d, d)])
+    model.Block[1].requires_grad_(False)
+    model.norm = nn.LayerNorm(d, bias=False)
+    model.head, model.table = nn.Linear(d, 7, bias=False), nn.Embedding(7, d)
+    model.table.weight = model.head.weight
+    return model
 
 
 def probe_plus(namespace, a):
     import torch
 
-    model = _blocks(a["sizes"])
+    model = blocks(a["sizes"])
+    before = callers.Before(model)
     groups = namespace["plus_groups"](model, a["lr"].item(), a["ratio"].item())
-    if groups is None:
-        array(None, "what plus_groups returns")
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(g, dict) for g in groups):
-        return {"no_groups": np.ones(1)}
-    if not all("params" in g for g in groups):
-        return {"no_groups": np.ones(1)}
-    places = {id(p): n for n, p in enumerate(model.parameters())}
-    rates, times = np.full(len(places), np.nan), np.zeros(len(places))
+    wanted = 'a list of {"params": [...], "lr": number}.'
+    if groups is None or not isinstance(groups, (list, tuple)):
+        key = "none" if groups is None else "type"
+        raise Refused(key, f"plus_groups returns {kind(groups)}.", wanted)
+    params = list(model.parameters())
+    times, rates, strangers = np.zeros(len(params)), np.zeros(len(params)), 0
     for group in groups:
-        params = group["params"]
-        rate = _real(array(group["lr"], 'the "lr" of a group')) if "lr" in group else np.zeros(1)
-        members = [params] if isinstance(params, torch.Tensor) else list(params)
-        for p in members:
+        if not isinstance(group, dict) or "params" not in group:
+            said = 'a dict without "params"' if isinstance(group, dict) else kind(group)
+            raise Refused("type", f"a group is {said}.", wanted)
+        rate = single(group["lr"], 'the "lr" of a group') if "lr" in group else np.array(NO_RATE)
+        held = group["params"]
+        for p in [held] if isinstance(held, torch.Tensor) else list(held):
             p = p[1] if isinstance(p, tuple) and len(p) == 2 else p  # torch takes (name, p) too
-            if id(p) not in places or rate.size != 1:
-                return {"no_groups": np.ones(1)}
-            rates[places[id(p)]] = rate.reshape(-1)[0]
-            times[places[id(p)]] += 1
-    return {"rates": rates, "times": times}
+            at = [n for n, each in enumerate(params) if each is p]
+            strangers += not at
+            times[at] += 1
+            rates[at] = rate if rate.ndim == 0 else np.nan
+    return {"times": times, "rates": rates, "strangers": strangers, "left": before.change()}
 
 
-def judge_plus(inputs, outputs):
-    lr, ratio, parts = float(inputs["lr"]), float(inputs["ratio"]), np.array(PARTS)
-    if "no_groups" in outputs:
-        seen = "something else"
-        return Verdict(0.0, "no_groups", seen, 'a list of {"params": [...], "lr": number}')
-    rates, times = _real(outputs["rates"]), _real(outputs["times"])
-    if rates.shape != parts.shape or times.shape != parts.shape:
-        return Verdict(0.0, "other")
-    trains = parts != "frozen"
-    if times[~trains].any():
-        seen = f"{int((times[~trains] > 0).sum())} frozen parameters in the groups"
-        return Verdict(0.0, "frozen", seen, "none")
-    if (times > 1).any():
-        return Verdict(0.0, "twice", "a parameter in two groups", "each in one")
-    for part, key in (("A", "no_a"), ("B", "no_b"), ("norm", "left_out"), ("head", "left_out")):
-        if (times[parts == part] == 0).any():
-            return Verdict(0.0, key, f"no group holds {_name(part)}", "every one that trains")
-    want = np.where(parts == "B", lr * ratio, lr)[trains]
-    got = rates[trains]
-    if close(got, want, rtol=1e-6, atol=0):
-        return Verdict(1.0)
-    is_b, small = parts[trains] == "B", parts[trains] == "norm"
-    known = {
-        "no_lr": np.zeros(len(got)),
-        "one_rate": np.full(len(got), lr),
-        "all_fast": np.full(len(got), lr * ratio),
-        "swapped": np.where(parts[trains] == "A", lr * ratio, lr),
-        "slow_a": np.where(is_b, lr, lr / ratio),
-        "divided": np.where(is_b, lr / ratio, lr),
-        "added": np.where(is_b, lr + ratio, lr),
-        "only_ratio": np.where(is_b, ratio, lr),
-        "norm_fast": np.where(is_b | small, lr * ratio, lr),
-        "rest_fast": np.where(parts[trains] == "A", lr, lr * ratio),
-    }
-    a_slow = np.where(parts[trains] == "A", lr / ratio, lr)
-    mistake = next((k for k, w in known.items() if close(got, w, rtol=1e-6, atol=0)), "other")
-    mistake = "slow_a" if close(got, a_slow, rtol=1e-6, atol=0) else mistake
-    mistake = {"norm_fast": "rest_fast"}.get(mistake, mistake)
-    at = int(np.argmax(np.abs(np.nan_to_num(got) - want)))
-    seen = f"{_name(parts[trains][at])} learns with {got[at]:.3g}, with lr = {lr:g}"
-    return Verdict(0.0, mistake, f"{seen} and ratio = {ratio:g}", f"{want[at]:.3g}")
+def rates(i, **by_part):
+    """The rate of each parameter, 0 for those in no group. by_part: other ones."""
+    lr, ratio = float(i["lr"]), float(i["ratio"])
+    found = {part: lr for part in WORDS} | {"B": lr * ratio} | by_part
+    return np.where(TRAINS, [found[part] for part in KINDS], 0)
 
 
-def _name(part):
-    return {"A": "a lora_A", "B": "a lora_B"}.get(part, f"the {part}")
+def judge_plus(i, o):
+    lr, ratio, parts = float(i["lr"]), float(i["ratio"]), np.array(KINDS)
 
+    def named(wrong):
+        return WORDS[parts[int(np.argmax(wrong))]]
+
+    def learns(value):
+        wrong = ~np.isclose(value, rates(i), rtol=1e-6, atol=0)
+        at = value[int(np.argmax(wrong))]
+        word = "is in a group without lr" if at == NO_RATE else f"learns with {at:.4g}"
+        return f"with lr = {lr:g} and ratio = {ratio:g}, {named(wrong)} {word}"
+
+    fits = (len(KINDS),)
+    promises = [
+        Promise("strangers", 0, seen="{} entries of the groups are no parameters of the model",
+                expected="the parameters themselves"),
+        Promise("times", lambda v: v.shape == fits and not v[~TRAINS].any(), expected="none",
+                seen=lambda v: f"{named((v > 0) & ~TRAINS)} is in a group, "
+                f"{int((v[~TRAINS] > 0).sum())} frozen parameters in all"),
+        Promise("times", lambda v: v.max() <= 1, expected="each in one",
+                seen=lambda v: f"{named(v > 1)} is in {int(v.max())} places"),
+        Promise("times", TRAINS, expected="every one that trains",
+                seen=lambda v: f"no group holds {named((v == 0) & TRAINS)}"),
+        Promise("rates", rates(i), seen=learns, rtol=1e-6, atol=0,
+                expected=f"{lr * ratio:.4g} for a lora_B and {lr:g} for all else that trains"),
+        callers.unchanged("left", "the model"),
+    ]  # fmt: skip
+    return judged(i, o, promises, PLUS)
+
+
+def learn(*changes):
+    """A slip's values of the rates: changes(lr, ratio) -> {part: rate}."""
+    return lambda i: [{"rates": rates(i, **c(float(i["lr"]), float(i["ratio"])))} for c in changes]
+
+
+def held(*parts):
+    """Which parameters are in a group when exactly these parts are."""
+    return {"times": np.isin(KINDS, parts).astype(int)}
+
+
+SLOW = ("norm", "head", "gate")
+
+
+def others(rate):
+    return {part: rate for part in SLOW}
+
+
+PLUS = (
+    Slip("frozen", "Nobody asked for `requires_grad`, so what is frozen is in a group. Ask it of "
+         "each parameter, whatever its name.", lambda i: held(*WORDS)),
+    Slip("frozen_factor", "One layer's factors are frozen. A name with lora_ does not say that a "
+         "parameter trains: ask `requires_grad`.",
+         lambda i: [held(*np.array(KINDS)[TRAINS], *more)
+                    for more in (("held_A", "held_B"), ("held_A",), ("held_B",))]),
+    Slip("twice", "A parameter is in two places, and AdamW would refuse that. Use if and else, so "
+         "that each lands in one; `named_parameters()` gives a tied one once.",
+         lambda i: {"times": lambda v: v.max() > 1}),
+    Slip("no_a", "The lora_A are in no group, so they would never move.",
+         lambda i: held("B", *SLOW)),
+    Slip("no_b", "The lora_B are in no group, so the update would stay zero.",
+         lambda i: held("A", *SLOW)),
+    Slip("left_out", "The norm and the head train as well here. Whatever requires a gradient and "
+         "is no lora_B goes with lr; otherwise it silently stays as it was.",
+         lambda i: [held("A", "B", *more) for more in (
+             (), ("gate",), ("gate", "norm"), ("gate", "head"), ("norm", "head"))]),
+    Slip("no_lr", 'A group has no "lr", so the optimizer\'s own rate would be used for it.',
+         learn(lambda lr, ratio: {"A": NO_RATE, **others(NO_RATE)},
+               lambda lr, ratio: {"B": NO_RATE},
+               lambda lr, ratio: {"A": NO_RATE, "B": NO_RATE, **others(NO_RATE)})),
+    Slip("one_rate", "Everything learns at the same rate. The lora_B get lr * ratio.",
+         learn(lambda lr, ratio: {"B": lr})),
+    Slip("all_fast", "Everything learns fast. Is the test for a B true for every name? There is a "
+         "capital B in `Block`, for instance: test the end of the name.",
+         learn(lambda lr, ratio: {"A": lr * ratio, **others(lr * ratio)})),
+    Slip("b_in_name", "`lora_B_gate.weight` has lora_B in its name and is no lora_B. Test the end "
+         "of the name.", learn(lambda lr, ratio: {"gate": lr * ratio},
+                               lambda lr, ratio: {"A": lr * ratio, "gate": lr * ratio})),
+    Slip("swapped", "The two groups are exchanged: B starts at zero and is the one that learns "
+         "faster.", learn(lambda lr, ratio: {"A": lr * ratio, "B": lr},
+                          lambda lr, ratio: {"A": lr * ratio, "B": lr, **others(lr * ratio)})),
+    Slip("slow_a", "The ratio is right, its anchor is not: A learns with lr itself and B with "
+         "lr * ratio.", learn(lambda lr, ratio: {"A": lr / ratio, "B": lr},
+                              lambda lr, ratio: {"A": lr / ratio, "B": lr, **others(lr / ratio)},
+                              lambda lr, ratio: {"A": lr / ratio})),
+    Slip("divided", "B learns slower than A. Multiply by the ratio.",
+         learn(lambda lr, ratio: {"B": lr / ratio})),
+    Slip("added", "lr and ratio were added. Multiply them.",
+         learn(lambda lr, ratio: {"B": lr + ratio})),
+    Slip("only_ratio", "B got the ratio as its learning rate. It gets lr * ratio.",
+         learn(lambda lr, ratio: {"B": ratio})),
+    Slip("rest_fast", "The norm or the head learns with B's rate. PEFT and the chapter do that "
+         "with a norm; here only lora_B is fast.",
+         learn(lambda lr, ratio: others(lr * ratio), lambda lr, ratio: {"norm": lr * ratio},
+               lambda lr, ratio: {"norm": lr * ratio, "head": lr * ratio})),
+)  # fmt: skip
 
 plus_groups = Check(
-    name="plus_groups",
-    title="Parameter groups for LoRA+",
-    wants=("plus_groups",),
-    difficulty=2,
-    minutes=10,
-    points=15,
-    verified="two LoRA layers, a norm and a head that train, frozen weights left out",
+    name="plus_groups", title="Parameter groups for LoRA+", wants=("plus_groups",),
+    difficulty=2, minutes=10, points=15,
+    verified="LoRA layers with free and with frozen factors, a norm and a tied head that train",
     hints=(
         "Go through `model.named_parameters()`. What tells you that a parameter trains, and what "
         "that it is a B?",
@@ -501,147 +588,173 @@ plus_groups = Check(
         '`[{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]`, where fast holds '
         'every p with `name.endswith("lora_B")`.',
     ),
-    mistakes={
-        "no_groups": 'torch.optim wants a list of dicts, each with "params" (a list of the '
-        'parameters themselves) and "lr" (a number).',
-        "frozen": "Frozen parameters are in a group. Skip those with requires_grad False: weight "
-        "decay or a later unfreeze would move them.",
-        "twice": "A parameter is in two groups. Use if and else, so that each lands in one.",
-        "no_a": "The lora_A are in no group, so they would never move.",
-        "no_b": "The lora_B are in no group, so the update would stay zero.",
-        "left_out": "The norm and the head train as well here. Whatever requires a gradient and is "
-        "no lora_B goes with lr; otherwise it silently stays as it was.",
-        "no_lr": 'A group has no "lr", so the optimizer\'s own rate would be used for it.',
-        "one_rate": "Everything learns at the same rate. The lora_B get lr * ratio.",
-        "all_fast": "Everything learns fast. Is the test for a B true for every name? There is a "
-        "capital B in `Block`, for instance: test the end of the name.",
-        "swapped": "A and B are exchanged: B starts at zero and is the one that learns faster.",
-        "slow_a": "The ratio is right, its anchor is not: A learns with lr itself and B with "
-        "lr * ratio.",
-        "divided": "B learns slower than A. Multiply by the ratio.",
-        "added": "lr and ratio were added. Multiply them.",
-        "only_ratio": "B got the ratio as its learning rate. It gets lr * ratio.",
-        "rest_fast": "The norm or the head learns with B's rate. PEFT and the chapter do that with "
-        "a norm; here only lora_B is fast.",
-        "raised:AttributeError": "`named_parameters()` gives pairs (name, parameter).",
-        "raised:ValueError": "Loop over pairs: `for name, p in model.named_parameters()`.",
-        "other": "Each lora_B: lr * ratio. Everything else that trains: lr.",
-    },
-    make=make_plus,
-    probe=probe_plus,
-    judge=judge_plus,
-)
+    slips=PLUS, other="Each lora_B that trains: lr * ratio. Everything else that trains: lr.",
+    make=make_plus, probe=probe_plus, judge=judge_plus,
+)  # fmt: skip
 
 
 # 6.5 Read a grid and choose
+NOISE, NO = 0.0625, -1.0  # exact in float32; NO stands for nan in the rates
+
+
 def make_grid(seed):
+    """Rows by their rank: one that diverged, poor ones, the smallest good one, others as good.
+
+    The smallest good one lies at the limit of the noise, the poor ones just above it.
+    """
     rng = np.random.default_rng(seed + 1000)
+    poor = int(rng.integers(1, 3))
+    rest = 0.53125, 0.546875, 0.5, 0.5546875  # the best losses of the larger ranks
+    best = np.array([np.nan, *rng.choice([0.578125, 0.59375], poor), 0.5625, *rest])
+    count, small = len(best), poor + 1
+    ranks = np.sort(rng.choice([8, 12, 16, 24, 32, 48, 64, 96, 128, 256], count, replace=False))
     while True:
-        ranks = rng.permutation([1, 4, 8, 16, 64])
-        dead, small, first, big, huge = np.argsort(ranks)  # the roles of the five ranks
-        lrs = rng.permutation([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])
+        lrs, order = rng.permutation([0.001, 0.003, 0.01, 0.03, 0.1]), rng.permutation(count)
         tied = np.argsort(lrs)[[0, 2, 3]]  # in the order of their rates
-        in_order = next(n for n in range(5) if n != dead) == first
-        if in_order and small not in (1, 4) and min(tied) < tied[0] < max(tied):
+        first = next(n for n in order if best[n] <= 0.5625)  # a good one that is no other answer
+        if tied[0] > min(tied) and tied[0] < max(tied) and best[first] == 0.546875:
             break
-    losses = rng.uniform(1.0, 3.0, size=(5, 6)).round(2)
-    losses[small, tied] = 0.53
-    losses[big, rng.integers(6)] = 0.5  # the best of all, by less than the noise
-    losses[first, rng.integers(6)] = 0.54
-    losses[huge, rng.integers(6)] = 0.52
-    ended = np.zeros((5, 6), dtype=int)  # 0 well, 1 as nan, 2 as inf
-    for row in (small, first, big, huge):
-        free = np.flatnonzero(losses[row] > 0.9)
-        ended[row, rng.choice(free, 2, replace=False)] = 1, 2
-    ended[dead] = rng.permutation([1, 1, 2, 2, 2, 2])
-    grid = {"finite": losses.astype(np.float32), "ended": ended, "ranks": ranks, "lrs": lrs}
-    return {**grid, "noise": np.array(0.045)}
+    losses = rng.permutation(np.arange(100, 300))[: 5 * count].reshape(count, 5) / 100
+    ended = np.zeros((count, 5), dtype=int)  # 0 well, 1 as nan, 2 as inf
+    for row in range(1, count):
+        at = tied if row == small else rng.choice(5, 1)
+        losses[row, at] = best[row]
+        free = rng.permutation(np.setdiff1d(np.arange(5), at))
+        ended[row, free[:2]] = (1, 2) if row != small else (1, 0)
+    ended[0] = rng.permutation([1, 1, 2, 2, 2])
+    made = {"finite": losses[order], "ended": ended[order], "ranks": ranks[order], "lrs": lrs}
+    return {**made, "finite": made["finite"].astype(np.float32)}
 
 
-def _losses(inputs):
-    """The grid with its diverged runs. (nan is not equal to itself, so it is no good input.)"""
-    ended = inputs["ended"]
-    return np.where(ended == 1, np.nan, np.where(ended == 2, np.inf, inputs["finite"]))
+def grid(i):
+    """The losses with their diverged runs. (nan is not equal to itself, so it is no input.)"""
+    return np.where(i["ended"] == 1, np.nan, np.where(i["ended"] == 2, np.inf, i["finite"]))
 
 
 def probe_grid(namespace, a):
-    lrs = tensor(a["lrs"].astype(np.float32))
-    losses = tensor(_losses(a).astype(np.float32))
-    made = namespace["read_grid"](losses, tensor(a["ranks"]), lrs, a["noise"].item())
-    names = ("rates", "rank")
-    return dict(zip(names, _pair(made, 2, names), strict=True))
+    given = tensor(grid(a).astype(np.float32)), tensor(a["ranks"]), tensor(a["lrs"], None).float()
+    before = callers.Before(given[1], given[2])
+    kept = given[0].nan_to_num(NO)
+    result = namespace["read_grid"](*given, NOISE)
+    found, rank = fixtures.several(result, ("rates", "rank"), "read_grid")
+    found = np.where(np.isnan(found), NO, found) if found.dtype.kind == "f" else found
+    left = before.change() or 2 * (not kept.equal(given[0].nan_to_num(NO)))
+    return {"rates": found, "rank": rank.reshape(()) if rank.size == 1 else rank, "left": left}
 
 
-def _row_mistake(row, rate, lrs, finite):
-    """Name of the mistake behind one rate, "" when it is right."""
-    alive = np.isfinite(row).any()
-    if not alive:
-        return "" if np.isnan(rate) else "dead_row"
-    if np.isnan(rate):
-        return "nan_spreads"
-    places = np.flatnonzero(np.isclose(lrs, rate, rtol=1e-3, atol=0))
-    if not len(places):
-        return "other"
-    loss = row[places[0]]
-    if not np.isfinite(loss):
-        return "nan_wins"
-    if loss == finite.min():
-        return "" if rate <= 1.001 * lrs[row == loss].min() else "tie"
-    return "worst" if loss == row[np.isfinite(row)].max() else "other"
+def finite(i):
+    return np.where(i["ended"] > 0, np.inf, i["finite"])
 
 
-def judge_grid(inputs, outputs):
-    losses, ranks, lrs = _losses(inputs), inputs["ranks"].astype(float), inputs["lrs"]
-    got, rank = _real(outputs["rates"]), _real(outputs["rank"])
-    finite = np.where(np.isfinite(losses), losses, np.inf)
-    best = finite.min(1)
-    pairs = zip(finite, best, strict=True)
-    want = [min(lrs[row == b]) if np.isfinite(b) else np.nan for row, b in pairs]
-    if got.shape != (5,):
-        mistake = "axis" if got.shape == (6,) else "other"
-        return Verdict(0.0, mistake, f"{got.size} rates", "5, one for each rank")
-    rows = zip(losses, got, finite, strict=True)
-    found = [_row_mistake(row, rate, lrs, fin) for row, rate, fin in rows]
-    if any(found):
-        at = next(n for n, f in enumerate(found) if f)
-        named = [f for f in found if f and f != "other"]
-        mistake = "nan_wins" if "nan_wins" in named else (named or ["other"])[0]
-        if "worst" in named:
-            mistake = "worst"
-        whole = got[np.isfinite(got)]
-        if "other" in found and len(whole) and np.isin(whole, np.arange(6)).all():
-            mistake = "positions"
-        at = next((n for n, f in enumerate(found) if f == mistake), at)
-        shown = ", ".join(f"{v:.2f}" for v in losses[at])
-        seen = f"{got[at]:.3g} for the losses {shown} at lrs {', '.join(f'{v:g}' for v in lrs)}"
-        return Verdict(0.0, mistake, seen, f"{want[at]:.3g}")
-    good = best <= best.min() + float(inputs["noise"])
-    right, top = ranks[good].min(), ranks[best.argmin()]
-    if rank.size != 1:
-        return Verdict(0.5, "rank_wrong", f"{rank.size} ranks", "one")
-    rank = float(rank.reshape(-1)[0])
-    if rank == right:
-        return Verdict(1.0)
-    known = {
-        "noise_ignored": top,
-        "largest": ranks[good].max(),
-        "first": ranks[good][0],
-        "rank_position": float(np.flatnonzero(ranks == right)[0]),
-        "dead_rank": ranks.min(),
-    }
-    mistake = next((key for key, wrong in known.items() if rank == wrong), "rank_wrong")
-    pairs = ", ".join(f"{r:g}: {b:.2f}" for r, b in zip(ranks, best, strict=True))
-    return Verdict(0.5, mistake, f"rank {rank:.4g}; the best losses are {pairs}", f"{right:g}")
+def alive(i):
+    return ~(i["ended"] > 0).all(1)
 
+
+def best_rates(i, at, dead=NO):
+    """The rates at a place of each row; NO where all runs diverged."""
+    return np.where(alive(i), i["lrs"].astype(np.float32)[at], dead)
+
+
+def ties(i, choose):
+    """The rates when `choose` picks one of the places with the lowest loss of a row."""
+    low = finite(i) == finite(i).min(1, keepdims=True)
+    return best_rates(i, [choose(np.flatnonzero(row)) for row in low])
+
+
+def sorted_places(i):
+    """The place of the lowest loss of each row among the rates in ascending order."""
+    return finite(i)[:, i["lrs"].argsort()].argmin(1)
+
+
+def smallest_rate(i):
+    return ties(i, lambda at: at[i["lrs"][at].argmin()])
+
+
+def good(i, limit=None):
+    """Which rows are good enough to choose from."""
+    best = finite(i).min(1)
+    return best <= (best.min() + NOISE if limit is None else limit(best.min()))
+
+
+def listed(row):
+    return ", ".join(f"{v:g}" for v in row)
+
+
+def judge_grid(i, o):
+    right, best = smallest_rate(i), finite(i).min(1)
+    value, case, wanted = o.get("rates", np.zeros(0)), "", f"{len(right)}, one for each rank"
+    said = f"{value.size} rates"
+    if value.shape == right.shape:
+        n = int(np.argmax(~np.isclose(value, right, rtol=1e-4)))
+        said, wanted = ("nan" if v == NO else f"{v:.4g}" for v in (value[n], right[n]))
+        case = f"for the losses {listed(grid(i)[n])} at lrs {listed(i['lrs'])}, the rate is "
+    pairs = ", ".join(f"{r}: {b:g}" for r, b in zip(i["ranks"], best, strict=True))
+    promises = [
+        Promise("rates", right, seen=lambda v: case + said, expected=wanted),
+        Promise("rank", i["ranks"][good(i)].min(), f"for noise = {NOISE} and the best losses "
+                f"{pairs}, the rank", share=0.5, rtol=0),
+        callers.unchanged("left", "a tensor that was given", share=0.5),
+    ]  # fmt: skip
+    return judged(i, o, promises, GRID)
+
+
+def on_alive(i, wanted):
+    """A condition: these rates on the rows in which a run is alive."""
+    return lambda v: v.shape == alive(i).shape and close(v[alive(i)], wanted[alive(i)])
+
+
+GRID = (
+    Slip("nan_wins", "A run that ended in nan was chosen. argmin and min treat nan as the smallest "
+         "value, and nan_to_num makes a 0 of it: replace nan by inf first.",
+         lambda i: {"rates": on_alive(i, best_rates(i, (i["ended"] == 1).argmax(1)))}),
+    Slip("nan_spreads", "A rank with a good run got nan. Only the diverged runs are out, not their "
+         "whole row.", lambda i: {"rates": on_alive(i, np.full(len(i["ranks"]), NO))}),
+    Slip("dead_row", "A rank whose runs all diverged has no best rate: nan there.",
+         lambda i: {"rates": lambda v: on_alive(i, smallest_rate(i))(v)
+                    and not (v[~alive(i)] == NO).any()}),
+    Slip("tie", "Of equal losses the smaller learning rate counts. The columns are not sorted, so "
+         "the first of them need not be the smaller.",
+         lambda i: [{"rates": on_alive(i, ties(i, lambda at: at[0]))},
+                    {"rates": on_alive(i, ties(i, lambda at: at[-1]))},
+                    {"rates": on_alive(i, ties(i, lambda at: at[i["lrs"][at].argmax()]))}]),
+    Slip("worst", "The highest loss was taken. Lower is better.",
+         lambda i: {"rates": on_alive(i, best_rates(i, np.where(
+             i["ended"] > 0, -np.inf, i["finite"]).argmax(1)))}),
+    Slip("lost_order", "The losses were sorted by rate and the rates were not, so a place in one "
+         "is another place in the other. Sort both with the same order.",
+         lambda i: {"rates": on_alive(i, best_rates(i, sorted_places(i)))}),
+    Slip("positions", "These are positions in `lrs`. Return the learning rates.",
+         lambda i: [{"rates": on_alive(i, at)} for at in (
+             finite(i).argmin(1), sorted_places(i),
+             np.array([np.flatnonzero(np.isclose(i["lrs"], v)).max(initial=0)
+                       for v in smallest_rate(i)]))]),
+    Slip("losses", "These are the lowest losses. Return the learning rates at which they occur.",
+         lambda i: {"rates": on_alive(i, finite(i).min(1))}),
+    Slip("axis", "One rate for each column came back. Look for the minimum along each row: dim=1.",
+         lambda i: {"rates": lambda v: v.shape == (5,)}),
+    Slip("noise_ignored", "The rank with the lowest loss was chosen, but a smaller one is as good "
+         "within `noise`.", lambda i: {"rank": i["ranks"][finite(i).min(1).argmin()]}),
+    Slip("not_diverged", "That is the smallest rank with a run that did not diverge. Its best loss "
+         "is more than `noise` above the best of the grid.",
+         lambda i: {"rank": i["ranks"][alive(i)].min()}),
+    Slip("dead_rank", "That rank diverged everywhere.", lambda i: {"rank": i["ranks"].min()}),
+    Slip("limit", "The smallest good rank lies exactly `noise` above the best loss. At most means "
+         "`<=`, and `noise` is a difference, not a share.",
+         lambda i: [{"rank": i["ranks"][good(i, limit)].min()} for limit in (
+             lambda b: b + NOISE - 1e-6, lambda b: b * (1 + NOISE))]),
+    Slip("largest", "Of the ranks within `noise` the largest was chosen.",
+         lambda i: {"rank": i["ranks"][good(i)].max()}),
+    Slip("first", "The first good rank was taken, but `ranks` is not sorted.",
+         lambda i: {"rank": i["ranks"][good(i)][0]}),
+    Slip("rank_position", "This is the position of the rank. Return the rank.",
+         lambda i: {"rank": np.flatnonzero(i["ranks"] == i["ranks"][good(i)].min())[0]}),
+)  # fmt: skip
 
 read_grid = Check(
-    name="read_grid",
-    title="Read a grid and choose",
-    wants=("read_grid",),
-    difficulty=3,
-    minutes=15,
-    points=20,
-    verified="diverged runs, a rank that diverged everywhere, ties, unsorted axes, noise",
+    name="read_grid", title="Read a grid and choose", wants=("read_grid",),
+    difficulty=3, minutes=15, points=20,
+    verified="diverged runs, a rank that diverged everywhere, ties, unsorted axes, a rank at the "
+    "limit of the noise and one above it",
     hints=(
         "What does argmin make of a nan? Try `torch.tensor([1.0, float('nan')]).argmin()`.",
         "Replace nan by inf first. Sort the columns by learning rate: the first of equal losses is "
@@ -650,32 +763,9 @@ read_grid = Check(
         "`lrs[order][at]`, nan where `best` is inf. The rank is the smallest of "
         "`ranks[best <= best.min() + noise]`.",
     ),
-    mistakes={
-        "nan_wins": "A run that diverged was chosen. argmin and min treat nan as the smallest "
-        "value, and nan_to_num makes a 0 of it: replace nan by inf first.",
-        "nan_spreads": "A rank with a good run got nan. Only the diverged runs are out, not their "
-        "whole row.",
-        "dead_row": "A rank whose runs all diverged has no best rate: nan there.",
-        "tie": "Of equal losses the smaller learning rate counts. The columns are not sorted, so "
-        "the first of them need not be the smaller.",
-        "worst": "The highest loss was taken. Lower is better.",
-        "positions": "These are positions in `lrs`. Return the learning rates.",
-        "axis": "One rate for each column came back. Look for the minimum along each row: dim=1.",
-        "noise_ignored": "The rates are right. The rank with the lowest loss was chosen, but a "
-        "smaller one is as good within `noise`.",
-        "largest": "The rates are right. Of the ranks within `noise` the largest was chosen.",
-        "first": "The rates are right. The first good rank was taken, but `ranks` is not sorted.",
-        "rank_position": "The rates are right. This is the position of the rank: return the rank.",
-        "dead_rank": "The rates are right. That rank diverged everywhere.",
-        "rank_wrong": "The rates are right. Compare each rank's best loss with the lowest loss of "
-        "the grid plus `noise`, and take the smallest rank that passes.",
-        "raised:RuntimeError": "Is a nan among the best losses? Every comparison with nan is "
-        "False, so no rank is good. And min(dim=1) returns two things: values and positions.",
-        "other": "For each row: ignore nan and inf, find the lowest loss, and return its rate.",
-    },
-    make=make_grid,
-    probe=probe_grid,
-    judge=judge_grid,
-)
+    slips=GRID, other="For each row: leave out nan and inf, find the lowest loss, and return its "
+    "rate. Then the smallest rank whose lowest loss is at most the best of all plus `noise`.",
+    make=make_grid, probe=probe_grid, judge=judge_grid,
+)  # fmt: skip
 
-EXERCISES = (largest_rank, fair_choice, rslora, plus_groups, read_grid)
+EXERCISES = (largest_rank, rslora, fair_choice, plus_groups, read_grid)

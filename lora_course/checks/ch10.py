@@ -1,148 +1,278 @@
 """Checks of chapter 10: blockwise absmax, the code book, packing, double quantization, bits."""
 
-import math
-
 import numpy as np
 
-from lora_course.checks.core import Check, Verdict, array, close, tensor
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.guard import described
+from lora_course.checks.slips import Promise, Slip, in_parts, judged
+from lora_course.checks.values import Refused, array, close, text, words
+from lora_course.checks.wording import shape
+
+NOTHING = np.zeros(0, np.uint8)  # the words of an error that did not come
 
 
 # What several checks share
-def _rows(x, size):
-    """x as rows of `size`, the last one filled up with zeros."""
-    return np.pad(x, (0, -len(x) % size)).reshape(-1, size)
+def cases_of(names, call, prefix=""):
+    """The arrays of call(name) for each case; an error in one case leaves the others."""
+    made = {}
+    for name in names:
+        try:
+            made |= {**call(name), f"stop_{prefix}{name}": NOTHING}
+        except (NotImplementedError, Refused):
+            raise
+        except Exception as error:
+            made[f"stop_{prefix}{name}"] = text(described(error)[1])
+    return made
 
 
-def _spread(scales, size, n):
-    return np.repeat(scales, size)[:n]
+def ran(name, case):
+    """The promise that a case ran to its end."""
+    return Promise(f"stop_{name}", lambda v: v.size == 0, expected="no error",
+                   seen=lambda v: f"{case} {words(v)}")  # fmt: skip
 
 
-def _shape(value):
-    return " x ".join(str(n) for n in value.shape) or "one number"
+def stopped(value):
+    return value.size > 0
 
 
-def _where(word, seen, want):
-    """The first place where two flat arrays differ, in words; `word` says what they hold."""
-    at = int(np.argmax(~np.isclose(seen, want, rtol=1e-4, atol=1e-6)))
-    return f"{word}[{at}] is {seen[at]:.6g}", f"{want[at]:.6g}"
+def same(right, where=None, atol=1e-3):
+    """The condition that an array equals `right`, at least at the places `where`."""
+    where = np.ones(right.shape, bool) if where is None else where
+
+    def condition(v):
+        with np.errstate(invalid="ignore"):
+            return v.shape == right.shape and bool(np.all(np.abs(v - right)[where] < atol))
+
+    return condition
 
 
-def _bytes(value):
-    """Bytes of one number of the learner's tensor or array; a number of Python's has 8 at least."""
-    return float(getattr(getattr(value, "dtype", None), "itemsize", 8))
+def flat(right, rtol=1e-4):
+    """The condition that an array has these values in another shape."""
+    return lambda v: v.shape != right.shape and close(v.ravel(), right.ravel(), rtol)
 
 
 # 10.1 Blockwise absmax
-CASES = (("even", 24, 8), ("rest", 29, 8), ("one", 5, 16))
+BLOCKS = ("even", "rest", "one")  # full blocks; a short one at the end; one short block
 
 
 def make_blockwise(seed):
-    rng = np.random.default_rng(seed + 1000)
-    made = {}
-    for name, n, size in CASES:
+    rng, made = np.random.default_rng(seed + 1000), {}
+    for name in BLOCKS:
+        size = int(rng.choice([6, 7, 9]))
+        n = {"even": 3 * size, "rest": 4 * size - int(rng.integers(1, size - 1)), "one": 5}[name]
         scale = np.repeat(10.0 ** rng.permutation([-1, 0, 1, 2]), size)[:n]
         x = (rng.uniform(0.05, 0.9, n) * rng.choice([-1, 1], n) * scale).astype(np.float32)
-        for start in range(0, n, size):  # the largest magnitude is negative
+        for start in range(0, n, size):  # the largest magnitude; in the first block negative
             at = start + rng.integers(min(size, n - start))
-            x[at] = -1.05 * np.abs(x[start : start + size]).max()
-        made[f"x_{name}"] = x
+            x[at] = 1.05 * np.abs(x[start : start + size]).max() * rng.choice([-1, 1])
+            x[at] = -abs(x[at]) if start == 0 else x[at]
+        made |= {f"x_{name}": x, f"size_{name}": size}
         made[f"codes_{name}"] = rng.integers(-127, 128, n).astype(np.int8)
         made[f"absmax_{name}"] = rng.uniform(0.5, 3, -(-n // size)).astype(np.float32)
     return made
 
 
+def rows_of(i, name):
+    """x with one block in each row, zeros after the last number."""
+    x, size = i[f"x_{name}"].astype(float), int(i[f"size_{name}"])
+    return np.pad(x, (0, -len(x) % size)).reshape(-1, size)
+
+
+def exact_codes(i, name):
+    """The codes before they are rounded."""
+    rows = rows_of(i, name)
+    return (127 * rows / np.abs(rows).max(axis=1, keepdims=True)).ravel()[: len(i[f"x_{name}"])]
+
+
 def probe_blockwise(namespace, a):
-    made = {}
-    for name, n, size in CASES:
-        codes, absmax = namespace["quantize_int8"](tensor(a[f"x_{name}"]), size)
-        made[f"bytes_{name}"] = _bytes(codes)
-        made[f"codes_{name}"] = array(codes, "codes")
-        made[f"absmax_{name}"] = array(absmax, "absmax")
-        if np.size(made[f"absmax_{name}"]) == 1 and n > size:
-            continue  # one scale for all: a way back that fits it would stumble over many
-        codes, absmax = (tensor(a[f"{key}_{name}"]) for key in ("codes", "absmax"))
-        back = namespace["dequantize_int8"](codes, absmax, size)
-        made[f"back_{name}"] = array(back, "the way back")
-    return made
+    own = {}
+
+    def there(name):
+        x = tensor(a[f"x_{name}"])
+        before = callers.Before(x)
+        own[name] = namespace["quantize_int8"](x, a[f"size_{name}"].item())
+        codes, absmax = fixtures.several(own[name], ("codes", "absmax"), "quantize_int8")
+        made = {f"scales_{name}": absmax, f"ints_{name}": codes, f"left_{name}": before.change()}
+        if codes.shape != x.shape or absmax.shape != a[f"absmax_{name}"].shape:
+            own.pop(name)
+        return made
+
+    def back(name):
+        codes, absmax = tensor(a[f"codes_{name}"]), tensor(a[f"absmax_{name}"])
+        size, said = a[f"size_{name}"].item(), "what dequantize_int8 returns"
+        made = {f"back_{name}": array(namespace["dequantize_int8"](codes, absmax, size), said)}
+        if name in own:
+            again = namespace["dequantize_int8"](*own[name], size)
+            made[f"round_{name}"] = array(again, said)
+        return made
+
+    made = fixtures.attempt("quantize_int8", lambda: cases_of(BLOCKS, there))
+    made |= fixtures.attempt("dequantize_int8", lambda: cases_of(BLOCKS, back, "back_"))
+    return fixtures.unless_all_open(made, ("quantize_int8", "dequantize_int8"))
 
 
-def judge_blockwise(inputs, outputs):
-    for judge in (_absmax_verdict, _codes_verdict, _back_verdict):
-        for name, _, size in CASES:
-            wrong = judge(inputs, outputs, name, size)
-            if wrong:
-                return wrong
-    return Verdict(1.0)
+def judge_blockwise(i, o):
+    there, back = [], []
+    for name in BLOCKS:
+        x, size = i[f"x_{name}"], int(i[f"size_{name}"])
+        case, n, most = f"for {len(x)} numbers in blocks of {size}", len(x), largest(i, name)
+        there += [
+            ran(name, case),
+            Promise(f"scales_{name}", most, f"{case} absmax"),
+            Promise(f"ints_{name}", nearest_codes(i, name), expected=f"{n} codes, each the nearest "
+                    "whole number", seen=codes_seen(i, name, case)),
+            Promise(f"ints_{name}", nearest_codes(i, name), f"{case} codes", dtype="int8"),
+            callers.unchanged(f"left_{name}", f"{case} x"),
+        ]  # fmt: skip
+        back += [ran(f"back_{name}", case),
+                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x")]  # fmt: skip
+    first = judged(i, o, there, BLOCKWISE, "quantize_int8")
+    if first.share == 1:
+        back += [own_way_back(i, name) for name in BLOCKS]
+    return in_parts(first, judged(i, o, back, BLOCKWISE, "dequantize_int8"))
 
 
-def _absmax_verdict(i, outputs, name, size):
-    x, seen = i[f"x_{name}"], outputs[f"absmax_{name}"]
-    rows = _rows(x, size)
-    want = np.abs(rows).max(axis=1)
-    if close(seen.ravel(), want):
-        return None
-    if seen.size != len(want) or close(seen.ravel(), np.full(len(want), want.max())):
-        one = seen.size == 1 or (seen.size and np.ptp(seen) == 0)
-        text = "the same scale for all blocks" if one else f"absmax is {_shape(seen)}"
-        return Verdict(
-            0.0, "one_scale" if one else "other", text, f"{len(want)}, one for each block"
-        )
-    known = {"signed": rows.max(axis=1), "step": want / 127, "inverse": 127 / want}
-    known["inverse_"] = 1 / want
-    key = next((k for k, value in known.items() if close(seen.ravel(), value)), "other")
-    return Verdict(0.0, key.strip("_"), *_where("absmax", seen.ravel(), want))
+def own_way_back(i, name):
+    x, most, size = i[f"x_{name}"], largest(i, name), int(i[f"size_{name}"])
+    step = np.repeat(most / 127, size)[: len(x)]
+    return Promise(
+        f"round_{name}",
+        lambda v: v.shape == x.shape and bool((np.abs(v - x) <= 0.51 * step).all()),
+        expected="x, up to half a step", seen=f"for {len(x)} numbers in blocks of {size} your own "
+        "codes and scales do not come back as x",
+    )  # fmt: skip
 
 
-def _codes_verdict(i, outputs, name, size):
-    x, seen = i[f"x_{name}"], outputs[f"codes_{name}"]
-    n = len(x)
-    if seen.size != n:
-        key = "padded" if seen.size == -(-n // size) * size else "other"
-        return Verdict(0.0, key, f"{seen.size} codes", f"{n}")
-    seen = seen.ravel().astype(np.float64)
-    exact = 127 * x.astype(np.float64) / _spread(np.abs(_rows(x, size)).max(axis=1), size, n)
-    if np.all(np.abs(seen - exact) <= 0.5 + 1e-3) and np.all(seen == np.round(seen)):
-        if outputs[f"bytes_{name}"] != 1:
-            seen = f"a code takes {outputs[f'bytes_{name}']:.0f} bytes"
-            return Verdict(0.0, "wide", seen, "1 byte: torch.int8")
-        return None
-    wrapped = np.round(128 / 127 * exact)
-    known = {
-        "truncated": (np.trunc(exact), np.floor(exact), np.ceil(exact)),
-        "not_rounded": (exact,),
-        "top": (wrapped, np.where(wrapped > 127, -128, wrapped)),
-        "unsigned": (np.round(exact) % 256, np.clip(np.round(exact), 0, 255)),
-        "offset": (np.round(exact) + 127, np.round(exact) + 128),
-    }
-    for key, values in known.items():
-        if any(np.mean(np.abs(seen - value) < 1e-3) > 0.8 for value in values):
-            return Verdict(0.0, key, *_where("codes", seen, np.round(exact)))
-    return Verdict(0.0, "other", *_where("codes", seen, np.round(exact)))
+def largest(i, name):
+    return np.abs(rows_of(i, name)).max(axis=1)
 
 
-def _back_verdict(i, outputs, name, size):
-    codes, absmax = i[f"codes_{name}"].astype(np.float64), i[f"absmax_{name}"]
-    scales, seen = _spread(absmax, size, len(codes)), outputs[f"back_{name}"]
-    want = codes * scales / 127
-    if close(seen.ravel(), want):
-        return None
-    if seen.size != len(codes):
-        return Verdict(0.0, "padded", f"{seen.size} numbers come back", f"{len(codes)}")
-    seen = seen.ravel()
-    known = {"no_127": codes * scales, "divided": codes / scales / 127, "no_scale": codes / 127}
-    key = next((k for k, value in known.items() if close(seen, value)), "other")
-    text, wanted = _where("x", seen, want)
-    return Verdict(0.0, key, f"after the way back {text}", wanted)
+def decoded(i, name):
+    scales = np.repeat(i[f"absmax_{name}"], int(i[f"size_{name}"]))
+    return i[f"codes_{name}"] * scales[: len(i[f"codes_{name}"])].astype(float) / 127
 
+
+def nearest_codes(i, name):
+    """The condition that each code is a whole number beside the exact one, on either side of a
+    tie."""
+    exact = exact_codes(i, name)
+    return lambda v: (
+        v.shape == exact.shape
+        and bool(np.all(v == np.round(v)) and np.all(np.abs(v.astype(float) - exact) <= 0.501))
+    )
+
+
+def codes_seen(i, name, case):
+    exact = exact_codes(i, name)
+
+    def seen(v):
+        if v.shape != exact.shape:
+            return f"{case} codes: {shape(v)}"
+        at = int(np.argmax(~(np.abs(v.astype(float) - exact) <= 0.501) | (v != np.round(v))))
+        return f"{case} codes[{at}] is {v[at]:.6g}, where 127 x / absmax is {exact[at]:.6g}"
+
+    return seen
+
+
+def in_blocks(i, key, value):
+    """{key_case: value(case)}."""
+    return {f"{key}_{name}": value(name) for name in BLOCKS}
+
+
+def codes_by(i, *rules, c=1.0):
+    """Alternatives: the codes are rule(c * the exact ones), but for those that lie on a whole
+    number, which may go either way."""
+
+    def one(rule):
+        def value(name):
+            exact = c * exact_codes(i, name)
+            return same(rule(exact), np.abs(exact - np.round(exact)) > 1e-3)
+
+        return in_blocks(i, "ints", value)
+
+    return [one(rule) for rule in rules]
+
+
+BLOCKWISE = (
+    Slip("one_scale", "There is one scale for all blocks. Take the largest magnitude of each row: "
+         "amax(dim=1).",
+         lambda i: {f"scales_{n}": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0
+                    for n in ("even", "rest")}),
+    Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim gives "
+         "(blocks,). A column spreads out where it meets a row.",
+         lambda i: in_blocks(i, "scales", lambda n: flat(largest(i, n)))),
+    Slip("signed", "The scale is the largest number, not the largest magnitude. Take .abs() before "
+         "the maximum.", lambda i: in_blocks(i, "scales", lambda n: rows_of(i, n).max(axis=1))),
+    Slip("step", "The scale is divided by 127 already. Return the largest magnitude itself.",
+         lambda i: in_blocks(i, "scales", lambda n: largest(i, n) / 127)),
+    Slip("inverse", "The scale is upside down. Return the largest magnitude of the block.",
+         lambda i: [in_blocks(i, "scales", lambda n, c=c: c / largest(i, n)) for c in (1, 127)]),
+    Slip("across", "The blocks run across. Neighbours share a block: view(-1, block_size), one "
+         "block in a row.",
+         lambda i: {f"scales_{n}": lambda v, n=n: v.shape == (int(i[f"size_{n}"]),)
+                    for n in ("even",)}),
+    Slip("block_more", "Where the block size divides the length, nothing is missing: "
+         "-len(x) % block_size.", lambda i: {"scales_even": lambda v: v.shape == (4,)}),
+    Slip("last_lost", "The last block is shorter and has a scale as well.",
+         lambda i: {"scales_rest": largest(i, "rest")[:-1]}),
+    Slip("mean", "That is the mean magnitude. A block's scale is its largest one.",
+         lambda i: {"scales_even": np.abs(rows_of(i, "even")).mean(axis=1)}),
+    Slip("swapped", "The order is: first the codes, then absmax.",
+         lambda i: in_blocks(i, "ints", lambda n: largest(i, n))
+         | in_blocks(i, "scales", lambda n: nearest_codes(i, n))),
+    Slip("rest", "It works where the block size divides the length. Fill the last block up with "
+         "zeros before view, and cut the codes afterwards.",
+         lambda i: {"ints_even": nearest_codes(i, "even"), "stop_rest": stopped}),
+    Slip("padded", "The zeros that filled up the last block are still in. Cut them off with [:n].",
+         lambda i: [{f"{key}_{n}": lambda v, n=n: v.size == rows_of(i, n).size for n in BLOCKS}
+                    | {f"{key}_even": lambda v: v.shape == i["x_even"].shape}
+                    for key in ("ints", "back")]),
+    Slip("not_flat", "The codes still lie in rows. Flatten them: one axis, as in x.",
+         lambda i: {"ints_even": lambda v: v.shape == rows_of(i, "even").shape}),
+    Slip("no_127_there", "x / absmax lies from -1 to 1. The codes run to 127: multiply by it.",
+         lambda i: codes_by(i, np.round, c=1 / 127) + codes_by(i, np.round, c=1 / 127**2)),
+    Slip("one_for_codes", "absmax is right, but the codes were made with one scale for all blocks.",
+         lambda i: in_blocks(i, "ints", lambda n: same(np.round(
+             127 * i[f"x_{n}"].astype(float) / largest(i, n).max()), atol=1.1))),
+    Slip("truncated", "The fraction was cut off. .to(torch.int8) drops it: call .round() first.",
+         lambda i: codes_by(i, np.trunc, np.floor, np.ceil)),
+    Slip("not_rounded", "The codes are not whole numbers. Round them and turn them into int8.",
+         lambda i: codes_by(i, np.asarray)),
+    Slip("top", "127 is the largest code, not 128. (128 does not fit into int8 and turns into "
+         "-128.)",
+         lambda i: codes_by(i, np.round, lambda e: np.where(e > 127.4, -128, np.round(e)),
+                            c=128 / 127)),
+    Slip("unsigned", "Negative codes are lost: torch.uint8 has no minus. Use torch.int8.",
+         lambda i: codes_by(i, lambda e: np.round(e) % 256, lambda e: np.clip(np.round(e), 0, 255),
+                            lambda e: np.trunc(e) % 256)),
+    Slip("no_sign", "The codes have lost their sign: .abs() is for the scale alone.",
+         lambda i: codes_by(i, lambda e: np.abs(np.round(e)))),
+    Slip("offset", "The codes are shifted. Zero must get the code 0, without an offset.",
+         lambda i: codes_by(i, lambda e: np.round(e) + 127, lambda e: np.round(e) + 128)),
+    Slip("wide", "The codes have the right values in another type. torch.int8 takes one byte for "
+         "each: .to(torch.int8).", lambda i: in_blocks(i, "ints", lambda n: nearest_codes(i, n))),
+    Slip("no_127", "127 times too large. A code counts steps of absmax / 127.",
+         lambda i: in_blocks(i, "back", lambda n: 127 * decoded(i, n))),
+    Slip("divided", "The way back divides by the scale. Multiply: code * absmax / 127.",
+         lambda i: {"back_even": i["codes_even"] / 127
+                    / np.repeat(i["absmax_even"], int(i["size_even"]))}),
+    Slip("no_scale", "The way back forgets the scale of the block. Multiply by absmax.",
+         lambda i: in_blocks(i, "back", lambda n: i[f"codes_{n}"] / 127)),
+    Slip("repeat", "`repeat` writes the whole list again and again. Each scale is needed "
+         "block_size times in a row: repeat_interleave.",
+         lambda i: {"back_even": i["codes_even"] / 127
+                    * np.tile(i["absmax_even"], int(i["size_even"]))}),
+    Slip("back_rest", "It works where the block size divides the length. Cut the repeated scales "
+         "to the number of codes.",
+         lambda i: {"back_even": decoded(i, "even"), "stop_back_rest": stopped}),
+)  # fmt: skip
 
 blockwise = Check(
-    name="blockwise",
-    title="Blockwise absmax",
-    wants=("quantize_int8", "dequantize_int8"),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="scales, codes and the way back; a last block that is not full",
+    name="blockwise", title="Blockwise absmax", wants=("quantize_int8", "dequantize_int8"),
+    difficulty=2, minutes=12, points=20,
+    verified="scales, codes and the way back, also of your own codes; a last block that is not "
+    "full",
     hints=(
         "Make a table with one block in each row. How can a last row that is too short be filled "
         "up without changing the largest magnitude?",
@@ -153,114 +283,121 @@ blockwise = Check(
         "`.to(torch.int8)`. Back: `codes * absmax.repeat_interleave(block_size)[: len(codes)] / "
         "127`.",
     ),
-    mistakes={
-        "one_scale": "There is one scale for all blocks. Take the largest magnitude of each row: "
-        "amax(dim=1).",
-        "signed": "The scale is the largest number, not the largest magnitude. Take .abs() before "
-        "the maximum; here the largest magnitudes are negative.",
-        "step": "The scale is divided by 127 already. Return the largest magnitude itself.",
-        "inverse": "The scale is upside down. Return the largest magnitude of the block.",
-        "padded": "There are too many numbers: those that filled up the last block are still in. "
-        "Cut them off with [:n].",
-        "truncated": "The codes are cut off, not rounded. .to(torch.int8) drops the fraction: call "
-        ".round() before it.",
-        "not_rounded": "The codes are not whole numbers. Round them and turn them into int8.",
-        "top": "The largest code is 128. An int8 ends at 127, so 128 turns into -128. Scale by "
-        "127.",
-        "unsigned": "Negative codes are lost. torch.uint8 has no minus; use torch.int8.",
-        "offset": "The codes are shifted. Zero must get the code 0, without an offset.",
-        "wide": "The codes have the right values in too large a type, so nothing is saved. Use "
-        ".to(torch.int8).",
-        "no_127": "The way back gives numbers 127 times too large. A code counts steps of absmax / "
-        "127.",
-        "divided": "The way back divides by the scale. Multiply: code * absmax / 127.",
-        "no_scale": "The way back forgets the scale of the block. Multiply by absmax.",
-        "raised": "Does the block size not divide the length? Fill the last block up with zeros "
-        "before view, and cut the result afterwards.",
-        "other": "Check the three steps one by one on a few numbers: scale of each block, codes, "
-        "and back.",
-    },
-    make=make_blockwise,
-    probe=probe_blockwise,
-    judge=judge_blockwise,
-)
+    slips=BLOCKWISE, other="Check the three steps one by one on a few numbers: scale of each "
+    "block, codes, and back.",
+    make=make_blockwise, probe=probe_blockwise, judge=judge_blockwise,
+)  # fmt: skip
 
 
 # 10.2 The NF4 code book
 def make_code(seed):
-    bits = np.random.default_rng(seed + 1020).permutation([3, 5, 6])[:2]
-    return {"bits": np.array([4, *bits])}
+    rng = np.random.default_rng(seed + 1020)
+    return {"bits": rng.permutation([2, 4, *rng.permutation([3, 5, 6])[:2]])}
 
 
 def probe_code(namespace, a):
-    made = {}
-    for at, bits in enumerate(a["bits"].tolist()):
-        made[f"levels_{at}"] = array(namespace["normal_code"](bits), "the code book")
-    return made
+    return {
+        f"levels_{bits}": array(namespace["normal_code"](bits), "the code book")
+        for bits in a["bits"].tolist()
+    }
 
 
-def _quantiles(start, stop, steps):
+def quantiles(start, stop, steps):
     """Normal quantiles at even steps of probability, ends included; torch's, not statistics'."""
     import torch
 
-    p = torch.linspace(start, stop, steps, dtype=torch.float64)
+    p = torch.linspace(float(start), float(stop), steps, dtype=torch.float64)
     return torch.special.ndtri(p).numpy()
 
 
-def _halves(n, end, negative, positive):
-    """The level 0 between two halves of so many levels each, not divided yet."""
-    down = -_quantiles(end, 0.5, negative + 1)[:-1] if negative else np.zeros(0)
-    up = _quantiles(end, 0.5, positive + 1)[:-1][::-1]
-    return np.concatenate([down, [0.0], up])
+def end_of(n):
+    return 1 - (1 / (n - 1) + 1 / n) / 4
 
 
-def judge_code(inputs, outputs):
-    for at, bits in enumerate(inputs["bits"].tolist()):
-        n, seen = 2**bits, outputs[f"levels_{at}"].ravel()
-        end = 1 - (1 / (n - 1) + 1 / n) / 4
-        raw = _halves(n, end, n // 2 - 1, n // 2)
-        want = raw / raw.max()
-        if close(seen, want, atol=1e-5):
-            continue
-        return _code_verdict(seen, want, raw, n, end)
-    return Verdict(1.0)
+def halves(n, end=None):
+    """The levels 0 and two halves around it, not divided yet."""
+    end = end_of(n) if end is None else end
+    down = -quantiles(end, 0.5, n // 2)[:-1]
+    return np.concatenate([down, [0.0], quantiles(end, 0.5, n // 2 + 1)[:-1][::-1]])
 
 
-def _code_verdict(seen, want, raw, n, end):
-    if not np.all(np.isfinite(seen)):
-        return Verdict(0.0, "infinite", "a level is infinite, or no number", "levels in [-1, 1]")
-    if len(seen) != n:
-        doubled = len(seen) > len(np.unique(np.round(seen, 6)))
-        key = "zero_twice" if doubled else "count"
-        return Verdict(0.0, key, f"{len(seen)} levels", f"{n}")
-    if close(np.sort(seen), want, atol=1e-5):
-        return Verdict(0.0, "order", "the levels are not in ascending order")
-    if close(np.sort(seen), raw, atol=1e-4):
-        return Verdict(0.0, "not_divided", f"the largest level is {seen.max():.3f}", "1")
-    centers = _quantiles(1 - end, end, n)
-    known = {
-        "even": [np.linspace(-1, 1, n), np.linspace(-n / 2, n / 2 - 1, n) / (n / 2)],
-        "no_zero": [centers / centers.max()],
-        "sides": [-want[::-1]],
-    }
-    ends = (1 - 1 / n, 1 - 1 / (2 * n), 1 - 1 / (2 * (n - 1)), 1 - (1 / (n - 1) + 1 / n) / 2, 0.99)
-    others = [_halves(n, e, n // 2 - 1, n // 2) for e in ends]
-    known["end"] = [levels / levels.max() for levels in others]
-    for key, values in known.items():
-        if any(close(np.sort(seen), value, atol=1e-5) for value in values):
-            return Verdict(0.0, key, *_where("levels", seen, want))
-    key = "other" if np.any(np.abs(seen) < 1e-6) else "no_zero"
-    return Verdict(0.0, key, *_where("levels", seen, want))
+def book(n, end=None):
+    levels = halves(n, end)
+    return levels / levels.max()
 
+
+def judge_code(i, o):
+    promises = []
+    for bits in sorted(i["bits"].tolist()):
+        n, key, case = 2**bits, f"levels_{bits}", f"for bits = {bits}"
+        promises.append(Promise(key, lambda v, n=n: v.shape == (n,), seen=lambda v, case=case:
+                                f"{case} levels: {shape(v)}", expected=f"{n} numbers"))  # fmt: skip
+        promises.append(Promise(key, book(n), f"{case} levels", atol=1e-5))
+    return judged(i, o, promises, CODE)
+
+
+def books(i, *values):
+    """Alternatives: the levels by value(n) for every number of bits."""
+
+    def one(value):
+        return {f"levels_{b}": value(2**b) for b in i["bits"].tolist()}
+
+    return [one(value) for value in values]
+
+
+def scaled(levels):
+    return levels / levels.max()
+
+
+def twice(v):
+    return v.ndim == 1 and len(np.unique(np.round(v, 6))) < len(v)
+
+
+def no_zero(n):
+    """One even row of probabilities, through both halves."""
+    return scaled(quantiles(1 - end_of(n), end_of(n), n))
+
+
+ENDS = (lambda n: 1 - 1 / n, lambda n: 1 - 1 / (2 * n), lambda n: 1 - 1 / (2 * (n - 1)),
+        lambda n: 1 - (1 / (n - 1) + 1 / n) / 2, lambda n: 0.99, lambda n: 0.995, lambda n: 0.999,
+        lambda n: 1 - 1 / (n - 1), lambda n: 1 - 1 / (n + 1))  # fmt: skip
+
+CODE = (
+    Slip("table", "The answer is the same for every number of bits. All of it depends on n.",
+         lambda i: books(i, lambda n: book(16))),
+    Slip("constant_end", "For 4 bits it is right, so the end is the chapter's number. It depends "
+         "on n: compute it.", lambda i: books(i, lambda n: book(n, end_of(16)))),
+    Slip("infinite", "The quantile of probability 1 is infinite. Stop at the end that the task "
+         "gives, short of 1.",
+         lambda i: books(i, lambda n: lambda v: v.size > 0 and not np.isfinite(v).all())),
+    Slip("zero_twice", "A level occurs twice: a half brings a zero of its own. Leave 1/2 out of "
+         "both, and add 0 once.",
+         lambda i: books(i, lambda n: lambda v: v.size > n and twice(v))),
+    Slip("no_zero_between", "The 0 between the halves is missing.",
+         lambda i: books(i, lambda n: np.delete(book(n), n // 2 - 1))),
+    Slip("one_bit_more", "2**bits levels, not 2**(bits + 1).", lambda i: books(
+        i, lambda n: book(2 * n))),
+    Slip("order", "The levels are right, in another order. Sort them from -1 to 1.",
+         lambda i: books(i, lambda n: lambda v: v.ndim == 1 and close(np.sort(v), book(n), 1e-4,
+                                                                      1e-5))),
+    Slip("not_divided", "These are quantiles still. Divide by the largest, so that they end at 1.",
+         lambda i: books(i, halves)),
+    Slip("even", "These levels are evenly spaced. Take quantiles: crowded in the middle, far apart "
+         "at the ends.",
+         lambda i: books(i, lambda n: np.linspace(-1, 1, n),
+                         lambda n: np.linspace(-n / 2, n / 2 - 1, n) / (n / 2))),
+    Slip("no_zero", "There is no exact zero. One even row of probabilities misses 1/2; build two "
+         "halves around the zero.", lambda i: books(i, no_zero)),
+    Slip("sides", "The negative half has the extra level. Give n / 2 levels to the positive one.",
+         lambda i: books(i, lambda n: -book(n)[::-1])),
+    Slip("end", "The halves end at another probability. Look at the formula for the end again.",
+         lambda i: books(i, *(lambda n, e=e: book(n, e(n)) for e in ENDS))),
+)  # fmt: skip
 
 code_book = Check(
-    name="code_book",
-    title="The NF4 code book",
-    wants=("normal_code",),
-    difficulty=3,
-    minutes=12,
-    points=20,
-    verified="4 bits and two other sizes, against quantiles from torch.special",
+    name="code_book", title="The NF4 code book", wants=("normal_code",),
+    difficulty=3, minutes=12, points=20,
+    verified="4 bits and three other sizes, against quantiles from torch.special",
     hints=(
         "Two halves that share the zero. Which half has one level more?",
         "`torch.linspace(end, 0.5, n // 2 + 1)` has n / 2 + 1 probabilities; the last one is 1/2, "
@@ -269,134 +406,170 @@ code_book = Check(
         "the negative half with `n // 2` and a minus. Join negative, 0.0 and reversed(positive), "
         "divide by the largest.",
     ),
-    mistakes={
-        "raised": "inv_cdf takes probabilities between 0 and 1, without the two ends. Stop at the "
-        "end that the task gives.",
-        "infinite": "The quantile of probability 1 is infinite. Stop at the end that the task "
-        "gives, short of 1.",
-        "zero_twice": "A level occurs twice: both halves bring the zero. Leave 1/2 out of them and "
-        "add 0 once.",
-        "count": "The number of levels is not 2**bits. Count: n / 2 - 1 negative, one zero, n / 2 "
-        "positive.",
-        "order": "The levels are right, in another order. Sort them from -1 to 1.",
-        "not_divided": "The levels are quantiles still. Divide by the largest, so that they end "
-        "at 1.",
-        "even": "These levels are evenly spaced. Take quantiles: crowded in the middle, far apart "
-        "at the ends.",
-        "no_zero": "There is no exact zero. One even row of probabilities misses 1/2; build two "
-        "halves around the zero.",
-        "sides": "The negative half has the extra level. Give n / 2 levels to the positive one.",
-        "end": "The ends of the two halves lie at another probability. Look at the formula for "
-        "the end again.",
-        "other": "Print the levels for bits = 4 beside the 16 of the chapter. Which half differs?",
-    },
-    make=make_code,
-    probe=probe_code,
-    judge=judge_code,
-)
+    slips=CODE, other="Write the four levels for bits = 2 by hand: end = 0.8542, one level below "
+    "zero, two above.",
+    make=make_code, probe=probe_code, judge=judge_code,
+)  # fmt: skip
 
 
 # 10.3 Pack and unpack
+LENGTHS = ("even", "odd", "more")
+
+
 def make_packing(seed):
-    rng = np.random.default_rng(seed + 1040)
-    made = {}
-    for name, n in (("even", 12), ("odd", 9)):
+    rng, made = np.random.default_rng(seed + 1040), {}
+    lengths = {"even": rng.choice([6, 10, 14]), "odd": rng.choice([7, 11]), "more": 9}
+    for name, n in lengths.items():
         codes = rng.integers(0, 16, n)
         codes[:4] = rng.permutation([3, 9, 14, 6])  # no two ways give the same bytes
         codes[-1] = rng.integers(1, 16)
         made[f"codes_{name}"] = codes.astype(np.uint8)
+        made[f"any_{name}"] = rng.integers(1, 16)  # in the low half that nobody needs
     return made
 
 
-def _packed(codes):
-    codes = np.pad(codes, (0, len(codes) % 2))
+def bytes_of(i, name, last=0):
+    """The right bytes, with this code after an odd number of them."""
+    codes = i[f"codes_{name}"]
+    codes = np.concatenate([codes, np.full(len(codes) % 2, last, np.uint8)])
     return codes[0::2] * 16 + codes[1::2]
 
 
 def probe_packing(namespace, a):
-    made = {}
-    for name in ("even", "odd"):
-        codes = a[f"codes_{name}"]
-        packed = namespace["pack"](tensor(codes))
-        made[f"packed_{name}"] = array(packed, "pack(codes)")
-        back = namespace["unpack"](tensor(_packed(codes)), len(codes))
-        made[f"back_{name}"] = array(back, "unpack(packed, n)")
-        made[f"bytes_{name}"] = np.array([_bytes(packed), _bytes(back)])
-    return made
+    def pack(name):
+        codes = tensor(a[f"codes_{name}"])
+        before = callers.Before(codes)
+        packed = array(namespace["pack"](codes), "what pack returns")
+        return {f"packed_{name}": packed, f"left_{name}": before.change()}
+
+    def unpack(name):
+        packed = tensor(bytes_of(a, name, int(a[f"any_{name}"])))
+        before = callers.Before(packed)
+        codes = array(namespace["unpack"](packed, len(a[f"codes_{name}"])), "what unpack returns")
+        return {f"unpacked_{name}": codes, f"kept_{name}": before.change()}
+
+    made = fixtures.attempt("pack", lambda: cases_of(LENGTHS, pack))
+    made |= fixtures.attempt("unpack", lambda: cases_of(LENGTHS, unpack, "back_"))
+    return fixtures.unless_all_open(made, ("pack", "unpack"))
 
 
-def judge_packing(inputs, outputs):
-    for name in ("even", "odd"):
-        codes, seen = inputs[f"codes_{name}"].astype(int), outputs[f"packed_{name}"].ravel()
-        wrong = _packed_verdict(codes, seen.astype(int), name == "odd")
-        if wrong:
-            return wrong
-    for name in ("even", "odd"):
-        codes, seen = inputs[f"codes_{name}"].astype(int), outputs[f"back_{name}"].ravel()
-        wrong = _unpacked_verdict(codes, seen.astype(int))
-        if wrong:
-            return wrong
-        if np.any(outputs[f"bytes_{name}"] != 1):
-            seen = f"a number takes {outputs[f'bytes_{name}'].max():.0f} bytes"
-            return Verdict(0.0, "wide", seen, "1 byte: torch.uint8")
-    return Verdict(1.0)
+def cleared(v, n):
+    """Bytes without the low half that an odd number of codes leaves open."""
+    if n % 2 and v.dtype.kind in "iuf" and v.shape == ((n + 1) // 2,):
+        v = np.concatenate([v[:-1], v[-1:] - v[-1:] % 16])
+    return v
 
 
-def _packed_verdict(codes, seen, odd):
-    want = _packed(codes)
-    kept = len(want) - 1 if odd else len(want)
-    if len(seen) == len(want) and np.array_equal(seen[:kept], want[:kept]):
-        if not odd or seen[-1] >> 4 == codes[-1]:
-            return None
-        return Verdict(0.0, "odd", f"the last byte is {seen[-1]}", f"{codes[-1]} in its high half")
-    if len(seen) != len(want):
-        dropped = odd and len(seen) == kept
-        key = "not_packed" if len(seen) == len(codes) else "odd" if dropped else "other"
-        return Verdict(0.0, key, f"{len(seen)} bytes for {len(codes)} codes", f"{len(want)}")
-    high, low = (np.pad(codes, (0, len(codes) % 2))[k::2] for k in (0, 1))
-    half = np.pad(codes, (0, len(codes) % 2)).reshape(2, -1)
-    known = {
-        "low_first": low * 16 + high,
-        "halves": half[0] * 16 + half[1],
-        "no_shift": high + low,
-    }
-    known |= {"no_shift_": high | low, "halves_": half[1] * 16 + half[0]}
-    same = (k for k, value in known.items() if np.array_equal(seen[:kept], value[:kept]))
-    key = next(same, "other").strip("_")
-    return Verdict(0.0, key, f"the bytes are {seen.tolist()}", f"{want.tolist()}")
+def judge_packing(i, o):
+    o, pack, unpack = dict(o), [], []
+    for name in LENGTHS:
+        codes, key = i[f"codes_{name}"], f"packed_{name}"
+        case, n = f"for {len(codes)} codes", len(codes)
+        if key in o:
+            o[key] = cleared(o[key], len(codes))
+        odd = ", with 0 in the last low half," if n % 2 else ""
+        pack += [
+            ran(name, case),
+            Promise(key, bytes_of(i, name), f"for the codes {codes.tolist()}{odd} packed",
+                    atol=0),
+            Promise(key, bytes_of(i, name), f"{case} packed", dtype="uint8"),
+            callers.unchanged(f"left_{name}", f"{case}, what pack was given"),
+        ]  # fmt: skip
+        unpack += [
+            ran(f"back_{name}", case),
+            Promise(f"unpacked_{name}", lambda v, n=n: v.shape == (n,), expected=f"{n} numbers",
+                    seen=lambda v, case=case: f"{case} unpack gives {shape(v)}"),
+            Promise(f"unpacked_{name}", codes, f"{case} unpacked", atol=0),
+            Promise(f"unpacked_{name}", codes, f"{case} unpacked", dtype="uint8"),
+            callers.unchanged(f"kept_{name}", f"{case}, what unpack was given"),
+        ]  # fmt: skip
+    return in_parts(judged(i, o, pack, PACKING, "pack"), judged(i, o, unpack, PACKING, "unpack"))
 
 
-def _unpacked_verdict(codes, seen):
-    if np.array_equal(seen, codes):
-        return None
-    text, wanted = f"unpack gives {seen.tolist()}", f"{codes.tolist()}"
-    full = np.pad(codes, (0, len(codes) % 2))
-    if len(seen) != len(codes):
-        key = "extra" if len(seen) == len(full) else "other"
-        return Verdict(0.0, key, f"unpack gives {len(seen)} codes", f"{len(codes)}")
-    high, low = full[0::2], full[1::2]
+def packings(i, *rules, names=LENGTHS):
+    """Alternatives: bytes by rule(high, low), the codes in pairs."""
 
-    def woven(a, b):
-        return np.stack([a, b], axis=1).ravel()[: len(codes)]
+    def one(rule):
+        made = {}
+        for name in names:
+            codes = i[f"codes_{name}"].astype(int)
+            pairs = np.pad(codes, (0, len(codes) % 2))
+            made[f"packed_{name}"] = cleared(rule(pairs), len(codes))
+        return made
 
-    known = {
-        "unpack_swapped": woven(low, high),
-        "unpack_apart": np.concatenate([high, low])[: len(codes)],
-        "unpack_mask": woven(high, high * 16 + low),
-        "unpack_shift": woven(high * 16, low),
-    }
-    known |= {"unpack_shift_": woven(high * 16 + low, low)}
-    key = next((k for k, value in known.items() if np.array_equal(seen, value)), "other")
-    return Verdict(0.0, key.strip("_"), text, wanted)
+    return [one(rule) for rule in rules]
 
+
+def unpackings(i, *rules):
+    """Alternatives: codes by rule(bytes), cut to their number."""
+
+    def one(rule):
+        made = {}
+        for name in LENGTHS:
+            packed = bytes_of(i, name, int(i[f"any_{name}"])).astype(int)
+            made[f"unpacked_{name}"] = rule(packed)[: len(i[f"codes_{name}"])]
+        return made
+
+    return [one(rule) for rule in rules]
+
+
+def woven(a, b):
+    return np.stack([a, b], axis=1).ravel()
+
+
+def first_half(pairs):
+    return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
+
+
+PACKING = (
+    Slip("low_first", "The two halves are swapped. The first code belongs into the high half: "
+         "shift it by 4.",
+         lambda i: packings(i, lambda p: p[1::2] * 16 + p[0::2], names=("even",))),
+    Slip("halves", "Codes that are far apart share a byte. Neighbours must: codes[0::2] with "
+         "codes[1::2].",
+         lambda i: packings(i, lambda p: first_half(p)[0] * 16 + first_half(p)[1],
+                            lambda p: first_half(p)[1] * 16 + first_half(p)[0], names=("even",))),
+    Slip("no_shift", "Both codes lie in the same four bits. Shift the first one: << 4.",
+         lambda i: packings(i, lambda p: p[0::2] + p[1::2], lambda p: p[0::2] | p[1::2],
+                            names=("even",))),
+    Slip("not_packed", "There are as many bytes as codes. Two codes must share one byte.",
+         lambda i: {f"packed_{n}": lambda v, n=n: v.shape == i[f"codes_{n}"].shape
+                    for n in ("even",)}),
+    Slip("odd", "With an odd number of codes the last one is lost, or lies in the low half. Add "
+         "one code at the end before you pair them.",
+         lambda i: [{"packed_even": bytes_of(i, "even"), "packed_odd": bytes_of(i, "odd")[:-1]},
+                    {"packed_even": bytes_of(i, "even"), "packed_odd":
+                     np.concatenate([bytes_of(i, "odd")[:-1], [0]])}]),
+    Slip("odd_stops", "An even number of codes works. With an odd one, codes[0::2] is one longer "
+         "than codes[1::2]: add one code first.",
+         lambda i: {"packed_even": bytes_of(i, "even"), "stop_odd": stopped}),
+    Slip("byte_more", "There is a byte too many: add one code only where their number is odd.",
+         lambda i: [{"packed_even": lambda v: v.size == len(bytes_of(i, "even")) + 1},
+                    {"packed_odd": lambda v: v.size == len(bytes_of(i, "odd")) + 1}]),
+    Slip("wide", "The values are right in another type. torch.uint8 takes one byte for each, "
+         "and holds 0 to 255; int8 ends at 127.",
+         lambda i: [{f"packed_{n}": bytes_of(i, n) for n in LENGTHS},
+                    {f"unpacked_{n}": i[f"codes_{n}"] for n in LENGTHS}]),
+    Slip("signed", "These bytes are int8, which ends at 127: from 128 on they turn negative. Use "
+         "torch.uint8.",
+         lambda i: packings(i, lambda p: (p[0::2] * 16 + p[1::2] + 128) % 256 - 128)),
+    Slip("extra", "With an odd number of codes unpack gives one too many. Cut the result to n.",
+         lambda i: {f"unpacked_{n}": lambda v, n=n: v.shape == (2 * len(bytes_of(i, n)),)
+                    for n in LENGTHS}),
+    Slip("unpack_swapped", "Each pair comes in the wrong order. The high half is the first.",
+         lambda i: unpackings(i, lambda p: woven(p & 15, p >> 4))),
+    Slip("unpack_apart", "All high halves come first, then all low ones. Stack them as two "
+         "columns, then flatten.",
+         lambda i: unpackings(i, lambda p: np.concatenate([p >> 4, p & 15]))),
+    Slip("unpack_mask", "The low half still has the high one on top of it. Keep four bits: & 15.",
+         lambda i: unpackings(i, lambda p: woven(p >> 4, p))),
+    Slip("unpack_shift", "The high half was not shifted down: packed >> 4.",
+         lambda i: unpackings(i, lambda p: woven(p & 240, p & 15), lambda p: woven(p, p & 15))),
+)  # fmt: skip
 
 packing = Check(
-    name="packing",
-    title="Pack and unpack",
-    wants=("pack", "unpack"),
-    difficulty=2,
-    minutes=10,
-    points=20,
+    name="packing", title="Pack and unpack", wants=("pack", "unpack"),
+    difficulty=2, minutes=10, points=20,
     verified="bytes and codes, even and odd lengths, uint8",
     hints=(
         "`codes[0::2]` are the first, third, fifth codes. What turns 5 into 5 · 16?",
@@ -405,160 +578,207 @@ packing = Check(
         "`codes[0::2] << 4 | codes[1::2]`, after one zero was added to an odd length. Back: "
         "`torch.stack([packed >> 4, packed & 15], dim=1).flatten()[:n]`.",
     ),
-    mistakes={
-        "low_first": "The two halves are swapped. The first code belongs into the high half: "
-        "shift it by 4.",
-        "halves": "Codes that are far apart share a byte. Neighbours must: codes[0::2] with "
-        "codes[1::2].",
-        "no_shift": "Both codes lie in the same four bits. Shift the first one: << 4.",
-        "not_packed": "There are as many bytes as codes. Two codes must share one byte.",
-        "odd": "With an odd number of codes the last one is lost, or lies in the low half. Add one "
-        "code at the end before you pair them.",
-        "wide": "The values are right in too large a type, so nothing is saved. Use torch.uint8.",
-        "extra": "unpack gives one code too many. Cut the result to n.",
-        "unpack_swapped": "unpack gives each pair in the wrong order. The high half comes first.",
-        "unpack_apart": "unpack gives all high halves, then all low ones. Stack them as two "
-        "columns, then flatten.",
-        "unpack_mask": "The low half still has the high one on top of it. Keep four bits: & 15.",
-        "unpack_shift": "The high half was not shifted down. packed >> 4.",
-        "raised": "Does it fail for an odd number of codes? Then codes[0::2] is one longer than "
-        "codes[1::2]: add one code first.",
-        "other": "Write 5 and 12 as one byte by hand: 0101 1100, which is 92.",
-    },
-    make=make_packing,
-    probe=probe_packing,
-    judge=judge_packing,
-)
+    slips=PACKING, other="Write 5 and 12 as one byte by hand: 0101 1100, which is 92.",
+    make=make_packing, probe=probe_packing, judge=judge_packing,
+)  # fmt: skip
 
 
 # 10.4 Double quantization
-GROUP, GROUPS = 8, 3
-
-
 def make_double(seed):
     rng = np.random.default_rng(seed + 1060)
+    group, groups = int(rng.choice([6, 7, 8])), int(rng.choice([3, 4, 5]))
     levels = np.unique(np.concatenate([rng.uniform(-1, 1, 253), [-1.0, 0.0, 1.0]]))
-    mean = np.repeat(rng.permutation([2.2, 2.6, 3.4]), GROUP)  # groups with means of their own
-    absmax = mean + rng.uniform(-0.8, 0.8, GROUP * GROUPS)
-    absmax[GROUP - 1 :: GROUP] = mean[::GROUP] - 1.5  # far below every mean
+    mean = np.repeat(rng.permutation([2.2, 2.6, 3.0, 3.4, 3.9])[:groups], group)
+    absmax = mean + rng.uniform(-0.8, 0.8, group * groups)
+    for start in range(0, len(absmax), 2 * group):  # in every second group one far below the mean
+        absmax[start + rng.integers(group)] = mean[start] - 1.9
+    codes = rng.permutation(256)[: group * groups]
+    codes[int(rng.integers(len(codes)))] = 255
     return {
-        "absmax": absmax.astype(np.float32),
-        "levels": levels.astype(np.float32),
-        "codes": rng.integers(0, len(levels), GROUP * GROUPS).astype(np.uint8),
-        "scales": rng.uniform(0.3, 0.9, GROUPS).astype(np.float32),
+        "absmax": absmax.astype(np.float32), "levels": levels.astype(np.float32), "group": group,
+        "codes": codes.astype(np.uint8), "scales": rng.uniform(0.3, 0.9, groups).astype(np.float32),
         "offset": np.float32(rng.uniform(2, 3)),
-    }
+    }  # fmt: skip
 
 
 def probe_double(namespace, a):
-    levels = tensor(a["levels"])
-    codes, scales, offset = namespace["double_quantize"](tensor(a["absmax"]), levels, GROUP)
-    given = tensor(a["codes"]), tensor(a["scales"]), tensor(a["offset"])
-    back = namespace["double_dequantize"](*given, levels, GROUP)
-    return {
-        "codes": array(codes, "codes"),
-        "scales": array(scales, "scales"),
-        "offset": array(offset, "offset"),
-        "back": array(back, "double_dequantize(...)"),
-        "bytes": _bytes(codes),
-    }
+    levels, group, own = tensor(a["levels"]), a["group"].item(), []
+
+    def there():
+        absmax = tensor(a["absmax"])
+        before = callers.Before(absmax, levels)
+        own.extend(namespace["double_quantize"](absmax, levels, group) or [None])
+        what = ("codes", "scales", "offset")
+        codes, scales, offset = fixtures.several(tuple(own), what, "double_quantize")
+        return {"codes": codes, "scales": scales, "offset": offset, "left": before.change()}
+
+    def way(codes, *given):
+        back = namespace["double_dequantize"](codes, *given, levels, group)
+        return array(back, "what double_dequantize returns")
+
+    def back():
+        codes, *given = (tensor(a[key]) for key in ("codes", "scales", "offset"))
+        before = callers.Before(codes, *given)
+        try:
+            return {"stop": NOTHING, "back": way(codes, *given), "kept": before.change()}
+        except (NotImplementedError, Refused):
+            raise
+        except Exception as error:
+            made = {"stop": text(described(error)[1]), "back": NOTHING, "with_long": NOTHING}
+        try:
+            return {**made, "with_long": way(codes.long(), *given)}
+        except Exception:
+            return made
+
+    made = fixtures.attempt("double_quantize", there)
+    made |= fixtures.attempt("double_dequantize", back)
+    right = "codes" in made and made["codes"].shape == a["absmax"].shape
+    if right and made["scales"].shape == a["scales"].shape and "kept" in made:
+        made |= fixtures.attempt("double_dequantize", lambda: {"round": way(*own)})
+    return fixtures.unless_all_open(made, ("double_quantize", "double_dequantize"))
 
 
-def judge_double(inputs, outputs):
-    for judge in (_offset_verdict, _group_verdict, _levels_verdict, _double_back_verdict):
-        wrong = judge(inputs, outputs)
-        if wrong:
-            return wrong
-    if outputs["bytes"] != 1:
-        seen = f"a code takes {float(outputs['bytes']):.0f} bytes"
-        return Verdict(0.0, "wide", seen, "1 byte: torch.uint8")
-    return Verdict(1.0)
+def rest_of(i):
+    """What is left of the scales without their mean, one group in a row."""
+    absmax = i["absmax"].astype(float)
+    return (absmax - absmax.mean()).reshape(-1, int(i["group"]))
 
 
-def _offset_verdict(i, outputs):
-    absmax, seen = i["absmax"], outputs["offset"]
-    if seen.size == 1 and close(seen.ravel()[0], absmax.mean(), rtol=1e-4):
-        return None
-    if seen.size == GROUPS:
-        return Verdict(0.0, "offset_per_group", f"{seen.size} offsets", "one, for all scales")
-    number = float(seen.ravel()[0]) if seen.size else np.nan
-    known = {"no_offset": 0.0, "minimum": absmax.min(), "median": np.median(absmax)}
-    known["minimum_"] = (absmax.min() + absmax.max()) / 2
-    key = next((k for k, v in known.items() if close(number, v, rtol=1e-3)), "other")
-    key = "minimum" if key in ("median", "minimum_") else key
-    return Verdict(0.0, key, f"the offset is {number:.4g}", f"{absmax.mean():.4g}, the mean")
+def divided(i):
+    rest = rest_of(i)
+    return (rest / np.abs(rest).max(axis=1, keepdims=True)).ravel()
 
 
-def _group_verdict(i, outputs):
-    rows, seen = i["absmax"].reshape(-1, GROUP), outputs["scales"].ravel()
-    rest = rows - i["absmax"].mean()
-    want = np.abs(rest).max(axis=1)
-    if close(seen, want, rtol=1e-4):
-        return None
-    if seen.size == 1 or (seen.size == GROUPS and np.ptp(seen) == 0):
-        return Verdict(0.0, "one_scale", "one scale for all groups", f"{GROUPS}, one each")
-    known = {"signed": rest.max(axis=1), "not_taken_off": rows.max(axis=1)}
-    known["across"] = np.abs(rest.reshape(GROUP, -1)).max(axis=0)
-    key = next((k for k, value in known.items() if close(seen, value, rtol=1e-4)), "other")
-    key = "across" if seen.size == GROUP else key
-    text, wanted = (", ".join(f"{v:.3f}" for v in scales[:8]) for scales in (seen, want))
-    return Verdict(0.0, key, f"the scales are {text}", wanted)
-
-
-def _levels_verdict(i, outputs):
-    levels, seen = i["levels"].astype(np.float64), outputs["codes"].ravel()
-    rest = (i["absmax"] - i["absmax"].mean()).reshape(-1, GROUP)
-    z = (rest / np.abs(rest).max(axis=1, keepdims=True)).ravel()
-    if seen.size != z.size:
-        return Verdict(0.0, "other", f"{seen.size} codes", f"{z.size}")
+def nearest_levels(i):
+    """The condition that each code is the number of a nearest level."""
+    z, levels = divided(i), i["levels"].astype(float)
     best = np.abs(z[:, None] - levels).min(axis=1)
-    whole = np.all(seen == np.round(seen)) and seen.min() >= 0 and seen.max() < len(levels)
-    if whole and np.all(np.abs(levels[seen.astype(int)] - z) <= best + 1e-5):
-        return None
-    nearest = np.abs(z[:, None] - levels).argmin(axis=1)
-    up = np.searchsorted(levels, z)
-    if close(seen, levels[nearest], rtol=1e-4):
-        return Verdict(0.0, "values", "the codes are levels", "the numbers of the levels")
-    sides = [np.clip(up - k, 0, len(levels) - 1) for k in (0, 1)]
-    sides.append(np.clip(np.searchsorted(levels, z, "right") - 1, 0, len(levels) - 1))
-    if any(np.mean(seen == side) > 0.85 for side in sides):
-        return Verdict(0.0, "one_side", *_where("codes", seen.astype(float), nearest.astype(float)))
-    raw = np.abs(rest.ravel()[:, None] - levels).argmin(axis=1)
-    if np.array_equal(seen, raw):
-        return Verdict(
-            0.0, "not_divided", *_where("codes", seen.astype(float), nearest.astype(float))
-        )
-    return Verdict(0.0, "other", *_where("codes", seen.astype(float), nearest.astype(float)))
+
+    def condition(v):
+        whole = v.shape == z.shape and v.dtype.kind in "biuf" and bool(
+            np.all(v == np.round(v)) and v.min() >= 0 and v.max() < len(levels))  # fmt: skip
+        return whole and bool(np.all(np.abs(levels[v.astype(int)] - z) <= best + 1e-5))
+
+    return condition
 
 
-def _double_back_verdict(i, outputs):
-    values, scales = i["levels"][i["codes"]], np.repeat(i["scales"], GROUP)
-    offset, seen = i["offset"], outputs["back"].ravel()
-    want = values * scales + offset
-    if close(seen, want, rtol=1e-4):
-        return None
-    known = {
-        "offset_lost": values * scales,
-        "offset_first": (values + offset) * scales,
-        "offset_off": values * scales - offset,
-        "no_scale": values + offset,
-        "codes_as_values": i["codes"] * scales + offset,
-    }
-    key = next((k for k, value in known.items() if close(seen, value, rtol=1e-4)), "other")
-    if seen.size != want.size:
-        return Verdict(0.0, key, f"{seen.size} scales come back", f"{want.size}")
-    text, wanted = _where("absmax", seen, want)
-    return Verdict(0.0, key, f"after the way back {text}", wanted)
+def codes_words(i):
+    z, levels = divided(i), i["levels"].astype(float)
+    right = np.abs(z[:, None] - levels).argmin(axis=1)
 
+    def seen(v):
+        if v.shape != z.shape:
+            return f"codes: {shape(v)}, for {len(z)} scales"
+        at = int(np.argmax(v != right))
+        return f"codes[{at}] is {v[at]:.6g}, for the number {z[at]:.5g} after the division"
+
+    return seen
+
+
+def judge_double(i, o):
+    rest, condition = rest_of(i), nearest_levels(i)
+    offset = float(i["absmax"].astype(float).mean())
+    there = [
+        Promise("offset", lambda v: v.size == 1 and close(v.reshape(()), offset),
+                "the offset", expected=f"{offset:.5g}, the mean of all scales"),
+        Promise("scales", np.abs(rest).max(axis=1), "scales", rtol=1e-4, atol=1e-5),
+        Promise("codes", condition, seen=codes_words(i), expected="the number of the nearest "
+                "level"),
+        Promise("codes", condition, "codes", dtype="uint8"),
+        callers.unchanged("left", "absmax or levels"),
+    ]  # fmt: skip
+    back = [
+        Promise("stop", lambda v: v.size == 0, seen=words, expected="no error"),
+        Promise("back", decoded_scales(i), "back again, absmax"),
+        callers.unchanged("kept", "codes, scales or offset"),
+    ]
+    first = judged(i, o, there, DOUBLE, "double_quantize")
+    if first.share == 1:
+        step = np.repeat(np.abs(rest).max(axis=1), rest.shape[1]) * np.diff(i["levels"]).max()
+        back.append(Promise("round", lambda v: v.shape == step.shape and bool(
+            np.all(np.abs(v - i["absmax"]) <= 0.51 * step + 1e-5)), expected="absmax, nearly",
+            seen="your own codes, scales and offset do not come back as absmax"))  # fmt: skip
+    return in_parts(first, judged(i, o, back, DOUBLE, "double_dequantize"))
+
+
+def decoded_scales(i, codes=None, scale=1, offset=1):
+    values = i["levels"][i["codes"]].astype(float) if codes is None else codes
+    scales = np.repeat(i["scales"], int(i["group"])) if scale else 1
+    return values * scales + offset * i["offset"]
+
+
+def beside(i, side):
+    """The condition that each code is the level on one side, where the number is on none."""
+    z, levels = divided(i), i["levels"].astype(float)
+    right = np.clip(np.searchsorted(levels, z) - side, 0, len(levels) - 1)
+    return same(right, np.abs(z[:, None] - levels).min(axis=1) > 1e-5)
+
+
+DOUBLE = (
+    Slip("no_offset", "The scales are all positive: take their mean off first, or half of the "
+         "levels is never used.", lambda i: {"offset": same(np.zeros(()))}),
+    Slip("offset_per_group", "Each group has an offset of its own. One mean over all scales is "
+         "stored once.", lambda i: {"offset": lambda v: close(
+             v.ravel(), i["absmax"].reshape(rest_of(i).shape).mean(axis=1))}),
+    Slip("exchanged", "The order is: codes, scales, offset.",
+         lambda i: {"offset": np.abs(rest_of(i)).max(axis=1), "scales": lambda v: v.size == 1}),
+    Slip("middle", "The offset is another middle, or an end. Take the mean of all scales.",
+         lambda i: [{"offset": lambda v, m=m: v.size == 1 and close(v.reshape(()), m, 1e-3)}
+                    for m in (i["absmax"].min(), np.median(i["absmax"]), i["absmax"].max(),
+                              np.sort(i["absmax"])[(i["absmax"].size - 1) // 2],
+                              (i["absmax"].min() + i["absmax"].max()) / 2)]),
+    Slip("one_scale", "There is one scale for all groups. Take the largest magnitude of each row.",
+         lambda i: {"scales": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0}),
+    Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim.",
+         lambda i: {"scales": flat(np.abs(rest_of(i)).max(axis=1))}),
+    Slip("signed", "The group's scale is its largest number, not its largest magnitude. After the "
+         "mean is off there are negative ones: .abs() first.",
+         lambda i: {"scales": rest_of(i).max(axis=1)}),
+    Slip("not_taken_off", "The offset is right, but the groups' scales come from the numbers "
+         "before it was taken off.",
+         lambda i: {"scales": i["absmax"].reshape(rest_of(i).shape).max(axis=1)}),
+    Slip("across", "The groups run across. Neighbours belong together: view(-1, group), one group "
+         "in a row.",
+         lambda i: [{"scales": lambda v: v.shape == (int(i["group"]),)},
+                    {"scales": np.abs(rest_of(i).reshape(rest_of(i).T.shape)).max(axis=0)}]),
+    Slip("values", "The codes are levels. Return their numbers in the code book, as uint8.",
+         lambda i: {"codes": i["levels"][np.abs(divided(i)[:, None] - i["levels"]).argmin(1)]}),
+    Slip("one_side", "The codes take the level on the same side always. Take the nearest one, "
+         "above or below.", lambda i: [{"codes": beside(i, side)} for side in (0, 1)]),
+    Slip("not_divided", "The numbers were not divided by their group's scale before the level was "
+         "chosen.",
+         lambda i: {"codes": same(np.abs(rest_of(i).ravel()[:, None] - i["levels"]).argmin(1))}),
+    Slip("farthest", "These are the farthest levels: argmin, not argmax.",
+         lambda i: {"codes": same(np.abs(divided(i)[:, None] - i["levels"]).argmax(1))}),
+    Slip("no_abs", "The smallest difference is the most negative one. Take .abs() before argmin.",
+         lambda i: [{"codes": same(np.full(i["absmax"].shape, end))}
+                    for end in (0, len(i["levels"]) - 1)]),
+    Slip("wide", "The codes have the right values in another type. torch.uint8 takes one byte for "
+         "each.", lambda i: {"codes": nearest_levels(i)}),
+    Slip("mask", "torch takes uint8 numbers in brackets for a mask of True and False, not for "
+         "places. Turn them into whole numbers first: levels[codes.long()].",
+         lambda i: {"stop": stopped, "with_long": decoded_scales(i)}),
+    Slip("offset_lost", "The way back forgets the offset. Add it at the end.",
+         lambda i: {"back": decoded_scales(i, offset=0)}),
+    Slip("offset_first", "The way back adds the offset before the scale. Multiply first.",
+         lambda i: {"back": decoded_scales(i, i["levels"][i["codes"]] + i["offset"], offset=0)}),
+    Slip("offset_off", "The way back takes the offset off once more. Add it.",
+         lambda i: {"back": decoded_scales(i, offset=-1)}),
+    Slip("no_scale", "The way back forgets the group's scale. Multiply by it.",
+         lambda i: {"back": decoded_scales(i, scale=0)}),
+    Slip("codes_as_values", "The way back takes the codes for numbers. Look them up: "
+         "levels[codes.long()].",
+         lambda i: [{"back": decoded_scales(i, i["codes"] * c)} for c in (1.0, 1 / 127, 1 / 255)]),
+    Slip("repeat", "`repeat` writes the whole list again and again. Each scale is needed group "
+         "times in a row: repeat_interleave.",
+         lambda i: {"back": i["levels"][i["codes"]] * np.tile(i["scales"], int(i["group"]))
+                    + i["offset"]}),
+)  # fmt: skip
 
 double = Check(
-    name="double",
-    title="Double quantization",
-    wants=("double_quantize", "double_dequantize"),
-    difficulty=4,
-    minutes=15,
-    points=25,
-    verified="offset, scales, nearest levels, and the way back, with a code book of its own",
+    name="double", title="Double quantization", wants=("double_quantize", "double_dequantize"),
+    difficulty=4, minutes=15, points=25,
+    verified="offset, scales, nearest levels, and the way back, also of your own codes",
     hints=(
         "It is the quantization of the chapter once more: other input, other code book, larger "
         "blocks. What is done before, and what after?",
@@ -568,104 +788,124 @@ double = Check(
         "`scales = rows.abs().amax(dim=1)`, `z = (rows / scales[:, None]).flatten()`. Back: "
         "`levels[codes.long()] * scales.repeat_interleave(group) + offset`.",
     ),
-    mistakes={
-        "no_offset": "The offset is 0. The scales are all positive: take their mean off first, "
-        "or half of the levels is never used.",
-        "offset_per_group": "Each group has an offset of its own. One mean over all scales is "
-        "stored once.",
-        "minimum": "The offset is another middle. Take the mean of all scales.",
-        "one_scale": "There is one scale for all groups. Take the largest magnitude of each row.",
-        "signed": "The group's scale is its largest number, not its largest magnitude. After the "
-        "mean is off there are negative ones: .abs() first.",
-        "not_taken_off": "The offset is right, but the groups' scales come from the numbers before "
-        "it was taken off.",
-        "across": "The groups run across. Neighbours belong together: view(-1, group), one group "
-        "in a row.",
-        "values": "The codes are levels. Return their numbers in the code book, as uint8.",
-        "one_side": "The codes always take the level on the same side. Take the nearest one, above "
-        "or below.",
-        "not_divided": "The numbers were not divided by their group's scale before the level was "
-        "chosen.",
-        "wide": "The codes have the right values in too large a type. Use torch.uint8.",
-        "offset_lost": "The way back forgets the offset. Add it at the end.",
-        "offset_first": "The way back adds the offset before the scale. Multiply first.",
-        "offset_off": "The way back takes the offset off once more. Add it.",
-        "no_scale": "The way back forgets the group's scale. Multiply by it.",
-        "codes_as_values": "The way back takes the codes for numbers. Look them up: "
-        "levels[codes.long()].",
-        "other": "Check one after the other: offset, scales, codes, and back. Which is the first "
-        "that differs from a sum by hand?",
-    },
-    make=make_double,
-    probe=probe_double,
-    judge=judge_double,
-)
+    slips=DOUBLE, other="Check one after the other: offset, scales, codes, and back. Which is the "
+    "first that differs from a sum by hand?",
+    make=make_double, probe=probe_double, judge=judge_double,
+)  # fmt: skip
 
 
 # 10.5 Bits per parameter
 def make_bits(seed):
+    """Blocks as many as 256 k, 257, any number, and one alone; only in the third all are full."""
     rng = np.random.default_rng(seed + 1080)
-    n = 2 * rng.integers(20_000, 60_000, 3) + 6  # no multiple of a block
-    n += 2 * (n % 32 == 0)
-    return {"n": n, "size": rng.choice([32, 64, 128], 3)}
+    size = rng.permutation([16, 32, 64, 128])
+    blocks = np.array([256 * rng.integers(1, 4), 257, rng.integers(300, 500), 1])
+    least = np.where(np.arange(4) < 2, size // 4 + 1, 1)  # two last blocks less than half full
+    most = size // np.array([2, 2, 2, 4])  # and one that is more than half full
+    n = blocks * size - 2 * rng.integers(least, most) * (np.arange(4) != 2)
+    order = rng.permutation(4)
+    return {"n": n[order], "size": size[order]}
 
 
 def probe_bits(namespace, a):
-    bits = namespace["bits_per_parameter"]
-    pairs = list(zip(a["n"].tolist(), a["size"].tolist(), strict=True))
-    return {
-        "single": np.array([float(array(bits(n, s, False))) for n, s in pairs]),
-        "double": np.array([float(array(bits(n, s, True))) for n, s in pairs]),
-    }
+    made = {"single": [], "double": []}
+    for n, size in zip(a["n"].tolist(), a["size"].tolist(), strict=True):
+        for key, found in made.items():
+            value = array(namespace["bits_per_parameter"](n, size, key == "double"), "the result")
+            if value.size != 1:
+                seen = f"bits_per_parameter returns {shape(value)}."
+                raise Refused("type", seen, "one number.")
+            found.append(value.reshape(()))
+    return {key: np.stack(found) for key, found in made.items()}
 
 
-def judge_bits(inputs, outputs):
-    pairs = list(zip(inputs["n"].tolist(), inputs["size"].tolist(), strict=True))
-    counts = [(n, math.ceil(n / s), math.ceil(math.ceil(n / s) / 256), s) for n, s in pairs]
-    right = {
-        "single": np.array([4 + 32 * b / n for n, b, _, _ in counts]),
-        "double": np.array([4 + (8 * b + 32 * g) / n for n, b, g, _ in counts]),
-    }
-    known = {
-        "single": {
-            "no_scales": [4.0 for _ in counts],
-            "in_bytes": [4 + 4 * b / n for n, b, _, _ in counts],
-            "not_rounded": [4 + 32 / s for *_, s in counts],
-            "dropped": [4 + 32 * (n // s) / n for n, _, _, s in counts],
-            "total": [4 * n + 32 * b for n, b, _, _ in counts],
-            "only_bytes": [(4 + 32 * b / n) / 8 for n, b, _, _ in counts],
-            "only_scales": [32 * b / n for n, b, _, _ in counts],
-        },
-        "double": {
-            "not_doubled": right["single"],
-            "no_groups": [4 + 8 * b / n for n, b, _, _ in counts],
-            "kept": [4 + (40 * b + 32 * g) / n for n, b, g, _ in counts],
-            "groups_of_weights": [4 + (8 * b + 32 * math.ceil(n / 256)) / n for n, b, *_ in counts],
-            "in_bytes": [4 + (b + 4 * g) / n for n, b, g, _ in counts],
-            "not_rounded": [4 + 8 / s + 32 / (256 * s) for *_, s in counts],
-            "dropped": [4 + (8 * (n // s) + 32 * (n // s // 256)) / n for n, _, _, s in counts],
-            "dropped_": [4 + (8 * b + 32 * (b // 256)) / n for n, b, *_ in counts],
-        },
-    }
-    for way, want in right.items():
-        seen = outputs[way]
-        if close(seen, want, rtol=1e-7):
-            continue
-        found = (k for k, v in known[way].items() if close(seen, v, rtol=1e-7))
-        n, size = pairs[0]
-        text = f"{seen[0]:.5g} bits for n = {n}, blocks of {size}, double_quant = {way == 'double'}"
-        return Verdict(0.0, next(found, "other").strip("_"), text, f"{want[0]:.5g}")
-    return Verdict(1.0)
+def up(a, b):
+    return -(-a // b)
 
+
+def counts(i):
+    """Weights, blocks, groups of 256 scales, and the block size."""
+    n, size = i["n"].astype(float), i["size"].astype(float)
+    return n, up(n, size), up(up(n, size), 256), size
+
+
+def judge_bits(i, o):
+    n, blocks, groups, _ = counts(i)
+    right = {"single": 4 + 32 * blocks / n, "double": 4 + (8 * blocks + 32 * groups) / n}
+
+    def promise(key):
+        want = right[key]
+        value = o.get(key, np.zeros(0))
+        fits = value.shape == want.shape and value.dtype.kind in "biuf"
+        at = int(np.argmax(~np.isclose(value, want, 1e-7, 0))) if fits else 0
+        what = f"n = {i['n'][at]}, block_size = {i['size'][at]}, double_quant = {key == 'double'}"
+        seen = (lambda v: f"{v[at]:.6g} bits for {what}") if fits else ""
+        expected = f"{want[at]:.6g}" if fits else ""
+        return Promise(key, want, "the number of bits", seen, expected, rtol=1e-7, atol=0)
+
+    return judged(i, o, [promise("single"), promise("double")], BITS)
+
+
+def sums(single=None, double=None):
+    """A slip's values: bits by a rule of (n, blocks, groups, size), without or with the second."""
+    rules = {"single": single, "double": double}
+    return lambda i: [{key: rule(*counts(i))} for key, rule in rules.items() if rule]
+
+
+def one_more(i):
+    """Numbers of blocks and groups by `// + 1`, for both or for the groups alone."""
+    n, blocks, _, size = counts(i)
+    return [(n, b, b // 256 + 1) for b in (blocks, n // size + 1)]
+
+
+BITS = (
+    Slip("no_scales", "The scales are missing. Each block has one.",
+         sums(lambda n, b, g, s: 4 + 0 * n, lambda n, b, g, s: 4 + 0 * n)),
+    Slip("in_bytes", "A scale was counted with its bytes. A float32 has 4 bytes, and 32 bits.",
+         sums(lambda n, b, g, s: 4 + 4 * b / n, lambda n, b, g, s: 4 + (b + 4 * g) / n)),
+    Slip("not_rounded", "The last block is not full, and has a whole scale. Round the number of "
+         "blocks up.",
+         sums(lambda n, b, g, s: 4 + 32 / s, lambda n, b, g, s: 4 + 8 / s + 32 / (256 * s))),
+    Slip("group_not_rounded", "The last group of 256 scales is not full, and has a whole float32. "
+         "Round the number of groups up.",
+         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * b / 256) / n)),
+    Slip("dropped", "The last block or group is missing. n // size rounds down; round up.",
+         lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s) / n, lambda n, b, g, s:
+                        4 + (8 * (n // s) + 32 * (n // s // 256)) / n)(i)
+         + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)),
+    Slip("one_more", "`n // size + 1` counts one too many where it divides.",
+         lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s + 1) / n)(i)
+         + [{"double": 4 + (8 * b + 32 * g) / n} for n, b, g in one_more(i)]),
+    Slip("total", "That is the total. Divide by n.",
+         sums(lambda n, b, g, s: 4 * n + 32 * b, lambda n, b, g, s: 4 * n + 8 * b + 32 * g)),
+    Slip("only_bytes", "That is bytes for each weight. The answer is in bits.",
+         sums(lambda n, b, g, s: (4 + 32 * b / n) / 8)),
+    Slip("only_scales", "The codes themselves are missing: 4 bits each.",
+         sums(lambda n, b, g, s: 32 * b / n, lambda n, b, g, s: (8 * b + 32 * g) / n)),
+    Slip("a_byte_each", "A code has half a byte: 4 bits, not 8.",
+         sums(lambda n, b, g, s: 8 + 32 * b / n)),
+    Slip("half_scales", "A scale is a float32: 32 bits, not 16.",
+         sums(lambda n, b, g, s: 4 + 16 * b / n, lambda n, b, g, s: 4 + (8 * b + 16 * g) / n)),
+    Slip("not_doubled", "double_quant makes no difference. With it a block has one byte instead of "
+         "a float32.", sums(None, lambda n, b, g, s: 4 + 32 * b / n)),
+    Slip("the_other_way", "The two ways are exchanged: one byte for a block is with double_quant.",
+         lambda i: {"single": 4 + (8 * counts(i)[1] + 32 * counts(i)[2]) / counts(i)[0]}),
+    Slip("no_groups", "The scales of the scales are missing: a float32 for each 256 blocks.",
+         sums(None, lambda n, b, g, s: 4 + 8 * b / n)),
+    Slip("one_group", "One float32 was counted for all scales. There is one for each 256.",
+         sums(None, lambda n, b, g, s: 4 + (8 * b + 32) / n)),
+    Slip("kept", "The float32 scales are still counted. Double quantization puts a byte in place "
+         "of each.", sums(None, lambda n, b, g, s: 4 + (40 * b + 32 * g) / n)),
+    Slip("groups_of_weights", "The groups are of 256 scales, not of 256 weights.",
+         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(n, 256)) / n)),
+    Slip("groups_of_blocks", "The groups are of 256 scales, also where a block has another size.",
+         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(b, s)) / n)),
+)  # fmt: skip
 
 bits = Check(
-    name="bits",
-    title="Bits per parameter",
-    wants=("bits_per_parameter",),
-    difficulty=2,
-    minutes=8,
-    points=15,
-    verified="three sizes that no block divides, without and with double quantization",
+    name="bits", title="Bits per parameter", wants=("bits_per_parameter",),
+    difficulty=2, minutes=8, points=15,
+    verified="four sizes, full blocks and not, without and with double quantization",
     hints=(
         "Count everything that lies in memory, in bits, and divide by n at the end.",
         "The number of blocks is n / block_size rounded up: `-(-n // block_size)` or `math.ceil`. "
@@ -673,27 +913,9 @@ bits = Check(
         "Without double quantization `4 + 32 * blocks / n`. With it, each block has 8 bits, and "
         "each 256 blocks 32 more.",
     ),
-    mistakes={
-        "no_scales": "The scales are missing. Each block has one, of 32 bits.",
-        "in_bytes": "A scale was counted with its bytes. A float32 has 4 bytes, and 32 bits.",
-        "not_rounded": "The last block is not full, and has a whole scale. Round the number of "
-        "blocks up.",
-        "dropped": "The last block or group is missing. n // size rounds down; round up.",
-        "total": "That is the total. Divide by n.",
-        "only_bytes": "That is bytes for each weight. The answer is in bits.",
-        "only_scales": "The codes themselves are missing: 4 bits each.",
-        "not_doubled": "double_quant makes no difference. With it a block has one byte instead of "
-        "a float32.",
-        "no_groups": "The scales of the scales are missing: a float32 for each 256 blocks.",
-        "kept": "The float32 scales are still counted. Double quantization puts a byte in place of "
-        "each.",
-        "groups_of_weights": "The groups are of 256 scales, not of 256 weights.",
-        "other": "Write the sum for 128 weights in blocks of 64 by hand: 512 bits of codes, 2 "
-        "scales.",
-    },
-    make=make_bits,
-    probe=probe_bits,
-    judge=judge_bits,
-)
+    slips=BITS, other="Write the sum for 128 weights in blocks of 64 by hand: 512 bits of codes, 2 "
+    "scales.",
+    make=make_bits, probe=probe_bits, judge=judge_bits,
+)  # fmt: skip
 
 EXERCISES = (blockwise, code_book, packing, double, bits)

@@ -267,144 +267,7 @@ qlora_config = Check(
 )  # fmt: skip
 
 
-# 11.3 Why the gradients vanish
-def make_blocks(seed):
-    rng = np.random.default_rng(seed + 1300)
-    f, depth = fixtures.normal(rng), int(rng.integers(3, 6))
-    b, t, d, r = fixtures.sizes(rng, 4, 2, 8)
-    return {"x": f(b, t, d) / 2, "W": f(depth, d, d) / 2, "A": f(depth, r, d) / 2,
-            "B": f(depth, d, r) / 2}  # fmt: skip
-
-
-def probe_blocks(namespace, a):
-    first = blocks_run(namespace["run_blocks"], a, tensor(a["x"]))
-    again = blocks_run(namespace["run_blocks"], a, tensor(a["x"]).requires_grad_())
-    return {**first, "with_x": again["has"]}
-
-
-def blocks_run(run, a, x):
-    """A forward and a backward pass of the learner's function."""
-    import torch
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self, n):
-            super().__init__()
-            self.n, self.weight = n, nn.Parameter(tensor(a["W"][n]), requires_grad=False)
-            self.lora_A, self.lora_B = (
-                nn.Parameter(tensor(a["A"][n])),
-                nn.Parameter(tensor(a["B"][n])),
-            )
-
-        def forward(self, x):
-            calls.append(self.n)
-            return torch.tanh(x @ self.weight.T + x @ self.lora_A.T @ self.lora_B.T)
-
-    calls, depth = [], len(a["W"])
-    blocks, norm = [Block(n) for n in range(depth)], nn.Parameter(torch.ones(x.shape[-1]))
-    y = run(blocks, x)
-    made = {"y": array(y, "the result"), "forward": np.array(calls, dtype=int)}
-    factors = [(b.lora_A, b.lora_B) for b in blocks]
-    if torch.is_tensor(y) and y.shape == x.shape:
-        with torch.enable_grad():
-            (norm * y).square().sum().backward()
-    made["has"] = np.array([[p.grad is not None for p in pair] for pair in factors])
-    for n, name in enumerate("AB"):
-        grads = [torch.zeros_like(p[n]) if p[n].grad is None else p[n].grad for p in factors]
-        made[f"grad_{name}"] = array(torch.stack(grads))
-    made["calls"] = np.array(calls, dtype=int)
-    made["frozen"] = np.array([not b.weight.requires_grad for b in blocks])
-    return made
-
-
-def judge_blocks(i, o):
-    y, grad_A, grad_B = by_hand(i)
-    depth = len(i["W"])
-    order = np.arange(depth)
-    promises = [
-        Promise("y", y, "the output", rtol=1e-3, atol=1e-4),
-        Promise("forward", order, seen=lambda v: f"blocks run in the forward pass: {order_of(v)}",
-                expected=order_of(order)),
-        Promise("has", np.ones((depth, 2)), expected=f"all {depth}", seen=lambda v: f"A and B have "
-                f"gradients in {np.count_nonzero(np.atleast_2d(v).all(-1))} of {depth} blocks"),
-        Promise("grad_A", grad_A, "the gradients of A, at [block, row, column]", rtol=1e-3,
-                atol=1e-4),
-        Promise("grad_B", grad_B, "the gradients of B, at [block, row, column]", rtol=1e-3,
-                atol=1e-4),
-        all_of("frozen", "frozen weights are still frozen", depth),
-        Promise("calls", np.concatenate([order, order[::-1]]), expected="each once more in the "
-                f"backward pass, the last one first: {order_of([*order, *order[::-1]])}",
-                seen=lambda v: f"blocks run in the whole step: {order_of(v)}"),
-    ]  # fmt: skip
-    return judged(i, o, promises, BLOCKS)
-
-
-def order_of(calls):
-    return ", ".join(f"{n:g}" for n in np.ravel(calls)[:20]) or "none"
-
-
-def by_hand(i):
-    """The output and the gradients of A and B in float64, with numpy."""
-    x, W, A, B = (i[key].astype(float) for key in "xWAB")
-    inputs = [x]
-    for w, a, b in zip(W, A, B, strict=True):
-        inputs.append(np.tanh(inputs[-1] @ (w + b @ a).T))
-    grad, grads = 2 * inputs[-1], []
-    for n in reversed(range(len(W))):
-        grad = grad * (1 - inputs[n + 1] ** 2)  # (B, T, d), before tanh
-        delta = np.einsum("bto,bti->oi", grad, inputs[n])  # of W
-        grads.append((B[n].T @ delta, delta @ A[n].T))
-        grad = grad @ (W[n] + B[n] @ A[n])
-    return inputs[-1], *(np.stack(g) for g in zip(*grads[::-1], strict=True))
-
-
-def last_alone(i):
-    """The output when every block gets the x of the start."""
-    return np.tanh(i["x"] @ (i["W"][-1] + i["B"][-1] @ i["A"][-1]).T)
-
-
-BLOCKS = (
-    Slip("not_chained", "Every block gets the x of the start. Hand on what the block before it "
-         "gave.", lambda i: {"y": last_alone(i)}),
-    Slip("vanished", "Reentrant checkpointing looks at the inputs of a block alone. None requires "
-         "a gradient, so there is nothing to do for it, and no error.",
-         seen_as(has=none, with_x=every)),
-    Slip("no_grad", "Even when x requires a gradient none arrives. Is there a `torch.no_grad()`, "
-         "or a `detach()` at the end?", seen_as(has=none, with_x=none)),
-    Slip("first_lost", "The first block gets none: its input still requires no gradient. Cure it "
-         "before the loop, not after the first block.",
-         seen_as(has=lambda v: v.ndim == 2 and not v[0].any() and v[1:].all())),
-    Slip("cut", "The gradient does not flow from block to block, so only the last one has it. "
-         "Is there a `detach()`?",
-         seen_as(has=lambda v: v.ndim == 2 and v[-1].all() and not v[:-1].any())),
-    Slip("unfrozen", "The base is trained now. Let the input require a gradient, not the weights.",
-         seen_as(frozen=none)),
-    Slip("no_checkpoint", "No block runs again: nothing is checkpointed, and all activations are "
-         "kept.", lambda i: {"calls": np.arange(len(i["W"]))}),
-    Slip("whole", "The stack is run again as one. Then all that its blocks keep is there at the "
-         "same time in the backward pass. Checkpoint each block by itself.",
-         lambda i: {"calls": np.tile(np.arange(len(i["W"])), 2)}),
-    Slip("some", "Some blocks do not run again, so they are not checkpointed.", lambda i: {
-        "calls": lambda v: len(i["W"]) < v.size < 2 * len(i["W"])}),
-)  # fmt: skip
-
-run_blocks = Check(
-    name="run_blocks", title="Why the gradients vanish", wants=("run_blocks",),
-    difficulty=3, minutes=12, points=20,
-    verified="output, gradients of every factor, frozen weights, and each block run again",
-    hints=(
-        "What does reentrant checkpointing ask of the **inputs** of a block, before it decides "
-        "whether there is anything to do in the backward pass?",
-        "The embedding is frozen, so `x` requires no gradient. There are two cures: let `x` "
-        "require one, or take the other kind of checkpointing.",
-        "`x = checkpoint(block, x, use_reentrant=False)` in the loop.",
-    ),
-    slips=BLOCKS, other="Print which block runs, and `x.requires_grad` before and after it.",
-    make=make_blocks, probe=probe_blocks, judge=judge_blocks,
-)  # fmt: skip
-
-
-# 11.4 Keep the right layers out
+# 11.3 Keep the right layers out
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 FAMILIES = {  # prefix of a layer, its linear layers, other linear layers, the head; ends to draw
     "llama": ("model.layers", (*ATTENTION, "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
@@ -545,7 +408,7 @@ skip_list = Check(
 )  # fmt: skip
 
 
-# 11.5 No repacking
+# 11.4 No repacking
 TOP, DEEP, WRAPPED, SUBCLASS = KINDS = range(4)  # where a 4-bit layer lies, or which it is
 PLACES = ("at the top", "inside another part", "inside a LoRA layer", "of the subclass LinearNF4")
 
@@ -653,4 +516,141 @@ protect = Check(
     make=make_protect, probe=probe_protect, judge=judge_protect,
 )  # fmt: skip
 
-EXERCISES = (step_bytes, qlora_config, run_blocks, skip_list, protect)
+
+# 11.5 Why the gradients vanish
+def make_blocks(seed):
+    rng = np.random.default_rng(seed + 1300)
+    f, depth = fixtures.normal(rng), int(rng.integers(3, 6))
+    b, t, d, r = fixtures.sizes(rng, 4, 2, 8)
+    return {"x": f(b, t, d) / 2, "W": f(depth, d, d) / 2, "A": f(depth, r, d) / 2,
+            "B": f(depth, d, r) / 2}  # fmt: skip
+
+
+def probe_blocks(namespace, a):
+    first = blocks_run(namespace["run_blocks"], a, tensor(a["x"]))
+    again = blocks_run(namespace["run_blocks"], a, tensor(a["x"]).requires_grad_())
+    return {**first, "with_x": again["has"]}
+
+
+def blocks_run(run, a, x):
+    """A forward and a backward pass of the learner's function."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.n, self.weight = n, nn.Parameter(tensor(a["W"][n]), requires_grad=False)
+            self.lora_A, self.lora_B = (
+                nn.Parameter(tensor(a["A"][n])),
+                nn.Parameter(tensor(a["B"][n])),
+            )
+
+        def forward(self, x):
+            calls.append(self.n)
+            return torch.tanh(x @ self.weight.T + x @ self.lora_A.T @ self.lora_B.T)
+
+    calls, depth = [], len(a["W"])
+    blocks, norm = [Block(n) for n in range(depth)], nn.Parameter(torch.ones(x.shape[-1]))
+    y = run(blocks, x)
+    made = {"y": array(y, "the result"), "forward": np.array(calls, dtype=int)}
+    factors = [(b.lora_A, b.lora_B) for b in blocks]
+    if torch.is_tensor(y) and y.shape == x.shape:
+        with torch.enable_grad():
+            (norm * y).square().sum().backward()
+    made["has"] = np.array([[p.grad is not None for p in pair] for pair in factors])
+    for n, name in enumerate("AB"):
+        grads = [torch.zeros_like(p[n]) if p[n].grad is None else p[n].grad for p in factors]
+        made[f"grad_{name}"] = array(torch.stack(grads))
+    made["calls"] = np.array(calls, dtype=int)
+    made["frozen"] = np.array([not b.weight.requires_grad for b in blocks])
+    return made
+
+
+def judge_blocks(i, o):
+    y, grad_A, grad_B = by_hand(i)
+    depth = len(i["W"])
+    order = np.arange(depth)
+    promises = [
+        Promise("y", y, "the output", rtol=1e-3, atol=1e-4),
+        Promise("forward", order, seen=lambda v: f"blocks run in the forward pass: {order_of(v)}",
+                expected=order_of(order)),
+        Promise("has", np.ones((depth, 2)), expected=f"all {depth}", seen=lambda v: f"A and B have "
+                f"gradients in {np.count_nonzero(np.atleast_2d(v).all(-1))} of {depth} blocks"),
+        Promise("grad_A", grad_A, "the gradients of A, at [block, row, column]", rtol=1e-3,
+                atol=1e-4),
+        Promise("grad_B", grad_B, "the gradients of B, at [block, row, column]", rtol=1e-3,
+                atol=1e-4),
+        all_of("frozen", "frozen weights are still frozen", depth),
+        Promise("calls", np.concatenate([order, order[::-1]]), expected="each once more in the "
+                f"backward pass, the last one first: {order_of([*order, *order[::-1]])}",
+                seen=lambda v: f"blocks run in the whole step: {order_of(v)}"),
+    ]  # fmt: skip
+    return judged(i, o, promises, BLOCKS)
+
+
+def order_of(calls):
+    return ", ".join(f"{n:g}" for n in np.ravel(calls)[:20]) or "none"
+
+
+def by_hand(i):
+    """The output and the gradients of A and B in float64, with numpy."""
+    x, W, A, B = (i[key].astype(float) for key in "xWAB")
+    inputs = [x]
+    for w, a, b in zip(W, A, B, strict=True):
+        inputs.append(np.tanh(inputs[-1] @ (w + b @ a).T))
+    grad, grads = 2 * inputs[-1], []
+    for n in reversed(range(len(W))):
+        grad = grad * (1 - inputs[n + 1] ** 2)  # (B, T, d), before tanh
+        delta = np.einsum("bto,bti->oi", grad, inputs[n])  # of W
+        grads.append((B[n].T @ delta, delta @ A[n].T))
+        grad = grad @ (W[n] + B[n] @ A[n])
+    return inputs[-1], *(np.stack(g) for g in zip(*grads[::-1], strict=True))
+
+
+def last_alone(i):
+    """The output when every block gets the x of the start."""
+    return np.tanh(i["x"] @ (i["W"][-1] + i["B"][-1] @ i["A"][-1]).T)
+
+
+BLOCKS = (
+    Slip("not_chained", "Every block gets the x of the start. Hand on what the block before it "
+         "gave.", lambda i: {"y": last_alone(i)}),
+    Slip("vanished", "Reentrant checkpointing looks at the inputs of a block alone. None requires "
+         "a gradient, so there is nothing to do for it, and no error.",
+         seen_as(has=none, with_x=every)),
+    Slip("no_grad", "Even when x requires a gradient none arrives. Is there a `torch.no_grad()`, "
+         "or a `detach()` at the end?", seen_as(has=none, with_x=none)),
+    Slip("first_lost", "The first block gets none: its input still requires no gradient. Cure it "
+         "before the loop, not after the first block.",
+         seen_as(has=lambda v: v.ndim == 2 and not v[0].any() and v[1:].all())),
+    Slip("cut", "The gradient does not flow from block to block, so only the last one has it. "
+         "Is there a `detach()`?",
+         seen_as(has=lambda v: v.ndim == 2 and v[-1].all() and not v[:-1].any())),
+    Slip("unfrozen", "The base is trained now. Let the input require a gradient, not the weights.",
+         seen_as(frozen=none)),
+    Slip("no_checkpoint", "No block runs again: nothing is checkpointed, and all activations are "
+         "kept.", lambda i: {"calls": np.arange(len(i["W"]))}),
+    Slip("whole", "The stack is run again as one. Then all that its blocks keep is there at the "
+         "same time in the backward pass. Checkpoint each block by itself.",
+         lambda i: {"calls": np.tile(np.arange(len(i["W"])), 2)}),
+    Slip("some", "Some blocks do not run again, so they are not checkpointed.", lambda i: {
+        "calls": lambda v: len(i["W"]) < v.size < 2 * len(i["W"])}),
+)  # fmt: skip
+
+run_blocks = Check(
+    name="run_blocks", title="Why the gradients vanish", wants=("run_blocks",),
+    difficulty=3, minutes=12, points=20,
+    verified="output, gradients of every factor, frozen weights, and each block run again",
+    hints=(
+        "What does reentrant checkpointing ask of the **inputs** of a block, before it decides "
+        "whether there is anything to do in the backward pass?",
+        "The embedding is frozen, so `x` requires no gradient. There are two cures: let `x` "
+        "require one, or take the other kind of checkpointing.",
+        "`x = checkpoint(block, x, use_reentrant=False)` in the loop.",
+    ),
+    slips=BLOCKS, other="Print which block runs, and `x.requires_grad` before and after it.",
+    make=make_blocks, probe=probe_blocks, judge=judge_blocks,
+)  # fmt: skip
+
+EXERCISES = (step_bytes, qlora_config, skip_list, protect, run_blocks)

@@ -65,7 +65,7 @@ def make_merge(seed):
     rng = np.random.default_rng(seed + 1200)
     f, (d_out, d_in) = fixtures.normal(rng), fixtures.sizes(rng, 2, 38, 60)
     r, W = int(rng.integers(3, 7)), f(d_out, d_in)
-    made = {"scaling": rng.choice([0.75, 1.5, 2.5]), "A": f(r, d_in) / 4, "B": f(d_out, r) / 4}
+    made = {"scaling": rng.choice([2.25, 2.5, 3.5]), "A": f(r, d_in) / 4, "B": f(d_out, r) / 4}
     made |= {f"W_{dtype}": rounded(W, dtype) for dtype in STORED}
     made["W_bfloat16"][0, :20] *= 2.0**18  # too large for float16
     return made
@@ -173,6 +173,8 @@ MERGE = (
          sum_is(lambda i, dtype: merged(i, dtype, 1 / float(i["scaling"])))),
     Slip("scaled_twice", "The update is scaled twice.",
          sum_is(lambda i, dtype: merged(i, dtype, float(i["scaling"])))),
+    Slip("whole", "The scale was cut to a whole number. It may have a fraction.",
+         sum_is(lambda i, dtype: merged(i, dtype, int(i["scaling"]) / float(i["scaling"])))),
     Slip("divided", "The update is multiplied by `scaling`, not divided by it.",
          sum_is(lambda i, dtype: merged(i, dtype, float(i["scaling"]) ** -2))),
     Slip("not_merged", "The result is the old weight: the update is not in it.",
@@ -463,6 +465,8 @@ TIES = (
          outs(lambda i: combine(i, divide="one"))),
     Slip("divides_by_weights", "It was divided by the sum of the weights. Divide by the number of "
          "those that agree.", outs(lambda i: combine(i, divide="weights"))),
+    Slip("weights_shared_out", "The weights were divided by their sum. Take them as they are.",
+         outs(lambda i: combine(i) / i["weights"].astype(np.float64).sum())),
     Slip("counts_zeros", "Trimmed entries were counted in the average. A zero agrees with nobody.",
          outs(lambda i: combine(i, divide="zeros"))),
     Slip("no_election", "There was no election: entries of both signs are in the result.",
@@ -497,7 +501,7 @@ PARTS = ("x", "W", "A", "B", "scaling", "which")
 
 def make_mixed(seed):
     rng = np.random.default_rng(seed + 1500)
-    f, (T, d_in, d_out) = fixtures.normal(rng), fixtures.sizes(rng, 3, 4, 12)
+    f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 5, 6, 9, 10, 11])[:3]
     which = np.array([0, 0, 1, 2, -1, -1, *rng.integers(-1, 3, rng.integers(1, 3))])
     which = rng.permutation(which)
     which = np.roll(which, -int(np.argmax(which >= 0)))  # the first row has an adapter

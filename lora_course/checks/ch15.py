@@ -15,11 +15,12 @@ def make_forgetting(seed):
     scores = rng.uniform(0.35, 0.6, (t, s))
     scores[-1] = rng.uniform(0.1, 0.3, s)
     chance = rng.uniform(0.05, 0.09, s)
-    up, never, later, early, gone = rng.permutation(s)[:5]
+    up, never, far, later, early, gone = rng.permutation(s)[:6]
     for n, row in enumerate(rng.integers(1, t - 1, s)):  # most rise before they fall
         scores[0 if n == early else row, n] = rng.uniform(0.7, 0.85)
     scores[-1, up] = 0.9  # better than ever before
-    chance[never] = scores[:, never].max()  # never above it
+    chance[never] = scores[:, never].max()  # at it, never above
+    chance[far] = 0.95  # far below it, always
     chance[later] = 0.65  # known later, not at first
     chance[gone] = 0.32  # known at first, not at the end
     return {"scores": scores, "chance": chance}
@@ -78,6 +79,13 @@ FORGETTING = (
          lambda i: {"lost": i["scores"].max(1) - i["scores"][:, -1]}),
     Slip("all_skills", "A skill that the model never had above chance cannot be forgotten. Leave "
          "it out of the mean.", with_mean(lambda i, lost, had, s: lost.mean())),
+    Slip("at_chance", "A skill whose best score is the one of guessing was never there: above "
+         "chance means `>`.",
+         with_mean(lambda i, lost, had, s: lost[s.max(0) >= i["chance"]].mean())),
+    Slip("only_known", "Every skill has an entry, with what is gone from its score. Only the mean "
+         "leaves out those that the model never had.",
+         lambda i: [{"lost": forgotten(i)[0] * forgotten(i)[1]},
+                    {"lost": forgotten(i)[0][forgotten(i)[1]]}]),
     Slip("had_at_start", "Also a skill that was learned on the way can be lost again. Ask its best "
          "score, not the one before training.",
          with_mean(lambda i, lost, had, s: lost[s[0] > i["chance"]].mean())),
@@ -118,11 +126,14 @@ def make_pareto(seed):
         twin = int(rng.integers(1, n))
         score[twin], loss[twin] = score[0], loss[0]
         where = rng.permutation(n)
-        score[where[1]], loss[where[0]] = 3 / 8, 5 / 4  # beside a nan: nothing special
-        i = {"score": score, "loss": loss, "lame": where[:2]}
+        near = where[2]  # worse than the twins by very little
+        score[near], loss[near] = score[0], loss[0] + 2.0**-17
+        score[where[3]], loss[where[3]] = score[0] - 1 / 8, loss[0]  # worse on one axis alone
+        score[where[1]], loss[where[0]] = 5 / 8, 5 / 4  # beside a nan: nothing special
+        i = {"score": score, "loss": loss, "lame": where[:2], "near": near}
         values = known_fronts(i)
         right = values.pop("right")
-        twins = right[0] and right[twin] and twin not in where[:2] and 0 not in where[:2]
+        twins = right[0] and right[twin] and not {0, twin} & set(where[:4].tolist())
         apart = len({v.tobytes() for v in [right, *values.values()]}) == len(values) + 1
         if twins and apart and 2 < right.sum() < n - 3:
             return i
@@ -151,6 +162,7 @@ def known_fronts(i):
     pairs = list(zip(score, loss, strict=True))
     first = np.array([pairs.index(p) == n for n, p in enumerate(pairs)])
     right = front(-score, loss)
+    filled = -np.nan_to_num(score), np.nan_to_num(loss)
     twice = np.array([pairs.count(p) > 1 for p in pairs])
     best = (score == np.nanmax(score[real])) | (loss == np.nanmin(loss[real]))
     return {
@@ -159,10 +171,15 @@ def known_fronts(i):
         "both_high": front(-score, -loss),
         "worst": front(score, -loss),
         "one_axis": front(-score, loss, better=np.all),
+        "by_score": front(-score, loss, better=lambda less, axis: less[:, 0]),
+        "by_loss": front(-score, loss, better=lambda less, axis: less[:, 1]),
         "twins_out": right & ~twice,
         "one_twin": right & first,
         "beaten": ~right,
         "nan_in": right | ~real,
+        "nan_beats": front(*filled) & real,
+        "nan_beats_in": front(*filled),
+        "tolerant": right | (np.arange(len(score)) == i["near"]),
         "best_only": best & real,
     }
 
@@ -185,12 +202,14 @@ def judge_pareto(i, o):
             return f"the mask has shape {value.shape}"
         at = int(np.argmax(value.astype(float) != right))
         said = "is on the front" if value[at] else "is not on the front"
-        return f"run {at} (score {score[at]:.3g}, loss {loss[at]:.3g}) {said}"
+        return f"run {at} (score {score[at]:.7g}, loss {loss[at]:.7g}) {said}"
 
     wanted = f"on the front: {', '.join(map(str, np.flatnonzero(right)))}"
     promises = [
         Promise("mask", lambda v: v.shape == right.shape and v.dtype.kind in "biuf"
                 and np.array_equal(v.astype(float), right), seen=seen, expected=wanted),
+        Promise("mask", lambda v: v.dtype.kind == "b", seen=lambda v: f"a mask of {v.dtype.name}",
+                expected="True or False for each run", share=0.5),
         callers.unchanged("left", "score or loss", share=0.5),
     ]  # fmt: skip
     return judged(i, o, promises, PARETO)
@@ -205,10 +224,15 @@ PARETO = (
          as_mask("both_low")),
     Slip("both_high", "A lower loss is better. Only the score is better when higher.",
          as_mask("both_high")),
-    Slip("worst", "Both directions are turned round: these are the worst runs.", as_mask("worst")),
+    Slip("worst", "These are the runs that beat nobody. Both comparisons are turned round, "
+         "or `any` goes along the wrong axis.",
+         as_mask("worst")),
     Slip("one_axis", "To beat a run it is enough to be better on one of the two, and as good on "
          "the other.",
          as_mask("one_axis")),
+    Slip("one_side", "Better on either of the two is enough: of equal losses the higher score "
+         "beats the other, and of equal scores the lower loss.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("by_score", "by_loss")]),
     Slip("twins_out", "Every run is as good as itself and as its twin. To beat it, another one "
          "must be better somewhere.", as_mask("twins_out")),
     Slip("one_twin", "Of equal runs only the first stayed. Neither beats the other, so both stay.",
@@ -216,6 +240,11 @@ PARETO = (
     Slip("beaten", "This is the mask of the runs that are beaten.", as_mask("beaten")),
     Slip("nan_in", "Comparisons with nan are all False, so nothing beats such a run. Take it out "
          "at the end.", as_mask("nan_in")),
+    Slip("nan_beats", "A nan that became 0 is the lowest loss of all, and beats others. Leave it "
+         "as it is: a comparison with nan is False.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("nan_beats", "nan_beats_in")]),
+    Slip("tolerant", "A run that is worse by very little is worse. Compare with `>` and `<`, "
+         "without a tolerance.", as_mask("tolerant")),
     Slip("best_only", "These are the best of each axis alone. The runs between them, which nobody "
          "beats on both, belong to the front too.", as_mask("best_only")),
     Slip("positions", "These are the numbers of the runs. A mask has one True or False for each.",
@@ -247,7 +276,7 @@ OTHERS = ("frozen", "norm", "bias")
 def make_ranks(seed):
     rng = np.random.default_rng(seed)
     while True:
-        made = {"share": rng.choice([0.7, 0.8, 0.9])}
+        made = {"share": rng.choice([0.65, 0.75, 0.85])}
         for n, name in enumerate(MATRICES):
             rows, cols = fixtures.sizes(rng, 2, 7, 13)
             k = min(rows, cols)
@@ -255,12 +284,15 @@ def make_ranks(seed):
             U, V = (np.linalg.qr(rng.normal(size=(m, k)))[0] for m in (rows, cols))
             made[f"change_{name}"] = U * rng.uniform(0.6, 0.9) ** np.arange(k) @ V.T
             made[f"change_{name}"][n] = 0  # a row that was not touched, as of an unused token
+        down = made["before_down"]  # large numbers that changed by a millionth
+        down[:] = np.sign(down) * rng.uniform(1.2, 1.9, down.shape)
+        made["change_down"] *= 4e-6 / np.abs(made["change_down"]).max()
         made["before_frozen"], made["before_norm"] = rng.normal(size=(4, 5)), rng.normal(size=6)
         made["before_bias"] = rng.normal(size=3)
         made |= {"change_frozen": np.zeros((4, 5)), "change_norm": rng.normal(size=6),
                  "change_bias": np.zeros(3)}  # fmt: skip
         table = [tuple(count(made, rule)) for rule in RULES]
-        spectra = [np.linalg.svd(made[f"change_{n}"], compute_uv=False) ** 2 for n in MATRICES]
+        spectra = [svals(made[f"change_{n}"]) ** 2 for n in MATRICES]
         clear = all(np.abs(np.cumsum(s) / s.sum() - made["share"]).min() > 0.005 for s in spectra)
         if clear and len(set(table)) == len(table):
             return made
@@ -285,6 +317,7 @@ RULES = {  # name: (before, change, share) -> the rank of one matrix
     "rest": lambda b, c, share: first_at(svals(c) ** 2, 1 - share),
     "near_first": lambda b, c, share: int((svals(c) >= (1 - share) * svals(c)[0]).sum()),
     "frobenius": lambda b, c, share: first_at(svals(c) ** 2, share**2),
+    "fixed": lambda b, c, share: first_at(svals(c) ** 2, 0.9),
 }
 
 
@@ -363,6 +396,10 @@ RANKS = (
          "up.", by_rule("near_first")),
     Slip("norm", "The share of the energy is wanted: the squared norm, not the norm itself.",
          by_rule("frobenius")),
+    Slip("fixed", "That many values hold 0.9 of the energy. Take `share`.", by_rule("fixed")),
+    Slip("overlooked", "A change by a millionth is a change, and `allclose` overlooks it. Ask "
+         "`change.any()`.",
+         lambda i: {"ranks": np.where(np.array(MATRICES) == "down", -1, count(i, "right"))}),
     Slip("unchanged_in", "A matrix that did not change has no update, so it is left out.",
          lambda i: {"ranks": count(i, "right"), "others": np.array([True, False, False])}),
     Slip("vectors_in", "Vectors are left out, those of norms and biases: only matrices have "
@@ -374,7 +411,8 @@ RANKS = (
 effective_ranks = Check(
     name="effective_ranks", title="Effective rank of every change", wants=("effective_ranks",),
     difficulty=3, minutes=12, points=20,
-    verified="three matrices of different shape, one that did not change, two vectors",
+    verified="three matrices of different shape, one change of a millionth, one matrix "
+    "that did not change, two vectors",
     hints=(
         "Chapter 02 has the energy of singular values. Whose singular values are wanted here?",
         "`torch.linalg.svdvals(after[name] - weight)`, squared, `cumsum`, divided by the sum. "
@@ -389,7 +427,7 @@ effective_ranks = Check(
 
 
 # 15.4 Replay
-CASES = {"small": (10, 4, 9), "large": (33, 9, 8)}  # per cent, batch size, steps
+CASES = {"small": (10, 4, 9), "large": (57, 10, 10)}  # per cent, batch size, steps
 
 
 def make_replay(seed):
@@ -399,12 +437,15 @@ def make_replay(seed):
     return {"new": 100 + rng.permutation(new), "old": 500 + rng.permutation(old), "few": few}
 
 
-def mixed(new, old, percent, size, steps, count=None, advance=None):
-    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n."""
+def mixed(new, old, percent, size, steps, count=None, advance=None, again=False):
+    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n.
+
+    again: every batch begins with the first old row.
+    """
     made, a, b = [], 0, 0
     for n in range(1, steps + 1):
         m = percent * n * size // 100 - b if count is None else count(n, b)
-        batch = [old[(b + j) % len(old)] for j in range(m)]
+        batch = [old[(j if again else b + j) % len(old)] for j in range(m)]
         batch += [new[(a + j) % len(new)] for j in range(size - m)]
         a, b = a + (size - m if advance is None else advance), b + m
         made.append(batch)
@@ -412,14 +453,19 @@ def mixed(new, old, percent, size, steps, count=None, advance=None):
 
 
 def probe_replay(namespace, a):
-    new, old = a["new"].tolist(), a["old"].tolist()
-    before, made = callers.Before(new, old), {}
-    for key, (percent, size, steps) in CASES.items():
-        kept = old[: int(a["few"])] if key == "large" else old
-        batches = namespace["replay_mix"](new, kept, percent, size, steps)
+    made, left = {}, []
+    for key in CASES:
+        new, old, percent, size, steps = given(a, key)
+        new, old = new.tolist(), old.tolist()
+        before = callers.Before(new, old)
+        batches = namespace["replay_mix"](new, old, percent, size, steps)
+        left.append(before.change())
         if batches is None or not hasattr(batches, "__iter__"):
             key = "none" if batches is None else "type"
             raise Refused(key, f"replay_mix returns {kind(batches)}.", "a list of batches.")
+        batches = list(batches)
+        if odd := [batch for batch in batches if not hasattr(batch, "__len__")]:
+            raise Refused("type", f"the first batch is {kind(odd[0])}.", "a list of rows.")
         rows = [list(batch) for batch in batches]
         lengths = np.array([len(row) for row in rows])
         made[f"lengths_{key}"] = lengths
@@ -427,7 +473,7 @@ def probe_replay(namespace, a):
             made[f"rows_{key}"] = np.sort(array(rows, "the batches"), axis=1)
         else:
             made[f"rows_{key}"] = np.zeros(0)
-    return made | {"left": before.change()}
+    return made | {"left": max(left)}
 
 
 def given(i, key):
@@ -440,27 +486,26 @@ def judge_replay(i, o):
     for key, (percent, size, steps) in CASES.items():
         right = mixed(*given(i, key))
         case = f"{percent} % of batches of {size}"
+        words = first_wrong(o[f"rows_{key}"], right, case)
         promises += [
             Promise(f"lengths_{key}", np.full(steps, size), f"{case}: the rows of a batch"),
-            Promise(f"rows_{key}", right, seen=first_wrong(right, case),
-                    expected="the rows that the text names"),
+            Promise(f"rows_{key}", right, seen=lambda v, words=words: words[0], expected=words[1]),
         ]  # fmt: skip
-    return judged(i, o, [*promises, callers.unchanged("left", "new or old", share=0.6)], REPLAY)
+    share = 0.6 if all(promise.holds(o[promise.key]) for promise in promises) else 0.0
+    left = callers.unchanged("left", "new or old", share=share)
+    return judged(i, o, [left, *promises], REPLAY)  # a changed list explains the rows
 
 
-def first_wrong(right, case):
-    """Words for the first batch that is not the right one: how many old rows, and which."""
-
-    def seen(value):
-        if value.shape != right.shape:
-            return f"{case}: batches of shape {value.shape}"
-        n = int(np.argmax((value != right).any(1)))
-        counts = [int((v[n] >= 500).sum()) for v in (value, right)]
-        if counts[0] != counts[1]:
-            return f"{case}: batch {n + 1} has {counts[0]} old rows, and should have {counts[1]}"
-        return f"{case}: batch {n + 1} has the right number of old rows, and other rows"
-
-    return seen
+def first_wrong(value, right, case):
+    """(seen, expected) for the first batch that is not right: its old rows, or its numbers."""
+    if value.shape != right.shape:
+        return f"{case}: batches of shape {value.shape}", f"{right.shape}"
+    n = int(np.argmax((value != right).any(1)))
+    counts = [int((v[n] >= 500).sum()) for v in (value, right)]
+    if counts[0] != counts[1]:
+        return f"{case}: old rows in batch {n + 1}: {counts[0]}", f"{counts[1]}"
+    rows = [", ".join(f"{x:g}" for x in v[n]) for v in (value, right)]
+    return f"{case}: batch {n + 1}, sorted, has the rows {rows[0]}", rows[1]
 
 
 def replayed(**options):
@@ -493,6 +538,9 @@ REPLAY = (
     Slip("each_batch", "The share of one batch was rounded down, and the rest is lost every time. "
          "Count over all batches so far.",
          replayed(count=lambda p, size, steps: lambda n, used: p * size // 100)),
+    Slip("at_least_one", "One old row in every batch is more than the share asks. Some batches "
+         "have none: count over all batches so far.",
+         replayed(count=lambda p, size, steps: lambda n, used: max(1, p * size // 100))),
     Slip("rounded_up", "The share of one batch was rounded up, and the surplus adds up. Count over "
          "all batches so far.",
          replayed(count=lambda p, size, steps: lambda n, used: -(-p * size // 100))),
@@ -500,17 +548,27 @@ REPLAY = (
          replayed(count=lambda p, size, steps: lambda n, used:
                   p * n * size // (100 + p) - used)),
     Slip("rounded", "The number so far is rounded down (`//`), not to the nearest.",
-         replayed(count=lambda p, size, steps: lambda n, used:
-                  int(p * n * size / 100 + 0.5) - used)),
+         lambda i: [replayed(count=lambda p, size, steps, up=up: lambda n, used:
+                             int(np.rint(p * n * size / 100 + up)) - used)(i)
+                    for up in (1e-6, -1e-6)]),  # round() takes 28.5 down
     Slip("from_zero", "The first batch is n = 1: count its own rows too.",
          replayed(count=lambda p, size, steps: lambda n, used: p * (n - 1) * size // 100 - used)),
     Slip("skipped", "New rows were left out where an old one took their place. No row is skipped: "
          "go on where the last batch ended.", replayed(advance=lambda p, size, steps: size)),
     Slip("no_old", "There is not one old row.",
          replayed(count=lambda p, size, steps: lambda n, used: 0)),
-    Slip("exchanged", "Most of the rows are old ones: percent is the share of the old.",
+    Slip("exchanged", "New and old rows are exchanged: percent is the share of the old.",
          lambda i: {f"rows_{k}": mixed(given(i, k)[1], given(i, k)[0], *CASES[k]) for k in CASES}),
     Slip("at_the_end", "All old rows come in the last batches. Spread them.", at_once),
+    Slip("old_restarts", "Every batch begins with the first old row again. Go on where the last "
+         "one was taken.", replayed(again=lambda p, size, steps: True)),
+    Slip("floats", "percent / 100 is no exact number, and a product that should be whole falls "
+         "just below. Keep to whole numbers, and divide last, with `//`.",
+         replayed(count=lambda p, size, steps: lambda n, used: int(p / 100 * (size * n)) - used)),
+    Slip("one_list", "Every batch is the same list, so all show the last one. Make a new list in "
+         "each step.",
+         lambda i: {f"rows_{k}": np.tile(mixed(*given(i, k))[-1], (CASES[k][2], 1))
+                    for k in CASES}),
     Slip("restarts", "Every batch begins with the first new row again. Go on where the last batch "
          "ended.", replayed(advance=lambda p, size, steps: 0)),
 )  # fmt: skip
@@ -540,28 +598,34 @@ def make_intruders(seed):
         shapes = [(10, 13), (15, 8), (6, 12)]
         ranks, k = rng.permutation([7, 9, 11]), 7  # the update has k directions of its own
         scaling = rng.choice([1.5, 2.5, 3.0])
-        made = {"scaling": scaling, "k": k, "epsilons": np.array([0.45, 0.6, 0.8, 0.95])}
+        made = {
+            "scaling": scaling,
+            "k": k,
+            "epsilons": np.array([0.45, 0.55, 0.65, 0.75, 0.85, 0.95]),
+        }
         for n, ((out, d_in), r) in enumerate(zip(shapes, ranks, strict=True)):
             made[f"W{n}"] = rng.normal(size=(out, d_in))
             made[f"A{n}"] = rng.normal(size=(r, d_in)) * 0.4
             made[f"B{n}"] = rng.normal(size=(out, r)) * 0.4
         everything = np.concatenate([likeness(made, n) for n in range(3)])
-        if np.abs(everything[:, None] - made["epsilons"]).min() < 0.004:
+        if np.abs(everything[:, None] - made["epsilons"]).min() < 0.002:
             continue
         known = [tuple(curve(made, **options)) for options in WAYS.values()]
         if len(set(known)) == len(known) and known[0][0] > 0:
             return made
 
 
-def likeness(i, n, side=0, first=None, scale=None, of="after", total=False, axis=1):
+def likeness(i, n, side=0, first=None, scale=None, of="after", part=None, axis=1):
     """|cosine| of the k strongest vectors with what was there before."""
     W = i[f"W{n}"]
     update = (float(i["scaling"]) if scale is None else scale) * i[f"B{n}"] @ i[f"A{n}"]
     W, tuned = (W, W + update) if of == "after" else (W, update)
     old, new = (np.linalg.svd(w, full_matrices=False)[2 * side] for w in (W, tuned))
     old, new = (old.T, new.T) if side else (old, new)
-    cosines = new[:, : None if total else int(i["k"])].T @ old[:, :first]
-    return np.abs(cosines).max(axis)
+    k = int(i["k"])
+    new = {"all": new, "last": new[:, -k:]}.get(part, new[:, :k])
+    cosines = np.abs(new.T @ old[:, :first])
+    return np.diag(cosines) if part == "pairs" else cosines.max(axis)
 
 
 def curve(i, pool=np.sum, below=np.less, **options):
@@ -574,7 +638,9 @@ WAYS = {
     "right_side": {"side": 1},
     "no_scaling": {"scale": 1.0},
     "of_update": {"of": "update"},
-    "all_vectors": {"total": True},
+    "all_vectors": {"part": "all"},
+    "pairs": {"part": "pairs"},
+    "weakest": {"part": "last"},
     "same_place": {"first": 7},
     "above": {"below": np.greater_equal},
     "mean": {"pool": np.mean},
@@ -592,11 +658,10 @@ def probe_intruders(namespace, a):
 
 
 def judge_intruders(i, o):
-    promises = [
-        Promise("counts", curve(i), "the number of intruders", rtol=0, atol=0.01),
-        callers.unchanged("left", "a weight, a factor or epsilons", share=0.6),
-    ]
-    return judged(i, o, promises, INTRUDERS)
+    counts = Promise("counts", curve(i), "the number of intruders", rtol=0, atol=0.01)
+    share = 0.6 if counts.holds(o["counts"]) else 0.0
+    left = callers.unchanged("left", "a weight, a factor or epsilons", share=share)
+    return judged(i, o, [left, counts], INTRUDERS)  # a changed W explains the counts
 
 
 def in_way(name):
@@ -611,6 +676,10 @@ INTRUDERS = (
          "asked, not those of the update alone.", in_way("of_update")),
     Slip("all_vectors", "Only the k strongest vectors of the trained weight count.",
          in_way("all_vectors")),
+    Slip("pairs", "Each new vector was compared with one old vector, the one of the same number. "
+         "Training changes the order: compare with all.", in_way("pairs")),
+    Slip("weakest", "The strongest vectors stand first in U. These are the last k.",
+         in_way("weakest")),
     Slip("first_old", "Compare with every vector of W, not only with its k strongest: a weak old "
          "direction that became strong is no intruder.", in_way("same_place")),
     Slip("above", "These are the vectors that are like an old one. Count those below epsilon.",
@@ -620,14 +689,15 @@ INTRUDERS = (
     Slip("mean", "Add up over the layers, instead of taking a mean.", in_way("mean")),
     Slip("last_layer", "Only one layer was counted. Add up over all of them.",
          lambda i: [{"counts": (likeness(i, n) < i["epsilons"][:, None]).sum(1)} for n in (0, 2)]),
-    Slip("by_mean", "One old vector that is alike is enough. Take the largest |cosine|, not the "
-         "mean.", lambda i: {"counts": lambda v: v.shape == (4,) and (v == 20).all()}),
+    Slip("by_mean", "One old vector that is alike is enough. Take the largest |cosine|, not "
+         "the mean and not the smallest.",
+         lambda i: {"counts": np.full(len(i["epsilons"]), 20)}),
 )  # fmt: skip
 
 intruder_curve = Check(
     name="intruder_curve", title="How many intruders", wants=("intruder_curve",),
     difficulty=4, minutes=15, points=25,
-    verified="three layers, tall and wide, one with fewer than k vectors, four epsilons",
+    verified="three layers, tall and wide, one with fewer than k vectors, six epsilons",
     hints=(
         "`U.T @ U` of two weights holds all cosines between their left singular vectors. Which "
         "axis belongs to which?",

@@ -23,12 +23,12 @@ NONE = (
 
 
 def load_records(folder="results"):
-    """The runs of all records in a folder, each with its "device", largest peak first.
+    """The runs of all gpu_qlora records in a folder, with their "device", largest peak first.
 
     A folder that does not exist has no records. Raises ValueError for a file that is no record.
     """
     runs = []
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(Path(folder).glob("gpu_qlora*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             made = [{"device": record["device"], **run} for run in record["runs"]]

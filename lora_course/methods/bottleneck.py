@@ -10,6 +10,7 @@ from torch import nn
 from lora_course.inject import LINEAR, find_targets, widths
 
 
+# owned by chapter 13
 class Bottleneck(nn.Module):
     """y + up(relu(down(y))) with y = base_layer(x).
 
@@ -45,6 +46,7 @@ class Bottleneck(nn.Module):
         return (y + self.adapter_up(h)).to(y.dtype)  # (..., d)
 
 
+# owned by chapter 13
 def inject_bottlenecks(model, m=8, target_modules=None, seed=None):
     """Put a Bottleneck behind layers of the model, freeze all else; returns the model.
 
@@ -66,6 +68,7 @@ def inject_bottlenecks(model, m=8, target_modules=None, seed=None):
     return model
 
 
+# owned by chapter 13
 def sublayer_ends(model):
     """Names of the last linear layer, as wide as the model, of every attention and every MLP.
 

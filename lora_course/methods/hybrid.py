@@ -11,6 +11,7 @@ from lora_course.inject import inject_lora
 from lora_course.methods.prompt import PromptTuning
 
 
+# owned by chapter 13
 def inject_hybrid(model, init_ids, target_modules="all-linear", r=8, lora_alpha=16, seed=None):
     """A PromptTuning around the model, with LoRA inside; both train. Numbers: their sum.
 
@@ -21,6 +22,7 @@ def inject_hybrid(model, init_ids, target_modules="all-linear", r=8, lora_alpha=
     return prompted
 
 
+# owned by chapter 13
 def hybrid_groups(model, lr, ratio=10):
     """Parameter groups for an optimizer: a prompt beside something else learns ratio times as fast.
 
@@ -33,6 +35,7 @@ def hybrid_groups(model, lr, ratio=10):
     return groups
 
 
+# owned by chapter 13
 def trained_state_dict(model):
     """{name: tensor} of all that trains, not copied: the file of any method.
 
@@ -44,11 +47,13 @@ def trained_state_dict(model):
     return state
 
 
+# owned by chapter 13
 def save_trained(model, path):
     """Write all that trains, and nothing else, to one safetensors file."""
     save_file({n: t.cpu().contiguous() for n, t in trained_state_dict(model).items()}, path)
 
 
+# owned by chapter 13
 def load_trained(model, path):
     """Put the numbers of such a file back into a model that was made the same way.
 

@@ -11,6 +11,7 @@ from torch import nn
 from lora_course.inject import LINEAR, find_targets, widths
 
 
+# owned by chapter 13
 class IA3Linear(nn.Module):
     """l * base_layer(x), or base_layer(l * x) for a layer that follows an activation.
 
@@ -51,6 +52,7 @@ class IA3Linear(nn.Module):
         return layer
 
 
+# owned by chapter 13
 def inject_ia3(model, target_modules=("k_proj", "v_proj", "down_proj"), feedforward=("down_proj",)):
     """Scale the outputs of layers, and the inputs of some; freeze all else; returns the model.
 
@@ -73,6 +75,7 @@ def inject_ia3(model, target_modules=("k_proj", "v_proj", "down_proj"), feedforw
     return model
 
 
+# owned by chapter 13
 def merge_ia3(model):
     """Multiply every scale into its weight and take the IA3 layers out; returns the model.
 

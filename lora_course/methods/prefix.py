@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from lora_course.methods.prompt import PromptTuning, longer_mask, positions
 
 
+# owned by chapter 13
 class PrefixTuning(nn.Module):
     """A causal LM with p trained keys and values in each of its L layers.
 

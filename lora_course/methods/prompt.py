@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 
+# owned by chapter 13
 class PromptTuning(nn.Module):
     """A causal LM that reads p trained vectors before every text.
 
@@ -56,12 +57,14 @@ class PromptTuning(nn.Module):
         return torch.cat([input_ids, new], dim=1)
 
 
+# owned by chapter 13
 def longer_mask(input_ids, attention_mask, p):
     """(B, p + T): a one for each of the p trained positions, then the mask of the text."""
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     return torch.cat([mask.new_ones(len(mask), p), mask], dim=1)
 
 
+# owned by chapter 13
 def positions(attention_mask):
     """(B, T): the place of each token, counted without padding, as generate() counts it."""
     return (attention_mask.cumsum(1) - 1).clamp(min=0)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercises 05: Training an adapter
 #
-# Five exercises to the chapter
+# Six exercises to the chapter
 # [Training an adapter](../chapters/05_training_an_adapter.ipynb). Write your code in
 # place of the line that raises `NotImplementedError`, run the cell, then run the check
 # under it. Hints open one at a time.
@@ -20,7 +20,7 @@ from lora_course.checks import ch05 as check
 # Make one training row out of a prompt and its completion, both given as lists of
 # token numbers. The row ends with the end token, `eos_id`. The loss must cover the
 # completion and the end token, and nothing else. Both lists that you return have the
-# same length.
+# same length; the two that you were given stay as they are.
 
 # %% exercise="loss_mask"
 def encode_row(prompt_ids, completion_ids, eos_id):
@@ -44,7 +44,8 @@ check.loss_mask(encode_row)
 # Rows have different lengths; a batch is a rectangle. Fill the rows up **on the
 # right**, to the length T of the longest. `input_ids` is filled with `pad_id`,
 # `attention_mask` is 1 on real tokens and 0 on the filling, and the filling has no part
-# in the loss. Careful: in some tokenizers `pad_id` is the end token.
+# in the loss. The rows that you were given stay as they are. Careful: in some
+# tokenizers `pad_id` is the end token.
 
 # %% exercise="collate"
 def collate(rows, pad_id):
@@ -52,7 +53,8 @@ def collate(rows, pad_id):
 
     rows: B pairs (ids, labels), each two lists of equal length.
     pad_id: the number of the padding token.
-    Returns {"input_ids", "attention_mask", "labels"}: tensors (B, T) of whole numbers.
+    Returns {"input_ids", "attention_mask", "labels"}, tensors (B, T) for model(**batch):
+    tokens and labels of torch.int64, the mask of whole numbers or bool.
     """
     ### BEGIN SOLUTION
     width = max(len(ids) for ids, _ in rows)  # T
@@ -76,7 +78,7 @@ check.collate(collate)
 # `step < warmup` the rate rises in a straight line: `peak / warmup` in step 0, `peak`
 # in step `warmup - 1`. From step `warmup` on it falls from `peak` along half a turn of
 # a cosine. It would reach `floor` in step `steps`, one after the last. `warmup` may
-# be 0.
+# be 0, and it may be `steps`.
 
 # %% exercise="schedule"
 def schedule(step, steps, peak, warmup, floor):
@@ -101,9 +103,10 @@ check.schedule(schedule)
 #
 # Write two functions. `save_adapter` writes the parameters whose name contains `lora_`
 # to a safetensors file, and nothing else. `load_adapter` puts them into another model
-# with LoRA layers. A file that lacks a factor, has one too many, or has one of another
-# shape raises a `ValueError` and leaves the model **as it was**. `save_file(tensors,
-# path)` and `load_file(path)` work on a dict of tensors.
+# with LoRA layers: by name, and into the parameters that are there. A file that lacks a
+# factor, has one too many, or has one of another shape raises a `ValueError` and leaves
+# the model **as it was**. `save_file(tensors, path)` and `load_file(path)` work on a
+# dict of tensors. Each function is worth half.
 
 # %% exercise="save_load"
 def save_adapter(model, path):
@@ -115,9 +118,9 @@ def save_adapter(model, path):
 
 
 def load_adapter(model, path):
-    """Put the factors of a file into the model, in place.
+    """Put the factors of a file into the model's own parameters, and change nothing else.
 
-    Raises ValueError, and changes nothing, when names or shapes do not fit.
+    Raises ValueError, with the model as it was, when names or shapes do not fit.
     """
     ### BEGIN SOLUTION
     loaded = load_file(path)
@@ -150,7 +153,9 @@ check.save_load(save_adapter, load_adapter)
 #   weights move, but the mean of the last ten losses is less than 5 % below the mean
 #   of the first ten.
 #
-# Weight decay was off. Some trainers log a loss of 0 where others log nan.
+# Weight decay was off. Some trainers log a loss of 0 where others log nan. Some runs
+# kept A frozen on purpose, and some began with A = 0 and with values in B: both can
+# learn. Some warm-ups begin with a rate of 0.
 
 # %% exercise="triage"
 def diagnose(labels, losses, grad_A, grad_B, A, B):
@@ -172,6 +177,51 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
 
 # %%
 check.triage(diagnose)
+
+# %% [markdown]
+# ## 5.6 The training loop
+#
+# Write the loop yourself: one step for each batch, with AdamW on **everything that
+# requires a gradient**. The rate rises in a straight line as in 5.3, `lr / warmup` in
+# step 0 and `lr` in step `warmup - 1`; then it stays at `lr`. The gradient that a step
+# uses is no longer than `clip`, all of it taken as one vector, and it comes from this
+# step's batch alone. The model may bring old gradients along. Train in train mode,
+# leave the model in eval mode, and leave every `requires_grad` as it is.
+#
+# Return two lists with one number a step: the loss, and the length of the gradient
+# before clipping. If that is always far above `clip`, the clipping decides how the run
+# goes.
+
+# %% exercise="training_loop"
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    """Train what requires a gradient.
+
+    batches: a generator of dicts for model(**batch), whose result has a `.loss`.
+    lr: the highest rate. warmup: how many steps rise, 1 or more. clip: the longest
+    gradient that a step may use. weight_decay: that of AdamW.
+    Returns losses, lengths: one number for each step.
+    """
+    ### BEGIN SOLUTION
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)
+    losses, lengths = [], []
+    model.train()
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / warmup)
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    return losses, lengths
+    ### END SOLUTION
+
+
+# %%
+check.training_loop(train_adapter)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

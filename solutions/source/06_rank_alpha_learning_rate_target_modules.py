@@ -14,7 +14,7 @@ import torch
 from lora_course.checks import ch06 as check
 
 # %% [markdown]
-# ## 6.1 The largest rank within a budget
+# ## Exercise
 #
 # A model has `layers` equal blocks. `shapes` names the linear layers of one block and
 # gives each its `(out, in)`. LoRA goes into the layers named in `targets`, in every
@@ -38,7 +38,34 @@ def largest_rank(shapes, targets, layers, budget):
 check.largest_rank(largest_rank)
 
 # %% [markdown]
-# ## 6.2 Target modules at an equal budget
+# ## Exercise
+#
+# Write two functions. `rslora_delta` returns the update of one layer under rsLoRA's
+# scale, $\frac{\alpha}{\sqrt r} B A$. `same_update` answers a practical question. A
+# run used `lora_alpha` with the ordinary scale. You switch rsLoRA on. Which alpha
+# keeps the scale of the update as it was? Each function is worth half. A and B stay as
+# they are.
+
+# %% exercise="rslora"
+def rslora_delta(lora_A, lora_B, lora_alpha):
+    """The update under rsLoRA, (out, in). lora_A: (r, in). lora_B: (out, r)."""
+    ### BEGIN SOLUTION
+    return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A
+    ### END SOLUTION
+
+
+def same_update(lora_alpha, r):
+    """The alpha that under rsLoRA gives the scale that lora_alpha gave without."""
+    ### BEGIN SOLUTION
+    return lora_alpha / math.sqrt(r)
+    ### END SOLUTION
+
+
+# %%
+check.rslora(rslora_delta, same_update)
+
+# %% [markdown]
+# ## Exercise
 #
 # Somebody ran a grid: `losses[g, i, j]` is the final loss of module group `g` at
 # `ranks[i]` with learning rate `j`. Group `g` has `per_rank[g]` trainable numbers at
@@ -70,39 +97,14 @@ def fair_choice(per_rank, ranks, losses, budget):
 check.fair_choice(fair_choice)
 
 # %% [markdown]
-# ## 6.3 The scale of rsLoRA
-#
-# Write two functions. `rslora_delta` returns the update of one layer under rsLoRA's
-# scale, $\frac{\alpha}{\sqrt r} B A$. `same_update` answers a practical question. A
-# run used `lora_alpha` with the ordinary scale. You switch rsLoRA on. Which alpha
-# keeps the scale of the update as it was?
-
-# %% exercise="rslora"
-def rslora_delta(lora_A, lora_B, lora_alpha):
-    """The update under rsLoRA, (out, in). lora_A: (r, in). lora_B: (out, r)."""
-    ### BEGIN SOLUTION
-    return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A
-    ### END SOLUTION
-
-
-def same_update(lora_alpha, r):
-    """The alpha that under rsLoRA gives the scale that lora_alpha gave without."""
-    ### BEGIN SOLUTION
-    return lora_alpha / math.sqrt(r)
-    ### END SOLUTION
-
-
-# %%
-check.rslora(rslora_delta, same_update)
-
-# %% [markdown]
-# ## 6.4 Parameter groups for LoRA+
+# ## Exercise
 #
 # Return a list of groups for `torch.optim.AdamW`, each a dict with `"params"` (a list
 # of parameters) and `"lr"`. Every `lora_B` learns with `lr * ratio`. Everything else
 # that trains learns with `lr`: each `lora_A`, and also a norm or a head if somebody
-# unfroze it. Frozen parameters are in no group. (The chapter's function, like PEFT's,
-# lets norms and biases go with B. Here they go with A.)
+# unfroze it. Frozen parameters are in no group, and frozen factors neither. (The
+# chapter's function, like PEFT's, lets norms and biases go with B. Here they go with
+# A.)
 
 # %% exercise="plus_groups"
 def plus_groups(model, lr, ratio):
@@ -124,7 +126,7 @@ def plus_groups(model, lr, ratio):
 check.plus_groups(plus_groups)
 
 # %% [markdown]
-# ## 6.5 Read a grid and choose
+# ## Exercise
 #
 # `losses[i, j]` is the final loss at `ranks[i]` and `lrs[j]`. A run that diverged has
 # `nan` or `inf`. Return the best learning rate of every rank; of equal losses, the

@@ -16,13 +16,15 @@ from transformers.pytorch_utils import Conv1D
 from lora_course.checks import ch07 as check
 
 # %% [markdown]
-# ## 7.1 Merge and unmerge
+# ## Exercise
 #
 # This layer stays where it is and remembers in `self.merged` whether its update is in
 # the weight. Write the three methods. `merge` folds the scaled update into
 # `base_layer.weight`, `unmerge` takes it off, and `forward` gives the same output in
 # both states. The base is an `nn.Linear`, weight `(out, in)`, or a `Conv1D`, weight
-# `(in, out)`; some are square. The weight stays frozen.
+# `(in, out)`; some are square. The weight stays frozen. In both states gradients reach
+# `x`; unmerged they reach `lora_A` and `lora_B` too, whose values may change before the
+# next merge.
 
 # %% exercise="merge_layer"
 class LoRALayer(nn.Module):
@@ -76,12 +78,13 @@ class LoRALayer(nn.Module):
 check.merge_layer(LoRALayer)
 
 # %% [markdown]
-# ## 7.2 Refuse a double merge
+# ## Exercise
 #
 # `merge_all` gets a list of layers. Each has `base_layer.weight`, `merged` (True or
-# False), and `get_delta_weight()`, which returns the scaled update in the right layout.
-# Merge them all and set their `merged`. If even one of them is merged already, raise a
-# `ValueError`, and leave every weight as it was.
+# False), and `get_delta_weight()`, which returns the scaled update in the right layout,
+# as a result of trainable factors. Merge them all and set their `merged`; the weights
+# stay frozen. If even one of them is merged already, raise a `ValueError`, and leave
+# every weight and every `merged` as it was.
 
 # %% exercise="merge_all"
 def merge_all(layers):
@@ -103,12 +106,14 @@ def merge_all(layers):
 check.merge_all(merge_all)
 
 # %% [markdown]
-# ## 7.3 A visit by another adapter
+# ## Exercise
 #
 # Write a context manager. Inside the `with` block the model's LoRA factors have the
 # values of `state`. After the block they have their old values again, also when the
-# code inside raised an error; the error goes on. The tensors in `state` stay as they
-# are, even if the code inside trains the model.
+# code inside raised an error; the error goes on. The code inside may train the model,
+# so gradients are on there; the tensors in `state` stay as they are all the same. The
+# rest of the model, and the parameters themselves, are left alone: only the values of
+# the factors change and come back.
 
 # %% exercise="adapter"
 @contextmanager
@@ -135,37 +140,14 @@ def adapter(model, state):
 check.adapter(adapter)
 
 # %% [markdown]
-# ## 7.4 Two adapters in one
-#
-# Return one adapter whose update is the sum of two. A1 is `(r1, in)`, B1 `(out, r1)`,
-# A2 `(r2, in)`, B2 `(out, r2)`. The ranks and the alphas may differ. The result has
-# rank `r1 + r2` and an alpha of your choice.
-
-# %% exercise="add_adapters"
-def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
-    """One adapter for the sum of two updates.
-
-    Returns (A, B, alpha): A (r, in), B (out, r), r = r1 + r2, so that
-    alpha / r * B @ A = alpha1 / r1 * B1 @ A1 + alpha2 / r2 * B2 @ A2.
-    """
-    ### BEGIN SOLUTION
-    r1, r2 = len(A1), len(A2)
-    A = torch.cat([A1, A2])  # (r1 + r2, in)
-    B = torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)  # (out, r1 + r2)
-    return A, B, r1 + r2
-    ### END SOLUTION
-
-
-# %%
-check.add_adapters(add_adapters)
-
-# %% [markdown]
-# ## 7.5 Which updates survive
+# ## Exercise
 #
 # A merge adds `update` to a bfloat16 weight and rounds the sum to bfloat16. Write two
-# functions. `half_unit` returns half the distance from each weight to the next larger
-# bfloat16: between two powers of two the 128 numbers are evenly spaced. `survives`
-# returns True where the weight is another number after the merge.
+# functions, each worth half of the points. `half_unit` returns half the distance from
+# |weight| to the next larger bfloat16: between two powers of two the 128 numbers are
+# evenly spaced. `survives` returns True where the weight is another number after the
+# merge. Mind the edges: a sum in the middle of two numbers goes to the one whose last
+# bit is 0, and below a power of two the numbers lie closer. Leave the inputs unchanged.
 
 # %% exercise="rounding"
 def half_unit(weight):
@@ -192,6 +174,31 @@ def survives(weight, update):
 
 # %%
 check.rounding(half_unit, survives)
+
+# %% [markdown]
+# ## Exercise
+#
+# Return one adapter whose update is the sum of two. A1 is `(r1, in)`, B1 `(out, r1)`,
+# A2 `(r2, in)`, B2 `(out, r2)`. The ranks and the alphas may differ. The result has
+# rank `r1 + r2` and an alpha of your choice. The four tensors stay as they are.
+
+# %% exercise="add_adapters"
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    """One adapter for the sum of two updates.
+
+    Returns (A, B, alpha): A (r, in), B (out, r), r = r1 + r2, so that
+    alpha / r * B @ A = alpha1 / r1 * B1 @ A1 + alpha2 / r2 * B2 @ A2.
+    """
+    ### BEGIN SOLUTION
+    r1, r2 = len(A1), len(A2)
+    A = torch.cat([A1, A2])  # (r1 + r2, in)
+    B = torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)  # (out, r1 + r2)
+    return A, B, r1 + r2
+    ### END SOLUTION
+
+
+# %%
+check.add_adapters(add_adapters)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

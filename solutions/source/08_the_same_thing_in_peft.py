@@ -16,7 +16,7 @@ quiet()
 from peft import get_peft_model_state_dict
 
 # %% [markdown]
-# ## 8.1 To PEFT and back
+# ## Exercise
 #
 # Our file calls a factor `model.layers.0.mlp.up_proj.lora_A`; PEFT's calls it
 # `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`. `to_peft` gets our tensors
@@ -60,34 +60,7 @@ def from_peft(settings, tensors):
 check.convert(to_peft, from_peft)
 
 # %% [markdown]
-# ## 8.2 Target rules for a GPT-2
-#
-# The linear layers of block 3 in a GPT-2 are `transformer.h.3.attn.c_attn`,
-# `transformer.h.3.attn.c_proj`, `transformer.h.3.mlp.c_fc` and
-# `transformer.h.3.mlp.c_proj`. Return three rules for `target_modules`, each a list or
-# a string: both layers of the **attention** in every block; only the **second layer of
-# the MLP** in every block; all four layers of the **last two blocks**. `blocks` says
-# how many there are; they count from 0. Each rule is worth a third.
-
-# %% exercise="gpt2_rules"
-def gpt2_rules(blocks):
-    """Three values for target_modules: (attention, second layer of the MLP, last two).
-
-    blocks: how many blocks the model has, 11 or more.
-    """
-    ### BEGIN SOLUTION
-    attention = ["attn.c_attn", "attn.c_proj"]
-    second = ["mlp.c_proj"]
-    last_two = rf".*\.h\.({blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+"
-    return attention, second, last_two
-    ### END SOLUTION
-
-
-# %%
-check.gpt2_rules(gpt2_rules)
-
-# %% [markdown]
-# ## 8.3 Switch and disable
+# ## Exercise
 #
 # `model` is a `PeftModel` with several adapters. Return its output for `x` without any
 # adapter, with the adapter `first`, and with the adapter `second`. Leave the model as
@@ -120,7 +93,61 @@ def three_outputs(model, x, first, second):
 check.three_outputs(three_outputs)
 
 # %% [markdown]
-# ## 8.4 Three silent failures
+# ## Exercise
+#
+# One linear layer, many adapters, and a batch in which every row names its own. Return
+# W x for every row, plus the scaled update of its adapter. The name `"__base__"` means
+# no adapter. The ranks differ, and not every adapter is asked for. What you are given
+# stays as it is.
+
+# %% exercise="mixed_batch"
+def mixed_batch(x, W, adapters, names):
+    """The output of one layer for a batch of several customers.
+
+    x: (rows, T, in). W: (out, in). names: a list of `rows` names.
+    adapters: {name: (A (r, in), B (out, r), scaling)}. Returns (rows, T, out).
+    """
+    ### BEGIN SOLUTION
+    out = x @ W.T  # (rows, T, out), once for all rows
+    for name, (A, B, scaling) in adapters.items():
+        rows = [i for i, n in enumerate(names) if n == name]
+        out[rows] += scaling * (x[rows] @ A.T @ B.T)
+    return out
+    ### END SOLUTION
+
+
+# %%
+check.mixed_batch(mixed_batch)
+
+# %% [markdown]
+# ## Exercise
+#
+# The linear layers of block 3 in a GPT-2 are `transformer.h.3.attn.c_attn`,
+# `transformer.h.3.attn.c_proj`, `transformer.h.3.mlp.c_fc` and
+# `transformer.h.3.mlp.c_proj`. Return three rules for `target_modules`, each a list or
+# a string: both layers of the **attention** in every block; only the **second layer of
+# the MLP** in every block; all four layers of the **last two blocks**. `blocks` says
+# how many there are; they count from 0. Each rule is worth a third.
+
+# %% exercise="gpt2_rules"
+def gpt2_rules(blocks):
+    """Three values for target_modules: (attention, second layer of the MLP, last two).
+
+    blocks: how many blocks the model has, 11 or more.
+    """
+    ### BEGIN SOLUTION
+    attention = ["attn.c_attn", "attn.c_proj"]
+    second = ["mlp.c_proj"]
+    last_two = rf".*\.h\.({blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+"
+    return attention, second, last_two
+    ### END SOLUTION
+
+
+# %%
+check.gpt2_rules(gpt2_rules)
+
+# %% [markdown]
+# ## Exercise
 #
 # An adapter was loaded into a model, and PEFT said nothing. Count three things. How
 # many entries of `target_modules` hit no layer with LoRA? (An entry hits a name that
@@ -149,33 +176,6 @@ def audit(model, target_modules, tensors):
 
 # %%
 check.audit(audit)
-
-# %% [markdown]
-# ## 8.5 A mixed batch
-#
-# One linear layer, many adapters, and a batch in which every row names its own. Return
-# W x for every row, plus the scaled update of its adapter. The name `"__base__"` means
-# no adapter. The ranks differ, and not every adapter is asked for. What you are given
-# stays as it is.
-
-# %% exercise="mixed_batch"
-def mixed_batch(x, W, adapters, names):
-    """The output of one layer for a batch of several customers.
-
-    x: (rows, T, in). W: (out, in). names: a list of `rows` names.
-    adapters: {name: (A (r, in), B (out, r), scaling)}. Returns (rows, T, out).
-    """
-    ### BEGIN SOLUTION
-    out = x @ W.T  # (rows, T, out), once for all rows
-    for name, (A, B, scaling) in adapters.items():
-        rows = [i for i, n in enumerate(names) if n == name]
-        out[rows] += scaling * (x[rows] @ A.T @ B.T)
-    return out
-    ### END SOLUTION
-
-
-# %%
-check.mixed_batch(mixed_batch)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

@@ -21,14 +21,15 @@ from lora_course.checks import ch10 as check
 # block the largest magnitude gets the code 127 or −127, the rest follows in
 # proportion, rounded to the nearest whole number. Return the codes as int8, as many as
 # there are numbers in `x`, and the largest magnitude of each block. Then write the way
-# back. (No block is all zero here.)
+# back. Each function is worth half of the points, and leaves what it is given unchanged.
+# (No block is all zero here.)
 
 # %% exercise="blockwise"
 def quantize_int8(x, block_size):
     """8-bit codes with one scale for each block.
 
-    x: (n,) float32. Returns codes (n,) int8, and absmax (blocks,) float32, the largest
-    magnitude of each block.
+    x: (n,) float32. Returns codes (n,) int8, and absmax (blocks,), the largest magnitude of
+    each block.
     """
     ### BEGIN SOLUTION
     rows = F.pad(x, (0, -len(x) % block_size)).view(-1, block_size)
@@ -39,7 +40,7 @@ def quantize_int8(x, block_size):
 
 
 def dequantize_int8(codes, absmax, block_size):
-    """The numbers that codes and scales stand for: (n,) float32."""
+    """The numbers that codes and scales stand for: (n,)."""
     ### BEGIN SOLUTION
     scales = absmax.repeat_interleave(block_size)[: len(codes)]  # (n,)
     return codes * scales / 127
@@ -84,7 +85,8 @@ check.code_book(normal_code)
 # Put two 4-bit codes into each byte: the first in the high half, the second in the low
 # half, the third in the high half of the next byte, and so on. With an odd number of
 # codes the last low half holds anything. `unpack` gets the bytes and the number of
-# codes and gives the codes back. Both return `torch.uint8`.
+# codes and gives the codes back. Both return `torch.uint8`; each is worth half of the
+# points.
 
 # %% exercise="packing"
 def pack(codes):
@@ -112,7 +114,7 @@ check.packing(pack, unpack)
 # Quantize the scales. Take their mean off; that is the offset, one number. Cut the rest
 # into groups of `group` (they fill up exactly). Divide each group by its largest
 # magnitude, which is the group's scale, and take the index of the nearest of the
-# `levels` as the code. Then write the way back.
+# `levels` as the code. Then write the way back. Each function is worth half of the points.
 
 # %% exercise="double"
 def double_quantize(absmax, levels, group):
@@ -131,7 +133,7 @@ def double_quantize(absmax, levels, group):
 
 
 def double_dequantize(codes, scales, offset, levels, group):
-    """The scales that were stored, nearly: (blocks,) float32."""
+    """The scales that were stored, nearly: (blocks,)."""
     ### BEGIN SOLUTION
     return levels[codes.long()] * scales.repeat_interleave(group) + offset
     ### END SOLUTION

@@ -19,7 +19,7 @@ from transformers import BitsAndBytesConfig
 from lora_course.checks import ch11 as check
 
 # %% [markdown]
-# ## 11.1 The budget
+# ## Exercise
 #
 # Predict the bytes of a QLoRA step, by part. The matrices in `shapes` are stored as NF4
 # in blocks of 64 with double quantization: one byte for each scale, and a float32 for
@@ -49,7 +49,7 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
 check.step_bytes(step_bytes)
 
 # %% [markdown]
-# ## 11.2 The settings
+# ## Exercise
 #
 # Return the `BitsAndBytesConfig` of QLoRA: 4 bits, the NF4 code book, double
 # quantization, and products in bfloat16. A GPU that has no bfloat16 computes in
@@ -72,7 +72,50 @@ def qlora_config(bf16):
 check.qlora_config(qlora_config)
 
 # %% [markdown]
-# ## 11.3 Why the gradients vanish
+# ## Exercise
+#
+# Return the list for `llm_int8_skip_modules`: the output head stays out of 4 bits, and
+# so do all layers whose names end with an entry of `more`. Everything else goes into 4
+# bits. The model may be of any make. An entry of the list matches the end of a name.
+
+# %% exercise="skip_list"
+def skip_list(model, more):
+    """Names of the layers that stay out of 4 bits.
+
+    model: a causal language model, not quantized yet. more: list of ends of names,
+    such as ["down_proj"], left as it is. Returns a list of names.
+    """
+    ### BEGIN SOLUTION
+    head = model.get_output_embeddings()
+    return [name for name, m in model.named_modules() if m is head] + more
+    ### END SOLUTION
+
+
+# %%
+check.skip_list(skip_list)
+
+# %% [markdown]
+# ## Exercise
+#
+# Forbid every 4-bit layer of a model to repack its weight: its
+# `support_avx512bf16_for_cpu` becomes False. The layers may lie anywhere, also inside
+# LoRA layers, or be the model itself. Change nothing else.
+
+# %% exercise="protect"
+def protect(model):
+    """Forbid every Linear4bit (bnb.nn.Linear4bit) of the model to repack."""
+    ### BEGIN SOLUTION
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    ### END SOLUTION
+
+
+# %%
+check.protect(protect)
+
+# %% [markdown]
+# ## Exercise
 #
 # A model runs its blocks so:
 #
@@ -102,49 +145,6 @@ def run_blocks(blocks, x):
 
 # %%
 check.run_blocks(run_blocks)
-
-# %% [markdown]
-# ## 11.4 Keep the right layers out
-#
-# Return the list for `llm_int8_skip_modules`: the output head stays out of 4 bits, and
-# so do all layers whose names end with an entry of `more`. Everything else goes into 4
-# bits. The model may be of any make. An entry of the list matches the end of a name.
-
-# %% exercise="skip_list"
-def skip_list(model, more):
-    """Names of the layers that stay out of 4 bits.
-
-    model: a causal language model, not quantized yet. more: list of ends of names,
-    such as ["down_proj"], left as it is. Returns a list of names.
-    """
-    ### BEGIN SOLUTION
-    head = model.get_output_embeddings()
-    return [name for name, m in model.named_modules() if m is head] + more
-    ### END SOLUTION
-
-
-# %%
-check.skip_list(skip_list)
-
-# %% [markdown]
-# ## 11.5 No repacking
-#
-# Forbid every 4-bit layer of a model to repack its weight: its
-# `support_avx512bf16_for_cpu` becomes False. The layers may lie anywhere, also inside
-# LoRA layers, or be the model itself. Change nothing else.
-
-# %% exercise="protect"
-def protect(model):
-    """Forbid every Linear4bit (bnb.nn.Linear4bit) of the model to repack."""
-    ### BEGIN SOLUTION
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-    ### END SOLUTION
-
-
-# %%
-check.protect(protect)
 
 # %% [markdown] tags=["answers"]
 # ## Answers to the problems without code

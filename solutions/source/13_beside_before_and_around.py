@@ -189,39 +189,38 @@ def count(method, n, blocks, d, q, kv, ff):
 # %%
 check.count(count)
 
-# %% [markdown]
+# %% [markdown] tags=["answers"]
 # ## Answers to the problems without code
 #
-# <details><summary>1. A bottleneck with m = 16 and LoRA with r = 16 on a square layer of
-# width d</summary>
+# <details><summary>Problem 1</summary>
 #
 # The bottleneck has 2 · 16 · d + 16 + d, LoRA 2 · 16 · d. The bottleneck has its biases
 # more.
 #
 # </details>
 #
-# <details><summary>2. Why a prefix is not p · d · L numbers in Llama-3.1-8B</summary>
+# <details><summary>Problem 2</summary>
 #
 # Each layer gets keys and values, so twice; and there are 8 key heads of 128 for 32 query
 # heads, so kv = 1024 and not d = 4096. It is p · L · 2 · 1024, half of p · d · L.
 #
 # </details>
 #
-# <details><summary>3. Better for one row than for a batch</summary>
+# <details><summary>Problem 3</summary>
 #
 # At the positions under padding. In a batch the shorter rows are padded on the left, and
 # where the pads count, the text has moved away from its prompt.
 #
 # </details>
 #
-# <details><summary>4. IA³ on the output of gate_proj</summary>
+# <details><summary>Problem 4</summary>
 #
 # Yes: a scale of a linear layer's output folds into that layer's rows. What cannot be
 # folded into `gate_proj` is a scale **behind** its nonlinearity.
 #
 # </details>
 #
-# <details><summary>5. Prefix tuning lost by 20 points at lr = 1e-4</summary>
+# <details><summary>Problem 5</summary>
 #
 # Whose rate is that, and what does each method reach at its own? How did the prefix start,
 # for how many steps was it trained, and how far apart are two seeds?

@@ -116,10 +116,10 @@ def schedule(step, steps, peak, warmup, floor):
     # 5.4
     Answer(
         "save_load",
-        "what trains is saved, load_state_dict puts it back",
+        "named_parameters are saved, load_state_dict puts it back",
         code="""
 def save_adapter(model, path):
-    save_file({n: p.data for n, p in model.named_parameters() if p.requires_grad}, path)
+    save_file({n: p.data for n, p in model.named_parameters() if "lora_" in n}, path)
 
 
 def load_adapter(model, path):
@@ -257,7 +257,7 @@ WRONG = [
         "inputs_masked",
         edits=[("return prompt_ids + answer,", "return [-100] * len(prompt_ids) + answer,")],
     ),
-    Answer("loss_mask", "eos without a list", "raised:TypeError", edits=[("[eos_id]", "eos_id")]),
+    Answer("loss_mask", "eos without a list", "raised", edits=[("[eos_id]", "eos_id")]),
     Answer(
         "loss_mask",
         "eos between prompt and completion",
@@ -276,7 +276,7 @@ WRONG = [
             (FILL_LABELS, 'batch["labels"].append([-100] * n + labels)'),
         ],
     ),
-    Answer("collate", "to 16", "width", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
+    Answer("collate", "to 16", "other", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
     Answer(
         "collate",
         "cut to the shortest",
@@ -364,7 +364,7 @@ def collate(rows, pad_id):
     Answer(
         "collate",
         "not filled at all",
-        "raised:ValueError",
+        "raised",
         edits=[("n = width - len(ids)", "n = 0")],
     ),
     Answer(
@@ -422,7 +422,7 @@ def collate(rows, pad_id):
     Answer(
         "schedule",
         "divides first",
-        "raised:ZeroDivisionError",
+        "raised",
         edits=[
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
@@ -448,19 +448,19 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "only B",
-        "factors_missing",
+        "one_factor",
         edits=[('if "lora_" in name}', 'if "lora_B" in name}')],
     ),
     Answer(
         "save_load",
         "in half precision",
-        "values",
+        "other",
         edits=[("state[name] for", "state[name].half() for")],
     ),
     Answer(
         "save_load",
         "resets the base",
-        "base_changed",
+        "other",
         edits=[
             (
                 "    with torch.no_grad():",
@@ -473,7 +473,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "replaces the parameter",
-        "frozen",
+        "replaced",
         edits=[
             (
                 COPY,
@@ -486,7 +486,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "strict is off",
-        "silent_lacking",
+        "not_strict",
         code=loader("model.load_state_dict(load_file(path), strict=False)"),
     ),
     Answer(
@@ -507,7 +507,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "any shape",
-        "silent_shape",
+        "any_shape",
         edits=[(SHAPES, "if False:"), (COPY, "places[name].data = value")],
     ),
     Answer(
@@ -528,7 +528,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "asserts",
-        "wrong_error",
+        "other",
         edits=[
             (NAMES, "if set(loaded) != set(places):\n        raise KeyError(path)\n    if False:"),
         ],
@@ -536,7 +536,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "strict",
-        "raised:RuntimeError",
+        "raised",
         code=loader("model.load_state_dict(load_file(path))"),
     ),
     Answer(
@@ -552,13 +552,13 @@ for name in sorted(loaded):
     Answer(
         "triage",
         "gradients before labels",
-        "labels_are_zeros",
+        "labels_first",
         edits=[(MASKED + ZEROS, ZEROS + MASKED)],
     ),
     Answer(
         "triage",
         "weights before labels",
-        "labels_are_stuck",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     if B[-1] == B[0]:
@@ -569,13 +569,13 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "nan only",
-        "labels_are_zeros",
+        "nan_only",
         edits=[(MASKED, "    if losses.isnan().any():\n        return 1\n")],
     ),
     Answer(
         "triage",
         "a full gradient of A",
-        "half_zero",
+        "one_gradient",
         edits=[(ZEROS, "    if grad_A.max() == 0:\n        return 3\n")],
     ),
     Answer(
@@ -595,7 +595,7 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "the loss alone",
-        "labels_are_slow",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 0 if losses[-1] < 0.8 * losses[0] else 4
@@ -605,13 +605,13 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     Answer(
         "triage",
         "labels never asked",
-        "labels_missed",
+        "labels_first",
         code="""
 def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 4 if losses[-10:].mean() > 0.95 * losses[:10].mean() else 0
 """,
     ),
-    Answer("triage", "counts from 1", "code", edits=[("return 4 if", "return 5 if")]),
+    Answer("triage", "counts from 1", "other", edits=[("return 4 if", "return 5 if")]),
     Answer(
         "triage",
         "healthy for all that moves not",
@@ -619,3 +619,661 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=[(ZEROS, "    if grad_B.max() == 0:\n        return 0\n")],
     ),
 ]
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+ANSWER = "    answer = completion_ids + [eos_id]\n"
+WIDTH = "max(len(ids) for ids, _ in rows)"
+TENSORS = "torch.tensor(lines)"
+FILTER = '{n: p for n, p in model.named_parameters() if "lora_" in n}'
+BUILD = "    optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)\n"
+RATE = """        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / warmup)
+"""
+ZERO = "        optimizer.zero_grad()\n"
+BACK = "        loss.backward()\n"
+CLIP = "        lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())\n"
+STEP = "        optimizer.step()\n"
+FACTORS = '[p for n, p in model.named_parameters() if "lora_" in n],'
+
+RIGHT += [
+    Answer(
+        "loss_mask",
+        "numpy, painted over",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    import numpy as np
+
+    ids = np.concatenate([prompt_ids, completion_ids, [eos_id]])
+    labels = ids.copy()
+    labels[np.arange(len(ids)) < len(prompt_ids)] = -100
+    return ids, labels
+""",
+    ),
+    Answer(
+        "loss_mask",
+        "tuples by comprehension",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    pairs = [(t, -100) for t in prompt_ids] + [(t, t) for t in [*completion_ids, eos_id]]
+    return tuple(zip(*pairs))
+""",
+    ),
+    Answer(
+        "collate",
+        "padded by torch, row by row",
+        code="""
+def collate(rows, pad_id):
+    import torch.nn.functional as F
+
+    T = max(len(labels) for _, labels in rows)
+    fill = lambda line, value: F.pad(torch.as_tensor(line), (0, T - len(line)), value=value)
+    return {
+        "labels": torch.stack([fill(labels, -100) for _, labels in rows]),
+        "input_ids": torch.stack([fill(ids, pad_id) for ids, _ in rows]),
+        "attention_mask": torch.stack([fill([1] * len(ids), 0) for ids, _ in rows]),
+    }
+""",
+    ),
+    Answer(
+        "collate",
+        "zip_longest, a BatchEncoding, a mask of int32",
+        code="""
+def collate(rows, pad_id):
+    from itertools import zip_longest
+
+    from transformers import BatchEncoding
+
+    ids, labels = zip(*rows)
+    columns = lambda lines, fill: torch.tensor(list(zip_longest(*lines, fillvalue=fill))).T
+    mask = columns([[1] * len(line) for line in ids], 0).int()
+    return BatchEncoding(
+        {"input_ids": columns(ids, pad_id), "attention_mask": mask,
+         "labels": columns(labels, -100)}
+    )
+""",
+    ),
+    Answer(
+        "schedule",
+        "numpy, falling counted from the end",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    import numpy as np
+
+    if step >= warmup:
+        left = (steps - step) / (steps - warmup)
+        return np.float64(floor + (peak - floor) * (0.5 - 0.5 * np.cos(np.pi * left)))
+    return np.interp(step + 1, [0, warmup], [0, peak])
+""",
+    ),
+    Answer(
+        "schedule",
+        "a mean of peak and floor",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    rising = step < warmup
+    angle = 0 if rising else math.pi * (step - warmup) / (steps - warmup)
+    fall = (peak + floor) / 2 + (peak - floor) / 2 * math.cos(angle)
+    return fall * (step + 1) / warmup if rising else fall
+""",
+    ),
+    Answer(
+        "save_load",
+        "through named_parameters, whole state first",
+        code="""
+def save_adapter(model, path):
+    factors = {}
+    for name, p in model.named_parameters():
+        if "lora_" in name:
+            factors[name] = p.detach().clone()
+    save_file(factors, str(path), metadata={"format": "pt"})
+
+
+def load_adapter(model, path):
+    loaded, state = load_file(path), model.state_dict()
+    mine = {n: t for n, t in state.items() if "lora_" in n}
+    fits = set(mine) == set(loaded) and all(mine[n].shape == loaded[n].shape for n in mine)
+    if not fits:
+        raise ValueError("names or shapes differ")
+    model.load_state_dict({**state, **loaded})
+""",
+    ),
+    Answer(
+        "save_load",
+        "a subclass of ValueError, the file opened piece by piece",
+        code="""
+class DoesNotFit(ValueError):
+    pass
+
+
+def save_adapter(model, path):
+    with torch.inference_mode():
+        save_file({n: t for n, t in model.state_dict().items() if ".lora_" in n}, path)
+
+
+def load_adapter(model, path):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = sorted(n for n, _ in model.named_parameters() if ".lora_" in n)
+        if sorted(file.keys()) != names:
+            raise DoesNotFit(path)
+        pairs = [(model.get_parameter(n), file.get_tensor(n)) for n in names]
+    if any(place.shape != value.shape for place, value in pairs):
+        raise DoesNotFit("shape")
+    for place, value in pairs:
+        place.data[:] = value
+""",
+    ),
+    Answer(
+        "triage",
+        "numpy, a table of questions",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    grads = torch.stack([grad_A, grad_B]).numpy()
+    ways = torch.stack([A, B]).numpy()
+    if labels.max() < 0:
+        return 1
+    if not grads.any():
+        return 3
+    if (ways == ways[:, :1]).all():
+        return 2
+    start, end = losses.view(4, 10).double().mean(1)[[0, 3]]
+    return int(4 * (end / start > 0.95))
+""",
+    ),
+    Answer(
+        "triage",
+        "differences, as a float",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    if torch.all(torch.eq(labels, torch.full_like(labels, -100))):
+        return 1.0
+    if torch.count_nonzero(grad_A) + torch.count_nonzero(grad_B) == 0:
+        return 3.0
+    if A.diff().abs().sum() + B.diff().abs().sum() == 0:
+        return 2.0
+    fallen = 1 - losses[-10:].mean() / losses[:10].mean()
+    return 4.0 if fallen < 0.05 else 0.0
+""",
+    ),
+    Answer(
+        "training_loop",
+        "a scheduler of torch, clipped by hand",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    trained = list(filter(lambda p: p.requires_grad, model.parameters()))
+    optimizer = torch.optim.AdamW(trained, lr, weight_decay=weight_decay)
+    rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1.0, (s + 1) / warmup))
+    rows = []
+    for batch in batches:
+        model.train()
+        optimizer.zero_grad(set_to_none=False)
+        out = model(**batch)
+        out.loss.backward()
+        norm = torch.cat([p.grad.flatten() for p in trained]).norm()
+        for p in trained:
+            p.grad *= min(1.0, clip / float(norm))
+        optimizer.step()
+        rise.step()
+        rows.append([out.loss.detach(), norm])
+    model.eval()
+    return torch.tensor(rows).T
+""",
+    ),
+    Answer(
+        "training_loop",
+        "AdamW over all parameters, model.zero_grad, tensors",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay, foreach=False)
+    losses, lengths = [], []
+    for step, batch in enumerate(list(batches), 1):
+        model.train()
+        model.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        lengths += [torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=clip)]
+        optimizer.param_groups[0]["lr"] = lr if step >= warmup else step / warmup * lr
+        optimizer.step()
+        losses += [loss.detach()]
+    model.train(False)
+    return losses, lengths
+""",
+    ),
+    Answer(
+        "training_loop",
+        "a group for each tensor, AdamW by hand",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    means = [torch.zeros_like(p) for p in trained]
+    squares = [torch.zeros_like(p) for p in trained]
+    losses, lengths = [], []
+    model.train()
+    for t, batch in enumerate(batches, 1):
+        loss = model(**batch).loss
+        grads = torch.autograd.grad(loss, trained)
+        norm = torch.stack([g.norm() for g in grads]).norm()
+        rate = lr * min(t / warmup, 1)
+        with torch.no_grad():
+            for p, g, m, s in zip(trained, grads, means, squares):
+                g = g * (clip / norm).clamp(max=1)
+                m.lerp_(g, 0.1)
+                s.lerp_(g * g, 0.001)
+                p.mul_(1 - rate * weight_decay)
+                p.sub_(rate * (m / (1 - 0.9**t)) / ((s / (1 - 0.999**t)).sqrt() + 1e-8))
+        losses.append(float(loss))
+        lengths.append(float(norm))
+    model.eval()
+    return losses, lengths
+""",
+    ),
+]
+
+WRONG += [
+    # 5.1
+    edit("loss_mask", "returns labels first", "exchanged",
+         (ROW, "return [-100] * len(prompt_ids) + answer, prompt_ids + answer")),
+    edit("loss_mask", "labels of the answer alone", "completion_only",
+         (ROW, "return prompt_ids + answer, answer")),
+    edit("loss_mask", "masks tokens that stand in the prompt", "by_token",
+         (ROW, "ids = prompt_ids + answer\n"
+          "    return ids, [-100 if t in prompt_ids else t for t in ids]")),
+    edit("loss_mask", "the same, with the end token kept", "by_token",
+         (ROW, "ids = prompt_ids + answer\n"
+          "    return ids, [-100 if t in prompt_ids and t != eos_id else t for t in ids]")),
+    edit("loss_mask", "masked with -1", "other_number", ("[-100]", "[-1]")),
+    edit("loss_mask", "a plus for the minus", "other_number", ("[-100]", "[100]")),
+    edit("loss_mask", "eos in the labels alone", "no_eos",
+         (ROW, "return prompt_ids + completion_ids, [-100] * len(prompt_ids) + answer")),
+    edit("loss_mask", "the prompt's own list grows", "other",
+         (ROW, "n = len(prompt_ids)\n    prompt_ids += answer\n"
+          "    return prompt_ids, [-100] * n + answer")),
+    edit("loss_mask", "the completion's own list grows", "other",
+         (ANSWER, "    completion_ids.append(eos_id)\n    answer = completion_ids\n")),
+    edit("loss_mask", "floats", "other",
+         (ROW, "ids = prompt_ids + answer\n    labels = torch.tensor(ids).float()\n"
+          "    labels[: len(prompt_ids)] = -100\n    return ids, labels")),
+    edit("loss_mask", "a mask of true and false", "other",
+         (ROW, "return prompt_ids + answer, [False] * len(prompt_ids) + [True] * len(answer)")),
+    edit("loss_mask", "up to the first end token", "other",
+         (ROW, "ids = prompt_ids + answer\n    end = ids.index(eos_id) + 1\n"
+          "    return ids[:end], ([-100] * len(prompt_ids) + answer)[:end]")),
+    edit("loss_mask", "an end token after the prompt too", "other",
+         ("answer = completion_ids", "answer = [eos_id] + completion_ids")),
+    edit("loss_mask", "a dict", "type",
+         (ROW, 'return {"ids": prompt_ids + answer, "labels": [-100] * len(prompt_ids) + answer}')),
+    edit("loss_mask", "one list of pairs", "type",
+         (ROW, "return list(zip(prompt_ids + answer, [-100] * len(prompt_ids) + answer))")),
+    edit("loss_mask", "forgets return", "none", ("return prompt", "prompt")),
+    # 5.2
+    edit("collate", "lists", "type", (TENSORS, "lines")),
+    edit("collate", "NumPy arrays", "type", (TENSORS, "torch.tensor(lines).numpy()")),
+    edit("collate", "int32", "other", (TENSORS, "torch.tensor(lines, dtype=torch.int32)")),
+    edit("collate", "labels of int32", "other",
+         (TENSORS, 'torch.tensor(lines, dtype=torch.int32 if name == "labels" else torch.long)')),
+    edit("collate", "a mask of floats", "floats",
+         (TENSORS, 'torch.tensor(lines).to(torch.float if name[0] == "a" else torch.long)')),
+    edit("collate", "labels of floats", "floats",
+         (TENSORS, 'torch.tensor(lines).to(torch.float if name == "labels" else torch.long)')),
+    edit("collate", "bfloat16", "floats", (TENSORS, "torch.tensor(lines).bfloat16()")),
+    edit("collate", "the first row's length", "other", (WIDTH, "len(rows[0][0])"),
+         ("ids + [pad_id] * n", "(ids + [pad_id] * n)[:width]"),
+         ("[1] * len(ids) + [0] * n", "([1] * len(ids) + [0] * n)[:width]"),
+         ("labels + [-100] * n", "(labels + [-100] * n)[:width]")),
+    edit("collate", "one place more", "other", (WIDTH, WIDTH + " + 1")),
+    edit("collate", "a multiple of eight", "other", (WIDTH, f"-(-{WIDTH} // 8) * 8")),
+    Answer(
+        "collate",
+        "pad_sequence without batch_first",
+        "transposed",
+        code="""
+def collate(rows, pad_id):
+    from torch.nn.utils.rnn import pad_sequence
+    ids = [torch.tensor(i) for i, _ in rows]
+    labels = [torch.tensor(l) for _, l in rows]
+    mask = [torch.ones_like(i) for i in ids]
+    return {
+        "input_ids": pad_sequence(ids, padding_value=pad_id),
+        "attention_mask": pad_sequence(mask),
+        "labels": pad_sequence(labels, padding_value=-100),
+    }
+""",
+    ),
+    edit("collate", "the rows themselves are filled", "other",
+         (FILL_IDS, 'ids += [pad_id] * n\n        batch["input_ids"].append(ids)'),
+         (FILL_MASK, 'batch["attention_mask"].append([1] * (width - n) + [0] * n)')),
+    edit("collate", "labels filled with 0 from a zeros tensor", "pads_in_loss",
+         ("labels + [-100] * n", "labels + [0] * n")),
+    edit("collate", "labels filled with -1", "pads_in_loss",
+         ("labels + [-100] * n", "labels + [-1] * n")),
+    edit("collate", "labels are the padded tokens", "prompt_in_loss",
+         ("labels + [-100] * n", "ids + [pad_id] * n")),
+    edit("collate", "no mask", "type",
+         ('"attention_mask": [], ', ""), ("        " + FILL_MASK, "")),
+    edit("collate", "other names", "type", ('"input_ids"', '"ids"')),
+    edit("collate", "lengths as well", "type",
+         ("return {name", 'batch["lengths"] = [len(ids) for ids, _ in rows]\n    return {name')),
+    edit("collate", "a tuple", "type",
+         ("return {name: torch.tensor(lines) for name, lines in batch.items()}",
+          "return tuple(torch.tensor(lines) for lines in batch.values())")),
+    edit("collate", "the end token is filling too", "mask_by_id",
+         ("[1] * len(ids) + [0] * n", "[1 if t != pad_id else 0 for t in ids] + [0] * n")),
+    edit("collate", "the last end token hidden", "other",
+         ("[1] * len(ids) + [0] * n", "[1] * (len(ids) - 1) + [0] * (n + 1)")),
+    edit("collate", "labels filled on the left", "other",
+         ("labels + [-100] * n", "[-100] * n + labels")),
+    edit("collate", "forgets return", "none", ("return {", "{")),
+    # 5.3
+    edit("schedule", "one step more rises", "overshoot", ("step < warmup", "step <= warmup"),
+         ("/ warmup\n", "/ max(warmup, 1)\n"), ("if step <= ", "if warmup and step <= ")),
+    edit("schedule", "falls to the end of steps", "not_stretched",
+         (PROGRESS, "(step - warmup) / steps")),
+    edit("schedule", "held at the floor", "clamped",
+         (FALL, "max(floor, peak * (1 + math.cos(math.pi * progress)) / 2)")),
+    edit("schedule", "no half", "no_halving",
+         ("(1 + math.cos(math.pi * progress)) / 2", "(1 + math.cos(math.pi * progress))")),
+    edit("schedule", "progress counted from 1", "floor_early",
+         (PROGRESS, "(step + 1 - warmup) / (steps - warmup)")),
+    edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
+         (RISE, "return floor + (peak - floor) * step / warmup")),
+    edit("schedule", "a sine", "other", ("math.cos", "math.sin")),
+    edit("schedule", "no pi", "other", ("math.pi * progress", "progress")),
+    edit("schedule", "a share of the peak", "other", (RISE, RISE.replace("peak * ", "")),
+         (FALL, "(" + FALL + ") / peak")),
+    edit("schedule", "whole numbers", "other", ("(step + 1) / warmup", "((step + 1) // warmup)")),
+    edit("schedule", "progress first", "raised",
+         ("    if step < warmup:\n", f"    progress = {PROGRESS}\n    if step < warmup:\n")),
+    edit("schedule", "warmup never used", "no_warmup",
+         ("    if step < warmup:\n", "    warmup = 0\n    if step < warmup:\n")),
+    edit("schedule", "forgets the second return", "none", ("return floor", "floor")),
+    edit("schedule", "a text", "type", ("return floor", "return str(floor"), (") / 2", ") / 2)")),
+    # 5.4
+    edit("save_load", "lora without the underscore", "lora_word",
+         ('if "lora_" in name}', 'if "lora" in name}')),
+    edit("save_load", "names that end in A or B", "ends_with",
+         ('if "lora_" in name}', 'if name.endswith(("lora_A", "lora_B"))}')),
+    edit("save_load", "only A", "one_factor", ('if "lora_" in name}', 'if "lora_A" in name}')),
+    edit("save_load", "bfloat16", "other", ("state[name] for", "state[name].bfloat16() for")),
+    edit("save_load", "with the scale inside", "other",
+         ("state[name] for", "state[name] * 2 for")),
+    edit("save_load", "the model loses its factors", "other",
+         (SAVE, SAVE + "\n    for name, p in model.named_parameters():\n"
+          '        if "lora_B" in name:\n            p.data.zero_()')),
+    edit("save_load", "saving switches to train()", "other",
+         ("    state = model.state_dict()", "    state = model.train().state_dict()")),
+    edit("save_load", "no file at all", "no_file", (SAVE, "return state")),
+    edit("save_load", "numbers without names", "names",
+         (SAVE, 'kept = [state[n] for n in state if "lora_" in n]\n'
+          "    save_file({str(n): t for n, t in enumerate(kept)}, path)")),
+    Answer("save_load", "by the order of the file", "by_order", code=loader("""
+loaded = load_file(path)
+places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+if loaded.keys() != places.keys() or any(loaded[n].shape != places[n].shape for n in places):
+    raise ValueError("does not fit")
+with torch.no_grad():
+    for place, value in zip(places.values(), loaded.values()):
+        place.copy_(value)
+""")),
+    Answer("save_load", "new parameters", "replaced", code=loader("""
+loaded = load_file(path)
+places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+if loaded.keys() != places.keys() or any(loaded[n].shape != places[n].shape for n in places):
+    raise ValueError("does not fit")
+for name, value in loaded.items():
+    layer, _, last = name.rpartition(".")
+    setattr(model.get_submodule(layer), last, torch.nn.Parameter(value))
+""")),
+    Answer("save_load", "load_state_dict with assign", "replaced", code=loader("""
+loaded = load_file(path)
+places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+if loaded.keys() != places.keys() or any(loaded[n].shape != places[n].shape for n in places):
+    raise ValueError("does not fit")
+model.load_state_dict(loaded, strict=False, assign=True)
+""")),
+    edit("save_load", "frozen afterwards", "frozen",
+         (COPY, COPY + "\n            places[name].requires_grad = False")),
+    edit("save_load", "compares the shapes of B alone", "only_B",
+         ("if value.shape != places[name].shape:",
+          'if "lora_B" in name and value.shape != places[name].shape:')),
+    edit("save_load", "compares the shapes of A alone", "only_A",
+         ("if value.shape != places[name].shape:",
+          'if "lora_A" in name and value.shape != places[name].shape:')),
+    edit("save_load", "compares numel", "size_only",
+         (SHAPES, "if value.numel() != places[name].numel():")),
+    edit("save_load", "compares the number of axes", "other",
+         (SHAPES, "if value.dim() != places[name].dim():")),
+    edit("save_load", "copy_ is the test", "half_loaded", (SHAPES, "if False:"),
+         (COPY, "try:\n                places[name].copy_(value)\n"
+          "            except RuntimeError as error:\n"
+          "                raise ValueError(name) from error")),
+    edit("save_load", "copy_ into a copy is the test", "spread",
+         (SHAPES, "try:\n            places[name].detach().clone().copy_(value)\n"
+          "        except RuntimeError:"),
+         ('raise ValueError(f"{name} is {value.shape}, not {places[name].shape}")',
+          'raise ValueError(name)')),
+    edit("save_load", "compares the number of names", "count",
+         (NAMES, "if len(loaded) != len(places):")),
+    edit("save_load", "no look at the names", "other", (NAMES, "if False:")),
+    edit("save_load", "a KeyError for a name", "other",
+         (NAMES, "if len(loaded) > len(places):"),
+         ("in loaded.items()", "in {n: loaded[n] for n in places}.items()")),
+    edit("save_load", "an assertion", "other",
+         (NAMES, "assert loaded.keys() == places.keys()\n    if False:")),
+    edit("save_load", "a RuntimeError", "other",
+         ("raise ValueError(f\"other", "raise RuntimeError(f\"other")),
+    edit("save_load", "prints instead of raising", "not_strict",
+         ('raise ValueError(f"other names: {sorted(loaded.keys() ^ places.keys())}")',
+          'return print("this file does not fit")')),
+    Answer("save_load", "copies what fits, then complains", "half_loaded", code=loader("""
+loaded = load_file(path)
+places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+with torch.no_grad():
+    for name, place in places.items():
+        if name in loaded and loaded[name].shape == place.shape:
+            place.copy_(loaded[name])
+if loaded.keys() != places.keys() or any(loaded[n].shape != places[n].shape for n in places):
+    raise ValueError("does not fit")
+""")),
+    Answer("save_load", "load_state_dict, its error renamed", "half_loaded", code=loader("""
+loaded = load_file(path)
+try:
+    result = model.load_state_dict(loaded, strict=False)
+except RuntimeError as error:
+    raise ValueError(str(error)) from error
+if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
+    raise ValueError(str(result))
+""")),
+    edit("save_load", "adds to what is there", "other", (COPY, "places[name].add_(value)")),
+    edit("save_load", "reads with no_grad forgotten", "raised",
+         ("    with torch.no_grad():", "    if True:")),
+    edit("save_load", "the model in train() afterwards", "other",
+         ("    with torch.no_grad():", "    model.train()\n    with torch.no_grad():")),
+    edit("save_load", "everything thaws", "frozen",
+         ("    with torch.no_grad():",
+          "    model.requires_grad_(True)\n    with torch.no_grad():")),
+    # 5.5
+    edit("triage", "gradient of B in step 0", "first_step",
+         (ZEROS, "    if grad_B[0] == 0:\n        return 3\n")),
+    edit("triage", "one gradient is enough", "one_gradient",
+         ("grad_A.max() == 0 and grad_B", "grad_A.max() == 0 or grad_B")),
+    edit("triage", "the gradient of B alone", "one_gradient",
+         ("grad_A.max() == 0 and ", "")),
+    edit("triage", "B is still zero", "b_is_zero",
+         ("B[-1] == B[0] and A[-1] == A[0]", "B[-1] == 0")),
+    edit("triage", "A is the same", "a_alone",
+         ("B[-1] == B[0] and A[-1] == A[0]", "A[-1] == A[0]")),
+    edit("triage", "A or B is the same", "a_alone",
+         ("B[-1] == B[0] and A[-1] == A[0]", "B[-1] == B[0] or A[-1] == A[0]")),
+    edit("triage", "the first two steps", "second_step",
+         ("B[-1] == B[0] and A[-1] == A[0]", "B[1] == B[0]")),
+    edit("triage", "a limit of 0.99", "slow_is_healthy", ("0.95", "0.99")),
+    edit("triage", "not lower at all", "slow_is_healthy", ("0.95 * ", "")),
+    edit("triage", "a limit of 0.9", "healthy_is_slow", ("0.95", "0.9")),
+    edit("triage", "the limit upside down", "healthy_is_slow", ("> 0.95", "> 0.05")),
+    edit("triage", "the last loss against the first", "single_loss",
+         (SLOW, "return 4 if losses[-1] > 0.95 * losses[0] else 0")),
+    edit("triage", "the last loss alone", "single_loss",
+         ("losses[-10:].mean()", "losses[-1]")),
+    edit("triage", "the lowest loss against the highest", "slow_is_healthy",
+         (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
+    edit("triage", "medians", "other",
+         (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
+    edit("triage", "halves instead of tens", "other",
+         (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
+    edit("triage", "the first row of labels", "one_row",
+         ("(labels == -100).all()", "(labels[0] == -100).all()")),
+    edit("triage", "any masked label", "one_row",
+         ("(labels == -100).all()", "(labels == -100).any()")),
+    edit("triage", "any masked row", "one_row",
+         ("(labels == -100).all()", "(labels == -100).all(1).any()")),
+    edit("triage", "2 and 3 exchanged", "other", ("return 3", "return 5"), ("return 2", "return 3"),
+         ("return 5", "return 2")),
+    edit("triage", "0 and 4 exchanged", "other",
+         ("return 4 if", "return 0 if"), ("else 0", "else 4")),
+    edit("triage", "always 2", "labels_first", (MASKED, "    return 2\n")),
+    edit("triage", "words", "type", ("return 1", 'return "labels"')),
+    edit("triage", "forgets a return", "none", (SLOW, SLOW.replace("return ", ""))),
+    edit("triage", "writes into the losses", "other",
+         (MASKED, "    losses[losses.isnan()] = 0\n    losses /= losses[0].item()\n" + MASKED)),
+    # 5.6
+    edit("training_loop", "no clipping", "no_clip",
+         (CLIP, "        lengths.append(float(torch.cat([p.grad.view(-1) for p in weights])"
+          ".norm()))\n")),
+    edit("training_loop", "clips before backward", "no_clip",
+         (ZERO + BACK + CLIP, ZERO + CLIP + BACK)),
+    edit("training_loop", "clips after the step", "no_clip", (CLIP + STEP, STEP + CLIP)),
+    edit("training_loop", "clips the loss", "no_clip",
+         (BACK + CLIP, BACK + CLIP.replace("clip)", "1e9)"))),
+    edit("training_loop", "clips each tensor", "each_clipped",
+         (CLIP, "        lengths.append(sum(torch.nn.utils.clip_grad_norm_([p], clip)**2 "
+          "for p in weights) ** 0.5)\n")),
+    edit("training_loop", "clips each number", "value_clipped",
+         (CLIP, CLIP.replace("clip)", "1e9)")
+          + "        torch.nn.utils.clip_grad_value_(weights, clip)\n")),
+    edit("training_loop", "clips at 1", "other",
+         ("clip_grad_norm_(weights, clip)", "clip_grad_norm_(weights, 1.0)")),
+    edit("training_loop", "always at the length clip", "other",
+         (CLIP, CLIP + "        for p in weights:\n"
+          "            p.grad *= max(1, clip / lengths[-1])\n")),
+    edit("training_loop", "zero_grad forgotten", "no_zero", (ZERO, "")),
+    edit("training_loop", "zero_grad once, before the loop", "other", (ZERO, ""),
+         ("    model.train()\n", "    model.train()\n    optimizer.zero_grad()\n")),
+    edit("training_loop", "zero_grad after the step", "zero_after",
+         (ZERO, ""), (STEP, STEP + ZERO)),
+    edit("training_loop", "zero_grad after backward", "no_gradient", (ZERO + BACK, BACK + ZERO)),
+    edit("training_loop", "zero_grad between clip and step", "no_gradient", (ZERO, ""),
+         (CLIP, CLIP + ZERO)),
+    edit("training_loop", "the step before backward", "no_gradient",
+         (BACK + CLIP + STEP, STEP + BACK + CLIP)),
+    edit("training_loop", "step, zero, backward", "raised", (ZERO + BACK + CLIP + STEP,
+         STEP + ZERO + BACK + CLIP)),
+    edit("training_loop", "the step at the top of the loop", "late",
+         (STEP, ""), (RATE, RATE + STEP)),
+    edit("training_loop", "no backward", "no_gradient", (BACK, "")),
+    edit("training_loop", "the step forgotten", "no_gradient", (STEP, "")),
+    edit("training_loop", "no warm-up", "no_warmup", (RATE, "")),
+    edit("training_loop", "the rate in a variable", "no_warmup",
+         (RATE, "        rate = lr * min(1, (step + 1) / warmup)\n")),
+    edit("training_loop", "the rate in the optimizer's defaults", "no_warmup",
+         (RATE, '        optimizer.defaults["lr"] = lr * min(1, (step + 1) / warmup)\n')),
+    edit("training_loop", "a warm-up without end", "endless_warmup",
+         ("min(1, (step + 1) / warmup)", "(step + 1) / warmup")),
+    edit("training_loop", "max for min", "other", ("min(1,", "max(1,")),
+    edit("training_loop", "from a rate of 0", "from_zero",
+         ("(step + 1) / warmup", "step / warmup")),
+    edit("training_loop", "the rate after the step", "rate_late", (RATE, ""), (STEP, STEP + RATE)),
+    edit("training_loop", "the rate multiplied in place", "other",
+         ('group["lr"] = lr * min', 'group["lr"] *= min')),
+    edit("training_loop", "warm-up, then a rate of 0", "other",
+         ("min(1, (step + 1) / warmup)", "((step + 1) / warmup if step < warmup else 0)")),
+    edit("training_loop", "SGD", "sgd", ("torch.optim.AdamW", "torch.optim.SGD")),
+    edit("training_loop", "SGD without decay", "sgd",
+         (BUILD, "    optimizer = torch.optim.SGD(weights, lr=lr)\n")),
+    edit("training_loop", "Adam", "adam", ("torch.optim.AdamW", "torch.optim.Adam")),
+    edit("training_loop", "the default decay", "default_decay",
+         (", weight_decay=weight_decay", "")),
+    edit("training_loop", "no decay", "default_decay", ("=weight_decay", "=0.0")),
+    edit("training_loop", "an optimizer in each step", "new_optimizer",
+         (BUILD, ""), (RATE, "    " + BUILD + RATE)),
+    edit("training_loop", "the factors alone", "only_lora",
+         ("[p for p in model.parameters() if p.requires_grad]",
+          '[p for n, p in model.named_parameters() if "lora_" in n]'),
+         (ZERO, "        model.zero_grad()\n")),
+    edit("training_loop", "everything thaws", "unfrozen",
+         ("    weights = [", "    model.requires_grad_(True)\n    weights = [")),
+    edit("training_loop", "what is trained is frozen at the end", "other",
+         ("    model.eval()", "    model.requires_grad_(False)\n    model.eval()")),
+    edit("training_loop", "eval mode left on", "eval_mode", ("    model.train()\n", "")),
+    edit("training_loop", "train mode left on", "other", ("    model.eval()\n", "")),
+    edit("training_loop", "eval after the first step", "other",
+         ("        losses.append", "        model.eval()\n        losses.append")),
+    edit("training_loop", "lengths after clipping", "clipped_length",
+         (CLIP, CLIP.replace(".item())", ".clamp(max=clip).item())"))),
+    edit("training_loop", "one length of each tensor", "other",
+         (CLIP, CLIP.replace("(weights, clip).item()", "(weights, clip) ** 2"))),
+    edit("training_loop", "the loss after the step", "other",
+         ("losses.append(loss.item())", "losses.append(model(**batch).loss.item())")),
+    edit("training_loop", "running mean of the losses", "other",
+         ("return losses, lengths", "sums = torch.tensor(losses).cumsum(0)\n"
+          "    return sums / torch.arange(1, len(sums) + 1), lengths")),
+    edit("training_loop", "the first batch again and again", "other",
+         ("        loss = model(**batch).loss\n",
+          "        first = batch if step == 0 else first\n        loss = model(**first).loss\n")),
+    edit("training_loop", "stops after the warm-up", "other",
+         ("        losses.append(loss.item())\n",
+          "        losses.append(loss.item())\n        if step >= warmup:\n            break\n")),
+    edit("training_loop", "losses alone", "type", ("return losses, lengths", "return losses")),
+    edit("training_loop", "the mean loss", "other",
+         ("return losses, lengths", "return sum(losses) / len(losses), lengths")),
+    edit("training_loop", "lengths first", "other",
+         ("return losses, lengths", "return lengths, losses")),
+    edit("training_loop", "len of a generator", "raised",
+         ("    model.train()\n", "    model.train()\n    steps = len(batches)\n")),
+    edit("training_loop", "forgets return", "none",
+         ("    return losses, lengths", "    losses, lengths")),
+    edit("training_loop", "the factors alone, old gradients of others in the clip", "only_lora",
+         (BUILD, BUILD.replace("weights,", FACTORS)),
+         (ZERO, "        model.zero_grad()\n"),
+         (CLIP, CLIP.replace("weights,", FACTORS))),
+]  # fmt: skip
+
+
+def cell(note, body):
+    """A wrong encode_row of the key "other"."""
+    return Answer("loss_mask", note, "other",
+                  f"def encode_row(prompt_ids, completion_ids, eos_id):\n    {body}\n")  # fmt: skip
+
+
+# What others tried, without having seen the checks.
+WRONG += [
+    cell("no second eos", "ids = prompt_ids + completion_ids\n"
+         "    ids = ids if ids[-1] == eos_id else ids + [eos_id]\n"
+         "    return ids, [-100] * len(prompt_ids) + ids[len(prompt_ids):]"),
+    cell("an eos on the way masked", "ids = prompt_ids + completion_ids + [eos_id]\n"
+         "    inner = [-100 if t == eos_id else t for t in completion_ids]\n"
+         "    return ids, [-100] * len(prompt_ids) + inner + [eos_id]"),
+    cell("looks for the first token of the answer",
+         "ids = prompt_ids + completion_ids + [eos_id]\n"
+         "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
+    Answer("save_load", "saves what requires a gradient", "other", edits=(
+        ("state = model.state_dict()",
+         "state = {n: p for n, p in model.named_parameters() if p.requires_grad}"),)),
+    Answer("save_load", "loads into what requires a gradient", "raised", edits=(
+        ('if "lora_" in n}', 'if "lora_" in n and p.requires_grad}'),)),
+    Answer("save_load", "unfreezes the factors", "frozen", edits=(
+        ("copy_(value)", "copy_(value).requires_grad_(True)"),)),
+    Answer("save_load", "leaves eval mode", "other", edits=(
+        ("    with torch.no_grad()", "    model.eval()\n    with torch.no_grad()"),)),
+    Answer("triage", "a change in either direction", "rises", edits=(
+        ("losses[-10:].mean() > 0.95 * losses[:10].mean()",
+         "abs(1 - losses[-10:].mean() / losses[:10].mean()) < 0.05"),)),
+    Answer("triage", "1.05 times the last", "of_the_last", edits=(
+        ("losses[-10:].mean() > 0.95 * losses", "1.05 * losses[-10:].mean() > losses"),)),
+    Answer("training_loop", "keeps the graphs", "graph_kept", edits=(
+        ("losses.append(loss.item())", "losses.append(loss)"),)),
+]  # fmt: skip

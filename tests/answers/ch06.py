@@ -119,6 +119,7 @@ def plus_groups(model, lr, ratio):
         code="""
 def plus_groups(model, lr, ratio):
     layers = [m for m in model.modules() if hasattr(m, "lora_A")]
+    layers = [m for m in layers if m.lora_A.requires_grad]
     a, b = [m.lora_A for m in layers], [m.lora_B for m in layers]
     known = {id(p) for p in a + b}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
@@ -171,7 +172,7 @@ WRONG = [
     edit("largest_rank", "A alone", "one_side", ("sum(shapes[name])", "shapes[name][1]")),
     edit("largest_rank", "B alone", "one_side", ("sum(shapes[name])", "shapes[name][0]")),
     edit("largest_rank", "plain division", "not_whole", ("budget //", "budget /")),
-    edit("largest_rank", "sum of pairs", "raised:TypeError", (ONE,
+    edit("largest_rank", "sum of pairs", "raised", (ONE,
          "sum(shapes[name] for name in targets)")),
     edit("largest_rank", "forgets return", "none", ("return budget", "budget")),
     edit("fair_choice", "budget ignored", "no_budget",
@@ -212,16 +213,16 @@ WRONG = [
     edit("rslora", "root of the input width", "width", ("lora_A.shape[0]", "lora_A.shape[1]")),
     edit("rslora", "root of the output width", "width", ("lora_A.shape[0]", "lora_B.shape[0]")),
     edit("rslora", "transposed", "transposed", (DELTA, f"({DELTA}).T")),
-    edit("rslora", "A first", "raised:RuntimeError", ("lora_B @ lora_A", "lora_A @ lora_B")),
+    edit("rslora", "A first", "raised", ("lora_B @ lora_A", "lora_A @ lora_B")),
     edit("rslora", "alpha kept", "unchanged", (SAME, "    return lora_alpha\n")),
     edit("rslora", "alpha grows", "backwards", (SAME, "    return lora_alpha * math.sqrt(r)\n")),
     edit("rslora", "the scale itself", "divided_by_r", (SAME, "    return lora_alpha / r\n")),
-    edit("rslora", "a guess", "alpha_wrong", (SAME, "    return 3 * lora_alpha\n")),
-    edit("rslora", "two numbers", "not_a_number", (SAME, "    return [lora_alpha, r]\n")),
+    edit("rslora", "a guess", "other", (SAME, "    return 3 * lora_alpha\n")),
+    edit("rslora", "two numbers", "other", (SAME, "    return [lora_alpha, r]\n")),
     edit("rslora", "forgets return", "none", (SAME, "    lora_alpha / math.sqrt(r)\n")),
-    edit("plus_groups", "a dict by rate", "no_groups",
+    edit("plus_groups", "a dict by rate", "type",
          (GROUPS, "{lr: slow, lr * ratio: fast}")),
-    edit("plus_groups", "lists without rates", "no_groups", (GROUPS, "[slow, fast]")),
+    edit("plus_groups", "lists without rates", "type", (GROUPS, "[slow, fast]")),
     edit("plus_groups", "everything", "frozen", ("if p.requires_grad:", "if True:")),
     edit("plus_groups", "B in both groups", "twice", (SPLIT,
          'slow.append(p)\n            if name.endswith("lora_B"):\n'
@@ -248,13 +249,13 @@ WRONG = [
          '(slow if name.endswith("lora_A") else fast).append(p)')),
     edit("plus_groups", "the norm goes with B", "rest_fast", (SPLIT,
          '(fast if name.endswith("lora_B") or p.ndim == 1 else slow).append(p)')),
-    edit("plus_groups", "parameters without names", "raised:ValueError",
+    edit("plus_groups", "parameters without names", "raised",
          ("model.named_parameters()", "model.parameters()")),
-    edit("plus_groups", "the pair as one", "raised:AttributeError",
+    edit("plus_groups", "the pair as one", "raised",
          ("for name, p in model.named_parameters():\n        if p.requires_grad:",
           "for p in model.named_parameters():\n        if p.requires_grad:")),
     edit("plus_groups", "forgets return", "none", ("return [", "[")),
-    edit("read_grid", "nan stays", "raised:RuntimeError", (INF, "losses[:, order]")),
+    edit("read_grid", "nan stays", "raised", (INF, "losses[:, order]")),
     edit("read_grid", "argmin of nan", "nan_wins", (RATES, "lrs[losses.argmin(1)]")),
     edit("read_grid", "nan_to_num", "nan_wins", (INF, "losses.nan_to_num()[:, order]")),
     edit("read_grid", "a row with nan is out", "nan_spreads",
@@ -276,8 +277,199 @@ WRONG = [
     edit("read_grid", "position of the rank", "rank_position", ("ranks[good].min()",
          "(ranks == ranks[good].min()).nonzero()[0, 0]")),
     edit("read_grid", "the smallest rank", "dead_rank", ("ranks[good].min()", "ranks.min()")),
-    edit("read_grid", "a sum of ranks", "rank_wrong", ("ranks[good].min()", "ranks.sum()")),
-    edit("read_grid", "min without dim unpacked", "raised:RuntimeError",
+    edit("read_grid", "a sum of ranks", "other", ("ranks[good].min()", "ranks.sum()")),
+    edit("read_grid", "min without dim unpacked", "raised",
          ("best, at = finite.min(dim=1)", "best = at = finite.argmin(0).view(7)")),
     edit("read_grid", "forgets return", "none", ("return rates", "rates")),
+]  # fmt: skip
+
+
+RIGHT += [
+    Answer(
+        "largest_rank",
+        "a fraction, rounded down",
+        code="""
+def largest_rank(shapes, targets, layers, budget):
+    from fractions import Fraction
+
+    sides = [side for name, shape in shapes.items() if name in targets for side in shape]
+    return int(Fraction(budget, layers * sum(sides)))
+""",
+    ),
+    Answer(
+        "fair_choice",
+        "searchsorted, numpy",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    import numpy as np
+
+    costs, ranks, losses = per_rank.numpy(), ranks.numpy(), losses.numpy()
+    at = np.array([np.searchsorted(ranks * c, budget, side="right") - 1 for c in costs])
+    best = np.take_along_axis(losses.min(-1), at[:, None], 1)[:, 0]
+    return ranks[at], best, np.argmin(best)
+""",
+    ),
+    Answer(
+        "fair_choice",
+        "from the largest rank down",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    chosen = torch.zeros_like(per_rank)
+    reached = torch.full((len(per_rank),), float("inf"))
+    for g, cost in enumerate(per_rank.tolist()):
+        for i in reversed(range(len(ranks))):
+            if cost * ranks[i] > budget:
+                continue
+            chosen[g], reached[g] = ranks[i], losses[g, i].amin()
+            break
+    return [chosen, reached, sorted(range(len(reached)), key=reached.tolist().__getitem__)[0]]
+""",
+    ),
+    Answer(
+        "rslora",
+        "numpy, the scale split over both factors",
+        code="""
+def rslora_delta(lora_A, lora_B, lora_alpha):
+    half = (lora_alpha / lora_B.shape[-1] ** 0.5) ** 0.5
+    return (lora_B.numpy() * half) @ (half * lora_A.numpy())
+
+
+def same_update(lora_alpha, r):
+    return math.exp(math.log(lora_alpha) - 0.5 * math.log(r))
+""",
+    ),
+    Answer(
+        "plus_groups",
+        "named parameters, by the last part",
+        code="""
+def plus_groups(model, lr, ratio):
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    is_b = lambda pair: pair[0].rpartition(".")[2] == "lora_B"
+    return (
+        {"lr": ratio * lr, "params": list(filter(is_b, trained))},
+        {"lr": lr, "params": [pair for pair in trained if not is_b(pair)]},
+    )
+""",
+    ),
+    Answer(
+        "read_grid",
+        "numpy, sorted by loss and rate",
+        code="""
+def read_grid(losses, ranks, lrs, noise):
+    import numpy as np
+
+    table, rates = losses.double().numpy(), lrs.double().numpy()
+    table = np.where(np.isfinite(table), table, np.inf)
+    first = np.array([np.lexsort((rates, row))[0] for row in table])
+    best = table[np.arange(len(table)), first]
+    chosen = np.where(np.isinf(best), np.nan, rates[first])
+    return chosen.tolist(), ranks.numpy()[best - best.min() <= noise].min()
+""",
+    ),
+]
+
+WRONG += [
+    edit("largest_rank", "one rank too many", "over",
+         ("return budget // (layers * one)", "return budget // (layers * one) + 1")),
+    edit("largest_rank", "layers added", "other", ("layers * one", "layers + one")),
+    edit("largest_rank", "empties the list", "other",
+         ("    return budget", "    targets.clear()\n    return budget")),
+    edit("largest_rank", "a power of two", "power",
+         ("return budget // (layers * one)",
+          "r = budget // (layers * one)\n    return 2 ** int(math.log2(r)) if r else 0")),
+    edit("largest_rank", "a text", "type", ("return budget // (layers * one)",
+         'return f"r = {budget // (layers * one)}"')),
+    edit("largest_rank", "the rest of the budget", "other", ("budget //", "budget %")),
+    edit("fair_choice", "the rank from a division", "not_of_grid",
+         ("chosen.append(ranks[fits[-1]])", "chosen.append(budget // cost)")),
+    edit("fair_choice", "the smallest rank for all", "equal_rank", ("fits[-1]", "0")),
+    edit("fair_choice", "the smallest rank that fits", "equal_rank", ("fits[-1]", "fits[0]")),
+    edit("fair_choice", "the lowest loss at any rank", "any_rank", (PICK, "grid.min()")),
+    edit("fair_choice", "the first rate for all", "one_rate", (PICK, "grid[fits[-1]][0]")),
+    edit("fair_choice", "the median rate", "mean", (PICK, "grid[fits[-1]].median()")),
+    edit("fair_choice", "budget divided by the groups", "raised",
+         ("<= budget", "<= budget / len(per_rank)")),
+    edit("fair_choice", "two things", "type", (RETURN, "return torch.stack(chosen), reached")),
+    edit("fair_choice", "the winner first", "other",
+         (RETURN, "return reached.argmin(), torch.stack(chosen), reached")),
+    edit("fair_choice", "counts groups from 1", "other",
+         ("reached.argmin()", "reached.argmin() + 1")),
+    edit("fair_choice", "the size of the cheapest group", "equal_rank",
+         ("r * cost <= budget", "r * min(per_rank) <= budget"),
+         ("r * min(per_rank)", "r * min(per_rank) * 1.5")),
+    edit("fair_choice", "sorts the losses that were given", "other",
+         ("    chosen, reached", "    losses.copy_(losses.sort().values)\n    chosen, reached")),
+    edit("rslora", "whole division", "rounded", ("lora_alpha / math.sqrt(lora_A",
+         "lora_alpha // math.sqrt(lora_A")),
+    edit("rslora", "a whole root", "rounded", ("math.sqrt(lora_A.shape[0])",
+         "math.isqrt(lora_A.shape[0])")),
+    edit("rslora", "the fraction upside down", "turned",
+         (DELTA, "math.sqrt(lora_A.shape[0]) / lora_alpha * lora_B @ lora_A")),
+    edit("rslora", "the root of all numbers of A", "width", ("lora_A.shape[0]", "lora_A.numel()")),
+    edit("rslora", "scales B in place", "other",
+         (DELTA, "lora_B.mul_(lora_alpha / math.sqrt(lora_A.shape[0])) @ lora_A")),
+    edit("rslora", "einsum the other way", "transposed",
+         (DELTA, 'torch.einsum("ri,or->io", lora_A, lora_B) * lora_alpha')),
+    edit("rslora", "adds the factors' scale twice", "other",
+         ("* lora_B @ lora_A", "* lora_B @ lora_A * lora_alpha")),
+    edit("rslora", "r as default", "other", ("math.sqrt(lora_A.shape[0])", "math.sqrt(8)")),
+    edit("rslora", "alpha times r", "backwards", (SAME, "    return lora_alpha * r\n")),
+    edit("rslora", "a whole alpha", "alpha_rounded",
+         (SAME, "    return round(lora_alpha / math.sqrt(r))\n")),
+    edit("rslora", "alpha divided down", "alpha_rounded",
+         (SAME, "    return lora_alpha // math.sqrt(r)\n")),
+    edit("rslora", "alpha raises", "raised", (SAME, "    return lora_alpha / math.sqrt(rank)\n")),
+    edit("plus_groups", "frozen factors too", "frozen_factor",
+         ("if p.requires_grad:", 'if p.requires_grad or "lora_" in name.split(".")[-1]:')),
+    edit("plus_groups", "a frozen B", "frozen_factor",
+         ("if p.requires_grad:", 'if p.requires_grad or name.endswith("lora_B"):')),
+    edit("plus_groups", "lora_B anywhere", "b_in_name",
+         ('name.endswith("lora_B")', '"lora_B" in name')),
+    edit("plus_groups", "the rates exchanged", "swapped",
+         ('"params": slow, "lr": lr', '"params": fast, "lr": lr'),
+         ('"params": fast, "lr": lr * ratio', '"params": slow, "lr": lr * ratio')),
+    edit("plus_groups", "through the modules", "twice",
+         ("in model.named_parameters()", "in model.named_parameters(remove_duplicate=False)")),
+    edit("plus_groups", "names instead of parameters", "other", (".append(p)", ".append(name)")),
+    edit("plus_groups", "copies", "other", (".append(p)", ".append(p.detach())")),
+    edit("plus_groups", "an optimizer", "type", ("return " + GROUPS,
+         f"return torch.optim.AdamW({GROUPS})")),
+    edit("plus_groups", "no rate for B", "no_lr", ('"params": fast, "lr": lr * ratio',
+         '"params": fast')),
+    edit("plus_groups", "the norm forgotten", "left_out",
+         ("if p.requires_grad:", "if p.requires_grad and p.ndim > 1:")),
+    edit("plus_groups", "thaws what is frozen", "frozen",
+         ("if p.requires_grad:", "if p.requires_grad_(True) is not None:")),
+    edit("plus_groups", "freezes the rest", "other",
+         ("    return [", "    for p in slow:\n        p.requires_grad = False\n    return [")),
+    edit("plus_groups", "ratio squared", "other", ("lr * ratio", "lr * ratio ** 2")),
+    edit("read_grid", "the smallest rank that did not diverge", "not_diverged",
+         ("best <= best.min() + noise", "best.isfinite()")),
+    edit("read_grid", "less than", "limit", ("best <= best", "best < best")),
+    edit("read_grid", "a share of the best loss", "limit",
+         ("best.min() + noise", "best.min() * (1 + noise)")),
+    edit("read_grid", "twice the noise", "not_diverged", ("+ noise", "+ 2 * noise")),
+    edit("read_grid", "compared with the mean", "not_diverged",
+         ("best.min() + noise", "best[best.isfinite()].mean() + noise")),
+    edit("read_grid", "rates left unsorted", "lost_order", ("lrs[order][at]", "lrs[at]")),
+    edit("read_grid", "the best losses", "losses", ("lrs[order][at]", "best")),
+    edit("read_grid", "rank first", "other",
+         ("return rates, ranks[good].min()", "return ranks[good].min(), rates")),
+    edit("read_grid", "positions before sorting", "positions",
+         (RATES, "torch.where(best.isfinite(), at * 1.0, math.nan)")),
+    edit("read_grid", "infinity for the dead row", "dead_row", ("lrs[order][at], math.nan",
+         "lrs[order][at], math.inf")),
+    edit("read_grid", "writes into the losses", "other",
+         ("    order = ", "    losses[losses.isnan()] = math.inf\n    order = ")),
+    edit("read_grid", "rates alone", "type", ("return rates, ranks[good].min()", "return rates")),
+]  # fmt: skip
+
+# What others tried, without having seen the checks.
+WRONG += [
+    Answer("largest_rank", note, "by_part", edits=(("shapes[name]) for name in targets",
+           f"shapes[name]) for name in shapes if {test}"),))
+    for note, test in (
+        ("the end of the name", "name.endswith(tuple(targets))"),
+        ("a part of the name", "any(t in name for t in targets)"),
+    )
 ]  # fmt: skip

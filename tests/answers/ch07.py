@@ -37,6 +37,11 @@ RETURN = "return A, B, r1 + r2"
 UNIT = "return 2.0 ** (exponent - 8)"
 SURVIVES = "return (weight + update).bfloat16() != weight.bfloat16()"
 
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
 RIGHT = [
     # 7.1
     Answer(
@@ -181,7 +186,7 @@ class adapter:
             self.model.get_parameter(n).data.copy_(value)
 """,
     ),
-    # 7.4
+    # 7.5
     Answer(
         "add_adapters",
         "scales into A, alpha as it comes",
@@ -211,17 +216,17 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     return Vh[:r], U[:, :r] * s[:r], r
 """,
     ),
-    # 7.5
+    # 7.4
     Answer(
         "rounding",
-        "frexp and a threshold",
+        "frexp",
         code="""
 def half_unit(weight):
     return torch.ldexp(torch.tensor(1.0), torch.frexp(weight)[1] - 9)
 
 
 def survives(weight, update):
-    return update.abs() > half_unit(weight)
+    return weight.bfloat16().ne((weight + update).to(torch.bfloat16))
 """,
     ),
     Answer(
@@ -247,11 +252,227 @@ def survives(weight, update):
     ),
 ]
 
-WRONG = [
+RIGHT += [
     # 7.1
     Answer(
-        "merge_layer", "never transposed", "raised:RuntimeError", edits=[(TURN, "return delta")]
+        "merge_layer",
+        "F.linear with the weight itself, subclass of the type",
+        code=HEAD
+        + """    def delta(self):
+        flat = torch.outer
+        total = sum(flat(self.lora_B[:, k], self.lora_A[k]) for k in range(len(self.lora_A)))
+        turned = self.base_layer.__class__ is Conv1D
+        return self.scaling * (total.T if turned else total)
+
+    def _fold(self, times):
+        with torch.no_grad():
+            torch.add(self.base_layer.weight, self.delta(), alpha=times,
+                      out=self.base_layer.weight.data)
+
+    def merge(self):
+        if not self.merged:
+            self._fold(1)
+        self.merged = True
+
+    def unmerge(self):
+        if self.merged:
+            self._fold(-1)
+        self.merged = False
+
+    def forward(self, x):
+        if self.merged:
+            return self.base_layer(x)
+        W = self.base_layer.weight + self.delta()
+        W = W.T if isinstance(self.base_layer, Conv1D) else W
+        return nn.functional.linear(x, W, self.base_layer.bias)
+""",
     ),
+    Answer(
+        "merge_layer",
+        "einsum, inference mode",
+        edits=[
+            (
+                UPDATE,
+                "return torch.einsum('...i,ri,or->...o', x, self.lora_A, self.lora_B)"
+                ".mul(self.scaling).add(out)",
+            ),
+            ("torch.no_grad()", "torch.inference_mode()"),
+        ],
+    ),
+    # 7.2
+    Answer(
+        "merge_all",
+        "takes back what it did",
+        code="""
+def merge_all(layers):
+    done = []
+    try:
+        for layer in layers:
+            if layer.merged:
+                raise ValueError("merged already")
+            done.append((layer, layer.base_layer.weight.data.clone()))
+            layer.base_layer.weight.data.add_(layer.get_delta_weight().detach())
+            layer.merged = True
+    except ValueError:
+        for layer, old in done:
+            layer.base_layer.weight.data.copy_(old)
+            layer.merged = False
+        raise
+""",
+    ),
+    Answer(
+        "merge_all",
+        "an error of one's own, no_grad",
+        code="""
+class Merged(ValueError):
+    pass
+
+
+@torch.no_grad()
+def merge_all(layers):
+    found = [n for n, layer in enumerate(layers) if layer.merged]
+    if found:
+        raise Merged(f"layers {found} are merged")
+    for layer in reversed(layers):
+        weight = layer.base_layer.weight
+        weight.copy_(weight + layer.get_delta_weight())
+        layer.merged = 1
+""",
+    ),
+    # 7.3
+    Answer(
+        "adapter",
+        "except and else",
+        code="""
+@contextmanager
+def adapter(model, state):
+    old = {n: model.get_parameter(n).data.clone() for n in state}
+
+    def put(values):
+        with torch.no_grad():
+            for n in values:
+                model.get_parameter(n).copy_(values[n])
+
+    put(state)
+    try:
+        yield state
+    except BaseException:
+        put(old)
+        raise
+    else:
+        put(old)
+""",
+    ),
+    Answer(
+        "adapter",
+        "exchanges the data",
+        code="""
+@contextmanager
+def adapter(model, state):
+    mine = {n: t.clone() for n, t in state.items()}
+
+    def swap():
+        for n, p in model.named_parameters():
+            if n in mine:
+                p.data, mine[n] = mine[n], p.data
+
+    swap()
+    try:
+        yield
+    finally:
+        swap()
+""",
+    ),
+    edit(
+        "adapter",
+        "no_grad on the function",
+        "",
+        ("@contextmanager", "@contextmanager\n@torch.no_grad()"),
+    ),
+    # 7.5
+    Answer(
+        "add_adapters",
+        "fills empty tensors",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    r1 = A1.size(0)
+    r = r1 + A2.size(0)
+    A, B = A1.new_empty(r, A1.size(1)), B1.new_zeros(B1.size(0), r)
+    A[:r1], A[r1:] = A1, A2
+    B[:, :r1], B[:, r1:] = B1 * alpha1 / r1, B2 * alpha2 / (r - r1)
+    return [A.numpy(), B.numpy(), torch.tensor([r])]
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "roots of the scales in both",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    s1, s2 = (alpha1 / len(A1)) ** 0.5, (alpha2 / len(A2)) ** 0.5
+    A, B = torch.vstack((s1 * A1, s2 * A2)), torch.hstack((s1 * B1, s2 * B2))
+    return A, B, B.shape[1]
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "columns mixed",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    rows = [(b * alpha1 / len(A1), a) for b, a in zip(B1.T, A1)]
+    rows += [(b * alpha2 / len(A2), a) for b, a in zip(B2.T, A2)]
+    rows = rows[::-1]
+    return (torch.stack([a for _, a in rows]), torch.stack([b for b, _ in rows], -1),
+            float(len(rows)))
+""",
+    ),
+    # 7.4
+    Answer(
+        "rounding",
+        "by the next number, by a list",
+        code="""
+def half_unit(weight):
+    size = weight.abs().bfloat16()
+    more = torch.nextafter(size, torch.tensor(float("inf"), dtype=torch.bfloat16))
+    return (more.float() - size.float()) / 2
+
+
+def survives(weight, update):
+    pairs = zip(weight.tolist(), update.tolist())
+    return [torch.tensor(w + u).to(torch.bfloat16).item() != w for w, u in pairs]
+""",
+    ),
+    Answer(
+        "rounding",
+        "by the bits",
+        code="""
+def half_unit(weight):
+    bits = weight.view(torch.int32) & 0x7F800000
+    return bits.view(torch.float32) / 256
+
+
+def survives(weight, update):
+    old = weight.bfloat16().view(torch.int16)
+    return ((weight.double() + update.double()).float().bfloat16().view(torch.int16) - old).bool()
+""",
+    ),
+    Answer(
+        "rounding",
+        "numpy and zeros and ones",
+        code="""
+def half_unit(weight):
+    import numpy as np
+    return 2.0 ** (np.floor(np.log2(np.abs(weight.double().numpy()))) - 8)
+
+
+def survives(weight, update):
+    return torch.where((weight + update).bfloat16().eq(weight), 0, 1)
+""",
+    ),
+]
+
+WRONG = [
+    # 7.1
+    Answer("merge_layer", "never transposed", "conv_layout", edits=[(TURN, "return delta")]),
     Answer(
         "merge_layer",
         "decides by the shape",
@@ -320,7 +541,7 @@ WRONG = [
     Answer(
         "merge_layer",
         "the flag the wrong way",
-        "no_update",
+        "reversed",
         edits=[
             ("if self.merged:", "if not self.merged:"),
         ],
@@ -375,7 +596,7 @@ WRONG = [
     Answer(
         "merge_layer",
         "no no_grad",
-        "raised:ValueError",
+        "graph",
         edits=[
             ("        with torch.no_grad():\n" + ADD, ADD[4:]),
             ("        with torch.no_grad():\n" + TAKE, TAKE[4:]),
@@ -399,7 +620,7 @@ WRONG = [
     Answer(
         "merge_layer",
         "a plain tensor",
-        "raised:TypeError",
+        "other",
         edits=[
             (ADD, "            self.base_layer.weight = self.base_layer.weight + self.delta()\n"),
         ],
@@ -407,7 +628,7 @@ WRONG = [
     Answer(
         "merge_layer",
         "A times B",
-        "raised:RuntimeError",
+        "raised",
         edits=[
             ("self.lora_B @ self.lora_A  #", "self.lora_A @ self.lora_B  #"),
         ],
@@ -452,7 +673,7 @@ WRONG = [
     Answer(
         "merge_all",
         "looks at the first one",
-        "silent",
+        "only_first",
         edits=[
             ("any(layer.merged for layer in layers)", "layers[0].merged"),
             (FOLD, "        if layer.merged:\n            continue\n" + FOLD),
@@ -461,7 +682,7 @@ WRONG = [
     Answer(
         "merge_all",
         "all instead of any",
-        "silent",
+        "all",
         edits=[
             ("any(layer.merged", "all(layer.merged"),
         ],
@@ -485,7 +706,7 @@ WRONG = [
         ],
     ),
     Answer("merge_all", "sum is thrown away", "not_folded", edits=[(".data += ", ".data + ")]),
-    Answer("merge_all", "subtracts", "other", edits=[(".data += ", ".data -= ")]),
+    Answer("merge_all", "subtracts", "subtracted", edits=[(".data += ", ".data -= ")]),
     # 7.3
     Answer("adapter", "never copies in", "not_put", edits=[(PUT, "")]),
     Answer(
@@ -551,7 +772,7 @@ def adapter(model, state):
     Answer(
         "adapter",
         "freezes",
-        "frozen",
+        "flags",
         edits=[
             (
                 "    try:",
@@ -559,11 +780,11 @@ def adapter(model, state):
             ),
         ],
     ),
-    Answer("adapter", "every parameter", "raised:KeyError", edits=[(" if n in state", "")]),
+    Answer("adapter", "every parameter", "raised", edits=[(" if n in state", "")]),
     Answer(
         "adapter",
         "yields twice",
-        "raised:RuntimeError",
+        "type",
         edits=[
             ("        yield\n", "        yield\n        yield\n"),
         ],
@@ -571,7 +792,7 @@ def adapter(model, state):
     Answer(
         "adapter",
         "no yield",
-        "raised:TypeError",
+        "type",
         edits=[
             ("        yield\n", "        return None\n"),
         ],
@@ -579,12 +800,12 @@ def adapter(model, state):
     Answer(
         "adapter",
         "zeros after it",
-        "other",
+        "zeroed",
         edits=[
             ("place.copy_(before[name])", "place.zero_()"),
         ],
     ),
-    # 7.4
+    # 7.5
     Answer(
         "add_adapters",
         "averages the factors",
@@ -653,12 +874,12 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     Answer(
         "add_adapters",
         "B as a list of rows",
-        "raised:RuntimeError",
+        "other",
         edits=[
             (JOIN_B, "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2]) @ torch.eye(2)"),
         ],
     ),
-    Answer("add_adapters", "B joined along rows", "shapes", edits=[(", dim=1)", ")")]),
+    Answer("add_adapters", "B joined along rows", "rows", edits=[(", dim=1)", ")")]),
     Answer(
         "add_adapters",
         "multiplied out",
@@ -671,7 +892,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     ),
     Answer(
         "add_adapters",
-        "r of the first for both",
+        "r of the first for both, stacked",
         "unequal",
         code="""
 def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
@@ -682,7 +903,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
 """,
     ),
     Answer("add_adapters", "a difference", "other", edits=[("alpha2 / r2 * B2", "-B2")]),
-    # 7.5
+    # 7.4
     Answer("rounding", "the whole step", "whole", edits=[(UNIT, UNIT.replace("8", "7"))]),
     Answer("rounding", "bits of float16", "float16", edits=[(UNIT, UNIT.replace("8", "11"))]),
     Answer("rounding", "bits of float32", "float32", edits=[(UNIT, UNIT.replace("8", "24"))]),
@@ -711,7 +932,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
         ],
     ),
     Answer("rounding", "log2 not rounded down", "relative", edits=[("torch.floor(", "(")]),
-    Answer("rounding", "log2 rounded up", "whole", edits=[("torch.floor(", "torch.ceil(")]),
+    Answer("rounding", "log2 rounded up", "ceil", edits=[("torch.floor(", "torch.ceil(")]),
     Answer(
         "rounding",
         "compares in float32",
@@ -754,4 +975,579 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
         ],
     ),
     Answer("rounding", "no return", "none", edits=[("return (weight", "(weight")]),
+]
+
+WRONG += [
+    # 7.1
+    edit(
+        "merge_layer",
+        "no_grad on forward",
+        "no_grad",
+        ("    def forward(", "    @torch.no_grad()\n    def forward("),
+    ),
+    edit(
+        "merge_layer",
+        "the output detached",
+        "no_grad",
+        (UPDATE, UPDATE.replace("return out", "return (out") + ").detach()"),
+        ("            return out\n", "            return out.detach()\n"),
+    ),
+    edit(
+        "merge_layer",
+        "no_grad around the update alone",
+        "detached",
+        (
+            UPDATE,
+            "with torch.no_grad():\n            update = x @ self.lora_A.T @ self.lora_B.T\n"
+            "        return out + self.scaling * update",
+        ),
+    ),
+    edit(
+        "merge_layer",
+        "data of the factors",
+        "detached",
+        (UPDATE, UPDATE.replace("lora_A.T", "lora_A.data.T").replace("lora_B.T", "lora_B.data.T")),
+    ),
+    edit(
+        "merge_layer",
+        "the update of x detached",
+        "other",
+        (UPDATE, UPDATE.replace("(x @", "(x.detach() @")),
+    ),
+    edit(
+        "merge_layer",
+        "base under no_grad",
+        "other",
+        ("out = self.base_layer(x)", "out = self.base_layer(x).detach()"),
+    ),
+    edit(
+        "merge_layer",
+        "A detached",
+        "other",
+        (UPDATE, UPDATE.replace("lora_A.T", "lora_A.T.detach()")),
+    ),
+    edit(
+        "merge_layer",
+        "the merged output cut off",
+        "other",
+        ("            return out\n", "            return out.detach()\n"),
+    ),
+    edit(
+        "merge_layer",
+        "only the unmerged one under no_grad",
+        "no_grad_outside",
+        (UPDATE, UPDATE.replace("return out", "return (out") + ").detach()"),
+    ),
+    edit(
+        "merge_layer",
+        "keeps the first delta",
+        "stale",
+        (
+            "        self.merged = False\n\n    def delta",
+            "        self.merged, self.kept = False, None\n\n    def delta",
+        ),
+        (
+            ADD,
+            "            if self.kept is None:\n                self.kept = self.delta().clone()\n"
+            "            self.base_layer.weight += self.kept\n",
+        ),
+    ),
+    edit(
+        "merge_layer",
+        "transposes the wrong one",
+        "swapped_layout",
+        (TURN, "return delta if isinstance(self.base_layer, Conv1D) else delta.T"),
+    ),
+    edit(
+        "merge_layer",
+        "divides by the scale",
+        "upside_down",
+        (
+            "delta = self.scaling * self.lora_B @ self.lora_A",
+            "delta = self.lora_B @ self.lora_A / self.scaling",
+        ),
+    ),
+    edit("merge_layer", "merge subtracts", "subtracted", (ADD, TAKE)),
+    edit(
+        "merge_layer",
+        "B transposed",
+        "raised",
+        ("self.lora_B @ self.lora_A  #", "self.lora_B.T @ self.lora_A  #"),
+    ),
+    edit(
+        "merge_layer",
+        "element by element",
+        "raised",
+        ("self.lora_B @ self.lora_A  #", "self.lora_B * self.lora_A  #"),
+    ),
+    edit(
+        "merge_layer",
+        "merge returns the sum",
+        "not_folded",
+        (ADD, "            return self.base_layer.weight + self.delta()\n"),
+    ),
+    edit(
+        "merge_layer",
+        "adds to a local name",
+        "not_folded",
+        (
+            ADD,
+            "            W = self.base_layer.weight\n            W = W + self.delta()\n",
+        ),
+    ),
+    edit(
+        "merge_layer",
+        "the scale twice in forward",
+        "scale_twice",
+        (
+            UPDATE,
+            UPDATE.replace("self.scaling", "self.scaling**2"),
+        ),
+    ),
+    edit(
+        "merge_layer",
+        "merges in forward",
+        "other",
+        (
+            MERGED,
+            "        if not self.merged:\n            self.merge()\n"
+            "        return self.base_layer(x)\n",
+        ),
+    ),
+    # 7.2
+    edit("merge_all", "+= outside no_grad", "graph", (".weight.data +=", ".weight +=")),
+    edit(
+        "merge_all",
+        "add_ outside no_grad",
+        "trains",
+        (FOLD, "        layer.base_layer.weight.add_(layer.get_delta_weight())\n"),
+    ),
+    edit(
+        "merge_all",
+        "a Parameter that trains",
+        "trains",
+        (
+            FOLD,
+            "        total = layer.base_layer.weight + layer.get_delta_weight()\n"
+            "        layer.base_layer.weight = nn.Parameter(total)\n",
+        ),
+    ),
+    edit(
+        "merge_all",
+        "a plain tensor",
+        "other",
+        (
+            FOLD,
+            "        base = layer.base_layer\n"
+            "        base.weight = base.weight + layer.get_delta_weight()\n",
+        ),
+    ),
+    edit(
+        "merge_all",
+        "looks at the last one",
+        "only_last",
+        (
+            LOOK,
+            "    for layer in layers:\n        bad = layer.merged\n    if bad:\n"
+            "        raise ValueError('merged')\n",
+        ),
+    ),
+    edit(
+        "merge_all",
+        "looks at all but the first",
+        "other",
+        ("for layer in layers):", "for layer in layers[1:]):"),
+    ),
+    edit(
+        "merge_all",
+        "looks at all but the last",
+        "other",
+        ("for layer in layers):", "for layer in layers[:-1]):"),
+    ),
+    edit(
+        "merge_all",
+        "sets a local name",
+        "no_flag",
+        (FLAG, "        merged = True\n"),
+    ),
+    edit("merge_all", "flags only the last", "other", (FLAG, "    layer.merged = True\n")),
+    edit("merge_all", "returns after the first", "other", (FLAG, FLAG + "        break\n")),
+    edit("merge_all", "transposes", "other", ("get_delta_weight()", "get_delta_weight().T")),
+    edit(
+        "merge_all",
+        "takes the merged ones out of the list",
+        "silent",
+        (LOOK, "    layers = [layer for layer in layers if not layer.merged]\n"),
+    ),
+    edit(
+        "merge_all",
+        "resets the flags, then raises",
+        "other",
+        (
+            LOOK,
+            LOOK.replace(
+                "        raise",
+                "        for layer in layers:\n            layer.merged = False\n        raise",
+            ),
+        ),
+    ),
+    edit(
+        "merge_all",
+        "raises after all",
+        "other",
+        (LOOK, "    bad = any(layer.merged for layer in layers)\n"),
+        (FLAG, FLAG + "    if bad:\n        raise ValueError('merged already')\n"),
+    ),
+    edit(
+        "merge_all",
+        "TypeError for an Exception",
+        "wrong_error",
+        ("raise ValueError", "raise Exception"),
+    ),
+    # 7.3
+    edit(
+        "adapter",
+        "the yield under no_grad",
+        "no_grad_inside",
+        (TRY, "    with torch.no_grad():\n" + "\n".join("    " + line for line in TRY.split("\n"))),
+    ),
+    edit(
+        "adapter",
+        "new parameters",
+        "replaced",
+        (
+            TRY,
+            "    for name in places:\n        part, _, last = name.rpartition('.')\n"
+            "        flag = model.get_parameter(name).requires_grad\n"
+            "        new = nn.Parameter(state[name].clone(), flag)\n"
+            "        setattr(model.get_submodule(part), last, new)\n"
+            + TRY.replace(
+                "place.copy_(before[name])", "model.get_parameter(name).data.copy_(before[name])"
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "the whole state dict comes back",
+        "all_restored",
+        code="""
+@contextmanager
+def adapter(model, state):
+    import copy
+    before = copy.deepcopy(model.state_dict())
+    model.load_state_dict(state, strict=False)
+    try:
+        yield
+    finally:
+        model.load_state_dict(before)
+""",
+    ),
+    edit(
+        "adapter",
+        "by the names of A alone",
+        "some_put",
+        (" if n in state}", " if n.endswith('lora_A')}"),
+    ),
+    edit(
+        "adapter",
+        "adds instead of copying",
+        "added_in",
+        ("place.copy_(state[name])", "place.add_(state[name])"),
+    ),
+    edit(
+        "adapter",
+        "restores the visitor",
+        "untrained",
+        ("place.copy_(before[name])", "place.copy_(state[name])"),
+    ),
+    edit(
+        "adapter",
+        "raises another error",
+        "swallowed",
+        (
+            "    finally:\n",
+            "    except Exception as e:\n        raise OSError('in it') from e\n    finally:\n",
+        ),
+    ),
+    edit(
+        "adapter",
+        "restores only after an error",
+        "not_restored",
+        ("    finally:\n", "    except Exception:\n"),
+        ("before[name])", "before[name])\n        raise"),
+    ),
+    edit(
+        "adapter",
+        "switches the factors on",
+        "flags",
+        (
+            "    try:\n",
+            "    for n in state:\n        model.get_parameter(n).requires_grad_(True)\n    try:\n",
+        ),
+    ),
+    edit("adapter", "no decorator", "type", ("@contextmanager\n", "")),
+    edit("adapter", "returns the model", "type", (TRY, "    return model")),
+    edit(
+        "adapter",
+        "swaps the names of A and B",
+        "raised",
+        ("place.copy_(state[name])", "place.copy_(state[name.replace('lora_A', 'lora_B')])"),
+    ),
+    edit(
+        "adapter",
+        "empties state",
+        "other",
+        ("place.copy_(state[name])", "place.copy_(state.pop(name))"),
+    ),
+    edit(
+        "adapter",
+        "eval inside",
+        "other",
+        ("    try:\n", "    model.training = not model.training\n    try:\n"),
+    ),
+    edit("adapter", "loads with strict", "raised", (PUT, "    model.load_state_dict(state)\n")),
+    edit(
+        "adapter",
+        "zeroes the gradients and the bias",
+        "other",
+        ("    try:\n", "    model.get_parameter('alpha.bias').data.zero_()\n    try:\n"),
+    ),
+    # 7.5
+    edit(
+        "add_adapters",
+        "alphas not divided",
+        "own_rank",
+        (JOIN_B, "torch.cat([alpha1 * B1, alpha2 * B2], dim=1)"),
+    ),
+    edit(
+        "add_adapters",
+        "the new rank in each scale",
+        "own_rank",
+        (JOIN_B, "torch.cat([alpha1 / (r1 + r2) * B1, alpha2 / (r1 + r2) * B2], dim=1)"),
+    ),
+    edit("add_adapters", "both with r1", "own_rank", ("alpha2 / r2", "alpha2 / r1")),
+    edit(
+        "add_adapters",
+        "scales exchanged",
+        "scales_swapped",
+        (JOIN_B, "torch.cat([alpha2 / r2 * B1, alpha1 / r1 * B2], dim=1)"),
+    ),
+    edit(
+        "add_adapters",
+        "in place",
+        "in_place",
+        (JOIN_B, "torch.cat([B1.mul_(alpha1 / r1), B2.mul_(alpha2 / r2)], dim=1)"),
+    ),
+    edit("add_adapters", "a pair", "type", (RETURN, "return A, B")),
+    edit("add_adapters", "a dict", "type", (RETURN, "return {'A': A, 'B': B, 'alpha': r1 + r2}")),
+    edit("add_adapters", "one text", "type", (RETURN, "return 'A, B, alpha'")),
+    edit("add_adapters", "no return", "none", (RETURN, "A, B, r1 + r2")),
+    edit("add_adapters", "alpha NaN", "other", (RETURN, "return A, B, float('nan')")),
+    edit("add_adapters", "alpha complex", "other", (RETURN, "return A, B, (r1 + r2) * (1 + 0j)")),
+    edit("add_adapters", "complex factors", "other", (RETURN, "return A + 0j, B, r1 + r2")),
+    edit("add_adapters", "A joined by columns", "rows", (JOIN_A, "torch.cat([A1, A2], dim=1)")),
+    edit(
+        "add_adapters",
+        "the first alone, filled with zeros",
+        "one_only",
+        (JOIN_B, "torch.cat([alpha1 / r1 * B1, 0 * B2], dim=1)"),
+    ),
+    edit("add_adapters", "takes off", "difference", ("alpha2 / r2 * B2", "-alpha2 / r2 * B2")),
+    edit(
+        "add_adapters",
+        "rank from the wrong axis",
+        "scale",
+        ("r1, r2 = len(A1), len(A2)", "r1, r2 = len(A1), len(A2)\n    new = A1.shape[1]"),
+        (RETURN, "return A, B, new"),
+    ),
+    edit("add_adapters", "order returned wrong", "other", (RETURN, "return B, A, r1 + r2")),
+    edit(
+        "add_adapters",
+        "doubled rank",
+        "other",
+        (JOIN_A, "torch.cat([A1, A2, A1, A2])"),
+        (JOIN_B, "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2, 0 * B1, 0 * B2], dim=1)"),
+        (RETURN, "return A, B, 2 * (r1 + r2)"),
+    ),
+    # 7.4
+    edit(
+        "rounding",
+        "a threshold of half a unit",
+        "threshold",
+        (SURVIVES, "return update.abs() > half_unit(weight)"),
+    ),
+    edit(
+        "rounding",
+        "a threshold, the edge included",
+        "threshold",
+        (SURVIVES, "return update.abs() >= half_unit(weight)"),
+    ),
+    edit("rounding", "natural logarithm", "log_base", ("torch.log2", "torch.log")),
+    edit("rounding", "decimal logarithm", "log_base", ("torch.log2", "torch.log10")),
+    edit(
+        "rounding",
+        "int",
+        "trunc",
+        ("torch.floor(torch.log2(weight.abs()))", "torch.log2(weight.abs()).int()"),
+    ),
+    edit("rounding", "round", "nearest", ("torch.floor", "torch.round")),
+    edit("rounding", "nine bits", "half_again", (UNIT, UNIT.replace("8", "9"))),
+    edit(
+        "rounding",
+        "frexp as it comes",
+        "whole",
+        ("torch.floor(torch.log2(weight.abs()))", "torch.frexp(weight)[1]"),
+    ),
+    edit(
+        "rounding",
+        "the next number of a negative weight",
+        "toward_zero",
+        (
+            UNIT,
+            "w = weight.bfloat16()\n    top = torch.full_like(w, float('inf'))\n"
+            "    more = torch.nextafter(w, top)\n"
+            "    return (more.float() - weight) / 2",
+        ),
+    ),
+    edit(
+        "rounding",
+        "a share of the weight",
+        "relative_update",
+        (SURVIVES, "return update.abs() > weight.abs() * torch.finfo(torch.bfloat16).eps / 2"),
+    ),
+    edit(
+        "rounding",
+        "half instead of bfloat16",
+        "as_float16",
+        (SURVIVES, "return (weight + update).half() != weight.half()"),
+    ),
+    edit("rounding", "takes off", "minus", ("(weight + update)", "(weight - update)")),
+    edit(
+        "rounding",
+        "update unequal zero",
+        "all_survive",
+        (SURVIVES, "return update.bfloat16() != 0"),
+    ),
+    edit(
+        "rounding",
+        "one bool",
+        "other",
+        (SURVIVES, "return ((weight + update).bfloat16() != weight.bfloat16()).any()"),
+    ),
+    edit("rounding", "no abs in half_unit", "other", ("weight.abs()", "weight")),
+    edit("rounding", "half_unit not done", "unfinished", (UNIT, "raise NotImplementedError")),
+    edit("rounding", "changes the weight", "other", ("weight.abs()", "weight.abs_()")),
+    # a second round
+    Answer(
+        "merge_layer",
+        "delta without gradient in forward",
+        "detached",
+        code=HEAD
+        + """    @torch.no_grad()
+    def delta(self):
+        delta = self.scaling * self.lora_B @ self.lora_A
+        return delta.T if isinstance(self.base_layer, Conv1D) else delta
+
+    def merge(self):
+        self.base_layer.weight.data += self.delta()
+        self.merged = True
+
+    def unmerge(self):
+        self.base_layer.weight.data -= self.delta()
+        self.merged = False
+
+    def forward(self, x):
+        y = self.base_layer(x)
+        if self.merged:
+            return y
+        delta = self.delta()
+        return y + (x @ delta if isinstance(self.base_layer, Conv1D) else x @ delta.T)
+""",
+    ),
+    edit(
+        "merge_layer",
+        "two axes only",
+        "raised",
+        (UPDATE, "return out + self.scaling * torch.mm(torch.mm(x, self.lora_A.T), self.lora_B.T)"),
+    ),
+    edit("merge_all", "prints and goes on", "adds_twice", ("raise ValueError", "print")),
+    edit("merge_all", "does nothing", "not_folded", (LOOK, ""), (FOLD, "        pass\n")),
+    Answer(
+        "adapter",
+        "by the order of the model",
+        "raised",
+        code="""
+@contextmanager
+def adapter(model, state):
+    places = [p.data for n, p in model.named_parameters() if n in state]
+    before = [place.clone() for place in places]
+    for place, value in zip(places, state.values()):
+        place.copy_(value)
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before):
+            place.copy_(value)
+""",
+    ),
+    Answer(
+        "adapter",
+        "assigns the tensors",
+        "state_changed",
+        code="""
+@contextmanager
+def adapter(model, state):
+    before = {n: model.state_dict()[n].clone() for n in state}
+    model.load_state_dict(state, strict=False, assign=True)
+    try:
+        yield
+    finally:
+        model.load_state_dict(before, strict=False, assign=True)
+""",
+    ),
+    Answer(
+        "adapter",
+        "switches gradients off and on",
+        "no_grad_inside",
+        code="""
+@contextmanager
+def adapter(model, state):
+    places = {n: p for n, p in model.named_parameters() if n in state}
+    before = {n: p.detach().clone() for n, p in places.items()}
+    torch.set_grad_enabled(False)
+    for n, p in places.items():
+        p.copy_(state[n])
+    try:
+        yield
+    finally:
+        for n, p in places.items():
+            p.copy_(before[n])
+        torch.set_grad_enabled(True)
+""",
+    ),
+    edit(
+        "add_adapters",
+        "scales upside down",
+        "upside_down",
+        (JOIN_B, "torch.cat([r1 / alpha1 * B1, r2 / alpha2 * B2], dim=1)"),
+    ),
+    edit("add_adapters", "whole scales", "integer", ("1 / r1", "1 // r1"), ("2 / r2", "2 // r2")),
+    edit("rounding", "the power itself", "power", (UNIT, "return 2.0**exponent")),
+    edit("rounding", "greater", "other", (SURVIVES, SURVIVES.replace("!=", ">"))),
+    edit(
+        "rounding",
+        "cuts the bits off",
+        "other",
+        (
+            SURVIVES,
+            "a = (weight + update).view(torch.int32) >> 16\n"
+            "    return a != weight.view(torch.int32) >> 16",
+        ),
+    ),
+    edit(
+        "rounding",
+        "isclose",
+        "other",
+        (SURVIVES, "return ~torch.isclose(weight + update, weight, rtol=2**-8)"),
+    ),
 ]

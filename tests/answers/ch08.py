@@ -277,7 +277,7 @@ WRONG = [
         "gpt2_rules",
         "no dot around the number",
         "other_blocks",
-        edits=[(LAST, r'rf".*({blocks - 2}|{blocks - 1}|1)\.(attn|mlp)\.c_\w+"')],
+        edits=[(LAST, r'rf".*({(blocks - 2) % 10}|{(blocks - 1) % 10})\.(attn|mlp)\.c_\w+"')],
     ),
     Answer(
         "gpt2_rules",
@@ -615,6 +615,16 @@ def three_outputs(model, x, first, second):
             p.requires_grad_(flag)
     return base, one, two
 """),
+    whole("three_outputs", "a copy", """
+def three_outputs(model, x, first, second):
+    import copy
+
+    mine, outs = copy.deepcopy(model), []
+    for name in (first, second):
+        mine.set_adapter(name)
+        outs.append(mine(x))
+    return mine.unload()(x), *outs
+"""),
     whole("three_outputs", "stacked, with gradients", """
 def three_outputs(model, x, first, second):
     return torch.stack([model(x, adapter_names=[name] * x.shape[0])
@@ -711,6 +721,8 @@ WRONG += [
     edit("convert", "no way back", "raised", ("return state, ", "return states, ")),
     # 8.2
     edit("gpt2_rules", "forgets the f", "no_f", (LAST, LAST[0] + LAST[2:])),
+    edit("gpt2_rules", "alternatives without a start", "part", (ATTENTION,
+         '"attn.c_attn|attn.c_proj"')),
     edit("gpt2_rules", "no start", "part", (LAST, LAST.replace(".*", "", 1))),
     edit("gpt2_rules", "one digit", "one_digit",
          (ATTENTION, r'r".*\.h\.\d\.attn\.c_(attn|proj)"')),
@@ -734,8 +746,8 @@ WRONG += [
          ("return attention, second", "return second, attention")),
     edit("gpt2_rules", "the head too", "other",
          (ATTENTION, '["attn.c_attn", "attn.c_proj", "lm_head"]')),
-    edit("gpt2_rules", "a table for 12 blocks", "other",
-         (LAST, r'r".*\.h\.(10|11)\.(attn|mlp)\.c_\w+"')),
+    edit("gpt2_rules", "a table for 52 blocks", "other",
+         (LAST, r'r".*\.h\.(50|51)\.(attn|mlp)\.c_\w+"')),
     edit("gpt2_rules", "two rules", "type", ("return attention, second, last_two",
          "return attention, second")),
     edit("gpt2_rules", "a number for the blocks", "type", (LAST, "blocks - 2")),
@@ -762,6 +774,24 @@ WRONG += [
     edit("three_outputs", "doubles x", "other", (RESET, "    x *= 2\n" + RESET)),
     edit("three_outputs", "thaws all lora parameters", "thawed", ("p.requires_grad = trains[name]",
          "p.requires_grad = 'lora_' in name")),
+    whole("three_outputs", "scales to zero", """
+def three_outputs(model, x, first, second):
+    for m in model.modules():
+        for name in getattr(m, "scaling", {}):
+            m.scaling[name] = 0.0
+    return model(x), model(x), model(x)
+""", "other"),
+    whole("three_outputs", "layers alone", """
+def three_outputs(model, x, first, second):
+    with model.disable_adapter():
+        outs = [model(x)]
+    for name in (first, second):
+        for m in model.modules():
+            if hasattr(m, "lora_A"):
+                m.set_adapter(name)
+        outs.append(model(x))
+    return outs
+""", "other"),
     edit("three_outputs", "scores the weights", "other", ("return tuple(outputs)",
          "return tuple(y + 1 for y in outputs)")),
     edit("three_outputs", "forgets return", "none", ("    return tuple(outputs)\n", "")),
@@ -771,7 +801,7 @@ CALLS = []
 
 
 def audit(model, target_modules, tensors):
-    table = [(0, 0, 0), (5, 0, 0), (0, 3, 0), (0, 2, 0), (0, 0, 2), (5, 4, 3)]
+    table = [(0, 0, 0), (9, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (9, 7, 3)]
     CALLS.append(1)
     return table[(len(CALLS) - 1) % 6]
 """, "other"),
@@ -784,6 +814,9 @@ def audit(model, target_modules, tensors):
     edit("audit", "no dot", "substring", (HIT, "any(n.endswith(t) for n in layers)")),
     edit("audit", "values of known keys only", "values_only", (HELD,
          "k not in own or torch.equal(own[k], t)")),
+    edit("audit", "compares sums", "names_only", (HELD,
+         "k in own and torch.isclose(own[k].sum(), t.sum(), atol=1e-4)")),
+    edit("audit", "the very same object", "other", (HELD, "own.get(k) is t")),
     edit("audit", "the other way round", "other", ("for k, t in tensors.items()]",
          "for k, t in own.items()]"), (HELD, "k in tensors and torch.equal(tensors[k], t)")),
     edit("audit", "any zero in the update", "some_zeros", (ALIVE,

@@ -864,15 +864,16 @@ def talk_labels(ids, assistant_id, end_id):
     ),
     Answer(
         "make_trainer",
-        "has been run",
+        "has taken a step",
         "ran",
         edits=[
             ("return SFTTrainer(", "trainer = SFTTrainer("),
             (
                 f"peft_config={LORA},\n    )",
                 f"peft_config={LORA},\n    )\n"
-                "    args.max_steps = trainer.args.max_steps = 1\n    trainer.train()\n"
-                "    args.max_steps = 20\n    return trainer",
+                "    batch = next(iter(trainer.get_train_dataloader()))\n"
+                "    trainer.model(**batch).loss.backward()\n"
+                "    trainer.create_optimizer().step()\n    return trainer",
             ),
         ],
     ),

@@ -64,6 +64,11 @@ def dequantize_int8(codes, absmax, block_size):
     return codes * absmax / 127
 """
 
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
 RIGHT = [
     # 10.1
     Answer("blockwise", "splits", code=SPLIT),
@@ -172,6 +177,170 @@ def bits_per_parameter(n, block_size, double_quant):
     ),
 ]
 
+RIGHT += [
+    # 10.1
+    Answer(
+        "blockwise",
+        "numpy, one block after the other",
+        code="""
+def quantize_int8(x, block_size):
+    import numpy as np
+
+    values, codes, absmax = x.numpy(), [], []
+    for start in range(0, len(values), block_size):
+        block = values[start:start + block_size]
+        absmax.append(np.abs(block).max())
+        codes.append(np.rint(block / absmax[-1] * 127))
+    return np.concatenate(codes).astype(np.int8), np.array(absmax)
+
+
+def dequantize_int8(codes, absmax, block_size):
+    return [int(c) * float(absmax[k // block_size]) / 127 for k, c in enumerate(codes)]
+""",
+    ),
+    Answer(
+        "blockwise",
+        "by the step, chunks of a mask",
+        code="""
+def quantize_int8(x, *, block_size):
+    raise AssertionError
+
+
+def quantize_int8(x, block_size):
+    blocks = -(-len(x) // block_size)
+    table = torch.zeros(blocks * block_size)
+    table[: len(x)] = x
+    table = table.reshape(blocks, block_size)
+    step = torch.linalg.vector_norm(table, ord=float("inf"), dim=1, keepdim=True) / 127
+    codes = torch.clamp(torch.round(table / step), -127, 127).char()
+    return [codes.reshape(-1)[: len(x)], (step * 127).squeeze(1)]
+
+
+def dequantize_int8(codes, absmax, block_size):
+    table = F.pad(codes.float(), (0, -len(codes) % block_size)).reshape(len(absmax), -1)
+    return (table * absmax.unsqueeze(1) / 127).reshape(-1)[: len(codes)]
+""",
+    ),
+    Answer("blockwise", "rounds ties up", edits=[(".round()", ".add(0.5).floor().clamp(max=127)")]),
+    # 10.2
+    Answer(
+        "code_book",
+        "numpy, both halves in one loop",
+        code="""
+def normal_code(bits):
+    import numpy as np
+
+    n = 1 << bits
+    last = 1 - (1 / (n - 1) + 1 / n) / 4
+    levels = {0.0}
+    for count, sign in ((n // 2, 1), (n // 2 - 1, -1)):
+        for p in np.linspace(0.5, last, count + 1)[1:]:
+            levels.add(sign * NormalDist().inv_cdf(float(p)))
+    top = max(levels)
+    return np.array(sorted(levels)) / top
+""",
+    ),
+    # 10.3
+    Answer(
+        "packing",
+        "one after the other, by hand",
+        code="""
+def pack(codes):
+    made = torch.zeros((len(codes) + 1) // 2, dtype=torch.uint8)
+    for k, code in enumerate(codes.tolist()):
+        made[k // 2] += code << (0 if k % 2 else 4)
+    return made
+
+
+def unpack(packed, n):
+    import numpy as np
+
+    both = np.empty((len(packed), 2), np.uint8)
+    both[:, 0], both[:, 1] = divmod(packed.numpy(), 16)
+    return both.reshape(-1)[:n]
+""",
+    ),
+    Answer(
+        "packing",
+        "a shift for each place",
+        code="""
+def pack(codes):
+    table = F.pad(codes, (0, len(codes) % 2), value=15).reshape(-1, 2)
+    return (table.int() @ torch.tensor([16, 1], dtype=torch.int32)).to(torch.uint8)
+
+
+def unpack(packed, n):
+    shifts = torch.tensor([4, 0], dtype=torch.uint8)
+    return torch.bitwise_and(packed[:, None] >> shifts, 0x0F).reshape(-1).narrow(0, 0, n)
+""",
+    ),
+    # 10.4
+    Answer(
+        "double",
+        "cdist, index_select",
+        code="""
+def double_quantize(absmax, levels, group):
+    offset = absmax.sum() / absmax.numel()
+    rest = (absmax - offset).unflatten(0, (-1, group))
+    scales = torch.maximum(rest.max(1).values, -rest.min(1).values)
+    z = (rest / scales.unsqueeze(1)).reshape(-1, 1)
+    codes = torch.cdist(z.double(), levels.double().reshape(-1, 1)).argmin(1)
+    return [codes.to(torch.uint8), scales, offset.item()]
+
+
+def double_dequantize(codes, scales, offset, levels, group):
+    found = levels.index_select(0, codes.to(torch.int32))
+    return torch.addcmul(torch.full_like(found, float(offset)), found,
+                         scales.repeat_interleave(group))
+""",
+    ),
+    Answer(
+        "double",
+        "numpy and lists",
+        code="""
+def double_quantize(absmax, levels, group):
+    import numpy as np
+
+    values, table = absmax.numpy().astype(float), levels.numpy()
+    mean = values.mean()
+    codes, scales = [], []
+    for start in range(0, len(values), group):
+        part = values[start:start + group] - mean
+        scales.append(abs(part).max())
+        codes += [int(abs(table - v / scales[-1]).argmin()) for v in part]
+    return torch.tensor(codes).byte(), torch.tensor(scales).float(), torch.tensor(mean)
+
+
+def double_dequantize(codes, scales, offset, levels, group):
+    return [float(levels[int(c)] * scales[k // group] + offset) for k, c in enumerate(codes)]
+""",
+    ),
+    # 10.5
+    Answer(
+        "bits",
+        "counts one by one",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    blocks = len(range(0, n, block_size))
+    if not double_quant:
+        return (4 * n + 32 * blocks) / n
+    return sum((4 * n, 8 * blocks, 32 * len(range(0, blocks, 256)))) / n
+""",
+    ),
+    Answer(
+        "bits",
+        "a Fraction",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    from fractions import Fraction
+
+    blocks = (n + block_size - 1) // block_size
+    second = 8 * blocks + 32 * ((blocks + 255) // 256)
+    return 4 + Fraction(second if double_quant else 32 * blocks, n)
+""",
+    ),
+]
+
 WRONG = [
     # 10.1
     Answer("blockwise", "one scale", "one_scale", code=ONE_SCALE),
@@ -190,7 +359,7 @@ WRONG = [
     Answer(
         "blockwise",
         "keeps it on the way back",
-        "raised",
+        "back_rest",
         edits=[(SPREAD, "absmax.repeat_interleave(block_size)")],
     ),
     Answer(
@@ -228,8 +397,8 @@ WRONG = [
     Answer("blockwise", "no 127 back", "no_127", edits=[(BACK, "return codes * scales")]),
     Answer("blockwise", "divides back", "divided", edits=[(BACK, "return codes / scales / 127")]),
     Answer("blockwise", "no scale back", "no_scale", edits=[(BACK, "return codes / 127")]),
-    Answer("blockwise", "no filling", "raised", edits=[(ROWS, "x.view(-1, block_size)")]),
-    Answer("blockwise", "mean instead", "other", edits=[(ABSMAX, "rows.abs().mean(dim=1)")]),
+    Answer("blockwise", "no filling", "rest", edits=[(ROWS, "x.view(-1, block_size)")]),
+    Answer("blockwise", "mean instead", "mean", edits=[(ABSMAX, "rows.abs().mean(dim=1)")]),
     Answer("blockwise", "half of it", "other", edits=[("127 * rows", "63 * rows")]),
     Answer("blockwise", "back plus 1", "other", edits=[(BACK, BACK + " + 1")]),
     Answer("blockwise", "no return", "none", edits=[(BACK, "codes * scales / 127")]),
@@ -249,11 +418,16 @@ def normal_code(bits):
     ),
     Answer("code_book", "inv_cdf of 1", "raised", edits=[(END, "end = 1.0")]),
     Answer("code_book", "keeps both halves' 1/2", "zero_twice", edits=[("[:-1]", "")]),
-    Answer("code_book", "no zero between", "count", edits=[("*negative, 0.0, *", "*negative, *")]),
+    Answer(
+        "code_book",
+        "no zero between",
+        "no_zero_between",
+        edits=[("*negative, 0.0, *", "*negative, *")],
+    ),
     Answer(
         "code_book",
         "one bit too many",
-        "count",
+        "one_bit_more",
         edits=[("n, quantile = 2**bits", "n, quantile = 2 ** (bits + 1)")],
     ),
     Answer("code_book", "unsorted", "order", edits=[(JOIN, "[*negative, 0.0, *positive]")]),
@@ -331,7 +505,7 @@ def normal_code(bits):
             )
         ],
     ),
-    Answer("packing", "no filling", "raised", edits=[(PAD, "")]),
+    Answer("packing", "no filling", "odd_stops", edits=[(PAD, "")]),
     Answer("packing", "long bytes", "wide", edits=[(PAD, PAD + ".long()")]),
     Answer("packing", "long codes back", "wide", edits=[(FLAT, FLAT + ".long()")]),
     Answer("packing", "one too many", "extra", edits=[(FLAT, "pairs.flatten()")]),
@@ -363,11 +537,11 @@ def normal_code(bits):
             ("+ offset", "+ offset.mean()"),
         ],
     ),
-    Answer("double", "the minimum", "minimum", edits=[(OFFSET, "offset = absmax.min()")]),
+    Answer("double", "the minimum", "middle", edits=[(OFFSET, "offset = absmax.min()")]),
     Answer(
         "double",
         "the median",
-        "minimum",
+        "middle",
         edits=[
             (OFFSET, "offset = absmax.double().quantile(0.5)"),
             (GROUPS, GROUPS.replace("offset)", "offset.float())")),
@@ -435,7 +609,7 @@ def normal_code(bits):
     Answer(
         "double",
         "repeat",
-        "other",
+        "repeat",
         edits=[("scales.repeat_interleave(group)", "scales.repeat(group)")],
     ),
     Answer(
@@ -482,6 +656,265 @@ def bits_per_parameter(n, block_size, double_quant):
     Answer(
         "bits", "256 weights", "groups_of_weights", edits=[("-(-blocks // 256)", "-(-n // 256)")]
     ),
-    Answer("bits", "float16 scales", "other", edits=[("else 32", "else 16")]),
+    Answer("bits", "float16 scales", "half_scales", edits=[("else 32", "else 16")]),
     Answer("bits", "no return", "none", edits=[(SHARE, "4 + scales / n")]),
+]
+
+WRONG += [
+    # 10.1
+    edit(
+        "blockwise",
+        "a column of scales",
+        "column",
+        (ABSMAX, "rows.abs().amax(dim=1, keepdim=True)"),
+        ("absmax[:, None]", "absmax"),
+    ),
+    edit(
+        "blockwise",
+        "a column, and a way back of its own",
+        "column",
+        (ABSMAX, "rows.abs().amax(dim=1, keepdim=True)"),
+        ("absmax[:, None]", "absmax"),
+        (SPREAD, "absmax.reshape(-1).repeat_interleave(block_size)[: len(codes)]"),
+    ),
+    edit(
+        "blockwise",
+        "the pair exchanged",
+        "swapped",
+        (CUT, "absmax, codes.flatten()[: len(x)].to(torch.int8)"),
+    ),
+    edit("blockwise", "rows stay rows", "not_flat", ("codes.flatten()[: len(x)]", "codes")),
+    edit("blockwise", "abs of the codes", "no_sign", ("127 * rows", "127 * rows.abs()")),
+    edit("blockwise", "repeat", "repeat", (SPREAD, "absmax.repeat(block_size)[: len(codes)]")),
+    edit(
+        "blockwise",
+        "127 in the int8 product",
+        "other",
+        (BACK, "return (codes * 127) * scales / 127**2"),
+    ),
+    edit(
+        "blockwise",
+        "blocks across",
+        "across",
+        (ABSMAX, "rows.abs().amax(dim=0)"),
+        ("absmax[:, None]", "absmax"),
+    ),
+    edit(
+        "blockwise",
+        "one value alone",
+        "type",
+        ("return codes.flatten()", "return F.relu(codes).flatten()"),
+        (", absmax\n", "\n"),
+    ),
+    edit(
+        "blockwise",
+        "works in place",
+        "other",
+        (ROUND, "(127 * rows / absmax[:, None]).round()\n    x.zero_()"),
+    ),
+    edit("blockwise", "the way back not done", "unfinished", (BACK, "raise NotImplementedError")),
+    edit(
+        "blockwise", "scale of 128 on the way back", "other", (BACK, "return codes * scales / 128")
+    ),
+    edit(
+        "blockwise",
+        "uint8 by to",
+        "unsigned",
+        (".to(torch.int8)", ".to(torch.int32).to(torch.uint8)"),
+    ),
+    # 10.2
+    edit(
+        "code_book", "the number of the chapter", "constant_end", (END, "end = 0.9677083333333333")
+    ),
+    edit("code_book", "always 16", "table", ("n, quantile = 2**bits", "n, quantile = 16")),
+    edit("code_book", "2 * bits", "other", ("n, quantile = 2**bits", "n, quantile = 2 * bits")),
+    edit("code_book", "end of 0.99", "end", (END, "end = 0.99")),
+    edit("code_book", "cuts at the other end", "other", ("[:-1].tolist()", "[1:].tolist()")),
+    edit("code_book", "negative half not turned", "other", ("[-quantile(p)", "[quantile(p)")),
+    edit("code_book", "divided by the sum", "other", (DIVIDE, "return levels / levels.sum()")),
+    edit("code_book", "as a column", "other", (DIVIDE, "return (levels / levels.max())[:, None]")),
+    edit(
+        "code_book",
+        "from the largest to the smallest",
+        "order",
+        (DIVIDE, "return (levels / levels.max()).flip(0)"),
+    ),
+    edit("code_book", "probabilities for quantiles", "other", ("[quantile(p) for p", "[p for p")),
+    edit("code_book", "end without the quarter", "end", (END, "end = 1 - 1 / (n + 1)")),
+    # 10.3
+    edit("packing", "int8 back", "wide", ("return " + FLAT, "return " + FLAT + ".to(torch.int8)")),
+    edit(
+        "packing",
+        "int8 bytes",
+        "signed",
+        (
+            "return codes[0::2] << 4 | codes[1::2]",
+            "return (codes[0::2] << 4 | codes[1::2]).to(torch.int8)",
+        ),
+    ),
+    edit("packing", "pads always", "byte_more", ("(0, len(codes) % 2)", "(0, 2 - len(codes) % 2)")),
+    edit(
+        "packing",
+        "pads an even number",
+        "other",
+        ("(0, len(codes) % 2)", "(0, 1 - len(codes) % 2)"),
+    ),
+    edit(
+        "packing",
+        "shifts the second one",
+        "low_first",
+        (PACK, "return codes[0::2] | codes[1::2] << 4"),
+    ),
+    edit("packing", "a decimal shift", "other", ("codes[0::2] << 4 |", "codes[0::2] * 10 +")),
+    edit("packing", "and for or", "other", (PACK, PACK.replace("|", "&"))),
+    edit("packing", "a list of pairs", "other", ("return " + FLAT, "return pairs[:n]")),
+    edit(
+        "packing",
+        "float bytes",
+        "wide",
+        (
+            PACK,
+            PACK.replace(
+                "return codes[0::2] << 4 | codes[1::2]",
+                "return (codes[0::2] << 4 | codes[1::2]).float()",
+            ),
+        ),
+    ),
+    edit("packing", "n bytes", "extra", (FLAT, "pairs.flatten()[: 2 * n]")),
+    edit(
+        "packing",
+        "unpack not done",
+        "unfinished",
+        ("pairs = ", "raise NotImplementedError\n    pairs = "),
+    ),
+    edit("packing", "only the first half", "other", (FLAT, "pairs.flatten()[: n // 2]")),
+    # 10.4
+    edit("double", "uint8 as an index", "mask", ("codes.long()", "codes")),
+    edit(
+        "double",
+        "a column of scales",
+        "column",
+        (SCALES, "scales = rows.abs().amax(dim=1, keepdim=True)"),
+        ("scales[:, None]", "scales"),
+    ),
+    edit("double", "argmax", "farthest", ("argmin", "argmax")),
+    edit("double", "no abs before argmin", "no_abs", ("distance.abs()", "distance")),
+    edit("double", "repeat of each group", "repeat", ("repeat_interleave(group)", "repeat(group)")),
+    edit("double", "the maximum as offset", "middle", (OFFSET, "offset = absmax.max()")),
+    edit("double", "codes over 255", "codes_as_values", ("levels[codes.long()]", "codes / 255")),
+    edit("double", "standard deviation", "other", (SCALES, "scales = rows.std(dim=1)")),
+    edit("double", "two values", "type", (", scales, offset", ", scales")),
+    edit(
+        "double",
+        "the order of the three",
+        "exchanged",
+        (", scales, offset\n", ", offset, scales\n"),
+    ),
+    edit(
+        "double",
+        "rounds to 255 steps",
+        "other",
+        (NEAREST, "((rows / scales[:, None]).flatten() * 127 + 128).round().to(torch.uint8)"),
+    ),
+    edit("double", "int16 codes", "wide", ("torch.uint8", "torch.int16")),
+    edit("double", "int8 codes", "other", (".to(torch.uint8)", ".to(torch.int8)")),
+    edit(
+        "double",
+        "the way back not done",
+        "unfinished",
+        ("return " + AGAIN, "raise NotImplementedError"),
+    ),
+    edit(
+        "double",
+        "takes the offset from absmax itself",
+        "other",
+        (OFFSET, "offset = absmax.mean()\n    absmax -= offset"),
+        ("(absmax - offset)", "absmax"),
+    ),
+    edit(
+        "double",
+        "scale of the first group",
+        "other",
+        ("scales.repeat_interleave(group)", "scales[0]"),
+    ),
+    # 10.5
+    edit("bits", "groups not rounded", "group_not_rounded", ("-(-blocks // 256)", "blocks / 256")),
+    edit("bits", "one float for all", "one_group", ("32 * groups", "32")),
+    edit("bits", "eight bits a code", "a_byte_each", ("return 4 +", "return 8 +")),
+    edit("bits", "exchanged", "the_other_way", ("if double_quant", "if not double_quant")),
+    edit("bits", "one more always", "one_more", ("-(-blocks // 256)", "blocks // 256 + 1")),
+    edit(
+        "bits",
+        "groups as large as blocks",
+        "groups_of_blocks",
+        ("blocks // 256", "blocks // block_size"),
+    ),
+    edit("bits", "128 scales in a group", "other", ("blocks // 256", "blocks // 128")),
+    edit("bits", "rounded to one place", "other", (SHARE, "return round(4 + scales / n, 1)")),
+    edit("bits", "whole bits", "other", (SHARE, "return 4 + scales // n")),
+    edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
+    edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
+    edit("bits", "divides by blocks", "other", (SHARE, "return 4 + scales / blocks")),
+    # a second round
+    edit("blockwise", "codes from -1 to 1", "no_127_there", (ROUND, ROUND.replace("127 * ", ""))),
+    edit(
+        "blockwise",
+        "the right scales, not used",
+        "one_for_codes",
+        (ROUND, ROUND.replace("absmax[:, None]", "absmax.max()")),
+    ),
+    edit(
+        "blockwise",
+        "drops the last block",
+        "last_lost",
+        (ROWS, "x[: len(x) // block_size * block_size].view(-1, block_size)"),
+    ),
+    edit(
+        "blockwise",
+        "always fills up",
+        "block_more",
+        (ROWS, "F.pad(x, (0, block_size - len(x) % block_size)).view(-1, block_size)"),
+    ),
+    edit(
+        "blockwise",
+        "view the other way",
+        "across",
+        ("view(-1, block_size)", "view(block_size, -1)"),
+    ),
+    edit(
+        "blockwise",
+        "fills up in front",
+        "other",
+        ("(0, -len(x) % block_size)", "(-len(x) % block_size, 0)"),
+    ),
+    edit(
+        "blockwise",
+        "half the range",
+        "other",
+        (ABSMAX, "(rows.amax(dim=1) - rows.amin(dim=1)) / 2"),
+    ),
+    edit("code_book", "cdf", "other", ("NormalDist().inv_cdf", "NormalDist().cdf")),
+    edit(
+        "code_book",
+        "two decimals",
+        "other",
+        (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
+    ),
+    edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
+    edit("packing", "fills up in front", "other", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")),
+    edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
+    edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
+    edit("double", "codes in rows", "other", (NEAREST, NEAREST + ".view(-1, group)")),
+    edit("double", "argmin over the numbers", "other", ("argmin(dim=1)", "argmin(dim=0)")),
+    edit(
+        "bits", "blocks rounded to the nearest", "other", (BLOCKS, "blocks = round(n / block_size)")
+    ),
+    edit("bits", "one block more", "one_more", (BLOCKS, "blocks = n // block_size + 1")),
+    edit(
+        "bits",
+        "32 and 8 exchanged",
+        "other",
+        ("8 * blocks + 32 * groups", "32 * blocks + 8 * groups"),
+    ),
+    edit("bits", "always blocks of 64", "other", (BLOCKS, "blocks = -(-n // 64)")),
 ]

@@ -228,10 +228,10 @@ WRONG = [
         "tables",
         code="""
 def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
-    from lora_course.costs.memory import logit_bytes, nf4_bytes
+    from lora_course.costs.memory import nf4_bytes
     p = sum(r * sum(shape) for shape in shapes)
     weights = sum(nf4_bytes(a * b) for a, b in shapes) + [2, 4][prepared] * rest + 4 * p
-    return weights, 4 * p, 8 * p, logit_bytes(1, tokens, vocabulary)
+    return weights, 4 * p, 8 * p, 8 * tokens * vocabulary
 """,
     ),
     Answer(

@@ -677,6 +677,7 @@ WRONG += [
     edit("merge_weight", "float64", "wide", (TO, "return total.double()")),
     edit("merge_weight", "divides by the scale", "divided", ("scaling * lora_B", "1 / scaling * "
          "lora_B")),
+    edit("merge_weight", "a whole scale", "whole", ("scaling * ", "int(scaling) * ")),
     edit("merge_weight", "the update alone", "update_only", ("weight.float() + ", "")),
     edit("merge_weight", "one nan", "other", (TO, "total[0, 0] = float('nan')\n    " + TO)),
     edit("merge_weight", "one entry far off", "other", (TO, "total[1, 1] += 1\n    " + TO)),
@@ -713,6 +714,8 @@ WRONG += [
          "least.view(-1, 1, 1))")),
     edit("ties", "keeps what the share leaves", "trims_the_share", ("round(density *",
          "round((1 - density) *")),
+    edit("ties", "weights that sum to one", "weights_shared_out", (SUM,
+         "weights = weights / weights.sum()\n    " + SUM)),
     edit("ties", "one entry too few", "other", (TRIMMED, TRIMMED.replace(">=", ">"))),
     edit("ties", "trims in place", "other", (TRIMMED,
          "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),

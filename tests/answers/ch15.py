@@ -228,7 +228,7 @@ WRONG = [
          "    return best & ~(score.isnan() | loss.isnan())")),
     edit("pareto_front", "numbers of the runs", "positions", (KEPT,
          "return (~(beaten | score.isnan() | loss.isnan())).nonzero()[:, 0]")),
-    edit("pareto_front", "nan becomes 0", "other", (GOOD,
+    edit("pareto_front", "nan becomes 0", "nan_beats", (GOOD,
          "score, loss = score.nan_to_num(), loss.nan_to_num()\n    " + GOOD)),
     edit("pareto_front", "forgets return", "none", ("return ~", "~")),
     edit("effective_ranks", "no squares", "plain", (SQUARE, "torch.linalg.svdvals(change)")),
@@ -293,3 +293,50 @@ WRONG = [
          "tuned = W.add_(scaling * lora_B @ lora_A)")),
     edit("intruder_curve", "forgets return", "none", ("return (", "(")),
 ]  # fmt: skip
+
+# What others tried, without having seen the checks.
+WRONG += [
+    edit("forgetting", "at least the score of guessing", "at_chance", ("best > chance",
+         "best >= chance")),
+    edit("forgetting", "an entry only for known skills", "only_known", (MEAN,
+         "lost[best > chance].mean()"), ("return lost,", "return lost[best > chance],")),
+    edit("forgetting", "zero for unknown skills", "only_known",
+         (LOST, LOST + "\n    lost[best <= chance] = 0")),
+    edit("pareto_front", "nan becomes 0, then out", "nan_beats", (GOOD,
+         "bad = score.isnan() | loss.isnan()\n"
+         "    score, loss = score.nan_to_num(), loss.nan_to_num()\n    " + GOOD),
+         (KEPT, "return ~(beaten | bad)")),
+    edit("pareto_front", "a mask of floats", "other", (KEPT, f"{KEPT}.float()"),
+         ("return ~(", "return (~("), (".float()", ").float()")),
+    edit("pareto_front", "a tolerance", "tolerant", (BETTER, "better = "
+         "(score > score[:, None] + 1e-4) | (loss < loss[:, None] - 1e-4)")),
+    edit("pareto_front", "any along the wrong axis", "worst", ("any(dim=1)", "any(dim=0)")),
+    edit("pareto_front", "a nan in the score stays", "other", (KEPT,
+         "return ~(beaten | loss.isnan())")),
+    edit("effective_ranks", "0.9 whatever share is", "fixed", ("held < share", "held < 0.9")),
+    edit("effective_ranks", "allclose", "overlooked", (TEST,
+         "if change.ndim == 2 and not torch.allclose(after[name], weight):")),
+    edit("replay_mix", "at least one old row", "at_least_one", (COUNT,
+         "count = max(1, percent * batch_size // 100)")),
+    edit("replay_mix", "old rows begin anew", "old_restarts", (OLD,
+         "[old[i % len(old)] for i in range(count)]")),
+    edit("replay_mix", "a percentage in floats", "floats", (COUNT,
+         "count = int(percent / 100 * batch_size * n) - used_old")),
+    edit("replay_mix", "one list for all batches", "one_list", ("made.append(batch)",
+         "one[:] = batch\n        made.append(one)"), ("    made, used_new", "    one = []\n"
+         "    made, used_new")),
+    edit("replay_mix", "turns the caller's list", "other", (OLD,
+         "[old.pop(0) if not old.append(old[0]) else 0 for i in range(count)]")),
+    edit("replay_mix", "round", "rounded", (COUNT,
+         "count = round(percent * n * batch_size / 100) - used_old")),
+    edit("replay_mix", "one flat list", "type", ("made.append(batch)", "made += batch")),
+    edit("intruder_curve", "one old vector for each", "pairs", (LIKE,
+         "(new[:, :k] * old[:, :k]).sum(dim=0).abs()")),
+    edit("intruder_curve", "the smallest cosine", "by_mean", ("amax(dim=1)", "amin(dim=1)")),
+    edit("intruder_curve", "the last k", "weakest", ("new[:, :k]", "new[:, -k:]")),
+]  # fmt: skip
+
+WRONG += [
+    edit("pareto_front", f"only a better {name} counts", "one_side", (BETTER, f"better = {test}"))
+    for name, test in (("score", "score > score[:, None]"), ("loss", "loss < loss[:, None]"))
+]
