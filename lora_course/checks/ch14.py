@@ -798,6 +798,17 @@ UNMASKED = {
 }  # fmt: skip
 
 
+def deviations(i):
+    """Equal within the larger standard deviation of the seeds."""
+    made = unmasked(i, keys=("claimed", "winner"))
+    for grid in GRIDS:
+        losses, winner = grid_of(i, grid), made[f"winner_{grid}"]
+        at, best = best_of(losses)
+        spread = losses[np.arange(len(at)), at].std(1, ddof=1)
+        made[f"equal_{grid}"] = best - best[winner] <= np.maximum(spread, spread[winner])
+    return made
+
+
 def overlapping(i):
     """Equal when the seeds' ranges overlap."""
     made = unmasked(i, keys=("claimed", "winner"))
@@ -811,7 +822,7 @@ def overlapping(i):
 UNLIKE = (  # other answers, that must not look like one of the above
     other_bar(lambda s, w: np.maximum(s, s[w]) * 0.4),
     other_bar(lambda s, w: np.maximum(s, s[w]) * 0.5),
-    other_bar(lambda s, w: np.maximum(s, s[w]) * 0.58),  # near the standard deviation
+    deviations,
     overlapping,
     lambda i: unmasked(i, mean=lambda v: mean_of(v[..., :3])),
 )
