@@ -404,4 +404,7 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
     Answer("peak_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
     Answer("peak_gb", "bytes on top of GB", "bytes", edits=((" / 1e9", ""),)),
     Answer("peak_gb", "MB on top of GB", "other", edits=(("1e9", "1e6"),)),
+    Answer(
+        "peak_gb", "logits in 16 bits", "logits_once", edits=(("2 * 4 * batch", "2 * 2 * batch"),)
+    ),
 ]
