@@ -71,8 +71,8 @@ def chain(a, order=list):
 
     parts = {n: fixtures.linear(a[f"W{k}"], a.get(f"b{k}")) for k, n in enumerate(NAMES)}
     parts["blocks.1.cross.q_proj"] = Conv1D(4, 3)  # ends in q_proj, and is no nn.Linear
-    parts["x_flora_norm"] = nn.LayerNorm(3)  # has lora_ inside, and stands last in any order
     parts = {"norm": nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"])), **parts}
+    parts = {"a_flora_norm": nn.LayerNorm(3), **parts}  # lora_ inside; stands first in any order
     model = Chain()
     for name in order(list(parts)):
         fixtures.put(model, name, parts[name])
@@ -242,9 +242,9 @@ INJECT = (
          lambda i: [{"shapes": shapes_of(i, int(i["alpha"]))}, {"shapes": shapes_of(i, 8)},
                     {"y": run_chain(i, 16 / i["r"])}]),
     Slip("not_frozen", "Go through all of `model.parameters()`, also those of layers that were not "
-         "wrapped, and of norms.", seen_as(old=lambda v: v[:-2].any())),
-    Slip("looks_like", "`lora_` also stands in the name of another part, `x_flora_norm`. Look at "
-         "whole parts of the name.", seen_as(old=lambda v: v[-2:].any() and not v[:-2].any())),
+         "wrapped, and of norms.", seen_as(old=lambda v: v[2:].any())),
+    Slip("looks_like", "`lora_` also stands in the name of another part, `a_flora_norm`. Look at "
+         "whole parts of the name.", seen_as(old=lambda v: v[:2].any() and not v[2:].any())),
     Slip("lora_frozen", "A freeze after the injection froze the factors as well, and nothing would "
          "learn. Freeze first, or by name.", seen_as(new=lambda v: not v.any())),
     Slip("silent", "A rule that hits nothing must raise a ValueError. In silence, somebody trains "
