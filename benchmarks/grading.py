@@ -77,7 +77,7 @@ def notebook(kind, nb):
 
 def course(folder, limit):
     """Seconds for the class and for a class of one; the scores by kind."""
-    nb = build.to_notebook(build.exercise(sources(["03"])[0], ROOT))
+    nb = build.to_notebook(build.exercise(sources(["03"])[0], ROOT), ROOT)
     seconds, scores = {}, {}
     for name, counts in (("one", {"right": 1}), ("class", CLASS)):
         for kind, count in counts.items():
@@ -139,7 +139,7 @@ def with_otter(folder, venv, limit, sample):
         (folder / "tests" / f"{check.name}.py").write_text(f"OK_FORMAT = True\ntest = {test!r}\n")
     words = ["generate", "-t", "tests", "-o", "autograder.zip"]
     timed([venv / "bin/otter", *words, "--no-config", "--no-requirements"], folder, venv)
-    nb = build.to_notebook(build.exercise(sources(["03"])[0], ROOT))
+    nb = build.to_notebook(build.exercise(sources(["03"])[0], ROOT), ROOT)
     seconds, scores = {}, {}
     for kind in CLASS:
         (folder / f"{kind}.ipynb").write_text(notebook(kind, nb))

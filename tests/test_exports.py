@@ -43,7 +43,7 @@ def built(kind):
 def answered(edits=()):
     """The exercise notebook with the answers in place, with these replacements."""
     answers = {cell.id: cell.source for cell in built("solution")}
-    nb = build.to_notebook(built("exercise"))
+    nb = build.to_notebook(built("exercise"), ROOT)
     for cell in nb.cells:
         if cell.id.startswith("exercise-"):
             cell.source = answers[cell.id]

@@ -164,7 +164,7 @@ def known_fronts(i):
     right = front(-score, loss)
     filled = -np.nan_to_num(score), np.nan_to_num(loss)
     twice = np.array([pairs.count(p) > 1 for p in pairs])
-    best = (score == np.nanmax(score[real])) | (loss == np.nanmin(loss[real]))
+    best = (score == np.nanmax(score)) | (loss == np.nanmin(loss))
     return {
         "right": right,
         "both_low": front(score, loss),

@@ -80,7 +80,7 @@ def notebook(source):
             made += [test, hint_cell(check, cell.where)]
             about[test.id] = {"solution": False, "grade": True, "locked": True}
             about[test.id]["points"] = check.points
-    nb = to_notebook(identify(made))
+    nb = to_notebook(identify(made), ROOT)
     for cell in nb.cells:
         if cell.id in about:
             fixed = {"schema_version": 3, "task": False, "cell_type": "code", "grade_id": cell.id}
