@@ -68,8 +68,9 @@ print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 #
 # ## 3 Optimizer
 # *AdamW*, our *optimizer*, keeps two running averages for each parameter: $m$ of the
-# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which
-# tensors are new after one step, how large?
+# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$, with a tiny
+# $\epsilon$ against division by zero. **Predict:** which tensors are new after one step,
+# how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -126,8 +127,8 @@ optimizer.step()
 print(f"{sum(state_bytes(half, optimizer).values()) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Near 1.0 the next bf16 number is 1.0078, so every small update is rounded away. The
-# master copy catches them. Pure bf16 is cheap, and loses updates.
+# Near 1.0 the next bf16 number is 1.0078, so an update below half that gap is rounded
+# away. The master copy catches it. Pure bf16 is cheap, and loses updates.
 #
 # ## 5 Models that do not fit in your memory
 # On the *meta device* a tensor has a shape and no numbers. Counting works as before. GB
@@ -149,7 +150,8 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the weights, not even their gradients.
+# **Verdict: far too low.** 200 GB holds the bf16 weights, not their gradients as
+# well.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
@@ -227,7 +229,7 @@ show(
 # The last layer gives (B, T, V) logits: for each of B texts and T places, one for each of
 # the V tokens of the vocabulary, in float32. Their gradient is as large. For the blocks
 # there is a rule of thumb. **Predict:** what is larger for Llama-3.1-8B, its weights in
-# bf16 or the logits of 16 texts of 768 tokens?
+# bf16 or the logits of 16 texts of 768 tokens? (Its vocabulary has 128,256 tokens.)
 
 # %% tags=["quote"]
 from lora_course.costs.activations import activation_bytes, logit_bytes
@@ -389,7 +391,8 @@ for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of
 assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
 
 # %% [markdown]
-# More than full fine-tuning, and dropout adds to it. Chapter 03's layer keeps no copy.
+# With PEFT's copies LoRA keeps more than full fine-tuning, on this model and by the
+# formula at 8B. Dropout adds to it. Chapter 03's layer keeps no copy.
 #
 # ## 9 LoRA at full size
 # LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32
@@ -557,8 +560,8 @@ assert "24 GB card" in fit_table()
 #   precision, plus activations and logits.
 # - LoRA keeps 2 of them for a frozen weight, and pays 16 for the few numbers it trains.
 # - QLoRA brings a frozen weight of a linear layer down to about half a byte.
-# - Activations and logits grow with the batch and the text, whatever the method; a float32
-#   adapter on a bf16 base keeps more of them than full fine-tuning.
+# - Activations and logits grow with the batch and the text, whatever the method. PEFT's
+#   float32 adapter on a bf16 base keeps more activations than full fine-tuning.
 # - A LoRA step takes about two thirds of the FLOPs.
 #
 # ## Problems without code
