@@ -64,13 +64,12 @@ gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_siz
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Every parameter got a gradient of its size.
+# Each gradient has its parameter's size.
 #
 # ## 3 Optimizer
 # *AdamW*, our *optimizer*, keeps two running averages for each parameter: $m$ of the
-# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$, with a tiny
-# $\epsilon$ against division by zero. **Predict:** which tensors are new after one step,
-# how large?
+# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$, $\epsilon$ being
+# tiny. **Predict:** which tensors are new after one step, how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -150,8 +149,7 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the bf16 weights, not their gradients as
-# well.
+# **Verdict: far too low.** 200 GB holds the bf16 weights, no gradients.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
@@ -391,8 +389,8 @@ for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of
 assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
 
 # %% [markdown]
-# With PEFT's copies LoRA keeps more than full fine-tuning, on this model and by the
-# formula at 8B. Dropout adds to it. Chapter 03's layer keeps no copy.
+# No: more, at 8B too by the formula, and most with dropout. Chapter 03's layer keeps
+# no copy.
 #
 # ## 9 LoRA at full size
 # LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32

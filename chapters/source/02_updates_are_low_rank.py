@@ -218,8 +218,8 @@ show(
     "falls fastest; weight and random run close together, nearly flat.",
 )
 # %% [markdown]
-# The same for all 28 matrices: what share of the energy do the first r pieces hold? (The *quantiles*
-# 0, 0.5 and 1 are the lowest value, the median and the highest.)
+# The same for all 28 matrices: what share of the energy do the first r pieces hold?
+# (In the code 0, 0.5 and 1 stand for the lowest layer, the median and the highest.)
 # %%
 fig, ax = figure()
 groups = {"W": before, "update": delta}
@@ -306,7 +306,7 @@ print(f"r = 16 of 128: about {round(weights[16], 1):.0%} answered exactly")
 #
 # ## A task that needs more
 # In `hard`, 64 words of a secret code stand for other words, at random. Nothing in the prompt
-# tells the code. Predict: does this update survive the cut to rank 8, as that for the questions did?
+# tells the code. Predict: does this update survive a cut to rank 8, as that of the questions did?
 # %%
 hard = load_task("hard")
 print(hard["test"][0]["prompt"], "->", hard["test"][0]["completion"])

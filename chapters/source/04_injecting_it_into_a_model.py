@@ -332,8 +332,7 @@ print(f"parameters() {once:,}, state_dict() {twice:,}: {twice - once:,} counted 
 # `parameters()` gives each tensor once; a state dict names it at every place.
 #
 # What if a rule names the head? **Predict:** does the token table change when the
-# head's adapter has learned something? And when its update is added to the weight for
-# good (*merged*, chapter 07)?
+# head's adapter has learned something? And when it is *merged*, added to the weight?
 
 # %%
 inject_lora(model, ["lm_head"], r=8, seed=0)

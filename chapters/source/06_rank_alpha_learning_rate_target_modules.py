@@ -206,8 +206,8 @@ show(
 )
 
 # %% [markdown]
-# A column, or nearly: on this model, with alpha / r, one learning rate serves nearly all
-# ranks, as Schulman et al. found at full size. Right of it stands a cliff.
+# Nearly a column: with alpha / r one rate serves most ranks on this model, as Schulman
+# et al. found at full size. Right of it stands a cliff.
 #
 # The last row shows what **luck** does. A smaller difference between two ranks says
 # nothing.
@@ -502,8 +502,8 @@ show(
 )
 
 # %% [markdown]
-# > **Verdict: wrong.** On this model all layers together do best. Which part comes second is a matter
-# > of model and task: here it is attention; at full size attention alone is worse at equal
+# > **Verdict: wrong.** On this model all layers together do best. Which part comes second
+# > depends on model and task: here it is attention; at full size attention alone is worse at equal
 # > numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al.
 # > 2024, section 4.7). You seldom know what a task needs: take all.
 #

@@ -437,7 +437,7 @@ from lora_course.merge import concatenate
 # > **Myth check.** *To average two adapters, average their A and their B.* Multiply out
 # > $\frac{1}{2}(B_1 + B_2) \cdot \frac{1}{2}(A_1 + A_2)$. Which products should not be
 # > there? **Predict:** how far off is it, for two random adapters? (Their products are
-# > about equally long, and nearly at right angles.)
+# > equally long, and nearly orthogonal.)
 
 # %%
 torch.manual_seed(0)
