@@ -149,7 +149,7 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the bf16 weights, no gradients.
+# **Verdict: far too low.** 200 GB holds the bf16 weights, without gradients.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
@@ -389,8 +389,8 @@ for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of
 assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
 
 # %% [markdown]
-# No: more, at 8B too by the formula, and most with dropout. Chapter 03's layer keeps
-# no copy.
+# No: more, at 8B too by the formula, most with dropout. Chapter 03's layer keeps no
+# copy.
 #
 # ## 9 LoRA at full size
 # LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32
@@ -563,7 +563,8 @@ assert "24 GB card" in fit_table()
 # - A LoRA step takes about two thirds of the FLOPs.
 #
 # ## Problems without code
-# 1. SGD without momentum keeps no $m$ and no $v$. What is left of the 16 bytes?
+# 1. SGD without momentum steps along the gradient itself: it keeps no $m$ and no $v$.
+#    What is left of the 16 bytes?
 # 2. Why does LoRA on q and v keep fewer activations than LoRA on all layers?
 # 3. What does QLoRA leave in bf16, and why does that matter more for 0.5B than for 70B?
 # 4. Eight cards do 10¹⁵ FLOPs a second together. How long do 20 million tokens take

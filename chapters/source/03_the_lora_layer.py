@@ -316,7 +316,7 @@ for name in starts:
     print(f"{name:20} {a0:12.2f} {b0:6.2f} {a1:12.2f} {b1:6.2f}")
 
 # %% [markdown]
-# With only B = 0, the first step moves B alone. From the second step on, A moves too.
+# When only B is zero, the first step moves B alone. From the second step on, A moves too.
 # A gradient grows with the other factor, and shrinks as the loss falls. **Predict** for
 # the next ten steps: which curves rise first, which fall, which stay flat?
 

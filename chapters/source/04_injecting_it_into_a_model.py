@@ -33,7 +33,8 @@ quiet()
 # PyTorch keeps the parts of a model in a tree. The path to a part, joined by dots, is
 # its **name**. Our model has four blocks, and a block has an attention and an MLP.
 #
-# **Predict:** how many linear layers are in the model?
+# **Predict:** how many linear layers are in the model? (Chapter 01 names
+# those of a block.)
 
 # %%
 model, tokenizer = load_base("base"), load_tokenizer("base")

@@ -167,7 +167,8 @@ print("end tokens in the loss, masked by length:", kept_by_length, "of 2")
 
 # %% [markdown]
 # > **Verdict: wrong.** Masked by its number, the real end token is lost, and such a
-# > model does not learn when to stop (section 5 trains one). Padding is known by the row's length.
+# > model does not learn when to stop (section 5 trains one). Padding is known by the
+# > row's length.
 #
 # ## 3 Before
 #
@@ -323,7 +324,8 @@ print("lowest loss:", min(ends, key=ends.get), "- best:", max(scores, key=scores
 # %% [markdown]
 # > **Verdict: wrong.** Four rows are learned by heart: the lowest loss, and most new
 # > questions answered wrong. With every token graded, most of the effort goes into
-# > stories. Without the end token the answers do not stop. Judge by what you want: answers to new questions.
+# > stories. Without the end token the answers do not stop. Judge by what you want:
+# > answers to new questions.
 #
 # > **Myth check.** *Take the learning rate of full fine-tuning.* 2e-5 is usual, and
 # > the default of TRL's `SFTConfig`. **Predict** the loss after the same 40 steps.
@@ -557,8 +559,9 @@ for fault in FAULTS:
 
 # %% [markdown]
 # Each fault leaves evidence of its own, and the loss alone tells few of them apart.
-# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the whole loop of
-# section 4. It also returns how long each step's gradient was before clipping.
+# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop of
+# section 4, without cosine and checkpoint. It also returns how long each step's gradient
+# was before clipping.
 #
 # ## Takeaways
 #

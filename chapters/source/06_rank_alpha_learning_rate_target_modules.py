@@ -232,8 +232,8 @@ print({name: "below 0.1" if loss < 0.1 else f"{loss:.1f}" for name, loss in ends
 # %% [markdown]
 # > **Verdict: wrong, both halves.** Rank 1 learns the crier's voice: a new form needs
 # > few numbers. (Hu et al. 2021, table 6: ranks 1 to 64 do alike.) It lags at the code,
-# > where there is more to know. And there, on this model, rank 128 is better than 16 by no more
-# > than luck.
+# > where there is more to know. And there, on this model, rank 128 is better than 16 by
+# > no more than luck.
 
 # %% [markdown]
 # ## 5 LoRA's learning rate and full fine-tuning's
@@ -503,9 +503,9 @@ show(
 
 # %% [markdown]
 # > **Verdict: wrong.** On this model all layers together do best. Which part comes second
-# > depends on model and task: here it is attention; at full size attention alone is worse at equal
-# > numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al.
-# > 2024, section 4.7). You seldom know what a task needs: take all.
+# > depends on model and task: here it is attention; at full size attention alone is worse
+# > at equal numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman
+# > et al. 2024, section 4.7). You seldom know what a task needs: take all.
 #
 # **Exercise 6.3**: a fair choice from somebody's grid.
 #

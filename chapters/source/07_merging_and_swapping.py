@@ -493,8 +493,8 @@ print("clinic and court, forms right:", score)
 assert max(score) < 0.5
 
 # %% [markdown]
-# Two orders that contradict each other: on this model they spoil most forms of both. Chapter 12
-# measures better ways to combine.
+# Two orders that contradict each other: on this model they spoil most forms of both.
+# Chapter 12 measures better ways to combine.
 #
 # ## 8 What it costs to run
 #
