@@ -489,8 +489,9 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (*FLOPs*) for each weight and
-# token. **Predict.** How many times the FLOPs of forward does a full step take? And
-# LoRA, which leaves out the gradients of $W$?
+# token. For each product backward needs the gradient of its input, and that of its
+# weight if it is trained. **Predict.** How many times the FLOPs of forward does a full
+# step take? And LoRA, which leaves out the gradients of $W$?
 
 
 # %%

@@ -344,8 +344,8 @@ show(
 #
 # How large should A be? The paper draws it from a Gaussian; its code and PEFT draw
 # from $\pm 1/\sqrt{d_{in}}$, by `kaiming_uniform_` with `a=√5`. **Predict:** how far
-# off is the output when both are random? And how does the size of A x grow with the
-# width?
+# off is the output when both are random: by a few per cent, or by its own size? And how
+# does the size of A x grow with the width?
 
 # %%
 A, B = new_factors(1, 1)
