@@ -64,12 +64,12 @@ gradients = sum(p.grad.nbytes for p in base.parameters())  # numel * element_siz
 print(f"{(weights + gradients) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Every parameter got a gradient of its size.
+# Each gradient has its parameter's size.
 #
 # ## 3 Optimizer
 # *AdamW*, our *optimizer*, keeps two running averages for each parameter: $m$ of the
-# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$. **Predict:** which
-# tensors are new after one step, how large?
+# gradient, $v$ of its square. It steps along $m / (\sqrt{v} + \epsilon)$, $\epsilon$ being
+# tiny. **Predict:** which tensors are new after one step, how large?
 
 # %%
 optimizer = torch.optim.AdamW(base.parameters(), lr=1e-4)
@@ -126,8 +126,8 @@ optimizer.step()
 print(f"{sum(state_bytes(half, optimizer).values()) / N:.1f} bytes per parameter")
 
 # %% [markdown]
-# Near 1.0 the next bf16 number is 1.0078, so every small update is rounded away. The
-# master copy catches them. Pure bf16 is cheap, and loses updates.
+# Near 1.0 the next bf16 number is 1.0078, so an update below half that gap is rounded
+# away. The master copy catches it. Pure bf16 is cheap, and loses updates.
 #
 # ## 5 Models that do not fit in your memory
 # On the *meta device* a tensor has a shape and no numbers. Counting works as before. GB
@@ -149,7 +149,7 @@ for name, model in models.items():
     print(f"{name:14}{count(model):>16,}{''.join(gb)}")
 
 # %% [markdown]
-# **Verdict: far too low.** 200 GB holds the weights, not even their gradients.
+# **Verdict: far too low.** 200 GB holds the bf16 weights, without gradients.
 #
 # ## 6 Activations
 # For the gradient of a weight, backward needs the *input* of its layer. So forward
@@ -227,7 +227,7 @@ show(
 # The last layer gives (B, T, V) logits: for each of B texts and T places, one for each of
 # the V tokens of the vocabulary, in float32. Their gradient is as large. For the blocks
 # there is a rule of thumb. **Predict:** what is larger for Llama-3.1-8B, its weights in
-# bf16 or the logits of 16 texts of 768 tokens?
+# bf16 or the logits of 16 texts of 768 tokens? (Its vocabulary has 128,256 tokens.)
 
 # %% tags=["quote"]
 from lora_course.costs.activations import activation_bytes, logit_bytes
@@ -389,7 +389,8 @@ for name, (_, copy, mask) in rows.items():  # beside it: Llama-3.1-8B, a text of
 assert base_kept["full"] < base_kept["float32 adapter"] < base_kept["and dropout"]
 
 # %% [markdown]
-# More than full fine-tuning, and dropout adds to it. Chapter 03's layer keeps no copy.
+# No: more, at 8B too by the formula, most with dropout. Chapter 03's layer keeps no
+# copy.
 #
 # ## 9 LoRA at full size
 # LoRA holds 2 bytes for each frozen bf16 weight, and 16 for each number of its float32
@@ -488,8 +489,9 @@ print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (*FLOPs*) for each weight and
-# token. **Predict.** How many times the FLOPs of forward does a full step take? And
-# LoRA, which leaves out the gradients of $W$?
+# token. For each product backward needs the gradient of its input, and that of its
+# weight if it is trained. **Predict.** How many times the FLOPs of forward does a full
+# step take? And LoRA, which leaves out the gradients of $W$?
 
 
 # %%
@@ -557,12 +559,13 @@ assert "24 GB card" in fit_table()
 #   precision, plus activations and logits.
 # - LoRA keeps 2 of them for a frozen weight, and pays 16 for the few numbers it trains.
 # - QLoRA brings a frozen weight of a linear layer down to about half a byte.
-# - Activations and logits grow with the batch and the text, whatever the method; a float32
-#   adapter on a bf16 base keeps more of them than full fine-tuning.
+# - Activations and logits grow with the batch and the text, whatever the method. PEFT's
+#   float32 adapter on a bf16 base keeps more activations than full fine-tuning.
 # - A LoRA step takes about two thirds of the FLOPs.
 #
 # ## Problems without code
-# 1. SGD without momentum keeps no $m$ and no $v$. What is left of the 16 bytes?
+# 1. SGD without momentum steps along the gradient itself: it keeps no $m$ and no $v$.
+#    What is left of the 16 bytes?
 # 2. Why does LoRA on q and v keep fewer activations than LoRA on all layers?
 # 3. What does QLoRA leave in bf16, and why does that matter more for 0.5B than for 70B?
 # 4. Eight cards do 10¹⁵ FLOPs a second together. How long do 20 million tokens take

@@ -169,7 +169,7 @@ def finetune(model, rows, steps, lr, batch_size=32):
 
 
 # %% [markdown]
-# Predict: how much does it learn in 60 batches of 32? (This cell takes about 10 seconds.)
+# Predict: what share does it answer after 60 batches of 32? (This cell takes about 10 seconds.)
 # %%
 full = finetune(base, questions["train"], steps=60, lr=2e-3)
 reached = exact_match(full, tokenizer, test)
@@ -219,6 +219,7 @@ show(
 )
 # %% [markdown]
 # The same for all 28 matrices: what share of the energy do the first r pieces hold?
+# (In the code 0, 0.5 and 1 stand for the lowest layer, the median and the highest.)
 # %%
 fig, ax = figure()
 groups = {"W": before, "update": delta}
@@ -300,12 +301,12 @@ def cut_weights(model, r):
 weights = {r: solved(cut_weights(full, r), exam) for r in ranks}
 print(f"r = 16 of 128: about {round(weights[16], 1):.0%} answered exactly")
 # %% [markdown]
-# Verdict: wrong. The weights need dozens of directions for a skill whose update needs a few (both
-# curves stand in the next figure). What is low-rank is the **change**.
+# Verdict: wrong. On this model the weights need dozens of directions for a skill whose update needs
+# a few (both curves stand in the next figure). What is low-rank is the **change**.
 #
 # ## A task that needs more
 # In `hard`, 64 words of a secret code stand for other words, at random. Nothing in the prompt
-# tells the code. Predict: what rank does this update need?
+# tells the code. Predict: does this update survive a cut to rank 8, as that of the questions did?
 # %%
 hard = load_task("hard")
 print(hard["test"][0]["prompt"], "->", hard["test"][0]["completion"])
@@ -337,8 +338,8 @@ show(
     "hard rises late; the line of cut weights rises last.",
 )
 # %% [markdown]
-# No rank fits all. What counts is how much **new** a task brings. Reading back was in the base
-# already, only the form was new: a few directions keep most of it. The code book was not in there.
+# No rank fits all. What counts here is how much **new** a task brings. The base has read such
+# stories, only the form was new: a few directions keep most of it. The code book it had never seen.
 #
 # > **Myth check.** *Full fine-tuning makes changes that are orders of magnitude larger than
 # > LoRA's.* A study found **ranks** 10 to 100 times those of usual LoRA runs (Biderman et al. 2024,
@@ -379,7 +380,7 @@ print("singular values above rounding:", int((s > 1e-4 * s[0]).sum()), "of", len
 # - B @ A costs r (d_in + d_out). It saves below r = d_in · d_out / (d_in + d_out).
 # - The first r pieces of the SVD are the best rank-r matrix. The error is the tail.
 # - Rank, energy and size are three things.
-# - A new form needed few directions, new knowledge many.
+# - On this model a new form needed few directions, new knowledge many.
 # - LoRA parametrizes the update, it does not decompose one.
 # %% [markdown]
 # ## Problems without code
@@ -389,7 +390,8 @@ print("singular values above rounding:", int((s > 1e-4 * s[0]).sum()), "of", len
 # 4. At r = 8 part of the energy is gone. What may have been in it?
 # %% [markdown]
 # ## Next, and sources
-# Chapter 03 builds the layer that trains B and A: [the LoRA layer](03_the_lora_layer.ipynb).
+# **Before:** [01 What full fine-tuning costs](01_what_full_fine_tuning_costs.ipynb). **Next:**
+# [03 The LoRA layer](03_the_lora_layer.ipynb), which trains B and A.
 #
 # - Eckart and Young 1936, *The approximation of one matrix by another of lower rank*
 # - Hu et al. 2021, *LoRA*, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685)

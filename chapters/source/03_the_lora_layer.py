@@ -259,7 +259,7 @@ for name, added in (("transposed", delta), ("forgotten ", delta.T)):
 #
 # ## 5 Why one zero, and why only one
 #
-# Let $G$ be the gradient at the output, one row per token. Then
+# Let $G$ be the gradient at the output and $X$ the input, one row per token. Then
 #
 # $$\nabla_B = \tfrac{\alpha}{r}\, G^\top X A^\top \qquad
 # \nabla_A = \tfrac{\alpha}{r}\, B^\top G^\top X$$
@@ -316,8 +316,9 @@ for name in starts:
     print(f"{name:20} {a0:12.2f} {b0:6.2f} {a1:12.2f} {b1:6.2f}")
 
 # %% [markdown]
-# With B = 0, the first step moves B alone. From the second step on, A moves too.
-# **Predict** the curves of the next ten steps for each start.
+# When only B is zero, the first step moves B alone. From the second step on, A moves too.
+# A gradient grows with the other factor, and shrinks as the loss falls. **Predict** for
+# the next ten steps: which curves rise first, which fall, which stay flat?
 
 # %%
 fig, axes = figure(9, 3, ncols=4)
@@ -343,8 +344,8 @@ show(
 #
 # How large should A be? The paper draws it from a Gaussian; its code and PEFT draw
 # from $\pm 1/\sqrt{d_{in}}$, by `kaiming_uniform_` with `a=√5`. **Predict:** how far
-# off is the output when both are random? And how does the size of A x grow with the
-# width?
+# off is the output when both are random: by a few per cent, or by its own size? And how
+# does the size of A x grow with the width?
 
 # %%
 A, B = new_factors(1, 1)
@@ -441,7 +442,7 @@ for rank in (4, 8, 16, 32, 64):
     print(f"r = {rank:2}: size of the update {size:.2f}, loss left {rest:.0%}")
 
 # %% [markdown]
-# > **Verdict: wrong.** At a fixed alpha the update does not grow with r; it shrinks,
+# > **Verdict: wrong.** At a fixed alpha the update here does not grow with r; it shrinks,
 # > and early training goes equally fast. That is what α/r is for: you can change r
 # > and keep the learning rate.
 #
@@ -490,7 +491,7 @@ show(
 )
 
 # %% [markdown]
-# Training A and B knows nothing of the SVD and ends at the same matrix.
+# Training A and B knows nothing of the SVD, and here it ends as near as the SVD does.
 #
 # **After.** We put the last layer into the model. Do not expect sense: its update was
 # arbitrary. **Predict:** what remains once we take the adapter off?
@@ -545,8 +546,8 @@ for name, a, b in zip("xAB", one, two, strict=True):
 # 3. Why can A and B be replaced by A·c and B/c, and does training notice?
 # 4. Weight decay pulls on A and B. What does it pull ΔW towards: zero, or W?
 #
-# **Next:** [04 Injecting it into a model](04_injecting_it_into_a_model.ipynb).
-# **Sources:**
+# **Before:** [02 Updates are low-rank](02_updates_are_low_rank.ipynb). **Next:**
+# [04 Injecting it into a model](04_injecting_it_into_a_model.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4.1,
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 4, the
 # [reference code](https://github.com/microsoft/LoRA).

@@ -33,7 +33,8 @@ quiet()
 # PyTorch keeps the parts of a model in a tree. The path to a part, joined by dots, is
 # its **name**. Our model has four blocks, and a block has an attention and an MLP.
 #
-# **Predict:** how many linear layers are in the model?
+# **Predict:** how many linear layers are in the model? (Chapter 01 names
+# those of a block.)
 
 # %%
 model, tokenizer = load_base("base"), load_tokenizer("base")
@@ -332,7 +333,7 @@ print(f"parameters() {once:,}, state_dict() {twice:,}: {twice - once:,} counted 
 # `parameters()` gives each tensor once; a state dict names it at every place.
 #
 # What if a rule names the head? **Predict:** does the token table change when the
-# head's adapter has learned something? And when it is merged into the weight?
+# head's adapter has learned something? And when it is *merged*, added to the weight?
 
 # %%
 inject_lora(model, ["lm_head"], r=8, seed=0)
@@ -399,7 +400,7 @@ print("in order: ", len(not_held(late, model)))
 # %% [markdown]
 # > **Myth check.** *LoRA is one more line; the training script stays as it is.*
 # > **Verdict: misleading.** The line is one, but the optimizer must come after it. The
-# > learning rate must rise as well (chapter 06), and saving and loading change
+# > learning rate usually rises as well (chapter 06), and saving and loading change
 # > (chapter 05).
 #
 # **Exercise 4.4** asks for the optimizer's list, in a model where a new head must
@@ -445,8 +446,9 @@ show(
 # ## 10 Other architectures
 #
 # The names differ, the code does not. A Qwen3 looks like our model. GPT-2 puts q, k
-# and v into one `c_attn`, and its layers are `Conv1D`. **Predict:** how many layers
-# does the rule `["c_proj"]` hit in a GPT-2 of two blocks?
+# and v into one `c_attn`, and its layers are `Conv1D`. A block has `attn.c_attn`,
+# `attn.c_proj`, `mlp.c_fc` and `mlp.c_proj`. **Predict:** how many layers does the rule
+# `["c_proj"]` hit in a GPT-2 of two blocks?
 
 # %%
 torch.manual_seed(0)
@@ -510,7 +512,8 @@ print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found
 #    instead, what would train, and would the first adapter still act?
 # 4. The model is in `eval()`, the new layers are in `train()`. What would you see?
 #
-# **Next:** [05 Training an adapter](05_training_an_adapter.ipynb). **Sources:**
+# **Before:** [03 The LoRA layer](03_the_lora_layer.ipynb). **Next:**
+# [05 Training an adapter](05_training_an_adapter.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4.2,
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 4,
 # [PEFT's guide to troubleshooting](https://huggingface.co/docs/peft/main/en/developer_guides/troubleshooting).

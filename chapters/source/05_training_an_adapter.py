@@ -6,7 +6,7 @@
 #
 # You will be able to
 # - say for every token of a batch whether it is in the loss, and why;
-# - write the training loop, with warm-up, cosine, clipping and resume;
+# - write the training loop, with warm-up, cosine and clipping, and resume a run;
 # - save an adapter, load it into a fresh base, and prove that it is the same.
 
 # %%
@@ -113,8 +113,8 @@ print("tokens in the loss:", int(graded.sum()))
 print("the model's loss is their mean:", bool(abs(by_hand - out.loss) < 1e-4))
 
 # %% [markdown]
-# The model shifts. If you shift as well, it learns the token after next, with a fine
-# loss all the while.
+# The model shifts. If you shift as well, it learns the token after next, and no error
+# says so.
 #
 # ## 2 From rows to a batch
 #
@@ -167,7 +167,8 @@ print("end tokens in the loss, masked by length:", kept_by_length, "of 2")
 
 # %% [markdown]
 # > **Verdict: wrong.** Masked by its number, the real end token is lost, and such a
-# > model does not learn when to stop. Padding is known by the row's length.
+# > model does not learn when to stop (section 5 trains one). Padding is known by the
+# > row's length.
 #
 # ## 3 Before
 #
@@ -224,7 +225,8 @@ for batch in batches([row], tokenizer, batch_size=1, steps=3, seed=0):
     print(f"loss {loss.item():.1f}")
 
 # %% [markdown]
-# Three things make it robust.
+# Three steps show little; at first the loss may even rise. Three things make the loop
+# robust.
 #
 # - **Warm-up**: Adam divides by the size of past gradients. In the first steps it has
 #   seen almost none, so it begins gently.
@@ -320,9 +322,10 @@ for name, stream in streams.items():
 print("lowest loss:", min(ends, key=ends.get), "- best:", max(scores, key=scores.get))
 
 # %% [markdown]
-# > **Verdict: wrong.** Four rows are learned by heart: almost no loss, and no use. With
-# > every token graded, most of the effort goes into stories. Without the end token the
-# > answers do not stop. Judge by what you want: answers to new questions.
+# > **Verdict: wrong.** Four rows are learned by heart: the lowest loss, and most new
+# > questions answered wrong. With every token graded, most of the effort goes into
+# > stories. Without the end token the answers do not stop. Judge by what you want:
+# > answers to new questions.
 #
 # > **Myth check.** *Take the learning rate of full fine-tuning.* 2e-5 is usual, and
 # > the default of TRL's `SFTConfig`. **Predict** the loss after the same 40 steps.
@@ -334,7 +337,7 @@ print(f"at 2e-5 the loss fell by more than a tenth: {fallen > 0.1}")
 print(f"at {LR} it ended below half of that:", ends["answers"] < sum(slow[-10:]) / 20)
 
 # %% [markdown]
-# > **Verdict: wrong.** Nothing is broken; it only takes ages. 2e-5 is a rate for full
+# > **Verdict: wrong.** Nothing is broken; the steps are too small. 2e-5 is a rate for full
 # > fine-tuning of large models, and there LoRA's best is about ten times as high
 # > (Schulman et al. 2025, *LoRA Without Regret*). On our small model the two lie closer.
 # > Chapter 06 measures it here.
@@ -556,8 +559,9 @@ for fault in FAULTS:
 
 # %% [markdown]
 # Each fault leaves evidence of its own, and the loss alone tells few of them apart.
-# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop: without
-# the course's `train`, and with a number in hand for each step's gradient.
+# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop of
+# section 4, without cosine and checkpoint. It also returns how long each step's gradient
+# was before clipping.
 #
 # ## Takeaways
 #
@@ -582,6 +586,7 @@ for fault in FAULTS:
 # 5. A run is stopped after 70 of 100 steps and its adapter is kept. Why is that not the
 #    same as a run planned for 70 steps?
 #
+# **Before:** [04 Injecting it into a model](04_injecting_it_into_a_model.ipynb).
 # **Next:** [06 Rank, alpha, learning rate, target
 # modules](06_rank_alpha_learning_rate_target_modules.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685),

@@ -104,7 +104,7 @@ print("with LoRA injected:", "the same" if injected == before else "another loss
 # %% [markdown]
 # ## 3 Many runs at once
 #
-# We want ninety runs. A step of one run is little work, and much of its time goes
+# We want over a hundred runs. A step of one run is little work, and much of its time goes
 # into starting operations. So we run K **together**: one frozen model, in each layer K
 # pairs of A and B. Part k of the batch sees pair k.
 
@@ -206,8 +206,8 @@ show(
 )
 
 # %% [markdown]
-# A column, or nearly: with alpha / r one learning rate serves nearly all ranks,
-# as Schulman et al. found at full size. Right of it stands a cliff.
+# Nearly a column: with alpha / r one rate serves most ranks on this model, as Schulman
+# et al. found at full size. Right of it stands a cliff.
 #
 # The last row shows what **luck** does. A smaller difference between two ranks says
 # nothing.
@@ -232,7 +232,8 @@ print({name: "below 0.1" if loss < 0.1 else f"{loss:.1f}" for name, loss in ends
 # %% [markdown]
 # > **Verdict: wrong, both halves.** Rank 1 learns the crier's voice: a new form needs
 # > few numbers. (Hu et al. 2021, table 6: ranks 1 to 64 do alike.) It lags at the code,
-# > where there is more to know. And there rank 128 is no better than 16.
+# > where there is more to know. And there, on this model, rank 128 is better than 16 by
+# > no more than luck.
 
 # %% [markdown]
 # ## 5 LoRA's learning rate and full fine-tuning's
@@ -501,10 +502,10 @@ show(
 )
 
 # %% [markdown]
-# > **Verdict: wrong.** All layers together do best. Which part comes second is a matter
-# > of model and task: here it is attention; at full size attention alone is worse at equal
-# > numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman et al.
-# > 2024, section 4.7). You seldom know what a task needs: take all.
+# > **Verdict: wrong.** On this model all layers together do best. Which part comes second
+# > depends on model and task: here it is attention; at full size attention alone is worse
+# > at equal numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman
+# > et al. 2024, section 4.7). You seldom know what a task needs: take all.
 #
 # **Exercise 6.3**: a fair choice from somebody's grid.
 #
@@ -561,10 +562,10 @@ show(
 # %% [markdown]
 # ## Takeaways
 #
-# - Tune the learning rate before you judge anything else. It matters most.
+# - Tune the learning rate before you judge anything else. Here it mattered most.
 # - With alpha / r the best rate hardly depends on the rank. With alpha / √r it does.
 # - Alpha, rsLoRA and LoRA+ are ways to make B faster or slower.
-# - Compare modules at equal numbers, each at its own best rate. All layers win.
+# - Compare modules at equal numbers, each at its own best rate. Here all layers won.
 # - A second seed tells which differences are luck.
 #
 # ## Problems without code

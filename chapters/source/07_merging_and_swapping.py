@@ -434,8 +434,10 @@ print(f"drift after 30 merges: {drifts[-1] / drifts[0]:.0f} times that of the fi
 from lora_course.merge import concatenate
 
 # %% [markdown]
-# > **Myth check.** *To average two adapters, average their A and their B.* **Predict:**
-# > how far off is that, for two adapters that have nothing in common?
+# > **Myth check.** *To average two adapters, average their A and their B.* Multiply out
+# > $\frac{1}{2}(B_1 + B_2) \cdot \frac{1}{2}(A_1 + A_2)$. Which products should not be
+# > there? **Predict:** how far off is it, for two random adapters? (Their products are
+# > equally long, and nearly orthogonal.)
 
 # %%
 torch.manual_seed(0)
@@ -451,7 +453,7 @@ for name, got in ways.items():
     print(f"{name:18} off by {(got - true).norm() / true.norm():.1f} of the average")
 
 # %% [markdown]
-# Multiply out: $(B_1 + B_2)(A_1 + A_2)$ holds $B_1 A_2$ and $B_2 A_1$. These **cross
+# $(B_1 + B_2)(A_1 + A_2)$ also holds $B_1 A_2$ and $B_2 A_1$. These **cross
 # terms** belong to nobody: one adapter's writing for the other one's reading. The second
 # row is what PEFT's `combination_type="linear"` does; `"cat"` is exact.
 #
@@ -477,8 +479,9 @@ print("rank:", half[min(half)].shape[0])
 # %% [markdown]
 # > **Verdict: wrong.** The average of two products is not the product of the averages.
 #
-# Exact is not the same as useful. **Predict:** clinic and court are added in full. Which
-# form does the model fill in?
+# Exact is not the same as useful. Clinic and court are added in full. Each was trained
+# alone, to answer every report with its own form. **Predict:** which form does the model
+# fill in?
 
 # %% tags=["nbval-ignore-output"]
 both = inject_lora(copy.deepcopy(base), r=16, lora_alpha=16)
@@ -490,8 +493,8 @@ print("clinic and court, forms right:", score)
 assert max(score) < 0.5
 
 # %% [markdown]
-# Two orders that contradict each other, and a model that obeys neither. Chapter 12
-# measures better ways to combine.
+# Two orders that contradict each other: on this model they spoil most forms of both.
+# Chapter 12 measures better ways to combine.
 #
 # ## 8 What it costs to run
 #
