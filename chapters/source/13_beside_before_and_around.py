@@ -225,9 +225,8 @@ print("a layer's keys:", tuple(past.layers[0].keys.shape), "(1, key heads, p, he
 print("as if the words stood there:", distance(after, hard[:, 5:]) < 1e-5)
 
 # %% [markdown]
-# The cache **is** the text. Prefix tuning trains these keys and values (Li and Liang
-# 2021, section 4.2): p · L · 2 · kv numbers, where kv is the length of a token's keys in
-# one layer. Labels stay, positions begin at p.
+# The cache **is** the text. Prefix tuning trains it (Li and Liang 2021, section 4.2):
+# p · L · 2 · kv numbers, with kv in a token's keys. Labels stay, positions begin at p.
 #
 # **Exercise 13.3**: a prefix as past keys and values.
 
@@ -312,8 +311,8 @@ same = merged.state_dict().keys() == base.state_dict().keys()
 print("merged:", distance(logits(merged), want) < 1e-5, "; names of the base's:", same)
 
 # %% [markdown]
-# Not mergeable: on packed weights, or while several tasks share a batch. And there is no
-# way back from a scale of 0.
+# Not mergeable: on packed weights, or while several tasks share a batch. From a scale of 0
+# no way leads back.
 #
 # > **Myth check.** *Adapters and 4-bit bases do not go together.* **Predict:** which
 # > trains on four bits, a bottleneck, IA³, a prompt?
@@ -444,9 +443,8 @@ for name, model in {"full": full, **models}.items():
     print(f"{name:13} {peak[name] / peak['full']:.1f} of full fine-tuning")
 
 # %% [markdown]
-# The activations decide: the way back to the trained numbers leads through the whole
-# model. Rows are short here, so a prompt's 20 places cost much. A prefix's places are
-# read and never computed.
+# The activations decide: the way back leads through the whole model. Rows are short, so a
+# prompt's places cost much; a prefix's are only read.
 #
 # ## 8 Time
 #

@@ -248,8 +248,8 @@ if shipped:
 # with r = 256, 0.446 with full fine-tuning. For mathematics nearly a draw (0.567, 0.559).
 #
 # PEFT's own benchmark, a 3B model, agrees with us on full fine-tuning, not on rank: the
-# loss on Wikipedia rose by 0.030 with it (rate 1e-5), by 0.050 with LoRA r = 32, by 0.111
-# with rsLoRA r = 64 (1e-4). **Forgetting follows rate and scale, not the word LoRA.**
+# loss on Wikipedia rose by 0.030 with full (rate 1e-5), by 0.050 with LoRA r = 32, by
+# 0.111 with rsLoRA r = 64 (1e-4). **Forgetting follows rate and scale, not the word LoRA.**
 #
 # **Predict:** who needs the fewest steps to the same level?
 
@@ -261,6 +261,9 @@ for name, line in traces.items():
     assert not shipped or need[2] < 0.5 * STEPS < need[0]
 
 # %% [markdown]
+# At its lowest rate every family needs more than half of the steps. So LoRA's rates were
+# not simply too high.
+#
 # > **Myth check.** *LoRA trails full fine-tuning in accuracy and needs more data.*
 # > **Verdict: not by itself.** At its fastest rate each rank but the first is about as
 # > quick as full fine-tuning here. The rate decides, by a factor of two to three.
@@ -305,9 +308,8 @@ assert ends["full"][0] < ends["r = 1"][0] and ends["full"][1] > ends["r = 1"][1]
 
 # %% [markdown]
 # One case: **rank 1 on the code learns less and forgets less** (by loss, not by
-# look-ups). At equal learning there is no order, with one seed each. On the style the
-# families lie close together. On few pages LoRA reads *unseen* ones better, and forgets
-# more.
+# look-ups). At equal learning there is no order (one seed each). On the style all lie
+# close together. On few pages LoRA reads *unseen* ones better, and forgets more.
 
 # %% [markdown]
 # ## 5 How much rank does an update use?
