@@ -61,8 +61,8 @@ print(f"{L} layers, d = {d}, keys and values of {kv} numbers, {heads} key heads"
 #
 # ## 2 Behind: the bottleneck adapter
 #
-# Houlsby et al. 2019 put two layers behind each sublayer: down to m numbers, a ReLU, up
-# to d again, and a skip around both.
+# Houlsby et al. 2019 put two layers behind each sublayer (attention, MLP): down to m
+# numbers, a ReLU, up to d again, and a skip around both.
 #
 # $$y + W_{up}\,\mathrm{relu}(W_{down}\,y + b_1) + b_2$$
 #
@@ -212,8 +212,9 @@ assert moved["ours"] < 1e-5 < 1e-4 < moved["PEFT"]
 # ## 4 Inside: prefix tuning
 #
 # > **Myth check.** *Prefix tuning puts trained tokens before the text.* That was the last
-# > section. A text that has been read leaves keys and values in every layer. **Predict:**
-# > the first five words are thrown away and only their cache stays. What changes?
+# > section. A text that has been read leaves keys and values in every layer: its *cache*.
+# > **Predict:** the first five words are thrown away and only their cache stays. What
+# > changes?
 
 # %%
 with torch.no_grad():
@@ -224,8 +225,8 @@ print("a layer's keys:", tuple(past.layers[0].keys.shape), "(1, key heads, p, he
 print("as if the words stood there:", distance(after, hard[:, 5:]) < 1e-5)
 
 # %% [markdown]
-# The cache **is** the text. Prefix tuning trains these keys and values (Li and Liang 2021,
-# section 4.2): p · L · 2 · kv numbers. Labels stay, positions begin at p.
+# The cache **is** the text. Prefix tuning trains it (Li and Liang 2021, section 4.2):
+# p · L · 2 · kv numbers, with kv in a token's keys. Labels stay, positions begin at p.
 #
 # **Exercise 13.3**: a prefix as past keys and values.
 
@@ -245,7 +246,7 @@ print("prompt", tuple(P.prompt.shape), "; prefix", tuple(flat.shape), "; equal t
 
 # %% [markdown]
 # > **Verdict: that is prompt tuning.** A prefix is longer than a word: it speaks in every
-# > layer, and no layer below can have computed it.
+# > layer, and no layer below needs to compute it.
 #
 # Prompt and prefix take **room**. **Predict** how many places of the cache a text of ten
 # tokens fills.
@@ -261,8 +262,8 @@ print("of", config.max_position_embeddings, "that the model has")
 # ## 5 Around: IA³
 #
 # > **Myth check.** *IA³ tunes the normalization layers only.* Liu et al. 2022, section
-# > 3.3, scale keys, values and hidden activations; norms are another row of their table.
-# > **Predict** what trains in PEFT.
+# > 3.3, scale keys, values and hidden activations; tuned norms are a rival in their
+# > study. **Predict** what trains in PEFT.
 
 # %%
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
@@ -277,7 +278,7 @@ for name, parameter in list(theirs.named_parameters()):
 # %% [markdown]
 # > **Verdict: wrong.** No norm is among them.
 #
-# **Predict** which weight can take a scale l of the hidden activations
+# **Predict** which weight of the MLP can take a scale l of its hidden activations
 # silu(gate) ⊙ up: the columns of `down`, the rows of `up`, the rows of `gate`?
 
 # %%
@@ -310,11 +311,11 @@ same = merged.state_dict().keys() == base.state_dict().keys()
 print("merged:", distance(logits(merged), want) < 1e-5, "; names of the base's:", same)
 
 # %% [markdown]
-# Not mergeable: on packed weights, or while several tasks share a batch. And there is no
-# way back from a scale of 0.
+# Not mergeable: on packed weights, or while several tasks share a batch. From a scale of 0
+# no way leads back.
 #
-# > **Myth check.** *Adapters and 4-bit bases do not go together.* **Predict:** which of
-# > the three trains on four bits?
+# > **Myth check.** *Adapters and 4-bit bases do not go together.* **Predict:** which
+# > trains on four bits, a bottleneck, IA³, a prompt?
 
 # %%
 for name, put in (
@@ -328,12 +329,12 @@ for name, put in (
     print(f"{name:10} every tensor gets a gradient:", all(p.grad.any() for p in trained))
 
 # %% [markdown]
-# > **Verdict: wrong.** Any frozen base may be packed.
+# > **Verdict: wrong.** Gradients only pass through the base, so it may be packed.
 #
 # ## 6 Two at once
 #
-# LoRA inside, a prompt outside: no future idea, Hu et al. 2021, appendix E, combined LoRA
-# with prefixes. **Predict:** does `lora_state_dict` hold the prompt?
+# LoRA inside, a prompt outside. The idea is old: Hu et al. 2021, appendix E, combined
+# LoRA with prefixes. **Predict:** does `lora_state_dict` hold the prompt?
 
 # %% tags=["quote"]
 from lora_course.methods.hybrid import (  # noqa: F401
@@ -358,7 +359,7 @@ print("saved, loaded, equal:", torch.equal(logits(again), logits(both)))
 #
 # From here on: LoRA with r = 4, a bottleneck of about as many numbers, and p = 20.
 # **Predict** the order by numbers, here and on Llama-2-7B (32 layers, d = kv = 4096, MLP
-# 11008).
+# 11008; there LoRA on q and v, r = 8).
 #
 # > **Myth check.** *IA³ is the cheapest of all, and pays for it with quality.*
 
@@ -404,10 +405,12 @@ seven |= {"prefix, p = 20": 20 * 32 * 2 * 4096, "prompt, p = 20": 20 * 4096}
 print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pair: pair[1])})
 
 # %% [markdown]
-# Counted, by formula, and in PEFT: the same. **Exercise 13.5** counts any method.
+# Counted, by formula, and in PEFT where it has the method: the same. **Exercise 13.5**
+# counts any method.
 #
-# > **Verdict, first half: wrong.** A prompt has fewer. In Liu et al. 2022 (figure 2) IA³
-# > is the only one above full fine-tuning; for the second half see section 9.
+# > **Verdict, first half: wrong.** A prompt of 20 has as many here, and on 7B far fewer.
+# > Second half: in Liu et al. 2022 (figure 2, T0-3B) IA³ is the only one above full
+# > fine-tuning. Section 9 measures.
 #
 # Fewer numbers, less memory? **Predict** the peak of a training step, against full
 # fine-tuning.
@@ -440,8 +443,8 @@ for name, model in {"full": full, **models}.items():
     print(f"{name:13} {peak[name] / peak['full']:.1f} of full fine-tuning")
 
 # %% [markdown]
-# The activations decide: the way back to the trained numbers leads through the whole
-# model. Rows are short here, so 20 places cost much.
+# The activations decide: the way back leads through the whole model. Rows are short, so a
+# prompt's places cost much; a prefix's are only read.
 #
 # ## 8 Time
 #
@@ -466,10 +469,11 @@ seconds = fastest(calls, None, turns=8)
 print("training step:", {n: round(s / seconds["full"], 2) for n, s in seconds.items()})
 
 # %% [markdown]
-# > **Verdict: a number without its batch.** Hu et al. 2021, table 1: adapters cost 20 to 30
-# > % for one row of 128 tokens, 4 to 6 **milli**seconds, and 2 to 3 % for 32 rows of 512.
-# > Small products cost their start, not their arithmetic, LoRA's unmerged ones too. A
-# > prompt costs its places.
+# > **Verdict: a number without its batch.** Hu et al. 2021, table 1: adapters cost 20 to
+# > 30 % for one row of 128 tokens, 4 to 6 **milli**seconds, and 2 to 3 % for 32 rows of
+# > 512. Small products cost their start, not their arithmetic, LoRA's unmerged ones too.
+# > A prompt costs its places. «IA3, merged» is a plain base: how far it lies from 1 is
+# > the noise of this measurement.
 #
 # ## 9 The race
 #
@@ -498,13 +502,14 @@ for name in MAKERS:
 assert not is_shipped() or all(own[n] < 0.7 * shared[n] for n in ("IA3", "prompt", "prefix"))
 
 # %% [markdown]
-# > **Verdict: it is the commonest false comparison.** One rate suits the method whose rate
-# > it is. Here LoRA's own rate leaves a prompt where it began. A benchmark of PEFT on a
-# > 3B model tells the same: prompt tuning 0.06 at 1e-4, 0.23 at 1e-3; IA³ 0.31 and 0.40.
+# > **Verdict: a false comparison.** One rate suits the method whose rate it is. Here IA³,
+# > prompt and prefix are far better at their own. PEFT's benchmark on a 3B model tells
+# > the same: prompt tuning 0.06 at 1e-4, 0.23 at 1e-3; IA³ 0.31 and 0.40.
 #
-# So each method gets four rates or more, until its best is no longer at an end, on three
-# tasks, and further seeds at that one. That takes long, so it is a **record**:
-# `python benchmarks/beside.py` makes it again, on the base of the course.
+# So each method gets four rates or more, until its best is no longer at an end, and
+# further seeds at that one. The tasks are `style`, `questions` and `hard`, the code of
+# chapter 06. That takes long, so it is a **record**: `python benchmarks/beside.py` makes
+# it again, on the base of the course.
 
 # %%
 record = json.loads(Path("results/13/rates.json").read_text(encoding="utf-8"))
@@ -547,13 +552,13 @@ for name in MAKERS:
 # %% [markdown]
 # ## 10 Why do they lag?
 #
-# On this model LoRA and the bottleneck lead on `questions`, and their seeds overlap. IA³,
-# prefix and prompt lag behind at their best rates. A prompt beside LoRA shows no gain
-# beyond the seeds. In this many steps nobody gets `hard` right.
+# On this model LoRA and the bottleneck lead on `questions`, and their seeds just overlap.
+# IA³, prefix and prompt lag behind at their best rates. A prompt beside LoRA shows no
+# gain beyond the seeds. In this many steps no run gets one row of `hard` right.
 #
-# That is the secret code of chapter 06: 64 words, and what each stands for. Two suspects:
-# too little **room** for 64 pairs, or too few **steps**. **Predict:** four pairs instead
-# of 64. Then: more steps on all 64.
+# `hard` is a secret code: 64 words, and what each stands for. Two suspects: too little
+# **room** for 64 pairs, or too few **steps**. **Predict:** four pairs instead of 64.
+# Then: more steps on all 64.
 
 # %% tags=["nbval-ignore-output"]
 code = code_book()  # word -> meaning
@@ -605,18 +610,20 @@ end = {name: sum(losses[-10:]) / 10 for name, losses in long.items()}
 assert not is_shipped() or end["LoRA"] < end["prefix"] < 0.5 * end["prompt"]
 
 # %% [markdown]
-# The room is there: four pairs go into every one of them. What they lack is **speed**. A
-# prompt reaches the output only through layers that nobody may change; a weight is
-# moved at once. Lester et al. 2021 trained prompts for 30,000 steps, at a rate of 0.3,
-# and found them equal to full fine-tuning only at 11 billion parameters.
+# On this model IA³, prefix and bottleneck bring the loss on all 64 far down: they have
+# the **room**, and lack **speed**. A prompt takes four pairs; for 64 these steps are too
+# few to tell. One likely reason: it reaches the output only through layers that nobody
+# may change, and a weight is moved at once. Lester et al. 2021 trained prompts for 30,000
+# steps, at a rate of 0.3, and found them equal to full fine-tuning only at 11 billion
+# parameters.
 
 # %% [markdown]
 # ## Takeaways
 #
 # - Behind, before, inside, around: four more places, all with a frozen base.
 # - What is linear in a layer's input or output merges: LoRA and IA³. A ReLU does not.
-# - Prompt and prefix take places of the context, and time with them.
-# - Memory hardly depends on the number of trained numbers.
+# - Prompt and prefix take places of the context; a prompt's also cost time.
+# - Between these methods memory hardly follows the number of trained numbers.
 # - Sweep every method's rate before you compare. On this model LoRA learns fastest.
 #
 # ## Problems without code

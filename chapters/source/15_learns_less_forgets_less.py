@@ -96,7 +96,7 @@ if shipped:
 # ## 2 Fifteen runs, watched on their way
 #
 # Many runs at once, as in chapter 06, each measured on its way. Full fine-tuning trains
-# the same layers.
+# the same layers as LoRA: all linear ones.
 
 # %%
 def trace(model, made, steps, rates, after=None, task=new):
@@ -170,14 +170,15 @@ show(
 )
 
 # %% [markdown]
-# Forgetting is fast: it comes while the model turns to the new text. And at these rates
-# every rank forgets *more* than full fine-tuning, which keeps its look-ups.
+# Forgetting is fast: most of it comes while the model turns to the new text. And on this
+# model, at these rates, the ranks forget *more* than full fine-tuning, which keeps its
+# look-ups.
 #
 # ## 3 At equal learning
 #
 # A run that learned little has forgotten little: that is no merit. So we draw both losses
-# against each other. A point that another one beats on both axes is out; the others are
-# the **Pareto front**.
+# against each other. A point is out when another one is no worse on both axes and better
+# on one; the others are the **Pareto front**.
 
 # %% tags=["nbval-ignore-output"]
 points = {(name, k): (line[-1, 0, k].item(), line[-1, 1, k].item())
@@ -240,15 +241,15 @@ if shipped:
 # %% [markdown]
 # > **Myth check.** *LoRA adapts a model without loss of old knowledge.* **Verdict:
 # > wrong.** Every run lost. At equal learning, full fine-tuning at a low rate lost
-# > **least** on this model, and the smaller the rank, the more was lost.
+# > **least** on this model, and rank 1 lost more than rank 64.
 #
-# At full size Biderman et al. (2024) found the reverse for code: at equal HumanEval
-# (0.498 and 0.497) r = 256 keeps 0.631 of the old skills, full fine-tuning 0.446. For
-# mathematics it was nearly a draw (0.567, 0.559).
+# At full size Biderman et al. (2024) found the reverse for code. At equal HumanEval, the
+# share of programs that work (0.498, 0.497), the mean score on three old skills was 0.631
+# with r = 256, 0.446 with full fine-tuning. For mathematics nearly a draw (0.567, 0.559).
 #
-# PEFT's own benchmark, a 3B model, agrees with neither: the loss on Wikipedia rose by 0.030
-# with full fine-tuning (rate 1e-5), by 0.050 with LoRA r = 32, by 0.111 with rsLoRA r = 64
-# (1e-4). **Forgetting follows rate and scale, not the word LoRA.**
+# PEFT's own benchmark, a 3B model, agrees with us on full fine-tuning, not on rank: the
+# loss on Wikipedia rose by 0.030 with full (rate 1e-5), by 0.050 with LoRA r = 32, by
+# 0.111 with rsLoRA r = 64 (1e-4). **Forgetting follows rate and scale, not the word LoRA.**
 #
 # **Predict:** who needs the fewest steps to the same level?
 
@@ -260,18 +261,21 @@ for name, line in traces.items():
     assert not shipped or need[2] < 0.5 * STEPS < need[0]
 
 # %% [markdown]
+# At its lowest rate every family needs more than half of the steps. So LoRA's rates were
+# not simply too high.
+#
 # > **Myth check.** *LoRA trails full fine-tuning in accuracy and needs more data.*
-# > **Verdict: not by itself.** At its fastest rate each rank but the first is about as quick
-# > as full fine-tuning here. The rate decides, by a factor of three. (Columbia and
-# > Databricks, who did the study: code after 20 billion tokens 0.224 against 0.263; but
-# > instructions 0.498 against 0.497.)
+# > **Verdict: not by itself.** At its fastest rate each rank but the first is about as
+# > quick as full fine-tuning here. The rate decides, by a factor of two to three.
+# > (Biderman et al., r = 256 against full: code after 20 billion tokens 0.224 and 0.263;
+# > but instructions 0.498 and 0.497.)
 #
 # ## 4 The search
 #
-# Is there a case in which full fine-tuning learns clearly more *and* forgets clearly more?
-# We looked, with a command of its own. What follows is a **stored record**, not run here:
-# the secret code of chapter 06 (`hard`), the crier's style, and few pages read over and
-# over.
+# Is there a case in which full fine-tuning learns clearly more *and* forgets clearly
+# more? We looked, with a command of its own. What follows is a **stored record**, not run
+# here: the secret code of chapter 06 (`hard`), the crier's style, and few pages read over
+# and over (where a way turns right, unseen pages are read worse again).
 
 # %%
 RECORD = json.loads(Path("results/forgetting.json").read_text(encoding="utf-8"))
@@ -303,15 +307,16 @@ for family, (a, b, c) in ends.items():
 assert ends["full"][0] < ends["r = 1"][0] and ends["full"][1] > ends["r = 1"][1]
 
 # %% [markdown]
-# One case: **rank 1 on the code learns less and forgets less** (by loss, not by look-ups).
-# At equal learning there is no order, with one seed each. On the style all end alike. On
-# few pages LoRA reads *unseen* ones better, and forgets more.
+# One case: **rank 1 on the code learns less and forgets less** (by loss, not by
+# look-ups). At equal learning there is no order (one seed each). On the style all lie
+# close together. On few pages LoRA reads *unseen* ones better, and forgets more.
 
 # %% [markdown]
 # ## 5 How much rank does an update use?
 #
-# **Predict:** an update of rank 4 can use four directions. How many of 128 does full
-# fine-tuning use to hold 90 % of its energy (chapter 02)? And whose update is larger?
+# **Predict:** an update of rank 4 can use four directions. How many of up to 128 does
+# full fine-tuning use to hold 90 % of its energy (chapter 02)? And whose update is
+# larger?
 
 # %%
 places = list(lora_layers(inject_lora(copy.deepcopy(base), r=1)))
@@ -350,9 +355,9 @@ for name in NAMES:
 
 # %% [markdown]
 # > **Myth check.** *Full fine-tuning changes the weights by orders of magnitude more.*
-# > **Verdict: wrong**, a slip of translation. It is the **rank** of the change that
-# > Biderman et al. found to be 10 to 100 times that of usual adapters (section 4.6). Here,
-# > too, full fine-tuning uses the most rank, and its change is the **smallest**.
+# > **Verdict: wrong**, a slip of wording. It is the **rank** of the change that Biderman
+# > et al. found to be 10 to 100 times that of usual adapters (section 4.6). Here, too,
+# > full fine-tuning uses the most rank, and its change is the **smallest**.
 #
 # That goes with section 3: few directions have to move far, many move a little each.
 #
@@ -410,9 +415,10 @@ if shipped:
 
 # %% [markdown]
 # > **Myth check.** *LoRA regularizes better than weight decay and dropout.* In the paper
-# > it did (sections 4.2, 4.5). **Verdict here:** none of the three protects. Usual decay does
-# > nothing in so few steps, strong decay drags the weights themselves away from the base,
-# > dropout costs on both axes. **Replay** gives back most, for full and LoRA alike.
+# > it did (sections 4.2, 4.5). **Verdict on this model:** neither LoRA nor decay nor
+# > dropout protects. Usual decay does nothing in so few steps, strong decay drags the
+# > weights themselves away from the base, dropout costs on both axes. **Replay** gives
+# > back most, for full and LoRA alike.
 #
 # **Exercise 15.4**: a replay mix that keeps its share with small batches.
 #
@@ -452,8 +458,9 @@ if shipped:
     assert all(count["full", k] <= 2 for k in range(3)) and count["r = 1", 0] > 10
 
 # %% [markdown]
-# As in the paper: none with full fine-tuning, many with LoRA, and at a gentle rate fewer
-# the larger the rank. (No law: its appendix J has a case of r = 64 with fewer than full.)
+# As in the paper: next to none with full fine-tuning, many with LoRA. Here the large
+# ranks have fewer at the gentlest rate. (No law: its appendix J has a case of r = 64 with
+# fewer than full.)
 #
 # Are they the cause? Scale them down in the trained weight, and measure. The control
 # scales the **whole** update down.
@@ -539,9 +546,9 @@ if shipped:
 
 # %% [markdown]
 # > **Myth check.** *LoRA says more diverse things than full fine-tuning.* **Verdict:
-# > right**, on average over ranks and rates, on the old opening. (In the paper LoRA lies
-# > between base and full: section 4.5, figure 5.) But distinct is not good: a higher rate makes
-# > every method poorer, and some of the variety is noise.
+# > right on this model**, on average over ranks and rates, and on the old opening. (In
+# > the paper LoRA lies between base and full: section 4.5, figure 5.) But distinct is not
+# > good, and some of the variety is noise.
 #
 # ## 9 Capacity
 #
@@ -556,27 +563,28 @@ r1 = sum(sum(w.shape) for w, _ in changes["r = 1", 0].values())
 print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 
 # %% [markdown]
-# Both fit into rank 1 many times over. Yet in section 4 rank 1 does not learn the code. So
-# room is not what it lacks: with one direction the way there is longer (Schulman et al.:
-# beyond capacity training slows down, there is no hard floor).
+# Both fit into rank 1 many times over, by this rule. Yet in section 4 rank 1 does not
+# learn the code. So room is hardly what it lacks; with one direction the way there may be
+# longer. (Schulman et al. saw training slow down only beyond capacity, without a hard
+# floor.)
 #
 # ## 10 What shows, and what does not
 #
 # | finding | papers | on this model |
 # |---|---|---|
 # | LoRA learns less | code: 0.224, full 0.263 | rank 1 on the code, not on the town |
-# | forgets less | code: 0.631 kept, full 0.446 | rank 1 on the code; town: more |
+# | forgets less | code: score 0.631, full 0.446 | rank 1 on the code; town: more |
 # | also at equal learning | code, r = 256 | town: no; code: no clear order |
 # | beats decay, dropout | yes | no; replay helps |
 # | full uses more rank | 10 to 100 × | yes, by less |
-# | intruders with LoRA only | nearly | yes |
+# | intruders with LoRA only | nearly | nearly |
 # | they are the cause | yes | a smaller update does as well |
 # | more diverse | yes | on average |
 #
-# > **Myth check.** *LoRA is comparable to full fine-tuning. / LoRA saves memory but is less
-# > effective.* **Verdict:** each is true in its regime: the first on small and middle data at a
-# > tuned rate, the second on much new knowledge. *Tune rate and modules*: **right**. It is the
-# > one advice that both axes agree on.
+# > **Myth check.** *LoRA is comparable to full fine-tuning. / LoRA saves memory but is
+# > less effective.* **Verdict:** each is true in its regime: the first on small and
+# > middle data at a tuned rate, the second on much new knowledge. *Tune rate and
+# > modules*: **right**. Both axes move with the rate; chapter 06 shows the modules.
 
 # %% [markdown]
 # ## Takeaways
@@ -585,7 +593,7 @@ print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 # - Compare at equal learning, or on the Pareto front. Little learned is little forgotten.
 # - On this model the rate decides most; then the rank, and more rank forgets less.
 # - «Forgets less» is not in the word LoRA. It has been seen, and the reverse has.
-# - A tenth of old text in the batch keeps more than any regularizer.
+# - On this model a tenth of old text keeps more than any regularizer we tried.
 #
 # ## Problems without code
 #
@@ -599,6 +607,6 @@ print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 #
 # **Before:** [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
 # [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673) (sections 4.2 to
-# 4.7, tables S6 and S8), [An Illusion of Equivalence](https://arxiv.org/abs/2410.21228),
+# 4.7, tables S1, S5, S6 and S8), [An Illusion of Equivalence](https://arxiv.org/abs/2410.21228),
 # [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/), PEFT's
 # [method comparison](https://github.com/huggingface/peft/tree/main/method_comparison).
