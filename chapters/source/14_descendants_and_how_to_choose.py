@@ -213,7 +213,7 @@ for r, row in table.items():
     starts["PiSSA"] = [nf4(W - update) + update for W, update in parts]
     for n in (1, 10):
         found = [loftq(W, r, nf4, n) for W in weights]
-        starts[f"LoftQ, {n} rounds"] = [Q + B @ A for Q, B, A in found]
+        starts[f"LoftQ, rounds: {n}"] = [Q + B @ A for Q, B, A in found]
     for name, given in starts.items():
         row[name] = sum((W - Q).square().sum().item() for W, Q in zip(weights, given, strict=True))
 
@@ -234,7 +234,7 @@ show(
 )
 for errors in table.values():
     assert errors["PiSSA"] < errors["QLoRA"]
-    assert errors["LoftQ, 10 rounds"] < errors["LoftQ, 1 rounds"] < errors["QLoRA"]
+    assert errors["LoftQ, rounds: 10"] < errors["LoftQ, rounds: 1"] < errors["QLoRA"]
 
 # %% [markdown]
 # PiSSA's error is smaller than QLoRA's, as its paper says (about 20 % at full size). But
@@ -436,11 +436,11 @@ right.set(yticks=range(len(RACERS)), yticklabels=RACERS, xlabel="loss at the bes
 right.invert_yaxis()
 show(
     fig,
-    caption="Left: every method has a valley, and the valleys lie far apart (single points: the "
-    "rate 0.008). Right: the seeds at each method's best rate, and their mean as a bar.",
-    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest near 0.01, "
-    "AdaLoRA near 0.03, VeRA near 0.25. Right, rows of points: LoRA with r = 1 lies far to the "
-    "right of the others.",
+    caption="Left: every method has a valley, and those of AdaLoRA and VeRA lie far to the right "
+    "(single points: the rate 0.008). Right: the seeds at each best rate; a bar is their mean.",
+    alt="Left, six lines over the learning rate: LoRA, DoRA and PiSSA are lowest at 0.01 or less, "
+    "AdaLoRA near 0.03, VeRA near 0.25. Right, rows of points: those of PiSSA and of LoRA with "
+    "r = 1 lie to the right of the others.",
 )
 
 # %% [markdown]

@@ -163,7 +163,7 @@ axes[0].legend(fontsize=8)
 show(
     fig,
     caption="Each family at its middle rate. The new town is learned in the first half of the "
-    "steps; the old one is lost in the first quarter.",
+    "steps; most of the old one is lost in the first quarter.",
     alt="Three panels over the share of the training, five lines each. Loss on the new town: "
     "all fall steeply and end close together. Loss on the old town: all rise at once; full "
     "fine-tuning stays lowest, rank 1 is highest. Look-ups: full stays at 1, the ranks fall.",
@@ -262,7 +262,7 @@ for name, line in traces.items():
 
 # %% [markdown]
 # At its lowest rate every family needs more than half of the steps. So LoRA's rates were
-# not simply too high.
+# not just too high.
 #
 # > **Myth check.** *LoRA trails full fine-tuning in accuracy and needs more data.*
 # > **Verdict: not by itself.** At its fastest rate each rank but the first is about as

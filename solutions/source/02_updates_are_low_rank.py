@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 02 Updates are low-rank: exercises
-# Five exercises for [chapter 02](../chapters/02_updates_are_low_rank.ipynb), about an hour. Each has
-# a check below it, and hints that open one at a time. Run the next cell first.
+# Five exercises for [chapter 02](../chapters/02_updates_are_low_rank.ipynb), about an hour. Each
+# has a check below it, and hints that open one at a time. Run the next cell first.
 # %% tags=["setup"]
 import torch
 
