@@ -17,7 +17,9 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="lora-course", description=__doc__)
     parser.add_argument("--version", action="version", version=f"lora-course {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    lab = commands.add_parser("lab", help="opens JupyterLab on your copy of the first chapter")
+    lab = commands.add_parser(
+        "lab", help="opens JupyterLab on your copy of the first chapter; its options come last"
+    )
     lab.add_argument("folder", nargs="?", type=Path, help="your folder, made if it is not there")
     update = commands.add_parser("update", help="brings new chapters into your folder")
     update.add_argument("folder", nargs="?", type=Path, help="your folder (default: this one)")
@@ -33,13 +35,17 @@ def main(argv=None):
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
     grading.add(commands)
     export.add(commands)
-    args, others = parser.parse_known_args(argv)
-    if others and args.command != "lab":  # lab hands them on to JupyterLab
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    others = []
+    if argv[:1] == ["lab"]:  # what begins with the first option goes to JupyterLab
+        first = next((n for n, word in enumerate(argv) if word[:1] == "-"), len(argv))
+        argv, others = argv[:first], argv[first:]
+        argv += [word for word in others if word in ("-h", "--help")]
+    args = parser.parse_args(argv)
     if "run" in args:
         return args.run(args)
     if args.command == "progress":
-        return progress(args)
+        return show_progress(args)
     if args.command == "doctor":
         from lora_course.learner import doctor
 
@@ -48,16 +54,16 @@ def main(argv=None):
         if args.command == "lab":
             return desk.lab(args.folder, others)
         if args.command == "update":
-            return 0 if desk.bring(args.folder) else 1
+            return 0 if desk.bring_up_to_date(args.folder) else 1
         if args.only:
-            return desk.reset_exercise(args)
+            return desk.begin_again(args)
         return desk.start_chapters(args.chapters, args.fresh)
     except OSError as error:
         said = f"{error.filename} cannot be written: {error.strerror}. Nothing was lost."
         return desk.fail(said)
 
 
-def progress(args):
+def show_progress(args):
     """Prints the summary, or one chapter; resets and restores."""
     from lora_course.learner import progress, restart
 

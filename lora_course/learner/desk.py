@@ -1,7 +1,4 @@
-"""The learner's folder: made, brought up to date, opened in JupyterLab, one exercise begun again.
-
-Each function prints what it did and returns an exit status.
-"""
+"""The learner's folder: made, brought up to date, opened in JupyterLab, an exercise begun again."""
 
 import os
 import re
@@ -39,7 +36,7 @@ def start_chapters(chapters, fresh):
     return 0
 
 
-def reset_exercise(args):
+def begin_again(args):
     """Empties one exercise in the learner's copy, or puts the answer back."""
     root, found = repository(), re.fullmatch(r"0?(\d+)\.(\d+)", args.only)
     if root is None:
@@ -56,7 +53,7 @@ def reset_exercise(args):
     return 0
 
 
-def bring(folder):
+def bring_up_to_date(folder):
     """Brings the learner's folder up to date and says what happened: (root, folder), or None."""
     root = repository()
     if root is None:
@@ -80,7 +77,7 @@ def lab(folder, options):
     waiting thread sleeps (OMP_WAIT_POLICY, read when torch is loaded): spinning takes the cores
     away from a second notebook.
     """
-    brought = bring(folder)
+    brought = bring_up_to_date(folder)
     if brought is None:
         return 1
     programs = str(Path(sys.executable).parent)

@@ -29,7 +29,7 @@ def load():
     """
     folder, shares, notes = home(), {}, []
     try:
-        shares = read(folder / FILE)
+        shares = read_record(folder / FILE)
     except ValueError:
         set_aside(folder / FILE)
     except OSError as error:
@@ -56,7 +56,7 @@ def save(key, share):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "progress.lock"):
             try:
-                shares = read(folder / FILE)
+                shares = read_record(folder / FILE)
             except ValueError:
                 set_aside(folder / FILE)
                 shares = {}
@@ -78,7 +78,7 @@ def unwritable():
         return reason(error)
 
 
-def read(path):
+def read_record(path):
     """The shares in the file; raises ValueError when it is damaged, {} when there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -63,7 +63,7 @@ def restore_progress():
         return f"There is no progress to restore in {record.home()}."
     aside = numbered[max(numbered)]
     with record.locked(record.home() / "progress.lock"):
-        old, now = record.read(aside), record.read(record.home() / record.FILE)
+        old, now = record.read_record(aside), record.read_record(record.home() / record.FILE)
         best = {key: max(old.get(key, 0), now.get(key, 0)) for key in {**old, **now}}
         content = {"version": 1, "shares": best}
         write_atomically(record.home() / record.FILE, json.dumps(content, indent=1, sort_keys=True))
