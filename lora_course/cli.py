@@ -18,7 +18,7 @@ def main(argv=None):
     parser.add_argument("--version", action="version", version=f"lora-course {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     lab = commands.add_parser(
-        "lab", help="opens JupyterLab on your copy of the first chapter; its options come last"
+        "lab", help="opens JupyterLab on your copies (its own options last)"
     )
     lab.add_argument("folder", nargs="?", type=Path, help="your folder, made if it is not there")
     update = commands.add_parser("update", help="brings new chapters into your folder")
