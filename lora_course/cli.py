@@ -17,9 +17,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="lora-course", description=__doc__)
     parser.add_argument("--version", action="version", version=f"lora-course {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    lab = commands.add_parser(
-        "lab", help="opens JupyterLab on your copies (its own options last)"
-    )
+    lab = commands.add_parser("lab", help="opens JupyterLab on your copies (its own options last)")
     lab.add_argument("folder", nargs="?", type=Path, help="your folder, made if it is not there")
     update = commands.add_parser("update", help="brings new chapters into your folder")
     update.add_argument("folder", nargs="?", type=Path, help="your folder (default: this one)")
