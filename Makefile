@@ -16,7 +16,7 @@ PYTEST := HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -p no
 SHARED := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: install lab test test-fast test-numbers test-gpu build lint doctor requirements clean
+.PHONY: install lab test test-fast test-numbers test-gpu test-real test-latest build site lint doctor requirements clean
 
 lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live in work/
 	@$(BIN)/lora-course lab $(LAB_ARGS)
@@ -38,6 +38,14 @@ build: $(READY)  ## sources -> notebooks; one chapter: make build ONLY=03
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m lora_course.builder --check
+
+site: $(VENV)-site/.installed  ## the course as web pages in the folder site/, without a network
+	$(VENV)-site/bin/python docs/site/make_site.py site
+
+$(VENV)-site/.installed: docs/site/requirements.txt
+	test -x $(VENV)-site/bin/python || $(PYTHON) -m venv $(VENV)-site
+	$(VENV)-site/bin/pip install --quiet -r $<
+	touch $@
 
 doctor: $(READY)
 	$(BIN)/lora-course doctor

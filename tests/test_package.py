@@ -259,6 +259,7 @@ WHOLE = {  # tests of what is no module
     "instructors": "docs/instructors.md",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "site": "docs/site/make_site.py: the pages on the web",
     "wheel": "what pip installs, outside the repository",
     "order": "tests begin with the longest",
     "other_models": "chapters on another model",
