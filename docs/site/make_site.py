@@ -62,7 +62,7 @@ def repository():
 
 
 def collect(source, address):
-    """Writes the pages' sources: notebooks, guides, and the first page with the list of contents."""
+    """Writes the pages' sources: notebooks, guides, and the first page with the contents."""
     pages = {f"{f}/{path.name}" for f in FOLDERS for path in (ROOT / f).glob("*.ipynb")}
     pages |= {f"docs/{name}.md" for name in GUIDES if (ROOT / f"docs/{name}.md").is_file()}
     for page in sorted(pages):
