@@ -257,6 +257,7 @@ WHOLE = {  # tests of what is no module
     "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
+    "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
     "site": "docs/site/make_site.py: the pages on the web",
