@@ -38,13 +38,13 @@ def together(count, policy, cores):
     running = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", WORK],
-            env=settings, preexec_fn=pin, stdout=subprocess.PIPE, text=True,
+            env=settings, preexec_fn=pin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
         for _ in range(count)
     ]  # fmt: skip
     said = [process.communicate()[0].split() for process in running]
     if any(process.returncode for process in running):
-        sys.exit("A process failed; its error stands above.")
+        sys.exit("A process failed; run its code by hand to see why.")
     return [float(words[-2]) for words in said], min(int(words[-1]) for words in said)
 
 
