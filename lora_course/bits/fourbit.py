@@ -8,7 +8,8 @@ import warnings
 
 import torch
 
-from lora_course.kit.models import _Explained, _present, chosen, quiet
+from lora_course.kit.models import _Explained, looked_at, quiet
+from lora_course.plumbing.model_facts import share, stacks
 
 BLOCK = 64  # weights that share a scale; the default of bitsandbytes
 
@@ -26,12 +27,14 @@ def load_four_bit(
     device: None takes the GPU when there is one, else the CPU. quant_type: "nf4" or "fp4".
     On a CPU, layers whose input width is not a multiple of 64 stay unquantized as well, with a
     warning: bitsandbytes 0.50 reads them back with the wrong scales where there is AVX-512.
-    Raises OSError when the model cannot be found, ValueError when `skip` names no linear layer.
+    Weights that are no layers, such as stacks of experts, stay as they are, with a warning.
+    Raises OSError for what `load_base` refuses, ValueError when `skip` names no linear layer or no
+    layer is left for 4 bits.
     """
     from transformers import AutoModelForCausalLM
 
     quiet()
-    source = _present(chosen(name), "config.json", "a model")
+    source = looked_at(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     compute_dtype = compute_dtype or best_dtype(device)
     keep = kept_out(source, skip, device)
@@ -138,6 +141,18 @@ def kept_out(source, skip=(), device="cpu"):
         warnings.warn(
             f"{len(misread)} layers, such as {misread[0]}, stay out of 4 bits: a CPU with "
             f"AVX-512 reads only layers back right whose input width is a multiple of {BLOCK}.",
+            stacklevel=3,
+        )
+    rest = [n for n in widths if not any(n.endswith(end) for end in (*keep, *misread))]
+    if not rest:
+        raise ValueError(
+            f"Nothing of {source} would be in 4 bits: of its {len(widths)} linear layers, such as "
+            f"{next(iter(widths), 'none')}, all stay out. Use load_base(), or skip fewer layers."
+        )
+    if experts := stacks(model):
+        warnings.warn(
+            f"4 bits cover {share(model, rest):.0%} of this model's numbers: {len(experts)} stacks "
+            f"of experts, such as {next(iter(experts))}, are no layers and stay unquantized.",
             stacklevel=3,
         )
     return [*keep, *misread]

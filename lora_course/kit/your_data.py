@@ -1,46 +1,150 @@
-"""Prompt and completion data that did not come with the course."""
+"""Prompt and completion data that did not come with the course: read, examined, split."""
 
+import csv
+import json
 import os
+import random
+import warnings
 from pathlib import Path
+
+FILES = (".jsonl", ".json", ".csv", ".parquet")
+FEWEST = 20  # different prompts; with fewer a split would hold a row or two
 
 
 def load_foreign(name, known):
     """A datasets.DatasetDict with train, validation and test from a file, a folder or the hub.
 
-    name: a .jsonl file, a folder or a hub id of data with the columns prompt and completion.
-    known: the names of the course's own tasks, for messages. Missing splits are cut off train.
+    name: a .jsonl, .json, .csv or .parquet file, a folder or a hub id of data with the columns
+    prompt and completion: text, or TRL's lists of messages with one question and one answer; or
+    with one column `messages` of such a talk. known: the course's own tasks, for messages.
+    Missing splits are cut off train. No prompt is in two splits: what a test row asks is taken out
+    of train, with a warning.
 
-    Raises ValueError when the data cannot be loaded or lacks a column.
+    Raises ValueError when the data cannot be loaded, lacks a column, has a cell that is no text
+    (it names the row), or fewer than FEWEST different prompts.
     """
-    from datasets import DatasetDict, load_dataset
+    from datasets import Dataset, DatasetDict
+
+    splits = read_splits(name, known)
+    lacking = {"prompt", "completion"} - set(columns(splits.get("train", [])))
+    if lacking and "messages" not in columns(splits.get("train", [])):
+        raise ValueError(
+            f"The data {name!r} has no {' and no '.join(sorted(lacking))} in a split called train. "
+            f"It has: { {split: columns(rows) for split, rows in splits.items()} }. Rename the "
+            "columns."
+        )
+    splits = {
+        split: [as_text(row, f"{name}, {split} row {n}") for n, row in enumerate(rows)]
+        for split, rows in splits.items()
+    }
+    different = len({row["prompt"] for rows in splits.values() for row in rows})
+    if different < FEWEST:
+        raise ValueError(
+            f"The data {name!r} has {different} different prompts in "
+            f"{sum(map(len, splits.values()))} rows. Give at least {FEWEST}, so that some can be "
+            "kept for validation and test."
+        )
+    kept = parted(splits, name)
+    return DatasetDict({split: Dataset.from_list(kept[split]) for split in kept})
+
+
+def columns(rows):
+    """Names of the columns that any row has."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def read_splits(name, known):
+    """{split: list of rows} as they are in a file, a folder or on the hub."""
+    from datasets import load_dataset
 
     path = Path(os.path.expanduser(name))
-    if path.suffix in (".jsonl", ".json") and not path.is_file():
+    if path.suffix in FILES and not path.is_file():
         raise ValueError(
-            f"There is no file {name}. Give a .jsonl file, a hub id, or one of: {known}."
+            f"There is no file {name}. Give a {', '.join(FILES)} file, a hub id, or one of: {known}."
         )
     try:
-        if path.is_file():
-            data = load_dataset("json", data_files=str(path))
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return {"train": list(csv.DictReader(file, strict=True))}
+        if path.suffix == ".parquet":
+            data = load_dataset("parquet", data_files=str(path))
+        elif path.is_file():
+            return {"train": json_rows(path.read_text(encoding="utf-8-sig"))}
         else:
             data = load_dataset(str(path) if path.is_dir() else name)
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, UnicodeDecodeError):
+            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            first = f"line {line} is not in UTF-8; save the file in UTF-8"
         raise ValueError(
             f"The data {name!r} could not be loaded. Expected one of {known}, a .jsonl file with "
-            "prompt and completion on every line, a folder, or a hub id (which needs the network). "
-            f"(The loader said: {first})"
+            "prompt and completion on every line, a .json, .csv or .parquet file, a folder, or a "
+            f"hub id (which needs the network). (The loader said: {first})"
         ) from error
-    lacking = {"prompt", "completion"} - set(data["train"].column_names if "train" in data else [])
-    if lacking:
-        raise ValueError(
-            f"The data {name!r} has no {' and no '.join(sorted(lacking))} in a split called train. "
-            f"It has: { {s: d.column_names for s, d in data.items()} }. Rename the columns."
+    return {split: list(rows) for split, rows in data.items()}
+
+
+def json_rows(text):
+    """The rows of JSON lines, or of one JSON list; ValueError names the line that is neither."""
+    if text.lstrip().startswith("["):
+        rows = list(enumerate(json.loads(text), 1))
+    else:
+        rows = []
+        for n, line in enumerate(text.split("\n"), 1):
+            try:
+                rows += [(n, json.loads(line))] if line.strip() else []
+            except ValueError as error:
+                raise ValueError(f"line {n} is no JSON object: {error}") from error
+    for n, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"line {n} is a {type(row).__name__}, and a JSON object was expected")
+    return [row for _, row in rows]
+
+
+def as_text(row, where):
+    """{"prompt": str, "completion": str} of a row; ValueError says what is in the way, and where."""
+    if "messages" in row and not {"prompt", "completion"} <= row.keys():
+        talk = row["messages"] if isinstance(row["messages"], list) else [row["messages"]]
+        row = {"prompt": talk[:-1], "completion": talk[-1:]}
+    found = {}
+    for column, role in (("prompt", "user"), ("completion", "assistant")):
+        cell = row.get(column)
+        if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], dict):
+            cell = cell[0].get("content") if cell[0].get("role") == role else cell
+        if not isinstance(cell, str):
+            turns = f" of {len(cell)} messages" if isinstance(cell, list) else ""
+            raise ValueError(
+                f"{where}, column {column}: {type(cell).__name__}{turns}, {str(cell)[:60]!r}. "
+                f"Expected text, or a list of one message of the {role}. Mend or drop the row; "
+                "docs/your_own_model.py trains on longer talks."
+            )
+        found[column] = cell
+    return found
+
+
+def parted(splits, name):
+    """{"train", "validation", "test"} of which no two share a prompt."""
+    splits = {key: splits[key] for key in ("test", "validation", "train") if key in splits}
+    prompts = {key: list(dict.fromkeys(r["prompt"] for r in rows)) for key, rows in splits.items()}
+    rng, taken = random.Random(0), {}
+    for split in ("test", "validation"):
+        if split not in splits:
+            free = [p for p in prompts["train"] if p not in taken]
+            some = set(rng.sample(free, max(1, len(free) // 10)))
+            splits[split] = [row for row in splits["train"] if row["prompt"] in some]
+            splits["train"] = [row for row in splits["train"] if row["prompt"] not in some]
+        taken |= {row["prompt"]: split for row in splits[split] if row["prompt"] not in taken}
+    kept = {
+        split: [row for row in splits[split] if taken.get(row["prompt"], split) == split]
+        for split in ("train", "validation", "test")
+    }
+    if lost := {s: len(splits[s]) - len(kept[s]) for s in kept if len(splits[s]) > len(kept[s])}:
+        warnings.warn(
+            f"{name}: prompts of the test or validation rows were in other splits as well. Left "
+            f"out there: {lost} rows.",
+            stacklevel=5,
         )
-    if "test" not in data:
-        cut = data["train"].train_test_split(test_size=0.1, seed=0)
-        data = DatasetDict({"train": cut["train"], "test": cut["test"]})
-    if "validation" not in data:
-        cut = data["train"].train_test_split(test_size=0.1, seed=0)
-        data = DatasetDict({"train": cut["train"], "validation": cut["test"], "test": data["test"]})
-    return data
+    if empty := [split for split in kept if not kept[split]]:
+        raise ValueError(f"{name}: nothing is left for {empty[0]}, its prompts are in other splits.")
+    return kept
