@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.files plumbing.model_facts plumbing.talk_facts",
+    "plumbing plumbing.files plumbing.model_facts plumbing.sources plumbing.talk_facts",
     "lora rank train",
     "inject",
     "adapters merge",
@@ -35,7 +35,7 @@ LAYERS = (
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
-    "bits.fourbit costs.calculator costs.gpu_records",
+    "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak kit.chooser",
     "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
     "bridges.twin",
@@ -237,6 +237,8 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
     "grading.catalog grading.state grading.commands grading.intake.collect "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "fourbit": "bits.coverage",
+    "models": "plumbing.sources",
     "jail": "grading.box.syscalls",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint",

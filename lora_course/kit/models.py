@@ -5,7 +5,8 @@ import os
 import warnings
 from pathlib import Path
 
-from lora_course.plumbing.model_facts import Unfit, look, reads_left_only
+from lora_course.plumbing.model_facts import look, reads_left_only
+from lora_course.plumbing.sources import Explained, present
 from lora_course.plumbing.talk_facts import complete
 
 BASE = Path(__file__).resolve().parents[1] / "base"
@@ -58,7 +59,7 @@ def load_base(name=None):
 
     quiet()
     source = looked_at(name)
-    with _Explained(source, "model"):
+    with Explained(source, "model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
@@ -70,8 +71,8 @@ def load_base(name=None):
         )
     if extra := sorted(report["unexpected_keys"]):
         warnings.warn(
-            f"{len(extra)} tensors of {source}, such as {extra[0]}, have no place in the model that "
-            "its config.json describes, and were left out.",
+            f"{len(extra)} tensors of {source}, such as {extra[0]}, have no place in the model "
+            "that its config.json describes, and were left out.",
             stacklevel=2,
         )
     if not reads_left_only(model.eval()):
@@ -84,8 +85,8 @@ def load_base(name=None):
 
 def looked_at(name=None):
     """The hub id or folder to load; OSError, before any weight is read, when it will not do."""
-    source = _present(chosen(name), "config.json", "a model")
-    with _Explained(source, "model"):
+    source = present(chosen(name), "config.json", "a model")
+    with Explained(source, "model"):
         look(source)
     return source
 
@@ -101,61 +102,11 @@ def load_tokenizer(name=None):
     from transformers import AutoConfig, AutoTokenizer
 
     quiet()
-    source, rows = _present(chosen(name), "tokenizer_config.json", "a tokenizer"), None
-    with _Explained(source, "tokenizer"):
+    source, rows = present(chosen(name), "tokenizer_config.json", "a tokenizer"), None
+    with Explained(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source)
         if not Path(source).is_dir() or (Path(source) / "config.json").is_file():
             rows = getattr(AutoConfig.from_pretrained(source).get_text_config(), "vocab_size", None)
     for note in complete(tokenizer, rows, source):
         warnings.warn(note, stacklevel=2)
     return tokenizer
-
-
-def _present(source, file, what):
-    """`source` again, after a look at it: a folder must hold `file`; else it must be a hub id."""
-    folder = Path(source)
-    if folder.is_dir():
-        if not (folder / file).is_file():
-            raise OSError(
-                f"The folder {source} is not {what}: it has no {file}. Expected a folder that "
-                "holds what save_pretrained() writes, of the model and of the tokenizer. Save both "
-                "into it, or unset LORA_COURSE_MODEL to use the model of the course."
-            )
-    elif source.startswith(("/", ".", "~")) or source.count("/") > 1 or "\\" in source:
-        raise OSError(
-            f"There is no folder {source}. Expected an existing folder, or a hub id such as "
-            "HuggingFaceTB/SmolLM2-135M. Mend the path, or unset LORA_COURSE_MODEL to use the "
-            "model of the course."
-        )
-    return source
-
-
-class _Explained:
-    """Turns the many errors of a failed load into one OSError that says what to do."""
-
-    def __init__(self, source, what):
-        self.source, self.what = source, what
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is None or not isinstance(error, Exception) or isinstance(error, Unfit):
-            return
-        if Path(self.source).is_dir():
-            advice = "A file in that folder is missing or damaged: save or download it again."
-        elif os.environ.get("HF_HUB_OFFLINE") == "1":
-            advice = (
-                "HF_HUB_OFFLINE=1 is set and this id is not in the local cache: unset it, or give "
-                "a folder."
-            )
-        else:
-            advice = (
-                "Check the spelling of the id and the network (`lora-course doctor` tells whether "
-                "the hub answers; a private or gated model also needs `hf auth login`)."
-            )
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSError(
-            f"The {self.what} {self.source!r} could not be loaded. {advice} Or unset "
-            f"LORA_COURSE_MODEL to use the model of the course. (The loader said: {first})"
-        ) from error

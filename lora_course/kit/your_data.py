@@ -146,5 +146,7 @@ def parted(splits, name):
             stacklevel=5,
         )
     if empty := [split for split in kept if not kept[split]]:
-        raise ValueError(f"{name}: nothing is left for {empty[0]}, its prompts are in other splits.")
+        raise ValueError(
+            f"{name}: nothing is left for {empty[0]}, its prompts are in other splits."
+        )
     return kept

@@ -32,7 +32,7 @@ def look(source):
             f"name its base, {base}. A merged model belongs in a folder of its own."
         )
     config = AutoConfig.from_pretrained(source)
-    saved_as = (getattr(config, "architectures", None) or [type(config).__name__])[0]
+    saved_as = (getattr(config, "architectures", None) or [HEADS[0]])[0]
     if stored := getattr(config, "quantization_config", None):
         kind = stored.get("quant_method", "some method") if isinstance(stored, dict) else "?"
         raise Unfit(
@@ -100,11 +100,13 @@ def senses(model):
     return [name for name, _ in model.named_modules() if word.search(name)]
 
 
-def check_targets(model, names, rule):
-    """Raises ValueError when LoRA on these layers would be wrong, or another thing than in PEFT.
+def fitting(model, layers, found):
+    """The names of the layers that a rule hits, in the order of `layers`, after a look at them.
 
-    names: of the layers that the rule hits. rule: as given to find_targets.
+    layers: names of all that may have LoRA. found: {part of the rule: names that it hits}.
+    Raises ValueError when LoRA on them would be lost, or would be another thing than in PEFT.
     """
+    names = [name for name in layers if any(name in hits for hits in found.values())]
     parents = {name: model.get_submodule(name.rpartition(".")[0]) for name in names}
     past = [n for n, up in parents.items() if n.rpartition(".")[2] in read_past(type(up))]
     if past:
@@ -113,8 +115,8 @@ def check_targets(model, names, rule):
             f"{type(parents[past[0]]).__name__} uses the weight of {past[0]} without calling the "
             f"layer, so LoRA on it would be lost. Choose other layers: target_modules={rest}."
         )
-    if rule != "all-linear":
-        return
+    if "all-linear" not in found:
+        return names
     if experts := stacks(model):
         endings = sorted({n.rpartition(".")[2] for n in names})
         raise ValueError(
@@ -130,3 +132,4 @@ def check_targets(model, names, rule):
             f"{min(blind)}. Name the language part by a regular expression: target_modules="
             f"r'.*language_model.*\\.({'|'.join(endings)})'."
         )
+    return names
