@@ -60,7 +60,8 @@ def read_splits(name, known):
     path = Path(os.path.expanduser(name))
     if path.suffix in FILES and not path.is_file():
         raise ValueError(
-            f"There is no file {name}. Give a {', '.join(FILES)} file, a hub id, or one of: {known}."
+            f"There is no file {name}. Give a file that ends in {', '.join(FILES)}, a hub id, or one "
+            f"of: {known}."
         )
     try:
         if path.suffix == ".csv":
@@ -103,7 +104,7 @@ def json_rows(text):
 
 
 def as_text(row, where):
-    """{"prompt": str, "completion": str} of a row; ValueError says what is in the way, and where."""
+    """{"prompt": str, "completion": str} of a row; ValueError says where that fails, and why."""
     if "messages" in row and not {"prompt", "completion"} <= row.keys():
         talk = row["messages"] if isinstance(row["messages"], list) else [row["messages"]]
         row = {"prompt": talk[:-1], "completion": talk[-1:]}

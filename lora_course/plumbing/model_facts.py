@@ -20,8 +20,8 @@ class Unfit(OSError):
 def look(source):
     """The config of a model, after a look at it that needs no weights.
 
-    Raises Unfit, an OSError with the reason, for an adapter, a model that is stored quantized, and one that
-    is no causal language model.
+    Raises Unfit, an OSError with the reason, for an adapter, a model that is stored quantized, and
+    one that is no causal language model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
@@ -120,9 +120,9 @@ def fitting(model, layers, found):
     if experts := stacks(model):
         endings = sorted({n.rpartition(".")[2] for n in names})
         raise ValueError(
-            f"all-linear reaches {share(model, names):.0%} of this model's numbers: its experts are "
-            f"{len(experts)} stacks of matrices, such as {next(iter(experts))}, not layers, and "
-            f"PEFT may adapt them too. Name what you want: target_modules={endings} for the layers "
+            f"all-linear reaches {share(model, names):.0%} of this model's numbers: its experts "
+            f"are {len(experts)} stacks of matrices, such as {next(iter(experts))}, not layers, "
+            f"and PEFT may adapt them too. Name what you want: target_modules={endings} for the layers "
             "alone; lora_course.methods.experts.inject_experts adds the stacks."
         )
     if blind := set(senses(model)) & set(names):
