@@ -60,8 +60,8 @@ def read_splits(name, known):
     path = Path(os.path.expanduser(name))
     if path.suffix in FILES and not path.is_file():
         raise ValueError(
-            f"There is no file {name}. Give a file that ends in {', '.join(FILES)}, a hub id, or one "
-            f"of: {known}."
+            f"There is no file {name}. Give a file that ends in {', '.join(FILES)}, a hub id, "
+            f"or one of: {known}."
         )
     try:
         if path.suffix == ".csv":

@@ -122,8 +122,8 @@ def fitting(model, layers, found):
         raise ValueError(
             f"all-linear reaches {share(model, names):.0%} of this model's numbers: its experts "
             f"are {len(experts)} stacks of matrices, such as {next(iter(experts))}, not layers, "
-            f"and PEFT may adapt them too. Name what you want: target_modules={endings} for the layers "
-            "alone; lora_course.methods.experts.inject_experts adds the stacks."
+            f"and PEFT may adapt them too. Name what you want: target_modules={endings} for the "
+            "layers alone; lora_course.methods.experts.inject_experts adds the stacks."
         )
     if blind := set(senses(model)) & set(names):
         endings = sorted({n.rpartition(".")[2] for n in set(names) - blind})

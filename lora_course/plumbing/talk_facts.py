@@ -125,8 +125,8 @@ def complete(tokenizer, rows, source):
     if needed := set(beyond) & {*asked, *ends, tokenizer.pad_token_id}:
         raise OSError(
             f"The tokenizer of {source} needs token {min(needed)} ({words[min(needed)]!r}), and "
-            f"the model has {rows} rows only. They belong to different models; or the model was not "
-            "resized: model.resize_token_embeddings(len(tokenizer)), then save it."
+            f"the model has {rows} rows only. They belong to different models; or the model was "
+            "not resized: model.resize_token_embeddings(len(tokenizer)), then save it."
         )
     notes = []
     if beyond:
