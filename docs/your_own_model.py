@@ -145,7 +145,10 @@ def load_talks(name, template):
             with open(name, encoding="utf-8-sig", newline="") as file:
                 data = {"train": list(csv.DictReader(file))}
         else:
+            if kind == "json":
+                Path(name).read_bytes().decode()  # or it says where it is not UTF-8
             data = load_dataset(kind, data_files=name) if kind else load_dataset(name)
+            data = {split: list(rows) for split, rows in data.items()}
     except Exception as error:
         raise SystemExit(f"The data {name} could not be read: {str(error)[:300]}") from error
     if "train" not in data:
@@ -239,6 +242,18 @@ def encode(tokenizer, talk):
     return {"input_ids": ids + answer, "labels": [-100] * len(ids) + answer}
 
 
+def that_fit(tokenizer, talks, length):
+    """The encoded rows of at most `length` tokens; a row that were cut would lose its end."""
+    rows = [encode(tokenizer, talk) for talk in talks]
+    fit = [row for row in rows if len(row["input_ids"]) <= length]
+    if len(fit) < len(rows):
+        longest = max(len(row["input_ids"]) for row in rows)
+        print(f"{len(rows) - len(fit)} rows are longer than --length {length} and are left out")
+        if not fit:
+            raise SystemExit(f"No row is left: raise --length; the longest has {longest} tokens.")
+    return fit
+
+
 def answer_of(tokenizer, ids):
     """The answer in what a model made: without what its template writes before and after."""
     lead, tail = (text.strip() for text in around(tokenizer))
@@ -319,20 +334,13 @@ def write_out(four_bit, base):
             home.weight.data.copy_(value.T if isinstance(home, Conv1D) else value)
 
 
-def train(model, tokenizer, talks, config, given):
+def train(model, tokenizer, rows, config, given):
     """The trained adapter, saved in --out/adapter. Chapters 06, 08 and 09."""
-    rows = [encode(tokenizer, talk) for talk in talks]
-    fit = [row for row in rows if len(row["input_ids"]) <= given.length]
-    if len(fit) < len(rows):
-        longest = max(len(row["input_ids"]) for row in rows)
-        print(f"{len(rows) - len(fit)} rows are longer than --length {given.length} and left out")
-        if not fit:
-            raise SystemExit(f"No row is left: raise --length; the longest has {longest} tokens.")
     small = 1 if GPU else given.batch  # rows at a time; the rest is accumulated. Chapter 01
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list(fit),  # the loss covers the answers only
+        train_dataset=Dataset.from_list(rows),  # the loss covers the answers only
         peft_config=config,
         args=SFTConfig(
             output_dir=given.out / "checkpoints",
@@ -394,12 +402,13 @@ def main():
     tokenizer = load_tokenizer(given.model, bare.get_input_embeddings().num_embeddings)
     talks, test = load_talks(given.data, tokenizer.chat_template)
     sample, test = test[0], test[: given.test]
+    rows = that_fit(tokenizer, talks, given.length)
     config, total = lora_config(bare, given.rank)
     check_room(total, given.out)
     if not given.merge_only:
         model = load_model(given.model)
         print(f"exact match before: {exact_match(model, tokenizer, test)}")
-        train(model, tokenizer, talks, config, given)
+        train(model, tokenizer, rows, config, given)
         del model
         gc.collect()
     merged = merge(tokenizer, sample, given)
