@@ -5,7 +5,7 @@ import warnings
 import torch
 
 from lora_course.plumbing.model_facts import share, stacks
-from lora_course.plumbing.sources import Explained
+from lora_course.plumbing.origin import Explained
 
 BLOCK = 64  # weights that share a scale; the default of bitsandbytes
 

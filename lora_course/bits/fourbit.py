@@ -8,7 +8,7 @@ import torch
 
 from lora_course.bits.coverage import kept_out
 from lora_course.kit.models import looked_at, quiet
-from lora_course.plumbing.sources import Explained
+from lora_course.plumbing.origin import Explained
 
 
 def load_four_bit(
