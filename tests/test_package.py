@@ -27,7 +27,7 @@ LAYERS = (
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
-    "methods.adalora methods.dora methods.pissa methods.vera",
+    "methods.adalora methods.dora methods.experts methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
@@ -250,6 +250,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
 }
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
 WHOLE = {  # tests of what is no module
+    "architectures": "docs/architectures.md",
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",

@@ -36,7 +36,7 @@ def check_plain(config, extra):
         )
     plain = {**LoraConfig().to_dict(), "peft_type": "LORA"}
     odd = {
-        key: value
+        key: sorted(value) if isinstance(value, list) else value
         for key, value in config.items()
         if key not in HARMLESS and value and value != plain.get(key)
     }

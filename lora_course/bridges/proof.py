@@ -39,17 +39,19 @@ def prove(model, folder):
         with in_peft(model, folder) as theirs:
             found = lora_layers(theirs.get_base_model())
             other = sorted(found.keys() ^ ours.keys())
-            why = f"PEFT has LoRA at {other[0]} or the course has, not both" if other else ""
+            why = f"it puts LoRA in other places, such as {other[0]}" if other else ""
             for name in ours.keys() & found.keys():
-                why = why or differs(ours[name], found[name]) and f"PEFT differs at {name}"
+                why = (
+                    why or differs(ours[name], found[name]) and f"it reads other numbers at {name}"
+                )
     except Exception as error:
         why = str(error).splitlines()[0]
     if why:
         shutil.rmtree(folder)
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise ValueError(
-            f"This adapter of a {kind} cannot be a folder of PEFT: {why}. Keep it in this course: "
-            "save_adapter(), load_adapter(), merge()."
+            f"This adapter of a {kind} cannot be a folder of PEFT, which would not read it as it "
+            f"is: {why}. Keep it in this course: save_adapter(), load_adapter(), merge()."
         )
 
 

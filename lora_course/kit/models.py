@@ -75,7 +75,9 @@ def load_base(name=None):
             "that its config.json describes, and were left out.",
             stacklevel=2,
         )
-    if not reads_left_only(model.eval()):
+    with Explained(source, "model"):
+        left_only = reads_left_only(model.eval())
+    if not left_only:
         raise OSError(
             f"{source} is a {type(model).__name__} in which a token sees the tokens after it. "
             "Expected a causal language model, such as Llama, Qwen3 or GPT-2."

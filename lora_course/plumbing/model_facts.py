@@ -107,6 +107,14 @@ def fitting(model, layers, found):
     Raises ValueError when LoRA on them would be lost, or would be another thing than in PEFT.
     """
     names = [name for name in layers if any(name in hits for hits in found.values())]
+    blind = set(senses(model)) & set(names)
+    if blind and "all-linear" in found:
+        endings = sorted({n.rpartition(".")[2] for n in set(names) - blind})
+        raise ValueError(
+            f"all-linear hits {len(blind)} layers that text never goes through, such as "
+            f"{min(blind)}. Name the language part by a regular expression: target_modules="
+            f"r'.*language_model.*\\.({'|'.join(endings)})'."
+        )
     parents = {name: model.get_submodule(name.rpartition(".")[0]) for name in names}
     past = [n for n, up in parents.items() if n.rpartition(".")[2] in read_past(type(up))]
     if past:
@@ -115,21 +123,13 @@ def fitting(model, layers, found):
             f"{type(parents[past[0]]).__name__} uses the weight of {past[0]} without calling the "
             f"layer, so LoRA on it would be lost. Choose other layers: target_modules={rest}."
         )
-    if "all-linear" not in found:
-        return names
-    if experts := stacks(model):
+    experts = stacks(model) if "all-linear" in found else ()
+    if experts:
         endings = sorted({n.rpartition(".")[2] for n in names})
         raise ValueError(
             f"all-linear reaches {share(model, names):.0%} of this model's numbers: its experts "
             f"are {len(experts)} stacks of matrices, such as {next(iter(experts))}, not layers, "
             f"and PEFT may adapt them too. Name what you want: target_modules={endings} for the "
             "layers alone; lora_course.methods.experts.inject_experts adds the stacks."
-        )
-    if blind := set(senses(model)) & set(names):
-        endings = sorted({n.rpartition(".")[2] for n in set(names) - blind})
-        raise ValueError(
-            f"all-linear hits {len(blind)} layers that text never goes through, such as "
-            f"{min(blind)}. Name the language part by a regular expression: target_modules="
-            f"r'.*language_model.*\\.({'|'.join(endings)})'."
         )
     return names
