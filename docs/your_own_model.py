@@ -259,10 +259,12 @@ def answer_of(tokenizer, ids):
     lead, tail = (text.strip() for text in around(tokenizer))
     ends = end_ids(tokenizer)
     ids = ids[: next((n for n, i in enumerate(ids) if i in ends), len(ids))]
-    if lead and (first := tokenizer.decode(ids[:1]).strip()) and lead.startswith(first):
-        made = range(1, len(ids) + 1)
-        last = lead.split()[-1]
-        ids = ids[next((n for n in made if tokenizer.decode(ids[:n]).endswith(last)), 0) :]
+    begun = ["".join(tokenizer.decode(ids[:n]).split()) for n in range(len(ids) + 1)]
+    whole, marks = "".join(lead.split()), lead.split()
+    if lead and begun[-1].startswith(whole):
+        ids = ids[next(n for n, text in enumerate(begun) if text.endswith(whole)) :]
+    elif lead and marks[0][0] in "<[" and begun[-1].startswith(marks[0]):  # a block with thoughts
+        ids = ids[next((n for n, text in enumerate(begun) if text.endswith(marks[-1])), 0) :]
     text = tokenizer.decode(ids, skip_special_tokens=True)
     return text.partition(tail)[0].strip() if tail else text.strip()
 

@@ -22,7 +22,8 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.files plumbing.model_facts plumbing.origin plumbing.talk_facts",
+    "plumbing plumbing.files plumbing.model_facts plumbing.talk_facts",
+    "plumbing.origin",
     "lora rank train",
     "inject",
     "adapters merge",

@@ -27,7 +27,8 @@ def kept_out(source, skip=(), device="cpu"):
     if misread := [name for name in misread if not any(name.endswith(end) for end in keep)]:
         warnings.warn(
             f"{len(misread)} of {len(widths)} layers, such as {misread[0]}, stay out of 4 bits: a "
-            f"CPU with AVX-512 reads only layers back right whose input width is a multiple of {BLOCK}.",
+            "CPU with AVX-512 reads only layers back right whose input width is a multiple of "
+            f"{BLOCK}.",
             stacklevel=3,
         )
     rest = [n for n in widths if not any(n.endswith(end) for end in (*keep, *misread))]

@@ -6,8 +6,7 @@ import warnings
 from pathlib import Path
 
 from lora_course.plumbing.model_facts import look, reads_left_only
-from lora_course.plumbing.origin import Explained, present
-from lora_course.plumbing.talk_facts import complete
+from lora_course.plumbing.origin import Explained, complete, present
 
 BASE = Path(__file__).resolve().parents[1] / "base"
 

@@ -74,7 +74,7 @@ def parted(splits, name):
     for split in ("test", "validation"):
         if split not in splits:
             free = [p for p in prompts["train"] if p not in taken]
-            some = set(rng.sample(free, max(1, len(free) // 10)))
+            some = set(rng.sample(free, min(len(free), max(1, len(free) // 10))))
             splits[split] = [row for row in splits["train"] if row["prompt"] in some]
             splits["train"] = [row for row in splits["train"] if row["prompt"] not in some]
         taken |= {row["prompt"]: split for row in splits[split] if row["prompt"] not in taken}

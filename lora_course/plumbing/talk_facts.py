@@ -59,15 +59,30 @@ def end_ids(tokenizer):
     return list(dict.fromkeys(ends))
 
 
+def behind(tokenizer, lead, ids):
+    """How many of the ids are the template's lead, or a block in its marks that is not empty.
+
+    lead: its words. A model that leaves the lead out has answered all the same: 0.
+    """
+
+    def begun(n):
+        return "".join(tokenizer.decode(ids[:n]).split())  # a tokenizer may write more spaces
+
+    said, whole = begun(len(ids)), "".join(lead)
+    if not lead or not said.startswith(lead[0]):
+        return 0
+    until = whole if said.startswith(whole) else lead[-1]
+    if until is not whole and lead[0][0] not in "<[":  # words are no marks
+        return 0
+    return next((n for n in range(1, len(ids) + 1) if begun(n).endswith(until)), 0)
+
+
 def answer_of(tokenizer, ids):
     """The answer in the token ids that a model made: without the template's lead and the end."""
     lead, tail = (text.strip() for text in around(tokenizer))
     ends = end_ids(tokenizer)
     ids = ids[: next((n for n, i in enumerate(ids) if i in ends), len(ids))]
-    if lead and tokenizer.decode(ids[:1]).strip() and lead.startswith(tokenizer.decode(ids[:1])):
-        last = lead.split()[-1]  # of the lead, or of a block of thoughts that is not empty
-        made = (n for n in range(1, len(ids) + 1) if tokenizer.decode(ids[:n]).endswith(last))
-        ids = ids[next(made, 0) :]
+    ids = ids[behind(tokenizer, lead.split(), ids) :]
     text = tokenizer.decode(ids, skip_special_tokens=True)
     return text.partition(tail)[0].strip() if tail else text.strip()
 
@@ -95,49 +110,3 @@ def greedy(model, tokenizer, max_new_tokens):
     finally:
         for module, own in zip(owners, before, strict=True):
             module.generation_config = own
-
-
-def complete(tokenizer, rows, source):
-    """Give a tokenizer the end and padding tokens it lacks; returns notes, a list of sentences.
-
-    rows: of the model's token table, None where there is no model.
-    Raises OSError for a tokenizer that does not work with the model, or cannot end an answer.
-    """
-    try:
-        ends = end_ids(tokenizer)
-    except Exception as error:
-        raise OSError(
-            f"The tokenizer of {source} has a chat template that cannot be used: {error}. Mend "
-            "chat_template.jinja, or set tokenizer.chat_template = None and save it."
-        ) from error
-    if not ends:
-        raise OSError(
-            f"The tokenizer of {source} has no end token, so no answer could end. Set "
-            "tokenizer.eos_token to a token of its vocabulary and save it."
-        )
-    if tokenizer.eos_token is None:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    words = {i: token for token, i in tokenizer.get_vocab().items()}
-    beyond = sorted(i for i in words if rows is not None and i >= rows)
-    asked = tokenizer(prompt_text(tokenizer, WORD), add_special_tokens=False)["input_ids"]
-    if needed := set(beyond) & {*asked, *ends, tokenizer.pad_token_id}:
-        raise OSError(
-            f"The tokenizer of {source} needs token {min(needed)} ({words[min(needed)]!r}), and "
-            f"the model has {rows} rows only. They belong to different models; or the model was "
-            "not resized: model.resize_token_embeddings(len(tokenizer)), then save it."
-        )
-    notes = []
-    if beyond:
-        notes.append(
-            f"{len(beyond)} tokens of {source}, such as {words[beyond[0]]!r}, have no row in the "
-            "model: a text with one of them ends in an IndexError."
-        )
-    pair = tokenizer(["a\nb", "a b"], add_special_tokens=False)["input_ids"]
-    if pair[0] == pair[1] and not tokenizer.chat_template:
-        notes.append(
-            f"The tokenizer of {source} does not tell a line break from a space: prompt and answer "
-            "are parted by a space."
-        )
-    return notes
