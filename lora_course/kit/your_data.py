@@ -5,7 +5,8 @@ import warnings
 
 from lora_course.kit.rows import columns, read_splits
 
-FEWEST = 20  # different prompts; with fewer a split would hold a row or two
+LEAST = {"train": 28, "validation": 6, "test": 6}  # rows of a split; the chapters look at six
+FEWEST = sum(LEAST.values())  # different prompts
 
 
 def load_foreign(name, known):
@@ -18,7 +19,7 @@ def load_foreign(name, known):
     of train, with a warning.
 
     Raises ValueError when the data cannot be loaded, lacks a column, has a cell that is no text
-    (it names the row), or fewer than FEWEST different prompts.
+    (it names the row), or fewer prompts than FEWEST, or rows of a split than LEAST.
     """
     from datasets import Dataset, DatasetDict
 
@@ -74,7 +75,7 @@ def parted(splits, name):
     for split in ("test", "validation"):
         if split not in splits:
             free = [p for p in prompts["train"] if p not in taken]
-            some = set(rng.sample(free, min(len(free), max(1, len(free) // 10))))
+            some = set(rng.sample(free, min(len(free), max(LEAST[split], len(free) // 10))))
             splits[split] = [row for row in splits["train"] if row["prompt"] in some]
             splits["train"] = [row for row in splits["train"] if row["prompt"] not in some]
         taken |= {row["prompt"]: split for row in splits[split] if row["prompt"] not in taken}
@@ -88,8 +89,11 @@ def parted(splits, name):
             f"out there: {lost} rows.",
             stacklevel=5,
         )
-    if empty := [split for split in kept if not kept[split]]:
+    if few := [
+        f"{len(kept[split])} in {split}" for split in kept if len(kept[split]) < LEAST[split]
+    ]:
         raise ValueError(
-            f"{name}: nothing is left for {empty[0]}, its prompts are in other splits."
+            f"{name} has too few rows whose prompt is in no other split: {', '.join(few)}. Give at "
+            f"least {LEAST}, or one split called train with {FEWEST} different prompts."
         )
     return kept
