@@ -187,6 +187,6 @@ def test_splits_that_share_prompts(tmp_path):
 
 def test_a_train_split_that_is_all_in_test(tmp_path):
     for name in ("train.jsonl", "test.jsonl"):
-        written(tmp_path, lines(some(30)), name)
+        written(tmp_path, lines(some(60)), name)
     with pytest.raises(ValueError, match="too few rows .*0 in train"):
         data.load_task(str(tmp_path))

@@ -97,10 +97,7 @@ def read_peft(folder):
             "for safetensors."
         ) from error
     if notes.get("config", tie(config)) != tie(config):
-        raise ValueError(
-            f"{CONFIG} in {folder.name} does not belong to {WEIGHTS} beside it: one of the two is "
-            "of another adapter. Save or copy both again."
-        )
+        raise ValueError(f"{CONFIG} and {WEIGHTS} in {folder.name} are no pair: save both again.")
     return config, tensors, notes
 
 
@@ -112,14 +109,13 @@ def from_peft(model, folder):
     does not fit the model, or gives other logits in PEFT than here.
     """
     config, tensors, notes = read_peft(folder)
-    found = {}
     check_plain(config, [key for key in tensors if not KEY.fullmatch(key)])
     if lora_layers(model):
         raise ValueError("This model has LoRA already: load a fresh base model.")
+    found, bases = {}, dict(model.named_modules(remove_duplicate=False))
     for key, tensor in tensors.items():
         name, letter = KEY.fullmatch(key).groups()
         found.setdefault(name, {})[f"lora_{letter}"] = tensor
-    bases = dict(model.named_modules(remove_duplicate=False))
     lost = [name for name, pair in found.items() if name not in bases or len(pair) != 2]
     if lost or not found:
         raise ValueError(f"The model has no layer {(lost or ['at all'])[0]}: it is another base.")
@@ -138,7 +134,7 @@ def from_peft(model, folder):
         nn.ParameterList(trained).requires_grad_(True)  # the wrappers froze some of them
         raise
     mark_only_lora_as_trainable(model)
-    if notes.get("base", seen := fingerprint(model)) != seen:
+    if "base" in notes and notes["base"] != (seen := fingerprint(model)):
         warnings.warn(f"{OTHER_BASE} It names {notes['base']}; this one is {seen}.", stacklevel=2)
     return model
 
