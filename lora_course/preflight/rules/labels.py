@@ -1,0 +1,223 @@
+"""Rules: is the right thing graded?"""
+
+import torch
+
+from lora_course.preflight.probe import few
+from lora_course.preflight.report import Undecided, ok, problem, warning
+from lora_course.preflight.talk import Reader, end_ids
+
+
+def _text(run):
+    if run.tokenizer is None:
+        raise Undecided("there is no tokenizer")
+    return run.tokenizer
+
+
+def every_label_ignored(run):
+    """Each row has a token that is graded."""
+    empty = sum(all(label == -100 for label in row.labels) for row in run.rows)
+    if not empty:
+        return ok(f"{len(run.rows)} rows")
+    if empty == len(run.rows):
+        return problem(
+            "Every label is -100: no token is graded, and the loss is 0 or not a number.",
+            "Look at what should mark the answers: a response template that does not occur, a "
+            "mask that is upside down, a length that cuts the answers off.",
+        )
+    share = empty / len(run.rows)
+    return (problem if share >= 0.05 else warning)(
+        f"{empty} of {len(run.rows)} rows have no graded token.",
+        "Look at these rows: their answer is missing, cut off, or not found.",
+    )
+
+
+def _segments(run):
+    """For each row with answers: [(tokens asked, tokens answered)] as ranges of positions."""
+    reader, found = Reader(_text(run)), []
+    ends = end_ids(run.tokenizer, run.model)
+    for row in run.rows:
+        marks, begin, parts = reader.answers(row.ids), 1, []
+        for start, stop in marks:
+            after = [n for n in range(stop, len(row.ids)) if row.ids[n] in ends]
+            close = after[0] + 1 if after else len(row.ids)
+            parts.append((range(begin, max(begin, start)), range(stop, close)))
+            begin = close
+        found.append((row, parts))
+    marked = [(row, parts) for row, parts in found if parts]
+    if len(marked) < max(1, 0.5 * len(found)):
+        raise Undecided("nothing in the rows says where answers begin")
+    return marked
+
+
+def prompt_graded(run):
+    """What was asked is not graded, only what was answered."""
+    asked = graded = 0
+    for row, parts in _segments(run):
+        if all(label == -100 for label in row.labels):
+            continue
+        places = [n for question, _ in parts for n in question]
+        asked += len(places)
+        graded += sum(row.labels[n] != -100 for n in places)
+    if not asked or graded < 0.1 * asked:
+        return ok(f"{asked} tokens of questions, {graded} of them graded")
+    return problem(
+        f"{graded / asked:.0%} of the tokens before the answers are graded: the model also learns "
+        "to ask.",
+        "Set the labels of the prompt to -100: columns prompt and completion or "
+        "assistant_only_loss in TRL, by hand in a loop of your own.",
+    )
+
+
+def answer_not_graded(run):
+    """An answer is graded from its first word to its end."""
+    some_graded = [
+        (row, parts) for row, parts in _segments(run) if any(label != -100 for label in row.labels)
+    ]
+    lost = short = 0
+    for row, parts in some_graded:
+        seen = [[row.labels[n] != -100 for n in answer] for _, answer in parts]
+        seen = [graded for graded in seen if any(graded)]
+        short += any(not all(graded[2:-2]) or not any(graded[:3]) for graded in seen)
+        lost += not seen
+    bad = lost + short
+    if not some_graded or bad < 0.25 * len(some_graded):
+        return ok()
+    return problem(
+        f"In {bad} of {len(some_graded)} rows a part of the answer is not graded.",
+        "Look at where the mask begins: at the first token of the answer, counted with the "
+        "tokens that tokenizer and template add.",
+    )
+
+
+def _instructed(run):
+    """True for rows of questions and answers, False for running text."""
+    masked = sum(row.labels[:1] == [-100] and any(x != -100 for x in row.labels) for row in run.rows)
+    if masked > len(run.rows) / 2:
+        graded = [sum(x == -100 for x in row.labels) > 1 for row in run.rows]
+        return sum(graded) > len(run.rows) / 2
+    try:
+        return bool(_segments(run))
+    except Undecided:
+        return False
+
+
+def end_never_graded(run):
+    """The token that ends an answer is graded, or the model never learns to stop."""
+    ends = end_ids(_text(run), run.model)
+    rows = [row for row in run.rows if any(label != -100 for label in row.labels)]
+    if not rows:
+        raise Undecided("no token is graded")
+    learned = [r for r in rows if any(label in ends for label in r.labels[1:])]
+    there = [r for r in rows if any(i in ends for i in r.ids[1:])]
+    if learned:
+        return ok(f"{len(learned)} of {len(rows)} rows end with a graded end token")
+    if there:
+        return problem(
+            f"{len(there)} of {len(rows)} rows hold an end token, and in none it is graded: the "
+            "model will not stop.",
+            "Mask the padding by its place (the attention mask), not by its number, and let the "
+            "end token of the answer be graded.",
+        )
+    if not _instructed(run):
+        raise Undecided("the rows are running text, which need not end")
+    return problem(
+        f"None of {len(rows)} rows ends with an end token: the model will not stop.",
+        "Add the tokenizer's eos_token, or the template's own end, to each answer.",
+    )
+
+
+def pad_masked_by_number(run):
+    """Where pad and end token are one, masking the pad's number masks the end token too."""
+    tokenizer = _text(run)
+    pad = tokenizer.pad_token_id
+    if pad is None or pad not in end_ids(tokenizer, run.model):
+        return ok("the pad token ends nothing")
+    lost = kept = 0
+    for row in run.rows:
+        places = [n for n in range(1, len(row.ids)) if row.ids[n] == pad]
+        lost += sum(row.labels[n] == -100 and row.labels[n - 1] not in (-100, pad) for n in places)
+        kept += sum(row.labels[n] == pad for n in places)
+    if not lost or kept >= lost:
+        return ok()
+    return problem(
+        f"Pad and end token are both {pad}, and after {lost} graded answers the end token has the "
+        "label -100.",
+        "Use a pad token of its own, or set labels to -100 where the attention mask is 0.",
+    )
+
+
+def padding_graded(run):
+    """Padding is never graded."""
+    hidden = sum(label != -100 for row in run.rows for label in row.padding)
+    pad = getattr(run.tokenizer, "pad_token_id", None)
+    if not hidden and pad is not None:
+        hidden = sum(_graded_tail(row, pad) for row in run.rows)
+    if not hidden:
+        return ok()
+    every = sum(label != -100 for row in run.rows for label in row.labels + row.padding)
+    return problem(
+        f"{hidden} of {every} graded tokens are padding: the loss looks good and says little.",
+        "Set the labels of padding to -100.",
+    )
+
+
+def _graded_tail(row, pad):
+    """How many graded pads begin or end a row, where there are two or more of them."""
+    counts = []
+    for step in (1, -1):
+        run = 0
+        for i, label in list(zip(row.ids, row.labels, strict=True))[::step]:
+            if i != pad or label != pad:
+                break
+            run += 1
+        counts.append(run if run > 2 else 0)
+    return sum(counts)
+
+
+def labels_shifted(run):
+    """The loss compares each token's prediction with the next token, once."""
+    same = ahead = behind = total = 0
+    for row in run.rows:
+        for n, label in enumerate(row.labels):
+            if label != -100 and 0 < n < len(row.ids) - 1:
+                total += 1
+                same += row.ids[n] == label
+                ahead += row.ids[n + 1] == label
+                behind += row.ids[n - 1] == label
+    if not total or max(same, ahead, behind) < 0.6 * total:
+        raise Undecided("the labels are not the tokens of the row")
+    by_hand = 0 if same >= max(ahead, behind) else 1 if ahead >= behind else -1
+    inside = _shift_of_loss(run, by_hand)
+    if inside + by_hand == 1:
+        return ok()
+    far = inside + by_hand
+    what = "itself" if far == 0 else f"the token {far} places on" if far > 0 else "an earlier one"
+    return problem(
+        f"Labels and loss together compare the prediction at each token with {what}"
+        f"{', because both shift the labels' if far == 2 else ''}.",
+        "Give labels that are equal to the tokens: models and trainers shift them by themselves.",
+    )
+
+
+@torch.no_grad()
+def _shift_of_loss(run, by_hand):
+    """By how many places the loss itself moves the labels: the shift whose loss is the run's."""
+    if "shift_labels" in run.batch:
+        return 1
+    loss, device = run.step_in_eval, next(iter(run.params.values())).device
+    batch = few(run.batch, device)
+    keys = {"labels", "num_items_in_batch"}
+    run.model.eval()
+    out = run.model(**{k: v for k, v in batch.items() if k not in keys})
+    logits = getattr(out, "logits", None)
+    labels = batch["labels"]
+    if logits is None or logits.shape[:2] != labels.shape:
+        return 1
+    gaps = {}
+    for shift in (1, 0, 2):
+        ahead = torch.full_like(labels, -100)
+        ahead[:, : labels.shape[1] - shift] = labels[:, shift:]
+        wanted = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ahead.flatten())
+        gaps[shift] = abs(float(wanted) - loss)
+    best = min(gaps, key=gaps.get)
+    return best if gaps[best] < 0.02 and gaps[1] > 0.02 else 1

@@ -1,0 +1,196 @@
+"""Rules: are these the tokens that the model knows, and those that it will see later?"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from lora_course.preflight.report import Undecided, ok, problem, some
+from lora_course.preflight.rules.labels import _instructed, _text
+from lora_course.preflight.talk import ANSWER, USER, end_ids, template_parts
+
+
+def begin_token_doubled(run):
+    """A text begins with one begin token."""
+    tokenizer = _text(run)
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return ok("the tokenizer has no begin token")
+    ends = end_ids(tokenizer, run.model) | {tokenizer.pad_token_id}
+    double = sum(row.ids[:2] == [bos, bos] and row.masked for row in run.rows)
+    middle = 0
+    if bos not in ends:
+        for row in run.rows:
+            spots = [n for n in range(2, len(row.ids)) if row.ids[n] == bos]
+            begins = row.positions and [n for n in spots if row.positions[n] == 0]
+            middle += any(
+                row.ids[n - 1] not in ends and n not in (begins or ()) for n in spots
+            )  # fmt: skip
+    if double >= 0.5 * len(run.rows) and double:
+        return problem(
+            f"{double} of {len(run.rows)} rows begin with {tokenizer.bos_token} twice.",
+            "The template writes one already: tokenize its text with add_special_tokens=False.",
+        )
+    if middle >= 0.5 * len(run.rows) and middle:
+        return problem(
+            f"{middle} of {len(run.rows)} rows have {tokenizer.bos_token} in their middle.",
+            "Tokenize the completion with add_special_tokens=False.",
+        )
+    return ok()
+
+
+def no_generation_prompt(run):
+    """A template announces the answer when it is asked to, with the words used in training."""
+    tokenizer = _text(run)
+    parts = template_parts(tokenizer)
+    if parts is None:
+        raise Undecided("there is no chat template")
+    asked = [{"role": "user", "content": USER}]
+    bare = tokenizer.apply_chat_template(asked, tokenize=False)
+    told = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    if told != bare:
+        return ok()
+    answered = [*asked, {"role": "assistant", "content": ANSWER}]
+    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    lead = whole.removeprefix(bare).partition(ANSWER)[0].strip()
+    if not whole.startswith(bare) or not lead:
+        return ok()
+    return problem(
+        f"In training {lead!r} stands before each answer, and add_generation_prompt=True does not "
+        "write it: later the model is not told to answer.",
+        "Add `{% if add_generation_prompt %}` with these words to the template's end.",
+    )
+
+
+def tokenizer_of_another_model(run):
+    """Every id that the tokenizer can give is a row of the model's table."""
+    rows = run.table.weight.shape[0]
+    if hasattr(run.table, "num_embeddings"):
+        rows = run.table.num_embeddings
+    largest = {}
+    if "input_ids" in run.batch:
+        largest["a token of the batch"] = int(run.batch["input_ids"].max())
+    if run.tokenizer is not None:
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            largest[name] = getattr(run.tokenizer, name, None)
+        largest["the tokenizer's last token"] = len(run.tokenizer) - 1
+    over = {name: i for name, i in largest.items() if i is not None and i >= rows}
+    if not over:
+        return ok(f"{rows} rows")
+    return problem(
+        f"The model has {rows} token vectors, and {some(f'{n} is {i}' for n, i in over.items())}.",
+        "Load the tokenizer from the model's own folder, or call resize_token_embeddings() and "
+        "train the new rows.",
+    )
+
+
+def _new_tokens(run):
+    """Ids that were added to the tokenizer after it was loaded."""
+    tokenizer = _text(run)
+    folder = Path(str(getattr(tokenizer, "name_or_path", "")))
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text(encoding="utf-8"))
+    known = {token["id"] for token in told.get("added_tokens", ())}
+    vocab = told.get("model", {}).get("vocab", ())
+    known |= set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
+    return sorted(set(tokenizer.get_vocab().values()) - known)
+
+
+def new_tokens_untrained(run):
+    """Tokens that were added have a vector that trains."""
+    tokenizer, table = _text(run), run.table
+    new = _new_tokens(run)
+    if new is None:
+        added = getattr(tokenizer, "get_added_vocab", dict)()
+        new = _at_the_mean(table.weight, sorted(added.values()))
+    used = set(run.batch["input_ids"].unique().tolist()) if "input_ids" in run.batch else set()
+    new = [i for i in new if i < table.weight.shape[0]]
+    new = [i for i in new if i in used] or new
+    run.trained  # noqa: B018
+    modules = [m for n, m in run.model.named_modules() if m is table or table in m.modules()]
+    near = [p for m in modules[-2:] for p in m.parameters(recurse=True)]
+    if not new:
+        return ok("no token is new")
+    named = dict(run.model.named_modules())
+    home = next(n for n, m in named.items() if m is table)
+    inside = [n for n in run.trained if n.startswith(f"{home}.") or n.rpartition(".")[0] == home]
+    tokens = [n for n in run.trained if "trainable_tokens" in n or ".embed" in n or "wte" in n]
+    if inside or tokens or any(p.requires_grad for p in near if p is table.weight):
+        return ok(f"{len(new)} new tokens, and their vectors train")
+    told = some(tokenizer.convert_ids_to_tokens(new))
+    return problem(
+        f"{len(new)} tokens are new ({told}), and the table of token vectors is frozen: they stay "
+        "at their random start.",
+        "Set trainable_token_indices to their ids, or name the table in modules_to_save.",
+    )
+
+
+@torch.no_grad()
+def _at_the_mean(weight, ids):
+    """Those of `ids` whose rows lie at the mean of all rows, where resizing puts new ones."""
+    ids = [i for i in ids if i < weight.shape[0]]
+    if not ids or not weight.is_floating_point():
+        return []
+    rows = weight.float()
+    mean = rows.mean(0)
+    usual = (rows - mean).norm(dim=1).median()
+    return [i for i in ids if (rows[i] - mean).norm() < 0.05 * usual]
+
+
+def completion_cut(run):
+    """Rows are not cut off before their end."""
+    if getattr(run.args, "packing", False):
+        raise Undecided("packed rows are cut by design")
+    ends = end_ids(_text(run), run.model)
+    limit = getattr(run.args, "max_length", None)
+    lengths = [len(row.ids) for row in run.rows]
+    most = max(lengths)
+    full = [row for row in run.rows if len(row.ids) == most]
+    ended = [row for row in run.rows if len(row.ids) < most and set(row.ids[-2:]) & ends]
+    if not _instructed(run):
+        raise Undecided("the rows are running text")
+    cut = [row for row in full if not set(row.ids[-2:]) & ends]
+    at_limit = limit is not None and most == limit
+    if not cut or not (at_limit or len(full) > 1) or (not ended and not at_limit):
+        return ok(f"the longest row has {most} tokens")
+    share = len(cut) / len(run.rows)
+    if share < 0.03:
+        return ok(f"{share:.1%} of the rows are cut at {most} tokens")
+    return problem(
+        f"{len(cut)} of {len(run.rows)} rows stop at exactly {most} tokens without an end token: "
+        "their answers are cut off, and the model learns not to stop.",
+        "Raise max_length, or leave out rows that are too long.",
+    )
+
+
+def packed_without_reset(run):
+    """Rows packed end to end count their positions anew for each text."""
+    packed = bool(getattr(run.args, "packing", False)) or "seq_lengths" in run.batch
+    bos = getattr(run.tokenizer, "bos_token_id", None)
+    ends = end_ids(run.tokenizer, run.model) if run.tokenizer is not None else set()
+    starts = [
+        sum(row.ids[n] == bos and row.ids[n - 1] in ends for n in range(1, len(row.ids)))
+        for row in run.rows
+    ]
+    marked = bos is not None and sum(starts) >= len(run.rows) / 2
+    if not packed and not marked:
+        return ok("a row holds one text")
+    if any(key in run.batch for key in ("seq_idx", "cu_seq_lens_q", "cu_seq_lens")):
+        return ok("packed, and the borders are given")
+    resets = sum(sum(p == 0 for p in row.positions) - 1 for row in run.rows if row.positions)
+    if resets > 0:
+        return ok(f"packed, and the positions begin anew {resets} times")
+    mask = run.batch.get("attention_mask")
+    if mask is not None and (mask.dim() == 4 or int(mask.max()) > 1):
+        return ok("packed, and the mask separates the texts")
+    if not _instructed(run):
+        raise Undecided("running text may be packed without borders, as in pre-training")
+    if not marked:
+        raise Undecided("nothing shows where one text ends and the next begins")
+    return problem(
+        f"Rows hold {sum(starts) / len(starts) + 1:.0f} texts each, and position_ids do not begin "
+        "anew: each text reads the ones before it.",
+        "Pack with position_ids that restart (TRL: packing_strategy=\"bfd\"), or do not pack.",
+    )  # fmt: skip
