@@ -42,9 +42,7 @@ def check_run(
             "tokenizer and batch, or a folder."
         )
     with untouched(model, trainer):
-        evidence = Run(
-            model, tokenizer, batch, optimizer, trainer, train_rows, test_rows, training
-        )
+        evidence = Run(model, tokenizer, batch, optimizer, trainer, train_rows, test_rows, training)
         findings = _ask(evidence, rules or RULES)
     return _finish(findings, show)
 

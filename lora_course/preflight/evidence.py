@@ -31,7 +31,9 @@ class Row:
 class Run:
     """A run. See check_run for what it is made from."""
 
-    def __init__(self, model, tokenizer, batch, optimizer, trainer, train_rows, test_rows, training):
+    def __init__(
+        self, model, tokenizer, batch, optimizer, trainer, train_rows, test_rows, training
+    ):
         self.wrapped, self.trainer, self.given = model, trainer, batch
         self.model = adapted.inner(model)
         self.was_training = model.training

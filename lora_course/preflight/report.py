@@ -55,9 +55,7 @@ class Report:
         return "\n".join([_row(f) for f in self.findings] + [self._sum()])
 
     def _sum(self):
-        well = len(self.findings) - sum(
-            map(len, (self.problems, self.warnings, self.not_examined))
-        )
+        well = len(self.findings) - sum(map(len, (self.problems, self.warnings, self.not_examined)))
         told = [f"{well} rules ok", f"{len(self.not_examined)} not examined"]
         if self.warnings:
             told.insert(0, _count(self.warnings, "warning"))

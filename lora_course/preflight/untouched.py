@@ -60,7 +60,9 @@ def untouched(model, trainer=None):
 
 def _copies(module):
     """(all attributes, the dicts of parts among them): shallow copies, to compare and put back."""
-    return dict(vars(module)), {key: dict(vars(module)[key]) for key in PARTS if key in vars(module)}
+    return dict(vars(module)), {
+        key: dict(vars(module)[key]) for key in PARTS if key in vars(module)
+    }
 
 
 def _differ(now, before):

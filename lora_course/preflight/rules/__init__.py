@@ -4,7 +4,15 @@ A rule is a function: it takes the evidence (evidence.Run, or saved.Saved for fo
 ok(saw), warning(saw, do) or problem(saw, do), or raises Undecided(why). Its docstring is the rule.
 """
 
-from lora_course.preflight.rules import four_bits, labels, learning, texts, tokens, what_trains
+from lora_course.preflight.rules import (
+    folders,
+    four_bits,
+    labels,
+    learning,
+    texts,
+    tokens,
+    what_trains,
+)
 
 RULES = {
     what_trains.nothing_trains: 4,
@@ -46,4 +54,14 @@ RULES = {
     four_bits.computes_in_float32: 11,
     four_bits.float32_copies: 17,
 }
-SAVED_RULES = {}
+SAVED_RULES = {
+    folders.file_damaged: 5,
+    folders.whole_model_saved: 5,
+    folders.merged_beside_adapter: 12,
+    folders.base_differs: 12,
+    folders.embeddings_saved: 12,
+    folders.keys_would_not_load: 8,
+    folders.update_saved_zero: 5,
+    folders.tokenizer_missing: 12,
+    folders.saved_tokenizer_too_large: 12,
+}

@@ -91,7 +91,9 @@ def answer_not_graded(run):
 
 def _instructed(run):
     """True for rows of questions and answers, False for running text."""
-    masked = sum(row.labels[:1] == [-100] and any(x != -100 for x in row.labels) for row in run.rows)
+    masked = sum(
+        row.labels[:1] == [-100] and any(x != -100 for x in row.labels) for row in run.rows
+    )
     if masked > len(run.rows) / 2:
         graded = [sum(x == -100 for x in row.labels) > 1 for row in run.rows]
         return sum(graded) > len(run.rows) / 2

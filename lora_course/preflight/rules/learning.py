@@ -194,9 +194,7 @@ def _lost(pair, rate):
 def dropout_off(run):
     """Dropout works in training mode only."""
     run.trained  # noqa: B018
-    drops = [
-        n for n, m in run.model.named_modules() if isinstance(m, torch.nn.Dropout) and m.p > 0
-    ]
+    drops = [n for n, m in run.model.named_modules() if isinstance(m, torch.nn.Dropout) and m.p > 0]
     if run.trainer is not None:
         return ok("the trainer sets the mode")
     if not run.optimizers or not drops:
@@ -232,7 +230,7 @@ def scale_is_zero(run):
         scaling = getattr(module, "scaling", None)
         if name in {p.layer for p in run.pairs}:
             values = scaling.values() if isinstance(scaling, dict) else [scaling]
-            found |= {name: float(v) for v in values if isinstance(v, int | float)}
+            found |= {(name, v): float(v) for v in values if isinstance(v, int | float)}
     if not found:
         raise Undecided("the layers do not tell their scale")
     odd = [n for n, v in found.items() if not 1 / 256 <= abs(v) <= 256]

@@ -88,7 +88,7 @@ def new_head_frozen(run):
     if live or not fresh:
         return ok()
     return problem(
-        f"{some(names)} is frozen, and its labels have no names, as in a new head: it stays random.",
+        f"{some(names)} is frozen, and its labels have no names: a new head, which stays random.",
         'Name it in modules_to_save, or give LoraConfig(task_type="SEQ_CLS"), which does.',
     )
 
@@ -166,7 +166,7 @@ def _configs_or_none(run):
 
 
 def wrapped_twice(run):
-    """One adapter of PEFT inside another trains, saves and loads under names that nobody expects."""
+    """One adapter of PEFT inside another saves and loads under other names."""
     for name, _ in run.model.named_modules():
         if "base_model.model.base_model" in name:
             return problem(
