@@ -86,13 +86,12 @@ def _not_in_architecture(model, names):
     start = f"{prefix}." if prefix else ""
     mine = {n for n in names if n.startswith(start)}
     odd = {n for n in mine if n.removeprefix(start) not in shapes and ".modules_to_save." not in n}
-    gone = {n.rpartition(".")[0]: n for n in shapes.keys() - whole.keys()}
+    gone = {n.rpartition(".")[0] for n in shapes.keys() - whole.keys()}
     base = set()
-    for place, lost in gone.items():  # the wrapper at `place` holds the lost weight somewhere
+    for place in gone:  # the wrapper at `place` holds the lost weight somewhere
         inside = [n for n in odd if n.removeprefix(start).startswith(f"{place}.")]
-        sizes = {shapes[n].numel() for n in shapes if n.rpartition(".")[0] == place}
-        base |= {n for n in inside if whole[n.removeprefix(start)].numel() in sizes}
-        assert lost
+        sizes = {tuple(shapes[n]) for n in shapes if n.rpartition(".")[0] == place}
+        base |= {n for n in inside if tuple(whole[n.removeprefix(start)]) in sizes}
     outside = {n for n in names - mine}
     return (odd | outside) - base
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from lora_course.preflight import adapted, sampled
-from lora_course.preflight.probe import loss_in_eval, take_step
+from lora_course.preflight.probe import FEW, few_rows, take_step
 from lora_course.preflight.report import Undecided
 
 
@@ -112,6 +112,13 @@ class Run:
         return dict(batch)
 
     @cached_property
+    def few(self):
+        """A batch of few rows, which a step is made on."""
+        if self.given is None and self.trainer is not None:
+            return sampled.trainer_batch(self.trainer, FEW)
+        return few_rows(self.batch, FEW)
+
+    @cached_property
     def rows(self):
         """The rows of the batch as Rows. Undecided where it has no tokens or no labels."""
         ids, labels = self.batch.get("input_ids"), self.batch.get("labels")
@@ -141,12 +148,7 @@ class Run:
     def step(self):
         """What one forward and backward pass shows; see probe.Step."""
         self.trained  # noqa: B018  a run that only evaluates is not asked
-        return take_step(self.model, self.batch, self.trainer)
-
-    @cached_property
-    def step_in_eval(self):
-        """The loss of the same rows without dropout, a float."""
-        return loss_in_eval(self.model, self.batch, self.trainer)
+        return take_step(self.model, self.few, self.trainer)
 
     @cached_property
     def steps_done(self):

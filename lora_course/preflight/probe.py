@@ -26,16 +26,17 @@ class Step:
     kept: int = 0
 
 
-def few(batch, device, rows=FEW):
-    """The first rows of a batch, on the model's device."""
+def few_rows(batch, rows, first=0):
+    """Some rows of a batch; what is not one for each row stays whole."""
     size = len(batch["input_ids"]) if "input_ids" in batch else None
-    cut = {}
-    for key, value in batch.items():
-        if torch.is_tensor(value):
-            fits = value.dim() and size and len(value) == size
-            value = (value[:rows] if fits else value).to(device)
-        cut[key] = value
-    return cut
+    fits = {k: torch.is_tensor(v) and v.dim() > 0 and len(v) == size for k, v in batch.items()}
+    return {k: v[first : first + rows] if fits[k] else v for k, v in batch.items()}
+
+
+def moved(batch, model):
+    """The batch on the model's device, with tensors that the model may change."""
+    device = next(model.parameters()).device
+    return {k: v.to(device, copy=True) if torch.is_tensor(v) else v for k, v in batch.items()}
 
 
 def take_step(model, batch, trainer):
@@ -50,7 +51,7 @@ def take_step(model, batch, trainer):
     if device.type == "cpu" and sum(p.numel() for p in model.parameters()) > LARGE:
         raise Undecided("a step of this model would take too long on a CPU")
     model.train()
-    sizes, rows = {"copies": 0, "kept": 0}, few(batch, device)
+    sizes, rows = {"copies": 0, "kept": 0}, moved(batch, model)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with _weighing(sizes, model):
@@ -59,16 +60,16 @@ def take_step(model, batch, trainer):
             raise Undecided("the model gives no loss for this batch")
         grads = dict.fromkeys(params)
         if loss.requires_grad:
-            grads = _gradients(loss, params, lambda: _loss(model, few(batch, device), trainer))
+            grads = _gradients(loss, params)
     largest = {n: None if g is None else float(g.abs().max()) for n, g in grads.items()}
     return Step(loss.item(), largest, [str(w.message) for w in said], **sizes)
 
 
 @torch.no_grad()
 def loss_in_eval(model, batch, trainer):
-    """The loss of the same rows without dropout, a float."""
+    """The loss of these rows without dropout, a float."""
     model.eval()
-    loss = _loss(model, few(batch, next(model.parameters()).device), trainer)
+    loss = _loss(model, moved(batch, model), trainer)
     if not torch.is_tensor(loss):
         raise Undecided("the model gives no loss for this batch")
     return loss.item()
@@ -82,18 +83,14 @@ def _loss(model, rows, trainer):
         return trainer.compute_loss(model, rows)
 
 
-def _gradients(loss, params, again):
+def _gradients(loss, params):
     """{name: gradient or None}. The .grad of the parameters is put back by `untouched`."""
-    hooked = any(getattr(p, "_post_accumulate_grad_hooks", None) for p in params.values())
-    try:
+    if any(getattr(p, "_post_accumulate_grad_hooks", None) for p in params.values()):
         found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-        return dict(zip(params, found, strict=True))
-    except RuntimeError as error:  # re-entrant checkpoints know .backward() only
-        if "heckpoint" not in str(error) or hooked:
-            raise
+        return dict(zip(params, found, strict=True))  # a backward pass would make a step here
     for p in params.values():
         p.grad = None
-    again().backward()
+    loss.backward()  # re-entrant checkpoints know nothing but .backward()
     return {name: p.grad for name, p in params.items()}
 
 

@@ -1,8 +1,9 @@
 """Rules: is the right thing graded?"""
 
 import torch
+from torch import nn
 
-from lora_course.preflight.probe import few
+from lora_course.preflight.probe import few_rows, loss_in_eval, moved
 from lora_course.preflight.report import Undecided, ok, problem, warning
 from lora_course.preflight.talk import Reader, end_ids
 
@@ -189,7 +190,7 @@ def labels_shifted(run):
     if not total or max(same, ahead, behind) < 0.6 * total:
         raise Undecided("the labels are not the tokens of the row")
     by_hand = 0 if same >= max(ahead, behind) else 1 if ahead >= behind else -1
-    inside = _shift_of_loss(run, by_hand)
+    inside = 1 if "shift_labels" in run.batch else _shift_of_loss(run)
     if inside + by_hand == 1:
         return ok()
     far = inside + by_hand
@@ -202,24 +203,21 @@ def labels_shifted(run):
 
 
 @torch.no_grad()
-def _shift_of_loss(run, by_hand):
-    """By how many places the loss itself moves the labels: the shift whose loss is the run's."""
-    if "shift_labels" in run.batch:
-        return 1
-    loss, device = run.step_in_eval, next(iter(run.params.values())).device
-    batch = few(run.batch, device)
+def _shift_of_loss(run):
+    """By how many places the loss itself moves the labels: the shift that gives the run's loss."""
     keys = {"labels", "num_items_in_batch"}
-    run.model.eval()
-    out = run.model(**{k: v for k, v in batch.items() if k not in keys})
-    logits = getattr(out, "logits", None)
-    labels = batch["labels"]
-    if logits is None or logits.shape[:2] != labels.shape:
-        return 1
-    gaps = {}
-    for shift in (1, 0, 2):
-        ahead = torch.full_like(labels, -100)
-        ahead[:, : labels.shape[1] - shift] = labels[:, shift:]
-        wanted = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ahead.flatten())
-        gaps[shift] = abs(float(wanted) - loss)
-    best = min(gaps, key=gaps.get)
-    return best if gaps[best] < 0.02 and gaps[1] > 0.02 else 1
+    gaps = {1: [], 0: [], 2: []}
+    for first in range(min(3, len(run.few["input_ids"]))):
+        batch = moved(few_rows(run.few, 1, first), run.model)
+        loss = loss_in_eval(run.model, batch, run.trainer)
+        out = run.model(**{k: v for k, v in batch.items() if k not in keys})
+        logits, labels = getattr(out, "logits", None), batch["labels"]
+        if logits is None or logits.shape[:2] != labels.shape:
+            return 1
+        for shift, found in gaps.items():
+            ahead = torch.full_like(labels, -100)
+            ahead[:, : labels.shape[1] - shift] = labels[:, shift:]
+            wanted = nn.functional.cross_entropy(logits.float().flatten(0, 1), ahead.flatten())
+            found.append(abs(float(wanted) - loss) / (1 + abs(loss)))
+    fits = [shift for shift, found in gaps.items() if max(found) < 2e-3]
+    return fits[0] if fits else 1

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import nn
 
 from lora_course.preflight.report import Undecided, ok, problem, some, warning
 
@@ -194,12 +195,12 @@ def _lost(pair, rate):
 def dropout_off(run):
     """Dropout works in training mode only."""
     run.trained  # noqa: B018
-    drops = [n for n, m in run.model.named_modules() if isinstance(m, torch.nn.Dropout) and m.p > 0]
+    drops = [n for n, m in run.model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
+    asked = [n for n in drops if any(n.startswith(f"{p.layer}.") for p in run.pairs_or_none)]
     if run.trainer is not None:
         return ok("the trainer sets the mode")
-    if not run.optimizers or not drops:
-        return ok()
-    if run.was_training:
+    drops = drops if run.steps_done else asked  # before the first step a loop may still set it
+    if not run.optimizers or not drops or run.was_training:
         return ok()
     return warning(
         f"The model is in eval mode, so its {len(drops)} dropout layers do nothing.",

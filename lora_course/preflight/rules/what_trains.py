@@ -108,7 +108,8 @@ def target_missed(run):
     for config in _configs(run):
         asked = getattr(config, "target_modules", None)
         asked = [] if isinstance(asked, str) or asked is None else list(asked)
-        asked += list(getattr(config, "modules_to_save", None) or [])
+        extra = getattr(config, "modules_to_save", None) or []
+        asked += [name for name in extra if name not in HEADS]  # PEFT adds these by itself
         asked += list(getattr(config, "rank_pattern", None) or [])
         missed += [n for n in asked if not _hits(n, modules)]
     if not missed:
