@@ -47,6 +47,11 @@ class Run:
         evaluates = trainer is not None and self.train_rows is None
         self.training = training and not evaluates
 
+    def must_train(self):
+        """Raises Undecided for a run that only evaluates."""
+        if not self.training:
+            raise Undecided("this run only evaluates")
+
     @cached_property
     def params(self):
         """{name: parameter}, tied ones once."""
@@ -55,8 +60,7 @@ class Run:
     @cached_property
     def trained(self):
         """Names of what requires a gradient. Undecided in a run that only evaluates."""
-        if not self.training:
-            raise Undecided("this run only evaluates")
+        self.must_train()
         return [name for name, p in self.params.items() if p.requires_grad]
 
     @cached_property
@@ -147,7 +151,7 @@ class Run:
     @cached_property
     def step(self):
         """What one forward and backward pass shows; see probe.Step."""
-        self.trained  # noqa: B018  a run that only evaluates is not asked
+        self.must_train()
         return take_step(self.model, self.few, self.trainer)
 
     @cached_property

@@ -1,11 +1,8 @@
-"""Rules: do gradients arrive, and does the optimizer move what they arrive at?"""
-
-import math
+"""Rules: does the optimizer move what trains, and by how much?"""
 
 import torch
-from torch import nn
 
-from lora_course.preflight.report import Undecided, ok, problem, some, warning
+from lora_course.preflight.report import Undecided, ok, problem, some
 
 SMALL = 1024  # models up to this width take much higher rates, as the course's own sweeps show
 ADAM = ("adam", "lion")
@@ -13,69 +10,11 @@ OTHER = ("adafactor", "schedulefree", "prodigy", "dadapt")
 PREFERENCE = ("DPO", "GRPO", "PPO", "KTO", "ORPO", "RLOO", "CPO", "Reward", "OnlineDPO", "XPO")
 
 
-def _graded(run):
-    labels = run.batch.get("labels")
-    if labels is not None and not (labels != -100).any():
-        raise Undecided("no token is graded, so there is no gradient to look at")
-
-
-def layers_without_gradient(run):
-    """After one backward pass every adapted layer has a gradient in A or in B."""
-    _graded(run)
-    grads, layers = run.step.grads, {}
-    live = [name for name in run.added if name in grads]
-    if not live:
-        raise Undecided("no adapter trains")
-    paired = {name: pair.layer for pair in run.pairs_or_none for name in pair.names}
-    for name in live:
-        layers.setdefault(paired.get(name, name), []).append(grads[name])
-    dead = [layer for layer, found in layers.items() if not any(found)]
-    dead = [n for n in dead if "expert" not in n] or (dead if len(dead) == len(layers) else [])
-    if not dead:
-        return ok(f"all {len(layers)} adapted layers get a gradient")
-    zero = [p for p in run.pairs_or_none if p.layer in dead and not p.first.any()]
-    both = [p for p in zero if not p.second.any()]
-    if both:
-        return problem(
-            f"A and B are both zero in {len(both)} layers ({some([p.layer for p in both])}): each "
-            "factor's gradient is a product with the other, so neither ever moves.",
-            "Start one factor at random, as LoRA does with A, and only the other at zero.",
-        )
-    return problem(
-        f"{len(dead)} of {len(layers)} adapted layers get no gradient: {some(dead)}.",
-        "Look for what cuts the path above them: no_grad or detach in a forward pass, checkpoints "
-        "without input gradients, merged or inactive adapters, layers that text never reaches.",
-    )
-
-
-def loss_not_finite(run):
-    """The first loss is a number."""
-    _graded(run)
-    if math.isfinite(run.step.loss):
-        return ok(f"the loss is {run.step.loss:.3g}")
-    return problem(
-        f"The first loss is {run.step.loss}.",
-        "Look for float16 that overflows, broken weights, or rows without a graded token.",
-    )
-
-
-def checkpoints_without_input_gradients(run):
-    """Checkpoints under a frozen embedding need enable_input_require_grads()."""
-    _graded(run)
-    told = [s for s in run.step.said if "None of the inputs have requires_grad" in s]
-    if not told:
-        return ok()
-    return problem(
-        "Checkpointed blocks get an input that needs no gradient, so they compute none.",
-        "Call model.enable_input_require_grads(), or checkpoint with use_reentrant=False.",
-    )
-
-
 def optimizer_misses(run):
     """The optimizer holds every parameter that trains, and each is the model's own."""
     if not run.optimizers:
         raise Undecided("there is no optimizer yet")
-    run.trained  # noqa: B018
+    run.must_train()
     if hasattr(run.wrapped, "ds_config") or "FSDP" in type(run.wrapped).__name__:
         raise Undecided("the parameters are spread over several machines")
     held = {id(p) for o in run.optimizers for group in o.param_groups for p in group["params"]}
@@ -192,22 +131,6 @@ def _lost(pair, rate):
     return float((gap / 2 > rate).float().mean())
 
 
-def dropout_off(run):
-    """Dropout works in training mode only."""
-    run.trained  # noqa: B018
-    drops = [n for n, m in run.model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
-    asked = [n for n in drops if any(n.startswith(f"{p.layer}.") for p in run.pairs_or_none)]
-    if run.trainer is not None:
-        return ok("the trainer sets the mode")
-    drops = drops if run.steps_done else asked  # before the first step a loop may still set it
-    if not run.optimizers or not drops or run.was_training:
-        return ok()
-    return warning(
-        f"The model is in eval mode, so its {len(drops)} dropout layers do nothing.",
-        "Call model.train() before the loop, and again after each evaluation.",
-    )
-
-
 def update_still_zero(run):
     """After some steps no adapted layer's update is zero."""
     if not run.steps_done:
@@ -224,53 +147,14 @@ def update_still_zero(run):
     )
 
 
-def scale_is_zero(run):
-    """lora_alpha / r is neither zero nor beyond all reason."""
-    found = {}
-    for name, module in run.model.named_modules():
-        scaling = getattr(module, "scaling", None)
-        if name in {p.layer for p in run.pairs}:
-            values = scaling.values() if isinstance(scaling, dict) else [scaling]
-            found |= {(name, v): float(v) for v in values if isinstance(v, int | float)}
-    if not found:
-        raise Undecided("the layers do not tell their scale")
-    odd = [n for n, v in found.items() if not 1 / 256 <= abs(v) <= 256]
-    if not odd:
-        return ok(f"scale {some(sorted({f'{v:g}' for v in found.values()}))}")
+def warm_up_never_ends(run):
+    """The warm-up is shorter than the training, so that the peak rate is reached."""
+    steps, warm = (getattr(run.args, name, 0) or 0 for name in ("max_steps", "warmup_steps"))
+    if run.args is None or steps <= 0:
+        raise Undecided("the number of steps is not known")
+    if warm < 1 or warm < steps:
+        return ok()
     return problem(
-        f"The scale of {len(odd)} adapted layers is {found[odd[0]]:g}.",
-        "Set lora_alpha between r / 2 and 2 r.",
+        f"The warm-up takes {warm:g} steps, and the training has {steps}.",
+        "Give warmup_steps below 1 as a share of all steps, 0.1 for instance.",
     )
-
-
-def started_damaged(run):
-    """A new adapter starts as the base: one factor is zero."""
-    if run.steps_done:
-        raise Undecided("steps were made already")
-    configs = getattr(run.model, "peft_config", {})
-    configs = configs.values() if isinstance(configs, dict) else []
-    flagged = any(getattr(c, "init_lora_weights", True) is False for c in configs)
-    live = [p for p in run.active if not p.is_zero()]
-    if not live:
-        return ok("the update is zero")
-    if flagged or _drawn([p.second for p in live]):
-        return problem(
-            f"Both factors of {len(live)} adapted layers are random: the model does not start as "
-            "its base.",
-            "Leave init_lora_weights at its default, or set B to zero.",
-        )
-    return ok("the adapter was trained before, or has an initialization of its own")
-
-
-def _drawn(factors):
-    """True when all factors look like one random draw: the same spread everywhere, no tails."""
-    if len(factors) < 4 or min(f.numel() for f in factors) < 64:
-        return False
-    spreads, forms = [], []
-    for factor in factors:
-        x = factor.detach().float().flatten()
-        spreads.append(float(x.std()))
-        forms.append(float(((x - x.mean()) ** 4).mean() / x.var() ** 2))
-    even = max(spreads) < 1.1 * min(spreads)
-    form = sum(forms) / len(forms)
-    return even and (1.7 < form < 1.9 or 2.7 < form < 3.3)
