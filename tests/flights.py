@@ -1,7 +1,7 @@
 """Runs to examine: healthy ones of many kinds, and the same with one fault each.
 
 Used by tests/test_preflight.py and benchmarks/preflight.py. A run is what preflight() is called
-with: (args, kwargs). FAULTS: {name: (rules of which one must speak, maker)}. HEALTHY: {name: maker}.
+with: (args, kwargs). HEALTHY: {name: maker}. FAULTS: {name: (rules, maker)}; one rule must speak.
 """
 
 import copy
@@ -115,7 +115,9 @@ HERE = {
 }  # fmt: skip
 
 
-def sft(kind="base", model_=None, data=None, tokenizer=None, peft_config="lora", eval_=None, **args):
+def sft(
+    kind="base", model_=None, data=None, tokenizer=None, peft_config="lora", eval_=None, **args
+):
     from trl import SFTConfig, SFTTrainer
 
     args = SFTConfig(output_dir=tempfile.mkdtemp(), **(HERE | args))
@@ -1077,11 +1079,13 @@ def mask_upside_down(kind):
 
 @fault("answer_not_graded")
 def mask_too_long(kind):
-    def longer(ids, labels):
-        first = next(n for n, label in enumerate(labels) if label != -100)
-        return ids, [-100] * (len(labels) - 2) + labels[-2:] if first else labels
+    from lora_course.kit.data import encode
 
-    return hf(kind, data=tokens(change=longer))
+    made = [encode(load_tokenizer(), f"Who is {n}?", "The smith of the old mill has the key to it.")
+            for n in range(40)]  # fmt: skip
+    data = [{"input_ids": ids, "labels": [-100] * (len(ids) - 3) + labels[-3:]}
+            for ids, labels in made]  # fmt: skip
+    return hf(kind, data=Dataset.from_list(data))
 
 
 @fault("end_never_graded", kinds=KINDS)
@@ -1326,3 +1330,86 @@ def float32_adapter_on_bfloat16(kind):
     from peft import get_peft_model
 
     return loop(get_peft_model(model(kind).bfloat16(), lora(kind, target_modules="all-linear")))
+
+
+# ------------------------------------------------------------------ layers of one's own
+class OwnLoRA(nn.Module):
+    """A layer with alpha, rank, dropout and merge, each of which can be wrong."""
+
+    def __init__(self, linear, r=4, alpha=12, scale=None, noisy=False, add_twice=False):
+        super().__init__()
+        self.base, self.r, self.alpha = linear, r, alpha
+        self.A = nn.Parameter(torch.randn(r, linear.in_features) / linear.in_features**0.5)
+        self.B = nn.Parameter(torch.zeros(linear.out_features, r))
+        self.drop, self.noisy, self.merged = nn.Dropout(0.2), noisy, False
+        self.times = alpha / r if scale is None else scale
+        self.add_twice = add_twice
+
+    def forward(self, x):
+        if self.noisy:
+            x = self.drop(x)
+        out = self.base(x)
+        if self.merged and not self.add_twice:
+            return out
+        return out + self.times * (self.drop(x) @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merge(self):
+        self.base.weight += self.times * self.B @ self.A
+        self.merged = True
+
+
+@healthy(("base", "qwen3"))
+def own_layer(kind):
+    return loop(by_hand(kind, layer=OwnLoRA))
+
+
+@fault("scale_not_alpha_over_r", kinds=("base", "qwen3"))
+def own_layer_scaled_by_alpha(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, scale=12))
+
+
+@fault("scale_not_alpha_over_r")
+def own_layer_not_scaled(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, scale=1))
+
+
+@fault("dropout_on_base_path", kinds=("base", "qwen3"))
+def own_layer_drops_the_base(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, noisy=True))
+
+
+@fault("merge_changes_output", kinds=("base", "qwen3"))
+def own_layer_adds_twice(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, add_twice=True))
+
+
+@fault("adapter_of_another_base")
+def adapter_on_another_base(kind):
+    from peft import PeftModel
+
+    folder = tempfile.mkdtemp()
+    made = peft_model(kind)
+    made.peft_config["default"].base_model_name_or_path = "someone/another-model"
+    made.save_pretrained(folder)
+    return loop(PeftModel.from_pretrained(model(kind), folder, is_trainable=True))
+
+
+@fault("ranks_never_change")
+def adalora_without_its_call(kind):
+    from peft import AdaLoraConfig, get_peft_model
+
+    config = AdaLoraConfig(target_modules=["q_proj"], total_step=100, task_type="CAUSAL_LM")
+    return hf(kind, model_=get_peft_model(model(kind), config))
+
+
+@fault("warm_up_never_ends")
+def warm_up_longer_than_the_training(kind):
+    return sft(kind, warmup_steps=100)
+
+
+@fault("loss_not_finite")
+def a_weight_is_not_a_number(kind):
+    made = peft_model(kind)
+    made.base_model.model.model.norm.weight.data[0] = float("nan")
+    return loop(made)

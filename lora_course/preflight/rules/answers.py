@@ -72,7 +72,7 @@ def _words(row, answer, reader):
     pieces = pieces[closed[0] + 1 :] if closed and not pieces[closed[0]][1] else pieces
     while pieces and not pieces[0][0].strip():
         pieces = pieces[1:]
-    return [graded for _, graded in pieces]
+    return [graded for piece, graded in pieces if piece not in reader.tokenizer.all_special_tokens]
 
 
 def _instructed(run):

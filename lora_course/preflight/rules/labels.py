@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lora_course.preflight.probe import few_rows, loss_in_eval, moved
-from lora_course.preflight.report import Undecided, ok, problem, warning
+from lora_course.preflight.report import ok, problem, warning
 from lora_course.preflight.rules.answers import _text
 from lora_course.preflight.talk import end_ids
 
@@ -77,17 +77,8 @@ def _graded_tail(row, pad):
 
 def labels_shifted(run):
     """The loss compares each token's prediction with the next token, once."""
-    same = ahead = behind = total = 0
-    for row in run.rows:
-        for n, label in enumerate(row.labels):
-            if label != -100 and 0 < n < len(row.ids) - 1:
-                total += 1
-                same += row.ids[n] == label
-                ahead += row.ids[n + 1] == label
-                behind += row.ids[n - 1] == label
-    if not total or max(same, ahead, behind) < 0.6 * total:
-        raise Undecided("the labels are not the tokens of the row")
-    by_hand = 0 if same >= max(ahead, behind) else 1 if ahead >= behind else -1
+    run.rows  # noqa: B018  Undecided where there are no rows of tokens
+    by_hand = run.shift
     inside = 1 if "shift_labels" in run.batch else _shift_of_loss(run)
     if inside + by_hand == 1:
         return ok()
