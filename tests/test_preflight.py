@@ -17,7 +17,7 @@ from torch import nn
 import lora_course
 from lora_course import cli, preflight
 from lora_course.kit.models import load_base, load_tokenizer, quiet
-from lora_course.preflight import PreflightCallback
+from lora_course.preflight import PreflightCallback, bugs
 from lora_course.preflight.report import Undecided, ok, problem
 from lora_course.preflight.rules import RULES, SAVED_RULES
 
@@ -378,3 +378,24 @@ def test_rows_without_a_known_form_are_not_examined():
     odd = Dataset.from_list([{"number": n} for n in range(9)])
     report = preflight(*args, train_rows=odd, test_rows=odd, show=False)
     assert {"train_rows_in_test", "rows_repeat"} <= {f.rule for f in report.not_examined}
+
+
+def test_every_known_bug_has_a_rule_or_a_reason():
+    names = [bug[0] for bug in bugs.BUGS]
+    assert names == [f"D{n:02}" for n in range(1, 52)]
+    rules = {rule.__name__ for rule in [*RULES, *SAVED_RULES]}
+    for name, what, found, chapters, why in bugs.BUGS:
+        assert set(found) <= rules and bool(found) != bool(why), name
+        assert what and all(1 <= chapter <= 20 for chapter in chapters), name
+        assert found or chapters or why, name
+    assert len(bugs.bug_table().splitlines()) == 53
+
+
+def test_the_rule_in_the_readme_works():
+    text = (Path(bugs.__file__).parent / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python")[2].split("```")[0]
+    space = {}
+    exec(code, space)
+    args, _ = flights.loop(flights.peft_model())
+    report = preflight(*args, rules={space["rows_are_short"]: 5}, show=False)
+    assert report and "the longest row has" in report.table()
