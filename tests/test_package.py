@@ -41,8 +41,8 @@ LAYERS = (
     "bridges.twin",
     "bridges.shipping",
     "preflight.report preflight.adapted",
-    "preflight.labelled preflight.probe preflight.sampled preflight.talk preflight.untouched",
-    "preflight.evidence preflight.saved preflight.bugs",
+    "preflight.added preflight.labelled preflight.probe preflight.sampled preflight.talk",
+    "preflight.untouched preflight.evidence preflight.saved preflight.bugs",
     "preflight.rules.answers preflight.rules.four_bits preflight.rules.gradients",
     "preflight.rules.layers preflight.rules.own_layers preflight.rules.optimizers",
     "preflight.rules.rates preflight.rules.texts preflight.rules.what_trains",
@@ -253,9 +253,9 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "jail": "grading.box.syscalls",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint",
-    "preflight": "preflight.adapted preflight.callback preflight.check preflight.evidence "
-    "preflight.labelled preflight.probe preflight.report preflight.sampled preflight.saved "
-    "preflight.talk preflight.terminal preflight.untouched preflight.bugs "
+    "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
+    "preflight.check preflight.evidence preflight.labelled preflight.probe preflight.report "
+    "preflight.sampled preflight.saved preflight.talk preflight.terminal preflight.untouched "
     "preflight.rules.answers preflight.rules.folders preflight.rules.four_bits "
     "preflight.rules.gradients preflight.rules.labels preflight.rules.layers "
     "preflight.rules.loads preflight.rules.optimizers preflight.rules.own_layers "

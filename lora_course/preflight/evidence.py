@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from lora_course.preflight import adapted, labelled, sampled
+from lora_course.preflight.added import added_names
 from lora_course.preflight.probe import FEW, few_rows, take_step
 from lora_course.preflight.report import Undecided
 
@@ -19,12 +20,16 @@ class Run:
     ):
         self.wrapped, self.trainer, self.given = model, trainer, batch
         self.model = adapted.inner(model)
-        self.was_training = model.training
+        self.modes = {name: module.training for name, module in self.model.named_modules()}
         self.args = getattr(trainer, "args", None)
-        self.tokenizer = tokenizer or _tokenizer(trainer)
-        self.train_rows = train_rows if train_rows is not None else _set(trainer, "train_dataset")
-        self.test_rows = test_rows if test_rows is not None else _set(trainer, "eval_dataset")
-        given = optimizer if optimizer is not None else getattr(trainer, "optimizer", None)
+        self.tokenizer = tokenizer or sampled.trainer_tokenizer(trainer)
+        self.train_rows = (
+            train_rows if train_rows is not None else getattr(trainer, "train_dataset", None)
+        )
+        self.test_rows = (
+            test_rows if test_rows is not None else getattr(trainer, "eval_dataset", None)
+        )
+        given = optimizer if optimizer is not None else sampled.trainer_optimizer(trainer)
         given = list(given) if isinstance(given, list | tuple) else [given]
         self.optimizers = [getattr(o, "optimizer", o) for o in given if o is not None]
         evaluates = trainer is not None and self.train_rows is None
@@ -49,7 +54,7 @@ class Run:
     @cached_property
     def added(self):
         """Names of the parameters that an adapter added."""
-        return adapted.added_names(self.model)
+        return added_names(self.model)
 
     @cached_property
     def pairs(self):
@@ -107,7 +112,7 @@ class Run:
 
     @cached_property
     def rows(self):
-        """The rows of the batch, see labelled.Row. Undecided where it has no tokens or labels."""
+        """The rows of the batch, see labelled.LabelledRow. Undecided where it has no tokens or labels."""
         if self.encodes:
             raise Undecided("the model has an encoder: its labels are not what it reads")
         return labelled.rows_of(self.batch)
@@ -136,13 +141,3 @@ class Run:
         for optimizer in self.optimizers:
             counts += [int(s["step"]) for s in optimizer.state.values() if "step" in s]
         return max(counts)
-
-
-def _set(trainer, name):
-    """A data set of the trainer; of several test sets, all rows are looked at in turn."""
-    return getattr(trainer, name, None)
-
-
-def _tokenizer(trainer):
-    found = getattr(trainer, "processing_class", None)
-    return getattr(found, "tokenizer", found)

@@ -8,7 +8,7 @@ from lora_course.preflight.report import Undecided
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelledRow:
     """The tokens of one row of the batch, padding aside: lists of equal length.
 
     labels: each beside its token, also where they were shifted by hand. padding: the labels of
@@ -23,7 +23,7 @@ class Row:
 
 
 def rows_of(batch):
-    """The Rows of a batch. Raises Undecided where the labels are not those of the tokens."""
+    """The LabelledRows of a batch. Raises Undecided where the labels are not those of the tokens."""
     ids, labels = batch.get("input_ids"), batch.get("labels")
     if ids is None or labels is None:
         raise Undecided(f"the batch has no {'input_ids' if ids is None else 'labels'}")
@@ -38,7 +38,7 @@ def rows_of(batch):
         spots = places[n if len(places) > 1 else 0] if places is not None else None
         spots = spots[keep].tolist() if spots is not None and spots.dim() == 1 else None
         real, graded = ids[n][keep].tolist(), labels[n][keep].tolist()
-        found.append(Row(real, graded, spots, labels[n][~keep].tolist(), mask is not None))
+        found.append(LabelledRow(real, graded, spots, labels[n][~keep].tolist(), mask is not None))
     return found
 
 

@@ -94,13 +94,14 @@ def labels_shifted(run):
 @torch.no_grad()
 def _shift_of_loss(run):
     """By how many places the loss itself moves the labels: the shift that gives the run's loss."""
-    keys = {"labels", "num_items_in_batch"}
+    keys = {"labels", "num_items_in_batch"} if run.trainer is not None else set()
     gaps = {1: [], 0: [], 2: []}
     for first in range(min(3, len(run.few["input_ids"]))):
         batch = moved(few_rows(run.few, 1, first), run.model)
         loss = loss_in_eval(run.model, batch, run.trainer)
         out = run.model(**{k: v for k, v in batch.items() if k not in keys})
-        logits, labels = getattr(out, "logits", None), batch["labels"]
+        logits = out.get("logits") if isinstance(out, dict) else getattr(out, "logits", None)
+        labels = batch["labels"]
         if logits is None or logits.shape[:2] != labels.shape:
             return 1
         for shift, found in gaps.items():

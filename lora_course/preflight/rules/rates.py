@@ -82,16 +82,17 @@ def warm_up_never_ends(run):
 
 def adapter_in_16_bits(run):
     """The factors are stored with enough bits for the steps that they take."""
-    halves = [p for p in run.active if p.first.dtype in (torch.float16, torch.bfloat16)]
-    if not halves:
-        return ok()
-    if any(p.first.dtype == torch.float16 for p in halves):
+    kinds = {run.params[name].dtype for name in run.trained}
+    if torch.float16 in kinds:
         return problem(
-            f"{len(halves)} adapted layers are stored in float16. Gradients vanish, AdamW divides "
-            "by an epsilon that is rounded to 0, and a gradient scaler refuses float16 weights.",
-            "Store the adapter in float32 (PEFT's autocast_adapter_dtype=True) and compute in 16 "
+            "What trains is stored in float16. Gradients vanish, AdamW divides by an epsilon that "
+            "is rounded to 0, and a gradient scaler refuses float16 weights.",
+            "Store what trains in float32 (PEFT's autocast_adapter_dtype=True) and compute in 16 "
             "bits by autocast.",
         )
+    halves = [p for p in run.active if p.first.dtype == torch.bfloat16]
+    if not halves:
+        return ok()
     rates, _ = _rates(run)
     lost = [_lost(p, max(rates)) for p in halves]
     share = sum(lost) / len(lost)
