@@ -42,6 +42,17 @@ LAYERS = (
     "bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
+    "preflight.report preflight.adapted",
+    "preflight.added preflight.labelled preflight.probe preflight.sampled preflight.talk",
+    "preflight.untouched preflight.evidence preflight.saved preflight.bugs",
+    "preflight.rules.answers preflight.rules.four_bits preflight.rules.gradients",
+    "preflight.rules.layers preflight.rules.own_layers preflight.rules.optimizers",
+    "preflight.rules.rates preflight.rules.texts preflight.rules.what_trains",
+    "preflight.rules.folders preflight.rules.loads",
+    "preflight.rules.labels preflight.rules.targets preflight.rules.tokens",
+    "preflight.rules.vocabulary",
+    "preflight.rules preflight.check preflight.callback",
+    "preflight preflight.terminal",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
@@ -124,7 +135,7 @@ def test_nobody_imports_the_commands():
     for module, targets in ARROWS.items():
         if module != "lora_course.builder.__main__":
             assert not targets & {"lora_course.cli", "lora_course.builder.build"}, module
-    assert imported("lora_course") == {"lora_course.learner.progress"}
+    assert imported("lora_course") == {"lora_course.learner.progress", "lora_course.preflight"}
 
 
 def test_every_module_has_its_layer():
@@ -247,6 +258,14 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "jail": "grading.box.syscalls",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint bridges.peft_fields bridges.proof",
+    "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
+    "preflight.check preflight.evidence preflight.labelled preflight.probe preflight.report "
+    "preflight.sampled preflight.saved preflight.talk preflight.terminal preflight.untouched "
+    "preflight.rules.answers preflight.rules.folders preflight.rules.four_bits "
+    "preflight.rules.gradients preflight.rules.labels preflight.rules.layers "
+    "preflight.rules.loads preflight.rules.optimizers preflight.rules.own_layers "
+    "preflight.rules.rates preflight.rules.targets preflight.rules.texts preflight.rules.tokens "
+    "preflight.rules.vocabulary preflight.rules.what_trains",
     "program_slice": "grading.box.statements grading.box.magics",
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
@@ -271,6 +290,7 @@ WHOLE = {  # tests of what is no module
     "order": "tests begin with the longest",
     "other_models": "chapters on another model",
     "package": "this file",
+    "preflight": "the tool, on runs with and without faults",
     "your_own_model": "docs/your_own_model.py",
 }
 
