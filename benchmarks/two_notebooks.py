@@ -38,7 +38,8 @@ def together(count, policy, cores):
     running = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", WORK],
-            env=settings, preexec_fn=pin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=settings, preexec_fn=pin, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for _ in range(count)
     ]  # fmt: skip
