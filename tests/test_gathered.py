@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lora_course.adapters import lora_state_dict
-from lora_course.fast.gathered import GatheredLoRA, choose, gather, stack
+from lora_course.fast.gathered import GatheredLoRA, gather, pick, stack
 from lora_course.inject import inject_lora, lora_layers
 from tests.small_llama import llama
 from tests.test_models import random_model
@@ -56,14 +56,14 @@ def test_each_row_as_with_its_adapter_alone(three):
     model, made, ids = three
     many = gathered(model, made)
     assert torch.equal(logits(many, ids), logits(model, ids))  # nobody has chosen yet
-    choose(many, ROWS)
+    pick(many, ROWS)
     out = logits(many, ids)
     for b, k in enumerate(ROWS):
         want = logits(made[k] if k >= 0 else model, ids[b : b + 1])
         torch.testing.assert_close(out[b : b + 1], want, rtol=1e-5, atol=1e-5)
     apart = [logits(one, ids) for one in (*made, model)]
     assert min((a - b).abs().max() for i, a in enumerate(apart) for b in apart[:i]) > 0.05
-    choose(many, None)
+    pick(many, None)
     assert torch.equal(logits(many, ids), logits(model, ids))
 
 
@@ -91,7 +91,7 @@ def test_equals_the_mixed_batch_of_peft(kind):
         ours.append((factors, lora_alpha / r))
     many = gather(copy.deepcopy(model))
     stack(many, ours)
-    choose(many, ROWS)
+    pick(many, ROWS)
     names = ["__base__" if k < 0 else "abc"[k] for k in ROWS]
     want = logits(theirs, ids, adapter_names=names)
     torch.testing.assert_close(logits(many, ids), want, rtol=1e-5, atol=1e-5)
@@ -101,7 +101,7 @@ def test_generation_takes_the_same_rows_at_every_step():
     model = base("llama")
     made = [alone(model, *both, seed) for seed, both in enumerate(SETTINGS)]
     many, ids = gathered(model, made), torch.randint(3, 48, (3, 4))
-    choose(many, [1, 2, 0])
+    pick(many, [1, 2, 0])
     how = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
     out = many.generate(input_ids=ids, **how)
     for b, k in enumerate((1, 2, 0)):
@@ -114,9 +114,12 @@ def test_float64_layer_by_hand():
     model = nn.Sequential(nn.Linear(3, 7).double(), layer)
     gather(model, ["1"])
     pairs = [(torch.randn(r, 7).double(), torch.randn(4, r).double()) for r in (2, 5)]
-    stack(model, [({"1.lora_A": A, "1.lora_B": B}, s) for (A, B), s in zip(pairs, (3, 0.5))])
+    stack(
+        model,
+        [({"1.lora_A": A, "1.lora_B": B}, s) for (A, B), s in zip(pairs, (3, 0.5), strict=True)],
+    )
     x = torch.randn(3, 2, 7).double()
-    choose(model, [1, 0, 1])
+    pick(model, [1, 0, 1])
     y = model[1](x)
     for b, k in enumerate((1, 0, 1)):
         A, B = pairs[k]
@@ -131,17 +134,17 @@ def test_layers_that_an_adapter_lacks_stay_the_base(three):
     for layer in lora_layers(some).values():
         nn.init.normal_(layer.lora_B)
     many = gathered(model, [some])
-    choose(many, [0] * len(ids))
+    pick(many, [0] * len(ids))
     torch.testing.assert_close(logits(many, ids), logits(some, ids), rtol=1e-5, atol=1e-5)
 
 
 def test_a_new_stack_takes_the_place_of_the_old_one(three):
     model, made, ids = three
     many = gathered(model, made)
-    choose(many, ROWS)
+    pick(many, ROWS)
     stack(many, [parts(made[1])])
     assert torch.equal(logits(many, ids), logits(model, ids))
-    choose(many, [0] * 5)
+    pick(many, [0] * 5)
     torch.testing.assert_close(logits(many, ids), logits(made[1], ids), rtol=1e-5, atol=1e-5)
     assert lora_state_dict(made[1]).keys() == parts(made[1])[0].keys()
     assert not [n for n in many.state_dict() if "factors" in n or n.endswith((".A", ".B"))]
@@ -151,20 +154,22 @@ def test_mistakes_are_named(three):
     model, made, ids = three
     many = gather(copy.deepcopy(model))
     with pytest.raises(ValueError, match="adapter 0: there are 0"):
-        choose(many, [0] * 5)
+        pick(many, [0] * 5)
     stack(many, [parts(one) for one in made])
     for rows in ([0, 3], [-2, 0]):
         with pytest.raises(ValueError, match="there are 3, from 0 on"):
-            choose(many, rows)
-    choose(many, [0, 1])
+            pick(many, rows)
+    pick(many, [0, 1])
     for few in (ids, ids[:1]):
         with pytest.raises(ValueError, match="named adapters for 2"):
             logits(many, few)
     with pytest.raises(ValueError, match="no room for elsewhere.lora_A"):
         stack(many, [({"elsewhere.lora_A": torch.ones(1, 1)}, 1.0)])
-    choose(many, [2, 2])  # the stack is as it was
-    torch.testing.assert_close(logits(many, ids[:2]), logits(made[2], ids[:2]), rtol=1e-5, atol=1e-5)
-    for function in (lambda: choose(model, None), lambda: stack(model, [])):
+    pick(many, [2, 2])  # the stack is as it was
+    torch.testing.assert_close(
+        logits(many, ids[:2]), logits(made[2], ids[:2]), rtol=1e-5, atol=1e-5
+    )
+    for function in (lambda: pick(model, None), lambda: stack(model, [])):
         with pytest.raises(ValueError, match="call gather"):
             function()
     assert not any(isinstance(m, GatheredLoRA) for m in model.modules())

@@ -23,6 +23,8 @@ def start_engine(base, adapters=(), threads=2, slots=4, context=256):
     settings.n_parallel, settings.n_ctx = slots, slots * context
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    exact = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    settings.flash_attn_type = exact  # llama.cpp's flash attention rounds to 16 bits on a CPU
     settings.verbosity, settings.fit_params, settings.warmup = 0, False, False
     files = []
     for path in adapters:

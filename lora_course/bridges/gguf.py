@@ -6,8 +6,6 @@ is what llama.cpp's own convert_hf_to_gguf.py and convert_lora_to_gguf.py write 
 
 import json
 
-import torch
-
 from lora_course.inject import lora_layers
 
 KINDS = ("F32", "F16", "Q8_0", "Q4_0")  # owned by chapter 18
@@ -57,9 +55,9 @@ def write_base(model, tokenizer, path, kind="F16"):
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
             continue  # without an output of its own, llama.cpp takes the embedding
         part, weight = engine_tensor(name.removesuffix(".weight"), weight, model.config)
-        own = "F32" if weight.ndim == 1 else kind
-        own = "Q8_0" if part in ("token_embd", "output") and kind == "Q4_0" else own
-        put(file, f"{part}.weight", weight, own)
+        finer = kind == "Q4_0" and part in ("token_embd", "output")
+        own = "F32" if weight.ndim == 1 else "Q8_0" if finer else kind
+        write_tensor(file, f"{part}.weight", weight, own)
     finish(file)
 
 
@@ -67,8 +65,8 @@ def write_base(model, tokenizer, path, kind="F16"):
 def write_adapter(model, path, kind="F32"):
     """Write the LoRA of a Llama model, and nothing of its base, to one GGUF file.
 
-    llama.cpp scales by alpha / r with the r of each B, so one alpha must fit all layers.
-    Raises ValueError without LoRA, for layers that differ in scaling * r, and what write_base does.
+    llama.cpp scales by alpha / r with the r of each B: one alpha must fit all layers.
+    Raises ValueError without LoRA, when scaling * r differs, and what write_base does.
     """
     import gguf
 
@@ -86,13 +84,13 @@ def write_adapter(model, path, kind="F32"):
     file.add_float32("adapter.lora.alpha", alphas.pop())
     for name, layer in layers.items():
         part, B = engine_tensor(name, layer.lora_B, model.config)  # (out, r): rows as the weight's
-        put(file, f"{part}.weight.lora_a", layer.lora_A, kind)
-        put(file, f"{part}.weight.lora_b", B, kind)
+        write_tensor(file, f"{part}.weight.lora_a", layer.lora_A, kind)
+        write_tensor(file, f"{part}.weight.lora_b", B, kind)
     finish(file)
 
 
 def write_sizes(file, config):
-    """Everything that the file says of the model's shape."""
+    """The model's shape."""
     file.add_block_count(config.num_hidden_layers)
     file.add_context_length(config.max_position_embeddings)
     file.add_embedding_length(config.hidden_size)
@@ -109,17 +107,13 @@ def write_sizes(file, config):
 
 def write_tokenizer(file, tokenizer):
     """Tokens, merges and special tokens. No BOS is added: the chat template writes its own."""
-    import gguf
-
     about = json.loads(tokenizer.backend_tokenizer.to_str())
     control = {t["id"] for t in about["added_tokens"] if t["special"]}
-    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
-    kinds = [gguf.TokenType.CONTROL if i in control else gguf.TokenType.NORMAL
-             for i in range(len(tokens))]  # fmt: skip
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     file.add_tokenizer_model("gpt2")
     file.add_tokenizer_pre("gpt-2")
     file.add_token_list(tokens)
-    file.add_token_types(kinds)
+    file.add_token_types([3 if i in control else 1 for i in range(len(tokens))])  # control, normal
     file.add_token_merges([" ".join(pair) for pair in about["model"]["merges"]])
     file.add_bos_token_id(tokenizer.bos_token_id)
     file.add_eos_token_id(tokenizer.eos_token_id)
@@ -127,8 +121,8 @@ def write_tokenizer(file, tokenizer):
     file.add_add_bos_token(False)
 
 
-def put(file, name, tensor, kind):
-    """Add one tensor in a number format; what `gguf` packs, it packs in blocks of 32 numbers."""
+def write_tensor(file, name, tensor, kind):
+    """Add one tensor in a number format: the Q kinds in blocks of 32 numbers of a row."""
     import gguf
 
     kind = gguf.GGMLQuantizationType[kind]
@@ -145,20 +139,19 @@ def finish(file):
 
 def fits_engine(config, tokenizer, kind):
     """Raise ValueError, with what to do, where this writer would write something wrong."""
-    wrong = None
-    if kind not in KINDS:
-        wrong = f"kind={kind!r} is none of {', '.join(KINDS)}"
-    elif config.model_type != "llama":
-        wrong = f"the architecture is {config.model_type}, and this writer knows llama alone"
-    elif config.rope_parameters["rope_type"] != "default" or config.attention_bias:
-        wrong = "the model scales its rope or has biases in attention"
-    elif tokenizer is not None:
-        about = json.loads(tokenizer.backend_tokenizer.to_str())
-        pieces = about["pre_tokenizer"] or {}
-        if about["model"]["type"] != "BPE" or pieces.get("type") != "ByteLevel":
-            wrong = "the tokenizer is no byte-level BPE as GPT-2's"
-    if wrong:
+    about = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer else {}
+    pieces = (about.get("pre_tokenizer") or {}).get("type")
+    wrong = {
+        f"kind={kind!r} is none of {', '.join(KINDS)}": kind not in KINDS,
+        f"the architecture is {config.model_type}, not llama": config.model_type != "llama",
+        "the model has biases": getattr(config, "attention_bias", False),
+        "the model scales its rope": config.model_type == "llama"
+        and config.rope_parameters["rope_type"] != "default",
+        "the tokenizer is no byte-level BPE as GPT-2's": tokenizer
+        and (about["model"]["type"], pieces) != ("BPE", "ByteLevel"),
+    }
+    if reasons := [reason for reason, holds in wrong.items() if holds]:
         raise ValueError(
-            f"Cannot write this as GGUF: {wrong}. llama.cpp's convert_hf_to_gguf.py and "
+            f"Cannot write this as GGUF: {reasons[0]}. llama.cpp's convert_hf_to_gguf.py and "
             "convert_lora_to_gguf.py write more kinds of models."
         )

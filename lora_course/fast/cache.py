@@ -48,7 +48,9 @@ class AdapterCache:
 
     def victim(self):
         """The name that goes next."""
-        return next(iter(self.held)) if self.rule == "recent" else min(self.held, key=self.asked.get)
+        return (
+            next(iter(self.held)) if self.rule == "recent" else min(self.held, key=self.asked.get)
+        )
 
 
 # owned by chapter 18

@@ -17,7 +17,7 @@ class GatheredLoRA(nn.Module):
     """A frozen linear layer with K adapters beside it; every row of a batch takes one of them.
 
     base_layer: nn.Linear or Conv1D. stack() fills factors_A (K + 1, r, in) and factors_B
-    (K + 1, out, r), scaling included; the last pair is zero: -1 is the base alone. choose() fills
+    (K + 1, out, r), scaling included; the last pair is zero: -1 is the base alone. pick() fills
     A (B, r, in) and B (B, out, r), the pairs of the batch's rows.
     """
 
@@ -33,8 +33,8 @@ class GatheredLoRA(nn.Module):
             return y
         if len(self.A) != len(x):
             raise ValueError(
-                f"{len(x)} rows came, and choose() named adapters for {len(self.A)}. Call "
-                "choose(model, rows) with one number for each row of this batch."
+                f"{len(x)} rows came, and pick() named adapters for {len(self.A)}. Call "
+                "pick(model, rows) with one number for each row of this batch."
             )
         return torch.baddbmm(y, x @ self.A.mT, self.B.mT)  # y + (x A^T) B^T, row by row
 
@@ -76,7 +76,7 @@ def stack(model, adapters):
 
 
 # owned by chapter 18
-def choose(model, rows):
+def pick(model, rows):
     """Say which adapter each row of the next batches takes, until the next call.
 
     rows: (B,) places in stack()'s list, -1 for the base alone; or None: the base alone for all.
