@@ -32,7 +32,7 @@ def engine(tmp_path_factory):
     for seed, (r, lora_alpha) in enumerate([(3, 7), (8, 4)]):
         model = inject_lora(copy.deepcopy(base), r=r, lora_alpha=lora_alpha, seed=seed)
         for layer in lora_layers(model).values():
-            nn.init.normal_(layer.lora_B, std=0.3)
+            nn.init.normal_(layer.lora_B, std=1.0)
         files.append(folder / f"{seed}.gguf")
         write_adapter(model, files[-1])
         models.append(model)

@@ -30,10 +30,9 @@ def engine_tensor(name, weight, config):
     import gguf
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    if name.endswith("q_proj"):
-        weight = rope_rows(weight, config.num_attention_heads)
-    if name.endswith("k_proj"):
-        weight = rope_rows(weight, config.num_key_value_heads)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    if count := heads.get(name.split(".")[-1]):
+        weight = rope_rows(weight, count)
     return names.get_name(name), weight
 
 
@@ -42,8 +41,8 @@ def write_base(model, tokenizer, path, kind="F16"):
     """Write a Llama model and its byte-level BPE tokenizer to one GGUF file.
 
     kind: number format of the matrices, one of KINDS. Vectors stay float32; under Q4_0 the
-    embedding, which every token needs, is Q8_0 (llama.cpp's own tool keeps it finer, too).
-    Raises ValueError for another kind, architecture, rope or tokenizer.
+    embedding is Q8_0 (llama.cpp's own tool keeps it finer, too). Raises ValueError for another
+    kind, architecture, rope or tokenizer.
     """
     import gguf
 
@@ -115,9 +114,8 @@ def write_tokenizer(file, tokenizer):
     file.add_token_list(tokens)
     file.add_token_types([3 if i in control else 1 for i in range(len(tokens))])  # control, normal
     file.add_token_merges([" ".join(pair) for pair in about["model"]["merges"]])
-    file.add_bos_token_id(tokenizer.bos_token_id)
-    file.add_eos_token_id(tokenizer.eos_token_id)
-    file.add_pad_token_id(tokenizer.pad_token_id)
+    for name in ("bos", "eos", "pad"):
+        getattr(file, f"add_{name}_token_id")(getattr(tokenizer, f"{name}_token_id"))
     file.add_add_bos_token(False)
 
 
