@@ -1,7 +1,6 @@
-"""Base and adapters as GGUF, the files of llama.cpp, by the package `gguf`.
+"""Base and adapters as GGUF, the files of llama.cpp: sizes, tokenizer and weights in one.
 
-A GGUF file holds everything that an engine needs: sizes, tokenizer, weights. What is written here
-is what llama.cpp's own convert_hf_to_gguf.py and convert_lora_to_gguf.py write for a Llama.
+By the package `gguf`, as llama.cpp's convert_hf_to_gguf.py and convert_lora_to_gguf.py write them.
 """
 
 import json
