@@ -92,6 +92,7 @@ def pick(model, rows):
         layer.B = None if rows is None else layer.factors_B[wanted]  # (B, out, r)
 
 
+# owned by chapter 18
 def gathered_layers(model):
     """{name: layer} of those that gather() wrapped. Raises ValueError when there are none."""
     found = {name: layer for name, layer in model.named_modules() if hasattr(layer, "factors_A")}
