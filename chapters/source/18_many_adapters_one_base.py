@@ -103,11 +103,10 @@ at_once = x @ W.T + torch.bmm(torch.bmm(x, A[rows].mT), B[rows].mT)  # (B, T, ou
 print("picked", tuple(A[rows].shape), "equal:", torch.allclose(at_once, torch.stack(one_by_one)))
 
 # %% [markdown]
-# An index *gathers* a pair for each row; `bmm` multiplies row by row. Two products for all
-# adapters together.
+# An index *gathers* a pair for each row; `bmm` multiplies row by row: two products for all.
 #
-# Ranks differ, and a tensor has one shape. **Predict:** what do zeros do in the missing rows
-# of A and columns of B? And how is a row served that wants **no** adapter?
+# Ranks differ, a tensor has one shape. **Predict:** what do zeros do in the missing rows
+# of A? How is a row served that wants **no** adapter?
 
 # %%
 wide_A, wide_B = torch.zeros(4, 3, 5), torch.zeros(4, 7, 3)  # room for r = 3, and for one more
@@ -282,9 +281,9 @@ print(f"for the mixed ranks of the departments: {1 - (4 + 8 + 16) / (3 * 16):.0%
 from lora_course.fast.cache import RULES, AdapterCache, adapter_bytes, zipf
 
 # %% [markdown]
-# Requests are not even: a few customers ask all the time, most hardly ever. *Zipf's law*:
-# number k of the list is asked for with weight 1 / k. **Predict:** the hit rate with room for
-# a quarter of 64 adapters, and which rule has more of it.
+# A few customers ask all the time, most hardly ever. *Zipf's law*: number k of the list is
+# asked for with weight 1 / k. **Predict:** the hit rate with room for a quarter of 64
+# adapters, and which rule has more.
 
 # %%
 def hit_rate(trace, room, rule):
@@ -338,11 +337,10 @@ for rule in RULES:
     print(f"{rule:8} morning {half[0]:.0%}, afternoon {half[1]:.0%}")
 
 # %% [markdown]
-# Old fame blocks the seats. LRU forgets, and is right again after a few requests; vLLM's
-# adapter manager is an LRU cache.
+# Old fame blocks the seats; LRU forgets. (vLLM's adapter manager is an LRU cache.)
 #
-# Now with files, a real model and a clock: 64 adapters on disk, room for a part of them.
-# **Predict:** what does a miss cost on top of a forward pass, and which percentile sees it?
+# Now with files, a model and a clock: 64 adapters on disk. **Predict:** what does a miss cost
+# on top of a forward pass, and which percentile sees it?
 
 # %%
 shelf = Path(tempfile.mkdtemp())
@@ -459,12 +457,11 @@ print("as they are:  ", torch.allclose(score(q, k, True), want))
 print("rows reordered:", torch.allclose(score(rope_rows(q, 3), rope_rows(k, 3), True), want))
 
 # %% [markdown]
-# An adapter's update is B A, so its **B** gets the new order of rows, and A stays. The second
-# care is the head: `base` uses the embedding twice, and the file holds it once.
+# An adapter's update is B A: its **B** gets the new order, A stays. And `base` uses the
+# embedding as head as well; the file holds it once.
 #
-# The packages `gguf` and `xllamacpp` (llama.cpp as a Python package, for the CPU) are an extra
-# of the course. Without them, or with a model that is no Llama, the next cells say so, and the
-# chapter goes on.
+# `gguf` and `xllamacpp` (llama.cpp for Python) are an extra. Without them the next cells say
+# so, and the chapter goes on.
 
 # %% tags=["quote"]
 from lora_course.bridges.gguf import KINDS, write_adapter, write_base
@@ -568,7 +565,7 @@ def on_engine(kind):
         answer = ask_engine(server, tokenizer(text, add_special_tokens=False)["input_ids"], 0, 16)
         right += answer["content"].strip() == row["completion"]
         speed.append(answer["timings"]["predicted_per_second"])
-    return path.stat().st_size / 1e6, loaded * 1e3, sorted(speed)[len(speed) // 2], right / len(asked)
+    return path.stat().st_size / 1e6, loaded * 1e3, median(speed), right / len(asked)
 
 
 if ENGINE:
@@ -581,12 +578,11 @@ if ENGINE:
     assert not is_shipped() or min(table[k][3] for k in ("F32", "F16", "Q8_0")) > 0.8
 
 # %% [markdown]
-# On this model the bytes fall and the speed hardly moves: four megabytes fit into the
-# processor's own cache. On a large model every token reads all weights from memory once, and
-# speed follows bytes.
+# A model this small fits into a processor's own cache. A large one is read from memory for
+# every token, and speed follows bytes.
 #
 # > **Myth check.** *LoRA lowers memory and computation, so that models run on phones.*
-# > **Predict:** numbers in the model that answers: base, merged, with the adapter beside.
+# > **Predict** the numbers: base, merged, adapter beside.
 
 # %%
 merge(whole := copy.deepcopy(trained["court"]).to("cpu"))
