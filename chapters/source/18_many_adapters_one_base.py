@@ -281,7 +281,7 @@ print(f"for the mixed ranks of the departments: {1 - (4 + 8 + 16) / (3 * 16):.0%
 from lora_course.fast.cache import RULES, AdapterCache, adapter_bytes, zipf
 
 # %% [markdown]
-# A few customers ask all the time, most hardly ever. *Zipf's law*: number k of the list is
+# A few customers ask often, most hardly ever. *Zipf's law*: number k of the list is
 # asked for with weight 1 / k. **Predict:** the hit rate with room for a quarter of 64
 # adapters, and which rule has more.
 

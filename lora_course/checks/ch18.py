@@ -21,13 +21,29 @@ def numbers(value, name, wanted):
     return array(list(value), f"what {name} returns")
 
 
+def apart(seed, draw, slips, result):
+    """Inputs for which the right answer and that of every slip all differ.
+
+    draw: generator -> inputs. result: inputs, slip -> array; slip "" is right.
+    """
+    for attempt in range(500):
+        made = draw(np.random.default_rng((seed, attempt)))
+        seen = {np.round(result(made, slip), 3).tobytes() for slip in ("", *slips)}
+        if len(seen) == len(slips) + 1:
+            return made
+    raise RuntimeError(f"no inputs for seed {seed} tell these apart: {slips}")
+
+
 # 18.1 Packed requests
 RANKS = 3
 
 
 def make_packed(seed):
     """Four requests, one without an adapter; one adapter that nobody asks for."""
-    rng = np.random.default_rng(seed + 1800)
+    return apart(seed, draw_packed, ("turns", "even", "by_request", "last"), output)
+
+
+def draw_packed(rng):
     f, (d_in, d_out, a, b, c) = fixtures.normal(rng), fixtures.sizes(rng, 5, 2, 9)
     lengths = np.array([a, b, c, a + 1])[rng.permutation(4)]
     first, second = rng.permutation(RANKS)[:2]
@@ -113,8 +129,8 @@ packed = Check(
         "The base multiplies all N tokens at once. Which adapter does token number n have?",
         "Repeat each entry of `whose` as often as its request has tokens: a list of N owners. Then "
         "one product for each adapter, on its own tokens.",
-        "`rows = torch.repeat_interleave(torch.tensor(whose), torch.tensor(lengths))`, and for each "
-        "adapter `y[rows == k] += scaling * x[rows == k] @ A.T @ B.T`.",
+        "`rows = torch.repeat_interleave(torch.tensor(whose), torch.tensor(lengths))`, and for "
+        "each adapter `y[rows == k] += scaling * x[rows == k] @ A.T @ B.T`.",
     ),
     slips=PACKED, other="Take two requests of one and two tokens, and write the three rows.",
     make=make_packed, probe=probe_packed, judge=judge_packed,
@@ -126,12 +142,15 @@ WAYS = ("the merged models", "base and adapters", "base and seats")
 
 
 def make_fleet(seed):
+    """Two fleets of five adapters; the largest rank stands in the middle."""
     rng, made = np.random.default_rng(seed + 1810), {}
     for case in range(2):
         layers = np.array(fixtures.sizes(rng, 6, 3, 40)).reshape(3, 2)
-        params, size, seats, *ranks = fixtures.sizes(rng, 8, 2, 60)
+        params, size, *ranks = fixtures.sizes(rng, 7, 6, 60)
+        ranks.insert(2, ranks.pop(ranks.index(max(ranks))))
         made |= {f"layers{case}": layers, f"ranks{case}": np.array(ranks)}
-        made |= {f"params{case}": 1000 + params, f"size{case}": size, f"seats{case}": seats}
+        made |= {f"params{case}": 1000 + params, f"size{case}": size}
+        made |= {f"seats{case}": int(rng.integers(2, 5))}
     return made
 
 
@@ -252,11 +271,22 @@ fleet = Check(
 # 18.3 Who goes
 EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd")
 LISTED = "a list of names."
+EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
+               "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
+               "set")  # fmt: skip
 
 
 def make_evict(seed):
     """Six adapters: names, sizes, times and counts in no common order, two counts equal."""
-    rng = np.random.default_rng(seed + 1820)
+    return apart(seed, draw_evict, EVICT_SLIPS, gone_everywhere)
+
+
+def gone_everywhere(i, slip):
+    """Who goes in each case, one after the other."""
+    return np.concatenate([[-1, *gone(i, case, slip)] for case in EVICT_CASES])
+
+
+def draw_evict(rng):
     count = 6
     names = rng.permutation(np.arange(10, 40))[:count]
     sizes = rng.permutation(np.arange(11, 30))[:count]
@@ -283,7 +313,7 @@ def evict_case(i, case):
     if case != "edge":
         need -= min(int(sizes[gone[-1]]) - 1, 1 + int(i["busy"]))
     if case == "room":
-        need = slack
+        need = slack - 1
     return need, held + slack, busy, rule
 
 
@@ -410,12 +440,23 @@ evict = Check(
 
 
 # 18.4 Who shares a batch
+PLAN_SLIPS = ("mixes", "base_anywhere", "base_counts", "base_alone", "repeats", "newest_only",
+              "newest_first", "fullest", "one_row_more", "no_limit", "one_kind_less",
+              "one_kind_more", "never_mixes", "all_kinds", "from_one")  # fmt: skip
 PLAN_CASES = {"alike": (3, 0), "two": (4, 2), "three": (3, 3), "one": (5, 1), "single": (1, 2)}
 
 
 def make_plan(seed):
     """Requests of four adapters and the base, in an order in which batches stay open."""
-    rng = np.random.default_rng(seed + 1830)
+    return apart(seed, draw_plan, PLAN_SLIPS, placed_everywhere)
+
+
+def placed_everywhere(i, slip):
+    """The batches of each case, one after the other."""
+    return np.concatenate([placed(i, case, slip) for case in PLAN_CASES])
+
+
+def draw_plan(rng):
     names = rng.permutation(np.arange(3, 20))[:4]
     middle = rng.permutation(np.array([*names, *names, -1, -1, -1, names[0], names[1]]))
     return {"whose": np.array([-1, names[0], names[1], names[2], *middle])}
@@ -462,7 +503,7 @@ def takes(batch, k, rows, kinds, slip):
         return False
     if kinds == 0:
         mixed = slip == "mixes" or slip == "base_anywhere" and -1 in (k, batch[0])
-        return mixed or batch[-1] == k
+        return mixed or batch[0] == k
     other = {*batch, k}
     if slip != "base_counts":
         other -= {-1}
@@ -527,7 +568,7 @@ plan = Check(
         "Room for another row, and its kind: the same as the batch's for kinds = 0; else the set "
         "of adapters with the new one, without −1, must not be larger than `kinds`.",
         "`alike = batch[0] == k if kinds == 0 else len({*batch, k} - {-1}) <= kinds`, and "
-        "`len(batch) < rows`; a `for … else` opens a new batch.",
+        "`len(batch) < rows`; where no batch takes it, append a new one.",
     ),
     slips=PLAN, other="Place the first five requests by hand.",
     make=make_plan, probe=probe_plan, judge=judge_plan,
@@ -551,15 +592,15 @@ def reuse_case(i, case):
     ids, new = [int(n) for n in i["ids"]], [int(n) for n in i["fresh"]]
     mine, other = (int(n) for n in i["owners"])
     cut = int(i["cut"])
-    part = lambda n: ids[:n] + new[: 8 - n]  # noqa: E731; the first n tokens in common
+    part = [ids[:n] + new[: 8 - n] for n in range(8)]  # n tokens in common
     return {
-        "other": ([(other, part(7)), (mine, part(2)), (mine, part(cut)), (-1, part(6))], mine, ids),
-        "last": ([(mine, part(2)), (mine, ids + new[:3])], mine, ids),
-        "tie": ([(mine, part(1)), (mine, part(cut)), (mine, ids[:cut])], mine, ids),
+        "other": ([(other, part[7]), (mine, part[2]), (mine, part[cut]), (-1, part[6])], mine, ids),
+        "last": ([(mine, part[2]), (mine, ids + new[:3])], mine, ids),
+        "tie": ([(mine, part[1]), (mine, part[cut]), (mine, ids[:cut])], mine, ids),
         "none": ([(mine, new), (other, ids), (mine, [new[0], *ids[1:]])], mine, ids),
         "later": ([(mine, new[:1] + ids[1:]), (mine, [*ids[:2], new[0], *ids[3:]])], mine, ids),
         "one": ([(mine, ids)], mine, ids[:1]),
-        "base": ([(mine, ids), (-1, part(cut))], -1, ids),
+        "base": ([(mine, ids), (-1, part[cut])], -1, ids),
     }[case]
 
 

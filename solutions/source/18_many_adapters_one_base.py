@@ -122,15 +122,15 @@ def plan(whose, rows, kinds):
     ### BEGIN SOLUTION
     batches, placed = [], []
     for k in whose:
+        fitting = len(batches)  # a new one
         for number, batch in enumerate(batches):
             alike = batch[0] == k if kinds == 0 else len({*batch, k} - {-1}) <= kinds
             if alike and len(batch) < rows:
+                fitting = number
                 break
-        else:
-            number = len(batches)
-            batches.append([])
-        batches[number].append(k)
-        placed.append(number)
+        batches += [[]] * (fitting == len(batches))
+        batches[fitting] = [*batches[fitting], k]
+        placed.append(fitting)
     return placed
     ### END SOLUTION
 
