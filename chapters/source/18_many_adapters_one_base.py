@@ -457,7 +457,7 @@ print("as they are:  ", torch.allclose(score(q, k, True), want))
 print("rows reordered:", torch.allclose(score(rope_rows(q, 3), rope_rows(k, 3), True), want))
 
 # %% [markdown]
-# An adapter's update is B A: its **B** gets the new order, A stays. And `base` uses the
+# An update is B A: **B** gets the new order, A stays. And `base` uses the
 # embedding as head as well; the file holds it once.
 #
 # `gguf` and `xllamacpp` (llama.cpp for Python) are an extra. Without them the next cells say
@@ -578,7 +578,7 @@ if ENGINE:
     assert not is_shipped() or min(table[k][3] for k in ("F32", "F16", "Q8_0")) > 0.8
 
 # %% [markdown]
-# A model this small fits into a processor's own cache. A large one is read from memory for
+# A model this small fits into a processor's cache. A large one is read from memory for
 # every token, and speed follows bytes.
 #
 # > **Myth check.** *LoRA lowers memory and computation, so that models run on phones.*
