@@ -224,7 +224,7 @@ show(
     "by one falls steepest.",
 )
 loops = [seconds[64][name] / seconds[1][name] for name in ("PEFT", "one by one", "gathered")]
-assert not is_shipped() or (min(loops[:2]) > 1.5 > 1.4 > loops[2])
+assert not is_shipped() or min(loops[:2]) > 1.5 * loops[2]
 
 # %% [markdown]
 # The loops make small products for each adapter, and a small product costs its start. Punica
@@ -377,7 +377,7 @@ def serve_trace(trace, room):
 
 print("room  hits  held MB   ms: median  95 %  99 %   a miss waits")
 for room in (4, 16, 64):
-    log, cache = serve_trace(zipf(64, 400, seed=3), room)
+    log, cache = serve_trace(zipf(64, 250, seed=3), room)
     cuts = quantiles([1000 * total for total, _, _ in log], n=100)
     wait = {hit: median(w for _, w, was in log if was == hit) for hit in (True, False)}
     print(f"{room:4} {cache.hits / len(log):5.0%} {cache.bytes / 1e6:8.1f}   ", end="")
@@ -386,8 +386,9 @@ for room in (4, 16, 64):
 
 # %% [markdown]
 # With room for many the median request is a hit, and the tail is where misses live. These files
-# come from the system's own memory, so a miss is cheap. By arithmetic: an adapter of r = 16 for 8B has 84 MB in 16
-# bits; a disk of 3 GB/s needs 28 ms for it, and a network of 1 Gbit/s two thirds of a second.
+# come from the system's own memory, so a miss is cheap. By arithmetic: an adapter of r = 16 for
+# 8B has 84 MB in 16 bits; a disk of 3 GB/s needs 28 ms for it, and a network of 1 Gbit/s two
+# thirds of a second.
 #
 # ## 5 Who may share
 #
