@@ -12,9 +12,9 @@ import urllib.request
 def start_engine(base, adapters=(), threads=1, slots=4, context=256):
     """Load a GGUF base and GGUF adapters, and serve them on 127.0.0.1; returns the server.
 
-    threads: CPU threads; one is the fastest for a small model. slots: requests at a time. context: tokens of each. A request that names
-    no adapter gets the scales of the start, so these are 0: the base alone. The server ends with
-    its last reference: `del server`.
+    threads: CPU threads; one is the fastest for a small model. slots: requests at a time.
+    context: tokens of each. A request that names no adapter gets the scales of the start, so these
+    are 0: the base alone. The server ends with its last reference: `del server`.
     Raises ImportError, which says what to install, without xllamacpp.
     """
     xllamacpp = edge("xllamacpp")
