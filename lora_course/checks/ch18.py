@@ -269,7 +269,7 @@ fleet = Check(
 
 
 # 18.3 Who goes
-EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd")
+EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all")
 LISTED = "a list of names."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
@@ -302,7 +302,7 @@ def evict_case(i, case):
     slack = int(i["slack"])
     by_time = np.argsort(i["used"])
     least = order(i, "popular")
-    busy, rule, gone = [], "recent", by_time[:3]
+    busy, rule, gone = [], "recent", by_time if case == "all" else by_time[:3]
     if case in ("popular", "crowd"):
         rule, gone = "popular", least[:3]
     if case in ("busy", "crowd"):
@@ -426,7 +426,7 @@ EVICT = (
 evict = Check(
     name="evict", title="Who goes", wants=("evict",),
     difficulty=3, minutes=15, points=20,
-    verified="both rules with ties, busy adapters, exact room, room enough, and no room at all",
+    verified="both rules with ties, busy adapters, exact room, room enough, everybody, and no room",
     hints=(
         "Who may go at all? In which order? When do you stop?",
         "Sort those who are not busy by the rule, with a pair as the key for `\"popular\"`. Let go "
@@ -576,7 +576,7 @@ plan = Check(
 
 
 # 18.5 What is reused
-REUSE_CASES = ("other", "last", "tie", "none", "later", "one", "base")
+REUSE_CASES = ("other", "first", "last", "tie", "none", "later", "one", "base")
 PAIR = ("the entry", "the tokens saved")
 
 
@@ -595,6 +595,7 @@ def reuse_case(i, case):
     part = [ids[:n] + new[: 8 - n] for n in range(8)]  # n tokens in common
     return {
         "other": ([(other, part[7]), (mine, part[2]), (mine, part[cut]), (-1, part[6])], mine, ids),
+        "first": ([(mine, part[cut]), (mine, part[2])], mine, ids),
         "last": ([(mine, part[2]), (mine, ids + new[:3])], mine, ids),
         "tie": ([(mine, part[1]), (mine, part[cut]), (mine, ids[:cut])], mine, ids),
         "none": ([(mine, new), (other, ids), (mine, [new[0], *ids[1:]])], mine, ids),
