@@ -1,13 +1,19 @@
 """preflight inside a trainer: once before training, once after the first step that moves."""
 
+import logging
+
 import torch
-from transformers import TrainerCallback
 
 from lora_course.preflight import adapted
 from lora_course.preflight.added import added_names
 from lora_course.preflight.check import check_run
 from lora_course.preflight.report import Report, named, ok, problem, some
 from lora_course.preflight.untouched import untouched
+
+# The import below makes bitsandbytes say that an optional package is missing; see kit.models.quiet.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+from transformers import TrainerCallback  # noqa: E402
 
 
 class PreflightCallback(TrainerCallback):
