@@ -1637,3 +1637,32 @@ def the_other_adapter_is_active(kind):
 @fault("adapter_in_16_bits")
 def float16_with_a_gradient_scaler(kind):
     return loop(model(kind).half(), lr=1e-4)
+
+
+@fault("wrapped_twice", kinds=("base", "gpt2"))
+def injected_twice_by_hand(kind):
+    made = by_hand(kind)
+    for module in list(made.modules()):
+        if isinstance(module, HandLoRA):
+            module.linear = HandLoRA(module.linear)
+    return loop(made)
+
+
+@fault("padding_graded")
+def one_pad_of_its_own_in_the_loss(kind):
+    data = tokens(change=lambda ids, labels: (ids + [0], labels + [0]))
+    return hf(kind, data=data)
+
+
+@fault("end_never_graded")
+def end_graded_in_one_row_of_four(kind):
+    b = batch()
+    b["labels"][:6] = b["labels"][:6].masked_fill(b["labels"][:6] == 2, -100)
+    return loop(peft_model(kind), None, b)
+
+
+@fault("rows_repeat")
+def one_row_in_eight_repeated(kind):
+    from datasets import concatenate_datasets
+
+    return sft(kind, data=concatenate_datasets([rows(140), rows(20)]).map(as_chat))

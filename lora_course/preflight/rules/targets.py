@@ -90,6 +90,15 @@ def wrapped_twice(run):
                 "PeftModel.from_pretrained(), not both, and no peft_config for a trainer that is "
                 "given a PeftModel.",
             )
+    named = dict(run.model.named_modules())
+    places = {p.layer: type(named.get(p.layer)) for p in run.pairs_or_none}
+    own = {p: kind for p, kind in places.items() if not kind.__module__.startswith("peft")}
+    inside = [p for p in own if any(p.startswith(f"{q}.") and own[q] is own[p] for q in own)]
+    if inside:
+        return problem(
+            f"{len(inside)} adapted layers lie in an adapted layer: {some(inside)}.",
+            "Load a fresh base and inject once.",
+        )
     return ok()
 
 

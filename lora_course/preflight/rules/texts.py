@@ -64,7 +64,7 @@ def rows_repeat(run):
     if len(long) < 10:
         raise Undecided(f"{len(long)} rows are too few to speak of copies")
     extra = len(long) - len(Counter(long))
-    if extra < 0.15 * len(long):
+    if extra <= 0.1 * len(long):
         return ok(f"{extra} of {len(long)} rows are copies")
     return problem(
         f"{extra} of {len(long)} training rows are copies of others.",
