@@ -45,7 +45,8 @@ class PreflightCallback(TrainerCallback):
     def on_optimizer_step(self, args, state, control, optimizer=None, **parts):
         """Notes the rate of this step: the scheduler changes it next."""
         groups = getattr(optimizer, "param_groups", ())
-        self._rate = max((float(group["lr"]) for group in groups), default=0.0)
+        skipped = getattr(optimizer, "step_was_skipped", False)  # by a gradient scaler
+        self._rate = 0.0 if skipped else max((float(g["lr"]) for g in groups), default=0.0)
         self._mode = getattr(parts.get("model"), "training", True)
 
     def on_step_end(self, args, state, control, model=None, **parts):
