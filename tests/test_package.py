@@ -22,22 +22,24 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.controls plumbing.files",
+    "plumbing plumbing.controls plumbing.files plumbing.model_facts plumbing.talk_facts",
+    "plumbing.origin",
     "lora rank train",
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
-    "methods.adalora methods.dora methods.pissa methods.vera",
+    "methods.adalora methods.dora methods.experts methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
+    "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
-    "bits.fourbit costs.calculator costs.gpu_records",
+    "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak kit.chooser",
-    "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
+    "bridges bridges.fingerprint bridges.model_card bridges.peft_fields bridges.proof bridges.sft",
+    "bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
     "preflight.report preflight.adapted",
@@ -250,9 +252,12 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
     "grading.catalog grading.state grading.commands grading.intake.collect "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "fourbit": "bits.coverage",
+    "your_data": "kit.rows",
+    "models": "plumbing.origin",
     "jail": "grading.box.syscalls",
     "memory": "costs.shapes",
-    "peft_adapters": "bridges.fingerprint",
+    "peft_adapters": "bridges.fingerprint bridges.peft_fields bridges.proof",
     "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
     "preflight.check preflight.evidence preflight.labelled preflight.probe preflight.report "
     "preflight.sampled preflight.saved preflight.talk preflight.terminal preflight.untouched "
@@ -267,6 +272,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
 }
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
 WHOLE = {  # tests of what is no module
+    "architectures": "docs/architectures.md",
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
@@ -276,6 +282,7 @@ WHOLE = {  # tests of what is no module
     "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
+    "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
     "site": "docs/site/make_site.py: the pages on the web",
