@@ -8,10 +8,11 @@ from lora_course.preflight.rules.what_trains import HEADS
 
 
 def _configs(run):
-    configs = getattr(run.model, "peft_config", None)
-    if not isinstance(configs, dict):
-        raise Undecided("there is no PEFT config to compare with")
-    return list(configs.values())
+    for module in run.model.modules():  # a PeftModel may lie inside of a model of one's own
+        configs = getattr(module, "peft_config", None)
+        if isinstance(configs, dict):
+            return list(configs.values())
+    raise Undecided("there is no PEFT config to compare with")
 
 
 def target_missed(run):
@@ -129,7 +130,9 @@ def adapter_of_another_base(run):
 
 
 def _last(name):
-    return name.rstrip("/").split("/")[-1]
+    """The last part of a hub id or of a path, also of one in the cache of the hub."""
+    cached = re.search(r"models--[^/]+--([^/]+)/", name)
+    return cached[1] if cached else name.rstrip("/").split("/")[-1]
 
 
 def ranks_never_change(run):
