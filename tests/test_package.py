@@ -136,7 +136,7 @@ def test_nobody_imports_the_commands():
     for module, targets in ARROWS.items():
         if module != "lora_course.builder.__main__":
             assert not targets & {"lora_course.cli", "lora_course.builder.build"}, module
-    assert imported("lora_course") == {"lora_course.learner.progress", "lora_course.preflight"}
+    assert imported("lora_course") == {"lora_course.learner.progress"}
 
 
 def test_every_module_has_its_layer():
