@@ -317,6 +317,13 @@ show(
 # **all** linear layers to match full fine-tuning. Chapter 06 measures it here.
 
 # %% [markdown]
+# No rule finds what is no layer. A **mixture of experts** (Mixtral, Qwen3-MoE, gpt-oss)
+# keeps most of its numbers in *stacks*: one tensor for all experts. There `all-linear` is
+# refused, and says its share. Name the layers, and add the stacks with
+# `lora_course.methods.experts`. What works on which model:
+# [the table](../docs/architectures.md).
+
+# %% [markdown]
 # ## 7 Tied weights
 #
 # Our head uses the token table as its weight: they are **tied**, one tensor in two

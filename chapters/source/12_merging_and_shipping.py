@@ -29,7 +29,9 @@ from lora_course.bridges.model_card import card_problems, model_card, training_f
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.methods.bottleneck import inject_bottlenecks
-from lora_course.bridges.shipping import distance, fastest, stranger
+from lora_course.bridges.shipping import check_rows, distance, fastest, stranger
+from lora_course.inject import find_targets
+from lora_course.plumbing.talk_facts import answer_of, greedy, plain_settings
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -61,6 +63,7 @@ from lora_course.bridges.shipping import measure, updates
 # it get right before any training?
 
 # %%
+find_targets(base, "all-linear")  # or a sentence, for a model with stacks of experts
 config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
 torch.manual_seed(0)
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
@@ -265,6 +268,7 @@ for layer in (nn.Linear(64, 64), bnb.nn.Linear4bit(64, 64)):
 # %%
 places = ("complete", "no_tokenizer", "no_template", "other_version")
 folders = {place: work / place for place in places}
+merged.generation_config = plain_settings(tokenizer)  # the folder says where answers end
 for folder in folders.values():
     merged.save_pretrained(folder)
 tokenizer.save_pretrained(folders["complete"])
