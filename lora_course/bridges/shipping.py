@@ -10,6 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lora_course.bits.fourbit import four_bit_layers, load_four_bit
+from lora_course.bridges.proof import check_rows
 from lora_course.kit.data import batches, chat_prompt
 from lora_course.kit.models import load_base
 from lora_course.plumbing.talk_facts import answer_of, greedy
@@ -109,27 +110,6 @@ def fastest(models, ids, turns=30):
             model(input_ids=ids)
             seconds[name] = min(seconds[name], time.perf_counter() - start)
     return seconds
-
-
-@torch.no_grad()
-def check_rows(model):
-    """Raises ValueError where a layer gets a batch as one long row: adapter_names fails there."""
-    seen = set()
-    look = [
-        layer.register_forward_hook(lambda _, x, __: seen.add(x[0].shape[0]))
-        for layer in model.modules()
-        if hasattr(layer, "lora_A")
-    ]
-    try:
-        model(input_ids=torch.tensor([[5, 6, 7], [7, 8, 9]], device=model.device))  # (B, T)
-    finally:
-        for hook in look:
-            hook.remove()
-    if seen != {2}:
-        raise ValueError(
-            f"In this {model.config.model_type}, some layers get a batch as one long row, so PEFT "
-            "cannot tell which adapter a row wants. Use one adapter at a time: set_adapter()."
-        )
 
 
 # owned by chapter 12
