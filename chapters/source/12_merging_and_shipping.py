@@ -45,7 +45,6 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 
 # %%
 from lora_course.inject import find_targets
-
 names = ("court", "clinic", "helpdesk")
 source = os.environ.get("LORA_COURSE_DATA") or "court"
 shipped = chosen() == str(BASE) and source == "court"  # else nothing is asserted
