@@ -30,13 +30,13 @@ SCRIPT = ROOT / "docs/your_own_model.py"
 def test_it_stands_alone_and_is_short():
     text = SCRIPT.read_text(encoding="utf-8")
     assert not re.search(r"^\s*(from|import) lora_course", text, re.M)
-    assert len(text.splitlines()) <= 450
+    assert len(text.splitlines()) <= 480
 
 
 def test_the_page_names_what_there_is():
     page = (ROOT / "docs/your_own_model.md").read_text(encoding="utf-8")
     script = SCRIPT.read_text(encoding="utf-8")
-    for option in set(re.findall(r"--[a-z]+", page)):
+    for option in set(re.findall(r"--[a-z][a-z-]+", page)):
         assert f'"{option}"' in script, option
     assert len(page.split()) < 600
 
