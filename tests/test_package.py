@@ -28,7 +28,7 @@ LAYERS = (
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
     "methods.adalora methods.dora methods.pissa methods.vera",
-    "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.lean fast.many",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
