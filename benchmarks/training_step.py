@@ -168,6 +168,7 @@ class Arm:
     def record(self):
         seconds = statistics.median(self.seconds)
         return {
+            "steps": [round(1e3 * s, 2) for s in self.seconds],
             "ms": round(1e3 * seconds, 2),
             "tokens per second": round(self.batch["input_ids"].numel() / seconds),
             "first step, s": round(self.first, 2),
@@ -302,11 +303,13 @@ def main(arguments=None):
     }
     arms, began = record["arms"], time.perf_counter()
     for text, made in (of_shape if args.shape else of_base)(args):
-        first = next(iter(arms.values()), made).get("ms")
-        if first and "ms" in made:
-            made[f"time / {args.arms[0]}"] = round(made["ms"] / first, 3)
         arms[text] = made
-        print(f"{time.perf_counter() - began:6.0f} s  {text}: {json.dumps(made)}", flush=True)
+        first = arms[args.arms[0]].get("steps")
+        if first and "steps" in made:  # step by step: where arms take turns, each with its pair
+            ratios = [a / b for a, b in zip(made["steps"], first, strict=True)]
+            made[f"time / {args.arms[0]}"] = round(statistics.median(ratios), 3)
+        shown = json.dumps({key: value for key, value in made.items() if key != "steps"})
+        print(f"{time.perf_counter() - began:6.0f} s  {text}: {shown}", flush=True)
         if args.device == "cuda":
             record["device"] = torch.cuda.get_device_name()
         if args.out:
