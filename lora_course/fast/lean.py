@@ -7,7 +7,9 @@ and, with dropout, a byte for each number of x. A 4-bit W is unpacked twice, and
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
+from lora_course.fast.unpack import dense
 from lora_course.inject import lora_layers
 
 
@@ -16,41 +18,34 @@ class LeanProduct(torch.autograd.Function):
     """x (N, in), weight (out, in) or packed with its state, A (r, in), B (out, r) -> (N, out).
 
     state: bitsandbytes' quant_state of a packed weight, else None. bias: (out,) or None.
-    p: share of x that is dropped on the way into A. Gradients: of x, A and B alone.
+    p: share of x that is dropped on the way into A. dtype: of the products and the output.
+    Gradients: of x, A and B alone.
     """
 
     @staticmethod
-    def forward(ctx, x, weight, state, bias, A, B, scaling, p):
-        out = nn.functional.linear(x, dense(weight, state, x.dtype), dense(bias, None, x.dtype))
+    def forward(ctx, x, weight, state, bias, A, B, scaling, p, dtype):
+        given, x = x, x.to(dtype)
+        out = linear(x, dense(weight, state, dtype), dense(bias, None, dtype))  # (N, out)
         dropped, kept = torch.native_dropout(x, p, True) if p else (x, None)
-        down = dropped @ A.to(x.dtype).T  # (N, r)
-        out.addmm_(down, (scaling * B).to(x.dtype).T)  # into out: the update is never a tensor
-        ctx.save_for_backward(x, kept, down, weight, A, B)
+        a, b = A.to(dtype), B.to(dtype)  # what is cast is small
+        down = scaling * linear(dropped, a)  # (N, r)
+        out.addmm_(down, b.T)  # into out: the update is never a tensor of its own
+        ctx.save_for_backward(given, kept, down, weight, a, b)
         ctx.state, ctx.scaling, ctx.p = state, scaling, p
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        x, kept, down, weight, A, B = ctx.saved_tensors
-        small = grad @ (ctx.scaling * B).to(grad.dtype)  # (N, r)
-        grad_A = (small.T @ drop(x, kept, ctx.p)).to(A.dtype)  # (r, in); what dropout left, again
-        grad_B = ctx.scaling * (grad.T @ down).to(B.dtype)  # (out, r)
+        x, kept, down, weight, a, b = ctx.saved_tensors  # what is large is made again
+        small = ctx.scaling * (grad @ b)  # (N, r)
+        grad_A = small.T @ drop(x.to(grad.dtype), kept, ctx.p)  # (r, in)
+        grad_B = grad.T @ down  # (out, r)
         grad_x = grad @ dense(weight, ctx.state, grad.dtype)  # (N, in)
         if kept is None:
-            grad_x.addmm_(small, A.to(grad.dtype))
+            grad_x.addmm_(small, a)
         else:
-            grad_x += drop(small @ A.to(grad.dtype), kept, ctx.p)
-        return grad_x, None, None, None, grad_A, grad_B, None, None
-
-
-# owned by chapter 17
-def dense(weight, state, dtype):
-    """A weight in that type; a packed one is unpacked for the moment. None stays None."""
-    if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        weight = dequantize_4bit(weight, state)
-    return None if weight is None else weight.to(dtype)
+            grad_x += drop(small @ a, kept, ctx.p)
+        return grad_x, None, None, None, grad_A, grad_B, None, None, None
 
 
 # owned by chapter 17
@@ -76,11 +71,12 @@ class LeanLoRA(nn.Module):
     def forward(self, x):
         base, kind, p = self.base_layer, x.device.type, self.lora_dropout.p * self.training
         auto = torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if auto else getattr(base, "compute_dtype", x.dtype)
-        flat = x.reshape(-1, x.shape[-1]).to(dtype=dtype)  # (N, in); no copy where the type fits
+        own = getattr(base, "compute_dtype", None) or x.dtype  # a 4-bit base names one
+        dtype = torch.get_autocast_dtype(kind) if auto else own
+        flat = x.reshape(-1, x.shape[-1])  # (N, in)
         frozen = self.lay(base.weight), getattr(base.weight, "quant_state", None), base.bias
-        out = LeanProduct.apply(flat, *frozen, self.lora_A, self.lora_B, self.scaling, p)
-        return out.view(*x.shape[:-1], -1).to(out.dtype if auto else x.dtype)
+        out = LeanProduct.apply(flat, *frozen, self.lora_A, self.lora_B, self.scaling, p, dtype)
+        return out.view(*x.shape[:-1], -1).to(dtype if auto else x.dtype)
 
     def get_delta_weight(self):
         """What the adapter adds to base_layer.weight, in that weight's layout."""
