@@ -22,6 +22,7 @@ Peaks are what the allocator says on a GPU, and counted tensor by tensor on a CP
 
 import argparse
 import copy
+import gc
 import json
 import multiprocessing
 import platform
@@ -50,6 +51,11 @@ from lora_course.kit.models import load_base, load_tokenizer, quiet
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MORE = {"tiny": TINY, "Llama-3.2-1B": ("llama", 2048, 8192, 16, 32, 8, 128256, True)}
 OPTIONS = ("compiled", "4bit")
+MARKS = {  # parts of the names of GPU kernels
+    "attention": ("flash", "fmha", "sdpa", "attention"),
+    "products": ("gemm", "nvjet", "cutlass", "splitk"),
+    "optimizer": ("adam", "multi_tensor"),
+}
 
 
 def with_course(base, args):
@@ -155,15 +161,39 @@ class Arm:
     def sizes(self):
         """The peak of a step, and of it: states between steps, and what forward keeps."""
         compiled, sizes = "compiled" in self.options, {}
-        if not compiled:  # what a compiled layer keeps or makes is not seen from outside
-            known = [*self.model.parameters(), *self.model.buffers(), *self.batch.values()]
-            sizes["saved for backward"] = saved_bytes(self.loss, known)
+        gc.collect()  # a graph in a circle of references would count
         if not compiled or self.device == "cuda":
             sizes["peak"] = peak_bytes(self.step, self.model, self.optimizer)
         self.loss().backward()
+        self.look_at_gradients()
         sizes["states"] = sum(state_bytes(self.model, self.optimizer).values())
         self.optimizer.zero_grad()
+        if not compiled:  # what a compiled layer keeps is not seen from outside
+            known = [*self.model.parameters(), *self.model.buffers(), *self.batch.values()]
+            sizes["saved for backward"] = saved_bytes(self.loss, known)
         return {f"{word}, MB": round(size / 1e6, 2) for word, size in sizes.items()}
+
+    def busy(self):
+        """Where a step's time goes on a GPU: ms in which it works, in all and by kind of kernel."""
+        with torch.profiler.profile() as profiler:
+            self.step()
+            torch.cuda.synchronize()
+        kinds = dict.fromkeys((*MARKS, "the rest"), 0.0)
+        for kernel in profiler.key_averages():
+            if kernel.device_type == torch.autograd.DeviceType.CUDA:
+                words = kernel.key.lower()
+                hits = [kind for kind, marks in MARKS.items() if any(m in words for m in marks)]
+                kinds[(*hits, "the rest")[0]] += kernel.self_device_time_total / 1e3
+        return {"busy, ms": round(sum(kinds.values()), 1)} | {
+            f"{kind}, ms": round(value, 1) for kind, value in kinds.items()
+        }
+
+    def look_at_gradients(self):
+        """RuntimeError when something that should train has no gradient: such a step is no step."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        idle = sum(p.grad is None or not p.grad.any() for p in trained)
+        if idle:
+            raise RuntimeError(f"{idle} of {len(trained)} trained tensors get no gradient")
 
     def record(self):
         seconds = statistics.median(self.seconds)
@@ -173,6 +203,7 @@ class Arm:
             "tokens per second": round(self.batch["input_ids"].numel() / seconds),
             "first step, s": round(self.first, 2),
             **self.sizes(),
+            **(self.busy() if self.device == "cuda" else {}),
             "last loss": round(self.losses[-1], 4),
         }
 
@@ -211,6 +242,7 @@ def one_of_shape(text, args):
 def child(text, args, pipe):
     """What a process of its own does: wait for its turn, send a record, or why there is none."""
     quiet()
+    pipe.send("ready")
     pipe.recv()
     try:
         pipe.send(one_of_shape(text, args))
@@ -229,15 +261,19 @@ def of_shape(args):
         end.close()
         return process, pipe
 
-    following = start(args.arms[0])
-    for text, after in zip(args.arms, [*args.arms[1:], None], strict=True):
-        process, pipe = following
-        following = after and start(after)  # it imports while this one works
+    # On a GPU all of them import first, so that nobody's import disturbs another one's steps.
+    ready = {text: start(text) for text in args.arms} if args.device == "cuda" else {}
+    for _, pipe in ready.values():
+        pipe.poll(args.limit)
+    for text in args.arms:
+        process, pipe = ready.get(text) or start(text)
         made = {"error": f"no answer within {args.limit} s"}
         try:
-            pipe.send("your turn")
             if pipe.poll(args.limit):
-                made = pipe.recv()
+                pipe.recv()
+                pipe.send("your turn")
+                if pipe.poll(args.limit):
+                    made = pipe.recv()
         except (EOFError, OSError):
             process.join(10)
             made = {"error": f"its process ended with status {process.exitcode}"}
@@ -303,6 +339,9 @@ def main(arguments=None):
     }
     arms, began = record["arms"], time.perf_counter()
     for text, made in (of_shape if args.shape else of_base)(args):
+        twin = arms.get(text.removesuffix(":compiled"), {}).get("last loss")
+        if twin and abs(made.get("last loss", twin) - twin) > 0.1:
+            made["error"] = f"its last loss is not that of the same arm without compiling, {twin}"
         arms[text] = made
         first = arms[args.arms[0]].get("steps")
         if first and "steps" in made:  # step by step: where arms take turns, each with its pair

@@ -208,7 +208,7 @@ def test_saves_x_once_for_q_k_and_v(p):
 
 
 def test_refuses_what_it_cannot_make_lean():
-    with pytest.raises(ValueError, match="inject_lora first"):
+    with pytest.raises(ValueError, match="None of 0"):
         make_lean(llama())
     dora = descend(inject_lora(llama(), "all-linear", r=2), DoRALinear)
     with pytest.raises(ValueError, match="None of 14"):
@@ -237,3 +237,32 @@ def test_on_a_four_bit_base(four_bit, prepared):
     one, other = (saved_bytes(lambda m=m: m(**made).loss, known) for m in (plain, lean))
     factors = sum(p.numel() for p in lean.parameters() if p.requires_grad)
     assert other <= one + 2 * factors * prepared  # their casts; nothing that grows with the tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_compiled_layers_have_the_gradients_of_eager_ones(dtype, p):
+    """torch 2.11 gave zeros, silently, where a Function returned what it had changed in place."""
+    _, lean = lean_twin(llama().to(dtype), p)
+    compiled = copy.deepcopy(lean)
+    for layer in compiled.model.layers:
+        layer.compile(backend="aot_eager")
+    made = []
+    for model in (lean.train(), compiled.train()):
+        torch.manual_seed(0)
+        made.append(gradients(model, batch(0)))
+    (one, want), (other, got) = made
+    assert abs(one - other) < 1e-3 * one and all(grad.any() for grad in got.values())
+    if not p:  # the masks are drawn in another order
+        rtol = 1e-5 if dtype == torch.float32 else 0.05
+        assert all((got[n] - g).norm() <= rtol * g.norm() for n, g in want.items())
+
+
+@pytest.mark.slow
+def test_compiled_on_a_four_bit_base(four_bit):
+    _, lean = lean_twin(copy.deepcopy(four_bit))
+    compiled = copy.deepcopy(lean)
+    for layer in compiled.model.layers:
+        layer.compile(backend="aot_eager")
+    ids = torch.randint(10, 400, (2, 12), generator=torch.Generator().manual_seed(0))
+    close(lean, compiled, {"input_ids": ids, "labels": ids}, 1e-4)

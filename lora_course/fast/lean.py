@@ -7,7 +7,6 @@ and, with dropout, a byte for each number of x. A 4-bit W is unpacked twice, and
 
 import torch
 from torch import nn
-from torch.nn.functional import linear
 
 from lora_course.fast.unpack import dense
 from lora_course.inject import lora_layers
@@ -25,11 +24,11 @@ class LeanProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, state, bias, A, B, scaling, p, dtype):
         given, x = x, x.to(dtype)
-        out = linear(x, dense(weight, state, dtype), dense(bias, None, dtype))  # (N, out)
+        out = nn.functional.linear(x, dense(weight, state, dtype), dense(bias, None, dtype))
         dropped, kept = torch.native_dropout(x, p, True) if p else (x, None)
         a, b = A.to(dtype), B.to(dtype)  # what is cast is small
-        down = scaling * linear(dropped, a)  # (N, r)
-        out.addmm_(down, b.T)  # into out: the update is never a tensor of its own
+        down = scaling * (dropped @ a.T)  # (N, r)
+        out = add_product(out, down, b.T)
         ctx.save_for_backward(given, kept, down, weight, a, b)
         ctx.state, ctx.scaling, ctx.p = state, scaling, p
         return out
@@ -42,10 +41,20 @@ class LeanProduct(torch.autograd.Function):
         grad_B = grad.T @ down  # (out, r)
         grad_x = grad @ dense(weight, ctx.state, grad.dtype)  # (N, in)
         if kept is None:
-            grad_x.addmm_(small, a)
+            grad_x = add_product(grad_x, small, a)
         else:
             grad_x += drop(small @ a, kept, ctx.p)
         return grad_x, None, None, None, grad_A, grad_B, None, None, None
+
+
+# owned by chapter 17
+def add_product(total, left, right):
+    """total + left @ right, into total: the product is never a tensor of its own.
+
+    A compiler makes one kernel of the sum and its neighbours. And torch 2.11 loses, without a word,
+    every gradient of what a compiled Function changes in place and returns.
+    """
+    return total + left @ right if torch.compiler.is_compiling() else total.addmm_(left, right)
 
 
 # owned by chapter 17
@@ -88,13 +97,15 @@ def make_lean(model):
     """Put LeanLoRA into the place of every LoRALinear and LoRAConv1D, in place; returns the model.
 
     Factors, names and files stay what they are, and so does LoRA on embeddings. Build the optimizer
-    before or after. Raises ValueError when there is no such layer; the model is then as it was.
+    before or after. Raises ValueError when there is none, only DoRA for instance; the model is then as it was.
     """
     layers = lora_layers(model, remove_duplicate=False)  # a layer used twice has two names
-    kinds = "LoRALinear", "LoRAConv1D"  # by name: a notebook's copy of a class is another class
-    plain = {name: m for name, m in layers.items() if type(m).__name__ in kinds}
+    # By name: a notebook has copies of the classes.
+    plain = {n: m for n, m in layers.items() if type(m).__name__ in ("LoRALinear", "LoRAConv1D")}
     if not plain:
-        raise ValueError(f"None of {len(layers)} LoRA layers is one of {kinds}: inject_lora first.")
+        raise ValueError(
+            f"None of {len(layers)} LoRA layers is plain: call inject_lora, then this."
+        )
     made = {layer: LeanLoRA(layer) for layer in dict.fromkeys(plain.values())}
     for name, layer in plain.items():
         model.set_submodule(name, made[layer])
