@@ -97,7 +97,7 @@ def make_lean(model):
     """Put LeanLoRA into the place of every LoRALinear and LoRAConv1D, in place; returns the model.
 
     Factors, names and files stay what they are, and so does LoRA on embeddings. Build the optimizer
-    before or after. Raises ValueError when there is none, only DoRA for instance; the model is then as it was.
+    before or after. Raises ValueError where there is no such layer, only DoRA for instance.
     """
     layers = lora_layers(model, remove_duplicate=False)  # a layer used twice has two names
     # By name: a notebook has copies of the classes.
