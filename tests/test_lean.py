@@ -266,3 +266,9 @@ def test_compiled_on_a_four_bit_base(four_bit):
         layer.compile(backend="aot_eager")
     ids = torch.randint(10, 400, (2, 12), generator=torch.Generator().manual_seed(0))
     close(lean, compiled, {"input_ids": ids, "labels": ids}, 1e-4)
+
+
+def test_on_the_meta_device():
+    lean = make_lean(inject_lora(llama().to("meta"), "all-linear", r=4, lora_dropout=0.1))
+    ids = torch.zeros(2, 9, dtype=torch.long, device="meta")
+    assert lean.train()(input_ids=ids).logits.shape == (2, 9, 48)

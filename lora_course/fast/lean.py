@@ -79,7 +79,7 @@ class LeanLoRA(nn.Module):
 
     def forward(self, x):
         base, kind, p = self.base_layer, x.device.type, self.lora_dropout.p * self.training
-        auto = torch.is_autocast_enabled(kind)
+        auto = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         own = getattr(base, "compute_dtype", None) or x.dtype  # a 4-bit base names one
         dtype = torch.get_autocast_dtype(kind) if auto else own
         flat = x.reshape(-1, x.shape[-1])  # (N, in)
