@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-BLOCK, SCALES = 64, 256  # numbers that share a scale; scales that share one of theirs
+BLOCK, SCALES = 64, 256  # owned by chapter 17; numbers of a scale, scales of theirs
 
 
 # owned by chapter 17
