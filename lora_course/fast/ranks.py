@@ -7,9 +7,13 @@ carries the numbers between them.
 import contextlib
 import os
 import signal
+import subprocess
 import sys
+import threading
+import time
 from datetime import timedelta
 
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -43,24 +47,78 @@ def leaving(rank, world):
     if world == 1:
         yield
         return
-    # The launcher sends SIGTERM to the ranks that are left.
+    # The launcher sends SIGTERM to the ranks that are left. When it was killed itself, nobody does.
     signal.signal(signal.SIGTERM, lambda *_: leave(rank, "the launcher ended this one"))
+    threading.Thread(target=outlive, args=(rank, os.getppid()), daemon=True).start()
     try:
         yield
         dist.destroy_process_group()
     except RuntimeError as error:
         if not any(word in str(error) for word in CARRIERS):
             raise
-        leave(rank, str(error).splitlines()[0])
+        leave(rank, f"the connection to another rank broke: {str(error).split('. ')[0]}")
+
+
+def outlive(rank, launcher):
+    """Wait until the launcher is gone, then end this rank."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    leave(rank, "the launcher is gone")
 
 
 def leave(rank, reason):
     """End this process at once: nobody is left whom it could tell."""
     print(
-        f"rank {rank} ends, because another rank is gone ({reason}). Mend what ended that one, for "
-        "instance too little memory, and start the same command again: it goes on from the last "
-        "checkpoint.",
+        f"rank {rank} ends, because it cannot go on alone ({reason}). Mend what ended the others, "
+        "for instance too little memory, and start the same command again: it goes on from the "
+        "last checkpoint.",
         file=sys.stderr,
         flush=True,
     )
     os._exit(LOST)
+
+
+# owned by chapter 17
+def launch(module, *options, ranks=2, seconds=300, look=None):
+    """Run `python -m module options` on ranks of this machine; returns (exit code, lines).
+
+    Several ranks go through `accelerate launch`, on a free port. Without --multi_gpu it starts one
+    process where there is no GPU, whatever --num_processes says; with it, several, with or without.
+    seconds: after these all are ended. look: called with each line while the ranks run.
+    """
+    command = [sys.executable, "-m"]
+    if ranks > 1:
+        command += ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={ranks}"]
+        command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+        command += ["--main_process_port=0", "-m"]
+    command += [module, *map(str, options)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
+    lines, pipe = [], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, text=True, env=environment, **pipe) as process:
+        clock = threading.Timer(seconds, end_all, [process.pid])
+        clock.start()
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if look:
+                    look(lines[-1])
+            process.wait()
+        except BaseException:  # also a stop by hand
+            end_all(process.pid)
+            raise
+        finally:
+            clock.cancel()
+    return process.returncode, lines
+
+
+def end_all(pid):
+    """End a process and those that it has started, first with a request."""
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for ask in ("terminate", "kill"):
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                getattr(process, ask)()
+        _, family = psutil.wait_procs(family, timeout=10)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from lora_course.adapters import save_adapter
+from lora_course.bits.fourbit import load_four_bit
 from lora_course.fast.ranks import join, leaving
 from lora_course.fast.shards import gather_adapter, held_bytes, load_state, save_state, shard
 from lora_course.inject import inject_lora
@@ -98,6 +99,7 @@ def main(look=None):
         ask.add_argument(f"--{name}", type=int, default=value, help=f"{value} if left out")
     ask.add_argument("--lr", type=float, default=1e-3)
     ask.add_argument("--shard", action="store_true", help="each rank holds a part of every tensor")
+    ask.add_argument("--four-bit", action="store_true", help="the base in NF4, as in chapter 11")
     ask.add_argument("--cpu", action="store_true", help="also where there is a GPU")
     given = ask.parse_args()
     rank, world, device = join(given.cpu)
@@ -107,7 +109,8 @@ def main(look=None):
 
 
 def run(given, rank, world, device, look):
-    model = inject_lora(load_base(), r=given.lora_r, seed=0).to(device)
+    base = load_four_bit(device=device) if given.four_bit else load_base().to(device)
+    model = inject_lora(base, r=given.lora_r, seed=0)
     model = shard(model) if given.shard else model
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=given.lr)
     data = batches(load_task()["train"], load_tokenizer(), given.batch, given.steps, seed=0)

@@ -1,0 +1,134 @@
+"""Before a long run: the bytes on each card, by part, and the hours, by formula.
+
+Bytes: those of one card (`gpu_records.predict`), then what several cards share. DDP keeps all of it
+on every card; FSDP (arXiv 2304.11277) cuts weights, gradients and states, and gathers one block at
+a time. Time: floating-point operations, as chapter 01 counts them, over a share of the card's peak
+that a record or ten steps of yours have measured.
+"""
+
+import math
+
+from lora_course.costs.activations import peak_of
+from lora_course.costs.gpu_records import predict
+from lora_course.costs.memory import block_linears, nf4_bytes
+from lora_course.costs.shapes import SHAPES, meta_model
+
+PEAK = {"H100": 989e12, "A100": 312e12, "RTX 4090": 165e12}  # 16-bit, dense: NVIDIA's data sheets
+
+
+# owned by chapter 17
+def shard_numbers(shape, world):
+    """Numbers of a tensor that every rank holds: the first axis is cut, the last piece padded."""
+    return math.ceil(shape[0] / world) * math.prod(shape[1:])
+
+
+# owned by chapter 17
+def plan_run(shape, method, batch=1, tokens=1024, rank=16, checkpointing=True, prepare=False):
+    """A run in the form of a record. shape: a key of SHAPES. method: "full", "lora", "qlora".
+
+    batch, tokens: rows in a step of one card, and tokens in each. rank: r, all linear layers.
+    prepare: PEFT's prepare_model_for_kbit_training. Raises ValueError for another shape or method.
+    """
+    if shape not in SHAPES or method not in ("full", "lora", "qlora"):
+        raise ValueError(
+            f"{shape!r} by {method!r}: the shape must be one of {', '.join(SHAPES)}, the method "
+            "full, lora or qlora."
+        )
+    return {
+        "shape": shape, "method": method, "batch": batch, "tokens": tokens, "rank": rank,
+        "checkpointing": checkpointing, "prepare": prepare,
+    }  # fmt: skip
+
+
+# owned by chapter 17
+def rank_bytes(run, cards=1, sharded=False):
+    """The bytes of a step on one card, by part.
+
+    Returns {"base", "adapter", "gradients", "optimizer", "gathered", "activations", "logits"}.
+    "gathered": whole weights that FSDP holds for a moment, two blocks (one works, the next comes)
+    and all that is outside the blocks. Of 4-bit layers the scales are not cut: each card has all.
+    """
+    parts, wide = predict(run), 4 if run["prepare"] else 2  # bytes of an unquantized number
+    model, trained = meta_model(run["shape"]), run["method"] != "full"
+    layers = block_linears(model)
+    factors = [s for m in layers.values() for s in factor_shapes(m.weight.shape, run["rank"])]
+    linear = {id(layer.weight) for layer in layers.values()}
+    adapter = 4 * trained * sum(math.prod(s) for s in factors)
+    made = {"base": parts["weights"] - adapter, "adapter": adapter, "gathered": 0}
+    made |= {part: parts[part] for part in ("gradients", "optimizer", "activations", "logits")}
+    if not sharded or cards == 1:
+        return made
+
+    def stored(p, cards):
+        """(bytes cut into cards, bytes that stay whole) of one weight of the base."""
+        if run["method"] == "qlora" and id(p) in linear:
+            packed = -(-p.numel() // 2)
+            return shard_numbers((packed, 1), cards), nf4_bytes(p.numel()) - packed
+        return wide * shard_numbers(p.shape, cards), 0
+
+    made["base"] = sum(sum(stored(p, cards)) for p in model.parameters())
+    made["adapter"] = 4 * trained * sum(shard_numbers(s, cards) for s in factors)
+    inside = sum(stored(p, 1)[0] for p in model.model.layers.parameters())
+    outside = sum(stored(p, 1)[0] for p in model.parameters()) - inside
+    made["gathered"] = outside + 2 * (inside + adapter) // SHAPES[run["shape"]][3]
+    if trained:
+        made["gradients"], made["optimizer"] = made["adapter"], 2 * made["adapter"]
+    else:
+        made["gradients"], made["optimizer"] = made["base"], 2 * made["base"]
+    return made
+
+
+def factor_shapes(weight, r):
+    """The shapes of A and B beside a weight (out, in)."""
+    return (r, weight[1]), (weight[0], r)
+
+
+# owned by chapter 17
+def rank_peak(run, cards=1, sharded=False):
+    """The bytes of a step on one card at its peak."""
+    parts = rank_bytes(run, cards, sharded)
+    parts["weights"] = parts["base"] + parts["adapter"] + parts["gathered"]
+    one_block = predict({**run, "checkpointing": False})["activations"] / SHAPES[run["shape"]][3]
+    return peak_of(parts, one_block if run["checkpointing"] else 0)
+
+
+# owned by chapter 17
+def step_flops(run):
+    """Floating-point operations of a step of one card.
+
+    A token costs two for each weight of a matrix, and attention 4 · tokens · hidden in each block.
+    Backward costs as much again for the inputs, and once more for weights that train;
+    checkpointing makes the forward pass of the blocks twice.
+    """
+    _, hidden, _, layers, *_, vocabulary, _ = SHAPES[run["shape"]]
+    weights = [m.weight for m in block_linears(meta_model(run["shape"])).values()]
+    blocks = 2 * sum(w.numel() for w in weights) + 4 * run["tokens"] * hidden * layers
+    head = 2 * hidden * vocabulary
+    trained, again = run["method"] == "full", run["checkpointing"]
+    token = (2 + trained + again) * blocks + (2 + trained) * head
+    if not trained:
+        sizes = [math.prod(s) for w in weights for s in factor_shapes(w.shape, run["rank"])]
+        token += (3 + again) * 2 * sum(sizes)
+    return token * run["batch"] * run["tokens"]
+
+
+# owned by chapter 17
+def share_of_peak(run, peak=PEAK["H100"]):
+    """What a measured run made of the card's peak: its "tokens_per_second" in operations."""
+    return step_flops(run) / (run["batch"] * run["tokens"]) * run["tokens_per_second"] / peak
+
+
+# owned by chapter 17
+def hours(run, total, share, cards=1, peak=PEAK["H100"]):
+    """Hours for `total` tokens on several cards, when each makes `share` of its peak."""
+    each = step_flops(run) / (run["batch"] * run["tokens"])
+    return total * each / (cards * share * peak) / 3600
+
+
+# owned by chapter 17
+def gathered_each_step(run, cards):
+    """Bytes that reach a card in a step under FSDP: all weights of the others, twice or thrice.
+
+    Forward gathers every block, backward again; checkpointing within backward needs no third time.
+    """
+    return 2 * (cards - 1) * rank_bytes(run, cards, sharded=True)["base"]
