@@ -97,15 +97,15 @@ def step_flops(run):
     """Floating-point operations of a step of one card.
 
     A token costs two for each weight of a matrix, and attention 4 · tokens · hidden in each block.
-    Backward costs as much again for the inputs, and once more for weights that train;
-    checkpointing makes the forward pass of the blocks twice.
+    Backward costs the same for the gradient of a layer's input, and again for that of its weight
+    (attention: twice as much in any case). Checkpointing runs the blocks forward twice.
     """
     _, hidden, _, layers, *_, vocabulary, _ = SHAPES[run["shape"]]
     weights = [m.weight for m in block_linears(meta_model(run["shape"])).values()]
-    blocks = 2 * sum(w.numel() for w in weights) + 4 * run["tokens"] * hidden * layers
-    head = 2 * hidden * vocabulary
+    attention, head = 4 * run["tokens"] * hidden * layers, 2 * hidden * vocabulary
     trained, again = run["method"] == "full", run["checkpointing"]
-    token = (2 + trained + again) * blocks + (2 + trained) * head
+    token = (2 + trained + again) * 2 * sum(w.numel() for w in weights)
+    token += (3 + again) * attention + (2 + trained) * head
     if not trained:
         sizes = [math.prod(s) for w in weights for s in factor_shapes(w.shape, run["rank"])]
         token += (3 + again) * 2 * sum(sizes)
