@@ -7,6 +7,7 @@ that a record or ten steps of yours have measured.
 """
 
 import math
+from functools import cache
 
 from lora_course.costs.activations import peak_of
 from lora_course.costs.gpu_records import predict
@@ -48,34 +49,49 @@ def rank_bytes(run, cards=1, sharded=False):
     "gathered": whole weights that FSDP holds for a moment, two blocks (one works, the next comes)
     and all that is outside the blocks. Of 4-bit layers the scales are not cut: each card has all.
     """
-    parts, wide = predict(run), 4 if run["prepare"] else 2  # bytes of an unquantized number
-    model, trained = meta_model(run["shape"]), run["method"] != "full"
-    layers = block_linears(model)
-    factors = [s for m in layers.values() for s in factor_shapes(m.weight.shape, run["rank"])]
-    linear = {id(layer.weight) for layer in layers.values()}
-    adapter = 4 * trained * sum(math.prod(s) for s in factors)
+    parts, wide = one_card(run), 4 if run["prepare"] else 2  # bytes of an unquantized number
+    blocks, linear, rest = shapes_of(run["shape"])
+    trained, four_bit = run["method"] != "full", run["method"] == "qlora"
+    factors = [s for w in linear * trained for s in factor_shapes(w, run["rank"])]
+    adapter = 4 * sum(math.prod(s) for s in factors)
     made = {"base": parts["weights"] - adapter, "adapter": adapter, "gathered": 0}
     made |= {part: parts[part] for part in ("gradients", "optimizer", "activations", "logits")}
     if not sharded or cards == 1:
         return made
-
-    def stored(p, cards):
-        """(bytes cut into cards, bytes that stay whole) of one weight of the base."""
-        if run["method"] == "qlora" and id(p) in linear:
-            packed = -(-p.numel() // 2)
-            return shard_numbers((packed, 1), cards), nf4_bytes(p.numel()) - packed
-        return wide * shard_numbers(p.shape, cards), 0
-
-    made["base"] = sum(sum(stored(p, cards)) for p in model.parameters())
-    made["adapter"] = 4 * trained * sum(shard_numbers(s, cards) for s in factors)
-    inside = sum(stored(p, 1)[0] for p in model.model.layers.parameters())
-    outside = sum(stored(p, 1)[0] for p in model.parameters()) - inside
-    made["gathered"] = outside + 2 * (inside + adapter) // SHAPES[run["shape"]][3]
-    if trained:
-        made["gradients"], made["optimizer"] = made["adapter"], 2 * made["adapter"]
-    else:
-        made["gradients"], made["optimizer"] = made["base"], 2 * made["base"]
+    # Two weights lie in a byte, and all bytes of a layer in one column.
+    packed = [(math.ceil(math.prod(w) / 2), 1) for w in linear * four_bit]
+    scales = sum(nf4_bytes(math.prod(w)) - math.ceil(math.prod(w) / 2) for w in linear * four_bit)
+    plain = rest + linear * (not four_bit)
+    made["base"] = scales + sum(shard_numbers(s, cards) for s in packed)
+    made["base"] += wide * sum(shard_numbers(s, cards) for s in plain)
+    made["adapter"] = 4 * sum(shard_numbers(s, cards) for s in factors)
+    whole = sum(math.prod(s) for s in packed) or wide * sum(math.prod(s) for s in linear)
+    outside = wide * sum(math.prod(s) for s in rest)  # norms inside the blocks are few
+    made["gathered"] = outside + 2 * (whole + adapter) // blocks
+    made["gradients"] = made["adapter"] if trained else made["base"]
+    made["optimizer"] = 2 * made["gradients"]
     return made
+
+
+@cache
+def shapes_of(name):
+    """(blocks, shapes of the linear layers, shapes of all other weights) of a key of SHAPES."""
+    model = meta_model(name)
+    linear = [layer.weight for layer in block_linears(model).values()]
+    known = {id(w) for w in linear}
+    rest = [tuple(p.shape) for p in model.parameters() if id(p) not in known]
+    return model.config.num_hidden_layers, [tuple(w.shape) for w in linear], rest
+
+
+def one_card(run):
+    """What `predict` says of a run, and remembers."""
+    keys = ("shape", "method", "batch", "tokens", "rank", "checkpointing", "prepare")
+    return dict(_remembered(tuple((key, run[key]) for key in keys)))
+
+
+@cache
+def _remembered(items):
+    return predict(dict(items))
 
 
 def factor_shapes(weight, r):
@@ -88,7 +104,7 @@ def rank_peak(run, cards=1, sharded=False):
     """The bytes of a step on one card at its peak."""
     parts = rank_bytes(run, cards, sharded)
     parts["weights"] = parts["base"] + parts["adapter"] + parts["gathered"]
-    one_block = predict({**run, "checkpointing": False})["activations"] / SHAPES[run["shape"]][3]
+    one_block = one_card({**run, "checkpointing": False})["activations"] / SHAPES[run["shape"]][3]
     return peak_of(parts, one_block if run["checkpointing"] else 0)
 
 
@@ -101,13 +117,13 @@ def step_flops(run):
     (attention: twice as much in any case). Checkpointing runs the blocks forward twice.
     """
     _, hidden, _, layers, *_, vocabulary, _ = SHAPES[run["shape"]]
-    weights = [m.weight for m in block_linears(meta_model(run["shape"])).values()]
+    _, weights, _ = shapes_of(run["shape"])
     attention, head = 4 * run["tokens"] * hidden * layers, 2 * hidden * vocabulary
     trained, again = run["method"] == "full", run["checkpointing"]
-    token = (2 + trained + again) * 2 * sum(w.numel() for w in weights)
+    token = (2 + trained + again) * 2 * sum(math.prod(w) for w in weights)
     token += (3 + again) * attention + (2 + trained) * head
     if not trained:
-        sizes = [math.prod(s) for w in weights for s in factor_shapes(w.shape, run["rank"])]
+        sizes = [math.prod(s) for w in weights for s in factor_shapes(w, run["rank"])]
         token += (3 + again) * 2 * sum(sizes)
     return token * run["batch"] * run["tokens"]
 

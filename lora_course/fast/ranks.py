@@ -68,13 +68,12 @@ def outlive(rank, launcher):
 
 def leave(rank, reason):
     """End this process at once: nobody is left whom it could tell."""
-    print(
+    words = (
         f"rank {rank} ends, because it cannot go on alone ({reason}). Mend what ended the others, "
         "for instance too little memory, and start the same command again: it goes on from the "
-        "last checkpoint.",
-        file=sys.stderr,
-        flush=True,
+        "last checkpoint.\n"
     )
+    os.write(2, words.encode())  # in one piece, also in the middle of another print
     os._exit(LOST)
 
 

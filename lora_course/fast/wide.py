@@ -88,6 +88,8 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
             look(step, weights)
         if (step + 1) % every == 0 or step + 1 == steps:
             save_state(checkpoint, plan, weights, optimizer, losses, rank)
+            if rank == 0:
+                print(f"step {step + 1}: loss {losses[-1]:.2f}, saved", flush=True)
     model.eval()
     return losses
 
@@ -111,7 +113,7 @@ def main(look=None):
 def run(given, rank, world, device, look):
     base = load_four_bit(device=device) if given.four_bit else load_base().to(device)
     model = inject_lora(base, r=given.lora_r, seed=0)
-    model = shard(model) if given.shard else model
+    model = shard(model) if given.shard and world > 1 else model
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=given.lr)
     data = batches(load_task()["train"], load_tokenizer(), given.batch, given.steps, seed=0)
     losses = train_wide(
