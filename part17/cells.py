@@ -12,11 +12,11 @@
 # gradients are averaged. Is that the gradient of the six rows?
 
 # %%
-import os
-import signal
 import tempfile
 from pathlib import Path
 from statistics import mean
+
+import psutil
 
 from lora_course.adapters import lora_state_dict, read_adapter
 from lora_course.costs.gpu_records import load_records, name_of
@@ -29,12 +29,14 @@ weights = [p for p in model.parameters() if p.requires_grad]
 for p in weights:
     torch.nn.init.normal_(p, std=0.1)
 batch = next(batches(rows, tokenizer, 6, steps=1, seed=0))
+# The prompt is learned as well, for once, so that rows ask for different numbers of tokens.
+batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
 
 # %%
 def gap(gradients, right):
     """How far some gradients lie from the right ones, as a share of their length."""
-    pairs = [((g - r).square().sum(), r.square().sum()) for g, r in zip(gradients, right, strict=True)]
-    return (sum(a for a, _ in pairs) / sum(b for _, b in pairs)).sqrt().item()
+    wrong = sum((g - r).square().sum() for g, r in zip(gradients, right, strict=True))
+    return (wrong / sum(r.square().sum() for r in right)).sqrt().item()
 
 
 right = torch.autograd.grad(model(**batch).loss, weights)
@@ -43,7 +45,7 @@ tokens = [(share["labels"][:, 1:] != -100).sum() for share in shares]  # what is
 each = [torch.autograd.grad(model(**share).loss, weights) for share in shares]
 of_ranks = [(a + b) / 2 for a, b in zip(*each, strict=True)]
 of_tokens = [(a * tokens[0] + b * tokens[1]) / sum(tokens) for a, b in zip(*each, strict=True)]
-print("answer tokens of the two ranks:", [n.item() for n in tokens])
+print("tokens asked for by the two ranks:", [n.item() for n in tokens])
 print("mean of ranks is the whole batch's gradient:", gap(of_ranks, right) < 1e-3)
 print("weighted by tokens it is:", gap(of_tokens, right) < 1e-3)
 assert gap(of_tokens, right) < 1e-3 and (gap(of_ranks, right) > 1e-3 or tokens[0] == tokens[1])
@@ -90,7 +92,7 @@ assert code == 0, "\n".join(lines)
 print(told(lines))
 one = lora_state_dict(alone)
 two = read_adapter(folder / "two" / "adapter.safetensors")[1]
-off = gap([two[name] for name in one], one.values())
+off = gap([two[name] for name in one], list(one.values()))
 print("the same adapter, to a thousandth of its length:", off < 1e-3)
 assert off < 1e-3
 
@@ -121,8 +123,9 @@ for world in (2, 3, 16):
     print(f"{world:2} ranks: rows {pieces}, every rank stores {held} numbers")
 
 # %% [markdown]
-# The pieces are equal on disk and in messages, so the last ones are filled up: 16 ranks
-# store 16 rows of an A that has 8.
+# Pieces must be equally long to be gathered in one message, so the last ones are filled up:
+# 16 ranks store 16 rows of an A that has 8. Gradients are stored alike; AdamW's states
+# only for true rows.
 #
 # **Exercise 17.4**: the bytes on a rank. In code FSDP is one call for each group of
 # tensors that are gathered together:
@@ -161,7 +164,7 @@ from lora_course.adapters import load_adapter
 fresh = inject_lora(load_base(), r=8, seed=1)
 header = load_adapter(fresh, folder / "shards" / "adapter.safetensors")
 shards = lora_state_dict(fresh)
-off = gap([shards[name] for name in one], one.values())
+off = gap([shards[name] for name in one], list(one.values()))
 print("r of the file:", header["r"], "  the same adapter again:", off < 1e-3)
 assert off < 1e-3
 
@@ -182,7 +185,7 @@ def kill(line):
     if " is process " in line:
         process[line.split()[1]] = int(line.split()[-1])
     if line.startswith("step 5:"):
-        os.kill(process["1"], signal.SIGKILL)
+        psutil.Process(process["1"]).kill()
 
 
 code, lines = launch(SCRIPT, *OPTIONS, ranks=2, look=kill)
@@ -212,12 +215,13 @@ assert (folder / "killed" / "adapter.safetensors").exists()
 # FSDP and QLoRA together: half of an NF4 base on each of two cards. In the libraries it
 # takes settings that look arbitrary. They are not run here:
 #
-# | setting | why |
-# |---|---|
-# | `bnb_4bit_quant_storage=torch.bfloat16`, and `dtype` the same | FSDP 1 joins the tensors of a group into one; all must have one floating type. It changes how the bytes are labelled, not what they say |
-# | `fsdp_use_orig_params: false`, PEFT's `fsdp_auto_wrap_policy` | in FSDP 1, frozen and trained tensors get groups of their own, or nothing is saved |
-# | `fsdp_cpu_ram_efficient_loading: true` | one rank reads the file, not each |
-# | `fsdp_offload_params: true` | shards wait in main memory: less on the card, and slower |
+# - `bnb_4bit_quant_storage=torch.bfloat16`, and `dtype` the same: FSDP 1 joins the tensors
+#   of a group into one, so all must have one floating type. It changes what the bytes are
+#   called, not what they say.
+# - `fsdp_use_orig_params: false` with PEFT's `fsdp_auto_wrap_policy`: in FSDP 1 frozen and
+#   trained tensors need groups of their own, or nothing is saved.
+# - `fsdp_cpu_ram_efficient_loading: true`: one rank reads the file, not each.
+# - `fsdp_offload_params: true`: shards wait in main memory. Less on the card, and slower.
 #
 # (bitsandbytes' guide «FSDP-QLoRA»; PEFT's guide «Fully Sharded Data Parallel». The same
 # page: 70B on two 24 GB cards, 19.6 GB on each and 107 GB of main memory; without
@@ -275,34 +279,33 @@ Markdown("\n".join(lines))
 # quarter?
 
 # %%
-fig, ax = figure(7, 3.6)
-cases = [(m, c) for m in ("full", "lora", "qlora") for c in (1, 2, 4, 8)]
-groups = {
-    "base": ("base",),
-    "adapter, gradients, states": ("adapter", "gradients", "optimizer"),
-    "gathered": ("gathered",),
-    "activations, logits": ("activations", "logits"),
+GROUPS = {
+    "base": (["base"], "base"),
+    "adapter, gradients, states": (["adapter", "gradients", "optimizer"], "lora"),
+    "gathered": (["gathered"], "extra"),
+    "activations, logits": (["activations", "logits"], "qlora"),
 }
+cases = [(method, cards) for method in ("full", "lora", "qlora") for cards in (1, 2, 4, 8)]
+found = [rank_bytes(plan_run("Llama-2-70B", m, 2, 2048), cards, True) for m, cards in cases]
+
+# %%
+fig, ax = figure(7, 3.6)
 left = [0.0] * len(cases)
-for (label, parts), color in zip(groups.items(), ("base", "lora", "extra", "qlora"), strict=True):
-    sizes = []
-    for method, cards in cases:
-        found = rank_bytes(plan_run("Llama-2-70B", method, 2, 2048), cards, sharded=True)
-        sizes.append(sum(found[part] for part in parts) / GB)
+for label, (parts, color) in GROUPS.items():
+    sizes = [sum(each[part] for part in parts) / GB for each in found]
     ax.barh(range(len(cases)), sizes, left=left, color=COLORS[color], label=label)
     left = [a + b for a, b in zip(left, sizes, strict=True)]
 ax.axvline(80 * GIB / GB, color=COLORS["grey"], ls="--", lw=1)
-ax.set(xlabel="GB on each card", xlim=(0, 320))
-ax.set_yticks(range(len(cases)), [f"{m}, {c}" for m, c in cases])
+ax.set(xlabel="GB on each card", xlim=(0, 300))
+ax.set_yticks(range(len(cases)), [f"{m}, {cards}" for m, cards in cases])
 ax.invert_yaxis()
 ax.legend(loc="lower right")
 show(
     fig,
     caption="Llama-2-70B, 2 rows of 2,048 tokens a card, in shards over 1 to 8 cards. The dashed "
-    "line is a card of 80 GB; full fine-tuning on 1 card (552 GB) runs out of the picture.",
-    alt="Twelve stacked bars. With twice the cards the base and the states halve; gathered "
-    "blocks and activations stay as they are. QLoRA fits 80 GB on one card, LoRA from four, "
-    "full fine-tuning on eight, just.",
+    "line is a card of 80 GB. Full fine-tuning on one card (553 GB) leaves the picture.",
+    alt="Twelve stacked bars. With twice the cards the base and the states halve; gathered blocks "
+    "and activations stay. Below the line: QLoRA from one card, LoRA from two, full from eight.",
 )
 
 # %% [markdown]
@@ -310,10 +313,10 @@ show(
 # gathered for a moment.
 #
 # Sharding is paid in messages: every card receives the weights of all others, forward and
-# again backward.
+# again backward. For 20 million tokens:
 
 # %%
-lines = ["| 20M tokens, 8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s |"]
+lines = ["| 8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s |"]
 lines.append("|:--|--:|--:|--:|--:|--:|")
 for method in ("full", "lora", "qlora"):
     run = plan_run("Llama-2-70B", method, 2, 2048)
