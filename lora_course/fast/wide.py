@@ -55,6 +55,7 @@ def average_gradients(weights, world):
 def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10, look=None):
     """The loop of chapter 05 on several ranks; returns the losses of all rows, one a step.
 
+    Without dropout the result is that of one process; with it, every rank drops inputs of its own.
     data: whole batches, the same on every rank. checkpoint: a file that all ranks can read, written
     every `every` steps. look: called with (step, weights) after each step, to look on.
     """
@@ -66,30 +67,35 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
     if done and rank == 0:
         print(f"going on after step {done} of {steps}", flush=True)
     model.train()
-    for step, batch in zip(range(steps), data, strict=False):
-        if step < done:  # made before the interruption
-            continue
-        group["lr"] = learning_rate(step, steps, peak, warmup=10)
-        batch = {key: value.to(weights[0].device) for key, value in batch.items()}
-        loss = share_loss(model, batch, rank, world)
-        optimizer.zero_grad()
-        loss.backward()  # shards are averaged in here
-        mean = loss.detach() / world
-        if world > 1:
-            dist.all_reduce(mean)  # the loss of all rows: a NaN stops every rank at once
-        if world > 1 and not isinstance(weights[0], DTensor):
-            average_gradients(weights, world)
-        if not torch.isfinite(mean):
-            raise FloatingPointError(f"The loss of step {step} is {mean.item()}: lower the rate.")
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        losses.append(mean.item())
-        if look:
-            look(step, weights)
-        if (step + 1) % every == 0 or step + 1 == steps:
-            save_state(checkpoint, plan, weights, optimizer, losses, rank)
-            if rank == 0:
-                print(f"step {step + 1}: loss {losses[-1]:.2f}, saved", flush=True)
+    device = weights[0].device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for step, batch in zip(range(steps), data, strict=False):
+            if step < done:  # made before the interruption
+                continue
+            torch.manual_seed(step * world + rank)  # ranks must not drop the same inputs
+            group["lr"] = learning_rate(step, steps, peak, warmup=10)
+            batch = {key: value.to(device) for key, value in batch.items()}
+            loss = share_loss(model, batch, rank, world)
+            optimizer.zero_grad()
+            loss.backward()  # shards are averaged in here
+            mean = loss.detach() / world
+            if world > 1:
+                dist.all_reduce(mean)  # the loss of all rows: a NaN stops every rank at once
+            if world > 1 and not isinstance(weights[0], DTensor):
+                average_gradients(weights, world)
+            if not torch.isfinite(mean):
+                raise FloatingPointError(
+                    f"The loss of step {step} is {mean.item()}: lower the rate."
+                )
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            losses.append(mean.item())
+            if look:
+                look(step, weights)
+            if (step + 1) % every == 0 or step + 1 == steps:
+                save_state(checkpoint, plan, weights, optimizer, losses, rank)
+                if rank == 0:
+                    print(f"step {step + 1}: loss {losses[-1]:.2f}, saved", flush=True)
     model.eval()
     return losses
 
