@@ -41,6 +41,18 @@ def join(cpu=False, seconds=120):
     return rank, world, device
 
 
+def same_everywhere(done, world):
+    """Raise ValueError when the ranks have not made the same number of steps."""
+    counts = [done] * world
+    if world > 1:
+        dist.all_gather_object(counts, done)
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"The ranks go on after different steps: {counts}. All must read the same checkpoint: "
+            "put it on a disk that every machine sees."
+        )
+
+
 @contextlib.contextmanager
 def leaving(rank, world):
     """The block works with other ranks; when one of them is gone, this one says so and ends."""
@@ -91,7 +103,7 @@ def launch(module, *options, ranks=2, seconds=300, look=None):
         command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         command += ["--main_process_port=0", "-m"]
     command += [module, *map(str, options)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
     lines, pipe = [], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, text=True, env=environment, **pipe) as process:
         clock = threading.Timer(seconds, end_all, [process.pid])

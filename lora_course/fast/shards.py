@@ -72,10 +72,11 @@ def held_bytes(model, optimizer):
     return made
 
 
-def save_state(path, plan, weights, optimizer, losses, rank):
+def save_state(path, plan, weights, optimizer, losses, seen, rank):
     """Write what a run needs to go on, in whole tensors: all ranks gather, rank 0 writes."""
     moments = [optimizer.state[p] for p in weights]
-    state = {"plan": plan, "losses": losses, "weights": [whole(p.detach()) for p in weights]}
+    state = {"plan": plan, "losses": losses, "seen": seen}
+    state["weights"] = [whole(p.detach()) for p in weights]
     state["moments"] = [{key: whole(value) for key, value in m.items()} for m in moments]
     if rank == 0:
         with replacing(path) as draft:
@@ -83,12 +84,13 @@ def save_state(path, plan, weights, optimizer, losses, rank):
 
 
 def load_state(path, plan, weights, optimizer):
-    """Put weights and AdamW's moments back, cut anew; returns the losses so far, [] without a file.
+    """Put weights and AdamW's moments back, cut anew; returns losses and check sum of batches.
 
-    Raises ValueError, and changes nothing, when the file is damaged or of another run.
+    Without a file these are [] and 0. Raises ValueError, and changes nothing, when the file is
+    damaged or of another run.
     """
     if not Path(path).exists():
-        return []
+        return [], 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["plan"]
@@ -98,7 +100,7 @@ def load_state(path, plan, weights, optimizer):
         ) from error
     if found != plan:
         raise ValueError(
-            f"{path} is of another run: steps, rate, rows and shapes were {found[:5]}..., now they "
+            f"{path} is of another run: steps, rate and shapes were {found[:5]}..., now they "
             f"are {plan[:5]}... Delete it to start anew."
         )
     with torch.no_grad():
@@ -106,7 +108,7 @@ def load_state(path, plan, weights, optimizer):
             p.copy_(cut_like(value, p))
             cut = {key: cut_like(m, p) if m.ndim else m for key, m in moments.items()}
             optimizer.state[p] = cut
-    return state["losses"]
+    return state["losses"], state["seen"]
 
 
 def cut_like(value, place):

@@ -11,6 +11,7 @@ is started again, on any number of ranks. Li et al. 2020, "PyTorch Distributed",
 import argparse
 import os
 from pathlib import Path
+from zlib import crc32
 
 import torch
 import torch.distributed as dist
@@ -18,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from lora_course.adapters import save_adapter
 from lora_course.bits.fourbit import load_four_bit
-from lora_course.fast.ranks import join, leaving
+from lora_course.fast.ranks import join, leaving, same_everywhere
 from lora_course.fast.shards import gather_adapter, held_bytes, load_state, save_state, shard
 from lora_course.inject import inject_lora
 from lora_course.kit.data import batches, load_task
@@ -62,15 +63,19 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
     (group,) = optimizer.param_groups
     weights, peak = group["params"], group["lr"]
     plan = [steps, peak, *(list(p.shape) for p in weights)]
-    losses = load_state(checkpoint, plan, weights, optimizer)
-    done = len(losses)
+    losses, expected = load_state(checkpoint, plan, weights, optimizer)
+    done, seen = len(losses), 0  # seen: a check sum of all batches so far
+    same_everywhere(done, world)
     if done and rank == 0:
         print(f"going on after step {done} of {steps}", flush=True)
     model.train()
     device = weights[0].device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for step, batch in zip(range(steps), data, strict=False):
+            seen = crc32(batch["input_ids"].numpy().tobytes(), seen)
             if step < done:  # made before the interruption
+                if step + 1 == done and seen != expected:
+                    raise ValueError(f"{checkpoint} saw other batches. Delete it to start anew.")
                 continue
             torch.manual_seed(step * world + rank)  # ranks must not drop the same inputs
             group["lr"] = learning_rate(step, steps, peak, warmup=10)
@@ -84,16 +89,14 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
             if world > 1 and not isinstance(weights[0], DTensor):
                 average_gradients(weights, world)
             if not torch.isfinite(mean):
-                raise FloatingPointError(
-                    f"The loss of step {step} is {mean.item()}: lower the rate."
-                )
+                raise FloatingPointError(f"Step {step}: the loss is {mean.item()}. Lower --lr.")
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             losses.append(mean.item())
             if look:
                 look(step, weights)
             if (step + 1) % every == 0 or step + 1 == steps:
-                save_state(checkpoint, plan, weights, optimizer, losses, rank)
+                save_state(checkpoint, plan, weights, optimizer, losses, seen, rank)
                 if rank == 0:
                     print(f"step {step + 1}: loss {losses[-1]:.2f}, saved", flush=True)
     model.eval()
