@@ -440,8 +440,8 @@ def judge_accumulate(i, o):
                     rtol=1e-3, atol=1e-5),
             Promise(f"loss_{case}", right[f"loss_{case}"], f"{told}: the loss", rtol=1e-3,
                     share=0.5),
-            Promise(f"calls_{case}", lambda v, asked=asked: 0 < v <= len(asked), f"{told}: forward passes",
-                    expected=f"at most {len(asked)}", share=0.5),
+            Promise(f"calls_{case}", lambda v, asked=asked: 0 < v <= len(asked),
+                    f"{told}: forward passes", expected=f"at most {len(asked)}", share=0.5),
             Promise(f"freed_{case}", 1, seen=f"{told}: a forward pass began before the backward of "
                     "the one before it", expected="one batch after the other", share=0.5),
             callers.unchanged(f"left_{case}", "the model or a batch"),
