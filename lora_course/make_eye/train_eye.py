@@ -2,7 +2,7 @@
 
 A vision transformer of about 0.2 million parameters (Dosovitskiy et al. 2020, arXiv 2010.11929)
 learns to name what is in a picture of the town. It is asked twice: the first token for all labels
-of the picture, and the tokens of each quarter for the thing in it. The second head is thrown away;
+of the picture, and the tokens of each quarter for what is there. The second head is thrown away;
 without it the patches would not have to say what they show.
 A checkpoint is written every 200 steps; the same command continues after it was stopped.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from lora_course.kit.town import pictures
 from lora_course.plumbing.files import put_all, replacing
@@ -43,26 +43,34 @@ def quarters(states):
 
 
 def loss_of(eye, head, batch):
-    """Both losses: of the labels of the picture, and of the thing in each quarter."""
+    """All losses: of the labels of the picture, and of thing and place in each quarter."""
     states = eye.vit(pixel_values=batch["pixel_values"]).last_hidden_state
     logits = eye.classifier(states[:, 0])  # (B, labels)
-    seen = nn.functional.binary_cross_entropy_with_logits(logits, batch["labels"])
-    where = head(quarters(states)).flatten(0, 1)  # (4 B, things + 1)
-    return 10 * seen + nn.functional.cross_entropy(where, batch["quarters"].flatten())
+    seen = cross(logits, batch["labels"], True)
+    said = head(quarters(states)).flatten(0, 1)  # (4 B, pairs + 1 + places)
+    thing, place = said.split([said.shape[1] - len(pictures.PLACES), len(pictures.PLACES)], dim=1)
+    return 10 * seen + cross(thing, batch["pairs"]) + cross(place, batch["places"])
+
+
+def cross(logits, wanted, several=False):
+    """Mean cross-entropy; several: of yes and no for every label, else of one class of many."""
+    if several:
+        return nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+    return nn.functional.cross_entropy(logits, wanted.flatten())
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "eye")
     parser.add_argument("--work", type=Path, default=Path(".train_eye"), help="checkpoints go here")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=64, help="pictures per step")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=200, help="steps from checkpoint to checkpoint")
     args = parser.parse_args(argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     eye = make_eye().to(device)
-    head = nn.Linear(64, len(pictures.LABELS)).to(device)
+    head = nn.Linear(64, len(pictures.PAIRS) + 1 + len(pictures.PLACES)).to(device)
     both = nn.ModuleList([eye, head])
     optimizer = torch.optim.AdamW(both.parameters(), args.lr, weight_decay=0.05)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -122,7 +130,7 @@ def save(eye, out, log):
     shutil.rmtree(fresh, ignore_errors=True)
     eye.save_pretrained(fresh)
     side = {"height": pictures.SIZE, "width": pictures.SIZE}
-    ViTImageProcessor(size=side).save_pretrained(fresh)
+    ViTImageProcessorPil(size=side).save_pretrained(fresh)
     (fresh / "training_log.json").write_text(json.dumps(log, indent=0) + "\n")
     put_all(fresh, out)
 

@@ -1,4 +1,4 @@
-"""Pictures of the town: one to three colored things at a place, 32 x 32 pixels, in changing light.
+"""Pictures of the town: colored things in four places, 32 x 32 pixels, in changing light.
 
 A scene says what is in a picture; `paint` makes the picture, with noise, and nowhere twice the same.
 Which split a scene belongs to is read off the scene itself, so no two splits share one, however
@@ -9,6 +9,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
+
+from lora_course.kit.town.world import PREPOSITION
 
 SIZE = 32  # pixels, both ways
 SHAPES = {  # 11 x 11 pixels of every thing
@@ -43,7 +45,8 @@ PLACES = {  # ground color; the pattern is drawn in `ground`
     "barn": (0.60, 0.47, 0.35),
     "tower": (0.52, 0.50, 0.50),
 }
-LABELS = [*(f"{color} {thing}" for thing in SHAPES for color in COLORS), *PLACES]
+PAIRS = [f"{color} {thing}" for thing in SHAPES for color in COLORS]
+LABELS = PAIRS + [f"{thing} {PREPOSITION[place]} {place}" for thing in SHAPES for place in PLACES]
 MASKS = {
     name: np.array([[c == "#" for c in row] for row in rows.split("|")], np.float32)
     for name, rows in SHAPES.items()
@@ -51,20 +54,21 @@ MASKS = {
 
 
 class Scene(NamedTuple):
-    """A place, and things as (thing, color, quarter), quarter 0 to 3 row by row.
+    """The place in each quarter, row by row, and the things as (thing, color, quarter 0 to 3).
 
     No two things of a scene share their name, color or quarter: each question has one answer.
     """
 
-    place: str
+    places: tuple
     things: tuple
 
 
 def draw_scene(rng):
-    """One to three things at a place. rng: a random.Random."""
+    """All four places, and one to three things in them. rng: a random.Random."""
     count = rng.randint(1, 3)
     drawn = (rng.sample(pool, count) for pool in (list(SHAPES), list(COLORS), range(4)))
-    return Scene(rng.choice(list(PLACES)), tuple(sorted(zip(*drawn, strict=True))))
+    places = tuple(rng.sample(list(PLACES), 4))
+    return Scene(places, tuple(sorted(zip(*drawn, strict=True))))
 
 
 def split_of(scene):
@@ -83,10 +87,10 @@ def scenes(rng, split, count):
 
 
 def ground(place, noise):
-    """The ground of a place, (32, 32, 3). noise: a numpy Generator."""
-    y, x = np.mgrid[:SIZE, :SIZE] + noise.integers(0, 8, (2, 1, 1))
+    """The ground of a place, (16, 16, 3). noise: a numpy Generator."""
+    y, x = np.mgrid[:16, :16] + noise.integers(0, 8, (2, 1, 1))
     pattern = {
-        "garden": noise.random((SIZE, SIZE)) < 0.15,  # blades of grass
+        "garden": noise.random((16, 16)) < 0.15,  # blades of grass
         "harbor": np.sin(x / 2 + y * 1.5) > 0.6,  # waves
         "barn": x % 6 == 0,  # planks
         "tower": (y % 6 == 0) | ((x + 4 * (y // 6 % 2)) % 8 == 0),  # bricks
@@ -96,7 +100,8 @@ def ground(place, noise):
 
 def paint(scene, noise):
     """A picture of the scene, (3, 32, 32), float32 in [0, 1]. noise: a numpy Generator."""
-    picture = ground(scene.place, noise)
+    grounds = [ground(place, noise) for place in scene.places]
+    picture = np.concatenate([np.hstack(grounds[:2]), np.hstack(grounds[2:])])
     for thing, color, quarter in scene.things:
         mask = MASKS[thing][..., None]
         top, left = noise.integers(0, 6, 2) + np.array(divmod(quarter, 2)) * 16
@@ -113,16 +118,19 @@ def batch(drawn, noise):
     """Pictures of the scenes `drawn`, as a vision model of transformers takes them.
 
     pixel_values: (B, 3, 32, 32), in [-1, 1]. labels: (B, labels), 1.0 for every one of LABELS that
-    is right. quarters: (B, 4), the place in LABELS of the thing there, or the last label for none.
+    is right. pairs: (B, 4), for each quarter the place in PAIRS of what is there, or len(PAIRS).
+    places: (B, 4), the place in PLACES.
     """
     import torch
 
     labels = torch.zeros(len(drawn), len(LABELS))
-    quarters = torch.full((len(drawn), 4), len(LABELS) - 1)
+    pairs = torch.full((len(drawn), 4), len(PAIRS))
+    places = torch.tensor([[list(PLACES).index(place) for place in scene.places] for scene in drawn])
     for row, scene in enumerate(drawn):
-        labels[row, LABELS.index(scene.place)] = 1
         for thing, color, quarter in scene.things:
+            at = f"{PREPOSITION[scene.places[quarter]]} {scene.places[quarter]}"
             labels[row, LABELS.index(f"{color} {thing}")] = 1
-            quarters[row, quarter] = LABELS.index(f"{color} {thing}")
+            labels[row, LABELS.index(f"{thing} {at}")] = 1
+            pairs[row, quarter] = PAIRS.index(f"{color} {thing}")
     pixels = torch.from_numpy(np.stack([paint(scene, noise) for scene in drawn]))
-    return {"pixel_values": 2 * pixels - 1, "labels": labels, "quarters": quarters}
+    return {"pixel_values": 2 * pixels - 1, "labels": labels, "pairs": pairs, "places": places}
