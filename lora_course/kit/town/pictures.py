@@ -134,3 +134,19 @@ def batch(drawn, noise):
             pairs[row, quarter] = PAIRS.index(f"{color} {thing}")
     pixels = torch.from_numpy(np.stack([paint(scene, noise) for scene in drawn]))
     return {"pixel_values": 2 * pixels - 1, "labels": labels, "pairs": pairs, "places": places}
+
+
+def ask(rng, scene, kinds=("color", "color", "color", "thing", "place")):
+    """A question about a scene: (kind, question, answer), the answer one word.
+
+    kinds: what is drawn from. Colors are asked most often: base has never looked one up.
+    """
+    kind = rng.choice(kinds)
+    thing, color, quarter = rng.choice(scene.things)
+    place = scene.places[quarter]
+    question, answer = {
+        "color": (f"What color is the {thing}?", color),
+        "thing": (f"What is {PREPOSITION[place]} {place}?", thing),
+        "place": (f"Where is the {thing}?", place),
+    }[kind]
+    return kind, question, answer
