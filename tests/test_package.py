@@ -29,10 +29,11 @@ LAYERS = (
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
     "methods.adalora methods.dora methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
-    "methods.bottleneck methods.ia3 methods.prompt",
+    "methods.bottleneck methods.ia3 methods.prompt methods.conv methods.sight",
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
-    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes kit.town.pictures",
+    "kit.vision kit.images",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
@@ -43,6 +44,8 @@ LAYERS = (
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
+    "make_eye make_eye.train_eye",
+    "make_eye.eye_card",
     "learner learner.copies learner.pins learner.record",
     "checks checks.values checks.guard checks.display",
     "checks.messages checks.verdicts checks.wording",
@@ -244,7 +247,10 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
-UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+UNTESTED = {
+    "make_base.card": "writes the model card after a pre-training, by hand and read by eye",
+    "make_eye.eye_card": "the same for the vision model",
+}
 WHOLE = {  # tests of what is no module
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",

@@ -65,7 +65,9 @@ def conv_half(function, a, name):
 def slide(x, W, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
     """The convolution in numpy. x: (B, in, H, W). W: (out, in, kh, kw)."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    h, w = ((x.shape[2 + k] - dilation[k] * (W.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in (0, 1))
+    h, w = (
+        (x.shape[2 + k] - dilation[k] * (W.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in (0, 1)
+    )
     out = 0
     for i in range(W.shape[2]):
         for j in range(W.shape[3]):
@@ -406,7 +408,9 @@ def probe_expand(namespace, a):
     if getattr(vectors, "requires_grad", False):
         vectors.sum().backward()
     grad = again.grad
-    return made | {"grad": np.zeros_like(a["seen"]) if grad is None else array(grad, "the gradient")}
+    return made | {
+        "grad": np.zeros_like(a["seen"]) if grad is None else array(grad, "the gradient")
+    }
 
 
 def expanded(i, mistake=""):

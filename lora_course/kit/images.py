@@ -45,7 +45,9 @@ def surfaces(seed, count):
     pixels = np.empty((count, SIZE, SIZE, 3), np.float32)
     masks = np.zeros((count, SIZE, SIZE), np.int64)
     for picture, mask in zip(pixels, masks, strict=True):
-        lines = rng.normal(0, 0.06, (SIZE, 1)) if rng.random() < 0.5 else rng.normal(0, 0.06, (1, SIZE))
+        lines = (
+            rng.normal(0, 0.06, (SIZE, 1)) if rng.random() < 0.5 else rng.normal(0, 0.06, (1, SIZE))
+        )
         grey = rng.uniform(0.4, 0.7) + lines + rng.normal(0, 0.03, (SIZE, SIZE))
         picture[:] = grey[..., None] * rng.uniform(0.9, 1.1, 3)
         for _ in range(0 if rng.random() < 0.2 else rng.integers(1, 3)):
@@ -72,7 +74,9 @@ def scratch(rng):
     """The pixels of a thin straight line, (32, 32) of bool."""
     start, angle, length = rng.uniform(2, 30, 2), rng.uniform(0, np.pi), rng.uniform(10, 26)
     along = np.linspace(-length / 2, length / 2, 80)
-    places = np.rint(start[:, None] + along * np.array([[np.sin(angle)], [np.cos(angle)]])).astype(int)
+    places = np.rint(start[:, None] + along * np.array([[np.sin(angle)], [np.cos(angle)]])).astype(
+        int
+    )
     places = places[:, ((places >= 0) & (places < SIZE)).all(0)]
     made = np.zeros((SIZE, SIZE), bool)
     made[tuple(places)] = True

@@ -38,7 +38,10 @@ def load_eye(labels=None, name=None):
     source = models._present(chosen_eye(name), "config.json", "a model", VARIABLE)
     new = {}
     if labels is not None:
-        new = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
+        new = {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {n: i for i, n in enumerate(labels)},
+        }
         new |= {"problem_type": "single_label_classification", "ignore_mismatched_sizes": True}
     with models._Explained(source, "vision model", VARIABLE):
         model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **new)

@@ -66,7 +66,9 @@ def main(argv=None):
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=64, help="pictures per step")
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--every", type=int, default=200, help="steps from checkpoint to checkpoint")
+    parser.add_argument(
+        "--every", type=int, default=200, help="steps from checkpoint to checkpoint"
+    )
     args = parser.parse_args(argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     eye = make_eye().to(device)

@@ -72,7 +72,7 @@ def draw_scene(rng):
 
 
 def split_of(scene):
-    """"test" for one scene in ten, "validation" for one in ten, "train" for the others."""
+    """ "test" for one scene in ten, "validation" for one in ten, "train" for the others."""
     return {0: "test", 1: "validation"}.get(crc32(repr(scene).encode()) % 10, "train")
 
 
@@ -125,7 +125,9 @@ def batch(drawn, noise):
 
     labels = torch.zeros(len(drawn), len(LABELS))
     pairs = torch.full((len(drawn), 4), len(PAIRS))
-    places = torch.tensor([[list(PLACES).index(place) for place in scene.places] for scene in drawn])
+    places = torch.tensor(
+        [[list(PLACES).index(place) for place in scene.places] for scene in drawn]
+    )
     for row, scene in enumerate(drawn):
         for thing, color, quarter in scene.things:
             at = f"{PREPOSITION[scene.places[quarter]]} {scene.places[quarter]}"
