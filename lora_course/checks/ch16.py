@@ -1,4 +1,4 @@
-"""Checks of chapter 16: LoRA in a convolution, blocks of a ViT, labels of patches, a placeholder."""
+"""Checks of chapter 16: LoRA in a convolution, blocks of a ViT, patch labels, a placeholder."""
 
 import numpy as np
 
@@ -136,7 +136,7 @@ LORA_CONV = (
 lora_conv = Check(
     name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
     difficulty=3, minutes=15, points=25,
-    verified="five convolutions with stride, padding, dilation, with and without a bias, and the merge",
+    verified="five convolutions: stride, padding, dilation, with and without a bias; and the merge",
     hints=(
         "A reads patches, just as the convolution does. B only mixes channels.",
         "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
@@ -340,7 +340,7 @@ def labels_of(i, mistake=""):
 
 def judge_urgent(i, o):
     promises = [
-        Promise("labels", labels_of(i), f"with size {i['size']}, order {list(map(int, i['order']))} "
+        Promise("labels", labels_of(i), f"with size {i['size']}, order {i['order'].tolist()} "
                 "the classes", rtol=0, atol=0.1),
         Promise("whole", 1, seen="the result is not int64", expected="int64, as labels are"),
         callers.unchanged("left", "masks"),

@@ -38,8 +38,8 @@ def load_digits_split(seed, per_class=10):
 def surfaces(seed, count):
     """Brushed metal with scratches and stains: (pixels, masks).
 
-    pixels: (count, 3, 32, 32) in [-1, 1]. masks: (count, 32, 32), a place in DEFECTS for each pixel.
-    Different seeds give different pictures. One picture in five has no defect.
+    pixels: (count, 3, 32, 32) in [-1, 1]. masks: (count, 32, 32), for each pixel its place in
+    DEFECTS. Different seeds give different pictures; some have no defect.
     """
     rng = np.random.default_rng([16, seed])
     pixels = np.empty((count, SIZE, SIZE, 3), np.float32)

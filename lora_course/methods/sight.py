@@ -15,8 +15,8 @@ class Sighted(nn.Module):
     """A causal LM that reads pictures: projector(states) stands where the ids are IMAGE.
 
     model: a causal LM of transformers, with LoRA or without; what trains in it stays as it is.
-    projector: a module, (..., d_eye) -> (..., d). states: (B, n, d_eye), what an eye says of n parts
-    of each picture; every row of input_ids, (B, T), holds IMAGE n times.
+    projector: a module, (..., d_eye) -> (..., d). states: (B, n, d_eye), what an eye says of n
+    parts of each picture; every row of input_ids, (B, T), holds IMAGE n times.
     """
 
     def __init__(self, model, projector):

@@ -117,7 +117,7 @@ def expand(ids, labels, table, seen):
     """
     ### BEGIN SOLUTION
     vectors, asked = [], []
-    for row, label, picture in zip(ids, labels, seen):
+    for row, label, picture in zip(ids, labels, seen, strict=True):
         at = int((row == -200).nonzero())
         vectors.append(torch.cat([table[row[:at]], picture, table[row[at + 1 :]]]))
         nothing = label.new_full((len(picture),), -100)

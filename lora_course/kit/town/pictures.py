@@ -1,6 +1,6 @@
 """Pictures of the town: colored things in four places, 32 x 32 pixels, in changing light.
 
-A scene says what is in a picture; `paint` makes the picture, with noise, and nowhere twice the same.
+A scene says what is in a picture; `paint` makes the picture, with noise, never twice the same.
 Which split a scene belongs to is read off the scene itself, so no two splits share one, however
 many are drawn.
 """
