@@ -164,3 +164,21 @@ def test_inject_beside_linear_layers():
     assert trained == set(lora_state_dict(model)) and len(trained) == 6
     with pytest.raises(ValueError, match="stem"):
         inject_conv(nn.ModuleDict({"stem": nn.Conv2d(3, 8, 4)}), ["stemm"])
+
+
+def test_patch_projection_of_a_vit():
+    """transformers asks the patch projection for its weight, wrapped or not."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(image_size=12, patch_size=4, hidden_size=8, num_hidden_layers=1,
+                       num_attention_heads=2, intermediate_size=16)  # fmt: skip
+    model = ViTForImageClassification(config).eval()
+    x = torch.randn(2, 3, 12, 12)
+    want = model(pixel_values=x).logits
+    inject_conv(model, ["projection"], r=2, seed=0)
+    torch.testing.assert_close(model(pixel_values=x).logits, want)
+    model(pixel_values=x).logits.sum().backward()
+    (layer,) = lora_layers(model).values()
+    assert layer.lora_B.grad.any()
+    merge(model)
+    torch.testing.assert_close(model(pixel_values=x).logits, want)

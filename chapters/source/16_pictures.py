@@ -87,7 +87,8 @@ net = nn.Sequential(nn.Conv2d(3, 16, (3, 5), stride=2, padding=(1, 2))).double()
 theirs = get_peft_model(copy.deepcopy(net), LoraConfig(r=4, lora_alpha=8, target_modules=["0"]))
 ours = inject_conv(net, ["0"], r=4, lora_alpha=8).double()
 for mine, other in zip((ours[0].lora_A, ours[0].lora_B),
-                       (theirs.base_model.model[0].lora_A, theirs.base_model.model[0].lora_B)):
+                       (theirs.base_model.model[0].lora_A, theirs.base_model.model[0].lora_B),
+                       strict=True):
     nn.init.normal_(mine)
     other["default"].weight.data = mine.detach().view_as(other["default"].weight).clone()
 before = ours(x)
@@ -295,7 +296,7 @@ def old_head(model):
 
 
 def race(kind, lr, seed=0, **place):
-    """(accuracy on 500 others, skill left on the town, numbers, step with a quarter of the loss)."""
+    """(accuracy on 500 others, skill left on the town, numbers, step of a quarter of loss)."""
     model = prepared(kind, seed, **place)
     numbers = count_parameters(model)[0]
     losses = teach(model, *digits[seed]["train"], lr, 100, class_loss, seed)
@@ -309,7 +310,7 @@ def race(kind, lr, seed=0, **place):
 
 # %% tags=["nbval-ignore-output"]
 swept = {}
-for kind, rates in {"head": (1e-2, 5e-2), "LoRA": (3e-3, 1e-2), "full": (5e-4, 2e-3)}.items():
+for kind, rates in {"head": (2e-2, 1e-1), "LoRA": (3e-3, 1e-2), "full": (5e-4, 1e-3, 2e-3)}.items():
     for lr in rates:
         swept[kind, lr] = race(kind, lr)
         accuracy, kept, numbers, steps = swept[kind, lr]
@@ -348,9 +349,9 @@ if shipped:
 # %% tags=["nbval-ignore-output"]
 from sklearn.linear_model import LogisticRegression
 
-(few, names_of), (others, wanted) = digits[0].values()
+(few, few_labels), (others, wanted) = digits[0].values()
 flat = [t[:, 0].flatten(1).numpy() for t in (few, others)]
-line = LogisticRegression(max_iter=1000).fit(flat[0], names_of).score(flat[1], wanted)
+line = LogisticRegression(max_iter=1000).fit(flat[0], few_labels).score(flat[1], wanted)
 print(f"logistic regression on pixels {line:.0%}, LoRA {swept['LoRA', lr][0]:.0%}")
 model = prepared("LoRA", 0)
 teach(model, *digits[0]["train"], lr, 3, class_loss)
@@ -389,7 +390,7 @@ unseen, unseen_masks = surfaces(1, 100)
 rows = patch_states(eye, pixels[:1].to(DEVICE)).shape[-1]  # of the grid; eye has 8
 labels, wanted = (patch_labels(m, max(1, 32 // rows)) for m in (masks, unseen_masks))
 print("labels:", tuple(labels.shape), "; share of", dict(zip(
-    DEFECTS, [f"{(labels == k).float().mean():.0%}" for k in range(3)])))
+    DEFECTS, [f"{(labels == k).float().mean():.0%}" for k in range(3)], strict=True)))
 
 # %% [markdown]
 # Accuracy would praise a model that finds nothing: most patches are good. *Mean IoU* does
@@ -445,9 +446,9 @@ assert not shipped or iou["LoRA"] > iou["head only"] + 0.05
 # %%
 fig, axes = figure(9, 2.2, ncols=8)
 strip(axes[::4], unseen[:2])
+maps = {"truth": wanted, **found}
 for k in range(2):
-    for ax, (name, map_) in zip(axes[4 * k + 1 : 4 * k + 4],
-                                {"truth": wanted, **found}.items()):
+    for ax, (name, map_) in zip(axes[4 * k + 1 : 4 * k + 4], maps.items(), strict=True):
         ax.imshow(map_[k], vmin=0, vmax=2, cmap="viridis")
         ax.set(xticks=[], yticks=[], title=name)
         ax.grid(False)
@@ -593,8 +594,9 @@ def right(model, shuffled=False, kinds=("color", "thing", "place")):
     new = model.generate(ids, seen, mask, max_new_tokens=4, do_sample=False,
                          pad_token_id=tokenizer.pad_token_id)
     said = [t.strip() for t in tokenizer.batch_decode(new, skip_special_tokens=True)]
-    hits = {kind: [s == a for s, (_, k, _, a) in zip(said, asked) if k == kind] for kind in kinds}
-    return {kind: sum(h) / len(h) for kind, h in hits.items()}, list(zip(asked, said))
+    pairs = list(zip(asked, said, strict=True))
+    hits = {kind: [s == a for (_, k, _, a), s in pairs if k == kind] for kind in kinds}
+    return {kind: sum(h) / len(h) for kind, h in hits.items()}, pairs
 
 
 # %% tags=["nbval-ignore-output"]
@@ -610,12 +612,12 @@ for kind in chance if shipped else ():
     assert scores["LoRA, wrong picture"][kind] < chance[kind] + 0.15
 
 # %%
-asked, said = zip(*right(SEES)[1][:24:4])  # of six pictures, kinds in turn
+talk = right(SEES)[1][:24:4]  # about six pictures, kinds in turn
 shown = pictures.batch(splits["test"], np.random.default_rng(1))["pixel_values"]
 fig, axes = figure(9, 2.1, ncols=6)
-strip(axes, shown[[i for i, *_ in asked]])
-for ax, (_, kind, question, answer), words in zip(axes, asked, said):
-    ax.set_title(f"{question}\n{words}", fontsize=7)
+strip(axes, shown[[asked[0] for asked, _ in talk]])
+for ax, (asked, said) in zip(axes, talk, strict=True):
+    ax.set_title(f"{asked[2]}\n{said}", fontsize=7)
 show(fig, caption="Questions about pictures that neither model was trained on, and the answers of "
      "base with eye, projector and LoRA.",
      alt="Six pictures of the town; above each a question such as «What color is the key?» and the "

@@ -33,6 +33,7 @@ def load_eye(labels=None, name=None):
     """
     import torch
     from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
 
     models.quiet()
     source = models._present(chosen_eye(name), "config.json", "a model", VARIABLE)
@@ -43,8 +44,16 @@ def load_eye(labels=None, name=None):
             "label2id": {n: i for i, n in enumerate(labels)},
         }
         new |= {"problem_type": "single_label_classification", "ignore_mismatched_sizes": True}
-    with models._Explained(source, "vision model", VARIABLE):
-        model = AutoModelForImageClassification.from_pretrained(source, dtype=torch.float32, **new)
+    told = logging.get_verbosity()
+    try:
+        if labels is not None:
+            logging.set_verbosity_error()  # that the head is new is what was asked for
+        with models._Explained(source, "vision model", VARIABLE):
+            model = AutoModelForImageClassification.from_pretrained(
+                source, dtype=torch.float32, **new
+            )
+    finally:
+        logging.set_verbosity(told)
     return model.eval()
 
 

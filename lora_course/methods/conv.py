@@ -28,6 +28,10 @@ class LoRAConv2d(LoRALinear):
         if base_layer.groups > 1:
             self.lora_B = nn.Parameter(self.lora_B.detach()[:, : r // base_layer.groups].clone())
 
+    @property
+    def weight(self):  # the ViT of transformers asks its patch projection for it
+        return self.base_layer.weight
+
     def sizes(self, base_layer):
         if not isinstance(base_layer, nn.Conv2d):
             kind = type(base_layer).__name__
