@@ -37,6 +37,9 @@ LAYERS = (
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "methods.conv methods.sight",
+    "kit.town.pictures",
+    "kit.vision kit.images",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
@@ -60,6 +63,8 @@ LAYERS = (
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
+    "make_eye make_eye.train_eye",
+    "make_eye.eye_card",
     "learner learner.copies learner.pins learner.record",
     "learner.restart learner.standing",
     "learner.desk",
@@ -274,7 +279,10 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
-UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+UNTESTED = {
+    "make_base.card": "writes the model card after a pre-training, by hand and read by eye",
+    "make_eye.eye_card": "the same for the vision model",
+}
 WHOLE = {  # tests of what is no module
     "architectures": "docs/architectures.md",
     "base": "the shipped base model",
