@@ -1,0 +1,57 @@
+"""The folder of a project, as the rubric reads it.
+
+project/
+  test.jsonl                    given, never trained on
+  train.jsonl validation.jsonl  made from the messy file
+  adapter/                      as PEFT saves it
+  merged/                       as transformers saves it, with tokenizer and README.md
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+from lora_course.kit.clean import normal
+from lora_course.kit.models import is_shipped, load_base, load_tokenizer
+from lora_course.kit.town import messy
+
+
+class Project:
+    """A project's folder, read when it is asked for. seed: of the hidden rows."""
+
+    def __init__(self, folder, seed=0):
+        self.folder, self.shipped = Path(folder), is_shipped()
+        self.base, self.tokenizer = load_base(), load_tokenizer()
+        known = {normal(row["prompt"]) for row in (*self.test, *self.used)}
+        drawn = messy.hidden(seed) if self.shipped else self.test
+        self.hidden = [r for r in drawn if not self.shipped or normal(r["prompt"]) not in known]
+        self.hidden = self.hidden[:100]
+
+    def rows(self, name):
+        """The rows of a .jsonl file; [] when it is missing."""
+        file = self.folder / f"{name}.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return [json.loads(line) for line in lines if line.strip()]
+
+    @cached_property
+    def test(self):
+        return self.rows("test")
+
+    @cached_property
+    def used(self):
+        return self.rows("train") + self.rows("validation")
+
+    @cached_property
+    def adapted(self):
+        """The base with the adapter, by PEFT."""
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load_base(), self.folder / "adapter").eval()
+
+    @cached_property
+    def merged(self):
+        return load_base(str(self.folder / "merged"))
+
+    @cached_property
+    def card(self):
+        return (self.folder / "merged/README.md").read_text(encoding="utf-8")
