@@ -8,7 +8,7 @@ from lora_course.bridges.model_card import model_card, training_flops
 from lora_course.bridges.shipping import measure
 from lora_course.kit.clean import as_row, clean, split
 from lora_course.kit.data import batches, encode
-from lora_course.kit.models import load_base, load_tokenizer
+from lora_course.kit.models import BASE, load_base, load_tokenizer
 from lora_course.kit.town import messy
 from lora_course.train import train
 
@@ -50,8 +50,10 @@ def make_project(folder, cleaned=True, lr=0.003, steps=60, ends=True, r=8):
 
 def ship(folder, model, base, tokenizer, rows, test, lr, steps, made):
     config = model.peft_config["default"]
-    config.base_model_name_or_path = "lora_course/base"
     model.save_pretrained(folder / "adapter")
+    for file in (folder / "adapter").glob("*[nd]"):  # .json and .md
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(str(BASE), "lora_course/base"), encoding="utf-8")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     merged = model.merge_and_unload().eval()
     merged.save_pretrained(folder / "merged")

@@ -22,6 +22,9 @@ class Project:
     def __init__(self, folder, seed=0):
         self.folder, self.shipped = Path(folder), is_shipped()
         self.base, self.tokenizer = load_base(), load_tokenizer()
+        template = self.folder / "merged/chat_template.jinja"
+        if not self.tokenizer.chat_template and template.is_file():  # a base may come without one
+            self.tokenizer.chat_template = template.read_text(encoding="utf-8")
         known = {normal(row["prompt"]) for row in (*self.test, *self.used)}
         drawn = messy.hidden(seed) if self.shipped else self.test
         self.hidden = [r for r in drawn if not self.shipped or normal(r["prompt"]) not in known]

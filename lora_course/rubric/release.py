@@ -24,20 +24,23 @@ def adapter_loads(p):
     from peft import get_peft_model_state_dict
 
     _, tensors, _ = read_peft(p.folder / "adapter")
-    there = get_peft_model_state_dict(p.adapted)
+    there = get_peft_model_state_dict(p.adapted, save_embedding_layers=False)
     lost = there.keys() ^ tensors.keys()
     zero = not any(t.any() for key, t in tensors.items() if re.search(r"lora_(embedding_)?B", key))
     return not lost and not zero, f"{len(lost)} factors without a place" + ", B is zero" * zero
 
 
 def base_named(p):
-    """Adapter and card name the base by the same name, which is no folder of one machine."""
+    """Adapter and cards name the base by the same name, which is no folder of one machine."""
     from huggingface_hub import ModelCard
 
     config, _, _ = read_peft(p.folder / "adapter")
-    names = config.get("base_model_name_or_path"), ModelCard(p.card).data.get("base_model")
+    names = [config.get("base_model_name_or_path"), ModelCard(p.card).data.get("base_model")]
+    if (own := p.folder / "adapter/README.md").is_file():
+        names.append(ModelCard(own.read_text(encoding="utf-8")).data.get("base_model", names[0]))
     local = any(re.match(r"[/~.\\]|[A-Za-z]:", str(name or "/")) for name in names)
-    return names[0] == names[1] and not local, "adapter: {}, card: {}".format(*names)
+    said = "adapter: {}, card: {}".format(*names) + f", its own card: {names[-1]}" * (len(names) > 2)
+    return len(set(names)) == 1 and not local, said
 
 
 def merged_is_plain(p):
