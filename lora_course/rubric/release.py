@@ -39,8 +39,7 @@ def base_named(p):
     if (own := p.folder / "adapter/README.md").is_file():
         names.append(ModelCard(own.read_text(encoding="utf-8")).data.get("base_model", names[0]))
     local = any(re.match(r"[/~.\\]|[A-Za-z]:", str(name or "/")) for name in names)
-    said = "adapter: {}, card: {}".format(*names) + f", its own card: {names[-1]}" * (len(names) > 2)
-    return len(set(names)) == 1 and not local, said
+    return len(set(names)) == 1 and not local, "adapter and cards: " + ", ".join(map(str, names))
 
 
 def merged_is_plain(p):
