@@ -10,7 +10,7 @@ from lora_course.checks import callers, fixtures
 from lora_course.checks.ch12 import five, judge_five, spread
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, all_of, judged
-from lora_course.checks.values import Refused, array, every, kind
+from lora_course.checks.values import Refused, array, kind
 
 # 20.1 Clean
 STYLES = 6  # how a prompt may be written
@@ -33,7 +33,7 @@ def make_clean(seed):
     for n in (5, 6):  # copies in other letters, also of the answer
         first, second = (int(s) for s in rng.permutation(STYLES)[:2])
         row(n, style=first, told=0), row(n, style=second, told=1)
-    row(7), row(8, style=int(rng.integers(1, STYLES)))  # leaks: see tested
+    row(7), row(8, style=int(rng.choice([1, 2, 3, 5])))  # leaks: see tested
     row(9, answer=-1)  # wrong, alone
     row(10, answer=-1), row(10)  # wrong, then right
     row(11), row(11, answer=-1, style=2)  # right, then wrong
@@ -155,7 +155,8 @@ def judge_clean(i, o):
                 shown = texts[int(rows[0])]
                 shown = shown if "prompt" in shown else [m["content"] for m in shown["messages"]]
                 return f"this row {words}: {shown}"
-        return "a row that is none of those given" if -1 in value else "another order, or a row twice"
+        strange = "a row that is none of those given"
+        return strange if -1 in value else "another order, or a row twice"
 
     promises = [
         all_of("keys", "rows have just the two texts prompt and completion"),
@@ -242,7 +243,7 @@ def probe_split(namespace, a):
         if len(parts) != 2 or not all(isinstance(part, (list, tuple)) for part in parts):
             raise Refused("type", f"split returns {kind(parts)} of {len(parts)}.", f"{wanted}.")
         made |= sides_of(name, parts, given, rows)
-    return made | {"left": before.change()}
+    return made | {"drawn": made["sides"], "left": before.change()}
 
 
 def sides_of(name, parts, given, rows):
@@ -273,46 +274,68 @@ def held_reports(i, sides):
 
 def judge_split(i, o):
     n, size = len(set(i["report"].tolist())), len(i["report"])
-    wanted = round(float(i["share"]) * n)
-    shaped = lambda v: v.shape == (size,)  # noqa: E731
+    wanted, first = held_wanted(i), o["sides"]
+
+    def fair(key):
+        """Of one draw: each row once, each report whole, and the right number of reports."""
+        return [
+            Promise(key, lambda v: v.shape == (size,) and (v >= 0).all(),
+                    seen=lambda v: f"{np.count_nonzero(v < 0)} of {size} rows are on no side, or "
+                    "twice", expected="each row on one side"),
+            Promise(key, lambda v: not broken(i, v),
+                    seen=lambda v: f"{broken(i, v)} of {n} reports have rows on both sides",
+                    expected="each report on one side"),
+            Promise(key, lambda v: held_reports(i, v) == wanted,
+                    seen=lambda v: f"{held_reports(i, v)} of {n} reports in validation",
+                    expected=f"{wanted}, for share = {float(i['share']):.2f}"),
+        ]  # fmt: skip
+
     promises = [
-        Promise("sides", lambda v: shaped(v) and (v >= 0).all(),
-                seen=lambda v: f"{np.count_nonzero(v < 0)} of {size} rows are on no side, or twice",
-                expected="each row on one side"),
-        Promise("sides", lambda v: not broken(i, v),
-                seen=lambda v: f"{broken(i, v)} of {n} reports have rows on both sides",
-                expected="each report on one side"),
-        Promise("sides", lambda v: held_reports(i, v) == wanted,
-                seen=lambda v: f"{held_reports(i, v)} of {n} reports in validation",
-                expected=f"{wanted}, for share = {float(i['share']):.2f}"),
+        *fair("sides"), *fair("second"), *fair("third"),
         Promise("sides_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
-        Promise("turned", lambda v: np.array_equal(v, o["sides"]), seen="the same rows in another "
+        Promise("turned", lambda v: np.array_equal(v, first), seen="the same rows in another "
                 "order: other reports are in validation", expected="the same ones"),
         Promise("turned_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
-        Promise("second", lambda v: shaped(v) and not (np.array_equal(v, o["sides"]) and
-                np.array_equal(o.get("third"), o["sides"])), seen="three seeds give one split",
+        Promise("second", lambda v: not (np.array_equal(v, first) and np.array_equal(
+            o.get("third"), first)), seen="three seeds give one split",
                 expected="another split for another seed"),
         callers.unchanged("left", "the rows that were given"),
     ]  # fmt: skip
     return judged(i, o, promises, SPLIT)
 
 
+def held_wanted(i):
+    return round(float(i["share"]) * len(set(i["report"].tolist())))
+
+
+DRAWS = ("sides", "second", "third")
+
+
+def in_a_draw(rule):
+    """A slip's values: the rule holds for the draw that broke a promise."""
+    return lambda i: [{key: lambda v: rule(i, v)} for key in DRAWS]
+
+
+def whole(i, sides):
+    return (sides >= 0).all() and not broken(i, sides)
+
+
 SPLIT = (
     Slip("by_rows", "Draw reports, not rows: who has read a report in training knows it.",
-         lambda i: {"sides": lambda v: (v >= 0).all() and broken(i, v) > 0}),
-    Slip("counts_rows", "`share` is a share of the reports, and some have more rows than others.",
-         lambda i: {"sides": lambda v: counts_rows(i, v)}),
+         in_a_draw(lambda i, v: (v >= 0).all() and broken(i, v) > 0)),
     Slip("swapped", "Train comes first, then validation: the smaller part is the second.",
-         lambda i: {"sides": lambda v: held_reports(i, v) == len(set(i["report"].tolist())) - round(
-             float(i["share"]) * len(set(i["report"].tolist())))}),
+         in_a_draw(lambda i, v: whole(i, v) and held_reports(i, v) == len(
+             set(i["report"].tolist())) - held_wanted(i))),
+    Slip("counts_rows", "`share` is a share of the reports, and some have more rows than others.",
+         in_a_draw(lambda i, v: counts_rows(i, v))),
     Slip("first_ones", "The last reports of the file are those of one season or one clerk. Draw.",
-         lambda i: {"turned": lambda v: True, "second": lambda v: ends(i, v)}),
+         lambda i: {"turned": lambda v: True, "drawn": lambda v: ends(i, v)}),
     Slip("order", "Sort the reports before you draw, or the order of the rows is in the draw.",
-         lambda i: {"turned": lambda v: True, "second": lambda v: not ends(i, v)}),
+         lambda i: {"turned": lambda v: True, "drawn": lambda v: not ends(i, v)}),
     Slip("seed_ignored", "The seed must count: `random.Random(seed)`.",
-         lambda i: {"second": lambda v: True}),
+         lambda i: {"second": lambda v: whole(i, v) and held_reports(i, v) == held_wanted(i)}),
     Slip("reordered", "Each side keeps the order of the file.",
          lambda i: [{"sides_order": 0}, {"turned_order": 0}]),
 )  # fmt: skip
@@ -326,11 +349,10 @@ def ends(i, sides):
 
 
 def counts_rows(i, sides):
-    share, size = float(i["share"]), len(i["report"])
+    """Whether it was the rows that were drawn up to the share, report by report."""
     most = max(Counter(i["report"].tolist()).values())
-    n = len(set(i["report"].tolist()))
-    near = abs(np.count_nonzero(sides == 1) - share * size) <= most
-    return not broken(i, sides) and near and held_reports(i, sides) != round(share * n)
+    near = abs(np.count_nonzero(sides == 1) - float(i["share"]) * len(sides)) <= most
+    return whole(i, sides) and near and held_reports(i, sides) != held_wanted(i)
 
 
 split = Check(
@@ -340,7 +362,8 @@ split = Check(
         "What must be drawn: rows or reports? And what may the order of the file change?",
         "Sort the distinct reports, draw a sample of them from a generator with the seed, and let "
         "each row follow its report.",
-        "`held = random.Random(seed).sample(sorted({r['report'] for r in rows}), round(share * n))`",
+        "`random.Random(seed).sample(sorted({r['report'] for r in rows}), round(share * n))` are "
+        "those in validation.",
     ),
     slips=SPLIT, other="Print the reports on each side.",
     make=make_split, probe=probe_split, judge=judge_split,
@@ -348,32 +371,45 @@ split = Check(
 
 
 # 20.3 Decide
-TRAPS = ("old_mean", "any_old", "any_size", "best_mean", "spread", "whole_std", "smallest",
-         "filter_late", "tie", "test", "smaller_size", "median")  # fmt: skip
-RUNS, SEEDS = 6, 3
+CASES, SEEDS = 4, 3
+PLAN = {  # run: mean below the best that may win, standard deviation, file as a share of the limit
+    "best": (0, 0.03, 1), "near": (0.002, 0.006, 0.875), "third": (0.004, 0.004, 0.75),
+    "level": (0.009, 0.004, 0.625), "right": (0.0155, 0.004, 0.5), "twin": (0.0165, 0.004, 0.5),
+    "one seed forgot": (0.007, 0.004, 0.375), "worse": (0.024, 0.004, 0.3),
+    "odd": (0.1, None, 0.2), "bad": (0.2, 0.004, 0.125), "tested": (0.25, 0.004, 0.8),
+    "forgot": (-0.02, 0.0398, 0.25), "large": (-0.015, 0.004, 1.5),
+}  # fmt: skip
+RUNS = len(PLAN)
 
 
 def make_decide(seed):
-    """For each trap a set of runs that it decides wrongly, and one set that nothing fits."""
+    """Sets of runs in which each mistake takes another run; see PLAN and `choice`."""
     rng, cases = np.random.default_rng(seed + 2200), []
-    for trap in TRAPS:
-        while True:
-            case = draw_runs(rng)
-            right = choice(case)
-            if right is not None and choice(case, trap) not in (right, None) and wide(case):
-                break
-        cases.append(case)
+    for n in range(CASES):
+        names = list(rng.permutation(list(PLAN)))
+        first, second = sorted((names.index("right"), names.index("twin")))
+        names[first], names[second] = "twin", "right"
+        cases.append(drawn_runs(rng, names, n % 2))
     return {key: np.stack([case[key] for case in cases]) for key in cases[0]}
 
 
-def draw_runs(rng):
-    level = rng.uniform(0.7, 0.95)
-    validation = np.round(level + rng.normal(0, 0.04, (RUNS, 1)) + rng.normal(0, 0.02, (RUNS, SEEDS)), 3)
-    size = rng.choice([0.5, 1.0, 2.0, 4.0], RUNS)
-    old = np.round(rng.uniform(0.75, 1.0, (RUNS, 1)) + rng.normal(0, 0.03, (RUNS, SEEDS)), 3)
-    return {"validation": validation.clip(0, 1), "old": old.clip(0, 1), "megabytes": size,
-            "test": np.round(rng.uniform(0.6, 1.0, RUNS), 3),
-            "limits": np.array([rng.choice([0.8, 0.85]), rng.choice([1.0, 2.0])])}  # fmt: skip
+def drawn_runs(rng, names, exact):
+    """One set in this order. exact: the right run keeps just what must be kept."""
+    top, keep, most = rng.uniform(0.7, 0.8), rng.choice([0.8, 0.85]), rng.choice([1.0, 2.0, 8.0])
+    lines = [PLAN[name] for name in names]
+    shape = rng.permutation([-1.0, 0.0, 1.0])
+    validation = np.array([
+        top + rng.permutation([0.05, 0.05, -0.4]) if std is None else top - below + std * shape
+        for below, std, _ in lines])  # fmt: skip
+    old = keep + rng.uniform(0.02, 0.1, (RUNS, SEEDS))
+    old[names.index("forgot")] -= 0.2
+    old[names.index("one seed forgot")] = keep + rng.permutation([-0.02, 0.06, 0.06])
+    if exact:
+        old[names.index("right"), 0] = keep
+    test = rng.uniform(0.3, 0.5, RUNS)
+    test[names.index("tested")] = 0.97
+    return {"validation": validation, "old": old, "test": test, "limits": np.array([keep, most]),
+            "megabytes": most * np.array([share for *_, share in lines])}  # fmt: skip
 
 
 def choice(case, kind=""):
@@ -405,17 +441,6 @@ def choice(case, kind=""):
     return int(small[0] if kind == "tie" else max(small, key=lambda n: score[n]))
 
 
-def wide(case):
-    """No run is so near to a limit that rounding decides."""
-    score = case["validation"].mean(1)
-    fit = np.where((case["old"].min(1) >= case["limits"][0])
-                   & (case["megabytes"] <= case["limits"][1]))[0]  # fmt: skip
-    best = fit[np.argmax(score[fit])]
-    level = score[best] - case["validation"][best].std(ddof=1) / math.sqrt(SEEDS)
-    gaps = np.abs(np.subtract.outer(score, score))[~np.eye(RUNS, dtype=bool)]
-    return np.abs(score - level).min() > 1e-4 and gaps.min() > 1e-4
-
-
 def runs_of(a, n):
     return [{"validation": a["validation"][n][k].tolist(), "old": a["old"][n][k].tolist(),
              "megabytes": float(a["megabytes"][n][k]), "test": float(a["test"][n][k])}
@@ -424,7 +449,7 @@ def runs_of(a, n):
 
 def probe_decide(namespace, a):
     chosen, left = [], 0
-    for n in range(len(TRAPS)):
+    for n in range(CASES):
         runs = runs_of(a, n)
         before = callers.Before(runs)
         keep, most = a["limits"][n].tolist()
@@ -439,7 +464,7 @@ def probe_decide(namespace, a):
 
 
 def choices(i, kind=""):
-    cases = [{key: i[key][n] for key in i} for n in range(len(TRAPS))]
+    cases = [{key: i[key][n] for key in i} for n in range(CASES)]
     found = [choice(case, kind) for case in cases]
     return np.array([-1 if n is None else n for n in found])
 
@@ -451,14 +476,22 @@ def judge_decide(i, o):
         if value.shape != right.shape:
             return "no number for each set of runs"
         n = int(np.argmax(value != right))
-        runs = [(np.round(r["validation"], 3).tolist(), min(r["old"]), r["megabytes"])
-                for r in runs_of(i, n)]  # fmt: skip
-        return f"run {value[n]:g} for keep, megabytes = {i['limits'][n].tolist()} and {runs}"
+        keep, most = i["limits"][n]
+        return f"for keep = {keep:g}, megabytes = {most:g}: {told(n, value[n])}"
+
+    def told(n, k):
+        """Run k of a set, with what speaks for it."""
+        if k not in range(RUNS):
+            return f"run {k:g}, which is none"
+        run = runs_of(i, n)[int(k)]
+        mean, old = np.mean(run["validation"]), min(run["old"])
+        return f"run {k:g} (mean {mean:.4f}, old at least {old:.3f}, {run['megabytes']:g} MB)"
 
     def wanted():
         value = np.asarray(o.get("chosen", right))
         wrong = value != right if value.shape == right.shape else np.ones(1)
-        return f"run {right[int(np.argmax(wrong))]}"
+        n = int(np.argmax(wrong))
+        return told(n, right[n])
 
     promises = [
         Promise("chosen", right, seen=seen, expected=wanted(), rtol=0, atol=0),
@@ -497,7 +530,7 @@ DECIDE = (
 
 decide = Check(
     name="decide", title="Decide", wants=("decide",), difficulty=3, minutes=20, points=20,
-    verified="twelve drawn sets of runs, each with a trap of its own, and one that nothing fits",
+    verified="four drawn sets of thirteen runs with a trap each, and one that nothing fits",
     hints=(
         "Three questions in this order: which runs may win at all, which of them are level with "
         "the best, and which of those is the smallest?",
@@ -522,6 +555,10 @@ PAIR = ("whole pairs", "an A without a B", "a B without an A", "another r in the
 PLACE = ("layers of the base", "a layer that the base does not have", "an A of twice the width")
 MERGE = ("the update once", "no update", "the update twice", "the last layer forgotten",
          "the scale of the other rule", "one entry off")  # fmt: skip
+FAULTS = (  # of the pairs, of their places, of the merge; rsLoRA
+    (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (0, 1, 5, 0),
+    (0, 2, 0, 1), (0, 0, 2, 0),
+)  # fmt: skip
 REST = ("all else as in the base", "a bias off by 0.001", "a name more", "a name less",
         "an embedding off by 0.01")  # fmt: skip
 
@@ -534,20 +571,23 @@ def make_prove(seed):
             "emb": f(11, d_in), "alpha": int(rng.choice([5, 7, 11]))}  # fmt: skip
     return made | spread(
         rng,
-        file=[0, 0, 0, 0, 0, 1, 2, 3],
-        pair=[0, 0, 0, 0, 0, 1, 2, 3],
-        place=[0, 0, 0, 0, 0, 0, 1, 2],
-        merge=[0, 0, 0, 1, 2, 3, 4, 5],
+        in_file=[0, 0, 0, 0, 0, 1, 2, 3],
         rest=[0, 0, 0, 0, 1, 2, 3, 4],
-        rslora=[0, 1, 0, 1, 0, 1, 0, 1],
-        layers=[1, 2, 3, 2, 3, 2, 3, 3],
+        layers=[2, 3, 2, 3, 2, 3, 2, 3],
+        faults=FAULTS,
     )
+
+
+def fault(a, n):
+    """What is wrong with release n, {part: number}."""
+    names = ("pair", "place", "merge", "rslora")
+    made = dict(zip(names, a["faults"][n].tolist(), strict=True))
+    return made | {"in_file": int(a["in_file"][n]), "rest": int(a["rest"][n])}
 
 
 def release(a, n):
     """(config, adapter, base, merged) of release n: a dict, and three dicts of arrays."""
-    r, count, pick = a["A"].shape[1], int(a["layers"][n]), {k: int(a[k][n]) for k in (
-        "file", "pair", "place", "merge", "rest", "rslora")}  # fmt: skip
+    r, count, pick = a["A"].shape[1], int(a["layers"][n]), fault(a, n)
     config = {"r": r + (pick["pair"] == 3), "lora_alpha": int(a["alpha"]),
               "use_rslora": bool(pick["rslora"])}  # fmt: skip
     plain, root = (config["lora_alpha"] / x for x in (config["r"], math.sqrt(config["r"])))
@@ -571,8 +611,8 @@ def release(a, n):
         if pick["merge"] == 5:
             weight[-1, 0] += 0.01 * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
         merged[f"{LAYERS[k]}.weight"] = weight.astype(np.float32)
-    if pick["file"]:
-        adapter[IN_FILE[pick["file"]]] = a["bias"] if pick["file"] == 2 else a["emb"]
+    if pick["in_file"]:
+        adapter[IN_FILE[pick["in_file"]]] = a["bias"] if pick["in_file"] == 2 else a["emb"]
     if pick["rest"] == 1:
         merged[NORM] = a["bias"] + np.float32(1e-3)
     if pick["rest"] == 2:
@@ -586,7 +626,7 @@ def release(a, n):
 
 def probe_prove(namespace, a):
     said, left = [], 0
-    for n in range(len(a["file"])):
+    for n in range(len(a["in_file"])):
         config, *parts = release(a, n)
         adapter, base, merged = ({k: tensor(v) for k, v in part.items()} for part in parts)
         before = callers.Before(config, adapter, base, merged)
@@ -628,7 +668,7 @@ def proven(i, n, kind=""):
         update = s * (pair["B"] @ pair["A"])
         off = np.linalg.norm(merged[f"{name}.weight"] - weight - update)
         right.append(off <= (0.05 if kind == "loose" else 1e-3) * np.linalg.norm(update))
-    spoken = {f"{name}.weight" for name in found}
+    spoken = set() if kind == "whole" else {f"{name}.weight" for name in found}
     names = base.keys() == merged.keys() or kind == "any_names"
     if kind == "no_more":
         names = base.keys() <= merged.keys()
@@ -642,15 +682,16 @@ def proven(i, n, kind=""):
 
 
 def answers_of(i, name, kind=""):
-    return np.array([proven(i, n, kind)[PROOF.index(name)] for n in range(len(i["file"]))])
+    return np.array([proven(i, n, kind)[PROOF.index(name)] for n in range(len(i["in_file"]))])
 
 
 def judge_prove(i, o):
     words = {
-        "only factors": lambda n: FILE[i["file"][n]],
-        "pairs of rank r": lambda n: PAIR[i["pair"][n]],
-        "places": lambda n: PLACE[i["place"][n]],
-        "merged": lambda n: MERGE[i["merge"][n]] + ", with rsLoRA" * int(i["rslora"][n]),
+        "only factors": lambda n: FILE[i["in_file"][n]],
+        "pairs of rank r": lambda n: PAIR[fault(i, n)["pair"]],
+        "places": lambda n: PLACE[fault(i, n)["place"]],
+        "merged": lambda n: MERGE[fault(i, n)["merge"]]
+        + ", with rsLoRA" * fault(i, n)["rslora"],
         "nothing else": lambda n: REST[i["rest"][n]],
     }
     verdict = judge_five(i, o, {name: answers_of(i, name) for name in PROOF}, PROVE,
@@ -687,7 +728,7 @@ PROVE = (
     Slip("near", "What no factor speaks of was not touched: equal to the last bit.",
          said_as("nothing else", "near")),
     Slip("whole_model", "Adapted layers differ from the base: that is their task. Leave them out.",
-         lambda i: {"nothing else": np.zeros(8, bool)}),
+         said_as("nothing else", "whole")),
 )  # fmt: skip
 
 prove = Check(
@@ -710,9 +751,9 @@ prove = Check(
 
 # 20.5 A card that tells the truth
 TRUE = ("base", "rows", "r", "score", "test rows")
-OTHER = ("as found", "another one")
 RESULTS = ("the test alone", "validation, then test", "test, then validation", "validation alone",
-           "another test result", "rounded to three digits", "off by 0.002", "no results")  # fmt: skip
+           "another test result", "rounded to three digits", "off by 0.002",
+           "no results")  # fmt: skip
 
 
 def make_card(seed):
