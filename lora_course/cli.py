@@ -11,6 +11,7 @@ from lora_course.grading import commands as grading
 from lora_course.grading.exports import command as export
 
 START = "copies exercises into work/, where no update touches them"
+SAVED = "examines a saved adapter or merged model: will others get what was trained?"
 NOT_HERE = (
     "There is no exercises/ folder here. Go to the folder of the course (the one that "
     "holds chapters/ and exercises/) and run this again."
@@ -28,6 +29,12 @@ def main(argv=None):
     start.add_argument("--fresh", action="store_true", help="a fresh copy beside the one there is")
     commands.add_parser("progress", help="shows which exercises are done")
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
+    flight = commands.add_parser("preflight", help=SAVED, description=SAVED)
+    flight.add_argument("folder", metavar="FOLDER", help="where save_pretrained() wrote")
+    flight.add_argument("--base", help="folder or hub id of the base, instead of the one named")
+    flight.add_argument(
+        "--all", action="store_true", help="also what is well, and what was not examined"
+    )
     grading.add(commands)
     export.add(commands)
     args, others = parser.parse_known_args(argv)
@@ -35,6 +42,8 @@ def main(argv=None):
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if "run" in args:
         return args.run(args)
+    if args.command == "preflight":
+        return preflight_folder(args.folder, args.base, args.all)
     if args.command == "progress":
         from lora_course import progress
 
@@ -70,6 +79,19 @@ def start_chapters(chapters, fresh):
         _start(notebooks[number], root / "work" / "exercises", fresh)
     print("Is JupyterLab open already? Then open the folder work in its file browser.")
     return 0
+
+
+def preflight_folder(folder, base, everything):
+    """Examines a saved adapter or model: 0 without a problem, 1 with one, 2 for no such folder."""
+    from lora_course import preflight
+
+    try:
+        report = preflight(folder, base=base, show=False)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report.table() if everything else report)
+    return 1 if report.problems else 0
 
 
 def lab(options):
