@@ -31,8 +31,8 @@ LAYERS = (
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
-    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit kit.clean kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.fourbit costs.calculator costs.gpu_records",
@@ -40,6 +40,8 @@ LAYERS = (
     "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
     "bridges.twin",
     "bridges.shipping",
+    "rubric rubric.project rubric.rows rubric.release rubric.conduct rubric.card_facts rubric.whole",
+    "rubric.judge",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
@@ -238,6 +240,8 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading.catalog grading.state grading.commands grading.intake.collect "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
     "jail": "grading.box.syscalls",
+    "judge": "rubric.project rubric.rows rubric.release rubric.conduct rubric.card_facts "
+    "rubric.whole",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint",
     "program_slice": "grading.box.statements grading.box.magics",

@@ -14,25 +14,28 @@
 import json
 import math
 import os
+import re  # noqa: F401
 import shutil
 import tempfile
+import unicodedata  # noqa: F401
 from collections import Counter
 from pathlib import Path
 
 import torch
 from datasets import Dataset
-from IPython.display import Markdown
 
+from lora_course import preflight
 from lora_course.bridges.model_card import model_card, training_flops
 from lora_course.bridges.sft import as_chat, logged_losses, with_bar
 from lora_course.bridges.shipping import distance, measure, stranger
+from lora_course.kit import pages  # noqa: F401
 from lora_course.kit.chooser import answer, choose
-from lora_course.kit.clean import clean
-from lora_course.kit.data import batches, encode, exact_match, load_task
+from lora_course.kit.clean import cleaned
+from lora_course.kit.data import batches, encode, load_task
 from lora_course.kit.models import chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.kit.town import messy
-from lora_course.rubric.judge import RUBRIC, judge_project, report
+from lora_course.kit.town import messy, probes  # noqa: F401
+from lora_course.rubric.judge import RUBRIC, as_lines, judge_project
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -43,8 +46,8 @@ from trl import SFTConfig, SFTTrainer
 # ## 1 What came
 #
 # The court's desk of the town wants its form filled in: a report comes in, the form goes
-# out. It sent what it has. There is also a **test split**, a hundred rows, on which the
-# model will be examined. Nothing in it may be trained on.
+# out. There is also a **test split**, a hundred rows, for the examination. Nothing in it may
+# be trained on.
 
 # %%
 work, shipped = Path(tempfile.mkdtemp()), is_shipped()  # work: the folder of the project
@@ -60,10 +63,12 @@ for row in raw[:4]:
 
 # %% [markdown]
 # **Read first.** Among the desk's first four rows are two formats, and a form about another
-# thing than its report. So: one format, before anything is counted.
+# thing than its report. So: one format, before anything is counted, and a way to see that two
+# texts have the same words. **Predict:** what becomes of a row that is longer than
+# `max_length`? (Chapter 09, section 4.)
 
 # %% tags=["quote"]
-from lora_course.kit.clean import as_row
+from lora_course.kit.clean import as_row, words_of
 
 # %%
 base, tokenizer = load_base(), load_tokenizer()
@@ -80,12 +85,6 @@ print(Counter(" and ".join(row) for row in raw))
 rows = [as_row(row) for row in raw]
 lengths = [tokens(row) for row in rows]
 
-# %% [markdown]
-# ## 2 Too long
-#
-# **Predict:** what becomes of a row that is longer than `max_length`? (Chapter 09,
-# section 4.)
-
 # %%
 LIMIT = 128 if shipped else base.config.max_position_embeddings
 fig, ax = figure(6.5, 2.4)
@@ -101,29 +100,26 @@ show(
 print(sum(n > LIMIT for n in lengths), "rows are longer than", LIMIT, "tokens")
 
 # %% [markdown]
-# Its end is cut off: no form, no end token, and no error. These rows hold the papers of a
-# whole day, longer than all that the base can read. They go. (If yours matter, split them.)
+# Cut at the limit, such a row loses its form and its end token, without an error. They go.
+# (If yours matter, split them.)
 #
-# ## 3 The same twice
+# ## 2 The same twice
 #
 # **Predict:** equal text finds some copies. Which ones does it miss?
 
-# %% tags=["quote"]
-from lora_course.kit.clean import normal
-
 # %%
 letters = Counter(row["prompt"] for row in rows)
-words = Counter(normal(row["prompt"]) for row in rows)
+words = Counter(words_of(row["prompt"]) for row in rows)
 for name, counted in (("letter by letter", letters), ("by words", words)):
     print(f"{name:17} {len(rows) - len(counted)} of {len(rows)} rows are copies")
-missed = [text for text, n in letters.items() if words[normal(text)] > n]
-for text in sorted(missed, key=normal)[:4]:
+missed = [text for text, n in letters.items() if words[words_of(text)] > n]
+for text in sorted(missed, key=words_of)[:4]:
     print(repr(text))
 
 # %% [markdown]
 # Capitals, double spaces, wide letters, a lost full stop: other tokens, the same row.
 #
-# ## 4 Wrong forms
+# ## 3 Wrong forms
 #
 # Nobody marks a wrong form. But this task has a rule: a form is made of words that **all**
 # forms have, and of words of **its** report. A word that is neither is *strange*.
@@ -145,23 +141,22 @@ print("the rule holds for these data:", extractive)
 # with most data that are not copied from the prompt. Look at what is left by eye, or give
 # two people the same fifty rows and count where they differ.
 #
-# ## 5 Leaks, and the order of it all
+# ## 4 Leaks, and the order of it all
 #
 # A *leak* is a row of the test split among those you train on. **Predict:** some wrong rows
 # are copies of right ones. What stays, if copies go before wrong rows?
-
-# %% [markdown]
+#
 # The one that came first, be it wrong. So wrong rows go first. **Exercise 20.1** asks you
 # to write it all ([exercises](../exercises/20_capstone.ipynb); `lora-course start 20`).
 # Until then, the course's:
 
 # %%
-kept, went = clean(raw, test, tokens, LIMIT, extractive)
+kept, went = cleaned(raw, test, tokens, LIMIT, extractive)
 for why, numbers in went.items():
     print(f"{why:14} {len(numbers):4}")
 print(f"{'kept':14} {len(kept):4}")
-asked = {normal(row["prompt"]) for row in test}
-assert kept and not asked & {normal(row["prompt"]) for row in kept}
+asked = {words_of(row["prompt"]) for row in test}
+assert kept and not asked & {words_of(row["prompt"]) for row in kept}
 
 # %%
 left, steps = len(raw), [("came", 0, len(raw))]
@@ -183,7 +178,7 @@ show(
 )
 
 # %% [markdown]
-# ## 6 Split
+# ## 5 Split
 #
 # The test split is for the last day. Choosing rates and ranks needs rows of its own:
 # **validation**. Drawn at random each time, a file that grows gets another split, and
@@ -210,8 +205,8 @@ for name, part in (("train", train_rows), ("validation", validation), ("test", t
 
 # %%
 first = rows[: len(rows) * 85 // 100], rows[len(rows) * 85 // 100 :]  # as most scripts do it
-seen = {normal(row["prompt"]) for row in first[0]}
-hits = sum(normal(row["prompt"]) in seen for row in first[1])
+seen = {words_of(row["prompt"]) for row in first[0]}
+hits = sum(words_of(row["prompt"]) in seen for row in first[1])
 print(f"{hits} of {len(first[1])} validation rows were trained on")
 assert not shipped or hits > 5
 
@@ -219,7 +214,7 @@ assert not shipped or hits > 5
 # > **Verdict: wrong.** Those rows ask what the model has read. A validation score with
 # > copies in it also favours settings that learn by heart.
 #
-# ## 7 Baseline
+# ## 6 Baseline
 #
 # What does the base do with these reports, and what can it do that must stay? Its old skill
 # is to find a word in a report (chapter 15). **Predict** both numbers.
@@ -233,7 +228,7 @@ print(f"forms right {measure(base, tokenizer, tried)[0]:.0%}")
 print(f"look-ups right {look_ups(base, tokenizer):.0%}")
 
 # %% [markdown]
-# ## 8 Choose
+# ## 7 Choose
 #
 # The guide of chapter 14 asks for constraints. Ours: one task, a laptop, and the form is
 # copied from the report, so little is new. As if the base were a small model:
@@ -264,11 +259,8 @@ for r, rate in ((8, 0.001), (8, 0.003), (8, 0.01), (8, 0.03), (1, 0.01)):
     found[r, rate] = measure(model, tokenizer, tried)[0], look_ups(model, tokenizer)
     right, kept_skill = found[r, rate]
     print(f"r = {r}, rate {rate:5}: forms {right:4.0%}, look-ups {kept_skill:4.0%}")
-
-# %%
-if shipped:
-    assert found[8, 0.003][0] > 0.9 and found[8, 0.003][1] > 0.9
-    assert found[8, 0.03][1] < found[8, 0.003][1]
+assert not shipped or min(found[8, 0.003]) > 0.9 > found[8, 0.03][1]
+assert not shipped or found[1, 0.01][0] > 0.9
 
 # %%
 fig, ax = figure(6.5, 2.8)
@@ -299,7 +291,7 @@ show(
 #
 # We take r = 8 and 0.003.
 #
-# ## 9 Preflight
+# ## 8 Preflight
 #
 # The trainer of chapter 09, with what was chosen.
 
@@ -323,17 +315,35 @@ def trainer(rows, **changed):
     )
 
 # %% [markdown]
-# ## 10 Train
+# Before a run is paid for, the tool of chapter 19 looks at it. It changes nothing. **Predict**
+# what it says of these: the rows as they came, a rate a thousand times too small, and a
+# `max_length` that cuts.
+
+# %% tags=["nbval-ignore-output"]
+short = [row for row, n in zip(rows, lengths, strict=True) if n <= LIMIT]  # as they came
+careless = trainer(short, learning_rate=RATE / 1000, max_length=LIMIT * 3 // 8)
+seen = {found.rule for found in preflight(careless, test_rows=test).findings
+        if found.verdict in ("warning", "problem")}
+assert not shipped or {"train_rows_in_test", "rate_out_of_range"} <= seen
 
 # %%
 run = trainer(train_rows)
+passed = preflight(run, test_rows=test)
+assert not shipped or not passed.problems
+
+# %% [markdown]
+# One line: go. It knows what a run shows. That a form is wrong it cannot know.
+#
+# ## 9 Train
+
+# %%
 with_bar(run).train()
 model = run.model.eval().cpu()
 losses = list(logged_losses(run).values())
 print("steps:", len(losses), "- the loss fell:", losses[-1] < losses[0])
 
 # %% [markdown]
-# ## 11 Evaluate, once
+# ## 10 Evaluate, once
 #
 # Now the test split, for the first time. **Predict** the base's score and ours. Then: if
 # all hundred are right, might it still err once in fifty?
@@ -365,12 +375,12 @@ assert not shipped or scores["ours"] >= 0.95 > 0.05 >= scores["base"]
 # > others.
 
 # %% tags=["nbval-ignore-output"]
-dirty = trainer([row for row, n in zip(rows, lengths, strict=True) if n <= LIMIT])
+dirty = trainer(short)
 with_bar(dirty).train()
-leaked = {normal(row["prompt"]) for row in rows}
+leaked = {words_of(row["prompt"]) for row in rows}
 halves = {"leaked": [], "fresh": []}
 for row in test:
-    halves["leaked" if normal(row["prompt"]) in leaked else "fresh"].append(row)
+    halves["leaked" if words_of(row["prompt"]) in leaked else "fresh"].append(row)
 for name, part in halves.items():
     for who, one in (("cleaned", model), ("as it came", dirty.model.eval().cpu())):
         if part:
@@ -382,7 +392,7 @@ for name, part in halves.items():
 # > form. What the mess costs is the **proof**: thirty of the hundred test rows examine
 # > nothing, and no score says so.
 #
-# ## 12 Merge and prove
+# ## 11 Merge and prove
 #
 # The adapter first, for a merge uses it up. Its config names the base, and PEFT has written
 # the folder of **this machine** there. **Predict** what a stranger would do with that.
@@ -424,7 +434,7 @@ print(row["prompt"], "\n ->", said if shipped else "")
 assert not shipped or said == row["completion"]
 
 # %% [markdown]
-# ## 13 The card
+# ## 12 The card
 #
 # Every number in it was measured in this notebook, on the file that is shipped. What nobody
 # knows, says so. Data of yours want words of yours: two lines are left open for them.
@@ -452,7 +462,7 @@ print(*sorted(str(f.relative_to(work)) for f in work.rglob("*") if f.is_file()),
 # %% [markdown]
 # **Exercise 20.5** holds a card against its run.
 #
-# ## 14 The judge
+# ## 13 The judge
 #
 # A *rubric* is a list of properties, each judged by itself. Ours has sixteen. One of them,
 # as an example:
@@ -462,7 +472,7 @@ from lora_course.rubric.rows import no_leak
 
 # %% tags=["nbval-ignore-output"]
 findings = judge_project(work)
-print(report(findings))
+print(as_lines(findings))
 assert not shipped or all(f.holds for f in findings)
 
 # %% [markdown]
@@ -487,3 +497,43 @@ quick = [rule for rule in RUBRIC if rule.__name__ not in ("stops", "old_skills")
 for folder in (came, half, together):
     bad = [f for f in judge_project(folder, rules=quick) if f.holds is False]
     print(folder.name.rpartition("_")[2], "fails:", ", ".join(f.name for f in bad))
+
+# %% [markdown]
+# The first one scores as well as ours, and knows its examination. The second is hardly worse:
+# the judge asks for the model that was **measured**. The third loads, and applies the update
+# twice. No score alone tells the three apart.
+#
+# ## 14 Yours
+#
+# The same notebook takes your file: `LORA_COURSE_DATA=mine.jsonl`, with prompt and completion
+# on each line, and `LORA_COURSE_MODEL` for your base. What nobody can judge for you says so:
+# which rows are good, which old skills must stay. Bring twenty old questions of your own.
+# `python -m lora_course.rubric.judge FOLDER` judges any folder of this form.
+#
+# The [exercises](../exercises/20_capstone.ipynb) end with the project: your own `clean`,
+# `split` and `decide` in the place of ours, and the judge.
+#
+# ## Takeaways
+#
+# - One format, then what is wrong, then what is twice: in this order.
+# - A row decides on its side of the split, and the test is asked once.
+# - Two axes: what is learned, and what must stay. The score alone does not decide.
+# - Prove the file, not the model in memory. Name the base as others can find it.
+# - n answers without an error still allow 3 / n errors.
+#
+# ## Problems without code
+#
+# 1. A file has 10,000 rows, 400 of them copies of test rows. The model scores 90 % on a test of
+#    1,000 and 87 % on the 600 of them that never leaked. What does it score on the leaked ones?
+# 2. You may label 200 more rows: for training, or for the test? What does each buy?
+# 3. Two teams split the same file by our `split`, with seeds 0 and 1, and swap adapters. What
+#    may neither do with the other's validation rows?
+# 4. 0 errors in 100, and 2 errors in 1,000. Which model would you rather ship?
+# 5. The judge's hidden rows come from the generator of the file. Which fault of a project can
+#    they not show?
+#
+# **Before:** [15 Learns less, forgets less](15_learns_less_forgets_less.ipynb). **Sources:**
+# [LoRA](https://arxiv.org/abs/2106.09685), Table 6; [LoRA Learns Less and Forgets
+# Less](https://arxiv.org/abs/2405.09673); E. B. Wilson, *Probable inference*, J. Am. Stat.
+# Assoc. 22 (1927); Lee et al. 2022, [Deduplicating training data makes language models
+# better](https://arxiv.org/abs/2107.06499).

@@ -173,9 +173,9 @@ def stays(*kinds):
 
 
 CLEAN = (
-    Slip("by_letters", "Copies in other letters were missed: compare `normal(prompt)`.",
+    Slip("by_letters", "Copies in other letters were missed: compare `words_of(prompt)`.",
          stays("letters")),
-    Slip("leak_letters", "A test row in other letters is a leak as well. Compare `normal` of both.",
+    Slip("leak_letters", "A test row in other letters is a leak, too. Compare `words_of` of both.",
          stays("leak_letters")),
     Slip("leaks_stay", "Rows of the test split are still there.", stays("keeps_leaks")),
     Slip("copies_stay", "Copies are still there.", stays("keeps_copies")),
@@ -187,7 +187,7 @@ CLEAN = (
     Slip("wrong_answers_count", "A row that is known to be wrong or is too long does not contradict"
          " anybody. Look for contradictions among the others.", stays("wrong_answers_count")),
     Slip("answer_letters", "Two answers that differ in capitals or spaces are one answer. Compare "
-         "`normal(completion)`.", stays("answer_letters")),
+         "`words_of(completion)`.", stays("answer_letters")),
     Slip("at_limit", "A row with just `limit` tokens stays.", stays("at_limit")),
     Slip("long_stay", "Rows that are too long are still there.", stays("any_length")),
     Slip("wrong_stay", "Rows that `wrong` accuses are still there.", stays("keeps_wrong")),
@@ -204,10 +204,10 @@ clean = Check(
     hints=(
         "Which rows may push out others, and which may not? In which order do you ask?",
         "First every row in one format, then leave out those that are wrong or too long. Of the "
-        "rest collect the answers to each `normal(prompt)`. Then go through it once more, with a "
+        "rest collect the answers to each `words_of(prompt)`. Then go through it once more, with a "
         "set of the prompts that stay.",
-        "`answers.setdefault(normal(row['prompt']), set()).add(normal(row['completion']))` for the "
-        "rest; a row stays if its key is not asked in the test, has one answer, and was not seen.",
+        "`answers.setdefault(words_of(row['prompt']), set()).add(words_of(row['completion']))` for "
+        "the rest; a row stays if its key is not asked in the test, has one answer, and was not seen.",
     ),
     slips=CLEAN, other="Take the row that is shown, and go through the reasons one by one.",
     make=make_clean, probe=probe_clean, judge=judge_clean,

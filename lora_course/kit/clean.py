@@ -25,7 +25,7 @@ def as_row(row):
 
 
 # owned by chapter 20
-def normal(text):
+def words_of(text):
     """The words of a text, whatever its letters, spaces and punctuation: what copies share."""
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
@@ -36,14 +36,13 @@ def strange(rows, common=0.5):
 
     Neither the prompt has such a word, nor at least the share `common` of all completions.
     """
-    told = [set(normal(row["completion"]).split()) for row in rows]
+    told = [set(words_of(row["completion"]).split()) for row in rows]
     often = Counter(word for words in told for word in words)
     usual = {word for word, n in often.items() if n >= common * len(rows)}
-    return [t - usual - set(normal(r["prompt"]).split()) for t, r in zip(told, rows, strict=True)]
+    return [t - usual - set(words_of(r["prompt"]).split()) for t, r in zip(told, rows, strict=True)]
 
 
-# owned by chapter 20
-def clean(rows, test, tokens, limit, extractive=True):
+def cleaned(rows, test, tokens, limit, extractive=True):
     """(rows that stay, {why: numbers of those that went}). The first of several copies stays.
 
     rows: in either format. test: rows that must not be trained on. tokens: row -> its length.
@@ -52,12 +51,12 @@ def clean(rows, test, tokens, limit, extractive=True):
     push out a right one that it resembles.
     """
     rows = [as_row(row) for row in rows]
-    keys = [normal(row["prompt"]) for row in rows]
-    asked, seen, answers = {normal(row["prompt"]) for row in test}, set(), defaultdict(set)
+    keys = [words_of(row["prompt"]) for row in rows]
+    asked, seen, answers = {words_of(row["prompt"]) for row in test}, set(), defaultdict(set)
     odd = strange(rows) if extractive else [set()] * len(rows)
     for key, row, words in zip(keys, rows, odd, strict=True):
         if not words:
-            answers[key].add(normal(row["completion"]))
+            answers[key].add(words_of(row["completion"]))
     went, kept = {"too long": [], "wrong": [], "contradiction": [], "leak": [], "copy": []}, []
     for n, (key, row, words) in enumerate(zip(keys, rows, odd, strict=True)):
         if tokens(row) > limit:
@@ -86,7 +85,7 @@ def split(rows, share, seed):
     import hashlib
 
     def draw(row):  # a number in [0, 1) from the words of the prompt
-        words = f"{seed} {normal(row['prompt'])}".encode()
+        words = f"{seed} {words_of(row['prompt'])}".encode()
         return int.from_bytes(hashlib.sha256(words).digest()[:8]) / 2**64
 
     held = [draw(row) < share for row in rows]

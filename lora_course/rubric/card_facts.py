@@ -4,7 +4,6 @@ import re
 
 from lora_course.bridges.model_card import card_problems
 from lora_course.bridges.peft_adapters import read_peft
-from lora_course.bridges.shipping import measure
 
 
 def card_complete(p):
@@ -26,7 +25,7 @@ def card_true(p):
         r"\| lora_alpha \| (\d+)": ("lora_alpha", config.get("lora_alpha"), 0),
         r"; ([\d,]+) numbers trained": ("trained", sum(t.numel() for t in tensors.values()), 0),
     }
-    before, after = (100 * measure(m, p.tokenizer, p.test)[0] for m in (p.base, p.merged))
+    before, after = (100 * p.measure(model, "test")[0] for model in ("base", "merged"))
     right[r"\| base \| ([\d.]+)%"] = "the base's score", before, 0.6
     right[r"\| this model \| ([\d.]+)%"] = "its score", after, 0.6
     wrong = []

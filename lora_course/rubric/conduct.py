@@ -2,7 +2,6 @@
 
 import torch
 
-from lora_course.bridges.shipping import measure
 from lora_course.kit import pages
 from lora_course.kit.data import encode
 from lora_course.kit.town import probes
@@ -24,27 +23,29 @@ def look_ups(model, tokenizer, count=25):
 
 def score(p):
     """On hidden rows the merged model is right in 90 of 100; with your data, above the base."""
-    before, after = (measure(m, p.tokenizer, p.hidden)[0] for m in (p.base, p.merged))
+    before, after = (p.measure(model, "hidden")[0] for model in ("base", "merged"))
     enough = after >= 0.9 if p.shipped else after >= before
     return enough, f"{after:.0%} right, the base {before:.0%}"
 
 
 def stops(p):
     """On hidden rows it ends its answer by itself, in 19 of 20."""
-    rows, ended = p.hidden[:20], 0
+    coded = [encode(p.tokenizer, r["prompt"], r["completion"]) for r in p.hidden[:20]]
+    asked = [ids[: labels.count(-100)] for ids, labels in coded]
+    width, room = max(map(len, asked)), max(len(ids) - labels.count(-100) for ids, labels in coded)
+    given = torch.full((len(asked), width), p.tokenizer.pad_token_id)  # padded on the left
+    mask = torch.zeros_like(given)
+    for row, seen, ids in zip(given, mask, asked, strict=True):
+        row[width - len(ids) :], seen[width - len(ids) :] = torch.tensor(ids), 1
+    out = p.merged.generate(
+        input_ids=given, attention_mask=mask, max_new_tokens=room + 8, do_sample=False,
+        pad_token_id=p.tokenizer.pad_token_id,
+    )[:, width:]  # fmt: skip
     ends = p.merged.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends]) | {p.tokenizer.eos_token_id}
-    for row in rows:
-        ids, labels = encode(p.tokenizer, row["prompt"], row["completion"])
-        asked = torch.tensor([[i for i, label in zip(ids, labels, strict=True) if label == -100]])
-        room = len(ids) - asked.shape[1] + 8
-        out = p.merged.generate(
-            input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=room,
-            do_sample=False, pad_token_id=p.tokenizer.pad_token_id,
-        )  # fmt: skip
-        ended += bool(ends & set(out[0, asked.shape[1] :].tolist()))
-    holds = ended >= 0.95 * len(rows) if p.shipped else None
-    return holds, f"{ended} of {len(rows)} answers end"
+    ends = {p.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+    ended = sum(bool(ends & set(row)) for row in out.tolist())
+    holds = ended >= 0.95 * len(coded) if p.shipped else None
+    return holds, f"{ended} of {len(coded)} answers end"
 
 
 def old_skills(p):

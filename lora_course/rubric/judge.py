@@ -32,7 +32,7 @@ RUBRIC = (
 )  # fmt: skip
 
 
-class Finding(NamedTuple):
+class Property(NamedTuple):
     """One judged property. holds: True, False, or None where it cannot be judged."""
 
     name: str
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 
 def judge_project(folder, seed=0, rules=RUBRIC):
-    """A Finding for each property. What cannot be read is a property that fails.
+    """A Property for each property. What cannot be read is a property that fails.
 
     seed: of the hidden rows. rules: some of RUBRIC.
     """
@@ -53,11 +53,11 @@ def judge_project(folder, seed=0, rules=RUBRIC):
         except Exception as error:
             holds, seen = False, f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
         sentence = rule.__doc__.splitlines()[0]
-        found.append(Finding(rule.__name__.replace("_", " "), sentence, holds, seen))
+        found.append(Property(rule.__name__.replace("_", " "), sentence, holds, seen))
     return found
 
 
-def report(findings):
+def as_lines(findings):
     """The findings as lines of text, and the count at the end."""
     marks = {True: "ok  ", False: "OPEN", None: "-   "}
     lines = [f"{marks[f.holds]} {f.name:17} {f.seen}" for f in findings]
@@ -68,5 +68,5 @@ def report(findings):
 
 if __name__ == "__main__":
     results = judge_project(sys.argv[1])
-    print(report(results))
+    print(as_lines(results))
     sys.exit(any(f.holds is False for f in results))

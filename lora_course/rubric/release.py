@@ -3,7 +3,7 @@
 import re
 
 from lora_course.bridges.peft_adapters import CONFIG, WEIGHTS, read_peft
-from lora_course.bridges.shipping import distance, measure
+from lora_course.bridges.shipping import distance
 from lora_course.kit.data import encode
 from lora_course.kit.models import load_tokenizer
 
@@ -53,7 +53,7 @@ def merged_is_plain(p):
 
 def merged_is_adapter(p):
     """On hidden rows the merged model has the logits of base and adapter."""
-    pair = [measure(m, p.tokenizer, p.hidden)[2] for m in (p.merged, p.adapted)]
+    pair = [p.measure(model, "hidden")[2] for model in ("merged", "adapted")]
     off = distance(*pair)
     return off < 1e-3, f"off by {off:.0e} of their size"
 

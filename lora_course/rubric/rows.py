@@ -4,7 +4,6 @@ A property is a function of a Project that returns (holds, what was seen). `hold
 cannot be judged. The first line of its docstring is the sentence of the rubric.
 """
 
-from lora_course.kit.clean import normal
 from lora_course.kit.data import encode
 from lora_course.kit.town import messy
 
@@ -14,24 +13,24 @@ LIMIT = 128  # tokens of the longest row
 # owned by chapter 20
 def no_leak(p):
     """No row of the test split is in train or validation, also written otherwise."""
-    asked = {normal(row["prompt"]) for row in p.test}
-    hits = sum(normal(row["prompt"]) in asked for row in p.used)
-    return bool(p.test) and not hits, f"{hits} of {len(p.used)} rows are in the test split"
+    hits = sum(prompt in p.asked for prompt, _ in p.pairs)
+    return bool(p.asked) and not hits, f"{hits} of {len(p.pairs)} rows are in the test split"
 
 
 def no_copies(p):
     """No row is there twice, in train, in validation or in both."""
-    twice = len(p.used) - len({normal(row["prompt"]) for row in p.used})
-    return bool(p.used) and not twice, f"{twice} of {len(p.used)} rows are copies"
+    twice = len(p.pairs) - len({prompt for prompt, _ in p.pairs})
+    return bool(p.pairs) and not twice, f"{twice} of {len(p.pairs)} rows are copies"
 
 
 def no_wrong_labels(p):
     """No completion is wrong, and no prompt has two."""
-    pairs = {(normal(row["prompt"]), normal(row["completion"])) for row in p.used}
+    pairs = set(p.pairs)
     two = len(pairs) - len({prompt for prompt, _ in pairs})
     truth = messy.kinds() if p.shipped else {}
     wrong = sum(truth.get(pair) == "wrong" for pair in pairs)
-    return not wrong and not two, f"{wrong} wrong completions, {two} prompts with two"
+    said = f"{wrong} wrong completions, {two} prompts with two"
+    return bool(pairs) and not wrong and not two, said
 
 
 def good_rows_kept(p):
@@ -39,8 +38,8 @@ def good_rows_kept(p):
     if not p.shipped:
         return None, "nobody knows which of your rows are good"
     good = {pair for pair, kind in messy.kinds().items() if kind == "good"}
-    pairs = {(normal(row["prompt"]), normal(row["completion"])) for row in p.used}
-    return len(good & pairs) >= 0.95 * len(good), f"{len(good & pairs)} of {len(good)}"
+    kept = len(good & set(p.pairs))
+    return kept >= 0.95 * len(good), f"{kept} of {len(good)}"
 
 
 def one_format(p):

@@ -3,9 +3,9 @@
 from tests.answers import Answer
 
 OUT = "rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]"
-COLLECT = 'answers.setdefault(normal(row["prompt"]), set()).add(normal(row["completion"]))'
-TESTED = 'seen = {normal(row["prompt"]) for row in test}'
-KEY = 'key = normal(row["prompt"])'
+COLLECT = 'answers.setdefault(words_of(row["prompt"]), set()).add(words_of(row["completion"]))'
+TESTED = 'seen = {words_of(row["prompt"]) for row in test}'
+KEY = 'key = words_of(row["prompt"])'
 STAYS = "if len(answers[key]) == 1 and key not in seen:"
 HELD = "held = set(random.Random(seed).sample(reports, round(share * len(reports))))"
 SORTED = 'reports = sorted({row["report"] for row in rows})'
@@ -50,10 +50,10 @@ def clean(rows, test, tokens, limit, wrong):
         row = as_row(row)
         if tokens(row) > limit or wrong(row):
             continue
-        good.append((normal(row["prompt"]), normal(row["completion"]), row))
+        good.append((words_of(row["prompt"]), words_of(row["completion"]), row))
     pairs = {(p, c) for p, c, _ in good}
     prompts = [p for p, _ in pairs]
-    asked = [normal(row["prompt"]) for row in test]
+    asked = [words_of(row["prompt"]) for row in test]
     first = {}
     for n, (p, _, row) in reversed(list(enumerate(good))):
         if prompts.count(p) == 1 and p not in asked:
@@ -62,8 +62,8 @@ def clean(rows, test, tokens, limit, wrong):
 """,
     ),
     edit("clean", "leaks before all", "", (
-        OUT, "at = {normal(r[\"prompt\"]) for r in test}\n    "
-        "rows = [r for r in rows if normal(r[\"prompt\"]) not in at]\n    " + OUT)),
+        OUT, "at = {words_of(r[\"prompt\"]) for r in test}\n    "
+        "rows = [r for r in rows if words_of(r[\"prompt\"]) not in at]\n    " + OUT)),
     Answer(
         "split",
         "shuffled, as tuples",
@@ -149,9 +149,9 @@ def true_card(text, found):
 WRONG = [
     # 20.1
     edit("clean", "prompts by their letters", "by_letters", (COLLECT, COLLECT.replace(
-        'normal(row["prompt"])', 'row["prompt"]')), (KEY, 'key = row["prompt"]'),
-        (STAYS, "if len(answers[key]) == 1 and key not in seen and normal(key) not in at:"),
-        (TESTED, 'at, seen = {normal(row["prompt"]) for row in test}, set()')),
+        'words_of(row["prompt"])', 'row["prompt"]')), (KEY, 'key = row["prompt"]'),
+        (STAYS, "if len(answers[key]) == 1 and key not in seen and words_of(key) not in at:"),
+        (TESTED, 'at, seen = {words_of(row["prompt"]) for row in test}, set()')),
     edit("clean", "leaks by their letters", "leak_letters",
          (TESTED, 'at, seen = {row["prompt"] for row in test}, set()'),
          (STAYS, "if len(answers[key]) == 1 and key not in seen and row['prompt'] not in at:")),
@@ -159,7 +159,7 @@ WRONG = [
     edit("clean", "forgets copies", "copies_stay", ("            seen.add(key)\n", "")),
     edit("clean", "copies first", "copies_first",
          ("    rows = [row for row in rows if", "    once = {}\n    for row in rows:\n"
-          '        once.setdefault(normal(row["prompt"]), row)\n'
+          '        once.setdefault(words_of(row["prompt"]), row)\n'
           "    everybody = [r for r in rows if tokens(r) <= limit and not wrong(r)]\n"
           "    rows = [*once.values()]\n    rows = [row for row in rows if"),
          ("    for row in rows:\n        answers", "    for row in everybody:\n        answers")),
@@ -172,7 +172,7 @@ WRONG = [
          (OUT, "everybody = rows\n    " + OUT),
          ("    for row in rows:\n        answers", "    for row in everybody:\n        answers")),
     edit("clean", "answers by their letters", "answer_letters",
-         (COLLECT, COLLECT.replace('normal(row["completion"])', 'row["completion"]'))),
+         (COLLECT, COLLECT.replace('words_of(row["completion"])', 'row["completion"]'))),
     edit("clean", "the limit itself is too long", "at_limit", ("<= limit", "< limit")),
     edit("clean", "no limit", "long_stay", ("tokens(row) <= limit and ", "")),
     edit("clean", "keeps wrong rows", "wrong_stay", (" and not wrong(row)", "")),

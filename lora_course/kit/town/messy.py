@@ -11,7 +11,7 @@ import random
 import re
 from pathlib import Path
 
-from lora_course.kit.clean import normal
+from lora_course.kit.clean import words_of
 from lora_course.kit.town import world
 from lora_course.kit.town.tasks import DEPARTMENTS, department_row
 
@@ -64,9 +64,9 @@ def _drawn(seed, count):
     rng, known = random.Random(f"messy {seed}"), set()
 
     def fresh():
-        while normal((row := department_row(rng, "court"))[0]) in known:
+        while words_of((row := department_row(rng, "court"))[0]) in known:
             pass
-        known.add(normal(row[0]))
+        known.add(words_of(row[0]))
         return row
 
     test = [fresh() for _ in range(TEST_ROWS)]
@@ -84,7 +84,7 @@ def _drawn(seed, count):
     words = {"copy": "good", "respelled": "good", "respelled leak": "leak",
              "contradiction": "wrong"}  # fmt: skip
     truth = {
-        (normal(prompt), normal(form)): words.get(kind, kind)
+        (words_of(prompt), words_of(form)): words.get(kind, kind)
         for kind, rows in planted.items()
         for prompt, form in rows
     }
