@@ -253,6 +253,7 @@ WHOLE = {  # tests of what is no module
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
+    "claims": "docs/claims.md: every claim has its cell, or the reason why not",
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
     "gpu_qlora": "benchmarks/gpu_qlora.py",

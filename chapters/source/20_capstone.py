@@ -349,7 +349,7 @@ print("steps:", len(losses), "- the loss fell:", losses[-1] < losses[0])
 # all hundred are right, might it still err once in fifty?
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def interval(right, n, z=1.96):
     """Where the true share lies, with 95 %: Wilson 1927."""
     p, slack = right / n, z * z / n
