@@ -130,7 +130,7 @@ def done(kind, folder):
         with (folder / "validation.jsonl").open("a") as file:
             file.write('{"prompt": "Who?"}\n')
         return {"one format", "no leak", "no copies", "no wrong labels", "good rows kept",
-                "merged is adapter", "tokenizer saved", "score"}  # fmt: skip
+                "merged is adapter", "tokenizer saved", "score", "stops"}  # fmt: skip
     if kind == "half of the good rows thrown away":
         lines = (folder / "train.jsonl").read_text().splitlines(keepends=True)
         (folder / "train.jsonl").write_text("".join(lines[::2]))
@@ -190,7 +190,8 @@ KINDS = (
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_wrong_thing_opens_its_properties_and_no_others(kind, copy):
-    assert open_ones(copy) - {"stops"} == done(kind, copy) - {"stops"}
+    wanted = done(kind, copy)
+    assert open_ones(copy) == wanted
 
 
 @pytest.mark.slow
