@@ -1,7 +1,7 @@
 """Runs to examine: healthy ones of many kinds, and the same with one fault each.
 
 Used by tests/test_preflight.py and benchmarks/preflight.py. A run is what preflight() is called
-with: (args, kwargs). FAULTS: {name: (rules of which one must speak, maker)}. HEALTHY: {name: maker}.
+with: (args, kwargs). HEALTHY: {name: maker}. FAULTS: {name: (rules, maker)}; one rule must speak.
 """
 
 import copy
@@ -18,6 +18,7 @@ from lora_course.kit.data import batches, load_task
 from lora_course.kit.models import load_base, load_tokenizer
 
 FAULTS, HEALTHY = {}, {}
+FOLDER = tempfile.TemporaryDirectory(prefix="flights_")  # trainers want a place
 KINDS = ("base", "gpt2", "qwen3")
 TARGETS = {
     "base": ["q_proj", "v_proj", "up_proj"],
@@ -115,10 +116,12 @@ HERE = {
 }  # fmt: skip
 
 
-def sft(kind="base", model_=None, data=None, tokenizer=None, peft_config="lora", eval_=None, **args):
+def sft(
+    kind="base", model_=None, data=None, tokenizer=None, peft_config="lora", eval_=None, **args
+):
     from trl import SFTConfig, SFTTrainer
 
-    args = SFTConfig(output_dir=tempfile.mkdtemp(), **(HERE | args))
+    args = SFTConfig(output_dir=tempfile.mkdtemp(dir=FOLDER.name), **(HERE | args))
     data = rows().map(as_chat) if data is None else data
     trainer = SFTTrainer(
         model(kind) if model_ is None else model_, args, train_dataset=data, eval_dataset=eval_,
@@ -133,7 +136,7 @@ def hf(kind="base", model_=None, data=None, collator=None, tokenizer=None, cls=N
 
     args.setdefault("eval_dataset", None)
     held, more = args.pop("eval_dataset"), args.pop("optimizers", (None, None))
-    args = TrainingArguments(output_dir=tempfile.mkdtemp(), **(HERE | args))
+    args = TrainingArguments(output_dir=tempfile.mkdtemp(dir=FOLDER.name), **(HERE | args))
     tokenizer = tokenizer or load_tokenizer()
     trainer = (cls or Trainer)(
         model_ if model_ is not None else peft_model(kind), args,
@@ -731,7 +734,7 @@ def frozen_after_injection(kind):
 def loaded_without_is_trainable(kind):
     from peft import PeftModel
 
-    folder = tempfile.mkdtemp()
+    folder = tempfile.mkdtemp(dir=FOLDER.name)
     peft_model(kind).save_pretrained(folder)
     made = PeftModel.from_pretrained(model(kind), folder)
     return (made, load_tokenizer(), batch()), {}
@@ -1077,11 +1080,13 @@ def mask_upside_down(kind):
 
 @fault("answer_not_graded")
 def mask_too_long(kind):
-    def longer(ids, labels):
-        first = next(n for n, label in enumerate(labels) if label != -100)
-        return ids, [-100] * (len(labels) - 2) + labels[-2:] if first else labels
+    from lora_course.kit.data import encode
 
-    return hf(kind, data=tokens(change=longer))
+    made = [encode(load_tokenizer(), f"Who is {n}?", "The smith of the old mill has the key to it.")
+            for n in range(40)]  # fmt: skip
+    data = [{"input_ids": ids, "labels": [-100] * (len(ids) - 3) + labels[-3:]}
+            for ids, labels in made]  # fmt: skip
+    return hf(kind, data=Dataset.from_list(data))
 
 
 @fault("end_never_graded", kinds=KINDS)
@@ -1326,3 +1331,309 @@ def float32_adapter_on_bfloat16(kind):
     from peft import get_peft_model
 
     return loop(get_peft_model(model(kind).bfloat16(), lora(kind, target_modules="all-linear")))
+
+
+# ------------------------------------------------------------------ layers of one's own
+class OwnLoRA(nn.Module):
+    """A layer with alpha, rank, dropout and merge, each of which can be wrong."""
+
+    def __init__(self, linear, r=4, alpha=12, scale=None, noisy=False, add_twice=False):
+        super().__init__()
+        self.base, self.r, self.alpha = linear, r, alpha
+        self.A = nn.Parameter(torch.randn(r, linear.in_features) / linear.in_features**0.5)
+        self.B = nn.Parameter(torch.zeros(linear.out_features, r))
+        self.drop, self.noisy, self.merged = nn.Dropout(0.2), noisy, False
+        self.times = alpha / r if scale is None else scale
+        self.add_twice = add_twice
+
+    def forward(self, x):
+        if self.noisy:
+            x = self.drop(x)
+        out = self.base(x)
+        if self.merged and not self.add_twice:
+            return out
+        return out + self.times * (self.drop(x) @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merge(self):
+        self.base.weight += self.times * self.B @ self.A
+        self.merged = True
+
+
+@healthy(("base", "qwen3"))
+def own_layer(kind):
+    return loop(by_hand(kind, layer=OwnLoRA))
+
+
+@fault("scale_not_alpha_over_r", kinds=("base", "qwen3"))
+def own_layer_scaled_by_alpha(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, scale=12))
+
+
+@fault("scale_not_alpha_over_r")
+def own_layer_not_scaled(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, scale=1))
+
+
+@fault("dropout_on_base_path", kinds=("base", "qwen3"))
+def own_layer_drops_the_base(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, noisy=True))
+
+
+@fault("merge_changes_output", kinds=("base", "qwen3"))
+def own_layer_adds_twice(kind):
+    return loop(by_hand(kind, layer=OwnLoRA, add_twice=True))
+
+
+@fault("adapter_of_another_base")
+def adapter_on_another_base(kind):
+    from peft import PeftModel
+
+    folder = tempfile.mkdtemp(dir=FOLDER.name)
+    made = peft_model(kind)
+    made.peft_config["default"].base_model_name_or_path = "someone/another-model"
+    made.save_pretrained(folder)
+    return loop(PeftModel.from_pretrained(model(kind), folder, is_trainable=True))
+
+
+@fault("ranks_never_change")
+def adalora_without_its_call(kind):
+    from peft import AdaLoraConfig, get_peft_model
+
+    config = AdaLoraConfig(target_modules=["q_proj"], total_step=100, task_type="CAUSAL_LM")
+    return hf(kind, model_=get_peft_model(model(kind), config))
+
+
+@fault("warm_up_never_ends")
+def warm_up_longer_than_the_training(kind):
+    return sft(kind, warmup_steps=100)
+
+
+@fault("loss_not_finite")
+def a_weight_is_not_a_number(kind):
+    made = peft_model(kind)
+    made.base_model.model.model.norm.weight.data[0] = float("nan")
+    return loop(made)
+
+
+# ------------------------------------------------------------------ disguises
+@healthy()
+def adalora(kind):
+    from peft import AdaLoraConfig, get_peft_model
+
+    config = AdaLoraConfig(target_modules=["q_proj"], total_step=100, task_type="CAUSAL_LM")
+    return loop(get_peft_model(model(kind), config))
+
+
+@healthy()
+def loha(kind):
+    from peft import LoHaConfig, get_peft_model
+
+    return loop(get_peft_model(model(kind), LoHaConfig(r=4, target_modules=["q_proj"])))
+
+
+@healthy()
+def lokr_oft_and_layer_norms(kind):
+    from peft import LNTuningConfig, get_peft_model
+
+    return loop(get_peft_model(model(kind), LNTuningConfig(task_type="CAUSAL_LM")))
+
+
+@healthy()
+def lora_fa(kind):
+    made = peft_model(kind)
+    for name, p in made.named_parameters():
+        if "lora_A" in name:
+            p.requires_grad_(False)
+    return loop(made)
+
+
+@healthy()
+def injected_without_a_wrapper(kind):
+    from peft import inject_adapter_in_model
+
+    made = inject_adapter_in_model(lora(kind), model(kind))
+    for name, p in made.named_parameters():
+        p.requires_grad_("lora_" in name)
+    return loop(made)
+
+
+@healthy()
+def pad_token_added(kind):
+    tok, made = load_tokenizer(), model(kind)
+    tok.add_special_tokens({"pad_token": "[PAD]"})
+    made.resize_token_embeddings(len(tok))
+    from peft import get_peft_model
+
+    return loop(get_peft_model(made, lora(kind)), tok)
+
+
+@healthy()
+def chatml_with_a_pad_of_its_own(kind):
+    return loop(peft_model(kind), chatml())
+
+
+def chatml():
+    """The course's tokenizer with a template of another family: no begin token, a system turn."""
+    tok = load_tokenizer()
+    tok.chat_template = (
+        "{% if messages[0]['role'] != 'system' %}<|system|>You help.<|end|>\n{% endif %}"
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
+        "{{ eos_token if m['role'] == 'assistant' else '<|end|>' }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tok.bos_token = None
+    return tok
+
+
+@healthy()
+def chatml_in_trl(kind):
+    return sft(kind, tokenizer=chatml())
+
+
+@healthy()
+def one_token_for_begin_end_and_padding(kind):
+    """As GPT-2 has it."""
+    tok = load_tokenizer()
+    tok.bos_token = tok.pad_token = tok.eos_token
+    return loop(peft_model("gpt2"), tok)
+
+
+@healthy()
+def left_padding(kind):
+    b = batch()
+    for n in range(len(b["input_ids"])):
+        gap = int((b["attention_mask"][n] == 0).sum())
+        for key in b:
+            b[key][n] = b[key][n].roll(gap)
+    return loop(peft_model(kind), None, b)
+
+
+@healthy()
+def gpt2_with_the_default_ids(kind):
+    import transformers
+    from peft import get_peft_model
+
+    made = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=1232, n_embd=32, n_layer=2, n_head=2)
+    )
+    return loop(get_peft_model(made, lora("gpt2")))
+
+
+@healthy()
+def mixture_of_experts(kind):
+    import transformers
+    from peft import get_peft_model
+
+    made = transformers.MixtralForCausalLM(transformers.MixtralConfig(
+        vocab_size=1232, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, num_local_experts=4,
+    ))  # fmt: skip
+    return loop(get_peft_model(made, lora("base", target_modules=["q_proj", "v_proj"])))
+
+
+@healthy()
+def label_smoothing(kind):
+    return hf(kind, label_smoothing_factor=0.1)
+
+
+@healthy()
+def optimizer_of_ones_own(kind):
+    from transformers import Trainer
+
+    class Own(Trainer):
+        def create_optimizer(self, model=None):
+            self.optimizer = adamw(self.model, 2e-3)
+            return self.optimizer
+
+    return hf(kind, cls=Own)
+
+
+@fault("optimizer_misses")
+def optimizer_made_by_a_subclass(kind):
+    from transformers import Trainer
+
+    class Own(Trainer):
+        def create_optimizer(self, model=None):
+            wanted = [p for n, p in self.model.named_parameters() if "lora_A" in n]
+            self.optimizer = torch.optim.AdamW(wanted, lr=1e-3)
+            return self.optimizer
+
+    return hf(kind, cls=Own)
+
+
+@fault("rate_out_of_range")
+def rate_set_by_a_subclass(kind):
+    from transformers import Trainer
+
+    class Own(Trainer):
+        def create_optimizer(self, model=None):
+            self.optimizer = adamw(self.model, 1e-6)
+            return self.optimizer
+
+    return hf(kind, cls=Own)
+
+
+@fault("prompt_graded")
+def prompt_graded_without_a_template(kind):
+    tok = load_tokenizer()
+    tok.chat_template = None
+    return sft(kind, data=rows(), tokenizer=tok, completion_only_loss=False)
+
+
+@fault("completion_cut")
+def rows_that_vanish(kind):
+    return sft(kind, max_length=34)
+
+
+@fault("packed_without_reset")
+def packed_without_a_begin_token(kind):
+    made = list(tokens(60, tokenizer=chatml()))
+    data = []
+    for n in range(0, 60, 3):
+        three = made[n : n + 3]
+        data.append({k: sum((row[k] for row in three), []) for k in ("input_ids", "labels")})
+    return hf(kind, data=Dataset.from_list(data), tokenizer=chatml())
+
+
+@fault("begin_token_doubled")
+def begin_token_twice_as_in_gpt2(kind):
+    tok = load_tokenizer()
+    tok.bos_token = tok.pad_token = tok.eos_token
+    b = batch(tok)
+    for key, first in (("input_ids", 2), ("attention_mask", 1), ("labels", -100)):
+        b[key] = torch.cat([torch.full((8, 1), first), b[key]], 1)
+    return loop(peft_model("gpt2"), tok, b)
+
+
+@fault("end_never_graded")
+def ends_with_a_token_that_ends_nothing(kind):
+    def other(ids, labels):
+        end = load_tokenizer().convert_tokens_to_ids("<|end|>")
+        return ids[:-1] + [end], labels[:-1] + [end]
+
+    return hf(kind, data=tokens(change=other))
+
+
+@fault("layers_without_gradient")
+def a_layer_cut_in_a_plain_torch_model(kind):
+    args, more = a_plain_torch_model(kind)
+    args[0].mid.up.weight.requires_grad_(False)
+    args[0].mid.down.weight.requires_grad_(True)
+    args[0].head.requires_grad_(True)
+    return args, more
+
+
+@fault("layers_without_gradient")
+def the_other_adapter_is_active(kind):
+    made = peft_model(kind)
+    made.add_adapter("other", lora(kind))
+    made.set_adapter("other")
+    for name, p in made.named_parameters():
+        p.requires_grad_(".default." in name)
+    return loop(made)
+
+
+@fault("adapter_in_16_bits")
+def float16_with_a_gradient_scaler(kind):
+    return loop(model(kind).half(), lr=1e-4)

@@ -12,10 +12,8 @@
 
 # %%
 import json
-import math
 import os
 import re  # noqa: F401
-import shutil
 import tempfile
 import unicodedata  # noqa: F401
 from collections import Counter
@@ -24,9 +22,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from lora_course import preflight
 from lora_course.bridges.model_card import model_card, training_flops
-from lora_course.bridges.sft import as_chat, logged_losses, with_bar
 from lora_course.bridges.shipping import distance, measure, stranger
 from lora_course.kit import pages  # noqa: F401
 from lora_course.kit.chooser import answer, choose
@@ -40,7 +36,6 @@ from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, get_peft_model
-from trl import SFTConfig, SFTTrainer
 
 # %% [markdown]
 # ## 1 What came
@@ -296,6 +291,10 @@ show(
 # The trainer of chapter 09, with what was chosen.
 
 # %%
+from lora_course import preflight
+from lora_course.bridges.sft import as_chat, logged_losses, with_bar
+from trl import SFTConfig, SFTTrainer
+
 R, RATE = 8, SPEED * 0.003
 CONFIG = LoraConfig(r=R, lora_alpha=2 * R, target_modules="all-linear", task_type="CAUSAL_LM")
 
@@ -353,7 +352,7 @@ print("steps:", len(losses), "- the loss fell:", losses[-1] < losses[0])
 def interval(right, n, z=1.96):
     """Where the true share lies, with 95 %: Wilson 1927."""
     p, slack = right / n, z * z / n
-    half = z * math.sqrt(p * (1 - p) / n + slack / (4 * n))
+    half = z * (p * (1 - p) / n + slack / (4 * n)) ** 0.5
     return [(p + slack / 2 + sign * half) / (1 + slack) for sign in (-1, 1)]
 
 
@@ -395,7 +394,8 @@ for name, part in halves.items():
 # ## 11 Merge and prove
 #
 # The adapter first, for a merge uses it up. Its config names the base, and PEFT has written
-# the folder of **this machine** there. **Predict** what a stranger would do with that.
+# the folder of **this machine** there. **Predict** what a stranger would do with that, and how
+# far the logits of the merged file are from those of base and adapter.
 
 # %%
 HERE = chosen()  # a hub id, or a folder
@@ -407,12 +407,6 @@ for file in ("adapter_config.json", "README.md"):
     print(file, "names", "a folder of this machine" if str(Path(HERE)) in text else "the base")
     named = text.replace(json.dumps(HERE)[1:-1], BASE_NAME).replace(HERE, BASE_NAME)
     (work / "adapter" / file).write_text(named, encoding="utf-8")
-
-# %% [markdown]
-# Then the merge, in float32, as chapter 12 has it. **Predict** how far the logits of the
-# file are from those of base and adapter.
-
-# %%
 count = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
 before = measure(model, tokenizer, tried)[2]  # logits
 changed = sorted(model.peft_config["default"].target_modules)
@@ -468,7 +462,7 @@ print(*sorted(str(f.relative_to(work)) for f in work.rglob("*") if f.is_file()),
 # as an example:
 
 # %% tags=["quote"]
-from lora_course.rubric.rows import no_leak
+from lora_course.rubric.used_rows import no_leak
 
 # %% tags=["nbval-ignore-output"]
 findings = judge_project(work)
@@ -484,6 +478,8 @@ assert not shipped or all(f.holds for f in findings)
 # 3. adapter and merged model lie in one folder, so that nobody has to search.
 
 # %%
+import shutil
+
 for name in ("came", "half", "together"):
     shutil.copytree(work, work.with_name(f"{work.name}_{name}"))
 came, half, together = (work.with_name(f"{work.name}_{n}") for n in ("came", "half", "together"))
@@ -512,7 +508,8 @@ for folder in (came, half, together):
 #
 # The [exercises](../exercises/20_capstone.ipynb) end with the project: your own `clean`,
 # `split` and `decide` in the place of ours, and the judge.
-#
+
+# %% [markdown]
 # ## Takeaways
 #
 # - One format, then what is wrong, then what is twice: in this order.

@@ -206,8 +206,9 @@ clean = Check(
         "First every row in one format, then leave out those that are wrong or too long. Of the "
         "rest collect the answers to each `words_of(prompt)`. Then go through it once more, with a "
         "set of the prompts that stay.",
-        "`answers.setdefault(words_of(row['prompt']), set()).add(words_of(row['completion']))` for "
-        "the rest; a row stays if its key is not asked in the test, has one answer, and was not seen.",
+        "`answers.setdefault(words_of(row['prompt']), set()).add(words_of(row['completion']))` "
+        "for the rest; a row stays if its key is not in the test, has one answer, and was not "
+        "seen.",
     ),
     slips=CLEAN, other="Take the row that is shown, and go through the reasons one by one.",
     make=make_clean, probe=probe_clean, judge=judge_clean,
@@ -345,7 +346,7 @@ def ends(i, sides):
     """Whether validation is what stands first or last in the file."""
     firsts = list(dict.fromkeys(i["report"].tolist()))
     held = {r for r in firsts if (sides[i["report"] == r] == 1).all()}
-    return bool(held) and held in (set(firsts[: len(held)]), set(firsts[-len(held):]))
+    return bool(held) and held in (set(firsts[: len(held)]), set(firsts[-len(held) :]))
 
 
 def counts_rows(i, sides):
@@ -421,7 +422,7 @@ def choice(case, kind=""):
         score = case["test"]
     keep, most = case["limits"]
     kept = (old.mean(1) if kind == "old_mean" else old.min(1)) >= keep
-    fits = (size < most if kind == "smaller_size" else size <= most)
+    fits = size < most if kind == "smaller_size" else size <= most
     fit = np.where((kept | (kind == "any_old")) & (fits | (kind == "any_size")))[0]
     if not len(fit):
         return None
@@ -690,8 +691,7 @@ def judge_prove(i, o):
         "only factors": lambda n: FILE[i["in_file"][n]],
         "pairs of rank r": lambda n: PAIR[fault(i, n)["pair"]],
         "places": lambda n: PLACE[fault(i, n)["place"]],
-        "merged": lambda n: MERGE[fault(i, n)["merge"]]
-        + ", with rsLoRA" * fault(i, n)["rslora"],
+        "merged": lambda n: MERGE[fault(i, n)["merge"]] + ", with rsLoRA" * fault(i, n)["rslora"],
         "nothing else": lambda n: REST[i["rest"][n]],
     }
     verdict = judge_five(i, o, {name: answers_of(i, name) for name in PROOF}, PROVE,
@@ -767,10 +767,14 @@ def make_card(seed):
         test=[0, 0, 0, 0, 1, 1, 2, 2],  # 1: another number, 2: that of the training rows
     )
     thousands = rng.permutation(np.arange(1, 9))[:4] * 1000
-    return made | {"n_rows": int(thousands[0] + rng.integers(100, 999)),
-                   "n_test": int(thousands[1] + rng.integers(100, 999)),
-                   "rank": int(rng.choice([4, 6, 12])), "alpha": int(rng.choice([16, 32])),
-                   "value": float(rng.uniform(0.5, 0.9)), "name": int(rng.integers(10, 99))}
+    return made | {
+        "n_rows": int(thousands[0] + rng.integers(100, 999)),
+        "n_test": int(thousands[1] + rng.integers(100, 999)),
+        "rank": int(rng.choice([4, 6, 12])),
+        "alpha": int(rng.choice([16, 32])),
+        "value": float(rng.uniform(0.5, 0.9)),
+        "name": int(rng.integers(10, 99)),
+    }
 
 
 def card_text(a, n):

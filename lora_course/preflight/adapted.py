@@ -1,10 +1,5 @@
-"""Whose adapters are these? Which parameters were added to a model, and which make up an update.
+"""Which of a model's parameters make up an update, and which train because a config says so."""
 
-Nothing here knows one library only: PEFT's layers say what they added; for all others the model is
-built once more without numbers (on the device "meta"), and what is not in it was added.
-"""
-
-import copy
 import re
 from dataclasses import dataclass
 
@@ -15,8 +10,8 @@ ADDED = re.compile(
     r"|prompt|prefix|magnitude)([._]|$)",
     re.I,
 )
-WRAPPED = re.compile(r"(^|\.)(_orig_mod|module|base_layer|base_model\.model|original_module)(?=\.)")
 HALVES = [
+    ("lora_A", "lora_E"),  # AdaLoRA: the update is zero while E is
     ("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"), ("lora_a", "lora_b"),
     ("lora_down", "lora_up"), ("down", "up"), ("A", "B"), ("a", "b"), ("lora_1", "lora_2"),
     ("W_A", "W_B"), ("w_a", "w_b"), ("adapter_a", "adapter_b"), ("adapter_A", "adapter_B"),
@@ -57,49 +52,10 @@ def pretrained(model):
     return None
 
 
-def added_names(model):
-    """Names of the parameters that an adapter method added; () when there is no adapter."""
-    names = {name for name, _ in model.named_parameters()}
-    found = {name for name in names if ".modules_to_save." not in name and ADDED.search(name)}
-    for where, module in model.named_modules():
-        if hasattr(module, "active_adapters") and hasattr(module, "adapter_layer_names"):
-            for part in module.adapter_layer_names:
-                prefix = f"{where}.{part}".lstrip(".")
-                found |= {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
-    found = {name for name in found if ".modules_to_save." not in name}
-    return found | _not_in_architecture(model, names - found)
-
-
-def _not_in_architecture(model, names):
-    """Names that the architecture does not have, found by building it once more without numbers."""
-    known = pretrained(model)
-    prefix = next((n for n, m in model.named_modules() if m is known), "")
-    if known is None or not _has_custom(model):
-        return set()
-    try:
-        with torch.device("meta"):
-            fresh = type(known)(copy.deepcopy(known.config))
-    except Exception:  # a class that cannot be built from its config alone
-        return set()
-    shapes = {n: p.shape for n, p in fresh.named_parameters(remove_duplicate=False)}
-    whole = {n: m.shape for n, m in known.named_parameters(remove_duplicate=False)}
-    start = f"{prefix}." if prefix else ""
-    mine = {n for n in names if n.startswith(start)}
-    odd = {n for n in mine if n.removeprefix(start) not in shapes and ".modules_to_save." not in n}
-    gone = {n.rpartition(".")[0] for n in shapes.keys() - whole.keys()}
-    base = set()
-    for place in gone:  # the wrapper at `place` holds the lost weight somewhere
-        inside = [n for n in odd if n.removeprefix(start).startswith(f"{place}.")]
-        sizes = {tuple(shapes[n]) for n in shapes if n.rpartition(".")[0] == place}
-        base |= {n for n in inside if tuple(whole[n.removeprefix(start)]) in sizes}
-    outside = {n for n in names - mine}
-    return (odd | outside) - base
-
-
-def _has_custom(model):
-    """True when some module is of a class that neither torch nor transformers nor PEFT brings."""
-    kinds = {type(module).__module__.split(".")[0] for module in model.modules()}
-    return bool(kinds - {"torch", "transformers", "peft", "bitsandbytes", "trl"})
+def layer_of(name):
+    """The adapted layer that an added parameter belongs to, by its name."""
+    hit = ADDED.search(name)
+    return name[: hit.start()] if hit else _host(name)
 
 
 def is_declared(model):
@@ -142,10 +98,3 @@ def _host(name):
     """The module that two factors share: their name without its last parts."""
     parts = name.removesuffix(".weight").split(".")
     return ".".join(parts[:-1])
-
-
-def base_name(name):
-    """A parameter's name as the base model has it."""
-    while (shorter := WRAPPED.sub("", name).lstrip(".")) != name:
-        name = shorter
-    return name

@@ -4,6 +4,7 @@ import torch
 from transformers import TrainerCallback
 
 from lora_course.preflight import adapted
+from lora_course.preflight.added import added_names
 from lora_course.preflight.check import check_run
 from lora_course.preflight.report import Report, named, ok, problem, some
 from lora_course.preflight.untouched import untouched
@@ -54,7 +55,7 @@ class PreflightCallback(TrainerCallback):
     def _watched(self, model):
         """What an adapter trains; of a model without one, the first numbers of each weight."""
         model = adapted.inner(model)
-        added = adapted.added_names(model)
+        added = added_names(model)
         for name, p in model.named_parameters():
             if p.requires_grad and (not added or name in added):
                 yield name, p if added else p.flatten()[:1000]
@@ -62,7 +63,7 @@ class PreflightCallback(TrainerCallback):
     def _moved(self, model):
         now = dict(self._watched(model))
         still = [n for n in now if n in self._before and torch.equal(now[n], self._before[n])]
-        pairs = adapted.find_pairs(adapted.inner(model), adapted.added_names(model))
+        pairs = adapted.find_pairs(adapted.inner(model), added_names(model))
         dead = [p.layer for p in pairs if set(p.names) <= set(still)]
         if pairs and not dead or not pairs and len(still) < max(1, len(now)):
             return ok(f"{len(now) - len(still)} of {len(now)} parameters moved")

@@ -4,28 +4,12 @@ A part that is not there raises Undecided, and the rule that asked says «not ex
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
-from lora_course.preflight import adapted, sampled
+from lora_course.preflight import adapted, labelled, sampled
+from lora_course.preflight.added import added_names
 from lora_course.preflight.probe import FEW, few_rows, take_step
 from lora_course.preflight.report import Undecided
-
-
-@dataclass(frozen=True)
-class Row:
-    """The tokens of one row of the batch, padding aside: lists of equal length.
-
-    padding: the labels of the positions that the mask hides, and how many end the row.
-    """
-
-    ids: list
-    labels: list
-    positions: list | None
-    padding: list
-    masked: bool  # there was an attention mask
 
 
 class Run:
@@ -36,12 +20,16 @@ class Run:
     ):
         self.wrapped, self.trainer, self.given = model, trainer, batch
         self.model = adapted.inner(model)
-        self.was_training = model.training
+        self.modes = {name: module.training for name, module in self.model.named_modules()}
         self.args = getattr(trainer, "args", None)
-        self.tokenizer = tokenizer or _tokenizer(trainer)
-        self.train_rows = train_rows if train_rows is not None else _set(trainer, "train_dataset")
-        self.test_rows = test_rows if test_rows is not None else _set(trainer, "eval_dataset")
-        given = optimizer if optimizer is not None else getattr(trainer, "optimizer", None)
+        self.tokenizer = tokenizer or sampled.trainer_tokenizer(trainer)
+        self.train_rows = (
+            train_rows if train_rows is not None else getattr(trainer, "train_dataset", None)
+        )
+        self.test_rows = (
+            test_rows if test_rows is not None else getattr(trainer, "eval_dataset", None)
+        )
+        given = optimizer if optimizer is not None else sampled.trainer_optimizer(trainer)
         given = list(given) if isinstance(given, list | tuple) else [given]
         self.optimizers = [getattr(o, "optimizer", o) for o in given if o is not None]
         evaluates = trainer is not None and self.train_rows is None
@@ -66,7 +54,7 @@ class Run:
     @cached_property
     def added(self):
         """Names of the parameters that an adapter added."""
-        return adapted.added_names(self.model)
+        return added_names(self.model)
 
     @cached_property
     def pairs(self):
@@ -124,23 +112,15 @@ class Run:
 
     @cached_property
     def rows(self):
-        """The rows of the batch as Rows. Undecided where it has no tokens or no labels."""
-        ids, labels = self.batch.get("input_ids"), self.batch.get("labels")
-        if ids is None or labels is None:
-            raise Undecided(f"the batch has no {'input_ids' if ids is None else 'labels'}")
-        if ids.dim() != 2 or ids.shape != labels.shape or self.encodes:
-            raise Undecided("the labels are not one for each token of a causal language model")
-        mask, places = self.batch.get("attention_mask"), self.batch.get("position_ids")
-        seen = mask if mask is not None and mask.shape == ids.shape else torch.ones_like(ids)
-        found = []
-        for n in range(len(ids)):
-            keep = seen[n] != 0
-            spots = places[n if len(places) > 1 else 0] if places is not None else None
-            spots = spots[keep].tolist() if spots is not None and spots.dim() == 1 else None
-            real, graded = ids[n][keep].tolist(), labels[n][keep].tolist()
-            hidden = labels[n][~keep].tolist()
-            found.append(Row(real, graded, spots, hidden, mask is not None))
-        return found
+        """The rows of the batch, see labelled.LabelledRow. Undecided where it has no tokens or labels."""
+        if self.encodes:
+            raise Undecided("the model has an encoder: its labels are not what it reads")
+        return labelled.rows_of(self.batch)
+
+    @cached_property
+    def shift(self):
+        """By how many places the labels lie before the tokens that they name: 0, unless by hand."""
+        return labelled.shift_of(self.batch["input_ids"], self.batch["labels"])
 
     @property
     def encodes(self):
@@ -161,13 +141,3 @@ class Run:
         for optimizer in self.optimizers:
             counts += [int(s["step"]) for s in optimizer.state.values() if "step" in s]
         return max(counts)
-
-
-def _set(trainer, name):
-    """A data set of the trainer; of several test sets, all rows are looked at in turn."""
-    return getattr(trainer, name, None)
-
-
-def _tokenizer(trainer):
-    found = getattr(trainer, "processing_class", None)
-    return getattr(found, "tokenizer", found)

@@ -78,6 +78,8 @@ def loss_in_eval(model, batch, trainer):
 def _loss(model, rows, trainer):
     if trainer is None:
         out = model(**rows)
+        if isinstance(out, dict):
+            return out.get("loss")
         return getattr(out, "loss", out[0] if isinstance(out, tuple) else None)
     with trainer.accelerator.autocast():
         return trainer.compute_loss(model, rows)

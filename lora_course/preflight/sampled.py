@@ -8,7 +8,7 @@ ROWS = 64  # looked at token by token
 MOST = 10_000  # compared as whole texts
 
 
-def sample(dataset, most):
+def sampled_rows(dataset, most):
     """Up to `most` rows, spread evenly over the data set.
 
     Raises Undecided for a stream: reading it would take rows away from training.
@@ -48,7 +48,7 @@ def trainer_batch(trainer, most=ROWS):
     dataset = trainer.train_dataset
     if dataset is None:
         raise Undecided("the trainer has no training rows")
-    rows = sample(dataset, most)
+    rows = sampled_rows(dataset, most)
     if not rows:
         raise Undecided("the training set is empty")
     collate = trainer.data_collator
@@ -68,9 +68,31 @@ def _columns(trainer):
     return set(trainer._signature_columns)
 
 
+def trainer_optimizer(trainer):
+    """The trainer's optimizer; where a subclass makes its own later, one that is made to look."""
+    made = getattr(trainer, "optimizer", None)
+    maker = getattr(type(trainer), "create_optimizer", None)
+    if made is not None or getattr(maker, "__module__", "").startswith(("transformers.", "trl.")):
+        return made
+    if maker is None or trainer.model is None:
+        return None
+    try:
+        return trainer.create_optimizer() or trainer.optimizer
+    except Exception:
+        return None
+    finally:
+        trainer.optimizer = None
+
+
+def trainer_tokenizer(trainer):
+    """The trainer's tokenizer, also inside of a processor; or None."""
+    found = getattr(trainer, "processing_class", None)
+    return getattr(found, "tokenizer", found)
+
+
 def loader_batch(loader):
     """A batch of a DataLoader, made from its data set, so that the loader does not move."""
-    rows = sample(loader.dataset, ROWS)
+    rows = sampled_rows(loader.dataset, ROWS)
     return loader.collate_fn(rows)
 
 

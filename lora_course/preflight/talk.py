@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 
 USER, ANSWER = "zebra quartz", "violet lantern"
 KNOWN = (
@@ -44,6 +45,20 @@ def answer_header(tokenizer):
     return added.strip() or parts[1].strip() or None
 
 
+def opening_of(tokenizer):
+    """What only the first question of a talk has before it, or None."""
+    parts = template_parts(tokenizer)
+    if parts is None or not parts[0].strip():
+        return None
+    turn = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
+    try:
+        longer = tokenizer.apply_chat_template(turn + turn, tokenize=False)
+    except Exception:
+        return None
+    opening = squeezed(parts[0])
+    return opening if squeezed(longer).count(opening) == 1 else None
+
+
 def end_ids(tokenizer, model=None):
     """Ids of the tokens that end an answer."""
     ids = {tokenizer.eos_token_id}
@@ -63,25 +78,34 @@ def _added(tokenizer):
     return get().values() if get else ()
 
 
+def squeezed(text):
+    """The text without its blanks: decoding puts some between special tokens and words."""
+    return re.sub(r"\s", "", text)
+
+
 class Reader:
     """Finds markers in rows of ids by their text."""
 
     def __init__(self, tokenizer):
-        self.tokenizer, self.header = tokenizer, answer_header(tokenizer)
+        self.tokenizer, self.header = tokenizer, squeezed(answer_header(tokenizer) or "")
         self.piece = lru_cache(50_000)(lambda i: tokenizer.decode([i]))
 
     def answers(self, ids):
         """[(first token of the header, first token of the answer)] of each answer in a row."""
-        ends, text = [], ""
-        for i in ids:
-            text += self.piece(i)
-            ends.append(len(text))
-        marks = [self.header] if self.header and self.header in text else []
-        marks = marks or [mark for mark in KNOWN if mark in text][:1]
+        if self.header:
+            found = self._find(self.header, [squeezed(self.piece(i)) for i in ids])
+            if found:
+                return found
+        pieces = [self.piece(i) for i in ids]
+        text = "".join(pieces)
+        mark = next((mark for mark in KNOWN if mark in text), None)
+        return self._find(mark, pieces) if mark else []
+
+    def _find(self, mark, pieces):
+        ends = list(accumulate(map(len, pieces)))
         found = []
-        for mark in marks:
-            for hit in re.finditer(re.escape(mark), text):
-                start = next(n for n, end in enumerate(ends) if end > hit.start())
-                stop = next((n for n, end in enumerate(ends) if end > hit.end()), len(ids))
-                found.append((start, stop))
+        for hit in re.finditer(re.escape(mark), "".join(pieces)):
+            start = next(n for n, end in enumerate(ends) if end > hit.start())
+            stop = next((n for n, end in enumerate(ends) if end > hit.end()), len(pieces))
+            found.append((start, stop))
         return found

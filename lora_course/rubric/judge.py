@@ -17,7 +17,7 @@ from lora_course.rubric.release import (
     merged_is_plain,
     tokenizer_saved,
 )
-from lora_course.rubric.rows import (
+from lora_course.rubric.used_rows import (
     good_rows_kept,
     no_copies,
     no_leak,

@@ -12,7 +12,7 @@ from lora_course.kit.data import batches, encode
 from lora_course.kit.models import BASE, load_base, load_tokenizer
 from lora_course.kit.town import messy
 from lora_course.rubric.conduct import look_ups
-from lora_course.rubric.rows import LIMIT
+from lora_course.rubric.used_rows import LIMIT
 from lora_course.train import train
 
 NAME = "lora_course/base"  # how others find the base

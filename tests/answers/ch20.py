@@ -25,9 +25,9 @@ EQUALS = (
 )
 GIVEN = "return only, all(pairs), all(places), all(sums), equal"
 BASE = 'about.base_model == found["base"]'
-NUMBER = "return m is not None and int(m[1].replace(\",\", \"\")) == number"
+NUMBER = 'return m is not None and int(m[1].replace(",", "")) == number'
 RESULTS = (
-    "results = [r.metric_value for r in about.eval_results or [] if r.dataset_split == \"test\"]"
+    'results = [r.metric_value for r in about.eval_results or [] if r.dataset_split == "test"]'
 )
 CLOSE = 'any(abs(value - found["score"]) <= 0.0005 for value in results)'
 ROWS = r'says(r"^Data: .*, ([\d,]+) rows\.$", found["rows"])'
@@ -61,9 +61,16 @@ def clean(rows, test, tokens, limit, wrong):
     return [good[n][2] for n in sorted(first.values())]
 """,
     ),
-    edit("clean", "leaks before all", "", (
-        OUT, "at = {words_of(r[\"prompt\"]) for r in test}\n    "
-        "rows = [r for r in rows if words_of(r[\"prompt\"]) not in at]\n    " + OUT)),
+    edit(
+        "clean",
+        "leaks before all",
+        "",
+        (
+            OUT,
+            'at = {words_of(r["prompt"]) for r in test}\n    '
+            'rows = [r for r in rows if words_of(r["prompt"]) not in at]\n    ' + OUT,
+        ),
+    ),
     Answer(
         "split",
         "shuffled, as tuples",
@@ -114,16 +121,34 @@ def decide(runs, keep, megabytes):
     return left[0]
 """,
     ),
-    edit("decide", "sum over count", "", (
-        MEANS, 'means = [sum(run["validation"]) / len(run["validation"]) for run in runs]')),
-    edit("prove", "off in float64", "", (
-        "off = (merged[f\"{layer}.weight\"] - weight - update).norm()",
-        "off = (merged[f\"{layer}.weight\"].double() - weight.double() - update.double()).norm()")),
-    edit("prove", "a list, and a looser thousandth", "",
-         (GIVEN, "return [only, all(pairs), all(places), all(sums), equal]"),
-         (OFF, "sums.append(bool(off < 2e-3 * update.norm()))")),
-    edit("true_card", "in float, with a margin", "", (CLOSE, (
-        'any(abs(value - found["score"]) < 0.00051 for value in results)'))),
+    edit(
+        "decide",
+        "sum over count",
+        "",
+        (MEANS, 'means = [sum(run["validation"]) / len(run["validation"]) for run in runs]'),
+    ),
+    edit(
+        "prove",
+        "off in float64",
+        "",
+        (
+            'off = (merged[f"{layer}.weight"] - weight - update).norm()',
+            'off = (merged[f"{layer}.weight"].double() - weight.double() - update.double()).norm()',
+        ),
+    ),
+    edit(
+        "prove",
+        "a list, and a looser thousandth",
+        "",
+        (GIVEN, "return [only, all(pairs), all(places), all(sums), equal]"),
+        (OFF, "sums.append(bool(off < 2e-3 * update.norm()))"),
+    ),
+    edit(
+        "true_card",
+        "in float, with a margin",
+        "",
+        (CLOSE, ('any(abs(value - found["score"]) < 0.00051 for value in results)')),
+    ),
     Answer(
         "true_card",
         "line by line",
@@ -148,62 +173,136 @@ def true_card(text, found):
 
 WRONG = [
     # 20.1
-    edit("clean", "prompts by their letters", "by_letters", (COLLECT, COLLECT.replace(
-        'words_of(row["prompt"])', 'row["prompt"]')), (KEY, 'key = row["prompt"]'),
+    edit(
+        "clean",
+        "prompts by their letters",
+        "by_letters",
+        (COLLECT, COLLECT.replace('words_of(row["prompt"])', 'row["prompt"]')),
+        (KEY, 'key = row["prompt"]'),
         (STAYS, "if len(answers[key]) == 1 and key not in seen and words_of(key) not in at:"),
-        (TESTED, 'at, seen = {words_of(row["prompt"]) for row in test}, set()')),
-    edit("clean", "leaks by their letters", "leak_letters",
-         (TESTED, 'at, seen = {row["prompt"] for row in test}, set()'),
-         (STAYS, "if len(answers[key]) == 1 and key not in seen and row['prompt'] not in at:")),
+        (TESTED, 'at, seen = {words_of(row["prompt"]) for row in test}, set()'),
+    ),
+    edit(
+        "clean",
+        "leaks by their letters",
+        "leak_letters",
+        (TESTED, 'at, seen = {row["prompt"] for row in test}, set()'),
+        (STAYS, "if len(answers[key]) == 1 and key not in seen and row['prompt'] not in at:"),
+    ),
     edit("clean", "forgets the test", "leaks_stay", (TESTED, "seen = set()")),
     edit("clean", "forgets copies", "copies_stay", ("            seen.add(key)\n", "")),
-    edit("clean", "copies first", "copies_first",
-         ("    rows = [row for row in rows if", "    once = {}\n    for row in rows:\n"
-          '        once.setdefault(words_of(row["prompt"]), row)\n'
-          "    everybody = [r for r in rows if tokens(r) <= limit and not wrong(r)]\n"
-          "    rows = [*once.values()]\n    rows = [row for row in rows if"),
-         ("    for row in rows:\n        answers", "    for row in everybody:\n        answers")),
-    edit("clean", "the last of several copies", "last_stays",
-         ("    for row in rows:\n        key", "    for row in reversed(rows):\n        key"),
-         ("return kept", "return kept[::-1]")),
-    edit("clean", "the first answer of two", "first_answer",
-         (STAYS, "if key not in seen:")),
-    edit("clean", "wrong rows contradict", "wrong_answers_count",
-         (OUT, "everybody = rows\n    " + OUT),
-         ("    for row in rows:\n        answers", "    for row in everybody:\n        answers")),
-    edit("clean", "answers by their letters", "answer_letters",
-         (COLLECT, COLLECT.replace('words_of(row["completion"])', 'row["completion"]'))),
+    edit(
+        "clean",
+        "copies first",
+        "copies_first",
+        (
+            "    rows = [row for row in rows if",
+            "    once = {}\n    for row in rows:\n"
+            '        once.setdefault(words_of(row["prompt"]), row)\n'
+            "    everybody = [r for r in rows if tokens(r) <= limit and not wrong(r)]\n"
+            "    rows = [*once.values()]\n    rows = [row for row in rows if",
+        ),
+        ("    for row in rows:\n        answers", "    for row in everybody:\n        answers"),
+    ),
+    edit(
+        "clean",
+        "the last of several copies",
+        "last_stays",
+        ("    for row in rows:\n        key", "    for row in reversed(rows):\n        key"),
+        ("return kept", "return kept[::-1]"),
+    ),
+    edit("clean", "the first answer of two", "first_answer", (STAYS, "if key not in seen:")),
+    edit(
+        "clean",
+        "wrong rows contradict",
+        "wrong_answers_count",
+        (OUT, "everybody = rows\n    " + OUT),
+        ("    for row in rows:\n        answers", "    for row in everybody:\n        answers"),
+    ),
+    edit(
+        "clean",
+        "answers by their letters",
+        "answer_letters",
+        (COLLECT, COLLECT.replace('words_of(row["completion"])', 'row["completion"]')),
+    ),
     edit("clean", "the limit itself is too long", "at_limit", ("<= limit", "< limit")),
     edit("clean", "no limit", "long_stay", ("tokens(row) <= limit and ", "")),
     edit("clean", "keeps wrong rows", "wrong_stay", (" and not wrong(row)", "")),
-    edit("clean", "one more key", "other_keys",
-         ("kept.append(row)", 'kept.append({**row, "key": key})')),
-    edit("clean", "a space before the answer", "spaces",
-         ("kept.append(row)", 'kept.append({**row, "completion": " " + row["completion"]})')),
-    edit("clean", "normal texts come back", "other",
-         ("kept.append(row)", 'kept.append({**row, "prompt": key})')),
+    edit(
+        "clean",
+        "one more key",
+        "other_keys",
+        ("kept.append(row)", 'kept.append({**row, "key": key})'),
+    ),
+    edit(
+        "clean",
+        "a space before the answer",
+        "spaces",
+        ("kept.append(row)", 'kept.append({**row, "completion": " " + row["completion"]})'),
+    ),
+    edit(
+        "clean",
+        "normal texts come back",
+        "other",
+        ("kept.append(row)", 'kept.append({**row, "prompt": key})'),
+    ),
     edit("clean", "as a set of prompts", "type", ("return kept", "return set(map(str, kept))")),
     # 20.2
-    edit("split", "rows drawn", "by_rows",
-         (HELD, "held = random.Random(seed).sample(rows, round(share * len(rows)))"),
-         (TRAIN, "train = [row for row in rows if row not in held]"),
-         (LATER, "return train, [row for row in rows if row in held]")),
-    edit("split", "swapped", "swapped", (LATER, LATER.replace(
-        "train, [row for row in rows if row[\"report\"] in held]",
-        "[row for row in rows if row[\"report\"] in held], train"))),
-    edit("split", "not sorted", "order",
-         (SORTED, 'reports = list({row["report"]: 0 for row in rows})')),
-    edit("split", "the first ones", "first_ones",
-         (SORTED, 'reports = list({row["report"]: 0 for row in rows})'),
-         (HELD, "held = reports[: round(share * len(reports))]")),
+    edit(
+        "split",
+        "rows drawn",
+        "by_rows",
+        (HELD, "held = random.Random(seed).sample(rows, round(share * len(rows)))"),
+        (TRAIN, "train = [row for row in rows if row not in held]"),
+        (LATER, "return train, [row for row in rows if row in held]"),
+    ),
+    edit(
+        "split",
+        "swapped",
+        "swapped",
+        (
+            LATER,
+            LATER.replace(
+                'train, [row for row in rows if row["report"] in held]',
+                '[row for row in rows if row["report"] in held], train',
+            ),
+        ),
+    ),
+    edit(
+        "split",
+        "not sorted",
+        "order",
+        (SORTED, 'reports = list({row["report"]: 0 for row in rows})'),
+    ),
+    edit(
+        "split",
+        "the first ones",
+        "first_ones",
+        (SORTED, 'reports = list({row["report"]: 0 for row in rows})'),
+        (HELD, "held = reports[: round(share * len(reports))]"),
+    ),
     edit("split", "always seed 0", "seed_ignored", ("Random(seed)", "Random(0)")),
-    edit("split", "until enough rows", "counts_rows",
-         (HELD, "random.Random(seed).shuffle(reports)\n    held, count = set(), 0\n"
-          "    for name in reports:\n        if count >= share * len(rows):\n            break\n"
-          "        held.add(name)\n        count += sum(r[\"report\"] == name for r in rows)")),
-    edit("split", "sides sorted", "reordered",
-         (TRAIN, 'train = sorted((r for r in rows if r["report"] not in held), '
-          'key=lambda r: r["report"])')),
+    edit(
+        "split",
+        "until enough rows",
+        "counts_rows",
+        (
+            HELD,
+            "random.Random(seed).shuffle(reports)\n    held, count = set(), 0\n"
+            "    for name in reports:\n        if count >= share * len(rows):\n            break\n"
+            '        held.add(name)\n        count += sum(r["report"] == name for r in rows)',
+        ),
+    ),
+    edit(
+        "split",
+        "sides sorted",
+        "reordered",
+        (
+            TRAIN,
+            'train = sorted((r for r in rows if r["report"] not in held), '
+            'key=lambda r: r["report"])',
+        ),
+    ),
     edit("split", "loses rows", "other", (LATER, "return train[1:], train[:0]")),
     edit("split", "a dict", "type", (LATER, LATER.replace("return train,", "return train, 1,"))),
     # 20.3
@@ -211,74 +310,173 @@ WRONG = [
     edit("decide", "forgets old", "any_old", ('min(run["old"]) >= keep and ', "")),
     edit("decide", "forgets the size", "any_size", (' and run["megabytes"] <= megabytes', "")),
     edit("decide", "the best mean", "no_noise", (TAKE, "return best")),
-    edit("decide", "standard deviation", "std", (LEVEL, LEVEL.replace(
-        " / math.sqrt(len(scores))", ""))),
+    edit(
+        "decide",
+        "standard deviation",
+        "std",
+        (LEVEL, LEVEL.replace(" / math.sqrt(len(scores))", "")),
+    ),
     edit("decide", "population", "whole_std", ("stdev(", "pstdev(")),
     edit("decide", "smallest of all", "smallest", (EQUAL, "equal = fit")),
-    edit("decide", "best of all runs", "filter_late",
-         ("best = max(fit,", "best = max(range(len(runs)),")),
-    edit("decide", "first of the small ones", "tie",
-         (TAKE, 'return min(equal, key=lambda n: runs[n]["megabytes"])')),
+    edit(
+        "decide",
+        "best of all runs",
+        "filter_late",
+        ("best = max(fit,", "best = max(range(len(runs)),"),
+    ),
+    edit(
+        "decide",
+        "first of the small ones",
+        "tie",
+        (TAKE, 'return min(equal, key=lambda n: runs[n]["megabytes"])'),
+    ),
     edit("decide", "by the test", "test", (MEANS, 'means = [run["test"] for run in runs]')),
     edit("decide", "file below the limit", "below", ("<= megabytes", "< megabytes")),
     edit("decide", "median", "median", ("statistics.mean(run", "statistics.median(run")),
-    edit("decide", "None when nothing fits", "other",
-         ('raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
-          "return None")),
+    edit(
+        "decide",
+        "None when nothing fits",
+        "other",
+        (
+            'raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
+            "return None",
+        ),
+    ),
     edit("decide", "the run itself", "type", ("return min(", "return runs[0] or min(")),
     # 20.4
-    edit("prove", "lora_ somewhere in the name", "part_of_a_name",
-         (ONLY, 'only = all("lora_" in key for key in adapter)')),
-    edit("prove", "without the point", "part_of_a_name",
-         (ONLY, 'only = all(key.endswith(("lora_A.weight", "lora_B.weight")) for key in adapter)')),
-    edit("prove", "ignores r", "any_rank",
-         ('pairs += [len(pair["A"]) == r] if "A" in pair else []', "pass"),
-         ('pairs += [pair["B"].shape[1] == r] if "B" in pair else []', "pass")),
-    edit("prove", "torn pairs pass", "any_pair",
-         ('pairs.append("A" in pair and "B" in pair)', "pass")),
-    edit("prove", "names without widths", "names",
-         ("places.append(fits)", "places.append(weight is not None)")),
-    edit("prove", "alpha / r always", "plain_scale",
-         (SCALING, 'scaling = config["lora_alpha"] / r')),
+    edit(
+        "prove",
+        "lora_ somewhere in the name",
+        "part_of_a_name",
+        (ONLY, 'only = all("lora_" in key for key in adapter)'),
+    ),
+    edit(
+        "prove",
+        "without the point",
+        "part_of_a_name",
+        (ONLY, 'only = all(key.endswith(("lora_A.weight", "lora_B.weight")) for key in adapter)'),
+    ),
+    edit(
+        "prove",
+        "ignores r",
+        "any_rank",
+        ('pairs += [len(pair["A"]) == r] if "A" in pair else []', "pass"),
+        ('pairs += [pair["B"].shape[1] == r] if "B" in pair else []', "pass"),
+    ),
+    edit(
+        "prove",
+        "torn pairs pass",
+        "any_pair",
+        ('pairs.append("A" in pair and "B" in pair)', "pass"),
+    ),
+    edit(
+        "prove",
+        "names without widths",
+        "names",
+        ("places.append(fits)", "places.append(weight is not None)"),
+    ),
+    edit(
+        "prove", "alpha / r always", "plain_scale", (SCALING, 'scaling = config["lora_alpha"] / r')
+    ),
     edit("prove", "off by five percent", "loose", (OFF, OFF.replace("1e-3", "5e-2"))),
     edit("prove", "one layer is enough", "any_layer", ("all(sums), equal", "any(sums), equal")),
     edit("prove", "always merged", "always_merged", ("all(sums), equal", "True, equal")),
-    edit("prove", "names not compared", "names_forgotten",
-         (EQUALS, "equal = all(torch.equal(base[n], merged[n]) for n in rest & merged.keys())")),
-    edit("prove", "a name more passes", "names_forgotten",
-         ("base.keys() == merged.keys()", "base.keys() <= merged.keys()")),
-    edit("prove", "values not compared", "values_forgotten",
-         (EQUALS, "equal = base.keys() == merged.keys()")),
-    edit("prove", "nearly equal", "near", ("torch.equal(base[n], merged[n])",
-         "torch.allclose(base[n], merged[n], atol=4e-3)")),
-    edit("prove", "adapted layers too", "whole_model", (
-        'rest = base.keys() - {f"{layer}.weight" for layer in found}', "rest = base.keys()")),
+    edit(
+        "prove",
+        "names not compared",
+        "names_forgotten",
+        (EQUALS, "equal = all(torch.equal(base[n], merged[n]) for n in rest & merged.keys())"),
+    ),
+    edit(
+        "prove",
+        "a name more passes",
+        "names_forgotten",
+        ("base.keys() == merged.keys()", "base.keys() <= merged.keys()"),
+    ),
+    edit(
+        "prove",
+        "values not compared",
+        "values_forgotten",
+        (EQUALS, "equal = base.keys() == merged.keys()"),
+    ),
+    edit(
+        "prove",
+        "nearly equal",
+        "near",
+        ("torch.equal(base[n], merged[n])", "torch.allclose(base[n], merged[n], atol=4e-3)"),
+    ),
+    edit(
+        "prove",
+        "adapted layers too",
+        "whole_model",
+        ('rest = base.keys() - {f"{layer}.weight" for layer in found}', "rest = base.keys()"),
+    ),
     edit("prove", "four answers", "type", (GIVEN, GIVEN.replace(", equal", ""))),
     # 20.5
     edit("true_card", "the name anywhere", "prose", (BASE, 'found["base"] in text')),
     edit("true_card", "any base", "any_base", (BASE, "bool(about.base_model)")),
-    edit("true_card", "commas stop it", "comma",
-         (NUMBER, 'return m is not None and m[1] == str(number)')),
-    edit("true_card", "the number anywhere", "any_number",
-         (ROWS, 'f"{found[\'rows\']:,} rows" in text')),
-    edit("true_card", "any row with r", "other_setting",
-         (RANK, r'bool(re.search(r"r \| %d \|" % found["r"], text))')),
-    edit("true_card", "any row that ends so", "other_setting",
-         (RANK, r'bool(re.search(r"\| %d \|" % found["r"], text))')),
-    edit("true_card", "first digits", "first_digits",
-         (RANK, 'f"| r | {found[\'r\']}" in text')),
-    edit("true_card", "any split", "any_split", (RESULTS, RESULTS.replace(
-        ' if r.dataset_split == "test"', "")),
-        (CLOSE, 'any(abs(v - found["score"]) <= 0.0005 or abs(v + 0.1 - found["score"]) <= 0.0005 '
-         "for v in results)")),
-    edit("true_card", "the first result", "first_result",
-         (CLOSE, 'bool(about.eval_results) and about.eval_results[0].dataset_split == "test" and '
-          'abs(about.eval_results[0].metric_value - found["score"]) <= 0.0005')),
-    edit("true_card", "the last result", "first_result",
-         (CLOSE, 'bool(about.eval_results) and about.eval_results[-1].dataset_split == "test" and '
-          'abs(about.eval_results[-1].metric_value - found["score"]) <= 0.0005')),
-    edit("true_card", "equal to the bit", "to_the_bit",
-         (CLOSE, 'any(value == found["score"] for value in results)')),
+    edit(
+        "true_card",
+        "commas stop it",
+        "comma",
+        (NUMBER, "return m is not None and m[1] == str(number)"),
+    ),
+    edit(
+        "true_card",
+        "the number anywhere",
+        "any_number",
+        (ROWS, "f\"{found['rows']:,} rows\" in text"),
+    ),
+    edit(
+        "true_card",
+        "any row with r",
+        "other_setting",
+        (RANK, r'bool(re.search(r"r \| %d \|" % found["r"], text))'),
+    ),
+    edit(
+        "true_card",
+        "any row that ends so",
+        "other_setting",
+        (RANK, r'bool(re.search(r"\| %d \|" % found["r"], text))'),
+    ),
+    edit("true_card", "first digits", "first_digits", (RANK, "f\"| r | {found['r']}\" in text")),
+    edit(
+        "true_card",
+        "any split",
+        "any_split",
+        (RESULTS, RESULTS.replace(' if r.dataset_split == "test"', "")),
+        (
+            CLOSE,
+            'any(abs(v - found["score"]) <= 0.0005 or abs(v + 0.1 - found["score"]) <= 0.0005 '
+            "for v in results)",
+        ),
+    ),
+    edit(
+        "true_card",
+        "the first result",
+        "first_result",
+        (
+            CLOSE,
+            'bool(about.eval_results) and about.eval_results[0].dataset_split == "test" and '
+            'abs(about.eval_results[0].metric_value - found["score"]) <= 0.0005',
+        ),
+    ),
+    edit(
+        "true_card",
+        "the last result",
+        "first_result",
+        (
+            CLOSE,
+            'bool(about.eval_results) and about.eval_results[-1].dataset_split == "test" and '
+            'abs(about.eval_results[-1].metric_value - found["score"]) <= 0.0005',
+        ),
+    ),
+    edit(
+        "true_card",
+        "equal to the bit",
+        "to_the_bit",
+        (CLOSE, 'any(value == found["score"] for value in results)'),
+    ),
     edit("true_card", "to a percent", "loose_score", (CLOSE, CLOSE.replace("0.0005", "0.01"))),
     edit("true_card", "any test result", "has_result", (CLOSE, "bool(results)")),
     edit("true_card", "four answers", "type", ("        " + BASE + ",\n", "")),

@@ -1,5 +1,6 @@
 """Rules: are the answers graded, whole, and nothing but the answers?"""
 
+from lora_course.preflight import sampled
 from lora_course.preflight.report import Undecided, ok, problem
 from lora_course.preflight.talk import Reader, end_ids
 
@@ -30,13 +31,13 @@ def _segments(run):
 
 def prompt_graded(run):
     """What was asked is not graded, only what was answered."""
-    asked = graded = 0
-    for row, parts in _segments(run):
-        if all(label == -100 for label in row.labels):
-            continue
-        places = [n for question, _ in parts for n in question]
-        asked += len(places)
-        graded += sum(row.labels[n] != -100 for n in places)
+    told = _told_apart(run)
+    if told is None:
+        told = [
+            (row.labels[n], True) for row, parts in _segments(run) for question, _ in parts
+            for n in question if any(label != -100 for label in row.labels)
+        ]  # fmt: skip
+    asked, graded = len(told), sum(label != -100 for label, _ in told)
     if not asked or graded < 0.1 * asked:
         return ok(f"{asked} tokens of questions, {graded} of them graded")
     return problem(
@@ -45,6 +46,17 @@ def prompt_graded(run):
         "Set the labels of the prompt to -100: columns prompt and completion or "
         "assistant_only_loss in TRL, by hand in a loop of your own.",
     )
+
+
+def _told_apart(run):
+    """The labels of prompts by the trainer's own column completion_mask; None without it."""
+    if "completion_mask" not in (getattr(run.train_rows, "column_names", None) or ()):
+        return None
+    rows = sampled.sampled_rows(run.train_rows, sampled.ROWS)
+    pairs = [(row.get("labels", row["input_ids"]), row["completion_mask"]) for row in rows]
+    if any("labels" not in row for row in rows) and run.trainer is not None:
+        return None
+    return [(x, True) for labels, mask in pairs for x, m in zip(labels, mask, strict=True) if not m]
 
 
 def answer_not_graded(run):
@@ -72,7 +84,7 @@ def _words(row, answer, reader):
     pieces = pieces[closed[0] + 1 :] if closed and not pieces[closed[0]][1] else pieces
     while pieces and not pieces[0][0].strip():
         pieces = pieces[1:]
-    return [graded for _, graded in pieces]
+    return [graded for piece, graded in pieces if piece not in reader.tokenizer.all_special_tokens]
 
 
 def _instructed(run):

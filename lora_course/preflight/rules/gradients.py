@@ -4,6 +4,7 @@ import math
 
 from torch import nn
 
+from lora_course.preflight.adapted import layer_of
 from lora_course.preflight.report import Undecided, ok, problem, some, warning
 
 
@@ -22,7 +23,7 @@ def layers_without_gradient(run):
         raise Undecided("no adapter trains")
     paired = {name: pair.layer for pair in run.pairs_or_none for name in pair.names}
     for name in live:
-        layers.setdefault(paired.get(name, name), []).append(grads[name])
+        layers.setdefault(paired.get(name, layer_of(name)), []).append(grads[name])
     dead = [layer for layer, found in layers.items() if not any(found)]
     dead = [n for n in dead if "expert" not in n] or (dead if len(dead) == len(layers) else [])
     if not dead:
@@ -69,11 +70,12 @@ def dropout_off(run):
     """Dropout works in training mode only."""
     run.must_train()
     drops = [n for n, m in run.model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
+    drops = [n for n in drops if not run.modes[n]]
     asked = [n for n in drops if any(n.startswith(f"{p.layer}.") for p in run.pairs_or_none)]
     if run.trainer is not None:
         return ok("the trainer sets the mode")
     drops = drops if run.steps_done else asked  # before the first step a loop may still set it
-    if not run.optimizers or not drops or run.was_training:
+    if not run.optimizers or not drops or run.modes[""]:
         return ok()
     return warning(
         f"The model is in eval mode, so its {len(drops)} dropout layers do nothing.",

@@ -59,7 +59,8 @@ def head_adapted(run):
     if not hit:
         return ok()
     asked = [getattr(config, "target_modules", None) for config in _configs_or_none(run)]
-    by_name = any(not isinstance(a, str) and a and {"lm_head", hit[0]} & set(a) for a in asked)
+    own = hit[0].split(".")[-1]
+    by_name = any(own in (a if isinstance(a, str) else set(a)) for a in asked if a)
     tied = getattr(run.base.config, "tie_word_embeddings", False)
     tying = any(getattr(c, "ensure_weight_tying", False) for c in _configs_or_none(run))
     if (by_name and not tied) or tying:

@@ -13,7 +13,7 @@ def _plain(text):
 
 
 def _read(rows, run):
-    return sampled.texts(sampled.sample(rows, sampled.MOST), run.tokenizer)
+    return sampled.texts(sampled.sampled_rows(rows, sampled.MOST), run.tokenizer)
 
 
 def _tests(run):

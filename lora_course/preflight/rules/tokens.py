@@ -2,7 +2,7 @@
 
 from lora_course.preflight.report import Undecided, ok, problem
 from lora_course.preflight.rules.answers import _instructed, _text
-from lora_course.preflight.talk import ANSWER, USER, end_ids, template_parts
+from lora_course.preflight.talk import ANSWER, USER, end_ids, opening_of, squeezed, template_parts
 
 
 def begin_token_doubled(run):
@@ -12,7 +12,8 @@ def begin_token_doubled(run):
     if bos is None:
         return ok("the tokenizer has no begin token")
     ends = end_ids(tokenizer, run.model) | {tokenizer.pad_token_id}
-    double = sum(row.ids[:2] == [bos, bos] and row.masked for row in run.rows)
+    padding = tokenizer.pad_token_id == bos  # then two may be padding, where nothing masks it
+    double = sum(row.ids[:2] == [bos, bos] and (row.masked or not padding) for row in run.rows)
     middle = 0
     if bos not in ends:
         for row in run.rows:
@@ -61,6 +62,13 @@ def completion_cut(run):
     """Rows are not cut off before their end."""
     if getattr(run.args, "packing", False):
         raise Undecided("packed rows are cut by design")
+    gone = _vanished(run)
+    if gone and gone > 0.05 * (gone + len(run.train_rows)):
+        return problem(
+            f"{gone} of {gone + len(run.train_rows)} rows vanished: cut at max_length = "
+            f"{run.args.max_length}, nothing of their answers was left.",
+            "Raise max_length, or leave out rows that are too long yourself.",
+        )
     ends = end_ids(_text(run), run.model)
     limit = getattr(run.args, "max_length", None)
     lengths = [len(row.ids) for row in run.rows]
@@ -83,16 +91,19 @@ def completion_cut(run):
     )
 
 
+def _vanished(run):
+    """How many rows TRL dropped after cutting: its filter is the last thing done to the set."""
+    by_trl = any(kind.__name__ == "SFTTrainer" for kind in type(run.trainer).__mro__)
+    if not by_trl or getattr(run.train_rows, "_indices", None) is None:
+        return 0
+    return max(0, run.train_rows.data.num_rows - len(run.train_rows))
+
+
 def packed_without_reset(run):
     """Rows packed end to end count their positions anew for each text."""
     packed = bool(getattr(run.args, "packing", False)) or "seq_lengths" in run.batch
-    bos = getattr(run.tokenizer, "bos_token_id", None)
-    ends = end_ids(run.tokenizer, run.model) if run.tokenizer is not None else set()
-    starts = [
-        sum(row.ids[n] == bos and row.ids[n - 1] in ends for n in range(1, len(row.ids)))
-        for row in run.rows
-    ]
-    marked = bos is not None and sum(starts) >= len(run.rows) / 2
+    starts = _starts(run)
+    marked = sum(starts) >= len(run.rows) / 2
     if not packed and not marked:
         return ok("a row holds one text")
     if any(key in run.batch for key in ("seq_idx", "cu_seq_lens_q", "cu_seq_lens")):
@@ -105,10 +116,26 @@ def packed_without_reset(run):
         return ok("packed, and the mask separates the texts")
     if not _instructed(run):
         raise Undecided("running text may be packed without borders, as in pre-training")
-    if not marked:
-        raise Undecided("nothing shows where one text ends and the next begins")
+    count = f"about {sum(starts) / len(starts) + 1:.0f}" if marked else "several"
     return problem(
-        f"Rows hold {sum(starts) / len(starts) + 1:.0f} texts each, and position_ids do not begin "
-        "anew: each text reads the ones before it.",
+        f"Rows hold {count} texts each, and position_ids do not begin anew: each text reads the "
+        "ones before it.",
         "Pack with position_ids that restart (TRL: packing_strategy=\"bfd\"), or do not pack.",
     )  # fmt: skip
+
+
+def _starts(run):
+    """How many texts begin inside of each row: by the begin token, or the template's opening."""
+    if run.tokenizer is None:
+        return [0] * len(run.rows)
+    bos, ends = run.tokenizer.bos_token_id, end_ids(run.tokenizer, run.model)
+    if bos is not None and bos not in ends:
+        return [
+            sum(row.ids[n] == bos and row.ids[n - 1] in ends for n in range(1, len(row.ids)))
+            for row in run.rows
+        ]
+    opening = opening_of(run.tokenizer)
+    if opening is None:
+        return [0] * len(run.rows)
+    read = run.tokenizer.decode
+    return [max(0, squeezed(read(row.ids)).count(opening) - 1) for row in run.rows]

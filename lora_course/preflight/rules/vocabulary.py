@@ -1,12 +1,12 @@
 """Rules: does the model know the tokens?"""
 
 import json
-from pathlib import Path
 
 import torch
 
 from lora_course.preflight.report import ok, problem, some
 from lora_course.preflight.rules.answers import _text
+from lora_course.preflight.saved import local_model
 
 
 def tokenizer_of_another_model(run):
@@ -34,9 +34,9 @@ def tokenizer_of_another_model(run):
 def _new_tokens(run):
     """Ids that were added to the tokenizer after it was loaded."""
     tokenizer = _text(run)
-    folder = Path(str(getattr(tokenizer, "name_or_path", "")))
-    file = folder / "tokenizer.json"
-    if not file.is_file():
+    folder = local_model(getattr(tokenizer, "name_or_path", ""))
+    file = folder and folder / "tokenizer.json"
+    if not file or not file.is_file():
         return None
     told = json.loads(file.read_text(encoding="utf-8"))
     known = {token["id"] for token in told.get("added_tokens", ())}
@@ -53,7 +53,7 @@ def new_tokens_untrained(run):
         added = getattr(tokenizer, "get_added_vocab", dict)()
         new = _at_the_mean(table.weight, sorted(added.values()))
     used = set(run.batch["input_ids"].unique().tolist()) if "input_ids" in run.batch else set()
-    new = [i for i in new if i < table.weight.shape[0]]
+    new = [i for i in new if i < table.weight.shape[0] and i != tokenizer.pad_token_id]
     new = [i for i in new if i in used] or new
     run.must_train()
     modules = [m for n, m in run.model.named_modules() if m is table or table in m.modules()]
