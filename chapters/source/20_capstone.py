@@ -69,6 +69,8 @@ from lora_course.kit.clean import as_row, words_of
 base, tokenizer = load_base(), load_tokenizer()
 if not tokenizer.chat_template:  # a base of yours may come without one (chapter 09)
     tokenizer.chat_template = load_tokenizer("base").chat_template
+# Rows that are too long are looked for, so no warning is needed for each
+tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
 
 
 def tokens(row):

@@ -756,16 +756,21 @@ RESULTS = ("the test alone", "validation, then test", "test, then validation", "
            "no results")  # fmt: skip
 
 
+COUNTS = (  # training rows, test rows. 1: another number, 2: that of the other ones
+    (0, 0), (0, 0), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1),
+)  # fmt: skip
+
+
 def make_card(seed):
     rng = np.random.default_rng(seed + 2400)
     made = spread(
         rng,
         base=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: none, 3: in the prose alone
-        rows=[0, 0, 0, 0, 1, 1, 2, 2],  # 1: another number, 2: the test's
+        counts=COUNTS,
         r=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: lora_alpha is what r is, 3: no row of r
         score=range(8),
-        test=[0, 0, 0, 0, 1, 1, 2, 2],  # 1: another number, 2: that of the training rows
     )
+    made["rows"], made["test"] = made.pop("counts").T
     thousands = rng.permutation(np.arange(1, 9))[:4] * 1000
     return made | {
         "n_rows": int(thousands[0] + rng.integers(100, 999)),

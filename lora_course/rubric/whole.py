@@ -26,6 +26,7 @@ def make_project(folder, clean, split, decide, rates=(0.003, 0.01), seeds=(0, 1)
     seeds. Returns the rate that was decided for.
     """
     folder, tokenizer = Path(folder), load_tokenizer()
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     messy.write_messy(folder)
     rows, test = messy.messy()
     plain = [as_row(row) for row in rows]
