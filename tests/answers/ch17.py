@@ -79,6 +79,12 @@ def copies(layer, x):
         ("return sum(found.values())", "return torch.tensor(sum(found.values()))"),
     ),
     edit(
+        "copies",
+        "torch.equal of two types",
+        "",
+        (SAME, "torch.equal(t.detach().flatten(), x.detach().flatten())"),
+    ),
+    edit(
         "hand_lora",
         "addmm",
         "",
@@ -209,12 +215,6 @@ WRONG = [
     edit("copies", "of the same shape", "other_shape", (SAME, f"t.shape == x.shape and {SAME}")),
     edit("copies", "numbers", "numbers", (SIZE, "t.numel()")),
     edit("copies", "x's size", "size_of_x", (SIZE, "t.numel() * x.element_size()")),
-    edit(
-        "copies",
-        "compared in t's type",
-        "other",
-        (SAME, "torch.equal(t.detach().flatten(), x.detach().flatten())"),
-    ),
     edit("copies", "calls twice", "other", ("    del y\n", "    layer(x)\n")),
     edit("copies", "runs backward", "other", ("    del y\n", "    y.float().sum().backward()\n")),
     edit("copies", "zero", "other", ("return sum(found.values())", "return 0")),
@@ -315,7 +315,7 @@ WRONG = [
     edit(
         "accumulate",
         "cleared in between",
-        "other",
+        "last_only",
         ("        if count:\n", "        model.zero_grad()\n        if count:\n"),
     ),
     edit("accumulate", "old gradient kept", "old_gradient", ("    model.zero_grad()\n", "")),
