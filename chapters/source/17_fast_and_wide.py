@@ -13,13 +13,13 @@
 # %%
 import copy
 import json
+import math
 import tempfile
 import time
 import warnings
 from pathlib import Path
 from statistics import mean
 
-import psutil
 import torch
 from IPython.display import Markdown
 from torch import nn
@@ -30,7 +30,7 @@ from lora_course.adapters import load_adapter, lora_state_dict, read_adapter
 from lora_course.bits.fourbit import load_four_bit
 from lora_course.bridges.shipping import fastest
 from lora_course.costs.gpu_records import load_records, name_of
-from lora_course.costs.memory import GB, GIB, saved_bytes
+from lora_course.costs.memory import GB, GIB, nf4_bytes, saved_bytes  # noqa: F401
 from lora_course.fast.unpack import kernel  # noqa: F401
 from lora_course.inject import inject_lora, lora_layers
 from lora_course.kit.data import batches, load_task
@@ -41,7 +41,11 @@ from lora_course.kit.plots import COLORS, figure, show
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
 from peft import LoraConfig, get_peft_model
-from lora_course.costs.planner import PEAK, gathered_each_step, rank_peak
+import torch.distributed as dist  # noqa: F401
+from torch.distributed.tensor import DTensor  # noqa: F401
+from lora_course.costs.planner import (  # noqa: F401
+    PEAK, SHAPES, factor_shapes, gathered_each_step, one_card, rank_peak, shapes_of,
+)
 from lora_course.fast.ranks import launch
 from lora_course.fast.wide import train_wide
 
@@ -49,18 +53,16 @@ DEVICE, r = "cuda" if torch.cuda.is_available() else "cpu", 8
 base, tokenizer, rows = load_base().to(DEVICE), load_tokenizer(), load_task()["train"]
 batch = next(batches(rows, tokenizer, 8, steps=1, seed=0))
 batch = {key: value.to(DEVICE) for key, value in batch.items()}
+print("one batch: (B, T) =", tuple(batch["input_ids"].shape))
 
 
-def with_peft(model, targets="all-linear", p=0.0):
-    """PEFT's LoRA; its factors are float32 whatever the type of the base."""
+def with_peft(model, targets="all-linear", p=0.0):  # with float32 factors, PEFT's default
     return get_peft_model(model, LoraConfig(r=r, lora_dropout=p, target_modules=targets)).train()
 
 
 def ours(model, targets="all-linear", p=0.0):
     return inject_lora(model, targets, r, lora_dropout=p, seed=0).train()
 
-
-print("one batch: (B, T) =", tuple(batch["input_ids"].shape))
 
 # %% [markdown]
 # ## 1 Two thirds of the work
@@ -487,6 +489,8 @@ assert off < 1e-3 or drops  # each rank drops other inputs
 # rank 0 do, which waits for its gradients? Where does the next start begin, on *one* rank?
 
 # %% tags=["nbval-ignore-output"]
+import psutil
+
 OPTIONS, process = ("--cpu", "--out", folder / "killed", "--shard", "--steps", 40, "--every", 5), {}
 
 
