@@ -67,8 +67,7 @@ def ours(model, targets="all-linear", p=0.0):
 # %% [markdown]
 # ## 1 Two thirds of the work
 #
-# Of three products with W (forward, its input's gradient, its own) LoRA leaves out the
-# last, and adds small ones.
+# Of three products with W (forward, its input's gradient, its own) LoRA leaves out one.
 #
 # > **Myth check.** *LoRA makes fine-tuning significantly faster.* **Predict** its share of
 # > full fine-tuning's floating-point operations (FLOPs), and seconds.
@@ -311,8 +310,8 @@ def stored(name):
 
 
 times, four = stored("times_Mistral-7B"), stored("times_Llama-3.1-8B_4bit")
-peaks = {arm: f"{made['peak, MB'] / 1e3:.0f} GB" for arm, made in stored("bytes_Mistral-7B").items()}
-print("at the peak:", peaks)
+peaks = {arm: made["peak, MB"] / 1e3 for arm, made in stored("bytes_Mistral-7B").items()}
+print("GB at the peak:", {arm: round(size) for arm, size in peaks.items()})
 fig, ax = figure(8, 3)
 for row, (arm, made) in enumerate({**times, **four}.items()):
     color = COLORS["full" if "full" in arm else "extra" if "lean" in arm else "base"]
@@ -321,8 +320,8 @@ for row, (arm, made) in enumerate({**times, **four}.items()):
     ax.text(made["ms"], row, f" {made['ms'] / first['ms']:.2f}", va="center")
 ax.set(xlabel="ms a step", xlim=(0, 380), ylim=(len(times) + len(four) - 0.4, -0.6))
 ax.set_yticks(range(len(times) + len(four)), [*times, *four])
-caption = "Above 7B, and its share of full fine-tuning's time. Below 8B in 4 bits, and its share of PEFT's."
-alt = "Bars: lean is shorter than full, PEFT, course and autocast; equal to full compiled. In 4 bits both are alike."
+caption = "A step. 7B: share of full fine-tuning's time; below, 8B in 4 bits: share of PEFT's."
+alt = "Bars. Lean is shorter than full, PEFT and course, like full compiled; in 4 bits equal."
 show(fig, caption, alt)
 
 # %% [markdown]
@@ -483,10 +482,10 @@ assert off < 1e-3 or drops  # each rank drops other inputs
 # %% [markdown]
 # ## 7 A rank dies
 #
-# With many ranks one of them dies, sooner or later.
+# With many ranks one dies, sooner or later.
 #
 # **Predict:** two ranks, a checkpoint every 5 steps; rank 1 is killed. What does rank 0 do,
-# which waits for its gradients? Where does the next start begin, on *one* rank?
+# which waits for it? Where does the next start begin, on *one* rank?
 
 # %% tags=["nbval-ignore-output"]
 import psutil
@@ -699,7 +698,7 @@ print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
 # 4. Two ranks ask for 10 and for 300 tokens and average their gradients. What is wrong?
 #
 # **Before:** [16 Pictures](16_pictures.ipynb). **Next:**
-# [18 Many adapters, one base](18_many_adapters.ipynb). **Sources:**
+# [18 Many adapters, one base](18_many_adapters_one_base.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685) section 4.2, [LoRA Learns
 # Less](https://arxiv.org/abs/2405.09673) appendix I, [FSDP](https://arxiv.org/abs/2304.11277),
 # [QLoRA](https://arxiv.org/abs/2305.14314) section 3.
