@@ -8,3 +8,16 @@ def progress():
     from lora_course.learner.progress import progress_table
 
     return progress_table()
+
+
+def __getattr__(name):
+    """preflight, which examines a run, and PreflightCallback for a trainer, when asked for."""
+    if name == "preflight":
+        import importlib
+
+        return importlib.import_module("lora_course.preflight")
+    if name == "PreflightCallback":
+        from lora_course.preflight import PreflightCallback
+
+        return PreflightCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,30 +22,45 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.files",
+    "plumbing plumbing.controls plumbing.files plumbing.model_facts plumbing.talk_facts",
+    "plumbing.origin",
     "lora rank train",
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
-    "methods.adalora methods.dora methods.pissa methods.vera",
+    "methods.adalora methods.dora methods.experts methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes",
     "fast fast.many fast.ranks",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
+    "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
-    "bits.fourbit costs.calculator costs.gpu_records",
+    "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak costs.planner fast.shards kit.chooser",
     "fast.wide",
-    "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
+    "bridges bridges.fingerprint bridges.model_card bridges.peft_fields bridges.proof bridges.sft",
+    "bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
+    "preflight.report preflight.adapted",
+    "preflight.added preflight.labelled preflight.probe preflight.sampled preflight.talk",
+    "preflight.untouched preflight.evidence preflight.saved preflight.bugs",
+    "preflight.rules.answers preflight.rules.four_bits preflight.rules.gradients",
+    "preflight.rules.layers preflight.rules.own_layers preflight.rules.optimizers",
+    "preflight.rules.rates preflight.rules.texts preflight.rules.what_trains",
+    "preflight.rules.folders preflight.rules.loads",
+    "preflight.rules.labels preflight.rules.targets preflight.rules.tokens",
+    "preflight.rules.vocabulary",
+    "preflight.rules preflight.check preflight.callback",
+    "preflight preflight.terminal",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
     "learner learner.copies learner.pins learner.record",
+    "learner.restart learner.standing",
+    "learner.desk",
     "checks checks.values checks.guard checks.display",
     "checks.messages checks.verdicts checks.wording",
     "checks.core checks.slips",
@@ -55,7 +70,7 @@ LAYERS = (
     "learner.doctor",
     "builder builder.source builder.execute",
     "builder.digest builder.exercises builder.names",
-    "builder.notebook",
+    "builder.notebook builder.fold",
     "builder.build",
     "builder.__main__",
     "grading.results.harmless grading.results.graded",
@@ -122,7 +137,7 @@ def test_nobody_imports_the_commands():
     for module, targets in ARROWS.items():
         if module != "lora_course.builder.__main__":
             assert not targets & {"lora_course.cli", "lora_course.builder.build"}, module
-    assert imported("lora_course") == {"lora_course.learner.progress"}
+    assert imported("lora_course") == {"lora_course.learner.progress", "lora_course.preflight"}
 
 
 def test_every_module_has_its_layer():
@@ -239,15 +254,27 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
     "grading.catalog grading.state grading.commands grading.intake.collect "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "fourbit": "bits.coverage",
+    "your_data": "kit.rows",
+    "models": "plumbing.origin",
     "jail": "grading.box.syscalls",
     "memory": "costs.shapes",
-    "peft_adapters": "bridges.fingerprint",
+    "peft_adapters": "bridges.fingerprint bridges.peft_fields bridges.proof",
+    "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
+    "preflight.check preflight.evidence preflight.labelled preflight.probe preflight.report "
+    "preflight.sampled preflight.saved preflight.talk preflight.terminal preflight.untouched "
+    "preflight.rules.answers preflight.rules.folders preflight.rules.four_bits "
+    "preflight.rules.gradients preflight.rules.labels preflight.rules.layers "
+    "preflight.rules.loads preflight.rules.optimizers preflight.rules.own_layers "
+    "preflight.rules.rates preflight.rules.targets preflight.rules.texts preflight.rules.tokens "
+    "preflight.rules.vocabulary preflight.rules.what_trains",
     "program_slice": "grading.box.statements grading.box.magics",
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
 WHOLE = {  # tests of what is no module
+    "architectures": "docs/architectures.md",
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
@@ -257,11 +284,15 @@ WHOLE = {  # tests of what is no module
     "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
+    "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "site": "docs/site/make_site.py: the pages on the web",
+    "wheel": "what pip installs, outside the repository",
     "order": "tests begin with the longest",
     "other_models": "chapters on another model",
     "package": "this file",
+    "preflight": "the tool, on runs with and without faults",
     "your_own_model": "docs/your_own_model.py",
 }
 

@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D  # noqa: F401 (the course's code n
 from lora_course.kit.data import batches, load_task
 from lora_course.inject import full_match, no_hit  # noqa: F401 (they word the errors)
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear  # noqa: F401
+from lora_course.plumbing.model_facts import fitting  # noqa: F401 (looks at the model)
 from lora_course.kit.models import load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 

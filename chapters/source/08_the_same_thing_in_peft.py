@@ -28,6 +28,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lora_course.adapters import lora_state_dict
 from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
 from lora_course.bridges.fingerprint import fingerprint
+from lora_course.bridges.peft_fields import tie
+from lora_course.bridges.proof import prove
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
 from lora_course.inject import lora_targets
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet

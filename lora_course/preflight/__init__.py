@@ -1,0 +1,35 @@
+"""Examines a training run before it is paid for: `lora_course.preflight(trainer)`.
+
+This package can be called: `lora_course.preflight(...)` is `check_run(...)`. It looks and never
+changes: weights, modes, random state, gradients and the data loader stay as they are, bit for bit.
+"""
+
+import sys
+from types import ModuleType
+
+
+class _Callable(ModuleType):
+    """The package, with a call: one name for the tool and for the folder that holds it."""
+
+    def __call__(
+        self, run, tokenizer=None, batch=None, optimizer=None, *, train_rows=None, test_rows=None,
+        base=None, training=True, rules=None, show=True,
+    ):  # fmt: skip
+        """See lora_course.preflight.check.check_run, which this is."""
+        from lora_course.preflight.check import check_run
+
+        return check_run(
+            run, tokenizer, batch, optimizer, train_rows=train_rows, test_rows=test_rows, base=base,
+            training=training, rules=rules, show=show,
+        )  # fmt: skip
+
+
+sys.modules[__name__].__class__ = _Callable
+
+
+def __getattr__(name):
+    if name == "PreflightCallback":  # a subclass of transformers' callback, which is slow to import
+        from lora_course.preflight.callback import PreflightCallback
+
+        return PreflightCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
