@@ -41,7 +41,7 @@ def join(cpu=False, seconds=120):
     return rank, world, device
 
 
-def say(words):
+def print_line(words):
     """Print a line in one piece: print() writes its end apart, and another rank gets in between."""
     sys.stdout.write(f"{words}\n")
     sys.stdout.flush()
