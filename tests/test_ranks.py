@@ -12,7 +12,11 @@ import torch
 
 from lora_course.fast import ranks
 
-WHO = "import os; from lora_course.fast.ranks import print_line; print_line(os.environ['RANK'] + ' of 2')"
+WHO = """
+import os
+from lora_course.fast.ranks import print_line
+print_line(os.environ["RANK"] + " of 2")
+"""
 SLEEP = ("timeit", "-n1", "-r1", "-s", "import time", "time.sleep(100)")
 CHILD = """
 import sys, time
