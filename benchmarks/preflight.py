@@ -148,7 +148,8 @@ def matrix(tools):
         cells = []
         for tool, look in tools.items():
             torch.manual_seed(0)
-            args, more = maker()
+            with contextlib.redirect_stdout(io.StringIO()):
+                args, more = maker()
             said, seconds = timed(look, args, more)
             kind = "trainer" if len(args) == 1 else "loop"
             if name in LIKE:
@@ -162,7 +163,8 @@ def matrix(tools):
         cells = []
         for tool, look in tools.items():
             torch.manual_seed(0)
-            args, more = maker()
+            with contextlib.redirect_stdout(io.StringIO()):
+                args, more = maker()
             said, seconds = timed(look, args, more)
             kind = "trainer" if len(args) == 1 else "loop"
             hit = said & set(rules) if tool == "preflight" else said - usual[tool][kind]
@@ -183,7 +185,8 @@ def folders(tools):
         cells = []
         for tool, look in tools.items():
             with tempfile.TemporaryDirectory() as place:
-                folder, *base = maker(Path(place))
+                with contextlib.redirect_stdout(io.StringIO()):
+                    folder, *base = maker(Path(place))
                 said, seconds = timed(look, folder, base[0] if base else None)
             hit = said & set(rules) if tool == "preflight" else said - usual[tool]
             if sort == "healthy":
