@@ -5,11 +5,12 @@
 
 prints one matrix: every run of tests/flights.py and tests/faults.py, and every folder of
 tests/saved_flights.py, against the three tools. The two packages are read from FOLDER alone and
-never installed beside the course. Each of them gets all that its functions take of a run: peft-doctor the model, tokenizer, config,
-arguments, data sets, labels and a gradient snapshot; trainsight the batch and the true lengths of
-the prompts, with a contract that asks for no template. They count as having found a fault when
-they say anything, as warning or error, that they do not say of the healthy run of the same kind;
-preflight only when a rule that belongs to the fault speaks. The runs are the project's own.
+never installed beside the course. Each gets all that its functions take of a run: peft-doctor the
+model, tokenizer, config, arguments, data sets, labels and a snapshot of gradients; trainsight the
+batch and the true lengths of the prompts, with a contract that asks for no template. They count as
+having found a fault when they say anything, as warning or error, that they do not say of four
+healthy runs; preflight only when a rule that belongs to the fault speaks. The runs are the
+project's own, so the numbers say less about what preflight misses elsewhere.
 """
 
 import argparse
