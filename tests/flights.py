@@ -1140,3 +1140,19 @@ def rows_chosen_after_the_trainer_was_made(kind):
 @healthy()
 def tokenized_rows_chosen_for_trl(kind):
     return sft(kind, data=tokens().select(range(20)), max_length=None)
+
+
+@healthy()
+def an_architecture_with_adapters_of_its_own(kind):
+    import transformers
+
+    class Own(transformers.LlamaForCausalLM):
+        def __init__(self, config):
+            super().__init__(config)
+            self.model.adapter = nn.Linear(4, 4)
+
+    config = transformers.LlamaConfig(
+        vocab_size=1232, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    return loop(Own(config), lr=1e-3)
