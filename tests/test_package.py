@@ -37,6 +37,11 @@ LAYERS = (
     "methods.prefix methods.hybrid",
     "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "methods.conv methods.sight",
+    "kit.town.pictures",
+    "kit.vision kit.images",
+    "kit.clean",
+    "kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
@@ -46,6 +51,9 @@ LAYERS = (
     "bridges.engine bridges.gguf bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
+    "rubric rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts",
+    "rubric.whole",
+    "rubric.judge",
     "preflight.report preflight.adapted",
     "preflight.added preflight.labelled preflight.probe preflight.sampled preflight.talk",
     "preflight.untouched preflight.evidence preflight.saved preflight.bugs",
@@ -60,6 +68,8 @@ LAYERS = (
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
+    "make_eye make_eye.train_eye",
+    "make_eye.eye_card",
     "learner learner.copies learner.pins learner.record",
     "learner.restart learner.standing",
     "learner.desk",
@@ -260,6 +270,8 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "your_data": "kit.rows",
     "models": "plumbing.origin",
     "jail": "grading.box.syscalls",
+    "judge": "rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts "
+    "rubric.whole",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint bridges.peft_fields bridges.proof",
     "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
@@ -274,12 +286,16 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
-UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+UNTESTED = {
+    "make_base.card": "writes the model card after a pre-training, by hand and read by eye",
+    "make_eye.eye_card": "the same for the vision model",
+}
 WHOLE = {  # tests of what is no module
     "architectures": "docs/architectures.md",
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
+    "claims": "docs/claims.md: every claim has its cell, or the reason why not",
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
     "gpu_qlora": "benchmarks/gpu_qlora.py",
