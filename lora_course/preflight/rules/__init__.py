@@ -32,7 +32,7 @@ RULES = {
     targets.wrapped_twice: 8,
     targets.adapter_merged: 7,
     targets.adapter_of_another_base: 12,
-    targets.ranks_never_change: 14,
+    optimizers.ranks_never_change: 14,
     gradients.layers_without_gradient: 4,
     gradients.loss_not_finite: 5,
     gradients.checkpoints_without_input_gradients: 11,
