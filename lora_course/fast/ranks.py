@@ -21,7 +21,6 @@ LOST = 75  # the exit code of a rank that lost another one
 CARRIERS = ("gloo", "NCCL", "TCPStore")  # one of these stands in the error of a broken connection
 
 
-# owned by chapter 17
 def join(cpu=False, seconds=120):
     """(rank, world, device) of this process, after it has met the others; alone (0, 1, device).
 
@@ -89,7 +88,6 @@ def leave(rank, reason):
     os._exit(LOST)
 
 
-# owned by chapter 17
 def launch(module, *options, ranks=2, seconds=300, look=None):
     """Run `python -m module options` on ranks of this machine; returns (exit code, lines).
 

@@ -52,7 +52,6 @@ def average_gradients(weights, world):
         p.grad.copy_(mean.view_as(p))
 
 
-# owned by chapter 17
 def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10, look=None):
     """The loop of chapter 05 on several ranks; returns the losses of all rows, one a step.
 
