@@ -126,7 +126,7 @@ def test_rows_and_answers_are_those_of_the_course(what, script):
     ]
     ids, labels = data.encode(tokenizer, "Where is Mira?", "At the mill.")
     assert script.encode(tokenizer, talk) == {"input_ids": ids, "labels": labels}
-    assert script.end_ids(tokenizer) == talk_facts.end_ids(tokenizer)
+    assert script.end_ids(tokenizer) == talk_facts.stop_ids(tokenizer)
     told = [label for label in labels if label != -100]
     assert script.answer_of(tokenizer, told) == "At the mill."
 
