@@ -535,7 +535,7 @@ def stream(seed, steps, size=32, chosen=None):
     rng = random.Random(seed)
     for _ in range(steps):
         picked = rng.sample(range(len(splits["train"])), size)
-        rows = [row(*pictures.ask(rng, splits["train"][i])[1:]) for i in picked]
+        rows = [row(*pictures.picture_question(rng, splits["train"][i])[1:]) for i in picked]
         ids = padded([ids for ids, _ in rows], tokenizer.pad_token_id)
         labels = padded([labels for _, labels in rows], -100)
         mask = padded([[1] * len(ids) for ids, _ in rows], 0)
@@ -583,7 +583,7 @@ def right(model, shuffled=False, kinds=("color", "thing", "place")):
     """{kind: share of greedy answers that are right} on the test pictures."""
     rng, asked = random.Random(1), []
     for i, scene in enumerate(splits["test"]):
-        asked += [(i, *pictures.ask(rng, scene, [kind])) for kind in kinds]
+        asked += [(i, *pictures.picture_question(rng, scene, [kind])) for kind in kinds]
     prompts = [tokenizer(chat_prompt(tokenizer, q), add_special_tokens=False)["input_ids"]
                for _, _, q, _ in asked]
     prompts = [insert_picture(ids, ids, 4, 2)[0] for ids in prompts]
