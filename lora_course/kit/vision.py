@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from lora_course.kit import models
+from lora_course.plumbing.origin import Explained, present
 
 EYE = Path(__file__).resolve().parents[1] / "eye"
 VARIABLE = "LORA_COURSE_VISION_MODEL"
@@ -36,7 +37,7 @@ def load_eye(labels=None, name=None):
     from transformers.utils import logging
 
     models.quiet()
-    source = models._present(chosen_eye(name), "config.json", "a model", VARIABLE)
+    source = present(chosen_eye(name), "config.json", "a model", VARIABLE)
     new = {}
     if labels is not None:
         new = {
@@ -48,7 +49,7 @@ def load_eye(labels=None, name=None):
     try:
         if labels is not None:
             logging.set_verbosity_error()  # that the head is new is what was asked for
-        with models._Explained(source, "vision model", VARIABLE):
+        with Explained(source, "vision model", VARIABLE):
             model = AutoModelForImageClassification.from_pretrained(
                 source, dtype=torch.float32, **new
             )
