@@ -177,10 +177,12 @@ WRONG = [
     edit("urgent", "class 4 as well", "left_out",
          ("reversed(order)", "reversed([*order, 4])")),
     edit("urgent", "the most frequent", "most",
-         ("    for kind in reversed(order):\n        labels[(cut == kind).sum((2, 4)) >= least] = kind\n",
+         ("    for kind in reversed(order):\n"
+          "        labels[(cut == kind).sum((2, 4)) >= least] = kind\n",
           "    counts = torch.stack([(cut == k).sum((2, 4)) for k in order])\n"
           "    best = counts.max(0)\n"
-          "    labels = torch.where(best.values >= least, torch.tensor(order)[best.indices], 0)\n")),
+          "    kinds = torch.tensor(order)[best.indices]\n"
+          "    labels = torch.where(best.values >= least, kinds, 0)\n")),
     edit("urgent", "the largest number", "max",
          ("return labels", "return cut.amax((2, 4))")),
     edit("urgent", "one pixel of each", "corner", ("return labels", "return cut[:, :, 0, :, 0]")),

@@ -1,8 +1,7 @@
 """Pictures of the town: colored things in four places, 32 x 32 pixels, in changing light.
 
 A scene says what is in a picture; `paint` makes the picture, with noise, never twice the same.
-Which split a scene belongs to is read off the scene itself, so no two splits share one, however
-many are drawn.
+The split of a scene is read off the scene itself: no two splits share one.
 """
 
 from typing import NamedTuple
