@@ -77,7 +77,7 @@ def look_at(name):
     saved_as = (config.architectures or ["ForCausalLM"])[0]
     if stored := getattr(config, "quantization_config", None):
         raise SystemExit(
-            f"{name} is stored quantized ({str(stored)[:80]}), and an adapter is merged "
+            f"{name} is stored quantized ({dict(stored).get('quant_method')}), and an adapter is merged "
             "into whole numbers. Give the model that it was made from."
         )
     causal = saved_as.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))

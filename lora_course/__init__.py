@@ -12,12 +12,8 @@ def progress():
 
 def __getattr__(name):
     """preflight, which examines a run, and PreflightCallback for a trainer, when asked for."""
-    if name == "preflight":
-        import importlib
+    import importlib
 
-        return importlib.import_module("lora_course.preflight")
-    if name == "PreflightCallback":
-        from lora_course.preflight import PreflightCallback
-
-        return PreflightCallback
+    if name in ("preflight", "PreflightCallback"):
+        return getattr(importlib.import_module("lora_course.preflight"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

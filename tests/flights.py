@@ -1637,3 +1637,332 @@ def the_other_adapter_is_active(kind):
 @fault("adapter_in_16_bits")
 def float16_with_a_gradient_scaler(kind):
     return loop(model(kind).half(), lr=1e-4)
+
+
+@fault("wrapped_twice", kinds=("base", "gpt2"))
+def injected_twice_by_hand(kind):
+    made = by_hand(kind)
+    for module in list(made.modules()):
+        if isinstance(module, HandLoRA):
+            module.linear = HandLoRA(module.linear)
+    return loop(made)
+
+
+@fault("padding_graded")
+def one_pad_of_its_own_in_the_loss(kind):
+    data = tokens(change=lambda ids, labels: (ids + [0], labels + [0]))
+    return hf(kind, data=data)
+
+
+@fault("end_never_graded")
+def end_graded_in_one_row_of_four(kind):
+    b = batch()
+    b["labels"][:6] = b["labels"][:6].masked_fill(b["labels"][:6] == 2, -100)
+    return loop(peft_model(kind), None, b)
+
+
+@fault("rows_repeat")
+def one_row_in_eight_repeated(kind):
+    from datasets import concatenate_datasets
+
+    return sft(kind, data=concatenate_datasets([rows(140), rows(20)]).map(as_chat))
+
+
+# ------------------------------------------------------------------ more healthy kinds
+@healthy()
+def adapter_by_transformers_itself(kind):
+    made = model(kind)
+    made.add_adapter(lora(kind))
+    return loop(made)
+
+
+@healthy()
+def peft_model_given_to_trl(kind):
+    return sft(kind, model_=peft_model(kind), peft_config=None)
+
+
+@healthy()
+def peft_inside_a_module_of_ones_own(kind):
+    class Outer(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, **batch):
+            return self.inner(**batch)
+
+    return loop(Outer(peft_model(kind, modules_to_save=["embed_tokens"])))
+
+
+@healthy()
+def after_a_whole_training(kind):
+    (trainer,), more = sft(kind, lr_scheduler_type="linear")
+    trainer.train()
+    return (trainer,), more
+
+
+@healthy()
+def paused_after_two_steps(kind):
+    from transformers import TrainerCallback
+
+    class Pause(TrainerCallback):
+        def on_step_end(self, args, state, control, **parts):
+            control.should_training_stop = state.global_step >= 2
+
+    (trainer,), more = hf(kind, warmup_steps=3)
+    trainer.add_callback(Pause())
+    trainer.train()
+    return (trainer,), more
+
+
+@healthy()
+def preferences(kind):
+    from trl import DPOConfig, DPOTrainer
+
+    args = DPOConfig(
+        output_dir=tempfile.mkdtemp(dir=FOLDER.name), **(HERE | {"learning_rate": 5e-6})
+    )
+    data = Dataset.from_list(
+        [{"prompt": f"Who is {n}?", "chosen": "The old smith.", "rejected": "Nobody at all."}
+         for n in range(20)]
+    )  # fmt: skip
+    trainer = DPOTrainer(
+        model(kind), args=args, train_dataset=data, processing_class=load_tokenizer(),
+        peft_config=lora(kind),
+    )  # fmt: skip
+    return (trainer,), {}
+
+
+@healthy()
+def template_with_thoughts(kind):
+    """As Qwen3: the last answer gets an empty thought before it, the prompt does not open one."""
+    tok = load_tokenizer()
+    tok.chat_template = tok.chat_template.replace(
+        "{{ message['content'] + eos_token }}",
+        "<think>\n\n</think>\n\n{{ message['content'] + eos_token }}",
+    )
+    return sft(kind, tokenizer=tok)
+
+
+@healthy()
+def seq2seq_collator_and_types(kind):
+    from transformers import DataCollatorForSeq2Seq
+
+    return hf(kind, collator=DataCollatorForSeq2Seq(load_tokenizer(), padding=True))
+
+
+@healthy()
+def rows_as_a_list(kind):
+    return hf(kind, data=list(tokens()))
+
+
+@healthy()
+def no_tokenizer(kind):
+    args, more = peft_loop(kind)
+    return (args[0], None, *args[2:]), more
+
+
+@healthy()
+def compiled(kind):
+    return loop(torch.compile(peft_model(kind), backend="eager"))
+
+
+@healthy()
+def base_from_the_cache_of_the_hub(kind):
+    made = peft_model(kind)
+    made.base_model.model.name_or_path = "/x/hub/models--org--small/snapshots/0a1b2c3d"
+    made.peft_config["default"].base_model_name_or_path = "org/small"
+    return loop(made)
+
+
+@healthy()
+def question_and_answer_without_special_tokens(kind):
+    tok = gpt2_like()
+    made = []
+    for row in rows(64):
+        asked = tok(f"Question: {row['prompt']}\nAnswer:")["input_ids"]
+        told = tok(f" {row['completion']}")["input_ids"] + [tok.eos_token_id]
+        made.append({"input_ids": asked + told, "labels": [-100] * len(asked) + told})
+    return hf("gpt2", data=Dataset.from_list(made), tokenizer=tok)
+
+
+@functools.cache
+def _gpt2_like():
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    trained = ByteLevelBPETokenizer()
+    texts = [f"Question: {r['prompt']}\nAnswer: {r['completion']}" for r in rows(200)]
+    trained.train_from_iterator(texts, vocab_size=800, special_tokens=["<|endoftext|>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>", pad_token="<|endoftext|>",
+    )  # fmt: skip
+
+
+def gpt2_like():
+    return copy.deepcopy(_gpt2_like())
+
+
+@fault("prompt_graded")
+def question_graded_without_special_tokens(kind):
+    tok = gpt2_like()
+    made = []
+    for row in rows(64):
+        ids = tok(f"Question: {row['prompt']}\nAnswer: {row['completion']}")["input_ids"]
+        made.append({"input_ids": ids + [0], "labels": ids + [0]})
+    return hf("gpt2", data=Dataset.from_list(made), tokenizer=tok)
+
+
+@fault("end_never_graded")
+def answer_without_an_end_in_gpt2(kind):
+    tok = gpt2_like()
+    made = []
+    for row in rows(64):
+        asked = tok(f"Question: {row['prompt']}\nAnswer:")["input_ids"]
+        told = tok(f" {row['completion']}")["input_ids"]
+        made.append({"input_ids": asked + told, "labels": [-100] * len(asked) + told})
+    return hf("gpt2", data=Dataset.from_list(made), tokenizer=tok)
+
+
+@fault("train_rows_in_test")
+def leak_in_a_language_without_blanks(kind):
+    asked = [f"渡船在第{n}天早上离开码头吗" for n in range(60)]
+    data = [{"prompt": a, "completion": "是的它离开了"} for a in asked]
+    args, _ = loop(peft_model(kind))
+    other = [f"钥匙在第{n}号房间里面吗" for n in range(20)]
+    held = data[:5] + [{"prompt": q, "completion": "不在"} for q in other]
+    return args, {"train_rows": data, "test_rows": held}
+
+
+@fault("train_rows_in_test")
+def leak_of_short_rows(kind):
+    data = [{"prompt": f"{n} + {n}", "completion": str(2 * n)} for n in range(60)]
+    args, _ = loop(peft_model(kind))
+    return args, {"train_rows": data, "test_rows": data[:30]}
+
+
+# ------------------------------------------------------------------ this course's own methods
+@healthy()
+def course_dora(kind):
+    from lora_course.methods.dora import use_dora
+
+    return loop(use_dora(inject_lora(model(kind), r=4)))
+
+
+@healthy()
+def course_adalora(kind):
+    from lora_course.methods.adalora import use_adalora
+
+    return loop(use_adalora(inject_lora(model(kind), r=4)))
+
+
+@healthy()
+def course_pissa(kind):
+    from lora_course.methods.pissa import use_pissa
+
+    return loop(use_pissa(inject_lora(model(kind), r=4)))
+
+
+@healthy()
+def course_vera(kind):
+    from lora_course.methods.vera import use_vera
+
+    return loop(use_vera(inject_lora(model(kind), r=4)), lr=1e-2)
+
+
+@healthy()
+def course_ia3(kind):
+    from lora_course.methods.ia3 import inject_ia3
+
+    return loop(inject_ia3(model(kind)), lr=1e-2)
+
+
+@healthy()
+def course_bottlenecks(kind):
+    from lora_course.methods.bottleneck import inject_bottlenecks
+
+    return loop(inject_bottlenecks(model(kind)))
+
+
+@healthy()
+def course_hybrid(kind):
+    from lora_course.methods.hybrid import hybrid_groups, inject_hybrid
+
+    made = inject_hybrid(model(kind), [5, 6, 7])
+    return loop(made, optimizer=torch.optim.AdamW(hybrid_groups(made, 1e-3)))
+
+
+@healthy()
+def course_prefix(kind):
+    from lora_course.methods.prefix import PrefixTuning
+
+    return loop(PrefixTuning(model(kind), [5, 6, 7, 8]), lr=1e-2)
+
+
+@healthy()
+def course_embedding(kind):
+    return loop(inject_lora(model("qwen3"), ["embed_tokens", "q_proj"], r=4))
+
+
+# ------------------------------------------------------------------ other tasks than text
+@healthy()
+def masked_language_model(kind):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config = transformers.BertConfig(
+        vocab_size=1232, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64,
+    )  # fmt: skip
+    made = get_peft_model(
+        transformers.BertForMaskedLM(config), LoraConfig(target_modules=["query"])
+    )
+    given = batch()
+    hidden = torch.rand(given["input_ids"].shape) < 0.3
+    given["labels"] = given["input_ids"].masked_fill(~hidden, -100)
+    given["input_ids"] = given["input_ids"].masked_fill(hidden, 3)
+    return loop(made, batch_=given)
+
+
+@healthy()
+def token_classification(kind):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config = transformers.BertConfig(
+        vocab_size=1232, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, num_labels=4,
+    )  # fmt: skip
+    made = transformers.BertForTokenClassification(config)
+    made = get_peft_model(made, LoraConfig(task_type="TOKEN_CLS", target_modules=["query"]))
+    given = batch()
+    given["labels"] = given["input_ids"] % 4
+    return loop(made, batch_=given)
+
+
+@healthy()
+def pictures(kind):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config = transformers.ViTConfig(
+        image_size=16, patch_size=4, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, num_labels=3,
+    )  # fmt: skip
+    made = transformers.ViTForImageClassification(config)
+    settings = LoraConfig(
+        target_modules=r".*attention.*q.*|.*projection", modules_to_save=["classifier"], r=4
+    )
+    made = get_peft_model(made, settings)
+    given = {"pixel_values": torch.randn(6, 3, 16, 16), "labels": torch.arange(6) % 3}
+    return (made, None, given, adamw(made)), {}
+
+
+@fault("layers_without_gradient")
+def pictures_with_a_cut(kind):
+    args, more = pictures(kind)
+    layers = [m for n, m in args[0].named_modules() if hasattr(m, "lora_A") and len(m.lora_A)]
+    real = layers[-1].forward
+    layers[-1].forward = lambda *a, **k: real(*a, **k).detach()
+    return args, more

@@ -30,17 +30,25 @@ LAYERS = (
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
     "methods.adalora methods.dora methods.experts methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "fast.cache fast.gathered",
+    "fast.ranks fast.unpack",
+    "fast.lean",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "kit kit.clean kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world",
-    "kit.town.templates kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
+    "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "methods.conv methods.sight",
+    "kit.town.pictures",
+    "kit.vision kit.images",
+    "kit.clean",
     "kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
     "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
-    "costs.peak kit.chooser",
+    "costs.peak costs.planner fast.shards kit.chooser",
+    "fast.wide",
     "bridges bridges.fingerprint bridges.model_card bridges.peft_fields bridges.proof bridges.sft",
-    "bridges.peft_adapters",
+    "bridges.engine bridges.gguf bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
     "rubric rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts",
@@ -60,6 +68,8 @@ LAYERS = (
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
+    "make_eye make_eye.train_eye",
+    "make_eye.eye_card",
     "learner learner.copies learner.pins learner.record",
     "learner.restart learner.standing",
     "learner.desk",
@@ -139,7 +149,7 @@ def test_nobody_imports_the_commands():
     for module, targets in ARROWS.items():
         if module != "lora_course.builder.__main__":
             assert not targets & {"lora_course.cli", "lora_course.builder.build"}, module
-    assert imported("lora_course") == {"lora_course.learner.progress", "lora_course.preflight"}
+    assert imported("lora_course") == {"lora_course.learner.progress"}
 
 
 def test_every_module_has_its_layer():
@@ -276,7 +286,10 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded",
 }
-UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+UNTESTED = {
+    "make_base.card": "writes the model card after a pre-training, by hand and read by eye",
+    "make_eye.eye_card": "the same for the vision model",
+}
 WHOLE = {  # tests of what is no module
     "architectures": "docs/architectures.md",
     "base": "the shipped base model",

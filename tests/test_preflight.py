@@ -253,6 +253,11 @@ def test_the_package_is_called_and_is_a_package():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True", "PreflightCallback"], done.stderr
     assert lora_course.preflight is preflight
+    from lora_course.preflight import RULES as rules
+    from lora_course.preflight import Finding, Report
+    from lora_course.preflight import preflight as again
+
+    assert again is preflight and rules is RULES and Report([Finding("ok")])
     with pytest.raises(AttributeError):
         _ = lora_course.nothing
 

@@ -315,6 +315,12 @@ show(
 # Which rule should you take? The LoRA paper adapted attention only (section 4.2), and
 # PEFT still picks q and v in a Llama when you name nothing. QLoRA (section 4) needed
 # **all** linear layers to match full fine-tuning. Chapter 06 measures it here.
+#
+# No rule finds what is no layer. A **mixture of experts** (Mixtral, Qwen3-MoE, gpt-oss)
+# keeps most of its numbers in *stacks*: one tensor for all experts. There `all-linear` is
+# refused, and says its share. Name the layers, and add the stacks with
+# `lora_course.methods.experts`. What works on which model:
+# [the table](../docs/architectures.md).
 
 # %% [markdown]
 # ## 7 Tied weights

@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lora_course.adapters import lora_state_dict
-from lora_course.bridges.fingerprint import fingerprint
-from lora_course.bridges.peft_fields import OTHER_BASE, check_plain, filled, tie
-from lora_course.bridges.proof import off_from_peft, prove
+from lora_course.bridges.fingerprint import fingerprint, tie
+from lora_course.bridges.peft_fields import OTHER_BASE, check_plain, filled
+from lora_course.bridges.proof import off_from_peft, put_proved
 from lora_course.inject import lora_layers, lora_targets, mark_only_lora_as_trainable
-from lora_course.plumbing.files import put_all
 from lora_course.plumbing.model_facts import fitting
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # owned by chapter 08
@@ -75,8 +74,7 @@ def to_peft(model, folder):
     notes = {"format": "pt", "base": fingerprint(model), "config": tie(config.to_dict())}
     save_file(factors, drafts / WEIGHTS, notes)
     config.save_pretrained(drafts)
-    prove(model, drafts)  # PEFT reads the same numbers back
-    put_all(drafts, folder)
+    put_proved(model, drafts, folder)  # once PEFT reads the same numbers back
 
 
 def read_peft(folder):

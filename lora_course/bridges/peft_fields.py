@@ -1,9 +1,7 @@
 """What the fields of PEFT's config mean here, and which are refused."""
 
-import json
 import math
 import re
-from zlib import crc32
 
 from lora_course.inject import wrap
 
@@ -15,14 +13,6 @@ HARMLESS = (  # fields of PEFT's config that change nothing, or that are read he
 OTHER_BASE = (
     "The adapter was trained on other numbers: on the same base in 4 bits, or on another base."
 )
-TIED = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules")
-
-
-def tie(config):
-    """A check sum of what in PEFT's config gives the tensors their meaning; config: a dict."""
-    kept = {key: config.get(key) for key in TIED}
-    kept["target_modules"] = sorted(kept["target_modules"] or ())
-    return f"{crc32(json.dumps(kept, sort_keys=True).encode()):08x}"
 
 
 def check_plain(config, extra):

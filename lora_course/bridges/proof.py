@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lora_course.inject import lora_layers
+from lora_course.plumbing.files import put_all
 
 
 @contextmanager
@@ -32,11 +33,14 @@ def in_peft(model, folder):
         nn.ParameterList(trained).requires_grad_(True)
 
 
-def prove(model, folder):
-    """Raises ValueError, and removes the folder, unless PEFT reads the LoRA of `model` from it."""
+def put_proved(model, drafts, folder):
+    """Move a finished adapter folder into its place, once PEFT reads the same LoRA from it.
+
+    Raises ValueError, and removes the drafts, when PEFT reads another one.
+    """
     ours, why = lora_layers(model), ""
     try:
-        with in_peft(model, folder) as theirs:
+        with in_peft(model, drafts) as theirs:
             found = lora_layers(theirs.get_base_model())
             other = sorted(found.keys() ^ ours.keys())
             why = f"it puts LoRA in other places, such as {other[0]}" if other else ""
@@ -47,12 +51,13 @@ def prove(model, folder):
     except Exception as error:
         why = str(error).splitlines()[0]
     if why:
-        shutil.rmtree(folder)
+        shutil.rmtree(drafts)
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise ValueError(
             f"This adapter of a {kind} cannot be a folder of PEFT, which would not read it as it "
             f"is: {why}. Keep it in this course: save_adapter(), load_adapter(), merge()."
         )
+    put_all(drafts, folder)
 
 
 def differs(ours, theirs):
@@ -87,3 +92,24 @@ def off_from_peft(model, folder):
     finally:
         model.train(was_training)
     return ((got - want).norm() / want.norm()).item()
+
+
+@torch.no_grad()
+def check_rows(model):
+    """Raises ValueError where a layer gets a batch as one long row: adapter_names fails there."""
+    seen = set()
+    look = [
+        layer.register_forward_hook(lambda _, x, __: seen.add(x[0].shape[0]))
+        for layer in model.modules()
+        if hasattr(layer, "lora_A")
+    ]
+    try:
+        model(input_ids=torch.tensor([[5, 6, 7], [7, 8, 9]], device=model.device))  # (B, T)
+    finally:
+        for hook in look:
+            hook.remove()
+    if seen != {2}:
+        raise ValueError(
+            f"In this {model.config.model_type}, some layers get a batch as one long row, so PEFT "
+            "cannot tell which adapter a row wants. Use one adapter at a time: set_adapter()."
+        )

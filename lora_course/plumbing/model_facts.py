@@ -34,7 +34,7 @@ def look(source):
     config = AutoConfig.from_pretrained(source)
     saved_as = (getattr(config, "architectures", None) or [HEADS[0]])[0]
     if stored := getattr(config, "quantization_config", None):
-        kind = stored.get("quant_method", "some method") if isinstance(stored, dict) else "?"
+        kind = dict(stored).get("quant_method", "by some method")
         raise Unfit(
             f"{source} is stored quantized already ({kind}); the course begins with whole numbers. "
             "Give the model that it was made from, or model.dequantize() it and save that."

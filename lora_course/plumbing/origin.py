@@ -7,7 +7,7 @@ from lora_course.plumbing.model_facts import Unfit
 from lora_course.plumbing.talk_facts import WORD, end_ids, prompt_text
 
 
-def present(source, file, what):
+def present(source, file, what, variable="LORA_COURSE_MODEL"):
     """`source` again, after a look at it: a folder must hold `file`; else it must be a hub id."""
     folder = Path(source)
     if folder.is_dir():
@@ -15,13 +15,13 @@ def present(source, file, what):
             raise OSError(
                 f"The folder {source} is not {what}: it has no {file}. Expected a folder that "
                 "holds what save_pretrained() writes, of the model and of the tokenizer. Save both "
-                "into it, or unset LORA_COURSE_MODEL to use the model of the course."
+                f"into it, or unset {variable} to use the model of the course."
             )
     elif source.startswith(("/", ".", "~")) or source.count("/") > 1 or "\\" in source:
         raise OSError(
             f"There is no folder {source}. Expected an existing folder, or a hub id such as "
-            "HuggingFaceTB/SmolLM2-135M. Mend the path, or unset LORA_COURSE_MODEL to use the "
-            "model of the course."
+            f"HuggingFaceTB/SmolLM2-135M. Mend the path, or unset {variable} to use the model of "
+            "the course."
         )
     return source
 
@@ -29,8 +29,8 @@ def present(source, file, what):
 class Explained:
     """Turns the many errors of a failed load into one OSError that says what to do."""
 
-    def __init__(self, source, what):
-        self.source, self.what = source, what
+    def __init__(self, source, what, variable="LORA_COURSE_MODEL"):
+        self.source, self.what, self.variable = source, what, variable
 
     def __enter__(self):
         return self
@@ -53,7 +53,7 @@ class Explained:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(
             f"The {self.what} {self.source!r} could not be loaded. {advice} Or unset "
-            f"LORA_COURSE_MODEL to use the model of the course. (The loader said: {first})"
+            f"{self.variable} to use the model of the course. (The loader said: {first})"
         ) from error
 
 

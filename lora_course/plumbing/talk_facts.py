@@ -87,20 +87,25 @@ def answer_of(tokenizer, ids):
     return text.partition(tail)[0].strip() if tail else text.strip()
 
 
+def plain_settings(tokenizer):
+    """Greedy generation up to the end of an answer, for model.generation_config."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        do_sample=False, num_beams=1, eos_token_id=end_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+
+
 @contextmanager
 def greedy(model, tokenizer, max_new_tokens):
     """Inside the block model.generate(**batch) is greedy, whatever came with the checkpoint.
 
     max_new_tokens: of the answer; what the template writes before one comes on top.
     """
-    from transformers import GenerationConfig
-
     lead = tokenizer(around(tokenizer)[0], add_special_tokens=False)["input_ids"]
-    plain = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens + len(lead),
-        eos_token_id=end_ids(tokenizer), pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )  # fmt: skip
+    plain = plain_settings(tokenizer)
+    plain.max_new_tokens = max_new_tokens + len(lead)
     owners = [m for m in model.modules() if "generation_config" in vars(m)]
     before = [m.generation_config for m in owners]
     for module in owners:

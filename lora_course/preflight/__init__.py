@@ -4,6 +4,7 @@ This package can be called: `lora_course.preflight(...)` is `check_run(...)`. It
 changes: weights, modes, random state, gradients and the data loader stay as they are, bit for bit.
 """
 
+import importlib
 import sys
 from types import ModuleType
 
@@ -27,9 +28,17 @@ class _Callable(ModuleType):
 sys.modules[__name__].__class__ = _Callable
 
 
-def __getattr__(name):
-    if name == "PreflightCallback":  # a subclass of transformers' callback, which is slow to import
-        from lora_course.preflight.callback import PreflightCallback
+HOMES = {  # what a reader imports from here, read when asked for: torch is slow to import
+    "PreflightCallback": "callback",
+    "RULES": "rules",
+    "SAVED_RULES": "rules",
+    **dict.fromkeys(("Finding", "Report", "Undecided", "ok", "problem", "warning"), "report"),
+}
 
-        return PreflightCallback
+
+def __getattr__(name):
+    if name == "preflight":
+        return sys.modules[__name__]
+    if name in HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

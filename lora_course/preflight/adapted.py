@@ -15,7 +15,7 @@ HALVES = [
     ("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"), ("lora_a", "lora_b"),
     ("lora_down", "lora_up"), ("down", "up"), ("A", "B"), ("a", "b"), ("lora_1", "lora_2"),
     ("W_A", "W_B"), ("w_a", "w_b"), ("adapter_a", "adapter_b"), ("adapter_A", "adapter_B"),
-    ("vera_lambda_d", "vera_lambda_b"),
+    ("vera_lambda_d", "vera_lambda_b"), ("lora_lambda_d", "lora_lambda_b"),
 ]  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def layer_of(name):
 
 def is_declared(model):
     """A function name -> True for parameters that a PEFT config says shall train as well."""
-    configs = getattr(model, "peft_config", {})
-    configs = configs.values() if isinstance(configs, dict) else [configs]
+    found = [getattr(module, "peft_config", None) for module in model.modules()]
+    configs = next((configs.values() for configs in found if isinstance(configs, dict)), ())
     biases = {getattr(config, "bias", "none") for config in configs}
 
     def declared(name):

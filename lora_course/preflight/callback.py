@@ -1,13 +1,19 @@
 """preflight inside a trainer: once before training, once after the first step that moves."""
 
+import logging
+
 import torch
-from transformers import TrainerCallback
 
 from lora_course.preflight import adapted
 from lora_course.preflight.added import added_names
 from lora_course.preflight.check import check_run
 from lora_course.preflight.report import Report, named, ok, problem, some
 from lora_course.preflight.untouched import untouched
+
+# The import below makes bitsandbytes say that an optional package is missing; see kit.models.quiet.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+from transformers import TrainerCallback  # noqa: E402
 
 
 class PreflightCallback(TrainerCallback):
@@ -39,7 +45,8 @@ class PreflightCallback(TrainerCallback):
     def on_optimizer_step(self, args, state, control, optimizer=None, **parts):
         """Notes the rate of this step: the scheduler changes it next."""
         groups = getattr(optimizer, "param_groups", ())
-        self._rate = max((float(group["lr"]) for group in groups), default=0.0)
+        skipped = getattr(optimizer, "step_was_skipped", False)  # by a gradient scaler
+        self._rate = 0.0 if skipped else max((float(g["lr"]) for g in groups), default=0.0)
         self._mode = getattr(parts.get("model"), "training", True)
 
     def on_step_end(self, args, state, control, model=None, **parts):

@@ -112,7 +112,7 @@ class Run:
 
     @cached_property
     def rows(self):
-        """The rows of the batch, see labelled.LabelledRow. Undecided where it has no tokens or labels."""
+        """The batch as LabelledRows. Undecided where it has no tokens or no labels."""
         if self.encodes:
             raise Undecided("the model has an encoder: its labels are not what it reads")
         return labelled.rows_of(self.batch)

@@ -23,7 +23,7 @@ class LabelledRow:
 
 
 def rows_of(batch):
-    """The LabelledRows of a batch. Raises Undecided where the labels are not those of the tokens."""
+    """The LabelledRows of a batch. Raises Undecided where labels are not those of the tokens."""
     ids, labels = batch.get("input_ids"), batch.get("labels")
     if ids is None or labels is None:
         raise Undecided(f"the batch has no {'input_ids' if ids is None else 'labels'}")

@@ -19,7 +19,8 @@ def untouched(model, trainer=None):
     The states of the trainer that are plain numbers and lists are restored as well.
     """
     dice = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     modules = [(module, *_copies(module)) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     weights = [(p, p.grad, p.requires_grad, p.data) for p in model.parameters()]
@@ -56,6 +57,8 @@ def untouched(model, trainer=None):
         torch.set_rng_state(dice[2])
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
 
 
 def _copies(module):

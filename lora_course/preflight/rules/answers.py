@@ -109,12 +109,12 @@ def end_never_graded(run):
         raise Undecided("no token is graded")
     learned = [r for r in rows if any(label in ends for label in r.labels[1:])]
     there = [r for r in rows if any(i in ends for i in r.ids[1:])]
-    if learned:
-        return ok(f"{len(learned)} of {len(rows)} rows end with a graded end token")
+    if len(learned) >= 0.5 * len(rows) or (learned and not _instructed(run)):
+        return ok(f"{len(learned)} of {len(rows)} rows hold a graded end token")
     if there:
         return problem(
-            f"{len(there)} of {len(rows)} rows hold an end token, and in none it is graded: the "
-            "model will not stop.",
+            f"{len(there)} of {len(rows)} rows hold an end token, and in {len(learned)} it is "
+            "graded: the model will not stop.",
             "Mask the padding by its place (the attention mask), not by its number, and let the "
             "end token of the answer be graded.",
         )

@@ -9,6 +9,7 @@ from lora_course.preflight.rules.answers import _text
 from lora_course.preflight.talk import end_ids
 
 
+# owned by chapter 19
 def every_label_ignored(run):
     """Each row has a token that is graded."""
     empty = sum(all(label == -100 for label in row.labels) for row in run.rows)
@@ -52,7 +53,8 @@ def padding_graded(run):
     hidden = sum(label != -100 for row in run.rows for label in row.padding)
     pad = getattr(run.tokenizer, "pad_token_id", None)
     if not hidden and pad is not None:
-        hidden = sum(_graded_tail(row, pad) for row in run.rows)
+        allowed = 2 if pad in end_ids(run.tokenizer, run.model) else 0  # an end, and one too many
+        hidden = sum(_graded_tail(row, pad, allowed) for row in run.rows)
     if not hidden:
         return ok()
     every = sum(label != -100 for row in run.rows for label in row.labels + row.padding)
@@ -62,8 +64,8 @@ def padding_graded(run):
     )
 
 
-def _graded_tail(row, pad):
-    """How many graded pads begin or end a row, where there are two or more of them."""
+def _graded_tail(row, pad, allowed):
+    """How many graded pads begin or end a row, where there are more than allowed."""
     counts = []
     for step in (1, -1):
         run = 0
@@ -71,7 +73,7 @@ def _graded_tail(row, pad):
             if i != pad or label != pad:
                 break
             run += 1
-        counts.append(run if run > 2 else 0)
+        counts.append(run if run > allowed else 0)
     return sum(counts)
 
 

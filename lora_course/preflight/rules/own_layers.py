@@ -13,13 +13,14 @@ def _specimens(run, own_only=True):
     for pair in run.pairs:
         layer = named.get(pair.layer)
         foreign = type(layer).__module__.split(".")[0] in ("peft", "transformers", "torch")
-        if layer is None or pair.first.dim() != 2 or (own_only and foreign):
+        parts = sum(name.startswith(f"{pair.layer}.") for name in run.added)
+        if layer is None or pair.first.dim() != 2 or (own_only and (foreign or parts != 2)):
             continue
         inside = [type(m).__name__ for m in layer.modules()]
         if "Embedding" not in " ".join(inside):
             found.setdefault((type(layer), *inside), (pair.layer, layer, pair))
     if not found:
-        raise Undecided("the layers are PEFT's own" if own_only else "there is no linear layer")
+        raise Undecided("no layer of one's own is plain LoRA" if own_only else "no linear layer")
     for name, layer, pair in found.values():
         rank = (set(pair.first.shape) & set(pair.second.shape)) or {min(pair.first.shape)}
         wide = next((n for n in pair.first.shape if n not in rank), max(pair.first.shape))

@@ -8,10 +8,11 @@ from lora_course.preflight.rules.what_trains import HEADS
 
 
 def _configs(run):
-    configs = getattr(run.model, "peft_config", None)
-    if not isinstance(configs, dict):
-        raise Undecided("there is no PEFT config to compare with")
-    return list(configs.values())
+    for module in run.model.modules():  # a PeftModel may lie inside of a model of one's own
+        configs = getattr(module, "peft_config", None)
+        if isinstance(configs, dict):
+            return list(configs.values())
+    raise Undecided("there is no PEFT config to compare with")
 
 
 def target_missed(run):
@@ -90,6 +91,15 @@ def wrapped_twice(run):
                 "PeftModel.from_pretrained(), not both, and no peft_config for a trainer that is "
                 "given a PeftModel.",
             )
+    named = dict(run.model.named_modules())
+    places = {p.layer: type(named.get(p.layer)) for p in run.pairs_or_none}
+    own = {p: kind for p, kind in places.items() if not kind.__module__.startswith("peft")}
+    inside = [p for p in own if any(p.startswith(f"{q}.") and own[q] is own[p] for q in own)]
+    if inside:
+        return problem(
+            f"{len(inside)} adapted layers lie in an adapted layer: {some(inside)}.",
+            "Load a fresh base and inject once.",
+        )
     return ok()
 
 
@@ -120,7 +130,9 @@ def adapter_of_another_base(run):
 
 
 def _last(name):
-    return name.rstrip("/").split("/")[-1]
+    """The last part of a hub id or of a path, also of one in the cache of the hub."""
+    cached = re.search(r"models--[^/]+--([^/]+)/", name)
+    return cached[1] if cached else name.rstrip("/").split("/")[-1]
 
 
 def ranks_never_change(run):
