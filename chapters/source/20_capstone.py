@@ -3,7 +3,7 @@
 #
 # A file of 600 rows, as it came. How does it become an adapter and a merged model that
 # you can answer for? About 70 minutes, and a working day with a file of yours, after
-# [chapter 15](15_learns_less_forgets_less.ipynb).
+# [chapter 19](19_the_clinic.ipynb).
 #
 # You will be able to
 # - clean and split rows so that a score means something;
@@ -533,7 +533,7 @@ for folder in (came, half, together):
 # 5. The judge's hidden rows come from the generator of the file. Which fault of a project can
 #    they not show?
 #
-# **Before:** [15 Learns less, forgets less](15_learns_less_forgets_less.ipynb). **Sources:**
+# **Before:** [19 The clinic](19_the_clinic.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685), Table 6; [LoRA Learns Less and Forgets
 # Less](https://arxiv.org/abs/2405.09673); E. B. Wilson, *Probable inference*, J. Am. Stat.
 # Assoc. 22 (1927); Lee et al. 2022, [Deduplicating training data makes language models
