@@ -10,6 +10,7 @@ import tempfile
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.nn.utils import parametrize
 
 from lora_course.bridges.sft import as_chat
 from lora_course.inject import inject_lora
@@ -868,3 +869,39 @@ def pictures_with_a_cut(kind):
     real = layers[-1].forward
     layers[-1].forward = lambda *a, **k: real(*a, **k).detach()
     return args, more
+
+
+@fault("loss_ignores_labels")
+def loss_over_all_tokens(kind):
+    from transformers import Trainer
+
+    class All(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            labels = ids.masked_fill(mask == 0, -100)
+            out = model(input_ids=ids, attention_mask=mask, labels=labels)
+            return (out.loss, out) if return_outputs else out.loss
+
+    return hf(kind, cls=All)
+
+
+class Parametrized(nn.Module):
+    """An update as a parametrization of torch, with both factors random."""
+
+    def __init__(self, out, wide):
+        super().__init__()
+        self.lora_A = nn.Parameter(torch.randn(4, wide) / wide**0.5)
+        self.lora_B = nn.Parameter(torch.randn(out, 4))
+
+    def forward(self, weight):
+        return weight + 2 * self.lora_B @ self.lora_A
+
+
+@fault("started_damaged")
+def parametrized_and_damaged(kind):
+    made = model("qwen3").requires_grad_(False)
+    for name, module in list(made.named_modules()):
+        if name.endswith(("q_proj", "v_proj")):
+            update = Parametrized(*module.weight.shape)
+            parametrize.register_parametrization(module, "weight", update)
+    return loop(made)

@@ -55,6 +55,7 @@ RULES = {
     labels.pad_masked_by_number: 9,
     labels.padding_graded: 5,
     labels.labels_shifted: 5,
+    labels.loss_ignores_labels: 5,
     tokens.begin_token_doubled: 9,
     tokens.no_generation_prompt: 9,
     vocabulary.tokenizer_of_another_model: 9,
