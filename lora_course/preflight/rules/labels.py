@@ -10,6 +10,10 @@ from lora_course.preflight.talk import end_ids
 
 
 # owned by chapter 19
+
+EVERY = 9  # in place of a shift: the loss is over all tokens
+
+
 def every_label_ignored(run):
     """Each row has a token that is graded."""
     empty = sum(all(label == -100 for label in row.labels) for row in run.rows)
