@@ -8,12 +8,10 @@ from lora_course.preflight.report import ok, problem, warning
 from lora_course.preflight.rules.answers import _text
 from lora_course.preflight.talk import end_ids
 
-
-# owned by chapter 19
-
 EVERY = 9  # in place of a shift: the loss is over all tokens
 
 
+# owned by chapter 19
 def every_label_ignored(run):
     """Each row has a token that is graded."""
     empty = sum(all(label == -100 for label in row.labels) for row in run.rows)
