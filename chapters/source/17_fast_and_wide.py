@@ -445,10 +445,8 @@ expected = f"holds weights {all_of_it:,}, gradients {adapter:,}, optimizer {2 * 
 print("predicted: a rank", expected)
 
 code, lines = launch(SCRIPT, "--cpu", "--out", folder / "shards", "--shard", ranks=2)
-assert code == 0, "\n".join(lines)
 print(told(lines))
-if is_shipped():  # every first axis is even: both ranks hold the same
-    assert told(lines).count(expected) == 2
+assert code == 0 and (not is_shipped() or told(lines).count(expected) == 2), "\n".join(lines)
 
 # %% [markdown]
 # To the byte, without activations and the block that is whole for a moment.
@@ -554,9 +552,9 @@ share = {method: mean(s for m, s in plain if m == method) for method, _ in plain
 lines = ["| run | bytes, predicted / measured | time, predicted / measured |", "|:--|--:|--:|"]
 for run in records:
     size = rank_peak(run) / run["peak"]
-    time = hours(run, 1e6, share[run["method"]]) * 3600 * run["tokens_per_second"] / 1e6
-    lines.append(f"| {name_of(run)} | {size:.2f} | {time:.2f} |")
-    assert 0.9 < size < 1.1 and 0.75 < time < 1.25
+    taken = hours(run, 1e6, share[run["method"]]) * 3600 * run["tokens_per_second"] / 1e6
+    lines.append(f"| {name_of(run)} | {size:.2f} | {taken:.2f} |")
+    assert 0.9 < size < 1.1 and 0.75 < taken < 1.25
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -600,16 +598,15 @@ show(
 # again backward. For 20 million tokens:
 
 # %%
-lines = ["| 8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s |"]
-lines += ["|:--|--:|--:|--:|--:|--:|"]
+lines = ["8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s"]
+lines += ["|".join(["--:"] * 6)]
 for method in ("full", "lora", "qlora"):
     run = plan_run("Llama-2-70B", method, 2, 2048)
     size, traffic = rank_peak(run, 8, sharded=True) / GB, gathered_each_step(run, 8) / GB
     needed = hours(run, 20e6, share[method], cards=8)
-    step = needed * 3600 / (20e6 / (8 * 2 * 2048))
-    cells = [method, f"{size:.0f}", f"{needed:.1f}", f"{traffic:.0f}"]
-    cells += [f"{traffic / speed / step:.0%} of a step" for speed in (400, 12)]
-    lines.append(" | ".join(cells))
+    step = needed * 3600 * 8 * 2 * 2048 / 20e6
+    cells = [f"{traffic / speed / step:.0%} of a step" for speed in (400, 12)]
+    lines.append(" | ".join([f"{method} | {size:.0f} | {needed:.1f} | {traffic:.0f}", *cells]))
 Markdown("\n".join(lines))
 
 # %% [markdown]
