@@ -73,12 +73,8 @@ def ours(model, targets="all-linear", p=0.0):
 # > full fine-tuning's floating-point operations (FLOPs), and seconds.
 
 # %%
-models = {
-    "full": copy.deepcopy(base).train(),
-    "PEFT": with_peft(copy.deepcopy(base)),
-    "ours": ours(copy.deepcopy(base)),
-}
-flops = {}
+models = {"PEFT": with_peft(copy.deepcopy(base)), "ours": ours(copy.deepcopy(base))}
+models, flops = {"full": copy.deepcopy(base).train(), **models}, {}
 for name, model in models.items():
     with FlopCounterMode(display=False) as counter:
         model(**batch, use_cache=False).loss.backward()
@@ -158,8 +154,7 @@ for name, layer in layers.items():
 # **Predict:** the bytes kept for each number of x. And with dropout?
 
 # %%
-def kept(layer):
-    """Bytes kept for backward, for each number of x; what holds only r of them is left out."""
+def kept(layer):  # bytes for each number of x; what holds r of them a row is left out
     return saved_bytes(lambda: layer(x).sum(), [*layer.parameters()]) // x.numel()
 
 
@@ -167,11 +162,10 @@ for p in (0.0, 0.1):
     made = {"full": One(), "PEFT": with_peft(One(), ["proj"], p), "ours": ours(One(), ["proj"], p)}
     print(f"dropout {p}:", {name: kept(layer) for name, layer in made.items()})
 
-A, W = torch.randn(r, 256), torch.randn(512, 256)
+A = torch.randn(r, 256)
 exact = x.double() @ A.double().T  # (N, r)
-for name, down in {"x in float32": x.float() @ A.T, "A in bfloat16": x @ A.bfloat16().T}.items():
-    off = (down.double() - exact).norm() / exact.norm()
-    print(f"{name}: off by {off:.0e}; in a bfloat16 output less than one unit: {off < 2**-7}")
+off = (x @ A.bfloat16().T - exact).norm() / exact.norm()
+print(f"A cast to bfloat16: off by less than one unit of a bfloat16 output: {off < 2**-7}")
 
 # %% [markdown]
 # Cast the **factors**: they are small, the product is added to a bfloat16 number anyway,
@@ -192,16 +186,12 @@ for name, down in {"x in float32": x.float() @ A.T, "A in bfloat16": x @ A.bfloa
 
 # %%
 torch.manual_seed(0)
-N, d_in, d_out, s = 6, 10, 7, 1.5
-shapes = (N, d_in), (d_out, d_in), (r, d_in), (d_out, r), (N, d_out)
+shapes, s = ((6, 10), (7, 10), (r, 10), (7, r), (6, 7)), 1.5
 x, W, A, B, g = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
 x, A, B = (t.requires_grad_() for t in (x, A, B))
-
-y = x @ W.T + s * (x @ A.T) @ B.T  # (N, out)
-want = torch.autograd.grad(y, (x, A, B), g)
+want = torch.autograd.grad(x @ W.T + s * (x @ A.T) @ B.T, (x, A, B), g)
 with torch.no_grad():
-    down = x @ A.T  # (N, r); kept
-    small = s * g @ B  # (N, r); used twice
+    down, small = x @ A.T, s * g @ B  # (N, r) each; down is kept from forward
     found = g @ W + small @ A, small.T @ x, s * g.T @ down
 for name, mine, right in zip(("x", "A", "B"), found, want, strict=True):
     print(f"gradient of {name} {tuple(mine.shape)}:", torch.allclose(mine, right))
@@ -320,9 +310,11 @@ for row, (arm, made) in enumerate({**times, **four}.items()):
     ax.text(made["ms"], row, f" {made['ms'] / first['ms']:.2f}", va="center")
 ax.set(xlabel="ms a step", xlim=(0, 380), ylim=(len(times) + len(four) - 0.4, -0.6))
 ax.set_yticks(range(len(times) + len(four)), [*times, *four])
-caption = "A step. 7B: share of full fine-tuning's time; below, 8B in 4 bits: share of PEFT's."
-alt = "Bars. Lean is shorter than full, PEFT and course, like full compiled; in 4 bits equal."
-show(fig, caption, alt)
+show(
+    fig,
+    caption="A step. 7B: share of full fine-tuning's time; below, 8B in 4 bits: share of PEFT's.",
+    alt="Bars. Lean is shorter than full, PEFT and course, like full compiled; in 4 bits equal.",
+)
 
 # %% [markdown]
 # On this card the lean step takes 0.84 of full fine-tuning's time and 0.74 of PEFT's, at the
@@ -390,8 +382,7 @@ from lora_course.fast.wide import share_loss, average_gradients  # noqa: F401
 SCRIPT, folder = "lora_course.fast.wide", Path(tempfile.mkdtemp())
 
 
-def told(lines):
-    """What the ranks said, in order, without the launcher's words."""
+def told(lines):  # what the ranks said, in order, without the launcher's words
     said = [line for line in lines if line.startswith(("rank", "loss", "going"))]
     return "\n".join(sorted(line for line in said if "process" not in line))
 
@@ -400,7 +391,6 @@ alone = inject_lora(load_base(), r=8, seed=0)
 optimizer = torch.optim.AdamW([p for p in alone.parameters() if p.requires_grad], lr=1e-3)
 data = batches(rows, tokenizer, 8, steps=10, seed=0)
 losses = train_wide(alone, optimizer, data, 10, rank=0, world=1, checkpoint=folder / "alone.pt")
-print(f"alone: loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 drops = any(m.p for m in alone.modules() if isinstance(m, torch.nn.Dropout))  # not in the course's
 
 # %%
@@ -449,21 +439,14 @@ for world in (2, 3, 16):
 from lora_course.fast.shards import shard, whole, local  # noqa: F401
 
 # %%
-expected = {}
-for world in (1, 2):
-    base = sum(4 * shard_numbers(p.shape, world) for p in alone.parameters() if not p.requires_grad)
-    adapter = sum(4 * shard_numbers(p.shape, world) for p in alone.parameters() if p.requires_grad)
-    expected[world] = (
-        f"holds weights {base + adapter:,}, gradients {adapter:,}, optimizer {2 * adapter:,} bytes"
-    )
-print("predicted, whole:  a rank", expected[1])
-print("predicted, shards: a rank", expected[2])
+held = [(4 * shard_numbers(p.shape, 2), p.requires_grad) for p in alone.parameters()]
+all_of_it, adapter = sum(n for n, _ in held), sum(n for n, trains in held if trains)
+expected = f"holds weights {all_of_it:,}, gradients {adapter:,}, optimizer {2 * adapter:,} bytes"
+print("predicted: a rank", expected)
 
 code, lines = launch(SCRIPT, "--cpu", "--out", folder / "shards", "--shard", ranks=2)
-assert code == 0, "\n".join(lines)
 print(told(lines))
-if is_shipped():  # every first axis is even: both ranks hold the same
-    assert told(lines).count(expected[2]) == 2
+assert code == 0 and (not is_shipped() or told(lines).count(expected) == 2), "\n".join(lines)
 
 # %% [markdown]
 # To the byte, without activations and the block that is whole for a moment.
@@ -564,17 +547,14 @@ from lora_course.costs.planner import (  # noqa: F401
 
 # %%
 records = load_records("results")
-share = {
-    method: mean(share_of_peak(r) for r in records if r["method"] == method and not r["prepare"])
-    for method in ("full", "lora", "qlora")
-}
+plain = [(run["method"], share_of_peak(run)) for run in records if not run["prepare"]]
+share = {method: mean(s for m, s in plain if m == method) for method, _ in plain}
 lines = ["| run | bytes, predicted / measured | time, predicted / measured |", "|:--|--:|--:|"]
 for run in records:
     size = rank_peak(run) / run["peak"]
-    time = hours(run, 1e6, share[run["method"]]) * 3600 * run["tokens_per_second"] / 1e6
-    lines.append(f"| {name_of(run)} | {size:.2f} | {time:.2f} |")
-    assert 0.9 < size < 1.1 and 0.75 < time < 1.25
-print({method: round(value, 2) for method, value in share.items()})
+    taken = hours(run, 1e6, share[run["method"]]) * 3600 * run["tokens_per_second"] / 1e6
+    lines.append(f"| {name_of(run)} | {size:.2f} | {taken:.2f} |")
+    assert 0.9 < size < 1.1 and 0.75 < taken < 1.25
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -618,16 +598,15 @@ show(
 # again backward. For 20 million tokens:
 
 # %%
-lines = ["| 8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s |"]
-lines.append("|:--|--:|--:|--:|--:|--:|")
+lines = ["8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s"]
+lines += ["|".join(["--:"] * 6)]
 for method in ("full", "lora", "qlora"):
     run = plan_run("Llama-2-70B", method, 2, 2048)
     size, traffic = rank_peak(run, 8, sharded=True) / GB, gathered_each_step(run, 8) / GB
     needed = hours(run, 20e6, share[method], cards=8)
-    step = needed * 3600 / (20e6 / (8 * 2 * 2048))
-    cells = [f"{size:.0f}", f"{needed:.1f}", f"{traffic:.0f}"]
-    cells += [f"{traffic / speed / step:.0%} of a step" for speed in (400, 12)]
-    lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    step = needed * 3600 * 8 * 2 * 2048 / 20e6
+    cells = [f"{traffic / speed / step:.0%} of a step" for speed in (400, 12)]
+    lines.append(" | ".join([f"{method} | {size:.0f} | {needed:.1f} | {traffic:.0f}", *cells]))
 Markdown("\n".join(lines))
 
 # %% [markdown]
