@@ -86,7 +86,9 @@ model = load_base("base")
 names = [n for n, part in model.named_modules() if isinstance(part, nn.Linear)]
 hits = {
     "a list: q_proj, v_proj": [n for n in names if n.endswith((".q_proj", ".v_proj"))],
-    r"a regex: .*\.[23]\.mlp\..*": [n for n in names if re.fullmatch(r".*\.[23]\.mlp\..*", n)],
+    r"a regex: .*\.[23]\.mlp\..*": [
+        n for n in names if re.fullmatch(r".*\.[23]\.mlp\..*", n)
+    ],
     "all-linear": [n for n in names if model.get_submodule(n) is not model.lm_head],
 }
 for rule, found in hits.items():
@@ -196,7 +198,6 @@ print(f"{trainable:,} of {total:,} numbers, {trainable / total:.1%}")
 # test to run on every injection.
 #
 # **After:** a few steps on this one batch. **Predict:** which of the old weights move?
-
 
 # %%
 def steps(model, optimizer, count=10):
@@ -392,7 +393,6 @@ print("in order: ", [round(loss, 1) for loss in losses], len(set(losses)), "valu
 # weights, which are frozen now, and has never heard of A and B.
 #
 # One line finds it: what trains must be in the optimizer's list.
-
 
 # %%
 def not_held(optimizer, model):
