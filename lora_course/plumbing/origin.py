@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lora_course.plumbing.model_facts import Unfit
-from lora_course.plumbing.talk_facts import WORD, stop_ids, prompt_text
+from lora_course.plumbing.talk_facts import WORD, prompt_text, stop_ids
 
 
 def present(source, file, what, variable="LORA_COURSE_MODEL"):
