@@ -274,13 +274,13 @@ show(
     fig,
     caption="What was learned (green) and what was kept (blue), over the learning rate. "
     "Empty marks: rank 1.",
-    alt="Two lines over the rate. The forms are near 1 at the middle rates. The look-ups "
-    "are near 1 at low rates and fall at high ones.",
+    alt="Two lines over the rate. The forms rise to near 1 and stay there. The look-ups are "
+    "near 1 at low rates and fall at high ones.",
 )
 
 # %% [markdown]
-# Several runs share the best score, and the score alone cannot tell them apart. The second
-# axis can. **Exercise 20.3**: a rule that decides, and never looks at the test.
+# Several runs lie within a few rows of the best: the score alone cannot tell them apart. The
+# second axis can. **Exercise 20.3**: a rule that decides, and never looks at the test.
 #
 # > **Myth check.** *Rank 1 or 2 does badly; begin with 8.* **Verdict: wrong as a rule.**
 # > The LoRA paper's Table 6 has rank 1 level with 64 on two tasks. Here, too, a new form
