@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lora_course.kit import clinic
+from lora_course.kit.chart import evidence
 
 
 @pytest.mark.slow
@@ -13,8 +14,8 @@ def test_evidence_changes_nothing():
     torch.manual_seed(3)
     first = torch.rand(1)
     torch.manual_seed(3)
-    seen = clinic.evidence(patient)
-    assert seen["losses"] == clinic.evidence(patient)["losses"], "seen twice, the same"
+    seen = evidence(patient)
+    assert seen["losses"] == evidence(patient)["losses"], "seen twice, the same"
     after = patient.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not patient.optimizer.state and torch.equal(torch.rand(1), first)

@@ -24,6 +24,7 @@ from transformers import AutoModelForSequenceClassification
 from lora_course import preflight
 from lora_course.costs.memory import block_linears
 from lora_course.kit import clinic
+from lora_course.kit.chart import chart, evidence
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
 from lora_course.preflight.bugs import bug_table
 from lora_course.preflight.report import ok, problem, warning
@@ -41,7 +42,7 @@ places = sorted({name.rpartition(".")[2] for name in block_linears(load_base())}
 
 # %% tags=["nbval-ignore-output"]
 healthy = clinic.healthy()
-seen = clinic.chart(healthy)
+seen = chart(healthy)
 assert seen["gradients"]["A"] == 0 < seen["gradients"]["B"]  # B = 0 stands before A
 assert seen["moved"]["A"] > 0 and seen["moved"]["rest"] == 0
 assert not shipped or seen["losses"][-1] < 0.5 * seen["losses"][0]
@@ -84,7 +85,7 @@ examine(healthy)
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_1()
-seen = clinic.chart(patient)
+seen = chart(patient)
 assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 0}
 
 # %% [markdown]
@@ -104,7 +105,7 @@ examine(patient, "optimizer_misses")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_2()
-seen = clinic.chart(patient)
+seen = chart(patient)
 assert seen["moved"]["B"] > 0
 assert not shipped or seen["losses"][-1] > 0.8 * seen["losses"][0]
 
@@ -125,7 +126,7 @@ if shipped:
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_3()
-three = clinic.chart(patient)
+three = chart(patient)
 assert all(graded for _, graded in three["row"])
 
 # %% tags=["nbval-ignore-output"]
@@ -141,7 +142,7 @@ examine(patient, "prompt_graded")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_4()
-four = clinic.chart(patient)
+four = chart(patient)
 
 # %% tags=["nbval-ignore-output"]
 examine(patient, "end_never_graded")
@@ -156,7 +157,7 @@ examine(patient, "end_never_graded")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_5()
-five = clinic.chart(patient)
+five = chart(patient)
 assert not shipped or five["losses"][-1] < 0.5 * five["losses"][0]
 
 # %% tags=["nbval-ignore-output"]
@@ -172,7 +173,7 @@ examine(patient, "labels_shifted")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_6()
-six = clinic.chart(patient)
+six = chart(patient)
 assert six["row"][0] == six["row"][1]
 
 # %% tags=["nbval-ignore-output"]
@@ -189,7 +190,7 @@ if shipped:  # a model without a begin token has another first word
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_7()
-seven = clinic.chart(patient)
+seven = chart(patient)
 assert seven["filler"] > 0
 
 # %% tags=["nbval-ignore-output"]
@@ -205,7 +206,7 @@ examine(patient, "padding_graded")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_8()
-eight = clinic.chart(patient)
+eight = chart(patient)
 assert eight["moved"]["rest"] > 0
 
 # %% tags=["nbval-ignore-output"]
@@ -223,8 +224,8 @@ examine(patient, "base_trains")
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_9()
-nine = clinic.evidence(patient)
-assert nine["losses"] == clinic.evidence(healthy)["losses"]
+nine = evidence(patient)
+assert nine["losses"] == evidence(healthy)["losses"]
 examine(patient, "train_rows_in_test")
 
 # %% [markdown]
