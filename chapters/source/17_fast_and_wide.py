@@ -154,10 +154,8 @@ for name, layer in layers.items():
 # **Predict:** the bytes kept for each number of x. And with dropout?
 
 # %%
-def kept(layer):  # bytes for each number of x; what holds r of them a row is left out
-    return saved_bytes(lambda: layer(x).sum(), [*layer.parameters()]) // x.numel()
-
-
+# Bytes for each number of x; what holds only r numbers a row is left out.
+kept = lambda layer: saved_bytes(lambda: layer(x).sum(), layer.parameters()) // x.numel()  # noqa: E731
 for p in (0.0, 0.1):
     made = {"full": One(), "PEFT": with_peft(One(), ["proj"], p), "ours": ours(One(), ["proj"], p)}
     print(f"dropout {p}:", {name: kept(layer) for name, layer in made.items()})
