@@ -575,7 +575,7 @@ def make_prove(seed):
     rng = np.random.default_rng(seed + 2300)
     f, (d_in, d_out) = fixtures.normal(rng), fixtures.sizes(rng, 2, 4, 9)
     r = int(rng.integers(2, 4))
-    made = {"W": f(3, d_out, d_in), "A": f(3, r, d_in), "B": 0.003 * f(3, d_out, r),
+    made = {"W": f(3, d_out, d_in), "A": f(3, r, d_in), "B": 0.0006 * f(3, d_out, r),
             "bias": f(d_out), "emb": f(11, d_in), "alpha": int(rng.choice([5, 7, 11]))}  # fmt: skip
     return made | spread(
         rng,
