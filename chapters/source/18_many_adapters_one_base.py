@@ -12,16 +12,10 @@
 
 # %%
 import copy
-import importlib
-import json
 import os
-import random
 import tempfile
 import time
-import urllib.request
 import warnings
-from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -44,7 +38,6 @@ from lora_course.train import train
 quiet()
 from peft import LoraConfig, get_peft_model
 
-# %%
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 base, tokenizer = load_base().to(DEVICE), load_tokenizer()
 data = os.environ.get("LORA_COURSE_DATA")
@@ -70,6 +63,8 @@ def adapter_for(name, r, size, steps):
 
 RANKS = {"clinic": 4, "court": 8, "helpdesk": 16}
 trained = {name: adapter_for(name, r, 8, 40) for name, r in RANKS.items()}
+
+# %%
 quiz = {n: t["test"].select(range(min(50, len(t["test"])))) for n, t in tasks.items()}
 right = lambda model, name: measure(model.to("cpu"), tokenizer, quiz[name])[0]  # noqa: E731
 before = {name: right(copy.deepcopy(base), name) for name in DEPARTMENTS}
@@ -130,9 +125,8 @@ from lora_course.fast.gathered import GatheredLoRA, gather, gathered_layers, pic
 many = gather(copy.deepcopy(base))
 adapters = [(lora_state_dict(m), 2.0) for m in trained.values()]  # scaling = lora_alpha / r
 stack(many, adapters)
-whose = [1, -1, 0, 2, 1]
 ids = torch.randint(10, len(tokenizer), (5, 12), device=DEVICE)
-pick(many, whose)
+pick(many, whose := [1, -1, 0, 2, 1])
 with torch.no_grad():
     mixed = many(input_ids=ids).logits  # (5, T, vocabulary)
     models = [*trained.values(), base]
@@ -163,22 +157,19 @@ for name, text in zip(DEPARTMENTS, told, strict=True):
 # for each.
 
 # %%
-K = 64
 warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
-how = dict(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
-peft = get_peft_model(copy.deepcopy(base), LoraConfig(task_type="CAUSAL_LM", **how), "a0").eval()
-for k in range(1, K):
-    peft.add_adapter(f"a{k}", LoraConfig(task_type="CAUSAL_LM", **how))
+how = dict(target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+how = LoraConfig(r=8, lora_alpha=16, **how)
+peft = get_peft_model(copy.deepcopy(base), how, "a0").eval()
+for k in range(1, K := 64):
+    peft.add_adapter(f"a{k}", how)
+places = {n: peft.base_model.model.get_submodule(n) for n in find_targets(base, "all-linear")}
+parts = [(f"{n}.lora_{c}", getattr(m, f"lora_{c}")) for n, m in places.items() for c in "AB"]
 peft.requires_grad_(False).to(DEVICE)
-inner = {n: peft.base_model.model.get_submodule(n) for n in find_targets(base, "all-linear")}
-strangers = []
-for k in range(K):
-    factors = {f"{n}.lora_A": m.lora_A[f"a{k}"].weight for n, m in inner.items()}
-    factors |= {f"{n}.lora_B": m.lora_B[f"a{k}"].weight for n, m in inner.items()}
-    strangers.append((factors, 2.0))
-stack(many, strangers)
+strangers = [({n: part[f"a{k}"].weight for n, part in parts}, 2.0) for k in range(K)]
 
 # %% tags=["nbval-ignore-output"]
+stack(many, strangers)
 tokens = torch.randint(10, len(tokenizer), (K, 1), device=DEVICE)
 COUNTS, seconds, off = (1, 2, 4, 8, 16, 32, 64), {}, []
 
@@ -190,9 +181,8 @@ def in_turn(count):
 
 
 for count in 6 * COUNTS:  # six rounds, so that whatever slows the machine slows all of them
-    rows = [b % count for b in range(K)]
-    names = [f"a{k}" for k in rows]
-    pick(many, rows)
+    pick(many, [b % count for b in range(K)])
+    names = [f"a{b % count}" for b in range(K)]
     off.append(distance(many(tokens).logits, peft(input_ids=tokens, adapter_names=names).logits))
     calls = {"base alone": base, "gathered": many}
     calls["PEFT"] = lambda input_ids, who=names: peft(input_ids=input_ids, adapter_names=who)
@@ -261,6 +251,9 @@ print("the stack holds the adapters' bytes:", stacked == counted)
 # the stack is padding?
 
 # %%
+import random
+from collections import Counter
+
 ranks = [4] * 63 + [64]
 print(f"padding: {1 - sum(ranks) / (len(ranks) * max(ranks)):.0%} of the stack")
 print(f"for the mixed ranks of the departments: {1 - (4 + 8 + 16) / (3 * 16):.0%}")
@@ -470,6 +463,10 @@ print("rows reordered:", torch.allclose(score(rope_rows(q, 3), rope_rows(k, 3), 
 from lora_course.bridges.gguf import KINDS, write_adapter, write_base
 
 # %%
+import json
+import urllib.request
+from importlib.util import find_spec
+
 lacking = [name for name in ("gguf", "xllamacpp") if find_spec(name) is None]
 ENGINE, folder = not lacking, Path(tempfile.mkdtemp())
 if lacking:
@@ -597,46 +594,40 @@ for name, model in {"base": cpu, "merged": whole, "beside": trained["court"]}.it
 # > a model is fewer bits (or fewer numbers). LoRA shrinks **training**, and what each further
 # > task needs on the device: a file of an adapter.
 #
-# Does it fit, how fast can it be? A token needs all weights and the keys and values so far.
-# So: tokens per second ≤ bandwidth / bytes. A Raspberry Pi 5 has up to 16 GB of LPDDR4X, 32
-# bits wide at 4,267 MT/s: 17 GB/s. A phone with LPDDR5X at 9,600 MT/s, 64 bits wide: 77 GB/s.
-# **Predict:** the 8B model on both, in 16 and in 4.5 bits.
-
-# %%
-DEVICES = {"Pi, 8 GB": (8, 4 * 4.267), "phone, 12 GB": (12, 8 * 9.6)}  # GB, GB/s
-for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
-    model = meta_model(name)
-    c = model.config
-    head = c.hidden_size // c.num_attention_heads
-    pairs = 2 * c.num_hidden_layers * c.num_key_value_heads * head  # numbers of a token
-    for bits in (16, 4.5):
-        need = (model.num_parameters() * bits / 8 + pairs * 2 * 2048) / 1e9  # 2,048 tokens, 16 bits
-        print(f"{name:13} {bits:4} bits {need:5.2f} GB", end="")
-        for device, (memory, speed) in DEVICES.items():
-            most = f"at most {speed / need:4.0f}/s" if need < 0.75 * memory else "no room"
-            print(f"; {device}: {most}", end="")
-        print()
-
-# %% [markdown]
-# We leave a quarter of the memory to the system. The bound is optimistic for a Pi, whose
-# processor is slow; for a phone's chip [its maker
-# names](https://www.fonearena.com/blog/408835/qualcomm-snapdragon-8-gen-3-features.html) up to
-# 20 tokens per second and models of up to 10 billion numbers, near the bound.
-#
-# | claim about small devices | verdict | where |
+# | another claim about small devices | verdict | where |
 # |:--|:--|:--|
-# | LoRA makes models run on phones | misleading: fewer bits do | this section |
 # | a model copy for each task, or a small file | right | sections 3 and 6 |
 # | merging costs no latency | right | chapters 07, 12 |
 # | adapting a model needs less memory | right, for training | chapter 01 |
 # | with LoRA one adapts GPT-4 | wrong: it needs the weights | – |
 #
+# Does it fit, how fast can it be? A token needs all weights and the keys and values so far.
+# So: tokens per second ≤ bandwidth / bytes. A Raspberry Pi 5 has up to 16 GB of LPDDR4X, 32
+# bits wide at 4,267 MT/s: 17 GB/s. A phone with LPDDR5X at 9,600 MT/s, taken as 64 bits wide:
+# 77 GB/s. A quarter of the memory is left to the system. **Predict:** the 8B model on both, in
+# 16 and in 4.5 bits.
+
+# %%
+DEVICES = {"Pi, 8 GB": (8, 4 * 4.267), "phone, 12 GB": (12, 8 * 9.6)}  # GB, GB/s
+for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
+    c = (model := meta_model(name)).config
+    pairs = 2 * c.num_hidden_layers * c.num_key_value_heads * c.hidden_size / c.num_attention_heads
+    for bits in (16, 4.5):  # and a cache of 2,048 tokens in 16 bits
+        need = (model.num_parameters() * bits / 8 + pairs * 2 * 2048) / 1e9
+        most = {d: speed / need * (need < 0.75 * room) for d, (room, speed) in DEVICES.items()}
+        told = [f"{d}: " + (f"at most {s:3.0f}/s" if s else "no room") for d, s in most.items()]
+        print(f"{name:13} {bits:4} bits {need:5.2f} GB;", "; ".join(told))
+
+# %% [markdown]
+# A bound: a processor can be slower. For a phone's chip [its maker
+# names](https://www.fonearena.com/blog/408835/qualcomm-snapdragon-8-gen-3-features.html) up to
+# 20 tokens per second, and models of up to 10 billion numbers.
+#
 # ## Takeaways
 #
 # - The base multiplies all rows at once; an index gives each row its A and B.
 # - Gathered time hardly depends on how many adapters a batch has. A loop's does.
-# - Disk, memory, batch: a cache decides what each request waits for. Look at the tail.
-# - Keys and values belong to the adapter that made them.
+# - A cache decides what a request waits for. Keys and values belong to their adapter.
 # - Bits make a model small; adapters make its next task small.
 #
 # ## Problems without code
@@ -647,10 +638,9 @@ for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
 # 4. An adapter was trained beside a 4-bit base. You put it on Q4_0. Is that the same base?
 # 5. Q4_0 gives 4.5 bits a number, and the file of `base` is larger than that. Why?
 #
-# **Before:** [12 Merging and shipping](12_merging_and_shipping.ipynb). **Sources:**
-# [S-LoRA](https://arxiv.org/abs/2311.03285), [Punica](https://arxiv.org/abs/2310.18547),
-# [GGUF](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md),
-# [llama.cpp's server](https://github.com/ggml-org/llama.cpp/tree/master/tools/server),
-# [vLLM](https://docs.vllm.ai/en/latest/features/lora.html),
-# [LoRAX](https://github.com/predibase/lorax),
-# [Raspberry Pi 5](https://www.raspberrypi.com/news/introducing-raspberry-pi-5/).
+# **Before:** [17 Fast and wide](17_fast_and_wide.ipynb). **Next:** [19 The
+# clinic](19_the_clinic.ipynb). **Sources:** [S-LoRA](https://arxiv.org/abs/2311.03285),
+# [Punica](https://arxiv.org/abs/2310.18547), [llama.cpp's
+# server](https://github.com/ggml-org/llama.cpp/tree/master/tools/server),
+# [vLLM](https://docs.vllm.ai/en/latest/features/lora.html), [Raspberry Pi
+# 5](https://www.raspberrypi.com/news/introducing-raspberry-pi-5/).

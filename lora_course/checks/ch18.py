@@ -302,7 +302,7 @@ def evict_case(i, case):
     slack = int(i["slack"])
     by_time = np.argsort(i["used"])
     least = order(i, "popular")
-    busy, rule, gone = [], "recent", by_time if case == "all" else by_time[:3]
+    busy, rule, gone = [], "recent", by_time[:3]
     if case in ("popular", "crowd"):
         rule, gone = "popular", least[:3]
     if case in ("busy", "crowd"):
@@ -314,6 +314,8 @@ def evict_case(i, case):
         need -= min(int(sizes[gone[-1]]) - 1, 1 + int(i["busy"]))
     if case == "room":
         need = slack - 1
+    if case == "all":
+        need = held - 1
     return need, held + slack, busy, rule
 
 

@@ -99,7 +99,6 @@ def factor_shapes(weight, r):
     return (r, weight[1]), (weight[0], r)
 
 
-# owned by chapter 17
 def rank_peak(run, cards=1, sharded=False):
     """The bytes of a step on one card at its peak."""
     parts = rank_bytes(run, cards, sharded)
@@ -141,7 +140,6 @@ def hours(run, total, share, cards=1, peak=PEAK["H100"]):
     return total * each / (cards * share * peak) / 3600
 
 
-# owned by chapter 17
 def gathered_each_step(run, cards):
     """Bytes that reach a card in a step under FSDP: all weights of the others, twice or thrice.
 

@@ -21,7 +21,6 @@ LOST = 75  # the exit code of a rank that lost another one
 CARRIERS = ("gloo", "NCCL", "TCPStore")  # one of these stands in the error of a broken connection
 
 
-# owned by chapter 17
 def join(cpu=False, seconds=120):
     """(rank, world, device) of this process, after it has met the others; alone (0, 1, device).
 
@@ -39,6 +38,12 @@ def join(cpu=False, seconds=120):
     if world > 1:
         dist.init_process_group("nccl" if gpus else "gloo", timeout=timedelta(seconds=seconds))
     return rank, world, device
+
+
+def print_line(words):
+    """Print a line in one piece: print() writes its end apart, and another rank gets in between."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
 
 
 def same_everywhere(done, world):
@@ -89,7 +94,6 @@ def leave(rank, reason):
     os._exit(LOST)
 
 
-# owned by chapter 17
 def launch(module, *options, ranks=2, seconds=300, look=None):
     """Run `python -m module options` on ranks of this machine; returns (exit code, lines).
 

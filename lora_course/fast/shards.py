@@ -42,7 +42,6 @@ def local(tensor):
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-# owned by chapter 17
 def gather_adapter(model):
     """Make the factors whole on every rank, for save_adapter; the base stays in shards.
 
@@ -53,7 +52,6 @@ def gather_adapter(model):
             setattr(layer, name, torch.nn.Parameter(whole(getattr(layer, name).detach())))
 
 
-# owned by chapter 17
 def held_bytes(model, optimizer):
     """{"weights", "gradients", "optimizer"}: bytes that this rank holds between two steps.
 
