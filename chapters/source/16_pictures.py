@@ -170,7 +170,7 @@ if shipped:
 with torch.no_grad():
     grid = patch_states(eye, batch["pixel_values"].to(DEVICE))
 print("what it says of its patches: (B, d, rows, columns) =", tuple(grid.shape))
-assert not shipped or skill(eye) > 0.9
+assert not shipped or skill(eye) > 0.5
 
 # %% [markdown]
 # ## 3 Real digits
