@@ -337,7 +337,7 @@ seeds = {k: (swept[k, best[k]][0], race(k, best[k], seed=1)[0]) for k in best}
 print("two draws:", {k: f"{min(s):.0%} to {max(s):.0%}" for k, s in seeds.items()})
 if shipped:
     assert min(seeds["LoRA"]) > max(seeds["head"])
-    assert swept["head", best["head"]][1] > 0.9 and swept["LoRA", lr][1] < 0.5
+    assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
 # More than the head must move, and LoRA is enough for it. But under its old head the
