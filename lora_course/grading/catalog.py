@@ -45,6 +45,15 @@ def wanted_names():
 
 
 @cache
+def names_of_checks():
+    """{"ch03": {check: names that it wants}}: what may be known everywhere."""
+    return {
+        f"ch{chapter}": {c.name: list(c.wants) for c in _exercises(f"{GROUP}.ch{chapter}")}
+        for chapter in chapters()
+    }
+
+
+@cache
 def tasks(chapter, variants=()):
     """The tasks of a chapter, in order. variants: such as ("lora_linear=rslora",)."""
     from lora_course.grading.other_tasks import VARIANTS

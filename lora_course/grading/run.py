@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from lora_course.grading import catalog, pool
-from lora_course.grading.box.fork_client import ForkClient
+from lora_course.grading.box.fork_client import ForkClient, WarmGone
 from lora_course.grading.intake import collect
+from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.state import (
     CannotGrade,
     check_variants,
@@ -19,6 +20,7 @@ from lora_course.grading.state import (
 )
 from lora_course.plumbing.files import reason, write_atomically
 
+RESTARTS = 3  # of the warm process, when something has ended it
 OPEN = (
     "This system cannot close the box: {}. Code of strangers could read and change your files. "
     "If you trust these notebooks, add --i-trust-these-files."
@@ -53,7 +55,7 @@ def grade_folder(
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)
-    keys = {s: state / f"{key(s, secret, variants)}.json" for s in submissions}
+    keys = {s: state / f"{key(s, secret, variants, timeout)}.json" for s in submissions}
     records, unsaved = {s: load_record(path) for s, path in keys.items()}, []
     todo = [s for s in submissions if records[s] is None]
     if len(todo) < len(submissions):
@@ -61,7 +63,7 @@ def grade_folder(
     with contextlib.closing(grade_these(todo, secret, jobs, trust, timeout, variants)) as done:
         for submission, record in bar(done, len(todo), progress):
             records[submission] = record
-            if record["problem"].startswith(pool.LOST):
+            if is_ungraded(record):
                 continue
             try:
                 write_atomically(keys[submission], json.dumps(record, indent=1))
@@ -84,9 +86,6 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
     if not submissions:
         return
     readable = [s for s in submissions if not s.problem]
-    chapters = sorted({s.chapter for s in readable})
-    modules = {t.module for c in chapters for t in catalog.tasks(c, tuple(variants))}
-    setups = {c: catalog.setup(c) for c in chapters}
     plan = pool.Plan(secret, timeout, variants)
     for submission in submissions:
         if submission.problem:
@@ -96,7 +95,25 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
     if not hasattr(os, "fork"):
         yield from unboxed(readable, plan, trust)
         return
-    warm = ForkClient(sorted(modules), setups, trust)
+    left = dict.fromkeys(readable)
+    for _ in range(RESTARTS):
+        with contextlib.suppress(WarmGone):
+            for submission, record in boxed(list(left), plan, trust, jobs or cores()):
+                left.pop(submission)
+                yield submission, record
+            return
+    for submission in left:
+        yield submission, pool.finished(submission, plan, problem=f"{pool.LOST}.")
+
+
+def boxed(submissions, plan, trust, jobs):
+    """Yields (submission, record). Raises WarmGone when the warm process does not live on."""
+    chapters = sorted({s.chapter for s in submissions})
+    tasks = {(t.module, t.check) for c in chapters for t in catalog.tasks(c, plan.variants)}
+    from lora_course.grading import self_test
+
+    tasks.add((self_test.__name__, self_test.doubled))
+    warm = ForkClient(tasks, {c: catalog.setup(c) for c in chapters}, trust)
     try:
         import torch  # while the warm process does the same
 
@@ -104,8 +121,9 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
         missing = warm.ready()
         if missing and not trust:
             raise CannotGrade(OPEN.format("; ".join(missing)))
-        plan = pool.Plan(secret, timeout, variants, missing)
-        yield from pool.grade_all(warm, plan, readable, jobs or cores())
+        plan.isolation = f"reduced: {'; '.join(missing)}" if missing else "full"
+        self_test.run(warm)
+        yield from pool.grade_all(warm, plan, submissions, jobs)
     finally:
         warm.stop()
 

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import inspect
 import linecache
 import symtable
 from typing import NamedTuple
@@ -20,12 +21,14 @@ class Statement(NamedTuple):
     makes: frozenset
     uses: frozenset
     checks: str | None  # "lora_linear" in check.lora_linear(LoRALinear)
+    cell: int
+    calls: frozenset  # names in it, also those of Python itself
 
 
 def parse_cells(cells):
-    """([Statement], [(source, error)] of the cells that are no Python)."""
+    """([Statement], [(source, error)] of the cells that are no Python). Empty cells have no number."""
     statements, broken = [], []
-    for number, source in enumerate(cells, 1):
+    for number, source in enumerate((cell for cell in cells if cell.strip()), 1):
         file = f"<cell {number}>"
         try:
             tree, text = magics.tree(source, file)
@@ -35,8 +38,25 @@ def parse_cells(cells):
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         for node in tree.body:
             names = frozenset(_makes(node)), frozenset(_uses(node))
-            statements.append(Statement(node, file, *names, _checks(node)))
+            calls = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+            statements.append(Statement(node, file, *names, _checks(node), number, calls))
     return statements, broken
+
+
+def execute(node, file, namespace, flags=0):
+    """Runs one statement, or gives the value of an expression; `await` may stand outside."""
+    if isinstance(node, ast.Expression):
+        tree, kind = node, "eval"
+    else:
+        tree, kind = ast.Module([node], []), "exec"
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(tree, file, kind, flags, dont_inherit=True)
+    made = eval(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        from lora_course.grading.box.whole_notebook import loop
+
+        return loop().run_until_complete(made)
+    return made
 
 
 def _makes(node):
