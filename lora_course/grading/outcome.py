@@ -93,6 +93,6 @@ def fault(word, late, seconds):
         return "another process had stopped it"
     if not late:
         return "perhaps"
-    if word.get("waited", 0) > seconds / 3 and word.get("cpu", 0) < seconds / 2:
-        return "the machine was too busy"
-    return "" if word.get("cpu", 0) > seconds / 2 else "perhaps"
+    if word.get("cpu", 0) > seconds / 2:
+        return ""
+    return "the machine was too busy" if word.get("waited", 0) > seconds / 3 else "perhaps"

@@ -6,7 +6,9 @@ from lora_course.checks.core import Check, Verdict, array, tensor
 from lora_course.grading import trusted
 from lora_course.grading.state import CannotGrade
 
-ANSWER = "import torch\n\ndef doubled(x):\n    return torch.nn.functional.linear(x, 2 * torch.eye(3))"
+ANSWER = (
+    "import torch\n\ndef doubled(x):\n    return torch.nn.functional.linear(x, 2 * torch.eye(3))"
+)
 
 
 def make(seed):

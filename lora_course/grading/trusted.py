@@ -40,29 +40,15 @@ Not promised:
 """
 
 import hmac
-import json
-import signal
 import time
-from functools import cache
-from typing import NamedTuple
 
-from lora_course.checks.verdicts import Verdict, decide
-from lora_course.grading.box import wire
 from lora_course.grading.box.fork_client import task_key
-from lora_course.grading.outcome import Outcome, fault, outcome, told, ungraded
+from lora_course.grading.one_box import Said, once
+from lora_course.grading.outcome import ungraded
 
 VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
 HIDDEN = 3  # how many secret ones
-JUDGE_SECONDS = 20  # of processor time
 TRIES = 3
-
-
-class Said(NamedTuple):
-    """One box. settled: the rest of the notebook could change nothing; fault: see outcome.fault."""
-
-    outcome: Outcome
-    settled: bool = True
-    fault: str = ""
 
 
 def secret_seeds(secret, assignment, name):
@@ -84,7 +70,11 @@ def examine(warm, order, check, seeds, hidden, timeout):
         return best
     for way in ("last", "first"):
         whole = tried(warm, {**order, "way": way}, *rest).outcome
-        if whole.share > best.share or best.status in ("todo", "broken") and whole.status == "wrong":
+        if (
+            whole.share > best.share
+            or best.status in ("todo", "broken")
+            and whole.status == "wrong"
+        ):
             best = whole
         if best.share == 1:
             break
@@ -96,74 +86,15 @@ def examine(warm, order, check, seeds, hidden, timeout):
 
 
 def tried(warm, order, check, seeds, hidden, timeout):
-    """Said by a box; by another one where the machine was at fault, or may have been."""
+    """Said by a box; by another one where the machine was at fault, or may have been.
+
+    A box that got a quarter of a core has four times as long the next time.
+    """
+    longer = 1.0
     for number in range(TRIES):
-        said = once(warm, order, check, seeds, hidden, timeout)
+        said = once(warm, order, check, seeds, hidden, timeout, longer)
         if not said.fault or said.fault == "perhaps" and number:
             return said
+        longer = min(max(longer, 1.5 / said.pace), 20)
         time.sleep(0.1 + number / 2)
     return Said(ungraded(check, said.fault))
-
-
-def once(warm, order, check, seeds, hidden, timeout):
-    """Said by one box."""
-    deadline, opened, numbers, box, late = wire.Deadline(timeout), [], [], None, False
-
-    def answer(number, seed):
-        numbers.append(number)
-        inputs = made(check, seed)
-        wire.send(box.channel, b"a", wire.pack_arrays(inputs), deadline)
-        kind, said = wire.receive(box.channel, b"aw", deadline)
-        verdict = told(check, said) if kind == b"w" else verdict_on(check, inputs, said)
-        opened.append(verdict) if number < len(seeds) else None
-        return verdict
-
-    try:
-        with warm.box() as box:
-            wire.send(box.channel, b"o", json.dumps(order).encode(), deadline)
-            kind, said = wire.receive(box.channel, b"kw", deadline)
-            if kind == b"w":
-                return Said(outcome(check, told(check, said)), settled(said))
-            found, rest = outcome(check, *decide(answer, seeds, hidden), bool(seeds)), b"1"
-            if found.share < 1:
-                wire.send(box.channel, b"q", b"", deadline)
-                rest = wire.receive(box.channel, b"q", deadline)[1]
-        short = found.share < 1 and box.word.get("short")
-        return Said(found, rest != b"0", "no room on the disk" if short else "")
-    except wire.Late:
-        late = True
-        lost = Verdict(0.0, "_late", f"{timeout:g}")
-    except wire.Torn:
-        lost = Verdict(0.0, "_torn", box.word.get("why", ""))
-    whose = fault(box.word, late, timeout)
-    if len(numbers) > len(seeds):  # on a secret input: how it was lost is a secret too
-        lowest = min(opened, key=lambda verdict: verdict.share, default=Verdict(1.0))
-        return Said(outcome(check, lowest, Verdict(0.0, "other"), bool(seeds)), True, whose)
-    return Said(outcome(check, lost), True, whose)
-
-
-def settled(payload):
-    """What a box says about the rest of the notebook; what is torn is settled."""
-    return wire.unpack_words(payload).get("settled") != "0"
-
-
-@cache
-def made(check, seed):
-    """The inputs of one seed, the same for every submission."""
-    return check.inputs(seed)
-
-
-def verdict_on(check, inputs, payload):
-    """The verdict on what a box sent. An error of this machine is none of the student's."""
-    outputs = wire.unpack_arrays(payload)
-    signal.setitimer(signal.ITIMER_PROF, JUDGE_SECONDS)  # its handler raises TimeoutError
-    try:
-        return check.verdict(inputs, outputs, strict=True)
-    except (ImportError, OSError) as error:
-        if not isinstance(error, TimeoutError):
-            raise
-        return Verdict(0.0, "other")
-    except Exception:
-        return Verdict(0.0, "other")
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)

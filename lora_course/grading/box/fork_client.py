@@ -15,7 +15,6 @@ from lora_course.grading.box import wire
 from lora_course.grading.box.readable import package_folders, readable
 from lora_course.grading.state import CannotGrade
 
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -135,5 +134,3 @@ def box_environment():
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
     }
-
-

@@ -9,16 +9,16 @@ source of the probe (probes.py), and never imports the module. fork_client.ForkC
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 import time
 import traceback
 
-from lora_course.grading.box import asked, inside, jail, reaper, room, wire
+from lora_course.grading.box import asked, inside, jail, readable, reaper, room, wire
 
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1, 2)  # seconds between tries to get a process
 
@@ -83,9 +83,8 @@ class ForkServer:
             with contextlib.suppress(Exception):
                 exec(compile(source, f"<setup {chapter}>", "exec"), self.setups[chapter])
         with contextlib.suppress(Exception):
-            import IPython.core.inputtransformer2  # noqa: F401  cells with magics
-        own = [place for place in order["readable"] if place.startswith("/proc/self/")]
-        self.readable = own + opened(place for place in order["readable"] if place not in own)
+            importlib.import_module("IPython.core.inputtransformer2")  # cells with magics
+        self.readable = readable.opened(order["readable"])
         self.missing, self.unreadable = self.trial()
         gc.collect()
         gc.freeze()  # boxes share these pages
@@ -98,7 +97,7 @@ class ForkServer:
             if os.fork() == 0:
                 room.settle(folder)
                 missing = jail.confine(folder, self.readable)
-                os.write(start, json.dumps([missing, closed_files()]).encode())
+                os.write(start, json.dumps([missing, readable.closed_files()]).encode())
                 os._exit(0)
             os.close(start)
             os.wait()
@@ -145,30 +144,6 @@ class ForkServer:
             inside.run_exercise(self)
         finally:
             os._exit(0)
-
-
-def opened(places):
-    """Descriptors of files and folders, for the rules of every box: opened once."""
-    found = []
-    for place in places:
-        with contextlib.suppress(OSError):
-            found.append(os.open(place, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC))
-    return found
-
-
-def closed_files():
-    """Files of loaded modules that this process cannot read: what a box would miss."""
-    found = set()
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and os.path.isabs(path):
-            try:
-                os.close(os.open(path, os.O_RDONLY))
-            except FileNotFoundError:  # inside of an archive
-                continue
-            except OSError:
-                found.add(path)
-    return sorted(found)[:20]
 
 
 if __name__ == "__main__":

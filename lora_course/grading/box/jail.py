@@ -14,14 +14,11 @@ import platform
 import struct
 import sys
 
-from lora_course.grading.box import syscalls
+from lora_course.grading.box import program, syscalls
 
 GB = 1 << 30
 MEMORY = 2 * GB  # address space beyond that of the warm process
 FILE_SIZE = 64 << 20  # bytes, of one file
-
-ALLOW, EPERM, ENOSYS, DONE, DIE = 0x7FFF0000, 0x50001, 0x50026, 0x50000, 0x80000000
-ENOTTY = 0x50019
 
 
 def confine(folder, readable):
@@ -97,59 +94,13 @@ def landlock(folder, readable):
 
 
 def seccomp():
-    """System calls: see syscalls.py. A signal reaches this process itself and no other.
-
-    A process that ends or stops itself by a signal ends by SIGSYS, so that SIGKILL is always
-    another's doing.
-    """
+    """System calls: see program.py."""
     column, machine = syscalls.MACHINES[platform.machine()]
-    code = [_load(4), (0x15, 1, 0, machine), _answer(DIE), _load(0)]  # 4: the machine, 0: the call
-    code += [(0x35, 0, 1, syscalls.NEWEST), _answer(ENOSYS)]  # also the calls of 32-bit code
-    for table, answer in (
-        (syscalls.REFUSED, EPERM),
-        (syscalls.PRETENDED, DONE),
-        (syscalls.UNKNOWN, ENOSYS),
-    ):
-        for number in syscalls.numbers(table, column):
-            code += [_skip_unless(number, 1), _answer(answer)]
-    own = os.getpid()
-    for call, position in (syscalls.KILL, 1), (syscalls.TGKILL, 2):  # position of the signal
-        ends = [step for n in syscalls.ENDS for step in (_skip_unless(n, 1), _answer(DIE))]
-        inner = [_load(16 + 8 * position), *ends, _answer(ALLOW)]
-        body = [_load(16), _skip_unless(own, len(inner)), *inner, _answer(EPERM)]
-        code += [_skip_unless(call[column], len(body)), *body]
-    for call, argument, values, then, otherwise in (
-        (syscalls.SETRLIMIT, 0, (syscalls.CPU_TIME,), EPERM, ALLOW),
-        (syscalls.FCNTL, 1, syscalls.OWNER, EPERM, ALLOW),
-        (syscalls.IOCTL, 1, syscalls.HARMLESS, ALLOW, ENOTTY),
-    ):
-        body = [_load(16 + 8 * argument)]
-        for value in values:
-            body += [_skip_unless(value, 1), _answer(then)]
-        code += [_skip_unless(call[column], len(body) + 1), *body, _answer(otherwise)]
-    body = [_load(24), _skip_unless(syscalls.CPU_TIME, 1), _answer(EPERM), _load(16)]
-    for value in (0, own):
-        body += [_skip_unless(value, 1), _answer(ALLOW)]
-    code += [_skip_unless(syscalls.PRLIMIT[column], len(body) + 1), *body, _answer(EPERM)]
-    threads = [_load(16), (0x45, 1, 0, syscalls.THREAD), _answer(EPERM), _answer(ALLOW)]
-    code += [_skip_unless(syscalls.CLONE[column], len(threads)), *threads, _answer(ALLOW)]
-    kept = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+    steps = program.steps(column, machine, os.getpid())
+    kept = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     _call(_libc().prctl, 38, 1, 0, 0, 0)
-    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(kept))
+    head = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(kept))
     _call(_libc().prctl, 22, 2, head, 0, 0)
-
-
-def _load(offset):
-    return 0x20, 0, 0, offset
-
-
-def _answer(value):
-    return 0x06, 0, 0, value
-
-
-def _skip_unless(value, steps):
-    """Goes on when the loaded number is `value`, else over the next `steps`."""
-    return 0x15, 0, steps, value
 
 
 def _libc():

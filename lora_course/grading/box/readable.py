@@ -1,4 +1,4 @@
-"""Which files and folders a box may read: Python, the installed packages, the course without judges."""
+"""What a box may read: Python, the installed packages, the course without its judges."""
 
 import contextlib
 import importlib.util
@@ -35,7 +35,9 @@ def package_folders():
     for place in sys.path:
         named = os.path.basename(place.rstrip(os.sep)) in ("site-packages", "dist-packages")
         with contextlib.suppress(OSError):
-            if named or any(name.endswith(".dist-info") for name in os.listdir(place or os.devnull)):
+            if named or any(
+                name.endswith(".dist-info") for name in os.listdir(place or "/dev/null")
+            ):
                 found.append(os.path.abspath(place))
     return found
 
@@ -65,3 +67,27 @@ def without(path, away):
         real = os.path.realpath(entry.path)
         inside = real.startswith(path + os.sep)  # a link that leads elsewhere is not followed here
         yield from without(real if inside else entry.path, away)
+
+
+def opened(places):
+    """The places as descriptors, opened once for the rules of every box; its own remain paths."""
+    found = [place for place in places if place.startswith("/proc/self/")]
+    for place in set(places) - set(found):
+        with contextlib.suppress(OSError):
+            found.append(os.open(place, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC))
+    return found
+
+
+def closed_files():
+    """Files of loaded modules that this process cannot read: what a box would miss."""
+    found = set()
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and os.path.isabs(path):
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except FileNotFoundError:  # inside of an archive
+                continue
+            except OSError:
+                found.add(path)
+    return sorted(found)[:20]

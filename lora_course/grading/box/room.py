@@ -8,7 +8,7 @@ import os
 from lora_course.grading.box.jail import _call, _libc
 
 DISK, FILES = 256 << 20, 4000  # bytes and files that a box may keep in its folder
-THREADS = 64
+THREADS = 400
 NEWNS, NEWUSER = 0x20000, 0x10000000
 
 
@@ -75,7 +75,7 @@ def few_threads(alone):
     try:
         import resource
 
-        most = THREADS if alone else 9 * THREADS + threads_of(os.getuid())
+        most = THREADS if alone else 4 * THREADS + threads_of(os.getuid())
         hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))

@@ -26,7 +26,7 @@ class Statement(NamedTuple):
 
 
 def parse_cells(cells):
-    """([Statement], [(source, error)] of the cells that are no Python). Empty cells have no number."""
+    """([Statement], [(source, error)] of the cells that are no Python)."""
     statements, broken = [], []
     for number, source in enumerate((cell for cell in cells if cell.strip()), 1):
         file = f"<cell {number}>"

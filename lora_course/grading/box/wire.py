@@ -26,10 +26,16 @@ class Late(Torn):
 
 
 class Deadline:
-    """Seconds that the other side has. Time in which this process was stopped does not count."""
+    """Seconds that the other side has, while it is waited for.
+
+    Time in which this process computes, or is stopped, does not count.
+    """
 
     def __init__(self, seconds):
         self._left, self._seen = seconds, time.monotonic()
+
+    def begin(self):
+        self._seen = time.monotonic()
 
     def left(self):
         now = time.monotonic()
@@ -114,6 +120,8 @@ def _as_deadline(moment):
 
 def _in_time(action, channel, deadline):
     """What the action gives, tried until the deadline."""
+    if deadline is not None:
+        deadline.begin()
     while True:
         if deadline is not None:
             left = deadline.left()

@@ -1,4 +1,4 @@
-"""Which of several notebooks of one chapter counts: what is in it decides, not when it was saved."""
+"""Which of several notebooks of one chapter counts: what is in it decides, not its time."""
 
 import ast
 import functools

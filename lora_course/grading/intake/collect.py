@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_course.grading import catalog
-from lora_course.grading.intake import choose, find, spool, submitted
+from lora_course.grading.intake import choose, find, spool, students, submitted
 from lora_course.grading.results.harmless import line
 
-SYSTEM = {".ds_store", "thumbs.db", "desktop.ini", ".git", ".gitignore", ".gitkeep", ".github"}
-SYSTEM |= {".gitattributes", ".ipynb_checkpoints", "__macosx", "__pycache__", "node_modules"}
-TEACHERS = re.compile(r"(?i)(readme|notes|license|students\.csv)\b.*")
-# Canvas names the files of its bulk download name_[late_]USER_SUBMISSION_file.
-CANVAS_FILE = re.compile(r"([^_/]+)_(?:late_)?(\d+)_\d+_", re.IGNORECASE)
 BYTES = 100 << 20  # of all notebooks of one student
 
 
@@ -42,16 +37,17 @@ def collect(folder, chapter=None, leave_out=()):
     folder, notes, aside = Path(folder), [], []
     if folder.is_file():
         found = _of_student(folder.stem, find.Found([folder], [], []), folder.parent, chapter)
-        found, students = list(found), {folder.stem}
+        found, names = list(found), {folder.stem}
     elif not folder.is_dir():
         return [], [f"There is no folder {folder}."]
     else:
-        by_student, found = _students(folder, leave_out, aside)
-        ids = _canvas_ids(by_student, folder, found)
+        by_student, foreign = students.listed(folder, leave_out, aside)
+        found = [Submission(n, None, n, "", why, ungraded=True) for n, why in foreign.items()]
+        ids = students.canvas_ids(by_student, folder, foreign)
         for student, files in by_student.items():
             each = _of_student(student, files, folder, chapter)
             found += [s._replace(canvas_id=ids.get(student, "")) for s in each]
-        students = {s.student for s in found}
+        names = {s.student for s in found}
     if aside:
         notes.append(f"Left aside, no notebooks: {', '.join(map(line, aside))}.")
     for s in found:
@@ -63,83 +59,20 @@ def collect(folder, chapter=None, leave_out=()):
     if chapter:
         found = [s for s in found if s.chapter == chapter]
         problem = f"There is no notebook of chapter {chapter}."
-        without = students - {s.student for s in found}
+        without = names - {s.student for s in found}
         found += [Submission(s, None, "", chapter, problem) for s in sorted(without)]
-    if not students:
+    if not names:
         notes.append(f"There is no notebook in {folder}.")
     return found, notes
-
-
-def _students(folder, leave_out, aside):
-    """({student: find.Found}, [Submission of what cannot be graded]) of what lies in the folder."""
-    by_student, found = {}, []
-    leave_out = {os.path.realpath(place) for place in leave_out}
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        name = entry.name
-        if name.lower() in SYSTEM or os.path.realpath(entry.path) in leave_out:
-            continue
-        if entry.is_dir(follow_symlinks=False) and not name.startswith("."):
-            more = find.notebooks(entry.path)
-        elif find.is_notebook(name):
-            more = find.Found([Path(entry.path)], [], [])
-            name = student_of(name)
-        elif TEACHERS.fullmatch(name):
-            aside.append(name)
-            continue
-        else:
-            found.append(Submission(name, None, name, "", _why(entry), ungraded=True))
-            continue
-        kept = by_student.setdefault(name, find.Found([], [], []))
-        for mine, new in zip(kept, more, strict=True):
-            mine.extend(new)
-    return by_student, found
-
-
-def _why(entry):
-    """Why an entry of the folder is nobody's submission; a person has to look."""
-    if entry.is_symlink():
-        return "Not graded: this is a link to another place. Put the files themselves here."
-    if entry.is_dir(follow_symlinks=False):
-        return "Not graded: the folder begins with a dot. Rename it."
-    return "Not graded: this is no notebook. Unpack it or rename it, so that it ends in .ipynb."
-
-
-def student_of(name):
-    """The student in the name of a file: what stands before 03_the_lora_layer, else all of it."""
-    stem = name[: -len(".ipynb")]
-    for chapter in catalog.chapters():
-        before, found, _ = stem.partition(catalog.assignment(chapter))
-        if found and before.strip(" _-"):
-            return before.strip(" _-")
-    return stem
-
-
-def _canvas_ids(by_student, folder, others):
-    """{student: ID} where all of the folder is one download of Canvas, else nobody has one.
-
-    A name inside of a student's folder is the student's own choice, and means nothing.
-    """
-    paths = [path for files in by_student.values() for path in files.notebooks]
-    flat = all(path.parent == folder for path in paths) and not others
-    named = {path: CANVAS_FILE.match(path.name) for path in paths}
-    if not flat or not all(named.values()) or not all(f.notebooks for f in by_student.values()):
-        return {}
-    ids = {s: {named[p].group(1, 2) for p in files.notebooks} for s, files in by_student.items()}
-    owners = {}  # of one ID: the names that Canvas put before it
-    for pair in set().union(*ids.values()):
-        owners.setdefault(pair[1], set()).add(pair[0])
-    return {
-        s: next(iter(pairs))[1]
-        for s, pairs in ids.items()
-        if len(pairs) == 1 and len(owners[next(iter(pairs))[1]]) == 1
-    }
 
 
 def _of_student(student, files, folder, chapter):
     """One Submission for each chapter that a student handed in."""
     left = tuple(files.left)
     if not files.notebooks:
-        said = f" The folder holds {', '.join(map(line, files.others[:5]))}." if files.others else ""
+        said = (
+            f" The folder holds {', '.join(map(line, files.others[:5]))}." if files.others else ""
+        )
         said += f" Looked at in part: {'; '.join(left)}." if left else ""
         yield Submission(student, None, "", chapter or "", f"There is no notebook.{said}")
         return

@@ -1,4 +1,4 @@
-"""Notebooks below a student's folder, however the folder was made: deep, large, closed, full of links."""
+"""Notebooks below a student's folder, however it was made: deep, large, closed, full of links."""
 
 import os
 from pathlib import Path
