@@ -3,6 +3,7 @@
 The class is graded once; the tests look at what each student got.
 """
 
+import csv
 import functools
 import json
 import os
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.run import grade_folder
-from tests import hostile
+from tests import hostile, strange
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "03_the_lora_layer.ipynb"
@@ -113,6 +115,10 @@ def graded(tmp_path_factory):
         one.hand_in(case.note, hostile.saved(hostile.attack(filled(one, case.code))))
     for note, (content, *_) in hostile.HONEST.items():
         one.hand_in(note, content)
+    for number, (_, content) in enumerate(strange.honest()):
+        one.hand_in(f"forms {number}", content)
+    for number, (_, content) in enumerate(strange.attacks() if not missing() else ()):
+        one.hand_in(f"attacks {number}", content)
     for note, (content, _) in hostile.BROKEN.items():
         one.hand_in(note, content)
     one.scratch = base / "tmp"
@@ -176,6 +182,38 @@ def test_broken(graded, note):
     assert {e["status"] for e in record["exercises"]} <= {"broken"}
 
 
+def found_in(graded, kind, note):
+    """The exercise that has this case in it."""
+    at = list(strange.FORMS if kind == "forms" else strange.ATTACKS).index(note)
+    return exercise(graded.records[f"{kind} {at // 5}"], strange.names()[at % 5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("note", strange.FORMS)
+def test_forms_that_are_green_in_the_notebook(graded, note):
+    """What the exercise needs is not always to be seen: then the whole notebook decides."""
+    found = found_in(graded, "forms", note)
+    assert found["status"] == "right", found["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("note", strange.ATTACKS)
+def test_attacks_in_every_exercise(graded, note):
+    if missing():
+        pytest.skip(f"this system cannot close the box: {'; '.join(missing())}")
+    found = found_in(graded, "attacks", note)
+    rest = 15 if found["name"] == "broken_starts" else 0  # its other three functions
+    assert found["points"] == rest and found["status"] in ("broken", "wrong"), found["message"]
+    assert strange.ATTACKS[note][1] in found["message"]
+
+
+@pytest.mark.slow
+def test_the_instructor_is_told_when_the_ways_differ(graded):
+    flags = graded.records["forms 0"]["flags"]
+    assert any("3.1 lora_linear: 20 points by the whole notebook" in flag for flag in flags)
+    assert graded.records["honest"]["flags"] == []
+
+
 @pytest.mark.slow
 def test_nothing_is_left(graded):
     assert graded.left == set()
@@ -192,7 +230,9 @@ def test_nothing_was_changed_outside(graded):
 @pytest.mark.slow
 def test_everybody_has_a_record(graded):
     others = len(hostile.FORWARD) + len(hostile.HONEST) + len(hostile.BROKEN)
-    assert len(graded.records) == others + (0 if missing() else len(INSIDE))
+    others += len(strange.honest())
+    inside = 0 if missing() else len(INSIDE) + len(strange.attacks())
+    assert len(graded.records) == others + inside
     assert len(hostile.INSIDE) + others >= 40
 
 
@@ -402,6 +442,15 @@ def test_folders(small):
     for path in (put / "three").iterdir():  # of the same second: the copy is the later one
         os.utime(path, (1e9, 1e9))
     small.hand_in("below", b"", "essay.pdf")
+    for name in ("zip.zip", "script.py", f"{NAME}.txt", "Thumbs.db", "students.csv"):
+        (put / name).write_bytes(b"x")
+    small.hand_in("packed", b"PK", "work.zip")
+    deep = os.open(put / "below", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=deep)
+        deep, above = os.open("d", os.O_RDONLY, dir_fd=deep), deep
+        os.close(above)
+    os.close(deep)
     (put / "below" / "a" / "b").mkdir(parents=True)
     (put / "below" / "a" / "b" / NAME).write_bytes(good)
     for student in ("link", "pipe", "large", "nobody", "folder"):
@@ -419,7 +468,16 @@ def test_folders(small):
     problems = {s: r["problem"] for s, r in small.records.items() if r["problem"]}
     assert "link to another place" in problems["link"] and "no ordinary" in problems["pipe"]
     assert "100 MB" in problems["large"] and "There is no notebook" in problems["nobody"]
-    assert problems.keys() == {"link", "pipe", "large", "nobody", "folder"}
+    assert "holds work.zip" in problems["packed"]
+    aside = {"zip.zip", "script.py", f"{NAME}.txt", ".hidden", "linked"}
+    assert problems.keys() == {"link", "pipe", "large", "nobody", "folder", "packed", *aside}
+    for name in aside:  # nobody vanishes: named, blank, and the exit status says so
+        assert is_ungraded(small.records[name]) and problems[name].startswith("Not graded")
+        assert any(said.startswith(f"{name}: Not graded") for said in small.said)
+    assert any("32 levels" in flag for flag in small.records["below"]["flags"])
+    with open(small.out / "grades.csv", newline="") as file:
+        rows = {row["student"]: row["points"] for row in csv.DictReader(file)}
+    assert rows["zip.zip"] == "" and rows["packed"] == "0" and rows["two"] == "100"
     assert any("it has no cells" in flag for flag in small.records["two"]["flags"])
     assert any("newer" in flag for flag in small.records["three"]["flags"])
     assert "(1)" in small.records["three"]["file"]

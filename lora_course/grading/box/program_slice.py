@@ -66,6 +66,8 @@ def settled(cells, wants, exercise=""):
         return False
     if any({*s.uses, *s.makes, *s.calls} & REACHES for s in chosen):
         return False
+    if any(re.fullmatch(r"In|Out|_+|_\d+", name) for s in chosen for name in s.uses):
+        return False
     kept, names = set(map(id, chosen)), set().union(*[s.uses | s.makes for s in chosen])
     for s in parsed:
         plain = isinstance(s.node, (ast.FunctionDef, ast.ClassDef)) and not s.node.decorator_list
