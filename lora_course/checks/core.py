@@ -45,6 +45,7 @@ class Check:
     slips: tuple = ()  # of slips.Slip: known mistakes beside their advice
     other: str = ""  # where to look when no slip explains what was seen
     mistakes: dict[str, str] | None = None  # key -> advice; made of slips and other
+    nans: tuple[str, ...] = ()  # outputs in which NaN can be right
     make: Callable  # seed -> arrays
     probe: Callable  # namespace, arrays -> arrays
     judge: Callable  # inputs, outputs -> Verdict
@@ -109,11 +110,23 @@ class Check:
             known = {*GENERIC, *self.mistakes} if share < 1 else {""}
             if not 0 <= share <= 1 or mistake not in known:
                 raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
+            if share == 1 and (odd := self._no_numbers(outputs)):
+                return Verdict(0.0, "other", odd, "real numbers, finite ones")
             return Verdict(share, mistake, str(said.seen), str(said.expected))
         except Exception:
             if strict:
                 raise
             return Verdict(0.0, "other")
+
+    def _no_numbers(self, outputs):
+        """What is neither wrong nor right to a comparison, in words: complex numbers and NaN."""
+        for key, value in outputs.items():
+            value = np.asarray(value)
+            if value.dtype.kind == "c":
+                return "complex numbers"
+            if value.dtype.kind == "f" and key not in self.nans and np.isnan(value).any():
+                return "NaN, which is no number"
+        return ""
 
     def answer(self, namespace, number, seed, strict=False):
         """The verdict on one seed, all in this process. number: see `decide`."""

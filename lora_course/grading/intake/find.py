@@ -37,7 +37,7 @@ def notebooks(folder):
             name = entry.name
             if name in SKIPPED or name in (".git", ".ipynb_checkpoints"):
                 continue
-            if entry.is_dir(follow_symlinks=False) and not is_notebook(name):
+            if entry.is_dir(follow_symlinks=False):
                 if name.startswith("."):
                     left["a folder that begins with a dot was left out"] = None
                 elif depth == DEEPEST:
