@@ -15,7 +15,7 @@ import numpy as np
 
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
-from lora_course.checks.verdicts import GENERIC, Verdict, decide
+from lora_course.checks.verdicts import GENERIC, Verdict, decide, no_numbers
 from lora_course.learner import record
 
 __all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
@@ -110,23 +110,13 @@ class Check:
             known = {*GENERIC, *self.mistakes} if share < 1 else {""}
             if not 0 <= share <= 1 or mistake not in known:
                 raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
-            if share == 1 and (odd := self._no_numbers(outputs)):
+            if share == 1 and (odd := no_numbers(outputs, self.nans)):
                 return Verdict(0.0, "other", odd, "real numbers, finite ones")
             return Verdict(share, mistake, str(said.seen), str(said.expected))
         except Exception:
             if strict:
                 raise
             return Verdict(0.0, "other")
-
-    def _no_numbers(self, outputs):
-        """What is neither wrong nor right to a comparison, in words: complex numbers and NaN."""
-        for key, value in outputs.items():
-            value = np.asarray(value)
-            if value.dtype.kind == "c":
-                return "complex numbers"
-            if value.dtype.kind == "f" and key not in self.nans and np.isnan(value).any():
-                return "NaN, which is no number"
-        return ""
 
     def answer(self, namespace, number, seed, strict=False):
         """The verdict on one seed, all in this process. number: see `decide`."""

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 GENERIC = {"none", "type", "raised", "unfinished"}  # mistakes that every check knows
 
 
@@ -35,3 +37,14 @@ def decide(judge, seeds, hidden=()):
         if secret and secret.share == 0:
             break
     return verdict, secret
+
+
+def no_numbers(outputs, nans=()):
+    """What no comparison can judge, in words: complex numbers, NaN except in `nans`; else ""."""
+    for key, value in outputs.items():
+        value = np.asarray(value)
+        if value.dtype.kind == "c":
+            return "complex numbers."
+        if value.dtype.kind == "f" and key not in nans and np.isnan(value).any():
+            return "NaN, which is no number."
+    return ""
