@@ -1,9 +1,10 @@
 # Everything is installed into .venv, once: a second call installs nothing.
-#   make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu    Linux without a GPU: the small torch
+#   make lab TORCH_INDEX=default      PyPI's torch; without it, Linux without a card gets the small one
 #   make test JOBS=4                                           four test processes; two are usual
 #   make lab PYTHON=python3.12 LAB_ARGS="--no-browser --port 8889"
 PYTHON ?= python3
 TORCH_INDEX ?=
+SMALL := https://download.pytorch.org/whl/cpu
 LAB_ARGS ?=
 TEST_ARGS ?=
 VENV ?= .venv
@@ -15,7 +16,7 @@ PYTEST := HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -p no
 SHARED := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: install lab test test-fast test-numbers test-gpu build lint doctor requirements clean
+.PHONY: install lab test test-fast test-numbers test-gpu test-real test-latest build site lint doctor requirements clean
 
 lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live in work/
 	@$(BIN)/lora-course lab $(LAB_ARGS)
@@ -38,6 +39,14 @@ build: $(READY)  ## sources -> notebooks; one chapter: make build ONLY=03
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m lora_course.builder --check
 
+site: $(VENV)-site/.installed  ## the course as web pages in the folder site/, without a network
+	$(VENV)-site/bin/python docs/site/make_site.py site
+
+$(VENV)-site/.installed: docs/site/requirements.txt
+	test -x $(VENV)-site/bin/python || $(PYTHON) -m venv $(VENV)-site
+	$(VENV)-site/bin/pip install --quiet -r $<
+	touch $@
+
 doctor: $(READY)
 	$(BIN)/lora-course doctor
 
@@ -52,12 +61,14 @@ install: $(READY)
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit( \
 		'Python 3.11 or newer is needed, and $(PYTHON) is ' + v + '. Try: make lab PYTHON=python3.12')"
-	@if [ "$$(uname)" = Linux ] && [ -z "$(TORCH_INDEX)" ] && ! command -v nvidia-smi >/dev/null; then \
-		echo "No NVIDIA GPU found: torch brings several GB of CUDA files that will not be used."; \
-		echo "The small one: make $(MAKECMDGOALS) TORCH_INDEX=https://download.pytorch.org/whl/cpu"; \
-		if [ -t 0 ]; then echo "Going on in 10 seconds; Ctrl-C stops."; sleep 10; fi; fi
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' requirements.txt)
+	@torch=$$(grep '^torch==' requirements.txt); index="$(TORCH_INDEX)"; \
+	if [ -z "$$index" ] && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+		echo "No NVIDIA card found: the small torch. With a card: make install TORCH_INDEX=default"; \
+		$(BIN)/pip install --retries 1 --timeout 10 --index-url $(SMALL) $$torch && exit; \
+		echo "$(SMALL) does not answer: the ordinary torch, with files for a card."; fi; \
+	if [ -n "$$index" ] && [ "$$index" != default ]; then $(BIN)/pip install --index-url "$$index" $$torch; \
+	else $(BIN)/pip install $$torch; fi
 	$(BIN)/pip install -r requirements.txt
 	$(BIN)/pip install --no-deps -e .
 	touch $@

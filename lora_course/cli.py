@@ -1,147 +1,83 @@
-"""The command `lora-course`: JupyterLab, start, check and grade exercises, progress, machine."""
+"""The command `lora-course`: JupyterLab, exercises and their checks, progress, the machine."""
 
 import argparse
-import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 
+from lora_course import __version__
 from lora_course.grading import commands as grading
 from lora_course.grading.exports import command as export
+from lora_course.learner import desk
 
-START = "copies exercises into work/, where no update touches them"
-NOT_HERE = (
-    "There is no exercises/ folder here. Go to the folder of the course (the one that "
-    "holds chapters/ and exercises/) and run this again."
-)
-FIRST = "work/chapters/01_what_full_fine_tuning_costs.ipynb"
+START = "copies exercises into your folder, where no update touches them"
 
 
 def main(argv=None):
     """Runs one subcommand; returns the exit status."""
     parser = argparse.ArgumentParser(prog="lora-course", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"lora-course {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("lab", help="opens JupyterLab on your copy of the first chapter, in work/")
+    lab = commands.add_parser("lab", help="opens JupyterLab on your copies (its own options last)")
+    lab.add_argument("folder", nargs="?", type=Path, help="your folder, made if it is not there")
+    update = commands.add_parser("update", help="brings new chapters into your folder")
+    update.add_argument("folder", nargs="?", type=Path, help="your folder (default: this one)")
     start = commands.add_parser("start", help=START, description=f"start NN {START}.")
     start.add_argument("chapters", nargs="*", metavar="NN", help="chapter numbers, or all")
     start.add_argument("--fresh", action="store_true", help="a fresh copy beside the one there is")
-    commands.add_parser("progress", help="shows which exercises are done")
+    start.add_argument("--only", metavar="N.M", help="empties one exercise in your copy")
+    start.add_argument("--back", action="store_true", help="with --only: your answer again")
+    shown = commands.add_parser("progress", help="shows which exercises are done")
+    shown.add_argument("chapter", nargs="?", type=int, metavar="NN", help="one chapter in detail")
+    shown.add_argument("--reset", action="store_true", help="begin anew; the old marks are kept")
+    shown.add_argument("--restore", action="store_true", help="take the old marks back")
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
     grading.add(commands)
     export.add(commands)
-    args, others = parser.parse_known_args(argv)
-    if others and args.command != "lab":  # lab hands them on to JupyterLab
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    others = []
+    if argv[:1] == ["lab"]:  # what begins with the first option goes to JupyterLab
+        first = next((n for n, word in enumerate(argv) if word[:1] == "-"), len(argv))
+        argv, others = argv[:first], argv[first:]
+        argv += [word for word in others if word in ("-h", "--help")]
+    args = parser.parse_args(argv)
     if "run" in args:
         return args.run(args)
     if args.command == "progress":
-        from lora_course import progress
-
-        print(progress())
-        return 0
+        return show_progress(args)
     if args.command == "doctor":
         from lora_course.learner import doctor
 
         return doctor.main()
     try:
         if args.command == "lab":
-            return lab(others)
-        return start_chapters(args.chapters, args.fresh)
+            return desk.lab(args.folder, others)
+        if args.command == "update":
+            return 0 if desk.bring_up_to_date(args.folder) else 1
+        if args.only:
+            return desk.begin_again(args)
+        return desk.start_chapters(args.chapters, args.fresh)
     except OSError as error:
-        return _fail(f"{error.filename} cannot be written: {error.strerror}. Nothing was lost.")
+        said = f"{error.filename} cannot be written: {error.strerror}. Nothing was lost."
+        return desk.fail(said)
 
 
-def start_chapters(chapters, fresh):
-    """Copies the exercise notebooks of these chapters into work/; never overwrites."""
-    root = repository()
-    if root is None:
-        return _fail(NOT_HERE)
-    notebooks = {path.name[:2]: path for path in _notebooks(root)}
-    wanted = list(notebooks) if "all" in chapters else [number.zfill(2) for number in chapters]
-    unknown = [number for number in wanted if number not in notebooks]
-    if unknown or not wanted:
-        said = f"There are no exercises {' '.join(unknown)}." if unknown else "Which chapter?"
-        known = "\n".join(
-            f"  lora-course start {path.stem[:2]}   {path.stem[3:]}" for path in notebooks.values()
-        )
-        return _fail(f"{said} These are here:\n{known}")
-    for number in wanted:
-        _start(notebooks[number], root / "work" / "exercises", fresh)
-    print("Is JupyterLab open already? Then open the folder work in its file browser.")
+def show_progress(args):
+    """Prints the summary, or one chapter; resets and restores."""
+    from lora_course.learner import progress, restart
+
+    if args.reset or args.restore:
+        print(restart.reset_progress() if args.reset else restart.restore_progress())
+        return 0
+    table = progress.progress_table()
+    known = {row.chapter for row in table.rows}
+    if args.chapter is None:
+        print(table.summary())
+    elif args.chapter in known:
+        print(table.chapter(args.chapter))
+    else:
+        there = f"they are {min(known)} to {max(known)}"
+        return desk.fail(f"There is no chapter {args.chapter}: {there}.")
     return 0
-
-
-def lab(options):
-    """Brings the copies in work/ up to date and opens JupyterLab on the first of them.
-
-    options: handed on to JupyterLab. The notebooks and terminals in it find `lora-course`, and a
-    waiting thread sleeps (OMP_WAIT_POLICY, read when torch is loaded): spinning takes the cores
-    away from a second notebook.
-    """
-    from lora_course.learner import copies
-
-    root = repository()
-    if root is None:
-        return _fail(NOT_HERE)
-    for line in copies.bring(root):
-        print(line, flush=True)
-    programs = str(Path(sys.executable).parent)
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    environment["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", "")])
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST}", *options]
-    if os.name == "nt":
-        return subprocess.run(command, env=environment).returncode
-    os.execve(sys.executable, command, environment)  # Ctrl-C reaches JupyterLab alone
-
-
-def repository(folder=None):
-    """The folder with exercises/NN_*.ipynb: this one, one above it, or the package's own."""
-    here = Path(folder or Path.cwd())
-    for root in (here, *here.parents, Path(__file__).resolve().parent.parent):
-        if root.name != "work" and _notebooks(root):  # work/exercises holds copies
-            return root
-    return None
-
-
-def _start(notebook, work, fresh):
-    """Copies one notebook, or says that it is there already."""
-    target, number = work / notebook.name, 1
-    if target.exists() and not fresh:
-        print(f"{_shown(target)} is there already; it stays as it is.")
-        print(f"  to open it:         jupyter lab {_quoted(target)}")
-        print(f"  a fresh one beside: lora-course start {notebook.name[:2]} --fresh")
-        return
-    while os.path.lexists(target):
-        number += 1
-        target = work / f"{notebook.stem} ({number}).ipynb"
-    content = notebook.read_bytes()
-    work.mkdir(parents=True, exist_ok=True)
-    with open(target, "xb") as file:  # "x": never over a file, whoever made it meanwhile
-        file.write(content)
-    print(f"{_shown(target)} is ready.")
-    print(f"  to open it: jupyter lab {_quoted(target)}")
-
-
-def _notebooks(root):
-    found = sorted((root / "exercises").glob("[0-9][0-9]_*.ipynb"))
-    return [path for path in found if re.fullmatch(r"\d\d_\w+", path.stem)]
-
-
-def _shown(path):
-    """The path as the reader would type it from where they are."""
-    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
-
-
-def _quoted(path):
-    text = str(_shown(path))
-    return f'"{text}"' if " " in text else text
-
-
-def _fail(text):
-    print(text, file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

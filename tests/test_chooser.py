@@ -128,9 +128,11 @@ def test_answer_in_words():
 def box(monkeypatch):
     pytest.importorskip("ipywidgets")
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(chooser, "show_controls", lambda *shows: shown.append(shows))
     chooser.chooser()
-    return shown[0]
+    ((widget, text),) = shown
+    assert "not merged" in text and text.startswith("name "), "what stands there without a kernel"
+    return widget
 
 
 def test_controls_ask_and_answer(box):

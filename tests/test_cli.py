@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import lora_course
 from lora_course import cli
+from lora_course.learner import desk
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def run(capsys, *words):
 
 def test_start(course, capsys):
     status, out, err = run(capsys, "start", "03")
-    copy = course / "work/exercises/03_the_lora_layer.ipynb"
+    copy = course / "work/exercises/03_exercises.ipynb"
     assert (status, err) == (0, "") and copy.read_text() == "stub 03_the_lora_layer"
-    opened = str(Path("work/exercises/03_the_lora_layer.ipynb"))
+    opened = str(Path("work/exercises/03_exercises.ipynb"))
     assert f"{opened} is ready." in out and f"jupyter lab {opened}" in out
 
 
 def test_start_never_overwrites(course, capsys):
     run(capsys, "start", "3")
-    copy = course / "work/exercises/03_the_lora_layer.ipynb"
+    copy = course / "work/exercises/03_exercises.ipynb"
     copy.write_text("my answers")
     status, out, _ = run(capsys, "start", "03")
     assert status == 0 and copy.read_text() == "my answers"
@@ -46,7 +46,7 @@ def test_start_never_overwrites(course, capsys):
     assert "lora-course start 03 --fresh" in out
     for number in (2, 3):
         status, out, _ = run(capsys, "start", "03", "--fresh")
-        fresh = course / f"work/exercises/03_the_lora_layer ({number}).ipynb"
+        fresh = course / f"work/exercises/03_exercises ({number}).ipynb"
         assert status == 0 and fresh.read_text() == "stub 03_the_lora_layer"
         assert f'"{Path("work/exercises") / fresh.name}"' in out
     assert copy.read_text() == "my answers"
@@ -54,9 +54,7 @@ def test_start_never_overwrites(course, capsys):
 
 def test_fresh_without_a_first_copy(course, capsys):
     run(capsys, "start", "03", "--fresh")
-    assert [path.name for path in (course / "work/exercises").iterdir()] == [
-        "03_the_lora_layer.ipynb"
-    ]
+    assert [path.name for path in (course / "work/exercises").iterdir()] == ["03_exercises.ipynb"]
 
 
 def test_start_all_and_several(course, capsys):
@@ -84,16 +82,16 @@ def test_unknown_number_lists_what_is_there(course, capsys, words, said):
 
 def test_start_from_a_folder_inside(course, capsys, monkeypatch):
     (course / "work/exercises").mkdir(parents=True)
-    (course / "work/exercises/01_costs.ipynb").write_text("my answers")
+    (course / "work/exercises/01_exercises.ipynb").write_text("my answers")
     monkeypatch.chdir(course / "work")
     assert run(capsys, "start", "03")[0] == 0
-    assert (course / "work/exercises/03_the_lora_layer.ipynb").exists()
+    assert (course / "work/exercises/03_exercises.ipynb").exists()
     assert not (course / "work/work").exists()
 
 
 def test_start_from_elsewhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages/lora_course/cli.py"))
+    monkeypatch.setattr(desk, "INSTALLED", tmp_path / "site-packages/lora_course/course")
     status, _, err = run(capsys, "start", "03")
     assert status == 1 and "holds chapters/ and exercises/" in err
 
@@ -106,19 +104,21 @@ def test_work_cannot_be_made(course, capsys):
 
 def test_lab_opens_a_copy_with_quiet_threads(course, capsys, monkeypatch):
     seen = {}
-    monkeypatch.setattr(cli.os, "execve", lambda *a: seen.update(zip("pce", a, strict=True)))
-    monkeypatch.setattr(cli.subprocess, "run", lambda c, env: seen.update(c=c, e=env) or done)
+    monkeypatch.setattr(desk.os, "execve", lambda *a: seen.update(zip("pce", a, strict=True)))
+    monkeypatch.setattr(desk.subprocess, "run", lambda c, env: seen.update(c=c, e=env) or done)
     done = types.SimpleNamespace(returncode=0)
+    monkeypatch.setattr(desk.copies, "_changed", lambda root: {})  # it calls git
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert cli.main(["lab", "--no-browser", "--port", "8889"]) in (None, 0)
     assert seen["e"]["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert seen["e"]["PATH"].split(cli.os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert seen["e"]["PATH"].split(desk.os.pathsep)[0] == str(Path(sys.executable).parent)
     assert seen["c"][:3] == [sys.executable, "-m", "jupyterlab"]
-    assert f"--ServerApp.root_dir={course}" in seen["c"] and seen["c"][-2:] == ["--port", "8889"]
-    assert (course / "work/exercises/01_costs.ipynb").read_text() == "stub 01_costs"
-    repository = Path(__file__).resolve().parents[1]
-    assert f"--LabApp.default_url=/lab/tree/{cli.FIRST}" in seen["c"]
-    assert (repository / cli.FIRST.removeprefix("work/")).is_file(), "the first chapter's name"
+    assert f"--ServerApp.root_dir={course / 'work'}" in seen["c"] and seen["c"][-2:] == [
+        "--port",
+        "8889",
+    ]
+    assert (course / "work/exercises/01_exercises.ipynb").read_text() == "stub 01_costs"
+    assert f"--LabApp.default_url=/lab/tree/{desk.FIRST}" in seen["c"]
 
 
 def test_only_lab_takes_options_it_does_not_know(course, capsys):
@@ -129,7 +129,12 @@ def test_only_lab_takes_options_it_does_not_know(course, capsys):
 
 def test_progress(course, capsys):
     status, out, err = run(capsys, "progress")
-    assert (status, err) == (0, "") and out == f"{lora_course.progress()}\n"
+    assert (status, err) == (0, "") and out.count("\n") <= 23 and "Course: 0 of" in out
+    assert max(map(len, out.splitlines())) <= 80
+    status, out, _ = run(capsys, "progress", "3")
+    assert status == 0 and out.startswith("Chapter 3: 0 of") and "3.1 " in out and "4.1" not in out
+    status, _, err = run(capsys, "progress", "99")
+    assert status == 1 and "no chapter 99" in err
 
 
 def test_doctor(monkeypatch):

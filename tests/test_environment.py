@@ -161,14 +161,41 @@ def test_second_call_installs_nothing(ready, target):
     assert "pip" not in dry_run(target, ready)
 
 
+def installs(tmp_path, *words, card=False, reachable=True):
+    """(what pip is called with, what make says) when everything is installed for the first time."""
+    log, tools = tmp_path / "calls", tmp_path / "tools"
+    fail = "" if reachable else 'case "$*" in *whl/cpu*) exit 1;; esac\n'
+    program(tmp_path / "bin" / "pip", f'#!/bin/sh\necho "$*" >> {log}\n{fail}')
+    program(tmp_path / "bin" / "python", "#!/bin/sh\n")
+    program(tools / "nvidia-smi", "#!/bin/sh\n")
+    path = os.environ["PATH"] if not card else f"{tools}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["make", "--silent", "install", f"VENV={tmp_path}", f"PYTHON={sys.executable}", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    return log.read_text().splitlines(), done.stdout
+
+
 @needs_make
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one torch")
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a card")
 def test_first_call_installs_torch_first(tmp_path):
-    lines = dry_run("lab", f"VENV={tmp_path}/new", "TORCH_INDEX=https://example.org/cpu")
-    installs = [line for line in lines.splitlines() if "/pip install" in line]
-    assert "--index-url https://example.org/cpu" in installs[0] and "torch==" in installs[0]
-    assert installs[1].endswith("install -r requirements.txt")
-    assert installs[2].endswith("install --no-deps -e .")
-    assert "index" not in installs[1] + installs[2]
+    (torch,) = re.findall(r"^torch==\S+", text("requirements.txt"), flags=re.M)
+    small, plain = "--index-url https://download.pytorch.org/whl/cpu", f"install {torch}"
+    rest = ["install -r requirements.txt", "install --no-deps -e ."]
+    calls, said = installs(tmp_path / "1")
+    assert small in calls[0] and calls[0].endswith(torch) and calls[1:] == rest
+    assert said.startswith("No NVIDIA card found: the small torch.")
+    calls, said = installs(tmp_path / "2", reachable=False)
+    assert small in calls[0] and calls[1:] == [plain, *rest] and "does not answer" in said
+    assert installs(tmp_path / "3", card=True) == ([plain, *rest], "")
+    assert installs(tmp_path / "4", "TORCH_INDEX=default") == ([plain, *rest], "")
+    calls, _ = installs(tmp_path / "5", "TORCH_INDEX=https://example.org/cpu")
+    assert calls == [f"install --index-url https://example.org/cpu {torch}", *rest]
 
 
 @needs_make
@@ -211,7 +238,7 @@ def test_old_python_is_refused_with_a_sentence(tmp_path):
 
 
 def program(path, text):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
 

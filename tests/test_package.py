@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.files",
+    "plumbing plumbing.controls plumbing.files",
     "lora rank train",
     "inject",
     "adapters merge",
@@ -44,6 +44,8 @@ LAYERS = (
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
     "learner learner.copies learner.pins learner.record",
+    "learner.restart learner.standing",
+    "learner.desk",
     "checks checks.values checks.guard checks.display",
     "checks.messages checks.verdicts checks.wording",
     "checks.core checks.slips",
@@ -53,7 +55,7 @@ LAYERS = (
     "learner.doctor",
     "builder builder.source builder.execute",
     "builder.digest builder.exercises builder.names",
-    "builder.notebook",
+    "builder.notebook builder.fold",
     "builder.build",
     "builder.__main__",
     "grading.results.harmless grading.results.graded",
@@ -257,6 +259,8 @@ WHOLE = {  # tests of what is no module
     "instructors": "docs/instructors.md",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "site": "docs/site/make_site.py: the pages on the web",
+    "wheel": "what pip installs, outside the repository",
     "order": "tests begin with the longest",
     "other_models": "chapters on another model",
     "package": "this file",

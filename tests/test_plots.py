@@ -1,11 +1,15 @@
 """Figures: alternative text where nbconvert reads it, stable bytes, nobody's settings touched."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lora_course.kit import plots
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def draw():
@@ -120,3 +124,21 @@ def test_import_is_light_and_pyplot_is_left_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def luminance(color):
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_words_in_figures_can_be_read():
+    """4.5 to 1 on white, and no chapter writes words in a color that has less."""
+    assert plots.TEXT.keys() == plots.COLORS.keys()
+    for color in plots.TEXT.values():
+        assert 1.05 / (luminance(color) + 0.05) >= 4.5, color
+    for source in sorted((ROOT / "chapters/source").glob("*.py")):
+        words = re.findall(r"\.(?:text|annotate)\(.*", source.read_text(encoding="utf-8"))
+        pale = [line for line in words if re.search(r"COLORS\[(?!.(?:grey|base))", line)]
+        assert not pale, f"{source.name}: {pale}: take the color from TEXT"

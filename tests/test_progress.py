@@ -24,7 +24,7 @@ def test_text():
         "  3.1 A <b>     10/10  done\n"
         "  3.2 Longer    2.5/5  open\n"
         "Chapter 4: 0 of 1 exercises done, 0 of 20 points\n"
-        "  4.1 C          0/20  open\n"
+        "  4.1 C     0/20  open\n"
         "Course: 1 of 3 exercises done, 12.5 of 35 points\n"
         "A note."
     )

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lora_course.costs.calculator import calculator, fit_table
 from lora_course.kit.models import load_base, quiet
-from lora_course.kit.plots import COLORS, figure, show
+from lora_course.kit.plots import COLORS, TEXT, figure, show
 from lora_course.costs.shapes import SHAPES, meta_model
 
 quiet()
@@ -205,7 +205,7 @@ print(f"{'between steps':14}", f"{sum(held.values()) / 1e6:6.1f} MB")
 fig, ax = figure(height=3.4)
 for kind, role, marker in zip(curves, ("full", "base", "lora"), "os^", strict=True):
     ax.plot(lengths, curves[kind], marker=marker, color=COLORS[role])
-    ax.text(261, curves[kind][-1], kind, va="center", color=COLORS[role])
+    ax.text(261, curves[kind][-1], kind, va="center", color=TEXT[role])
 ax.axhline(held["weights"] / 1e6, color=COLORS["grey"], linestyle="--", lw=1)
 ax.text(24, held["weights"] / 1e6, "the weights", va="bottom", color=COLORS["grey"])
 ax.set(xlabel="tokens in the text", ylabel="saved for backward (MB)")
@@ -337,7 +337,7 @@ for row, parts in enumerate(measured.values()):
         if mb > 1:
             ax.text(left + mb / 2, -row, label, ha="center", va="center")
         if row == 0:
-            ax.text(left + mb / 2, 0.5, part, ha="center", color=color)
+            ax.text(left + mb / 2, 0.5, part, ha="center", color=TEXT[roles[part]])
         left += mb
 ax.set_yticks((0, -1, -2), measured)
 ax.set(xlabel="MB on base, one text of 256 tokens, float32", ylim=(-2.5, 0.9))
@@ -456,7 +456,7 @@ for x, name in enumerate(names):
             ax.bar(x + shift, size / 1e9, 0.25, bottom, color=color, alpha=alpha)
             bottom += size / 1e9
         word, y = f"{bottom:,.{1 if bottom < 9.95 else 0}f}", min(bottom, 100) + 1
-        ax.text(x + shift, y, word, ha="center", fontsize=8, color=color)
+        ax.text(x + shift, y, word, ha="center", fontsize=8, color=TEXT[method])
 for card in (16, 24, 48, 80):
     ax.hlines(card * 2**30 / 1e9, -0.5, 5.5, COLORS["grey"], "--", lw=1, zorder=0)
     ax.text(5.53, card * 2**30 / 1e9, f"{card} GB card", va="center", fontsize=9)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lora_course.inject import find_targets
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
-from lora_course.kit.plots import COLORS, figure, show
+from lora_course.kit.plots import COLORS, TEXT, figure, show
 from lora_course.costs.memory import nf4_bytes
 from lora_course.costs.shapes import meta_model
 from lora_course.kit.town.stories import documents
@@ -219,7 +219,7 @@ top = ax.get_ylim()[1]
 looks = (nf4, -0.1, "qlora", "NF4"), (even, -0.25, "base", "even")
 for levels, y, role, name in looks:
     ax.plot(levels, [y * top] * len(levels), "o", color=COLORS[role], ms=6)
-    ax.text(1.08, y * top, name, va="center", color=COLORS[role])
+    ax.text(1.08, y * top, name, va="center", color=TEXT[role])
 ax.vlines(nf4, -0.1 * top, 0, COLORS["qlora"], lw=1)
 ax.set(ylim=(-0.35 * top, top), yticks=[], xlabel="weight / largest of its block")
 ax.grid(False)

@@ -16,6 +16,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lora_course.fast.many import losses, many, train_many
@@ -493,12 +494,12 @@ ax.legend()
 show(
     fig,
     caption="From the trained model (left) to a quarter of its intruders, or of its update.",
-    alt="Two lines that fall from the upper left to the lower right: less forgotten, and less "
-    "known of the new. The line of the whole update lies at or below that of the intruders.",
+    alt="Two lines that fall from the upper left to the lower right, close together: less "
+    "forgotten, and less known of the new.",
 )
-if shipped:
-    halves = [cut[way][2] for way in ("whole update", "intruders")]
-    assert all(a < b + 0.2 for a, b in zip(*halves, strict=True))
+if shipped:  # at equal loss on the new, the whole update gives about as much of the old
+    (x, y), control = zip(*cut["intruders"], strict=True), zip(*cut["whole update"], strict=True)
+    assert (np.interp(x, *control) < np.array(y) + 0.4).all()
 
 # %% [markdown]
 # In the paper, scaling intruders down brought the old loss back at little cost. Here it

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_course.builder import notebook
+from lora_course.builder.fold import fold
 from lora_course.builder.notebook import (
     code_cells,
     essence,
@@ -63,6 +64,7 @@ def build(target: Target, root: Path, run: bool, fresh: bool) -> str:
 
             slowest = execute(nb, [cell.where for cell in cells], target.notebook.parent, root)
         keep_outputs(nb, None if fresh else load(target.notebook), run)
+        fold(nb)
     write(nb, target.notebook)
     return slowest
 

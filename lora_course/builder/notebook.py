@@ -15,6 +15,10 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
+UNCOUNTED = (
+    "import os\n"
+    'os.environ["LORA_COURSE_PROGRESS"] = "off"  # solutions do not count as your progress'
+)
 
 
 def chapter(path: Path, root: Path) -> list[Cell]:
@@ -36,6 +40,8 @@ def solution(path: Path, root: Path) -> list[Cell]:
     title, _, rest = cells[0].source.partition("\n")
     note = f"*These are the solutions. Try [the exercises](../exercises/{path.stem}.ipynb) first.*"
     cells[0].source = f"{title}\n\n{note}\n\n{rest.strip()}".rstrip()
+    setup = next(cell for cell in cells if "setup" in cell.tags)
+    setup.source += f"\n\n{UNCOUNTED}"
     return identify(cells)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+LINTERS = re.compile(r"[ \t]*# (?:noqa\b.*|fmt: (?:skip|off|on))$", re.M)
 TAGS = {"quote", "setup", "nbval-ignore-output", "answers"}
 
 
@@ -47,6 +48,7 @@ def read(path: Path, root: Path) -> list[Cell]:
     for cell in cells:
         if "quote" in cell.tags:
             cell.source, cell.quoted = quote(cell, root)
+        cell.source = LINTERS.sub("", cell.source).strip("\n")
     return cells
 
 

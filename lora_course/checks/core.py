@@ -17,6 +17,7 @@ from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
 from lora_course.checks.verdicts import GENERIC, Verdict, decide, no_numbers
 from lora_course.learner import record
+from lora_course.learner.standing import standing
 
 __all__ = ["Check", "Result", "Verdict", "array", "close", "tensor"]
 
@@ -145,6 +146,7 @@ class Check:
             return messages.show(misuse, "wrong")
         result = self.run(dict(zip(self.wants, objects, strict=True)))
         state = "todo" if result.todo else "wrong" if result.mistake else "right"
-        messages.show(result.message, state)
-        if self.key and not result.todo:
-            record.save(self.key, result.points / self.points)
+        text = result.message
+        if self.key and not result.todo and record.save(self.key, result.points / self.points):
+            text += f"\n{standing(self)}"
+        messages.show(text, state)

@@ -5,6 +5,7 @@ from functools import cache
 from lora_course.costs.activations import activation_bytes, logit_bytes, peak_of
 from lora_course.costs.memory import GB, GIB, training_bytes
 from lora_course.costs.shapes import SHAPES, meta_model
+from lora_course.plumbing.controls import show_controls
 
 METHODS = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
 CARDS = (8, 16, 24, 48, 80)  # GiB, by which cards are named
@@ -80,8 +81,6 @@ def estimate_text(name, method, card, r, batch, tokens, checkpointing):
 
 def calculator():
     """Show sliders for model, method, rank, batch, tokens and card; without ipywidgets, a line."""
-    from IPython.display import display
-
     try:
         import ipywidgets as w
     except ImportError:
@@ -112,4 +111,6 @@ def calculator():
         widget.style.description_width, widget.layout.width = "110px", "480px"
         widget.observe(update, "value")
     update()
-    display(w.VBox([*pick.values(), text]))
+    start = estimate_text(**{key: widget.value for key, widget in pick.items()})
+    asked = ", ".join(f"{key} {widget.value}" for key, widget in pick.items())
+    show_controls(w.VBox([*pick.values(), text]), f"{asked}\n\n{start}")

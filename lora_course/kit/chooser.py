@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lora_course.costs.calculator import CARDS, MARGIN, estimate
 from lora_course.costs.memory import GB, GIB, adapter_parameters, block_linears
 from lora_course.costs.shapes import SHAPES, meta_model
+from lora_course.plumbing.controls import show_controls
 
 
 class Choice(NamedTuple):
@@ -100,8 +101,6 @@ def answer(choice):
 
 def chooser():
     """Show the controls of `choose`; without ipywidgets, a line."""
-    from IPython.display import display
-
     try:
         import ipywidgets as w
     except ImportError:
@@ -120,13 +119,16 @@ def chooser():
     }
     pick["card"].description, text = "card", w.HTML()
 
-    def update(_=None):
+    def said():
         asked = {key: widget.value for key, widget in pick.items()}
-        said = answer(choose(**asked | {"megabytes": asked["megabytes"] or None}))
-        text.value = f"<pre style='line-height: 1.3'>{said}</pre>"
+        return answer(choose(**asked | {"megabytes": asked["megabytes"] or None}))
+
+    def update(_=None):
+        text.value = f"<pre style='line-height: 1.3'>{said()}</pre>"
 
     for widget in pick.values():
         widget.style.description_width, widget.layout.width = "110px", "480px"
         widget.observe(update, "value")
     update()
-    display(w.VBox([*pick.values(), text]))
+    asked = ", ".join(f"{key} {widget.value}" for key, widget in pick.items())
+    show_controls(w.VBox([*pick.values(), text]), f"{asked}\n\n{said()}")

@@ -36,14 +36,23 @@ class Table:
             f"{points:g} of {sum(row.possible for row in rows)} points"
         )
 
-    def __repr__(self):
-        width = max([len(row.exercise) for row in self.rows], default=0)
+    def summary(self):
+        """A line for each chapter and one for the course: it fits a terminal of 24 lines."""
         lines = []
-        for chapter, rows in self._chapters():
-            lines.append(f"Chapter {chapter}: {self.total(chapter)}")
-            lines += [
-                f"  {row.exercise:<{width}}  {_points(row):>7}  {_state(row)}" for row in rows
-            ]
+        for number, rows in self._chapters():
+            mark = "■" * sum(row.done for row in rows) + "□" * sum(not row.done for row in rows)
+            lines.append(f"Chapter {number:>2}  {mark:<6}  {self.total(number)}")
+        return "\n".join([*lines, f"Course: {self.total()}", *self.notes])
+
+    def chapter(self, number):
+        """The exercises of one chapter, a line each, and its sum."""
+        rows = [row for row in self.rows if row.chapter == number]
+        width = max(len(row.exercise) for row in rows)
+        lines = [f"  {row.exercise:<{width}}  {_points(row):>7}  {_state(row)}" for row in rows]
+        return "\n".join([f"Chapter {number}: {self.total(number)}", *lines])
+
+    def __repr__(self):
+        lines = [self.chapter(number) for number, _ in self._chapters()]
         return "\n".join([*lines, f"Course: {self.total()}", *self.notes])
 
     def _repr_html_(self):

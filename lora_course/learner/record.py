@@ -29,9 +29,9 @@ def load():
     """
     folder, shares, notes = home(), {}, []
     try:
-        shares = _read(folder / FILE)
+        shares = read_record(folder / FILE)
     except ValueError:
-        _set_aside(folder / FILE)
+        set_aside(folder / FILE)
     except OSError as error:
         notes.append(f"The record in {folder} cannot be read: {reason(error)}.")
     with contextlib.suppress(OSError):
@@ -47,18 +47,18 @@ def save(key, share):
     """Keeps the share of the points when it is the best so far; True when it lies on disk.
 
     A later failing check does not remove a pass. A folder that cannot be written to is no error
-    here: the table says so. Running a notebook of solutions/ does not count as progress.
+    here: the table says so. A notebook of solutions/ sets LORA_COURSE_PROGRESS=off: no progress.
     """
-    if "solutions" in Path(os.environ.get("JPY_SESSION_NAME", "")).parts:
+    if os.environ.get("LORA_COURSE_PROGRESS") == "off":
         return False
     folder = home()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "progress.lock"):
+        with locked(folder / "progress.lock"):
             try:
-                shares = _read(folder / FILE)
+                shares = read_record(folder / FILE)
             except ValueError:
-                _set_aside(folder / FILE)
+                set_aside(folder / FILE)
                 shares = {}
             if share > shares.get(key, -1.0):
                 content = {"version": 1, "shares": {**shares, key: share}}
@@ -78,7 +78,7 @@ def unwritable():
         return reason(error)
 
 
-def _read(path):
+def read_record(path):
     """The shares in the file; raises ValueError when it is damaged, {} when there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -95,17 +95,18 @@ def _read(path):
     return shares
 
 
-def _set_aside(path):
-    """Renames a damaged file to the first free name .damaged-N."""
+def set_aside(path, word="damaged"):
+    """Renames a file to the first free name .damaged-N (or another word), which it returns."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}.{word}-{number}")).exists():
         number += 1
     with contextlib.suppress(OSError):
         os.replace(path, aside)
+    return aside
 
 
 @contextlib.contextmanager
-def _locked(path):
+def locked(path):
     """One writer at a time; the system frees the lock when a process dies."""
     with open(path, "a+b") as file:
         end = time.monotonic() + WAIT
