@@ -22,7 +22,11 @@ FORMS = {
         "T_N['a']",
         [],
     ),
-    "a function fills a dict": (["C_N = {}\ndef fill_N(c): c['a'] = 1\nfill_N(C_N)"], "C_N['a']", []),
+    "fills a dict": (
+        ["C_N = {}\ndef fill_N(c): c['a'] = 1\nfill_N(C_N)"],
+        "C_N['a']",
+        [],
+    ),
     "update into _": (["d_N = {}\n_ = d_N.update(a=1)"], "d_N['a']", []),
     "setdefault": (["d_N = {}\nd_N.setdefault('a', []).append(1)"], "d_N['a'][0]", []),
     "comprehension": (["d_N = []\n[d_N.append(i) for i in [1]]"], "d_N[0]", []),
@@ -39,7 +43,10 @@ FORMS = {
     "Out": (["1", "v_N = Out[max(Out)]"], "v_N", []),
     "underscore": (["1", "v_N = _"], "v_N", []),
     "await": (
-        ["import asyncio\nasync def f_N():\n    await asyncio.sleep(0)\n    return 1\nv_N = await f_N()"],
+        [
+            "from asyncio import sleep",
+            "async def f_N():\n    await sleep(0)\n    return 1\nv_N = await f_N()",
+        ],
         "v_N",
         [],
     ),
@@ -137,7 +144,7 @@ ATTACKS = {
         "import ctypes\nassert ctypes.CDLL(None).syscall(222, 1, None, b'0' * 8) == 0, 'no'",
         "",
     ),
-    "its own size": ("import os\nos.environ['OMP_NUM_THREADS']\nraise SystemExit", "SystemExit"),
+    "its own size": ("import sys\nsys.stdout.close()\nraise SystemExit", "SystemExit"),
 }
 
 

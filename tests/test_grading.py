@@ -364,7 +364,7 @@ def test_resume(small, monkeypatch):
     small.grade(jobs=1)
     first = small.records["one"]
     small.hand_in("two", b"no notebook")
-    monkeypatch.setattr("lora_course.grading.run.ForkClient", None)  # nobody is graded twice
+    monkeypatch.setattr("lora_course.grading.boxed.ForkClient", None)  # nobody is graded twice
     small.grade(jobs=1)
     assert small.records["one"] == first and small.records["two"]["problem"]
     with pytest.raises(TypeError):  # another secret is another grading
@@ -530,6 +530,105 @@ def test_a_judge_that_dies(small, monkeypatch):
     assert sum(e["points"] for e in small.records["ill"]["exercises"]) == 100
 
 
+@pytest.mark.slow
+def test_what_the_machine_spoils_is_no_zero(small, monkeypatch):
+    """A box that is killed is tried again; what fails thrice is a gap, graded by the next run."""
+    from lora_course.grading import trusted
+    from lora_course.grading.outcome import fault
+    from lora_course.grading.results.graded import is_ungraded
+
+    real, kills = trusted.once, []
+
+    def once(warm, order, check, *rest):
+        if check.name == "delta_weight" and len(kills) < 4:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(warm, "box", killed(warm.box, kills))
+                return real(warm, order, check, *rest)
+        return real(warm, order, check, *rest)
+
+    for student in ("a", "b"):
+        small.hand_in(student, hostile.saved(hostile.added(f"x = '{student}'\n")))
+    kills.append(0)  # the first student loses three boxes, and so all of its tries
+    monkeypatch.setattr(trusted, "once", once)
+    small.grade(jobs=1, progress=False)
+    gap, whole = small.records["a"], small.records["b"]
+    assert is_ungraded(gap) and exercise(gap, "delta_weight")["status"] == "ungraded"
+    assert "another process ended it" in exercise(gap, "delta_weight")["message"]
+    assert sum(e["points"] for e in whole["exercises"]) == 100 or is_ungraded(whole)
+    with open(small.out / "grades.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["points"] == "" and row["3.2 delta_weight"] == "" and row["3.1 lora_linear"] == "20"
+    kills.extend([0] * 9)
+    monkeypatch.setattr(trusted, "once", real)
+    small.grade(jobs=1)
+    assert sum(e["points"] for e in small.records["a"]["exercises"]) == 100
+    assert fault({"why": "disk"}, False, 4) == fault({"why": "threads"}, False, 4) == ""
+    assert fault({}, False, 4) and fault({"why": "no process"}, True, 4)
+    busy = {"why": "let go", "cpu": 0.5, "waited": 3.0}
+    assert "busy" in fault(busy, True, 4) and fault({**busy, "cpu": 3.0}, True, 4) == ""
+    assert fault({"why": "let go", "cpu": 0.1}, True, 4) == "perhaps"
+
+
+def killed(real, kills):
+    """A box that another process ends at once."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def box():
+        with real() as made:
+            kills.append(1)
+            before = boxes()
+            while not before and time.monotonic():
+                before = boxes()
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            yield made
+
+    return box
+
+
+def boxes():
+    """Processes of boxes: children of children of a warm process."""
+    parents = {}
+    for pid in processes():
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                parents[pid] = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    return [p for p, above in parents.items() if parents.get(above) in parents]
+
+
+@pytest.mark.slow
+def test_the_warm_process_is_started_again(small, monkeypatch):
+    """Something ends it in the middle: nobody loses anything."""
+    from lora_course.grading import pool
+
+    real = pool.grade_all
+
+    def grade_all(warm, plan, submissions, jobs):
+        for number, pair in enumerate(real(warm, plan, submissions, jobs)):
+            yield pair
+            if number == 0 and len(submissions) == 3:
+                warm.process.kill()
+
+    for student in ("a", "b", "c"):
+        small.hand_in(student, hostile.saved(hostile.added(f"x = '{student}'\n")))
+    monkeypatch.setattr(pool, "grade_all", grade_all)
+    small.grade(jobs=1)
+    assert all(sum(e["points"] for e in small.records[s]["exercises"]) == 100 for s in "abc")
+
+
+def test_limits_are_in_the_key(small):
+    """A time limit that was too small is no verdict for ever."""
+    from lora_course.grading.intake.collect import collect
+    from lora_course.grading.state import key
+
+    small.hand_in("one", hostile.saved(hostile.notebook()))
+    (one,), _ = collect(small.folder)
+    assert key(one, None, (), 1.0) != key(one, None, (), 30.0) == key(one, None, ())
+
+
 def test_results_cannot_be_written(small):
     from lora_course.grading.run import CannotGrade
 
@@ -591,10 +690,19 @@ def test_private_checks(small, monkeypatch):
     monkeypatch.setattr(catalog, "private", lambda chapter: ("tests.private03",))
     catalog.tasks.cache_clear()
     small.hand_in("one", hostile.saved(hostile.notebook()))
+    small.hand_in("stub", next((ROOT / "exercises").glob("03_*.ipynb")).read_bytes())
+    read = "open('@ROOT@/tests/private03.py')"
+    for student, code in (("judge", "import tests.private03"), ("values", filled(small, read))):
+        small.hand_in(student, hostile.saved(hostile.attack(code)))
     try:
         small.grade(jobs=1)
     finally:
         catalog.tasks.cache_clear()
+    last = small.records["stub"]["exercises"][-1]
+    assert last["status"] == "todo" and "not done yet" in last["message"] and last["points"] == 0
+    for student in ("judge", "values"):  # what a private module holds does not enter a box
+        found = exercise(small.records[student], "lora_linear")
+        assert found["points"] == 0 and "Error" in found["message"], found["message"]
     last = small.records["one"]["exercises"][-1]
     assert (last["name"], last["number"], last["points"]) == ("scaling", "3.6", 5) and last[
         "hidden"

@@ -60,17 +60,26 @@ LAYERS = (
     "builder.__main__",
     "grading.results.harmless grading.results.graded",
     "grading.results grading.results.feedback grading.results.formats",
+    "grading.results.tables",
+    "grading.results.canvas",
     "grading.results.reports",
-    "grading.box grading.box.magics grading.box.reaper grading.box.syscalls grading.box.wire",
-    "grading.box.jail grading.box.statements",
-    "grading.box.program_slice",
+    "grading.box grading.box.magics grading.box.syscalls grading.box.wire",
+    "grading.box.program grading.box.statements",
+    "grading.box.jail grading.box.whole_notebook",
+    "grading.box.room grading.box.program_slice",
+    "grading.box.disk",
+    "grading.box.asked grading.box.readable grading.box.reaper",
     "grading.box.inside",
     "grading.box.fork_server",
-    "grading.intake grading.intake.submitted grading.intake.classroom grading.other_tasks",
+    "grading.intake grading.intake.submitted grading.intake.find grading.intake.spool",
+    "grading.intake.classroom grading.other_tasks",
     "grading.catalog",
-    "grading.intake.collect grading.state grading.trusted",
+    "grading.intake.choose grading.intake.students grading.state grading.outcome",
+    "grading.intake.collect grading.extract grading.one_box",
     "grading.box.fork_client grading.in_process",
-    "grading.pool",
+    "grading.trusted",
+    "grading.pool grading.self_test",
+    "grading.boxed",
     "grading.run",
     "grading.commands grading",
     "grading.exports grading.exports.sources",
@@ -237,14 +246,20 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
     "grading.exports.nbgrader grading.exports.sources",
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
-    "grading.catalog grading.state grading.commands grading.intake.collect "
+    "grading.catalog grading.state grading.commands grading.one_box grading.self_test "
+    "grading.boxed "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
-    "jail": "grading.box.syscalls",
+    "collect": "grading.intake.find grading.intake.students grading.intake.choose "
+    "grading.intake.spool",
+    "jail": "grading.box.syscalls grading.box.program grading.box.room",
     "memory": "costs.shapes",
     "peft_adapters": "bridges.fingerprint",
-    "program_slice": "grading.box.statements grading.box.magics",
+    "extract": "grading.box.asked grading.box.readable",
+    "program_slice": "grading.box.statements grading.box.magics grading.box.whole_notebook",
+    "reaper": "grading.box.disk",
     "slips": "checks.callers checks.fixtures checks.wording",
-    "reports": "grading.results.feedback grading.results.formats grading.results.graded",
+    "reports": "grading.results.feedback grading.results.formats grading.results.graded "
+    "grading.results.tables grading.results.canvas",
 }
 UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
 WHOLE = {  # tests of what is no module

@@ -111,9 +111,8 @@ class Check:
             known = {*GENERIC, *self.mistakes} if share < 1 else {""}
             if not 0 <= share <= 1 or mistake not in known:
                 raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
-            if share == 1 and (odd := no_numbers(outputs, self.nans)):
-                return Verdict(0.0, "other", odd, "real numbers, finite ones")
-            return Verdict(share, mistake, str(said.seen), str(said.expected))
+            odd = share == 1 and no_numbers(outputs, self.nans)
+            return odd or Verdict(share, mistake, str(said.seen), str(said.expected))
         except Exception:
             if strict:
                 raise

@@ -40,11 +40,11 @@ def decide(judge, seeds, hidden=()):
 
 
 def no_numbers(outputs, nans=()):
-    """What no comparison can judge, in words: complex numbers, NaN except in `nans`; else ""."""
+    """The verdict on what no comparison can judge: complex numbers, and NaN except in `nans`."""
     for key, value in outputs.items():
         value = np.asarray(value)
-        if value.dtype.kind == "c":
-            return "complex numbers."
-        if value.dtype.kind == "f" and key not in nans and np.isnan(value).any():
-            return "NaN, which is no number."
-    return ""
+        nan = value.dtype.kind == "f" and key not in nans and np.isnan(value).any()
+        if value.dtype.kind == "c" or nan:
+            seen = "NaN, which is no number." if nan else "complex numbers."
+            return Verdict(0.0, "other", seen, "real numbers, finite ones.")
+    return None

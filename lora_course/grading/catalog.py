@@ -15,7 +15,9 @@ from lora_course import checks
 from lora_course.grading.intake import submitted
 
 GROUP = "lora_course.checks"  # entry points: name "03" or "ch03", value a module with EXERCISES
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# Where chapters/, exercises/ and solutions/ are: in a wheel, or beside the package in a clone.
+ROOT = PACKAGE / "course" if (PACKAGE / "course").is_dir() else PACKAGE.parent
 
 
 class Task(NamedTuple):

@@ -43,7 +43,7 @@ def once(warm, order, check, seeds, hidden, timeout, longer=1.0):
             wire.send(box.channel, b"o", json.dumps(order).encode(), deadline)
             kind, said = wire.receive(box.channel, b"kw", deadline)
             if kind == b"w":
-                return Said(outcome(check, told(check, said)), settled(said))
+                return Said(outcome(check, told(check, said)), is_settled(said))
             found, rest = outcome(check, *decide(answer, seeds, hidden), bool(seeds)), b"1"
             if found.share < 1:
                 with contextlib.suppress(wire.Torn):  # what it has answered counts
@@ -64,7 +64,7 @@ def once(warm, order, check, seeds, hidden, timeout, longer=1.0):
     return Said(outcome(check, lost), True, whose, pace)
 
 
-def settled(payload):
+def is_settled(payload):
     """What a box says about the rest of the notebook; what is torn is settled."""
     return wire.unpack_words(payload).get("settled") != "0"
 

@@ -23,18 +23,16 @@ LOST = "The grader itself failed at this one; run it again"  # such a record is 
 
 
 class Plan:
-    """What is the same for all submissions. secret: bytes or None; missing: walls not there."""
+    """What is the same for all submissions. secret: bytes or None."""
 
-    def __init__(self, secret=None, timeout=30.0, variants=(), missing=()):
+    def __init__(self, secret=None, timeout=30.0, variants=()):
         self.secret, self.timeout, self.variants = secret, timeout, tuple(variants)
-        self.isolation = f"reduced: {'; '.join(missing)}" if missing else "full"
+        self.isolation = "full"
 
 
 def grade(warm, plan, submission):
     """The record of one submission. warm: None where this system cannot fork."""
-    start, exercises, notes, cells = time.monotonic(), [], [], ()
-    if not submission.problem:
-        cells = submission.cells()
+    start, exercises, notes, cells = time.monotonic(), [], [], submission.cells()
     for task in catalog.tasks(submission.chapter, plan.variants) if submission.chapter else ():
         check, hidden = task.check, ()
         if submission.problem:
@@ -51,7 +49,7 @@ def grade(warm, plan, submission):
             said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
-        words = said.status, said.share, said.message, said.hidden or task.private, task.variant
+        words = *said[:3], said.hidden or task.private, task.variant
         exercises.append(graded.entry(check, task.number, *words))
         notes += [f"{task.number} {said.note}"] if said.note else []
     return finished(submission, plan, exercises, time.monotonic() - start, notes=notes)

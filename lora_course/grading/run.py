@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from lora_course.grading import catalog, pool
-from lora_course.grading.box.fork_client import ForkClient, WarmGone
+from lora_course.grading.box.fork_client import WarmGone
+from lora_course.grading.boxed import OPEN, boxed
 from lora_course.grading.intake import collect
 from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.state import (
@@ -21,10 +22,6 @@ from lora_course.grading.state import (
 from lora_course.plumbing.files import reason, write_atomically
 
 RESTARTS = 3  # of the warm process, when something has ended it
-OPEN = (
-    "This system cannot close the box: {}. Code of strangers could read and change your files. "
-    "If you trust these notebooks, add --i-trust-these-files."
-)
 
 
 def grade_folder(
@@ -104,28 +101,6 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
             return
     for submission in left:
         yield submission, pool.finished(submission, plan, problem=f"{pool.LOST}.")
-
-
-def boxed(submissions, plan, trust, jobs):
-    """Yields (submission, record). Raises WarmGone when the warm process does not live on."""
-    chapters = sorted({s.chapter for s in submissions})
-    tasks = {(t.module, t.check) for c in chapters for t in catalog.tasks(c, plan.variants)}
-    from lora_course.grading import self_test
-
-    tasks.add((self_test.__name__, self_test.doubled))
-    warm = ForkClient(tasks, {c: catalog.setup(c) for c in chapters}, trust)
-    try:
-        import torch  # while the warm process does the same
-
-        torch.set_num_threads(1)
-        missing = warm.ready()
-        if missing and not trust:
-            raise CannotGrade(OPEN.format("; ".join(missing)))
-        plan.isolation = f"reduced: {'; '.join(missing)}" if missing else "full"
-        self_test.run(warm)
-        yield from pool.grade_all(warm, plan, submissions, jobs)
-    finally:
-        warm.stop()
 
 
 def unboxed(submissions, plan, trust):

@@ -11,17 +11,17 @@ ANSWER = (
 )
 
 
-def make(seed):
+def make_trial(seed):
     """(4, 3) numbers."""
     return {"x": np.random.default_rng(seed).normal(size=(4, 3)).astype(np.float32)}
 
 
-def probe(namespace, arrays):
+def probe_trial(namespace, arrays):
     """What the answer makes of them."""
     return {"y": array(namespace["doubled"](tensor(arrays["x"])), "doubled")}
 
 
-def judge(inputs, outputs):
+def judge_trial(inputs, outputs):
     """Twice as much."""
     return Verdict(1.0) if np.allclose(outputs["y"], 2 * inputs["x"]) else Verdict(0.0, "other")
 
@@ -36,13 +36,13 @@ doubled = Check(
     verified="a box answers",
     hints=("", "", ""),
     other="The box gave other numbers.",
-    make=make,
-    probe=probe,
-    judge=judge,
+    make=make_trial,
+    probe=probe_trial,
+    judge=judge_trial,
 )
 
 
-def run(warm):
+def try_box(warm):
     """Raises CannotGrade when a right answer gets no points."""
     order = {"cells": [ANSWER], "chapter": "", "module": __name__}
     said = trusted.examine(warm, order, doubled, trusted.VISIBLE[:1], (), 60.0)

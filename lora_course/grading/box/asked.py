@@ -48,7 +48,7 @@ class Probe:
         self.probe = space[probe]
 
 
-def put_in_place(chapters):
+def stand_in(chapters):
     """Modules such as lora_course.checks.ch03 whose checks are Asked. chapters: {"ch03": {..}}."""
     for name, wanted in chapters.items():
         module = types.ModuleType(f"{checks.__name__}.{name}")

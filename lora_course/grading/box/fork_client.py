@@ -9,8 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lora_course.grading import catalog
-from lora_course.grading import probes as probes_of
+from lora_course.grading import catalog, extract
 from lora_course.grading.box import wire
 from lora_course.grading.box.readable import package_folders, readable
 from lora_course.grading.state import CannotGrade
@@ -22,7 +21,7 @@ class WarmGone(Exception):
     """The warm process is not there any more."""
 
 
-class Box:
+class OpenBox:
     """channel: leads into the box; word: afterwards, what the reaper says of its end (a dict)."""
 
     def __init__(self, channel):
@@ -72,7 +71,7 @@ class ForkClient:
 
     @contextlib.contextmanager
     def box(self):
-        """A Box; afterwards it is gone, with all that it left. Raises WarmGone."""
+        """An OpenBox; afterwards it is gone, with all that it left. Raises WarmGone."""
         ours, theirs = socket.socketpair()
         (life, held), (heard, word) = os.pipe(), os.pipe()
         try:
@@ -83,7 +82,7 @@ class ForkClient:
             theirs.close()
             os.close(life)
             os.close(word)
-        box = Box(ours)
+        box = OpenBox(ours)
         with open(heard, "rb") as said:
             try:
                 yield box
@@ -111,7 +110,7 @@ def task_key(module, check):
 def about(check):
     """What a box gets of a check: names, and the source of its probe."""
     named = [mistake for mistake in check.mistakes if mistake.startswith("raised")]
-    return [check.wants, named, *probes_of.source_of(check)]
+    return [check.wants, named, *extract.source_of(check)]
 
 
 def box_environment():

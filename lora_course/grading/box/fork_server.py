@@ -4,7 +4,7 @@
 
 It is started with an empty environment and takes its orders from the grader over a socket, which is
 its standard input. It knows no secret, no expected value and no judge: of a check it gets the
-source of the probe (probes.py), and never imports the module. fork_client.ForkClient starts it.
+source of the probe (extract.py), and never imports the module. fork_client.ForkClient starts it.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def main():
                 control.close()
                 warm.keep(*ends)
             if made is None:
-                tell(ends[-1:], {"why": "no process"})
+                write_word(ends[-1:], {"why": "no process"})
             for end in ends:
                 os.close(end)
 
@@ -60,7 +60,7 @@ def fork():
     return None
 
 
-def tell(ends, said):
+def write_word(ends, said):
     """Writes what the judge has to know about a box; a judge that has gone needs no word."""
     for end in ends:
         with contextlib.suppress(OSError):
@@ -75,7 +75,7 @@ class ForkServer:
 
         torch.set_num_threads(1)
         self.trust = order["trust"]
-        asked.put_in_place(order["chapters"])
+        asked.stand_in(order["chapters"])
         self.checks = {key: asked.Probe(key, *about) for key, about in order["probes"].items()}
         self.setups = {}
         for chapter, source in order["setups"].items():
@@ -128,7 +128,7 @@ class ForkServer:
         finally:
             if folder:
                 reaper.remove(folder)
-            tell([word], said)
+            write_word([word], said)
             os._exit(0)
 
     def box(self, channel, folder, start):

@@ -51,7 +51,9 @@ def run_exercise(warm):
     check, cells, way = warm.checks[order["check"]], order["cells"], order["way"]
     namespace = dict(warm.setups.get(order["chapter"], {"__name__": "__main__"}))
     with steady(0):
-        error = program_slice.run(cells, check.wants, namespace, check.name, way, asked.given)
+        error = program_slice.run_answer(
+            cells, check.wants, namespace, check.name, way, asked.given
+        )
 
     def settled():
         return way != "slice" or program_slice.settled(cells, check.wants, check.name)

@@ -14,7 +14,6 @@ from lora_course.grading.box import whole_notebook
 from lora_course.grading.box.statements import (
     IMPORTS,
     binds,
-    execute,
     is_stub,
     only_calls,
     parse_cells,
@@ -23,7 +22,7 @@ from lora_course.grading.box.statements import (
 REACHES = {"globals", "locals", "vars", "eval", "exec", "compile", "get_ipython", "__main__", "sys"}
 
 
-def run(cells, wants, namespace, exercise="", way="slice", given=None):
+def run_answer(cells, wants, namespace, exercise="", way="slice", given=None):
     """Fills `namespace` with the names in `wants`; returns the first exception, or None.
 
     way: "slice", or "last" or "first" for the whole notebook up to that check of the exercise.
@@ -32,7 +31,7 @@ def run(cells, wants, namespace, exercise="", way="slice", given=None):
     whole_notebook.as_in_jupyter(namespace)
     if way == "slice":
         return run_slice(cells, wants, namespace, exercise)
-    error = whole_notebook.run(cells, namespace, exercise, way)
+    error = whole_notebook.run_in_order(cells, namespace, exercise, way)
     objects = (given or {}).get(exercise, ())
     if len(objects) == len(wants):  # what the notebook itself has checked
         namespace.update(zip(wants, objects, strict=True))
@@ -111,7 +110,7 @@ def _run(statements, namespace, flags):
     first = None
     for statement in statements:
         try:
-            execute(statement.node, statement.file, namespace, flags)
+            whole_notebook.execute(statement.node, statement.file, namespace, flags)
         except BaseException as error:
             first = first or error
     return first

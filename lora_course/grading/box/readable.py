@@ -43,10 +43,10 @@ def package_folders():
 
 
 def hidden(modules):
-    """What a box must not read inside of these folders: the modules of checks, compiled or not."""
+    """What a box must not read in there: modules of checks, compiled or not, and solutions."""
     checks, grading = PACKAGE / "checks", PACKAGE / "grading"
     found = {*checks.glob("ch[0-9][0-9].py"), checks / "__pycache__"}
-    found |= {grading / "other_tasks.py", grading / "__pycache__"}
+    found |= {grading / "other_tasks.py", grading / "__pycache__", PACKAGE / "course"}
     for module in modules:
         if not module.startswith("lora_course."):
             spec = importlib.util.find_spec(module.partition(".")[0])  # the whole package

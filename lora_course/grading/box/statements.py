@@ -2,7 +2,6 @@
 
 import ast
 import builtins
-import inspect
 import linecache
 import symtable
 from typing import NamedTuple
@@ -41,22 +40,6 @@ def parse_cells(cells):
             calls = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
             statements.append(Statement(node, file, *names, _checks(node), number, calls))
     return statements, broken
-
-
-def execute(node, file, namespace, flags=0):
-    """Runs one statement, or gives the value of an expression; `await` may stand outside."""
-    if isinstance(node, ast.Expression):
-        tree, kind = node, "eval"
-    else:
-        tree, kind = ast.Module([node], []), "exec"
-    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code = compile(tree, file, kind, flags, dont_inherit=True)
-    made = eval(code, namespace)
-    if code.co_flags & inspect.CO_COROUTINE:
-        from lora_course.grading.box.whole_notebook import loop
-
-        return loop().run_until_complete(made)
-    return made
 
 
 def _makes(node):

@@ -58,7 +58,8 @@ def student_of(name):
         before, found, _ = stem.partition(catalog.assignment(chapter))
         if found and before.strip(" _-"):
             return before.strip(" _-")
-    return stem
+    before = re.sub(r"[ _-]*(?<!\d)\d\d_exercises\b.*", "", stem)  # as in work/exercises
+    return before or stem
 
 
 def canvas_ids(by_student, folder, foreign):

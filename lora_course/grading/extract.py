@@ -22,11 +22,11 @@ def source_of(check):
             f"The probe of the check {check.name} must be a function that is defined at the top "
             "of its module: it is cut out there, and nothing else of the module enters a box."
         )
-    return name, "\n".join(needed(module.__name__, (name,)))
+    return name, "\n".join(cut_out(module.__name__, (name,)))
 
 
 @cache
-def needed(module, names):
+def cut_out(module, names):
     """The statements of a module that these names depend on, in order, as source."""
     statements = _statements(module)
     open_names, chosen = list(names), set()
@@ -41,7 +41,7 @@ def needed(module, names):
         node = statements[at][0]
         if isinstance(node, ast.ImportFrom) and not node.level and _holds_checks(node.module):
             for alias in node.names:
-                lines += needed(node.module, (alias.name,))
+                lines += cut_out(node.module, (alias.name,))
                 lines += [f"{alias.asname} = {alias.name}"] if alias.asname else []
         else:
             lines.append(ast.unparse(node))
