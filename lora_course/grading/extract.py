@@ -29,9 +29,10 @@ def source_of(check):
 def cut_out(module, names):
     """The statements of a module that these names depend on, in order, as source."""
     statements = _statements(module)
-    open_names, chosen = list(names), set()
+    open_names, chosen, wanted = list(names), set(), set()
     while open_names:
         name = open_names.pop()
+        wanted.add(name)
         for at, (_, made, uses) in enumerate(statements):
             if name in made and at not in chosen:
                 chosen.add(at)
@@ -40,7 +41,7 @@ def cut_out(module, names):
     for at in sorted(chosen):
         node = statements[at][0]
         if isinstance(node, ast.ImportFrom) and not node.level and _holds_checks(node.module):
-            for alias in node.names:
+            for alias in (a for a in node.names if (a.asname or a.name) in wanted):
                 lines += cut_out(node.module, (alias.name,))
                 lines += [f"{alias.asname} = {alias.name}"] if alias.asname else []
         else:
