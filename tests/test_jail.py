@@ -62,8 +62,9 @@ def test_unknown_machine(monkeypatch):
 
 ROOM = """
 import os, sys, threading, time
-from lora_course.grading.box import room
+from lora_course.grading.box import jail, room
 print(room.settle(sys.argv[1]))
+jail.drop_capabilities()
 made = 0
 try:
     for _ in range(3 * room.THREADS):

@@ -136,7 +136,7 @@ def _imported(text):
     """Names of such libraries that the code imports, wherever in a line, or names in a text."""
     text = re.sub(r"\\\n", " ", text)
     found = set(re.findall(rf"\bfrom\s+{NAME}\s+import\b", text))
-    for names in re.findall(r"\bimport\s+([\w.,()\s]*)", text):  # also: import math, peft as p
-        found |= set(re.findall(rf"(?:^|,)\s*{NAME}", names.split("\n")[0]))
+    for names in re.findall(r"\bimport[ \t]+([\w., \t]*)", text):  # also: import math, peft as p
+        found |= set(re.findall(rf"(?:^|,)\s*{NAME}", names))
     quoted = re.findall(rf"[\"']{NAME}[\"']", text)  # import_module("peft")
     return found | {name for name in quoted if name != "adapters"}
