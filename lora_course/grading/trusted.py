@@ -95,6 +95,6 @@ def tried(warm, order, check, seeds, hidden, timeout):
         said = once(warm, order, check, seeds, hidden, timeout, longer)
         if not said.fault or said.fault == "perhaps" and number:
             return said
-        longer = min(max(longer, 1.5 / said.pace), 20)
+        longer = min(max(longer, 0.75 / said.pace), 8)
         time.sleep(0.1 + number / 2)
     return Said(ungraded(check, said.fault))
