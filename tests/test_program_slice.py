@@ -92,7 +92,9 @@ def test_cells_in_other_languages(first):
         (["def f(): return _", "check.f(f)"], False),
         (["def f(): return 7", "check.f(mine)"], False),
         (["%time x = 1", "def f(): return 7", "check.f(f)"], False),
-        (["def f(): return 7"], False),
+        (["def f(): return 7"], True),
+        (["def f(): return 7", "def broken(:"], True),
+        (["def f(): return 7", "check.f(f)", "check.f(f)"], False),
     ],
 )
 def test_whether_the_rest_can_matter(cells, settled):

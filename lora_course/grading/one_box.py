@@ -11,16 +11,17 @@ from lora_course.grading.box import wire
 from lora_course.grading.outcome import Outcome, fault, outcome, told
 
 JUDGE_SECONDS = 20  # of processor time
+WAYS = ("last", "first")  # see program_slice.run_answer
 
 
 class Said(NamedTuple):
-    """One box. settled: the rest of the notebook could change nothing; fault: see outcome.fault.
+    """One box. ways: other ways to run the notebook that could matter; fault: see outcome.fault.
 
     pace: the share of a core that it got, while it wanted one.
     """
 
     outcome: Outcome
-    settled: bool = True
+    ways: tuple = ()
     fault: str = ""
     pace: float = 1.0
 
@@ -43,14 +44,19 @@ def once(warm, order, check, seeds, hidden, timeout, longer=1.0):
             wire.send(box.channel, b"o", json.dumps(order).encode(), deadline)
             kind, said = wire.receive(box.channel, b"kw", deadline)
             if kind == b"w":
-                return Said(outcome(check, told(check, said)), is_settled(said))
-            found, rest = outcome(check, *decide(answer, seeds, hidden), bool(seeds)), b"1"
+                return Said(
+                    outcome(check, told(check, said)),
+                    ways_in(wire.unpack_words(said).get("ways", "")),
+                )
+            found, rest = outcome(check, *decide(answer, seeds, hidden), bool(seeds)), b""
             if found.share < 1:
                 with contextlib.suppress(wire.Torn):  # what it has answered counts
                     wire.send(box.channel, b"q", b"", deadline)
                     rest = wire.receive(box.channel, b"q", deadline)[1]
         short = found.share < 1 and box.word.get("short")
-        return Said(found, rest != b"0", "no room on the disk" if short else "")
+        return Said(
+            found, ways_in(rest.decode("ascii", "replace")), "no room on the disk" if short else ""
+        )
     except wire.Late:
         late = True
         lost = Verdict(0.0, "_late", f"{timeout:g}")
@@ -60,13 +66,13 @@ def once(warm, order, check, seeds, hidden, timeout, longer=1.0):
     pace = max(cpu, 0.1) / max(cpu + box.word.get("waited", 0), 0.1)
     if len(numbers) > len(seeds):  # on a secret input: how it was lost is a secret too
         lowest = min(opened, key=lambda verdict: verdict.share, default=Verdict(1.0))
-        return Said(outcome(check, lowest, Verdict(0.0, "other"), bool(seeds)), True, whose, pace)
-    return Said(outcome(check, lost), True, whose, pace)
+        return Said(outcome(check, lowest, Verdict(0.0, "other"), bool(seeds)), (), whose, pace)
+    return Said(outcome(check, lost), (), whose, pace)
 
 
-def is_settled(payload):
-    """What a box says about the rest of the notebook; what is torn is settled."""
-    return wire.unpack_words(payload).get("settled") != "0"
+def ways_in(words):
+    """The ways that a box names, whatever it says."""
+    return tuple(way for way in WAYS if way in words[:40].split())
 
 
 @cache

@@ -66,15 +66,10 @@ def examine(warm, order, check, seeds, hidden, timeout):
     rest = check, seeds, hidden, timeout
     said = tried(warm, {**order, "way": "slice"}, *rest)
     best = said.outcome
-    if said.settled or best.share == 1:
-        return best
-    for way in ("last", "first"):
+    for way in said.ways if best.share < 1 else ():
         whole = tried(warm, {**order, "way": way}, *rest).outcome
-        if (
-            whole.share > best.share
-            or best.status in ("todo", "broken")
-            and whole.status == "wrong"
-        ):
+        says_more = best.status in ("todo", "broken") and whole.status == "wrong"
+        if whole.share > best.share or says_more:
             best = whole
         if best.share == 1:
             break

@@ -55,31 +55,32 @@ def run_exercise(warm):
             cells, check.wants, namespace, check.name, way, asked.given
         )
 
-    def settled():
-        return way != "slice" or program_slice.settled(cells, check.wants, check.name)
+    def ways():
+        found = program_slice.other_ways(cells, check.wants, check.name) if way == "slice" else ()
+        return " ".join(found)
 
     missing = [name for name in check.wants if name not in namespace]
     if missing:
         said = ("_missing", missing[0], "") if error is None else stopped(error, check)
-        wire.send(pipe, b"w", _words(said, settled()))
+        wire.send(pipe, b"w", _words(said, ways()))
         return
     wire.send(pipe, b"k")
     number = 0
     while True:
         kind, payload = wire.receive(pipe, b"aq")
         if kind == b"q":
-            wire.send(pipe, b"q", b"1" if settled() else b"0")
+            wire.send(pipe, b"q", ways().encode())
             continue
         made = check.outputs(namespace, wire.unpack_arrays(payload), number)
         number += 1
         if isinstance(made, Verdict):
             said = made.mistake, made.seen, made.expected
-            wire.send(pipe, b"w", _words(said, True))
+            wire.send(pipe, b"w", _words(said, ""))
         else:
             wire.send(pipe, b"a", wire.pack_arrays(made))
 
 
-def _words(said, settled):
+def _words(said, ways):
     keys = ("mistake", "seen", "expected")
     words = {key: str(word)[:1000] for key, word in zip(keys, said, strict=True)}
-    return json.dumps({**words, "settled": "1" if settled else "0"}).encode()
+    return json.dumps({**words, "ways": ways}).encode()

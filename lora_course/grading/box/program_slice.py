@@ -8,6 +8,7 @@ is trusted.
 import __future__
 
 import ast
+import functools
 import re
 
 from lora_course.grading.box import whole_notebook
@@ -44,7 +45,7 @@ def run_slice(cells, wants, namespace, exercise=""):
     cells: sources of the code cells, in order. A name that is still missing afterwards was looked
     for in the whole notebook.
     """
-    parsed, broken = parse_cells(cells)
+    parsed, broken = _parsed(tuple(cells))
     late = any(getattr(s.node, "module", "") == "__future__" for s in parsed)
     flags = __future__.annotations.compiler_flag if late else 0
     error = _run(needed(parsed, wants, exercise), namespace, flags)
@@ -55,11 +56,20 @@ def run_slice(cells, wants, namespace, exercise=""):
     return error
 
 
+def other_ways(cells, wants, exercise=""):
+    """The ways of `run_answer` that could give another answer than the slice: a tuple."""
+    parsed, _ = _parsed(tuple(cells))
+    if settled(cells, wants, exercise):
+        return ()
+    asked = sum(whole_notebook.asks(s.node, exercise) for s in parsed)
+    return ("last", "first") if asked > 1 else ("last",)
+
+
 def settled(cells, wants, exercise=""):
     """True when the statements that were left out can change nothing: no need to run them too."""
     if any(re.search(r"(?m)^\s*[%!]", cell) for cell in cells):
         return False
-    parsed, broken = parse_cells(cells)
+    parsed, _ = _parsed(tuple(cells))
     chosen = needed(parsed, wants, exercise)
     if sum(bool(set(binds(s.node)) & set(wants)) for s in chosen) > len(wants):
         return False
@@ -79,7 +89,12 @@ def settled(cells, wants, exercise=""):
             return False
     checked = [at for at, s in enumerate(parsed) if s.checks == exercise]
     last = max((at for at, s in enumerate(parsed) if id(s) in kept), default=0)
-    return len(checked) == 1 and last < checked[0] and not broken
+    return not checked or len(checked) == 1 and last < checked[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(cells):
+    return parse_cells(cells)
 
 
 def needed(statements, wants, exercise=""):
