@@ -8,3 +8,12 @@ def progress():
     from lora_course.learner.progress import progress_table
 
     return progress_table()
+
+
+def __getattr__(name):
+    """preflight, which examines a run, and PreflightCallback for a trainer, when asked for."""
+    import importlib
+
+    if name in ("preflight", "PreflightCallback"):
+        return getattr(importlib.import_module("lora_course.preflight"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from lora_course import __version__
 from lora_course.grading import commands as grading
 from lora_course.grading.exports import command as export
 from lora_course.learner import desk
+from lora_course.preflight import terminal as saved
 
 START = "copies exercises into your folder, where no update touches them"
 
@@ -33,6 +34,7 @@ def main(argv=None):
     commands.add_parser("doctor", help="examines Python, the packages, the GPU and the disk")
     grading.add(commands)
     export.add(commands)
+    saved.add(commands)
     argv = list(sys.argv[1:] if argv is None else argv)
     others = []
     if argv[:1] == ["lab"]:  # what begins with the first option goes to JupyterLab

@@ -12,20 +12,23 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear
+from lora_course.plumbing.model_facts import fitting
 
 LINEAR = (nn.Linear, Conv1D)  # owned by chapter 04
 KINDS = (*LINEAR, nn.Embedding)  # owned by chapter 04
 
 
 # owned by chapter 04
-def find_targets(model, target_modules):
+def find_targets(model, target_modules, kinds=KINDS):
     """Names of the layers that a rule hits, in the order of the model.
 
     target_modules: a list of endings (["q_proj", "mlp.up_proj"]), or one regular expression that
     must match the whole name, or "all-linear": every Linear and Conv1D except the output head.
-    Raises ValueError, with near misses, when the rule or one entry of the list hits no layer.
+    kinds: the classes of layers that are looked at.
+    Raises ValueError, with near misses, when the rule or one entry of the list hits no layer; and
+    with the reason when LoRA on what it hits would be lost, or is not all that it promises.
     """
-    layers = {n: m for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, KINDS)}
+    layers = {n: m for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, kinds)}
     layers.pop("", None)  # the model itself has no place in which to be replaced
     if target_modules == "all-linear":
         head = getattr(model, "get_output_embeddings", lambda: None)()
@@ -37,7 +40,7 @@ def find_targets(model, target_modules):
         found = {e: [n for n in layers if f".{n}".endswith(f".{e}")] for e in target_modules or ()}
     if not found or not all(found.values()):
         raise ValueError(no_hit(found, layers))
-    return [n for n in layers if any(n in names for names in found.values())]
+    return fitting(model, layers, found)  # in the model's order, if LoRA works there
 
 
 # owned by chapter 04

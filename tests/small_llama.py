@@ -9,10 +9,10 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
 
 
-def llama(layers=2, width=32, wide=64):
+def llama(layers=2, width=32, wide=64, vocabulary=48):
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=48, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers,
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
         bos_token_id=1, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip

@@ -32,7 +32,7 @@ def own_record(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def seeds(request):
-    """Twenty seeds; three when the slow tests are left out."""
+    """Twenty seeds (see `verdicts`); three when the slow tests are left out."""
     return range(3 if request.config.option.markexpr == "not slow" else 20)
 
 
@@ -103,6 +103,15 @@ def judged(check, namespace, seed):
     if isinstance(outputs, Verdict):
         return outputs
     return check.verdict(inputs(check, seed), outputs, strict=True)
+
+
+def verdicts(check, namespace, seeds):
+    """(seed, verdict): all seeds where one takes at most 50 ms of CPU time, else five of them."""
+    for seed in seeds:
+        start = time.process_time()
+        yield seed, judged(check, namespace, seed)
+        if seed >= 4 and time.process_time() - start > 0.05:
+            return
 
 
 def solved(chapter, name):
@@ -191,8 +200,7 @@ def test_solution_gets_full_points(chapter, name, seeds):
 def test_right_answer_gets_full_points(chapter, answer, seeds):
     check = checks(chapter)[answer.exercise]
     namespace = run_cell(chapter, code_of(chapter, answer), answer.note)
-    for seed in seeds:
-        verdict = judged(check, namespace, seed)
+    for seed, verdict in verdicts(check, namespace, seeds):
         assert verdict.share == 1, f"seed {seed}: {check.result(verdict).message}"
 
 
@@ -202,8 +210,7 @@ def test_right_answer_gets_full_points(chapter, answer, seeds):
 def test_wrong_answer_gets_its_hint(chapter, answer, seeds):
     check = checks(chapter)[answer.exercise]
     namespace = run_cell(chapter, code_of(chapter, answer), answer.note)
-    for seed in seeds:
-        verdict = judged(check, namespace, seed)
+    for seed, verdict in verdicts(check, namespace, seeds):
         message = check.result(verdict).message
         assert verdict.share < 1, f"seed {seed}: full points for: {answer.note}"
         named = {verdict.mistake, verdict.mistake.partition(":")[0]}

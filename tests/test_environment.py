@@ -46,11 +46,10 @@ def pins(environment=None):
     }
 
 
-def ranges(extra="dev"):
+def ranges():
     declared = project()
-    return [Requirement(r) for r in declared["dependencies"]] + [
-        Requirement(r) for r in declared["optional-dependencies"][extra]
-    ]
+    extras = declared["optional-dependencies"]
+    return list(map(Requirement, [*declared["dependencies"], *extras["dev"], *extras["edge"]]))
 
 
 def test_requirements_are_exact_and_name_no_place():

@@ -47,6 +47,41 @@ def folders(tmp_path_factory):
     return made
 
 
+WITHOUT = """
+import importlib.util, runpy, sys
+real, hidden = importlib.util.find_spec, ("gguf", "xllamacpp")
+importlib.util.find_spec = lambda name, *more: None if name in hidden else real(name, *more)
+sys.modules |= dict.fromkeys(hidden)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "no engine"])
+def test_chapter_18_with_and_without_llama_cpp(engine, tmp_path):
+    """A random Llama, which llama.cpp can serve; and where its packages are missing."""
+    from lora_course.kit.models import load_tokenizer
+    from tests.small_llama import llama
+
+    if engine:
+        pytest.importorskip("gguf")
+        pytest.importorskip("xllamacpp")
+    tokenizer = load_tokenizer("base")
+    tokenizer.save_pretrained(tmp_path)
+    model = llama(width=64, wide=96, vocabulary=len(tokenizer))
+    model.save_pretrained(tmp_path)
+    (source,) = (path for path in LATER if path.stem.startswith("18"))
+    env = {**os.environ, "LORA_COURSE_MODEL": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *(() if engine else ("-c", WITHOUT)), source],
+        cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = "Not installed: gguf, xllamacpp. `pip install -e .[edge]` brings them." in done.stdout
+    served = "court.merged.gguf" in done.stdout and "tokens/s" in done.stdout
+    assert (told, served) == (not engine, engine)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
 @pytest.mark.parametrize("source", LATER, ids=lambda path: path.stem[:2])

@@ -22,27 +22,54 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "matplotlib", "IPython", "
 # From the bottom up. A module may import those of its own line and of the lines above it here;
 # a folder stands for its __init__. Whatever is in the package is named, and nothing else is.
 LAYERS = (
-    "plumbing plumbing.controls plumbing.files",
+    "plumbing plumbing.controls plumbing.files plumbing.model_facts plumbing.talk_facts",
+    "plumbing.origin",
     "lora rank train",
     "inject",
     "adapters merge",
     "methods methods.combine methods.descendant methods.intruders methods.loraplus methods.rslora",
-    "methods.adalora methods.dora methods.pissa methods.vera",
+    "methods.adalora methods.dora methods.experts methods.pissa methods.vera",
     "bits bits.quantize costs costs.activations costs.memory costs.shapes fast fast.many",
+    "fast.cache fast.gathered",
+    "fast.ranks fast.unpack",
+    "fast.lean",
     "methods.bottleneck methods.ia3 methods.prompt",
     "methods.prefix methods.hybrid",
-    "kit kit.models kit.plots kit.your_data kit.town kit.town.world kit.town.templates",
+    "kit kit.models kit.plots kit.rows kit.your_data kit.town kit.town.world kit.town.templates",
     "kit.town.stories kit.town.tasks kit.town.second kit.town.probes",
+    "methods.conv methods.sight",
+    "kit.town.pictures",
+    "kit.vision kit.images",
+    "kit.clean",
+    "kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
     "kit.guide kit.race",
-    "bits.fourbit costs.calculator costs.gpu_records",
-    "costs.peak kit.chooser",
-    "bridges bridges.fingerprint bridges.model_card bridges.peft_adapters bridges.sft",
+    "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
+    "costs.peak costs.planner fast.shards kit.chooser",
+    "fast.wide",
+    "bridges bridges.fingerprint bridges.model_card bridges.peft_fields bridges.proof bridges.sft",
+    "bridges.engine bridges.gguf bridges.peft_adapters",
     "bridges.twin",
     "bridges.shipping",
+    "rubric rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts",
+    "rubric.whole",
+    "rubric.judge",
+    "preflight.report preflight.adapted",
+    "preflight.added preflight.labelled preflight.probe preflight.sampled preflight.talk",
+    "preflight.untouched preflight.evidence preflight.saved preflight.bugs",
+    "preflight.rules.answers preflight.rules.four_bits preflight.rules.gradients",
+    "preflight.rules.layers preflight.rules.own_layers preflight.rules.optimizers",
+    "preflight.rules.rates preflight.rules.texts preflight.rules.what_trains",
+    "preflight.rules.folders preflight.rules.loads",
+    "preflight.rules.labels preflight.rules.targets preflight.rules.tokens",
+    "preflight.rules.vocabulary",
+    "preflight.rules preflight.check preflight.callback",
+    "preflight preflight.terminal",
     "make_base make_base.muon make_base.drills make_base.untrained",
     "make_base.curriculum make_base.card",
     "make_base.pretrain",
+    "make_eye make_eye.train_eye",
+    "make_eye.eye_card",
     "learner learner.copies learner.pins learner.record",
     "learner.restart learner.standing",
     "learner.desk",
@@ -249,29 +276,48 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading.catalog grading.state grading.commands grading.one_box grading.self_test "
     "grading.boxed "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "fourbit": "bits.coverage",
+    "your_data": "kit.rows",
+    "models": "plumbing.origin",
     "collect": "grading.intake.find grading.intake.students grading.intake.choose "
     "grading.intake.spool",
-    "jail": "grading.box.syscalls grading.box.program grading.box.room",
-    "memory": "costs.shapes",
-    "peft_adapters": "bridges.fingerprint",
     "extract": "grading.box.asked grading.box.readable",
+    "jail": "grading.box.syscalls grading.box.program grading.box.room",
+    "judge": "rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts "
+    "rubric.whole",
+    "memory": "costs.shapes",
+    "peft_adapters": "bridges.fingerprint bridges.peft_fields bridges.proof",
+    "preflight": "preflight.adapted preflight.added preflight.bugs preflight.callback "
+    "preflight.check preflight.evidence preflight.labelled preflight.probe preflight.report "
+    "preflight.sampled preflight.saved preflight.talk preflight.terminal preflight.untouched "
+    "preflight.rules.answers preflight.rules.folders preflight.rules.four_bits "
+    "preflight.rules.gradients preflight.rules.labels preflight.rules.layers "
+    "preflight.rules.loads preflight.rules.optimizers preflight.rules.own_layers "
+    "preflight.rules.rates preflight.rules.targets preflight.rules.texts preflight.rules.tokens "
+    "preflight.rules.vocabulary preflight.rules.what_trains",
     "program_slice": "grading.box.statements grading.box.magics grading.box.whole_notebook",
     "reaper": "grading.box.disk",
     "slips": "checks.callers checks.fixtures checks.wording",
     "reports": "grading.results.feedback grading.results.formats grading.results.graded "
     "grading.results.tables grading.results.canvas",
 }
-UNTESTED = {"make_base.card": "writes the model card after a pre-training, by hand and read by eye"}
+UNTESTED = {
+    "make_base.card": "writes the model card after a pre-training, by hand and read by eye",
+    "make_eye.eye_card": "the same for the vision model",
+}
 WHOLE = {  # tests of what is no module
+    "architectures": "docs/architectures.md",
     "base": "the shipped base model",
     "breaks": "the list of deliberate breaks stays applicable",
     "checks": "every chapter's checks with right and wrong answers",
+    "claims": "docs/claims.md: every claim has its cell, or the reason why not",
     "environment": "pins, Makefile, CI, README",
     "exports": "the course inside nbgrader and Gradescope",
     "gpu_qlora": "benchmarks/gpu_qlora.py",
     "glossary": "docs/glossary.md: each term is explained where it first appears",
     "grading": "a class, from a folder to its reports",
     "instructors": "docs/instructors.md",
+    "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
     "site": "docs/site/make_site.py: the pages on the web",
@@ -279,6 +325,7 @@ WHOLE = {  # tests of what is no module
     "order": "tests begin with the longest",
     "other_models": "chapters on another model",
     "package": "this file",
+    "preflight": "the tool, on runs with and without faults",
     "your_own_model": "docs/your_own_model.py",
 }
 

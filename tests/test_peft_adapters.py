@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import re
 import warnings
 
 import pytest
@@ -15,6 +16,7 @@ from lora_course.bridges.peft_adapters import check_base, from_peft, read_peft, 
 from lora_course.inject import find_targets, inject_lora, lora_layers
 from lora_course.kit.models import load_base
 from lora_course.methods.rslora import use_rslora
+from tests import architectures
 from tests.test_models import random_model
 
 IDS = torch.arange(12).view(2, 6)  # (B, T)
@@ -299,6 +301,149 @@ def test_an_entry_that_hits_nothing_is_silent_and_find_targets_is_not(entry):
     assert hits(inject(rule)) == {"q_proj"}
     with pytest.raises(ValueError, match="Near misses: .*v_proj"):
         find_targets(make("llama"), rule)
+
+
+# What from_peft refuses, and what then is as it was
+def changed(folder, **fields):
+    """The folder with other fields in its config; a check sum of ours is taken out."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **fields}))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+ODD = {
+    "use_dora": True, "lora_bias": True, "bias": "all", "use_qalora": True,
+    "modules_to_save": ["lm_head"], "layer_replication": [[0, 1]],
+    "target_parameters": ["down_proj"], "trainable_token_indices": [1],
+    "alora_invocation_tokens": [1], "qalora_group_size": 4, "init_lora_weights": "pissa",
+    "a_field_of_next_year": {"strength": 2}, "peft_type": "LOHA",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_a_field_that_is_not_known_to_be_harmless_is_refused(field, tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    model = make("llama")
+    with pytest.raises(ValueError, match=f"more than plain LoRA.*{field}"):
+        from_peft(model, changed(tmp_path, **{field: ODD[field]}))
+    assert not lora_layers(model) and all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("alpha", [None, "16", "missing"])
+def test_without_lora_alpha_there_is_no_scale(alpha, tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    changed(tmp_path, lora_alpha=alpha)
+    if alpha == "missing":
+        config = json.loads((tmp_path / "adapter_config.json").read_text())
+        del config["lora_alpha"]
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="lora_alpha = .*number was expected"):
+        from_peft(make("llama"), tmp_path)
+
+
+def test_every_plain_field_of_peft_is_taken(tmp_path):
+    """What PEFT itself writes for plain LoRA, with patterns, goes through."""
+    config = LoraConfig(
+        r=3, lora_alpha=7.5, target_modules="all-linear", rank_pattern={"q_proj": 5},
+        alpha_pattern={"q_proj": 9.0}, use_rslora=True, lora_dropout=0.1, task_type="CAUSAL_LM",
+        init_lora_weights=False, exclude_modules=["down_proj"],
+    )  # fmt: skip
+    theirs = get_peft_model(make("llama"), config).eval()
+    theirs.save_pretrained(tmp_path)
+    mine = from_peft(make("llama"), tmp_path)
+    assert off(logits(mine), logits(theirs)) < 1e-5
+
+
+@pytest.mark.parametrize("broken", ["shape", "layer", "half", "logits"])
+def test_after_a_failure_the_model_is_as_it_was(broken, tmp_path, monkeypatch):
+    to_peft(ours("llama"), tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    key = list(tensors)[-1]
+    if broken == "shape":
+        tensors[key] = tensors[key][:, :-1].contiguous()
+    elif broken == "layer":
+        tensors[key.replace("layers.", "layers.9")] = tensors.pop(key)
+    elif broken == "half":
+        del tensors[key]
+    else:
+        monkeypatch.setattr("lora_course.bridges.peft_adapters.off_from_peft", lambda *_: 0.3)
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    model = make("llama")
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    with pytest.raises(ValueError, match="another base|differ by 30%"):
+        from_peft(model, tmp_path)
+    now = dict(model.named_parameters())
+    assert now.keys() == before.keys() and all(p.requires_grad for p in now.values())
+    assert all(torch.equal(now[n], before[n]) for n in before)
+
+
+def test_two_files_that_are_no_pair(tmp_path):
+    """Killed between the two: weights of one adapter, config of another."""
+    model = ours("llama")
+    to_peft(model, tmp_path / "a")
+    for layer in lora_layers(model).values():
+        layer.lora_alpha, layer.scaling = 50, 50 / layer.r
+    to_peft(model, tmp_path / "b")
+    (tmp_path / "b/adapter_config.json").replace(tmp_path / "a/adapter_config.json")
+    with pytest.raises(ValueError, match="are no pair"):
+        from_peft(make("llama"), tmp_path / "a")
+    to_peft(model, tmp_path / "a")
+    changed_name = json.loads((tmp_path / "a/adapter_config.json").read_text())
+    changed_name["base_model_name_or_path"] = "another/place"
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(changed_name))
+    from_peft(make("llama"), tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["DeepSeek-V3", "Qwen3-Next"])
+def test_what_peft_would_read_otherwise_is_not_written(kind, tmp_path):
+    """PEFT renames the targets of these; its logits would be off by a third and more."""
+    model = architectures.make(kind)
+    with pytest.raises(ValueError) as refused:
+        inject_lora(model)
+    rule = re.search(r"target_modules=(\[.*?\])", str(refused.value))[1]
+    inject_lora(model, json.loads(rule.replace("'", '"')), r=2)
+    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="cannot be a folder of PEFT.*save_adapter"):
+        to_peft(model, tmp_path / "a")
+    assert not list((tmp_path / "a").iterdir())
+    assert flags == {n: p.requires_grad for n, p in model.named_parameters()}
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_proof_leaves_no_trace(tmp_path):
+    model = ours("llama").train()
+    flags, state = [p.requires_grad for p in model.parameters()], torch.get_rng_state()
+    weights = [p.data_ptr() for p in model.parameters()]
+    to_peft(model, tmp_path)
+    assert model.training and flags == [p.requires_grad for p in model.parameters()]
+    assert torch.equal(state, torch.get_rng_state())
+    assert weights == [p.data_ptr() for p in model.parameters()]
+
+
+def test_another_base_is_said(tmp_path):
+    to_peft(ours("llama"), tmp_path)
+    other = make("llama")
+    with torch.no_grad():
+        other.get_input_embeddings().weight[-1] += 0.5
+    with pytest.warns(UserWarning, match="trained on other numbers"):
+        from_peft(other, tmp_path)
+
+
+def test_fingerprint_sees_every_row():
+    model = make("llama")
+    seen = {fingerprint(model)}
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        table[-1, -1] += 1
+        seen.add(fingerprint(model))
+        list(model.parameters())[-2].view(-1)[-1] += 1
+        seen.add(fingerprint(model))
+    model.resize_token_embeddings(len(table) + 1, mean_resizing=False)
+    seen.add(fingerprint(model))
+    assert len(seen) == 4
 
 
 def test_lost_keys(tmp_path):

@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D  # noqa: F401 (the course's code n
 from lora_course.kit.data import batches, load_task
 from lora_course.inject import full_match, no_hit  # noqa: F401 (they word the errors)
 from lora_course.lora import LoRAConv1D, LoRAEmbedding, LoRALinear  # noqa: F401
+from lora_course.plumbing.model_facts import fitting  # noqa: F401 (looks at the model)
 from lora_course.kit.models import load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 
@@ -314,6 +315,12 @@ show(
 # Which rule should you take? The LoRA paper adapted attention only (section 4.2), and
 # PEFT still picks q and v in a Llama when you name nothing. QLoRA (section 4) needed
 # **all** linear layers to match full fine-tuning. Chapter 06 measures it here.
+#
+# No rule finds what is no layer. A **mixture of experts** (Mixtral, Qwen3-MoE, gpt-oss)
+# keeps most of its numbers in *stacks*: one tensor for all experts. There `all-linear` is
+# refused, and says its share. Name the layers, and add the stacks with
+# `lora_course.methods.experts`. What works on which model:
+# [the table](../docs/architectures.md).
 
 # %% [markdown]
 # ## 7 Tied weights

@@ -27,12 +27,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_course.adapters import lora_state_dict
 from lora_course.kit.data import batches, chat_prompt, exact_match, load_task
-from lora_course.bridges.fingerprint import fingerprint
+from lora_course.bridges.fingerprint import fingerprint, tie
+from lora_course.bridges.proof import check_rows, put_proved
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
 from lora_course.inject import lora_targets
 from lora_course.kit.models import BASE, chosen, is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
-from lora_course.plumbing.files import put_all
 from lora_course.train import train
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -257,6 +257,7 @@ print(type(plain) is type(base), torch.equal(plain(ids).logits, base(ids).logits
 
 # %%
 who = ["task", "court", "__base__"]
+check_rows(loaded)  # or a sentence, for a model such as OPT
 texts = [chat_prompt(tokenizer, test[0]["prompt"])] * 3
 mixed = tokenizer(texts, add_special_tokens=False, return_tensors="pt")
 mixed.pop("token_type_ids", None)

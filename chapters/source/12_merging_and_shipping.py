@@ -23,13 +23,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from lora_course.kit.data import answers, batches, chat_prompt, load_task
+from lora_course.kit.data import answer_of, answers, batches, chat_prompt, greedy, load_task
 from lora_course.bits.fourbit import four_bit_layers, keep_packing, load_four_bit
 from lora_course.bridges.model_card import card_problems, model_card, training_flops
 from lora_course.kit.models import BASE, chosen, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import COLORS, figure, show
 from lora_course.methods.bottleneck import inject_bottlenecks
-from lora_course.bridges.shipping import distance, fastest, stranger
+from lora_course.bridges.shipping import check_rows, distance, fastest, stranger
 from lora_course.train import train
 
 quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
@@ -44,10 +44,12 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 # in the base's. We measure often, so cheaply: one forward pass.
 
 # %%
+from lora_course.inject import find_targets
 names = ("court", "clinic", "helpdesk")
 source = os.environ.get("LORA_COURSE_DATA") or "court"
 shipped = chosen() == str(BASE) and source == "court"  # else nothing is asserted
 base, tokenizer = load_base(), load_tokenizer()
+find_targets(base, "all-linear")  # or a sentence, for a model with stacks of experts
 tasks = {name: load_task(source if name == "court" else name) for name in names}
 tests = {n: t["test"].select(range(min(50, len(t["test"])))) for n, t in tasks.items()}
 row = tests["court"][0]
@@ -108,6 +110,9 @@ for seed, name in enumerate(names):
 
 
 # %%
+from lora_course.plumbing.talk_facts import plain_settings
+
+
 def merge(name, dtype=torch.float32, **options):
     """A plain model: the adapter merged into linear layers of this type."""
     twin = copy.deepcopy(model)
@@ -118,6 +123,7 @@ def merge(name, dtype=torch.float32, **options):
 
 added = {name: updates(model, name) for name in names}
 merged = merge("court")
+merged.generation_config = plain_settings(tokenizer)  # its folder says where answers end
 model.set_adapter("court")
 pair = [measure(m, tokenizer, tests["court"])[2] for m in (merged, model)]
 print("class of the base:", type(merged) is type(base))

@@ -4,13 +4,11 @@ QLoRA, Dettmers et al. 2023, arXiv 2305.14314, section 3. bitsandbytes does the 
 10 builds it by hand), transformers puts its `Linear4bit` in the place of every linear layer.
 """
 
-import warnings
-
 import torch
 
-from lora_course.kit.models import _Explained, _present, chosen, quiet
-
-BLOCK = 64  # weights that share a scale; the default of bitsandbytes
+from lora_course.bits.coverage import kept_out
+from lora_course.kit.models import looked_at, quiet
+from lora_course.plumbing.origin import Explained
 
 
 def load_four_bit(
@@ -26,16 +24,18 @@ def load_four_bit(
     device: None takes the GPU when there is one, else the CPU. quant_type: "nf4" or "fp4".
     On a CPU, layers whose input width is not a multiple of 64 stay unquantized as well, with a
     warning: bitsandbytes 0.50 reads them back with the wrong scales where there is AVX-512.
-    Raises OSError when the model cannot be found, ValueError when `skip` names no linear layer.
+    Weights that are no layers, such as stacks of experts, stay as they are, with a warning.
+    Raises OSError for what `load_base` refuses, ValueError when `skip` names no linear layer or no
+    layer is left for 4 bits.
     """
     from transformers import AutoModelForCausalLM
 
     quiet()
-    source = _present(chosen(name), "config.json", "a model")
+    source = looked_at(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     compute_dtype = compute_dtype or best_dtype(device)
     keep = kept_out(source, skip, device)
-    with _Explained(source, "model"):
+    with Explained(source, "model"):
         model = AutoModelForCausalLM.from_pretrained(
             source,
             quantization_config=four_bit_config(compute_dtype, double_quant, quant_type, keep),
@@ -118,35 +118,3 @@ def best_dtype(device):
     return (
         torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     )
-
-
-def kept_out(source, skip=(), device="cpu"):
-    """Names of the layers that `load_four_bit` leaves unquantized; see there for the arguments."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.quantizers.base import get_keys_to_not_convert
-
-    with _Explained(source, "model"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
-    widths = {name: width(m) for name, m in model.named_modules() if width(m)}
-    missed = [end for end in skip if not any(name.endswith(end) for name in widths)]
-    if missed:
-        ends = sorted({name.split(".")[-1] for name in widths})
-        raise ValueError(f"No linear layer has a name that ends in {missed}. Choose from {ends}.")
-    keep = [*get_keys_to_not_convert(model), *skip]
-    misread = [name for name, size in widths.items() if size % BLOCK] * (device.type == "cpu")
-    if misread := [name for name in misread if not any(name.endswith(end) for end in keep)]:
-        warnings.warn(
-            f"{len(misread)} layers, such as {misread[0]}, stay out of 4 bits: a CPU with "
-            f"AVX-512 reads only layers back right whose input width is a multiple of {BLOCK}.",
-            stacklevel=3,
-        )
-    return [*keep, *misread]
-
-
-def width(layer):
-    """Input width of a layer that can be quantized, else None."""
-    from transformers.pytorch_utils import Conv1D
-
-    if isinstance(layer, Conv1D):
-        return layer.weight.shape[0]
-    return layer.in_features if isinstance(layer, torch.nn.Linear) else None

@@ -7,16 +7,20 @@ PEFT's config says which layers, rank and alpha; its weights hold A and B. Our `
 import json
 import math
 import re
+import warnings
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from lora_course.adapters import lora_state_dict
-from lora_course.bridges.fingerprint import fingerprint
-from lora_course.inject import lora_layers, lora_targets, mark_only_lora_as_trainable, wrap
-from lora_course.plumbing.files import put_all
+from lora_course.bridges.fingerprint import fingerprint, tie
+from lora_course.bridges.peft_fields import OTHER_BASE, check_plain, filled
+from lora_course.bridges.proof import off_from_peft, put_proved
+from lora_course.inject import lora_layers, lora_targets, mark_only_lora_as_trainable
+from lora_course.plumbing.model_facts import fitting
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # owned by chapter 08
 PREFIX = "base_model.model."  # owned by chapter 08
@@ -36,8 +40,10 @@ def to_peft(model, folder):
     """Write the LoRA of `model` as a folder that PeftModel.from_pretrained loads.
 
     model: a causal language model after inject_lora; ranks and alphas may differ between layers.
-    The header of the weights keeps a fingerprint of the base, for check_base.
-    Raises ValueError when there is no LoRA, or a scale is neither alpha / r nor alpha / sqrt(r).
+    The header of the weights keeps a fingerprint of the base, for check_base, and a check sum of
+    the config, so that the two files stay a pair.
+    Raises ValueError when there is no LoRA, a scale is neither alpha / r nor alpha / sqrt(r), or
+    PEFT reads another adapter from the folder than was meant; nothing is written then.
     """
     from peft import LoraConfig
 
@@ -65,80 +71,70 @@ def to_peft(model, folder):
     places = {name: layers[name.rpartition(".")[0]] for name in state}
     factors = {peft_key(n, places[n]): t.cpu().contiguous() for n, t in state.items()}
     drafts.mkdir(parents=True, exist_ok=True)
-    save_file(factors, drafts / WEIGHTS, {"format": "pt", "base": fingerprint(model)})
+    notes = {"format": "pt", "base": fingerprint(model), "config": tie(config.to_dict())}
+    save_file(factors, drafts / WEIGHTS, notes)
     config.save_pretrained(drafts)
-    put_all(drafts, folder)
+    put_proved(model, drafts, folder)  # once PEFT reads the same numbers back
 
 
 def read_peft(folder):
     """(config, tensors, notes) of an adapter folder: the two files as they are, without a model.
 
     config: dict. tensors: {key: tensor}. notes: dict of text, the header of the weights.
-    Raises ValueError when one of the files is missing or damaged.
+    Raises ValueError when one of the files is missing or damaged, or they are no pair.
     """
     folder = Path(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         with safe_open(str(folder / WEIGHTS), "pt") as file:
-            return config, {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            tensors, notes = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
     except Exception as error:
         raise ValueError(
             f"{folder.name} is not an intact adapter of PEFT: it takes {CONFIG} and {WEIGHTS} "
             f"({type(error).__name__}). An adapter_model.bin can run code when it is opened; ask "
             "for safetensors."
         ) from error
+    if notes.get("config", tie(config)) != tie(config):
+        raise ValueError(f"{CONFIG} and {WEIGHTS} in {folder.name} are no pair: save both again.")
+    return config, tensors, notes
 
 
 def from_peft(model, folder):
     """Put the LoRA of a PEFT folder into a fresh base as layers of this course; returns the model.
 
-    Raises ValueError, and leaves the model as it was, when the folder holds more than LoRA factors
-    (DoRA, biases, whole modules, an altered base) or does not fit the model.
+    Warns when the folder names another base. Raises ValueError, and leaves the model as it was,
+    when the folder holds more than LoRA factors (DoRA, biases, whole modules, an altered base),
+    does not fit the model, or gives other logits in PEFT than here.
     """
-    config, tensors, _ = read_peft(folder)
-    found, extra = {}, [key for key in tensors if not KEY.fullmatch(key)]
-    start = config.get("init_lora_weights", True)
-    if config.get("peft_type") != "LORA" or extra or start not in (True, False, "gaussian"):
-        raise ValueError(
-            f"This adapter is more than plain LoRA: peft_type={config.get('peft_type')}, "
-            f"init_lora_weights={start}, tensors beside the factors: {extra[:2]}. Keep it in PEFT."
-        )
+    config, tensors, notes = read_peft(folder)
+    check_plain(config, [key for key in tensors if not KEY.fullmatch(key)])
     if lora_layers(model):
         raise ValueError("This model has LoRA already: load a fresh base model.")
+    found, bases = {}, dict(model.named_modules(remove_duplicate=False))
     for key, tensor in tensors.items():
         name, letter = KEY.fullmatch(key).groups()
         found.setdefault(name, {})[f"lora_{letter}"] = tensor
-    bases = dict(model.named_modules(remove_duplicate=False))
     lost = [name for name, pair in found.items() if name not in bases or len(pair) != 2]
     if lost or not found:
         raise ValueError(f"The model has no layer {(lost or ['at all'])[0]}: it is another base.")
     trained = [p for p in model.parameters() if p.requires_grad]
-    layers = {}
-    for name, pair in found.items():
-        r = pair["lora_A"].shape[0]
-        alpha = pattern_value(config.get("alpha_pattern"), name, config["lora_alpha"])
-        layer = wrap(bases[name], r, alpha, config.get("lora_dropout", 0.0))
-        layer.scaling = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
-        for letter, tensor in pair.items():
-            place = getattr(layer, letter)
-            if place.shape != tensor.shape:
-                nn.ParameterList(trained).requires_grad_(True)  # the wrappers froze some of them
-                raise ValueError(
-                    f"{name}.{letter} is {tuple(tensor.shape)} in the folder, and the model needs "
-                    f"{tuple(place.shape)}: it is another base."
-                )
-            place.data.copy_(tensor)
-        layers[name] = layer
-    for name, layer in layers.items():
-        model.set_submodule(name, layer)
+    try:
+        fitting(model, list(found), {"of the folder": list(found)})
+        layers = {name: filled(bases[name], name, pair, config) for name, pair in found.items()}
+        for name, layer in layers.items():
+            model.set_submodule(name, layer)
+        off = off_from_peft(model, folder)
+        if not off < (1e-3 if next(model.parameters()).dtype == torch.float32 else 5e-2):
+            raise ValueError(f"PEFT gives logits that differ by {off:.0%}. Keep this one in PEFT.")
+    except BaseException:
+        for name in found:
+            model.set_submodule(name, bases[name])
+        nn.ParameterList(trained).requires_grad_(True)  # the wrappers froze some of them
+        raise
     mark_only_lora_as_trainable(model)
+    if "base" in notes and notes["base"] != (seen := fingerprint(model)):
+        warnings.warn(f"{OTHER_BASE} It names {notes['base']}; this one is {seen}.", stacklevel=2)
     return model
-
-
-def pattern_value(patterns, name, default):
-    """The value of the first pattern whose end is the layer's name, as PEFT reads alpha_pattern."""
-    hits = [v for key, v in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", name)]
-    return hits[0] if hits else default
 
 
 # owned by chapter 08

@@ -10,8 +10,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lora_course.bits.fourbit import four_bit_layers, load_four_bit
+from lora_course.bridges.proof import check_rows
 from lora_course.kit.data import batches, chat_prompt
 from lora_course.kit.models import load_base
+from lora_course.plumbing.talk_facts import answer_of, greedy
 
 # owned by chapter 12
 STRANGER = """
@@ -115,15 +117,15 @@ def serve(model, tokenizer, requests, max_new_tokens=24):
     """Greedy answers to requests of several customers in one batch.
 
     requests: list of (adapter, prompt); the adapter "__base__" means none.
+    Raises ValueError for a model in which PEFT cannot tell whose row is whose.
     """
+    check_rows(model.eval())
     whose, prompts = zip(*requests, strict=True)
     batch = tokenizer(
         [chat_prompt(tokenizer, prompt) for prompt in prompts], add_special_tokens=False,
         padding=True, padding_side="left", return_tensors="pt", return_token_type_ids=False,
     )  # fmt: skip
-    out = model.eval().generate(
-        **batch, adapter_names=list(whose), max_new_tokens=max_new_tokens, do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    fresh = out[:, batch["input_ids"].shape[1] :]  # (B, new)
-    return [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)]
+    with greedy(model, tokenizer, max_new_tokens) as settings:
+        out = model.generate(**batch, adapter_names=list(whose), generation_config=settings)
+    fresh = out[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
+    return [answer_of(tokenizer, ids) for ids in fresh]

@@ -9,6 +9,7 @@ import random
 
 from lora_course.kit.town.tasks import MAKERS
 from lora_course.kit.your_data import load_foreign
+from lora_course.plumbing.talk_facts import answer_of, around, greedy, prompt_text
 
 SIZES = {"train": 4000, "validation": 200, "test": 400}
 
@@ -44,24 +45,24 @@ def encode(tokenizer, prompt, completion):
     Labels are -100 on the prompt, so that the loss covers the completion and its end token only.
     A tokenizer without a chat template gets the prompt, a line break and the completion.
     """
-    asked = chat_prompt(tokenizer, prompt)
-    told = completion + tokenizer.eos_token
+    asked, told = chat_prompt(tokenizer, prompt), completion
     if tokenizer.chat_template:
         talk = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         whole = tokenizer.apply_chat_template(talk, tokenize=False)
         if whole.startswith(asked):
             told = whole[len(asked) :]
-    ids, answer = tokenizer([asked, told], add_special_tokens=False)["input_ids"]
+    if told == completion or not around(tokenizer)[1].strip():  # the template writes no end
+        told += tokenizer.eos_token
+    ids, whole = tokenizer([asked, asked + told], add_special_tokens=False)["input_ids"]
+    answer = whole[len(ids) :]
+    if whole[: len(ids)] != ids:  # the last token of the prompt would take in some of the answer
+        answer = tokenizer(told, add_special_tokens=False)["input_ids"]
     return ids + answer, [-100] * len(ids) + answer
 
 
 def chat_prompt(tokenizer, prompt):
     """The text up to where the model's answer begins."""
-    if not tokenizer.chat_template:
-        return prompt + "\n"
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+    return prompt_text(tokenizer, prompt)
 
 
 def batches(rows, tokenizer, batch_size, steps, seed):
@@ -97,7 +98,9 @@ def batches(rows, tokenizer, batch_size, steps, seed):
 def answers(model, tokenizer, prompts, max_new_tokens=24, batch_size=100):
     """The model's greedy answers to `prompts` in the chat format: a list of str, in their order.
 
-    Prompts are padded on the left; dropout is off while the model answers.
+    Prompts are padded on the left; dropout is off while the model answers. What a chat template
+    writes before an answer and after it is taken off, and nothing that came with the checkpoint
+    changes how the model decodes or stops.
     """
     import torch
 
@@ -112,14 +115,10 @@ def answers(model, tokenizer, prompts, max_new_tokens=24, batch_size=100):
             add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt",
             return_token_type_ids=False,
         ).to(model.device)  # fmt: skip
-        with torch.no_grad():
-            out = model.generate(
-                **batch, max_new_tokens=max_new_tokens, do_sample=False, temperature=None,
-                top_p=None, top_k=None, pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
-        fresh = out[:, batch["input_ids"].shape[1] :]  # (B, new)
-        texts_out = tokenizer.batch_decode(fresh, skip_special_tokens=True)
-        said.update(zip(picked, (text.strip() for text in texts_out), strict=True))
+        with torch.no_grad(), greedy(model, tokenizer, max_new_tokens) as settings:
+            out = model.generate(**batch, generation_config=settings)
+        fresh = out[:, batch["input_ids"].shape[1] :].tolist()  # (B, new)
+        said.update(zip(picked, (answer_of(tokenizer, ids) for ids in fresh), strict=True))
     model.train(was_training)
     return [said[i] for i in range(len(texts))]
 

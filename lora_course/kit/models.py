@@ -5,6 +5,9 @@ import os
 import warnings
 from pathlib import Path
 
+from lora_course.plumbing.model_facts import look, reads_left_only
+from lora_course.plumbing.origin import Explained, complete, present
+
 BASE = Path(__file__).resolve().parents[1] / "base"
 
 
@@ -47,14 +50,15 @@ def load_base(name=None):
     name: "base" (ships with the course), a hub id or a folder; without it, $LORA_COURSE_MODEL
     counts, and without that, "base".
 
-    Raises OSError when the model cannot be found or lacks a file: the message says what to do.
+    Raises OSError when the model cannot be found or lacks a file, is no causal language model, is
+    stored quantized, or is an adapter: the message says what to do.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     quiet()
-    source = _present(chosen(name), "config.json", "a model")
-    with _Explained(source, "model"):
+    source = looked_at(name)
+    with Explained(source, "model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
@@ -64,71 +68,46 @@ def load_base(name=None):
             f"config.json asks for, for instance {sorted(report['missing_keys'])[0]}. Weights and "
             "config.json must come from the same model: download or save the model again."
         )
-    return model.eval()
+    if extra := sorted(report["unexpected_keys"]):
+        warnings.warn(
+            f"{len(extra)} tensors of {source}, such as {extra[0]}, have no place in the model "
+            "that its config.json describes, and were left out.",
+            stacklevel=2,
+        )
+    with Explained(source, "model"):
+        left_only = reads_left_only(model.eval())
+    if not left_only:
+        raise OSError(
+            f"{source} is a {type(model).__name__} in which a token sees the tokens after it. "
+            "Expected a causal language model, such as Llama, Qwen3 or GPT-2."
+        )
+    return model
+
+
+def looked_at(name=None):
+    """The hub id or folder to load; OSError, before any weight is read, when it will not do."""
+    source = present(chosen(name), "config.json", "a model")
+    with Explained(source, "model"):
+        look(source)
+    return source
 
 
 def load_tokenizer(name=None):
     """The tokenizer of the model that `load_base(name)` loads.
 
-    A tokenizer without a padding token gets its end-of-text token as one.
-    Raises OSError when it cannot be found: the message says what to do.
+    A tokenizer without a padding token gets its end-of-text token as one, and one without that the
+    token that ends an answer in its chat template.
+    Raises OSError when it cannot be found, cannot end an answer, or asks for token vectors that the
+    model does not have: the message says what to do.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     quiet()
-    source = _present(chosen(name), "tokenizer_config.json", "a tokenizer")
-    with _Explained(source, "tokenizer"):
+    source, rows = present(chosen(name), "tokenizer_config.json", "a tokenizer"), None
+    with Explained(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        if not Path(source).is_dir() or (Path(source) / "config.json").is_file():
+            rows = getattr(AutoConfig.from_pretrained(source).get_text_config(), "vocab_size", None)
+    for note in complete(tokenizer, rows, source):
+        warnings.warn(note, stacklevel=2)
     return tokenizer
-
-
-def _present(source, file, what):
-    """`source` again, after a look at it: a folder must hold `file`; else it must be a hub id."""
-    folder = Path(source)
-    if folder.is_dir():
-        if not (folder / file).is_file():
-            raise OSError(
-                f"The folder {source} is not {what}: it has no {file}. Expected a folder that "
-                "holds what save_pretrained() writes, of the model and of the tokenizer. Save both "
-                "into it, or unset LORA_COURSE_MODEL to use the model of the course."
-            )
-    elif source.startswith(("/", ".", "~")) or source.count("/") > 1 or "\\" in source:
-        raise OSError(
-            f"There is no folder {source}. Expected an existing folder, or a hub id such as "
-            "HuggingFaceTB/SmolLM2-135M. Mend the path, or unset LORA_COURSE_MODEL to use the "
-            "model of the course."
-        )
-    return source
-
-
-class _Explained:
-    """Turns the many errors of a failed load into one OSError that says what to do."""
-
-    def __init__(self, source, what):
-        self.source, self.what = source, what
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is None or not isinstance(error, Exception):
-            return
-        if Path(self.source).is_dir():
-            advice = "A file in that folder is missing or damaged: save or download it again."
-        elif os.environ.get("HF_HUB_OFFLINE") == "1":
-            advice = (
-                "HF_HUB_OFFLINE=1 is set and this id is not in the local cache: unset it, or give "
-                "a folder."
-            )
-        else:
-            advice = (
-                "Check the spelling of the id and the network (`lora-course doctor` tells whether "
-                "the hub answers; a private or gated model also needs `hf auth login`)."
-            )
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSError(
-            f"The {self.what} {self.source!r} could not be loaded. {advice} Or unset "
-            f"LORA_COURSE_MODEL to use the model of the course. (The loader said: {first})"
-        ) from error

@@ -1,0 +1,708 @@
+# %% [markdown]
+# # 17 Fast and wide
+#
+# LoRA leaves out a third of the work. Why is its step often no faster than full
+# fine-tuning, and what makes it fast, on one card and on many? About 80 minutes (two of
+# them computing), after [chapter 16](16_pictures.ipynb).
+#
+# You will be able to
+# - find what a training step spends its time and its bytes on;
+# - write forward and backward of a layer by hand, and prove them right;
+# - spread a run over processes and cards, and plan its hours and bytes.
+
+# %%
+import copy
+import json
+import math
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import mean
+
+import torch
+from IPython.display import Markdown
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from lora_course.adapters import load_adapter, lora_state_dict, read_adapter
+from lora_course.bits.fourbit import load_four_bit
+from lora_course.bridges.shipping import fastest
+from lora_course.costs.gpu_records import load_records, name_of
+from lora_course.costs.memory import GB, GIB, nf4_bytes, saved_bytes  # noqa: F401
+from lora_course.fast.unpack import kernel  # noqa: F401
+from lora_course.inject import inject_lora, lora_layers
+from lora_course.kit.data import batches, load_task
+from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
+from lora_course.kit.plots import COLORS, figure, show
+
+# %%
+quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
+warnings.filterwarnings("ignore", ".*fan_in_fan_out.*")  # PEFT, when it meets a Conv1D
+from peft import LoraConfig, get_peft_model
+import torch.distributed as dist  # noqa: F401
+from torch.distributed.tensor import DTensor  # noqa: F401
+from lora_course.costs.planner import (  # noqa: F401
+    PEAK, SHAPES, factor_shapes, gathered_each_step, one_card, rank_peak, shapes_of,
+)
+from lora_course.fast.ranks import launch
+from lora_course.fast.wide import train_wide
+
+DEVICE, r = "cuda" if torch.cuda.is_available() else "cpu", 8
+base, tokenizer, rows = load_base().to(DEVICE), load_tokenizer(), load_task()["train"]
+batch = next(batches(rows, tokenizer, 8, steps=1, seed=0))
+batch = {key: value.to(DEVICE) for key, value in batch.items()}
+print("one batch: (B, T) =", tuple(batch["input_ids"].shape))
+
+
+def with_peft(model, targets="all-linear", p=0.0):  # with float32 factors, PEFT's default
+    return get_peft_model(model, LoraConfig(r=r, lora_dropout=p, target_modules=targets)).train()
+
+
+def ours(model, targets="all-linear", p=0.0):
+    return inject_lora(model, targets, r, lora_dropout=p, seed=0).train()
+
+
+# %% [markdown]
+# ## 1 Two thirds of the work
+#
+# A product with W takes part three times in a step: forward, for the gradient of its
+# input, for the gradient of W. LoRA leaves out the third, and adds small products.
+#
+# > **Myth check.** *LoRA makes fine-tuning significantly faster.* **Predict** LoRA's share
+# > of the floating-point operations (FLOPs) of full fine-tuning, and of its seconds.
+
+# %%
+models = {
+    "full": copy.deepcopy(base).train(),
+    "PEFT": with_peft(copy.deepcopy(base)),
+    "ours": ours(copy.deepcopy(base)),
+}
+flops = {}
+for name, model in models.items():
+    with FlopCounterMode(display=False) as counter:
+        model(**batch, use_cache=False).loss.backward()
+    flops[name] = counter.get_total_flops() / 1e9
+print({name: f"{n / flops['full']:.2f} of the FLOPs" for name, n in flops.items()})
+
+
+# %% tags=["nbval-ignore-output"]
+def stepper(model):
+    """A training step to call; it ends when the device has done all of it."""
+    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4)
+
+    @torch.enable_grad()
+    def step(input_ids=None):
+        adam.zero_grad()
+        loss = model(**batch, use_cache=False).loss
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    step()  # makes the optimizer's states
+    return step
+
+
+steps = {name: stepper(model) for name, model in models.items()}
+seconds = fastest(steps, None, turns=8)
+print({name: f"{s / seconds['full']:.2f} of the seconds" for name, s in seconds.items()})
+assert not is_shipped() or seconds["PEFT"] / seconds["full"] > 0.05 + flops["PEFT"] / flops["full"]
+
+# %% [markdown]
+# > **Verdict: it depends on who wrote the step.** Hu et al. 2021 (section 4.2) report a
+# > third more tokens per second on GPT-3; Biderman et al. 2024 (appendix I) measure PEFT's
+# > LoRA some 15 % *slower* on eight H100. Something that is no FLOP takes time.
+#
+# ## 2 Operations and bytes
+#
+# Every operation reads and writes memory, a sum or a change of type as much as a product.
+# **Predict:** how many does PEFT's layer ask for, forward, where a plain one asks for one?
+
+# %%
+class Operations(TorchDispatchMode):
+    """Lists the operations that run inside the block; views, which move nothing, left out."""
+
+    names = ()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view and func.overloadpacket.__name__ != "_unsafe_view":
+            self.names += (func.overloadpacket.__name__,)
+        return func(*args, **(kwargs or {}))
+
+
+# %%
+class One(nn.Module):
+    """A model of one bfloat16 layer, to put LoRA into."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(256, 512, bias=False, dtype=torch.bfloat16)
+
+    def forward(self, x):
+        return self.proj(x)
+
+
+x = torch.randn(64, 256, dtype=torch.bfloat16, requires_grad=True)  # (N, in)
+layers = {"plain": One(), "PEFT": with_peft(One(), ["proj"]), "ours": ours(One())}
+for name, layer in layers.items():
+    with Operations() as forward:
+        y = layer(x)
+    with Operations() as backward:
+        y.backward(torch.ones_like(y))
+    print(f"{name}: {len(forward.names)} + {len(backward.names)}  {' '.join(forward.names)}")
+
+# %% [markdown]
+# `_to_copy` changes a type. The factors are float32, so that small steps are not rounded
+# away (chapter 03), and x is bfloat16: one of them has to change. PEFT changes **x**, and
+# autograd keeps the float32 copy until backward, one for q, one for k, one for v.
+#
+# **Predict:** how many bytes does a layer keep for each number of x? And with dropout?
+
+# %%
+def kept(layer):
+    """Bytes kept for backward, for each number of x; what holds only r of them is left out."""
+    return saved_bytes(lambda: layer(x).sum(), [*layer.parameters()]) // x.numel()
+
+
+for p in (0.0, 0.1):
+    made = {"full": One(), "PEFT": with_peft(One(), ["proj"], p), "ours": ours(One(), ["proj"], p)}
+    print(f"dropout {p}:", {name: kept(layer) for name, layer in made.items()})
+
+A, W = torch.randn(r, 256), torch.randn(512, 256)
+exact = x.double() @ A.double().T  # (N, r)
+for name, down in {"x in float32": x.float() @ A.T, "A in bfloat16": x @ A.bfloat16().T}.items():
+    off = (down.double() - exact).norm() / exact.norm()
+    print(f"{name}: off by {off:.0e}; in a bfloat16 output less than one unit: {off < 2**-7}")
+
+# %% [markdown]
+# Cast the **factors**: they are small, the product is added to a bfloat16 number anyway,
+# and the optimizer still moves float32 ones. That is what our layer does. (Under bf16
+# autocast, as in TRL, PEFT's copies are cast once more, and are 16-bit ones.)
+#
+# **Exercise 17.1**: find the copies in any layer. ([The
+# exercises](../exercises/17_fast_and_wide.ipynb); `lora-course start 17`.)
+#
+# ## 3 Backward by hand
+#
+# With dropout off and s = alpha / r, and g the gradient of y, which autograd hands us:
+#
+# $$y = xW^T + s\,(xA^T)B^T,\quad g_x = gW + s\,(gB)A,\quad g_A = s\,(gB)^Tx,\quad
+# g_B = s\,g^T(xA^T)$$
+#
+# **Predict:** which of x, xAᵀ, W, y must be kept for backward?
+
+# %%
+torch.manual_seed(0)
+N, d_in, d_out, s = 6, 10, 7, 1.5
+shapes = (N, d_in), (d_out, d_in), (r, d_in), (d_out, r), (N, d_out)
+x, W, A, B, g = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+x, A, B = (t.requires_grad_() for t in (x, A, B))
+
+y = x @ W.T + s * (x @ A.T) @ B.T  # (N, out)
+want = torch.autograd.grad(y, (x, A, B), g)
+with torch.no_grad():
+    down = x @ A.T  # (N, r); kept
+    small = s * g @ B  # (N, r); used twice
+    found = g @ W + small @ A, small.T @ x, s * g.T @ down
+for name, mine, right in zip(("x", "A", "B"), found, want, strict=True):
+    print(f"gradient of {name} {tuple(mine.shape)}:", torch.allclose(mine, right))
+
+# %% [markdown]
+# Kept: x, and xAᵀ with its r numbers a token. W is there anyway, y is not needed. With
+# dropout the mask is kept, a byte for each number of x, and what it left is made again.
+#
+# `torch.autograd.Function` takes such a pair, forward and backward, as one operation.
+# **Exercise 17.2**: write it, with dropout.
+#
+# The course's own does two more things. The update is added *into* xWᵀ by one product
+# (`addmm_`). And a 4-bit W is unpacked, in forward and again in backward, and never kept.
+
+# %% tags=["quote"]
+from lora_course.fast.unpack import BLOCK, SCALES, unpack, dense  # noqa: F401
+
+# %% tags=["quote"]
+from lora_course.fast.lean import add_product, drop, LeanProduct, LeanLoRA, make_lean  # noqa: F401
+
+# %% [markdown]
+# Names and files stay. **Predict** for the whole model, made lean: does the loss change?
+# The bytes kept, with dropout, and on a base in 4 bits, where W would have to be unpacked
+# to be kept?
+
+# %%
+def look(model, p):
+    """Loss and gradient without dropout; MB kept for backward with dropout p."""
+    inputs = {key: value.to(model.device) for key, value in batch.items()}
+    call = lambda: model(**inputs, use_cache=False).loss  # noqa: E731
+    loss = call()
+    weights = [w for w in model.parameters() if w.requires_grad]
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)])
+    for layer in lora_layers(model).values():
+        layer.lora_dropout.p = p
+    known = [*model.parameters(), *model.buffers(), *inputs.values()]
+    return loss.item(), gradient, saved_bytes(call, known) / 1e6
+
+
+for name, load in {"base": lambda: copy.deepcopy(base), "4 bits": load_four_bit}.items():
+    plain = ours(load())
+    for layer in lora_layers(plain).values():
+        nn.init.normal_(layer.lora_B, std=0.02)
+    (loss, grad, mb), (lean_loss, lean_grad, lean_mb) = (
+        look(model, p=0.1) for model in (plain, make_lean(copy.deepcopy(plain)))
+    )
+    close = (grad - lean_grad).norm() < (1e-4 if grad.device.type == "cpu" else 0.1) * grad.norm()
+    print(f"{name}: the same gradient: {close}; keeps less: {lean_mb < mb}")
+    assert close and abs(loss - lean_loss) < 1e-2 * loss and lean_mb < mb
+
+# %% tags=["nbval-ignore-output"]
+product = lambda x, A, B: LeanProduct.apply(x, W, None, None, A, B, s, 0.0, x.dtype)  # noqa: E731
+print("gradients are differences of outputs:", torch.autograd.gradcheck(product, (x, A, B)))
+
+steps["lean"] = stepper(make_lean(ours(copy.deepcopy(base))))
+seconds = fastest(steps, None, turns=12)
+print({name: f"{t / seconds['full']:.2f} of the seconds" for name, t in seconds.items()})
+assert not is_shipped() or seconds["lean"] < 1.05 * seconds["PEFT"]
+
+# %% [markdown]
+# ## 4 Compile
+#
+# `unpack` above is eight passes over memory: shifts, look-ups, a product. PyTorch can write
+# **one** loop for them, in C++ or for the GPU: `torch.compile(unpack)`. For a model it is
+# `layer.compile()`, block by block: norms, sums and casts between two products become one
+# pass. **Predict:** after how many calls is the time spent on compiling won back?
+
+# %% tags=["nbval-ignore-output"]
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+weight, state = quantize_4bit(torch.randn(2048, 2048, device=DEVICE), quant_type="nf4")
+given = weight.view(-1), state.code, state.absmax, None, torch.float32
+ways = {"bitsandbytes": lambda: dequantize_4bit(weight, state), "passes": lambda: unpack(*given)}
+began = time.perf_counter()
+try:
+    compiled = torch.compile(unpack)
+    assert torch.equal(compiled(*given).view_as(state_dense := ways["bitsandbytes"]()), state_dense)
+    ways["one loop"] = lambda: compiled(*given)
+except Exception as error:  # no C++ compiler, or no Triton
+    print(f"Nothing compiles here ({type(error).__name__}). Everything else runs without it.")
+spent = time.perf_counter() - began
+calls = {name: lambda input_ids, f=f: f().view(-1)[0].item() for name, f in ways.items()}
+seconds = fastest(calls, None, turns=10)
+print({name: f"{1e3 * s:.1f} ms" for name, s in seconds.items()})
+if "one loop" in ways:
+    won = max(seconds["passes"] - seconds["one loop"], 1e-9)
+    print(f"compiled in {spent:.0f} s: won back after {spent / won:,.0f} calls")
+
+# %% [markdown]
+# A run of thousands of steps wins; a try of ten does not. (A model of 7B calls `unpack` 448
+# times a step.) What comes back is the same, bit for bit.
+#
+# > **A trap.** The record below was first made with a lean layer that returned what it had
+# > changed in place. torch 2.11, compiled, gave every gradient as **zero**, without a word:
+# > half the time, half the memory, a loss that stood still. Compare the gradients before
+# > you believe a speed.
+#
+# On a GPU with 7B shapes, by `benchmarks/training_step.py`. **Predict** the order of full
+# fine-tuning, PEFT and lean, and what compiling adds.
+
+# %%
+KINDS = {"products": "base", "attention": "qlora", "optimizer": "full", "the rest": "extra"}
+record = json.loads(Path("results/17/training_step_Mistral-7B.json").read_text(encoding="utf-8"))
+arms = {name: arm for name, arm in record["arms"].items() if "error" not in arm}
+fig, ax = figure(8, 0.8 + 0.4 * len(arms))
+for row, arm in enumerate(arms.values()):
+    left = 0
+    for kind, color in KINDS.items():
+        size, label = arm.get(f"{kind}, ms", 0), None if row else kind
+        ax.barh(row, size, left=left, color=COLORS[color], label=label)
+        left += size
+    ax.plot(arm["ms"], row, "k|", ms=14, label=None if row else "the whole step")
+    ax.text(arm["ms"], row, f"  {arm['ms']:.0f} ms, {arm['peak, MB'] / 1e3:.0f} GB", va="center")
+ax.set(xlabel="ms", xlim=(0, 1.25 * max(arm["ms"] for arm in arms.values())))
+ax.set_yticks(range(len(arms)), arms)
+ax.legend(fontsize=8, loc="lower right")
+print(record["device"], record["shape"], record["batch"], "x", record["tokens"], "tokens")
+show(
+    fig,
+    caption="CAPTION",
+    alt="ALT",
+)
+
+# %% [markdown]
+# ## 5 Wide: several processes, one result
+#
+# One card is full, or one card is slow: take several. Each runs a process of its own, a
+# **rank**; all of them together are the **world**. Every rank holds the whole model,
+# works on its share of the rows, and then the gradients are averaged (**data
+# parallel**). With equal gradients all ranks make the same step.
+#
+# LoRA is made for this: of the whole model only the adapter's gradients travel.
+#
+# **Predict:** two ranks take three rows each. Each computes its mean loss, the two
+# gradients are averaged. Is that the gradient of the six rows?
+
+# %%
+model = inject_lora(load_base(), r=8, seed=0)  # on the CPU: it is compared with ranks there
+weights = [p for p in model.parameters() if p.requires_grad]
+for p in weights:
+    nn.init.normal_(p, std=0.1)
+batch = next(batches(rows, tokenizer, 6, steps=1, seed=0))
+# The prompt is learned as well, for once, so that rows ask for different numbers of tokens.
+batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+
+
+def gap(gradients, right):
+    """How far some gradients lie from the right ones, as a share of their length."""
+    wrong = sum((g - r).square().sum() for g, r in zip(gradients, right, strict=True))
+    return (wrong / sum(r.square().sum() for r in right)).sqrt().item()
+
+
+right = torch.autograd.grad(model(**batch).loss, weights)
+shares = [{key: value[rank::2] for key, value in batch.items()} for rank in (0, 1)]
+tokens = [(share["labels"][:, 1:] != -100).sum() for share in shares]  # what is asked for
+each = [torch.autograd.grad(model(**share).loss, weights) for share in shares]
+ranks = gap([(a + b) / 2 for a, b in zip(*each, strict=True)], right) < 1e-3
+weighted = [(a * tokens[0] + b * tokens[1]) / sum(tokens) for a, b in zip(*each, strict=True)]
+print("tokens asked for by the two ranks:", [n.item() for n in tokens])
+print("the mean of both is right:", ranks, "; weighted by tokens:", gap(weighted, right) < 1e-3)
+assert gap(weighted, right) < 1e-3 and (not ranks or tokens[0] == tokens[1])
+
+# %% [markdown]
+# Only where both have equally many tokens. So a rank divides the **sum** of its losses by
+# its fair share of *all* tokens. **Exercise 17.3** has the same trap in time: small batches
+# one after the other, for one large one. These two functions are all that changes in a step:
+
+# %% tags=["quote"]
+from lora_course.fast.wide import share_loss, average_gradients  # noqa: F401
+
+# %% [markdown]
+# `all_reduce` gives every rank the sum of what all put in: **gloo** does it on a CPU,
+# **NCCL** between NVIDIA's cards. PyTorch's `DistributedDataParallel` does the same while
+# backward still runs.
+#
+# The script `lora_course/fast/wide.py` is the loop of chapter 05 around them: read it now.
+# The launcher starts it once for each rank and says in `RANK` and `WORLD_SIZE` who is who.
+#
+# **Predict:** ten steps alone, in this kernel; ten steps on two ranks. Same adapter?
+
+# %%
+SCRIPT, folder = "lora_course.fast.wide", Path(tempfile.mkdtemp())
+
+
+def told(lines):
+    """What the ranks said, in order, without the launcher's words."""
+    said = [line for line in lines if line.startswith(("rank", "loss", "going"))]
+    return "\n".join(sorted(line for line in said if "process" not in line))
+
+
+alone = inject_lora(load_base(), r=8, seed=0)
+optimizer = torch.optim.AdamW([p for p in alone.parameters() if p.requires_grad], lr=1e-3)
+data = batches(rows, tokenizer, 8, steps=10, seed=0)
+losses = train_wide(alone, optimizer, data, 10, rank=0, world=1, checkpoint=folder / "alone.pt")
+print(f"alone: loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+drops = any(m.p for m in alone.modules() if isinstance(m, torch.nn.Dropout))  # not in the course's
+
+# %%
+code, lines = launch(SCRIPT, "--cpu", "--out", folder / "two", ranks=2)
+assert code == 0, "\n".join(lines)
+print(told(lines))
+one = lora_state_dict(alone)
+two = read_adapter(folder / "two" / "adapter.safetensors")[1]
+off = gap([two[name] for name in one], list(one.values()))
+print("the same adapter, to a thousandth of its length:", off < 1e-3)
+assert off < 1e-3 or drops  # each rank drops other inputs
+
+# %% [markdown]
+# (In the tests, with one thread each, weights and gradients agree to a millionth.)
+#
+# `launch` calls `accelerate launch --multi_gpu`. **A trap:** without `--multi_gpu`, and
+# without a GPU, `accelerate launch --num_processes 2` starts *one* process and says
+# nothing. A script that prints its rank shows it. `torchrun --nproc-per-node 2` starts
+# two anywhere.
+#
+# ## 6 The base in shards
+#
+# Both ranks hold the same frozen base. Why twice? **FSDP** (fully sharded data parallel,
+# Zhao et al. 2023) cuts every tensor along its first axis, a piece for each rank. A block
+# is gathered before it works, and let go afterwards.
+#
+# **Predict:** A has r = 8 rows. What does each of 3 ranks hold? And of 16?
+
+# %% tags=["quote"]
+from lora_course.costs.planner import shard_numbers
+
+# %%
+A = torch.zeros(8, 128)
+for world in (2, 3, 16):
+    pieces = [len(piece) for piece in A.chunk(world)]
+    held = shard_numbers(A.shape, world)
+    print(f"{world:2} ranks: rows {pieces}, every rank stores {held} numbers")
+
+# %% [markdown]
+# Pieces must be equally long to be gathered in one message, so the last ones are filled up:
+# 16 ranks store 16 rows of an A that has 8. Gradients are stored alike; AdamW's states
+# only for true rows.
+#
+# **Exercise 17.4**: the bytes on a rank. In code FSDP is one call for each group of
+# tensors that are gathered together:
+
+# %% tags=["quote"]
+from lora_course.fast.shards import shard, whole, local  # noqa: F401
+
+# %%
+expected = {}
+for world in (1, 2):
+    base = sum(4 * shard_numbers(p.shape, world) for p in alone.parameters() if not p.requires_grad)
+    adapter = sum(4 * shard_numbers(p.shape, world) for p in alone.parameters() if p.requires_grad)
+    expected[world] = (
+        f"holds weights {base + adapter:,}, gradients {adapter:,}, optimizer {2 * adapter:,} bytes"
+    )
+print("predicted, whole:  a rank", expected[1])
+print("predicted, shards: a rank", expected[2])
+
+code, lines = launch(SCRIPT, "--cpu", "--out", folder / "shards", "--shard", ranks=2)
+assert code == 0, "\n".join(lines)
+print(told(lines))
+if is_shipped():  # every first axis is even: both ranks hold the same
+    assert told(lines).count(expected[2]) == 2
+
+# %% [markdown]
+# To the byte. What is not in these lines: activations, and the block that is whole for a
+# moment.
+#
+# The adapter was in shards too. `full_tensor()` gathers it: **all** ranks must ask, or
+# those that ask wait for ever. Then rank 0 writes one ordinary file.
+
+# %%
+fresh = inject_lora(load_base(), r=8, seed=1)
+header = load_adapter(fresh, folder / "shards" / "adapter.safetensors")
+shards = lora_state_dict(fresh)
+off = gap([shards[name] for name in one], list(one.values()))
+print("r of the file:", header["r"], "  the same adapter again:", off < 1e-3)
+assert off < 1e-3 or drops  # each rank drops other inputs
+
+# %% [markdown]
+# ## 7 A rank dies
+#
+# Out of memory, a broken card: with many ranks one of them dies, sooner or later.
+#
+# **Predict:** two ranks, a checkpoint every 5 steps. Rank 1 is killed somewhere. What does
+# rank 0 do, which waits for its gradients? Where does the next start begin, on *one* rank?
+
+# %% tags=["nbval-ignore-output"]
+import psutil
+
+OPTIONS, process = ("--cpu", "--out", folder / "killed", "--shard", "--steps", 40, "--every", 5), {}
+
+
+def kill(line):
+    """Note who is who; when the first checkpoint is there, kill rank 1."""
+    if " is process " in line:
+        process[line.split()[1]] = int(line.split()[-1])
+    if line.startswith("step 5:"):
+        psutil.Process(process["1"]).kill()
+
+
+code, lines = launch(SCRIPT, *OPTIONS, ranks=2, look=kill)
+print("exit code", code)
+print(*[line for line in lines if line.startswith(("step", "rank 0 ends"))], sep="\n")
+assert code != 0 and any(line.startswith("rank 0 ends") for line in lines)
+assert not (folder / "killed" / "adapter.safetensors").exists()
+
+# and now alone, from the checkpoint
+code, lines = launch(SCRIPT, *OPTIONS, ranks=1)
+print(told(lines))
+assert code == 0 and any(line.startswith("going on after step") for line in lines)
+assert (folder / "killed" / "adapter.safetensors").exists()
+
+# %% [markdown]
+# The connection broke, and rank 0 said so and ended; the launcher ended with an error, and
+# nothing was left running. Without a timeout (`join` sets two minutes) a rank that hangs
+# would keep the others waiting for half an hour. Any number of ranks can go on: the
+# checkpoint holds whole tensors.
+#
+# **Exercise 17.5**: two ranks that drift apart, and why.
+#
+# ## 8 Four bits in shards
+#
+# FSDP and QLoRA together: half of an NF4 base on each of two cards. In the libraries it
+# takes settings that look arbitrary. They are not run here:
+#
+# - `bnb_4bit_quant_storage=torch.bfloat16`, and `dtype` the same: FSDP 1 joins the tensors
+#   of a group into one, so all must have one floating type. It changes what the bytes are
+#   called, not what they say.
+# - `fsdp_use_orig_params: false` with PEFT's `fsdp_auto_wrap_policy`: in FSDP 1 frozen and
+#   trained tensors need groups of their own, or nothing is saved.
+# - `fsdp_cpu_ram_efficient_loading: true`: one rank reads the file, not each.
+# - `fsdp_offload_params: true`: shards wait in main memory. Less on the card, and slower.
+#
+# (Guides of bitsandbytes, «FSDP-QLoRA», and PEFT, «Fully Sharded Data Parallel»: 70B on two
+# 24 GB cards, 19.6 GB on each and 107 GB of main memory; without offloading 35.6 GB.)
+#
+# `fully_shard` is FSDP 2 and cuts each tensor by itself. **Predict:** does it need the
+# storage type? Our base is packed into bytes. And are its scales cut as well?
+
+# %%
+code, lines = launch(SCRIPT, "--cpu", "--out", folder / "four", "--shard", "--four-bit", ranks=2)
+assert code == 0, "\n".join(lines)
+print(told(lines))
+
+# %% [markdown]
+# It runs with bytes. A scale is no parameter: `fully_shard` does not know it, and **every
+# rank keeps all scales**, an eighth of a bit for each weight (chapter 10).
+#
+# ## 9 The planner
+#
+# Which cards, how many, for how long? What chapter 01 counts for one card, plus shards:
+
+# %% tags=["quote"]
+from lora_course.costs.planner import (  # noqa: F401
+    plan_run, rank_bytes, step_flops, share_of_peak, hours,
+)
+
+# %% [markdown]
+# Is it right? The stored runs of an H100 say (one card). A **share of the peak** is what a
+# run makes of the 989 TFLOP/s in the data sheet; for each method its mean share is used.
+
+# %%
+records = load_records("results")
+share = {
+    method: mean(share_of_peak(r) for r in records if r["method"] == method and not r["prepare"])
+    for method in ("full", "lora", "qlora")
+}
+lines = ["| run | bytes, predicted / measured | time, predicted / measured |", "|:--|--:|--:|"]
+for run in records:
+    size = rank_peak(run) / run["peak"]
+    time = hours(run, 1e6, share[run["method"]]) * 3600 * run["tokens_per_second"] / 1e6
+    lines.append(f"| {name_of(run)} | {size:.2f} | {time:.2f} |")
+    assert 0.9 < size < 1.1 and 0.75 < time < 1.25
+print({method: round(value, 2) for method, value in share.items()})
+Markdown("\n".join(lines))
+
+# %% [markdown]
+# Bytes are exact; time is not. The share is not a constant: it depends on tokens per step,
+# method and code (these runs had 1,024 tokens and PEFT). Measure ten steps of *yours*, put
+# them into `share_of_peak`, then plan.
+#
+# **Predict:** 70B by LoRA on 2 cards, then 8. Which parts of a card's bytes shrink to a
+# quarter?
+
+# %%
+GROUPS = {
+    "base": (["base"], "base"),
+    "adapter, gradients, states": (["adapter", "gradients", "optimizer"], "lora"),
+    "gathered": (["gathered"], "extra"),
+    "activations, logits": (["activations", "logits"], "qlora"),
+}
+cases = [(method, cards) for method in ("full", "lora", "qlora") for cards in (1, 2, 4, 8)]
+found = [rank_bytes(plan_run("Llama-2-70B", m, 2, 2048), cards, True) for m, cards in cases]
+(fig, ax), left = figure(7, 3.6), [0.0] * len(cases)
+for label, (parts, color) in GROUPS.items():
+    sizes = [sum(each[part] for part in parts) / GB for each in found]
+    ax.barh(range(len(cases)), sizes, left=left, color=COLORS[color], label=label)
+    left = [a + b for a, b in zip(left, sizes, strict=True)]
+ax.axvline(80 * GIB / GB, color=COLORS["grey"], ls="--", lw=1)
+ax.set(xlabel="GB on each card", xlim=(0, 300))
+ax.set_yticks(range(len(cases)), [f"{m}, {cards}" for m, cards in cases])
+ax.invert_yaxis()
+ax.legend(loc="lower right")
+show(
+    fig,
+    caption="Llama-2-70B, 2 rows of 2,048 tokens a card, in shards over 1 to 8 cards. The dashed "
+    "line is a card of 80 GB. Full fine-tuning on one card (553 GB) leaves the picture.",
+    alt="Twelve stacked bars. With twice the cards the base and the states halve; gathered blocks "
+    "and activations stay. Below the line: QLoRA from one card, LoRA from two, full from eight.",
+)
+
+# %% [markdown]
+# What belongs to the model is shared; what belongs to the *rows* is not, nor what is
+# gathered for a moment.
+#
+# Sharding is paid in messages: every card receives the weights of all others, forward and
+# again backward. For 20 million tokens:
+
+# %%
+lines = ["| 8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s |"]
+lines.append("|:--|--:|--:|--:|--:|--:|")
+for method in ("full", "lora", "qlora"):
+    run = plan_run("Llama-2-70B", method, 2, 2048)
+    size, traffic = rank_peak(run, 8, sharded=True) / GB, gathered_each_step(run, 8) / GB
+    needed = hours(run, 20e6, share[method], cards=8)
+    step = needed * 3600 / (20e6 / (8 * 2 * 2048))
+    cells = [f"{size:.0f}", f"{needed:.1f}", f"{traffic:.0f}"]
+    cells += [f"{traffic / speed / step:.0%} of a step" for speed in (400, 12)]
+    lines.append(f"| {method} | " + " | ".join(cells) + " |")
+Markdown("\n".join(lines))
+
+# %% [markdown]
+# Between cards of one machine (NVLink, hundreds of GB/s) the messages hide behind the
+# work. Between machines (100 Gbit/s is 12 GB/s) they are the work: shard within a
+# machine, copy between machines (`HSDP`), or fit the base on one card in 4 bits.
+#
+# > **Myth check.** *Fine-tuning a 13B model on eight A100 takes weeks.*
+
+# %%
+run = plan_run("Llama-2-13B", "full", 4, 1024)
+for tokens, words in ((20e6, "three epochs of a 52,000-row instruction set"), (15e9, "15 billion")):
+    days = hours(run, tokens, share["full"], cards=8, peak=PEAK["A100"]) / 24
+    print(f"{words}: {days:.2g} days" if days > 1 else f"{words}: {60 * 24 * days:.0f} minutes")
+print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
+
+# %% [markdown]
+# > It depends on the tokens alone. A billion tokens of continued training take days or
+# > weeks; an instruction set takes an hour. Memory is why eight cards are needed, and with
+# > LoRA or QLoRA they are not.
+#
+# ## 10 Several machines
+#
+# The same script. Every machine runs the launcher once; they meet at one address. To
+# copy; **not run here**:
+#
+# ```bash
+# # on each of 2 machines with 8 cards; node0 is the first one's name
+# torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-id 17 \
+#     --rdzv-endpoint node0:29500 --max-restarts 3 \
+#     -m lora_course.fast.wide --out /shared/run --shard
+#
+# # the same by accelerate; --machine_rank is 0 on the first and 1 on the second
+# accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \
+#     --main_process_ip node0 --main_process_port 29500 \
+#     -m lora_course.fast.wide --out /shared/run --shard
+# ```
+
+# %% [markdown]
+# With Slurm:
+#
+# ```bash
+# #!/bin/bash
+# #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --time=04:00:00 --requeue
+# head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-backend c10d \
+#     --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
+#     -m lora_course.fast.wide --out /shared/run --shard
+# ```
+#
+# `/shared` must be a disk that all see: the checkpoint lies there. One Slurm task a
+# machine, because torchrun starts the ranks; `--requeue` starts a job again whose machine
+# died, and the script goes on from its checkpoint; `--max-restarts` does so for a rank.
+
+# %% [markdown]
+# ## Takeaways
+#
+# - Fewer FLOPs are a promise. Passes over memory, copies and launches decide if it is kept.
+# - Cast the small factors, never the activations. Keep x once; make again what is large.
+# - A fast step is checked like any other: gradients first, then the clock.
+# - Ranks and small batches weigh by **tokens**, or their sum is not the large batch.
+# - Shards divide what belongs to the model, not what belongs to the rows.
+#
+# ## Problems without code
+#
+# 1. A frozen layer without LoRA keeps no x for backward. Why does one with LoRA keep it?
+# 2. A compiled step takes half the time and half the memory. What do you look at first?
+# 3. QLoRA of 70B: 2 cards or 8. Which bytes on a card do not change?
+# 4. Two ranks ask for 10 and for 300 tokens and average their gradients. What is wrong?
+#
+# **Before:** [16 Pictures](16_pictures.ipynb). **Next:**
+# [18 Many adapters, one base](18_many_adapters.ipynb). **Sources:**
+# [LoRA](https://arxiv.org/abs/2106.09685) section 4.2, [LoRA Learns
+# Less](https://arxiv.org/abs/2405.09673) appendix I, [FSDP](https://arxiv.org/abs/2304.11277),
+# [QLoRA](https://arxiv.org/abs/2305.14314) section 3.

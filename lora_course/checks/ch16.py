@@ -1,0 +1,493 @@
+"""Checks of chapter 16: LoRA in a convolution, blocks of a ViT, patch labels, a placeholder."""
+
+import numpy as np
+
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, in_parts, judged
+from lora_course.checks.values import Refused, array, kind
+
+# 16.1 LoRA in a convolution
+CONVS = {  # key: stride, padding, dilation, bias
+    "plain": ((1, 1), (0, 0), (1, 1), True),
+    "stride": ((2, 3), (0, 0), (1, 1), True),
+    "padding": ((1, 1), (2, 1), (1, 1), True),
+    "dilation": ((1, 1), (0, 0), (2, 3), False),
+    "all": ((2, 1), (3, 2), (2, 1), True),
+}
+CONV_WORDS = {
+    "plain": "a plain convolution",
+    "stride": "a stride of (2, 3)",
+    "padding": "padding (2, 1)",
+    "dilation": "dilation (2, 3), no bias",
+    "all": "stride (2, 1), padding (3, 2) and dilation (2, 1)",
+}
+CONV_HALVES = ("lora_conv", "conv_delta")
+
+
+def make_lora_conv(seed):
+    rng = np.random.default_rng(seed + 1600)
+    f, (r, d_in, d_out) = fixtures.normal(rng), fixtures.sizes(rng, 3, 2, 6)
+    made = {"x": f(2, d_in, 11, 9), "W": f(d_out, d_in, 3, 2), "b": f(d_out)}
+    made |= {"A": f(r, d_in, 3, 2), "B": f(d_out, r)}
+    return made | {"scaling": float(rng.choice((0.3, 1.7, 2.6)))}
+
+
+def probe_lora_conv(namespace, a):
+    made = {}
+    for name in CONV_HALVES:
+        made |= fixtures.attempt(name, lambda name=name: conv_half(namespace[name], a, name))
+    return fixtures.unless_all_open(made, CONV_HALVES)
+
+
+def conv_half(function, a, name):
+    import torch
+    from torch import nn
+
+    A, B, x = (tensor(a[key]) for key in ("A", "B", "x"))
+    before = callers.Before(A, B, x)
+    if name == "conv_delta":
+        made = {"delta": array(function(A, B, a["scaling"]), "what conv_delta returns")}
+        return made | {"left_conv_delta": before.change()}
+    made = {}
+    for key, (stride, padding, dilation, bias) in CONVS.items():
+        shape = a["W"].shape
+        conv = nn.Conv2d(shape[1], shape[0], shape[2:], stride, padding, dilation, bias=bias)
+        with torch.no_grad():
+            conv.weight.copy_(tensor(a["W"]))
+            if bias:
+                conv.bias.copy_(tensor(a["b"]))
+        y = function(conv, A, B, a["scaling"], x)
+        made[f"y_{key}"] = array(y, "what lora_conv returns")
+    return made | {"left_lora_conv": before.change()}
+
+
+def slide(x, W, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
+    """The convolution in numpy. x: (B, in, H, W). W: (out, in, kh, kw)."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    h, w = (
+        (x.shape[2 + k] - dilation[k] * (W.shape[2 + k] - 1) - 1) // stride[k] + 1 for k in (0, 1)
+    )
+    out = 0
+    for i in range(W.shape[2]):
+        for j in range(W.shape[3]):
+            top, left = i * dilation[0], j * dilation[1]
+            rows = slice(top, top + (h - 1) * stride[0] + 1, stride[0])
+            columns = slice(left, left + (w - 1) * stride[1] + 1, stride[1])
+            out = out + np.einsum("bihw,oi->bohw", x[:, :, rows, columns], W[:, :, i, j])
+    return out
+
+
+def conv_output(i, key, mistake=""):
+    stride, padding, dilation, bias = CONVS[key]
+    base = slide(i["x"], i["W"], stride, padding, dilation)
+    scaling = 1.0 if mistake == "no_scale" else i["scaling"]
+    delta = np.einsum("or,rihw->oihw", i["B"], i["A"]) * scaling
+    if mistake == "half_scale":
+        delta = delta * scaling
+    update = slide(i["x"], delta, stride, padding, dilation)
+    if bias:
+        base = base + i["b"][:, None, None]
+        if mistake == "bias_scaled":
+            update = update + i["scaling"] * i["b"][:, None, None]
+        if mistake == "bias_twice":
+            update = update + i["b"][:, None, None]
+    if mistake == "no_base":
+        return update
+    return base if mistake == "no_update" else base + update
+
+
+def judge_lora_conv(i, o):
+    first = [Promise(f"y_{key}", conv_output(i, key), f"with {CONV_WORDS[key]} the output",
+                     rtol=1e-3, atol=1e-3) for key in CONVS]  # fmt: skip
+    first.append(callers.unchanged("left_lora_conv", "what lora_conv was given"))
+    delta = i["scaling"] * np.einsum("or,rihw->oihw", i["B"], i["A"])
+    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-3, atol=1e-4)]
+    second.append(callers.unchanged("left_conv_delta", "what conv_delta was given"))
+    return in_parts(judged(i, o, first, LORA_CONV, part="lora_conv"),
+                    judged(i, o, second, LORA_CONV, part="conv_delta"))  # fmt: skip
+
+
+def conv_is(mistake):
+    return lambda i: {f"y_{key}": conv_output(i, key, mistake) for key in CONVS}
+
+
+def delta_is(change):
+    return lambda i: {"delta": change(i, np.einsum("or,rihw->oihw", i["B"], i["A"]))}
+
+
+LORA_CONV = (
+    Slip("no_scale", "The update is not scaled: multiply it by `scaling`.",
+         lambda i: [conv_is("no_scale")(i), delta_is(lambda i, d: d)(i)]),
+    Slip("scaled_twice", "The scale is in there twice: once for A and once for B.",
+         lambda i: [conv_is("half_scale")(i), delta_is(lambda i, d: i["scaling"] ** 2 * d)(i)]),
+    Slip("no_base", "That is the update alone. Add what the convolution itself says.",
+         conv_is("no_base")),
+    Slip("no_update", "That is the convolution alone: A and B do not take part.",
+         conv_is("no_update")),
+    Slip("bias_twice", "The bias belongs to the base. A and B have none.", conv_is("bias_twice")),
+    Slip("bias_twice", "The bias belongs to the base. A and B have none.", conv_is("bias_scaled")),
+    Slip("with_weight", "A merge adds the update; return the update, without the weight.",
+         delta_is(lambda i, d: i["W"] + i["scaling"] * d)),
+    Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
+         delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
+)  # fmt: skip
+
+lora_conv = Check(
+    name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
+    difficulty=3, minutes=15, points=25,
+    verified="five convolutions: stride, padding, dilation, with and without a bias; and the merge",
+    hints=(
+        "A reads patches, just as the convolution does. B only mixes channels.",
+        "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
+        "For the merge flatten A to (r, in · kh · kw).",
+        "`conv2d(x, A, None, conv.stride, conv.padding, conv.dilation)`, then "
+        "`conv2d(down, B[:, :, None, None])`; `(B @ A.flatten(1)).view(len(B), *A.shape[1:])`.",
+    ),
+    slips=LORA_CONV, other="Begin with a 1 × 1 kernel: then both are linear layers.",
+    make=make_lora_conv, probe=probe_lora_conv, judge=judge_lora_conv,
+)  # fmt: skip
+
+
+# 16.2 The last blocks of a ViT
+STYLES = ("vit.encoder.layer.{}.attention.{}", "blocks.{}.mlp.{}")
+CASES = ("long", "short", "whole")  # layers; asked for more blocks than there are
+
+
+def make_last_blocks(seed):
+    rng = np.random.default_rng(seed + 1700)
+    blocks = int(rng.integers(11, 14))
+    return {"blocks": blocks, "last": int(rng.integers(2, 4)), "style": int(rng.integers(2)),
+            "order": rng.permutation(blocks)}  # fmt: skip
+
+
+def layers_of(a, case):
+    """({name: kind}, last) of a case."""
+    style = STYLES[int(a["style"])]
+    blocks = [int(b) for b in a["order"]]
+    if case != "long":
+        blocks = [b for b in blocks if b < 3]
+    made = {"patch.projection": "Conv2d", "stem": "Linear"}
+    for b in blocks:
+        made[style.format(b, "b_first")] = "Linear"
+        made[style.format(b, "norm")] = "LayerNorm"
+        made[style.format(b, "a_experts.12.up")] = "Linear"  # another number, later in the name
+        made[style.format(b, "fc2")] = "Linear"  # a digit inside a part is no number
+        made[style.format(b, "local")] = "Conv2d"
+    made["classifier"] = "Linear"
+    return made, {"long": int(a["last"]), "short": 1, "whole": 5}[case]
+
+
+def chosen_names(a, case, mistake=""):
+    layers, last = layers_of(a, case)
+
+    def number(name):
+        parts = [p for p in name.split(".") if p.isdigit()]
+        return None if not parts else int(parts[-1] if mistake == "last_number" else parts[0])
+
+    numbers = {number(n) for n in layers} - {None}
+    ordered = sorted(numbers, key=str) if mistake == "as_text" else sorted(numbers)
+    if mistake == "as_given":
+        ordered = list(dict.fromkeys(number(n) for n in layers if number(n) is not None))
+    picked = ordered[:last] if mistake == "first" else ordered[-last:]
+    kinds = {"Linear", "Conv2d", "LayerNorm"} if mistake == "any_kind" else {"Linear"}
+    names = [n for n, k in layers.items() if k in kinds and number(n) in picked]
+    if mistake == "head":
+        names = [n for n in layers if n in names or n == "classifier"]
+    if mistake == "outside":
+        names = [n for n in layers if n in names or (layers[n] == "Linear" and number(n) is None)]
+    return sorted(names) if mistake == "sorted" else names
+
+
+def flags(a, case, names):
+    """Place in `names` of each layer, counted from 1; 0 for one that is not there."""
+    return np.array([names.index(n) + 1 if n in names else 0 for n in layers_of(a, case)[0]])
+
+
+def probe_last_blocks(namespace, a):
+    made = {}
+    for case in CASES:
+        layers, last = layers_of(a, case)
+        given = dict(layers)
+        names = namespace["last_blocks"](given, last)
+        if not isinstance(names, (list, tuple)):
+            raise Refused("type", f"last_blocks returns {kind(names)}.", "a list of names.")
+        names = list(names)
+        made[f"names_{case}"] = flags(a, case, names)
+        made[f"strange_{case}"] = sum(n not in layers for n in names)
+        made[f"left_{case}"] = given == layers and list(given) == list(layers)
+    call = lambda: namespace["last_blocks"]({"classifier": "Linear"}, 2)  # noqa: E731
+    return made | callers.failing("none", call, ValueError)
+
+
+def judge_last_blocks(i, o):
+    promises = []
+    for case in CASES:
+        layers, last = layers_of(i, case)
+        right = chosen_names(i, case)
+
+        def seen(got, layers=layers):
+            names = list(layers)
+            order = sorted((p, n) for n, p in zip(names, got, strict=True) if p)
+            return f"{len(order)} names: {', '.join(n for _, n in order[:4])}"
+
+        promises += [
+            Promise(f"names_{case}", flags(i, case, right), seen=lambda got, s=seen: s(got),
+                    expected=f"{len(right)} names: {', '.join(right[:4])} (last = {last})"),
+            Promise(f"strange_{case}", 0, "how many names are not among those given"),
+            Promise(f"left_{case}", 1, seen="the dict that was given is changed",
+                    expected="it stays as it is"),
+        ]  # fmt: skip
+    promises += callers.raises(o, "none", "a model with a head and no block", "ValueError")
+    return judged(i, o, promises, LAST_BLOCKS)
+
+
+def names_are(mistake):
+    return lambda i: {f"names_{c}": flags(i, c, chosen_names(i, c, mistake)) for c in CASES}
+
+
+LAST_BLOCKS = (
+    Slip("as_text", "Block 10 comes after block 9. As text it comes before: use `int`.",
+         names_are("as_text")),
+    Slip("as_given", "Blocks may come in any order: the last are those of the highest number.",
+         names_are("as_given")),
+    Slip("first", "Those are the first blocks.", names_are("first")),
+    Slip("last_number", "The block is the first number of a name; a later one counts something "
+         "inside it.", names_are("last_number")),
+    Slip("any_kind", "Norms and convolutions are there, too: keep those of kind \"Linear\".",
+         names_are("any_kind")),
+    Slip("head", "The head is linear, but it stands in no block: it trains in full.",
+         names_are("head")),
+    Slip("head", "Layers without a number belong to no block.", names_are("outside")),
+    Slip("sorted", "Right names, but in another order than they were given in.",
+         names_are("sorted")),
+)  # fmt: skip
+
+last_blocks = Check(
+    name="last_blocks", title="The last blocks of a vision transformer", wants=("last_blocks",),
+    difficulty=2, minutes=12, points=20,
+    verified="names of two libraries, eleven blocks and more, blocks in any order, no block at all",
+    hints=(
+        "Split a name at its dots. Which part tells the block?",
+        "The first part for which `isdigit()` holds, as an int. Collect all numbers, sort them, "
+        "keep the last ones.",
+        "`next((int(p) for p in name.split('.') if p.isdigit()), None)`, and "
+        "`sorted(numbers)[-last:]`.",
+    ),
+    slips=LAST_BLOCKS, other="Print the number that you read off each name.",
+    make=make_last_blocks, probe=probe_last_blocks, judge=judge_last_blocks,
+)  # fmt: skip
+
+
+# 16.3 Labels of patches
+def make_urgent(seed):
+    rng = np.random.default_rng(seed + 1800)
+    size = int(rng.choice((3, 4)))
+    masks = rng.choice(5, p=(0.42, 0.2, 0.15, 0.13, 0.1), size=(2, 5 * size, 3 * size))
+    order = rng.permutation([1, 2, 3])
+    if order[0] == 1:  # neither the smallest nor the usual order
+        order = order[::-1]
+    masks[0, :size, :size] = 0
+    masks[0, :size, size : 2 * size] = 4  # a class that nobody asks for
+    masks[1, :2, :size] = order[1]
+    return {"masks": masks.astype(np.int64), "size": size, "least": 2, "order": order.copy()}
+
+
+def probe_urgent(namespace, a):
+    masks = tensor(a["masks"])
+    before = callers.Before(masks)
+    order = [int(k) for k in a["order"]]
+    given = list(order)
+    out = namespace["urgent"](masks, int(a["size"]), int(a["least"]), given)
+    made = {"labels": array(out, "what urgent returns"), "left": before.change()}
+    import torch
+
+    made["whole"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
+    return made | {"order_left": given == order}
+
+
+def labels_of(i, mistake=""):
+    masks, size, least = i["masks"], int(i["size"]), int(i["least"])
+    order = [int(k) for k in i["order"]]
+    if mistake == "by_number":
+        order = sorted(order)
+    if mistake == "reversed":
+        order = order[::-1]
+    if mistake == "all_classes":
+        order = [*order, 4]
+    if mistake == "more":
+        least += 1
+    if mistake == "one":
+        least = 1
+    B, H, W = masks.shape
+    made = np.zeros((B, H // size, W // size), np.int64)
+    for place in np.ndindex(made.shape):
+        b, y, x = place
+        patch = masks[b, y * size : (y + 1) * size, x * size : (x + 1) * size]
+        counts = {k: int((patch == k).sum()) for k in order}
+        fit = [k for k in order if counts[k] >= least]
+        if mistake == "most":
+            fit = sorted(fit, key=lambda k, counts=counts: -counts[k])
+        if mistake == "max":
+            fit = [int(patch.max())]
+        if mistake == "corner":
+            fit = [int(patch[0, 0])]
+        made[place] = fit[0] if fit else 0
+    if mistake == "transposed":
+        made = made.transpose(0, 2, 1)
+    return made
+
+
+def judge_urgent(i, o):
+    promises = [
+        Promise("labels", labels_of(i), f"with size {i['size']}, order {i['order'].tolist()} "
+                "the classes", rtol=0, atol=0.1),
+        Promise("whole", 1, seen="the result is not int64", expected="int64, as labels are"),
+        callers.unchanged("left", "masks"),
+        Promise("order_left", 1, seen="the list `order` is changed", expected="it stays as it is"),
+    ]  # fmt: skip
+    return judged(i, o, promises, URGENT)
+
+
+def labels_are(*mistakes):
+    return lambda i: [{"labels": labels_of(i, m)} for m in mistakes]
+
+
+URGENT = (
+    Slip("order", "The first of `order` wins, whatever its number: in a loop, the last one written "
+         "stays.", labels_are("by_number", "reversed")),
+    Slip("most", "Urgent goes before frequent: not the class with most pixels, the first of "
+         "`order` that has enough.", labels_are("most")),
+    Slip("at_least", "`least` itself is enough: >=.", labels_are("more")),
+    Slip("one_pixel", "One pixel is not enough: a class needs `least` of them.",
+         labels_are("one")),
+    Slip("left_out", "A class that is not in `order` never wins.", labels_are("all_classes")),
+    Slip("max", "The largest number of a patch is not its most urgent class.", labels_are("max")),
+    Slip("corner", "That is one pixel of each patch. Count all of them.", labels_are("corner")),
+    Slip("transposed", "Rows and columns are swapped.", labels_are("transposed")),
+)  # fmt: skip
+
+urgent = Check(
+    name="urgent", title="Labels of patches", wants=("urgent",),
+    difficulty=3, minutes=15, points=25,
+    verified="pictures that are not square, two patch sizes, orders of three classes",
+    hints=(
+        "How do you get all pixels of a patch next to each other?",
+        "Reshape to (B, rows, size, columns, size), count each class over the two `size` axes, "
+        "and write the classes from the least urgent up.",
+        "`masks.unflatten(2, (-1, size)).unflatten(1, (-1, size))`, `(cut == k).sum((2, 4)) >= "
+        "least`, `for k in reversed(order)`.",
+    ),
+    slips=URGENT, other="Take one patch and count by hand.",
+    make=make_urgent, probe=probe_urgent, judge=judge_urgent,
+)  # fmt: skip
+
+
+# 16.4 One placeholder, n vectors
+def make_expand(seed):
+    rng = np.random.default_rng(seed + 1900)
+    f, (n, d, V) = fixtures.normal(rng), fixtures.sizes(rng, 3, 3, 9)
+    B, T = 3, 8
+    ids, labels = rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T))
+    at = rng.permutation([0, int(rng.integers(2, 5)), T - 1])
+    ids[np.arange(B), at] = -200
+    labels[:, :3] = -100
+    return {"ids": ids, "labels": labels, "table": f(V, d), "seen": f(B, n, d)}
+
+
+def probe_expand(namespace, a):
+    ids, labels, table, seen = (tensor(a[key]) for key in ("ids", "labels", "table", "seen"))
+    before = callers.Before(ids, labels, table, seen)
+    pair = namespace["expand"](ids, labels, table, seen)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise Refused("type", f"expand returns {kind(pair)}.", "two tensors: vectors and labels.")
+    made = {"vectors": array(pair[0], "the vectors"), "asked": array(pair[1], "the labels")}
+    made["left"] = before.change()
+    again = seen.clone().requires_grad_()
+    vectors = namespace["expand"](ids, labels, table, again)[0]
+    if getattr(vectors, "requires_grad", False):
+        vectors.sum().backward()
+    grad = again.grad
+    return made | {
+        "grad": np.zeros_like(a["seen"]) if grad is None else array(grad, "the gradient")
+    }
+
+
+def expanded(i, mistake=""):
+    """(vectors, labels) of the batch, or those of a mistake."""
+    vectors, asked = [], []
+    for ids, labels, seen in zip(i["ids"], i["labels"], i["seen"], strict=True):
+        at = int(np.flatnonzero(ids == -200)[0])
+        after = at if mistake == "kept" else at + 1
+        if mistake == "first_row":
+            at = int(np.flatnonzero(i["ids"][0] == -200)[0])
+            after = at + 1
+        rows = i["table"][np.where(ids < 0, 0, ids)]
+        picture = np.full(len(seen), {"zeros": 0, "id": -200}.get(mistake, -100))
+        if mistake == "backwards":
+            seen = seen[::-1]
+        parts, told = [rows[:at], seen, rows[after:]], [labels[:at], picture, labels[after:]]
+        if mistake == "front":
+            rest = np.delete(np.arange(len(ids)), at)
+            parts, told = [seen, rows[rest]], [picture, labels[rest]]
+        if mistake == "labels_end":
+            told = [labels[:at], labels[after:], picture]
+        if mistake == "shifted":
+            told = [labels[: at + 1], picture, labels[at + 2 :]]
+            told = [np.concatenate(told)[: len(ids) - 1 + len(seen)]]
+        vectors.append(np.concatenate(parts))
+        asked.append(np.concatenate(told))
+    return np.stack(vectors), np.stack(asked)
+
+
+def judge_expand(i, o):
+    vectors, asked = expanded(i)
+    promises = [
+        Promise("vectors", vectors, "the vectors", rtol=1e-4, atol=1e-5),
+        Promise("asked", asked, "the labels", rtol=0, atol=0.1),
+        Promise("grad", np.ones_like(i["seen"]), "the gradient of the sum for `seen`"),
+        callers.unchanged("left", "what expand was given"),
+    ]
+    return judged(i, o, promises, EXPAND)
+
+
+def expanded_is(mistake):
+    def values(i):
+        vectors, asked = expanded(i, mistake)
+        return {"vectors": vectors, "asked": asked}
+
+    return values
+
+
+EXPAND = (
+    Slip("front", "The picture stands where its placeholder stood, not before the text.",
+         expanded_is("front")),
+    Slip("kept", "The placeholder itself is still there: the row is one too long. It goes.",
+         expanded_is("kept")),
+    Slip("first_row", "The placeholder stands elsewhere in every row.", expanded_is("first_row")),
+    Slip("backwards", "The vectors of the picture come in the wrong order.",
+         expanded_is("backwards")),
+    Slip("label_number", "0 and -200 are labels that would be asked, or fail. Nothing is asked "
+         "at -100.", lambda i: [{"asked": expanded(i, m)[1]} for m in ("zeros", "id")]),
+    Slip("labels_elsewhere", "The labels of the picture must stand where its vectors do.",
+         lambda i: [{"asked": expanded(i, "labels_end")[1]}]),
+    Slip("no_gradient", "The projector behind `seen` would not train: do not detach or copy its "
+         "numbers out.", lambda i: {"grad": np.zeros_like(i["seen"])}),
+)  # fmt: skip
+
+expand = Check(
+    name="expand", title="One placeholder, n vectors", wants=("expand",),
+    difficulty=3, minutes=18, points=30,
+    verified="placeholders at the first, a middle and the last place, labels, and the gradient",
+    hints=(
+        "Do one row first. What stands before the placeholder, and what after it?",
+        "`torch.cat` of three parts: the table's rows before, the picture, the table's rows after. "
+        "The same for the labels, with -100 in the middle.",
+        "`at = int((row == -200).nonzero())`, `torch.cat([table[row[:at]], picture, "
+        "table[row[at + 1:]]])`, then `torch.stack` over the rows.",
+    ),
+    slips=EXPAND, other="Compare the lengths first: T - 1 + n.",
+    make=make_expand, probe=probe_expand, judge=judge_expand,
+)  # fmt: skip
+
+EXERCISES = (lora_conv, last_blocks, urgent, expand)

@@ -1,0 +1,754 @@
+"""Checks of chapter 19: diagnoses of runs, cures, leaks, and a rule for preflight."""
+
+import numpy as np
+
+from lora_course.checks import callers, fixtures
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.values import Refused, array, kind
+
+
+def chosen(value, names, function):
+    """The place of the learner's text among the texts that the task lists; -1 for another one."""
+    listed = ", ".join(f'"{name}"' for name in names)
+    value = fixtures.expect(value, str, function, f"one of {listed}")
+    return names.index(value) if value in names else -1
+
+
+def names_it(key, right, names, case, **options):
+    """The promise that a diagnosis has this name."""
+
+    def seen(v):
+        known = v.shape == () and 0 <= float(v) < len(names)
+        return f'{case}: "{names[int(v)]}"' if known else f"{case}: a text that is not on the list"
+
+    return Promise(key, names.index(right), seen=seen, expected=f'"{right}"', **options)
+
+
+# 19.1 Who is trained?
+OPTIMIZER_NAMES = ("nothing trains", "none held", "some missing", "fine")
+OPTIMIZER_CASES = {  # key: (right name, words)
+    "all": ("fine", "an optimizer of what trains"),
+    "more": ("fine", "an optimizer that holds frozen parameters and strangers too"),
+    "groups": ("fine", "an optimizer with two groups"),
+    "before": ("none held", "an optimizer built before injection"),
+    "copied": ("none held", "an optimizer of another copy of the model"),
+    "one": ("some missing", "an optimizer that lacks one parameter"),
+    "second": ("some missing", "an optimizer whose second group lacks one"),
+    "frozen": ("nothing trains", "a model that is frozen, and an optimizer that holds all"),
+}
+
+
+def make_optimizer_case(seed):
+    rng = np.random.default_rng(seed)
+    n = fixtures.normal(rng)
+    a, b, r = fixtures.sizes(rng, 3, 3, 9)
+    return {
+        "weight": n(b, a), "A": n(r, a), "B": n(b, r), "other": n(b, a),
+        "rate": rng.uniform(1e-3, 9e-3), "second": rng.uniform(0.02, 0.04),
+        "missing": int(rng.integers(2)),
+    }  # fmt: skip
+
+
+def small_model(a):
+    """A frozen layer, a trained one beside it, and a trained parameter of the model's own."""
+    import torch
+    from torch import nn
+
+    model = nn.Module()
+    model.frozen = fixtures.linear(a["weight"], frozen=True)
+    model.other = fixtures.linear(a["other"], frozen=True)
+    model.lora_A, model.lora_B = nn.Parameter(tensor(a["A"])), nn.Parameter(tensor(a["B"]))
+    model.shared = model.lora_A  # one parameter, two names
+    return model, torch
+
+
+def optimizer_of(case, a):
+    """(model, optimizer) of one case."""
+    import copy
+
+    model, torch = small_model(a)
+    factors, rate = [model.lora_A, model.lora_B], float(a["rate"])
+    frozen = list(model.frozen.parameters()) + list(model.other.parameters())
+    held = {"params": factors}
+    if case == "more":
+        held = {"params": frozen + factors + [torch.nn.Parameter(torch.ones(2))]}
+    elif case == "before":
+        held = {"params": frozen}
+    elif case == "copied":
+        held = {"params": [p for p in copy.deepcopy(model).parameters() if p.requires_grad]}
+    elif case == "one":
+        held = {"params": frozen + [factors[1 - a["missing"]]]}
+    elif case == "frozen":
+        held = {"params": factors + frozen}
+        model.requires_grad_(False)
+    groups = [held]
+    if case in ("groups", "second"):
+        last = factors[1:] if case == "groups" else frozen[1:]
+        groups = [{"params": factors[:1]}, {"params": last, "lr": float(a["second"])}]
+    return model, torch.optim.SGD(groups, lr=rate)
+
+
+def probe_optimizer_case(namespace, a):
+    import torch
+
+    made = {}
+    for case in OPTIMIZER_CASES:
+        model, optimizer = optimizer_of(case, a)
+        before = callers.Before(model)
+        groups = [list(group["params"]) for group in optimizer.param_groups]
+        said = namespace["diagnose_optimizer"](model, optimizer)
+        made[f"said_{case}"] = chosen(said, OPTIMIZER_NAMES, "diagnose_optimizer")
+        if case != "frozen":
+            new = namespace["cure_optimizer"](model, optimizer)
+            new = fixtures.expect(new, torch.optim.Optimizer, "cure_optimizer", "an AdamW")
+            made[f"kind_{case}"] = float(type(new) is torch.optim.AdamW)
+            held = [p for group in new.param_groups for p in group["params"]]
+            want = {id(model.lora_A), id(model.lora_B)}
+            made[f"held_{case}"] = [
+                len({id(p) for p in held} & want), len({id(p) for p in held} - want), len(held)
+            ]  # fmt: skip
+            made[f"rate_{case}"] = [group["lr"] for group in new.param_groups][:1]
+            made[f"new_{case}"] = float(new is not optimizer)
+        same = all(
+            len(g) == len(now["params"]) and all(p is q for p, q in zip(g, now["params"]))
+            for g, now in zip(groups, optimizer.param_groups)
+        )
+        made[f"left_{case}"] = before.change()
+        made[f"kept_{case}"] = float(same and len(groups) == len(optimizer.param_groups))
+    return {key: array(np.array(value, float), key) for key, value in made.items()}
+
+
+def judge_optimizer_case(i, o):
+    promises = []
+    for case, (right, words) in OPTIMIZER_CASES.items():
+        promises.append(names_it(f"said_{case}", right, OPTIMIZER_NAMES, words))
+    for case, (_, words) in OPTIMIZER_CASES.items():
+        if case != "frozen":
+            promises += [
+                Promise(f"kind_{case}", 1, seen=f"{words}: the cure is another kind of optimizer",
+                        expected="a torch.optim.AdamW", share=0.5),
+                Promise(f"held_{case}", [2, 0, 2], share=0.5, expected="2, 0 and 2",
+                        seen=lambda v, w=words: f"{w}: the cure holds {_show(v)} (trained "
+                        "parameters, others, and all entries)"),
+                Promise(f"rate_{case}", [i["rate"]], f"{words}: the rate of the cure", share=0.5),
+                Promise(f"new_{case}", 1, seen=f"{words}: the old optimizer comes back",
+                        expected="a new one", share=0.5),
+            ]  # fmt: skip
+        promises += [
+            callers.unchanged(f"left_{case}", "the model", share=0.5),
+            Promise(f"kept_{case}", 1, seen=f"{words}: the old optimizer was changed",
+                    expected="it stays as it is", share=0.5),
+        ]  # fmt: skip
+    return judged(i, o, promises, OPTIMIZER)
+
+
+def _show(v):
+    return ", ".join(f"{x:g}" for x in np.asarray(v).ravel()[:3])
+
+
+def optimizer_says(**changed):
+    """A slip's values: the right names, but for these cases."""
+    right = {case: name for case, (name, _) in OPTIMIZER_CASES.items()} | changed
+    return lambda i: {f"said_{case}": OPTIMIZER_NAMES.index(n) for case, n in right.items()}
+
+
+def optimizer_holds(count):
+    """A slip's values: what the cure holds in every case."""
+    return lambda i: {
+        f"held_{case}": count(case) for case in OPTIMIZER_CASES if case != "frozen"
+    }  # fmt: skip
+
+
+OPTIMIZER = (
+    Slip("any_is_enough", "One factor in the optimizer is not enough: those it lacks never move.",
+         optimizer_says(one="fine", second="fine")),
+    Slip("equal_sets", "An optimizer may hold frozen parameters too: they get no gradient, so it "
+         "skips them. Ask whether the trained ones are among those it holds.",
+         lambda i: [optimizer_says(more="some missing")(i),
+                    optimizer_says(more="some missing", one="some missing")(i)]),
+    Slip("first_group", "An optimizer can have several groups. Go through all of "
+         "`optimizer.param_groups`.",
+         lambda i: [optimizer_says(groups="some missing")(i)]),
+    Slip("frozen_first", "A model in which nothing requires a gradient has a name of its own. Ask "
+         "that first.",
+         lambda i: [optimizer_says(frozen="fine")(i), optimizer_says(frozen="none held")(i)]),
+    Slip("counts", "Compare the parameters themselves, by `is` or `id`, not how many there are: an "
+         "optimizer of another model has as many.",
+         lambda i: [optimizer_says(copied="fine")(i),
+                    optimizer_says(copied="fine", before="fine", more="fine")(i),
+                    optimizer_says(copied="fine", before="fine", one="fine", second="fine")(i)]),
+    Slip("holds_all", "The cure holds frozen parameters as well. Take those that require a "
+         "gradient.", optimizer_holds(lambda case: [2, 2, 4])),
+    Slip("old_list", "The cure takes the old optimizer's list. What it lacked is still missing: ask "
+         "the model.",
+         optimizer_holds(lambda case: {"all": [2, 0, 2], "more": [2, 3, 5], "groups": [2, 0, 2],
+                                       "before": [0, 2, 2], "copied": [0, 2, 2], "one": [1, 2, 3],
+                                       "second": [1, 1, 2]}[case])),
+    Slip("another_rate", "The learning rate of the old optimizer's first group is asked for: "
+         "`optimizer.param_groups[0][\"lr\"]`.",
+         lambda i: [{f"rate_{case}": [rate] for case in OPTIMIZER_CASES if case != "frozen"}
+                    for rate in (1e-3, 1e-2, 2e-4)]),
+)  # fmt: skip
+
+optimizer_case = Check(
+    name="optimizer_case", title="Who is trained?",
+    wants=("diagnose_optimizer", "cure_optimizer"), difficulty=2, minutes=12, points=20,
+    verified="eight pairs of model and optimizer, two groups and another copy among them; what "
+    "the cure holds, its rate, and that nothing else changed",
+    hints=(
+        "Two sets: what the model wants trained, and what the optimizer holds. What are the "
+        "elements? Parameters have no `==` that helps.",
+        "`{id(p) for p in model.parameters() if p.requires_grad}`, and the same over every group "
+        'of `optimizer.param_groups`, each with its list `group["params"]`.',
+        "With `wanted` and `held`: empty wanted is \"nothing trains\"; `not wanted & held` is "
+        '"none held"; `wanted <= held` is "fine"; what remains is "some missing".',
+    ),
+    slips=OPTIMIZER,
+    other="Compare ids: what requires a gradient in the model against what all groups hold.",
+    make=make_optimizer_case, probe=probe_optimizer_case, judge=judge_optimizer_case,
+)  # fmt: skip
+
+
+# 19.2 Which tokens are graded?
+LABEL_NAMES = ("fine", "prompt graded", "end lost", "shifted", "filler graded")
+
+
+def make_label_case(seed):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for n, name in enumerate(LABEL_NAMES * 2):
+        prompt, answer, filler = fixtures.sizes(rng, 3, 2, 9)
+        ids = rng.permutation(np.arange(5, 60))[: prompt + answer]
+        if n < len(LABEL_NAMES):  # the number of the filler also occurs in the prompt
+            ids[0] = 3
+        last = prompt + answer
+        ids = np.concatenate([ids, np.full(filler, 3)])
+        labels = ids.copy()
+        labels[:prompt] = labels[last:] = -100
+        if name == "prompt graded":
+            labels[:prompt] = ids[:prompt]
+        elif name == "end lost":
+            labels[last - 1] = -100
+        elif name == "shifted":
+            labels = np.append(labels[1:], -100)
+        elif name == "filler graded":
+            labels[last:] = ids[last:]
+        mask = (np.arange(len(ids)) < last).astype(np.int64)
+        made |= {f"ids_{n}": ids, f"labels_{n}": labels, f"mask_{n}": mask, f"start_{n}": prompt}
+    return made
+
+
+def right_labels(i, n):
+    start, last = int(i[f"start_{n}"]), int(i[f"mask_{n}"].sum())
+    right = np.full_like(i[f"ids_{n}"], -100)
+    right[start:last] = i[f"ids_{n}"][start:last]
+    return right
+
+
+def probe_label_case(namespace, a):
+    import torch
+
+    made = {}
+    for n in range(2 * len(LABEL_NAMES)):
+        ids, labels, mask = (
+            torch.from_numpy(np.array(a[f"{key}_{n}"])) for key in ("ids", "labels", "mask")
+        )
+        start = int(a[f"start_{n}"])
+        before = callers.Before(ids, labels, mask)
+        said = namespace["diagnose_labels"](ids, labels, mask, start)
+        made[f"said_{n}"] = array(chosen(said, LABEL_NAMES, "diagnose_labels"))
+        cured = namespace["cure_labels"](ids, mask, start)
+        made[f"cured_{n}"] = array(cured, "the right labels")
+        made[f"new_{n}"] = array(float(cured is not ids))
+        made[f"left_{n}"] = array(before.change())
+    return made
+
+
+def judge_label_case(i, o):
+    promises = []
+    for n, name in enumerate(LABEL_NAMES * 2):
+        place = f"a row of {len(i[f'ids_{n}'])} tokens, its answer from {int(i[f'start_{n}'])} on"
+        promises.append(names_it(f"said_{n}", name, LABEL_NAMES, place))
+    for n in range(2 * len(LABEL_NAMES)):
+        promises += [
+            Promise(f"cured_{n}", right_labels(i, n), "the right labels", share=0.5),
+            callers.unchanged(f"left_{n}", "ids, labels or mask", share=0.5),
+        ]
+    return judged(i, o, promises, LABELS)
+
+
+def label_says(**changed):
+    """A slip's values: the right names, but for these (by name with _ for a space)."""
+    other = {key.replace("_", " "): value for key, value in changed.items()}
+    right = [other.get(name, name) for name in LABEL_NAMES * 2]
+    return lambda i: {f"said_{n}": LABEL_NAMES.index(name) for n, name in enumerate(right)}
+
+
+def cured_as(rule):
+    """A slip's values: the cure of every row by another rule of (ids, start, last, T)."""
+
+    def values(i):
+        made = {}
+        for n in range(2 * len(LABEL_NAMES)):
+            ids, start, last = i[f"ids_{n}"], int(i[f"start_{n}"]), int(i[f"mask_{n}"].sum())
+            keep = rule(ids, start, last, np.arange(len(ids)))
+            made[f"cured_{n}"] = np.where(keep, ids, -100)
+        return made
+
+    return values
+
+
+LABELS = (
+    Slip("shift_unseen", "Shifted labels also grade one place of the prompt, the last one. Look for "
+         "the shift first: compare with the right labels moved by one.",
+         label_says(shifted="prompt graded")),
+    Slip("shift_is_end", "In shifted labels the last real token has -100 too. Look for the shift "
+         "first.", label_says(shifted="end lost")),
+    Slip("filler_unseen", "Filler behind the answer is graded in some rows. Where the mask is 0, a "
+         "label must be -100.", label_says(filler_graded="fine")),
+    Slip("end_unseen", "The end token is part of the answer, its last token. Without it the model "
+         "never learns to stop.", label_says(end_lost="fine")),
+    Slip("end_not_cured", "The end token is graded too: it is the last real token of the row.",
+         cured_as(lambda ids, start, last, t: (t >= start) & (t < last - 1))),
+    Slip("filler_cured", "Filler stays graded. Where the mask is 0, the label is -100.",
+         cured_as(lambda ids, start, last, t: t >= start)),
+    Slip("prompt_cured", "The prompt stays graded. Before `start`, the label is -100.",
+         cured_as(lambda ids, start, last, t: t < last)),
+    Slip("one_late", "The first token of the answer is graded: it stands at `start`.",
+         cured_as(lambda ids, start, last, t: (t > start) & (t < last))),
+    Slip("cured_shifted", "The model shifts labels itself. Right labels stand at the place of their "
+         "token.",
+         lambda i: {f"cured_{n}": np.append(right_labels(i, n)[1:], -100)
+                    for n in range(2 * len(LABEL_NAMES))}),
+)  # fmt: skip
+
+label_case = Check(
+    name="label_case", title="Which tokens are graded?",
+    wants=("diagnose_labels", "cure_labels"), difficulty=3, minutes=15, points=20,
+    verified="ten rows with two of each case, with the filler's number inside the prompt as well",
+    hints=(
+        "Write `cure_labels` first. Then ask how the given labels differ from the right ones, and "
+        "in which order you must ask.",
+        "Shifted labels look like two other cases at once. So compare with `right`, then with "
+        "`right` moved by one place, and only then look at the parts.",
+        "`torch.cat([right[1:], right.new_tensor([-100])])` is the shifted form. The last real "
+        "token stands at `mask.sum() - 1`.",
+    ),
+    slips=LABELS,
+    other="Compare with the right labels, then with them moved by one, then part by part.",
+    make=make_label_case, probe=probe_label_case, judge=judge_label_case,
+)  # fmt: skip
+
+
+# 19.3 Once, twice, or elsewhere
+MERGE_NAMES = ("base", "merged", "merged twice", "another base")
+
+
+def make_merge_case(seed):
+    rng = np.random.default_rng(seed)
+    n = fixtures.normal(rng)
+    rows, columns = fixtures.sizes(rng, 2, 4, 9)
+    made = {}
+    for k, name in enumerate(MERGE_NAMES * 2):
+        W, delta = 3 * n(rows, columns), (0.05 if k < 4 else 0.005) * n(rows, columns)
+        largest = np.abs(delta).max()
+        noise = rng.uniform(-0.007, 0.007, W.shape).astype(np.float32) * largest
+        stored = W + min(MERGE_NAMES.index(name), 2) * delta + noise
+        if k == 3:  # one entry is off, by less than a merge moves it
+            stored = W + delta + noise / 4
+            stored[rng.integers(rows), rng.integers(columns)] += 0.1 * largest
+        if k == 7:
+            stored = W + 0.5 * n(rows, columns)
+        made |= {f"stored_{k}": stored, f"W_{k}": W, f"delta_{k}": delta}
+    return {key: value.astype(np.float32) for key, value in made.items()}
+
+
+def probe_merge_case(namespace, a):
+    made = {}
+    for k, name in enumerate(MERGE_NAMES * 2):
+        stored, W, delta = (tensor(a[f"{key}_{k}"]) for key in ("stored", "W", "delta"))
+        before = callers.Before(stored, W, delta)
+        said = namespace["diagnose_merge"](stored, W, delta)
+        made[f"said_{k}"] = array(chosen(said, MERGE_NAMES, "diagnose_merge"))
+        if name != "another base":
+            cured = namespace["cure_merge"](stored, delta, name)
+            made[f"cured_{k}"] = array(cured, "the weight merged once")
+        else:
+            call = lambda s=stored, d=delta: namespace["cure_merge"](s, d, "another base")  # noqa: E731
+            made |= callers.failing(f"refused_{k}", call, ValueError)
+        made[f"left_{k}"] = array(before.change())
+    return made
+
+
+def judge_merge_case(i, o):
+    promises = []
+    for k, name in enumerate(MERGE_NAMES * 2):
+        what = f"a stored weight of {i[f'W_{k}'].shape[0]} rows"
+        promises.append(names_it(f"said_{k}", name, MERGE_NAMES, what))
+    for k, name in enumerate(MERGE_NAMES * 2):
+        if name == "another base":
+            promises += callers.raises(o, f"refused_{k}", '"another base"', "ValueError")
+        else:
+            promises.append(Promise(f"cured_{k}", cured_weight(i, k), f'the cure for "{name}"',
+                                    share=0.5, atol=1e-5))  # fmt: skip
+        promises.append(callers.unchanged(f"left_{k}", "stored, W or delta", share=0.5))
+    return judged(i, o, promises, MERGES)
+
+
+def cured_weight(i, k):
+    times = MERGE_NAMES.index((MERGE_NAMES * 2)[k])
+    return i[f"stored_{k}"] + (1 - times) * i[f"delta_{k}"]
+
+
+def merge_says(rule):
+    """A slip's values: names by another distance. rule(difference, delta, W) -> is it the same."""
+
+    def values(i):
+        made = {}
+        for k in range(2 * len(MERGE_NAMES)):
+            W, delta, stored = (i[f"{key}_{k}"] for key in ("W", "delta", "stored"))
+            same = [rule(stored - W - t * delta, delta, W) for t in range(3)]
+            made[f"said_{k}"] = same.index(True) if any(same) else 3
+        return made
+
+    return values
+
+
+def all_cured(weight):
+    return lambda i: {f"cured_{k}": weight(i, k) for k in range(8) if k % 4 < 3}
+
+
+MERGES = (
+    Slip("equal", "Stored weights were rounded, so they are never equal. Allow a hundredth of the "
+         "delta's largest magnitude.", merge_says(lambda d, delta, W: not d.any())),
+    Slip("mean", "One entry that is off makes another weight: take the largest difference, not the "
+         "mean.",
+         lambda i: [merge_says(lambda d, delta, W: np.abs(d).mean() <= np.abs(delta).max() / 100)(i),
+                    merge_says(lambda d, delta, W: abs(d.mean()) <= np.abs(delta).max() / 100)(i)]),
+    Slip("nearest", "The nearest of the three is not always one of them. Where no distance is small "
+         "enough, it is another base.", lambda i: nearest_name(i)),
+    Slip("of_the_weight", "The tolerance is a hundredth of the *delta*: a hundredth of W is larger "
+         "than the whole update.",
+         merge_says(lambda d, delta, W: np.abs(d).max() <= np.abs(W).max() / 100)),
+    Slip("subtracts_once", "The cure depends on the case: the base lacks one delta, a twofold merge "
+         "has one too many.",
+         all_cured(lambda i, k: i[f"stored_{k}"] - i[f"delta_{k}"])),
+    Slip("cure_upside_down", "Add where it is missing, take off where it is twice: the sign is "
+         "upside down.",
+         all_cured(lambda i, k: 2 * i[f"stored_{k}"] - cured_weight(i, k))),
+)  # fmt: skip
+
+
+def nearest_name(i):
+    made = {}
+    for k in range(2 * len(MERGE_NAMES)):
+        W, delta, stored = (i[f"{key}_{k}"] for key in ("W", "delta", "stored"))
+        made[f"said_{k}"] = int(np.argmin([np.abs(stored - W - t * delta).max() for t in range(3)]))
+    return made
+
+
+merge_case = Check(
+    name="merge_case", title="Once, twice, or elsewhere",
+    wants=("diagnose_merge", "cure_merge"), difficulty=2, minutes=12, points=20,
+    verified="eight stored weights with rounding in every entry; another base that differs in one",
+    hints=(
+        "Three guesses: W, W + delta, W + 2 delta. How far is the stored weight from each?",
+        "The distance is the largest magnitude of the difference, the limit is "
+        "`delta.abs().max() / 100`.",
+        "With `times` 0, 1 or 2 in the stored weight, `stored + (1 - times) * delta` has it once.",
+    ),
+    slips=MERGES,
+    other="Compare stored with W + times * delta for times = 0, 1, 2 by the largest difference.",
+    make=make_merge_case, probe=probe_merge_case, judge=judge_merge_case,
+)  # fmt: skip
+
+
+# 19.4 What the test has seen
+WORDS = ("Lena", "hat", "market", "Ömer", "STRASSE", "boat", "7", "rain", "mill", "café", "tea")
+
+
+def clean(text):
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+def make_leaks(seed):
+    rng = np.random.default_rng(seed)
+
+    def line(k=4):
+        return [str(w) for w in rng.permutation(WORDS)[:k]]
+
+    train = [line(int(rng.integers(3, 6))) for _ in range(7)]
+    seen = [train[k] for k in rng.permutation(7)[:5]]
+    seen[3][0] = "STRASSE"
+    test = [
+        " ".join(seen[0]),  # letter by letter
+        f"  {'  '.join(seen[1]).upper()}",
+        f"«{', '.join(seen[2])}?»",
+        "\t".join(seen[3]).replace("STRASSE", "Straße") + "\n",
+        " ".join(seen[4][:-1]),  # a part of one
+        " ".join(reversed(seen[4])),
+        "".join(seen[3]),  # no spaces at all
+        "...", "?!",  # nothing is left of them
+        " ".join(seen[0]) + ".",  # leaked again
+        " ".join(seen[1]).upper(),
+    ]  # fmt: skip
+    own = [line(6) for _ in range(3)]
+    test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
+    test += [f"{' '.join(own[0])} ", " ".join(own[2])]
+    order = rng.permutation(len(test))
+    made = {f"train_{n}": np.array(" ".join(words)) for n, words in enumerate(train)}
+    made["train_7"] = np.array(" - ")
+    made |= {f"test_{n}": np.array(test[k]) for n, k in enumerate(order)}
+    return {key: texts_as_numbers(str(value)) for key, value in made.items()}
+
+
+def texts_as_numbers(text):
+    return np.array([ord(c) for c in text], dtype=np.int64)
+
+
+def as_texts(i, part):
+    found = sorted((int(k.rpartition("_")[2]), k) for k in i if k.startswith(f"{part}_"))
+    return ["".join(chr(int(c)) for c in np.atleast_1d(i[key])) for _, key in found]
+
+
+def probe_leaks(namespace, a):
+    train, test = as_texts(a, "train"), as_texts(a, "test")
+    given = list(train), list(test)
+    names = ("the leaked places", "the repeated places")
+    found = fixtures.several(namespace["find_leaks"](train, test), names, "find_leaks")
+    return {
+        "leaked": found[0], "repeated": found[1], "left": array(float((train, test) != given)),
+    }  # fmt: skip
+
+
+def leaks_by(how, empty=True, among_train=True):
+    """(leaked, repeated) with another way to clean."""
+
+    def values(i):
+        train, test = as_texts(i, "train"), as_texts(i, "test")
+        known, seen, leaked, repeated = {how(text) for text in train}, set(), [], []
+        if empty:
+            known -= {""}
+        for place, text in enumerate(map(how, test)):
+            if text in known:
+                leaked.append(place)
+                if not among_train and text in seen:
+                    repeated.append(place)
+            elif text in seen and (text or not empty):
+                repeated.append(place)
+            seen.add(text)
+        return {"leaked": np.array(leaked, float), "repeated": np.array(repeated, float)}
+
+    return values
+
+
+def judge_leaks(i, o):
+    right = leaks_by(clean)(i)
+    promises = [
+        Promise("leaked", right["leaked"], "the places that leaked"),
+        Promise("repeated", right["repeated"], "the places that repeat another", share=0.6),
+        Promise("left", 0, seen="train or test was changed", expected="they stay as they are",
+                share=0.6),
+    ]  # fmt: skip
+    return judged(i, o, promises, LEAKS)
+
+
+LEAKS = (
+    Slip("letter_by_letter", "A comparison letter by letter misses capitals, spaces and marks. "
+         "Clean both sides first.",
+         lambda i: [leaks_by(lambda t: t, empty=False)(i), leaks_by(lambda t: t.strip())(i)]),
+    Slip("lower_only", "Small letters alone are not enough: commas, quotes and runs of spaces are "
+         "still different.",
+         lambda i: [leaks_by(str.casefold, empty=False)(i), leaks_by(str.lower, empty=False)(i),
+                    leaks_by(lambda t: t.casefold().strip())(i),
+                    leaks_by(lambda t: " ".join(t.casefold().split()))(i)]),
+    Slip("lower", "`str.casefold` knows that ß and ss are one; `str.lower` does not.",
+         leaks_by(lambda t: " ".join(
+             "".join(c if c.isalnum() else " " for c in t.lower()).split()))),
+    Slip("removed", "A mark becomes a space, it does not vanish: «tea,hat» is two words.",
+         leaks_by(lambda t: "".join(c for c in t.casefold() if c.isalnum()))),
+    Slip("bag", "The order of words belongs to a question: do not sort them.",
+         lambda i: [leaks_by(lambda t: " ".join(sorted(clean(t).split())))(i),
+                    leaks_by(lambda t: " ".join(sorted(set(clean(t).split()))))(i)]),
+    Slip("empty_equal", "Nothing is left of «...» after cleaning, and nothing equals nothing: leave "
+         "such rows out.", leaks_by(clean, empty=False)),
+    Slip("counted_twice", "A leaked prompt that comes again is leaked, not repeated: it stands in "
+         "the first list alone.", leaks_by(clean, among_train=False)),
+)  # fmt: skip
+
+leaks = Check(
+    name="leaks", title="What the test has seen", wants=("find_leaks",),
+    difficulty=2, minutes=12, points=20,
+    verified="copies with capitals, quotes, tabs, ß for SS; near misses; empty rows; repeats",
+    hints=(
+        "Write the cleaning as a function of its own, and use it on both sides.",
+        "`text.casefold()`, then each character that is not `isalnum()` becomes a space, then "
+        "`\" \".join(text.split())`. Sets make the search fast.",
+        "Go through test once. In the set of train: leaked. Else, if it has been seen in test: "
+        "repeated. Skip what is empty.",
+    ),
+    slips=LEAKS,
+    other="Clean both sides in the same way, then compare whole texts, not parts.",
+    make=make_leaks, probe=probe_leaks, judge=judge_leaks,
+)  # fmt: skip
+
+
+# 19.5 A rule of your own
+RULE_VERDICTS = ("ok", "problem", "undecided", "warning")
+NAMES = [f"{a}.{b}" for a in ("west", "north", "east") for b in ("query", "up", "gate")]
+
+
+def make_rank_rule(seed):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for n in range(8):
+        count = int(rng.integers(3, 5))
+        wide, out = fixtures.sizes(rng, 2, 9, 20)
+        low, high = min(wide, out), max(wide, out)
+        fit = (out * wide - 1) // (out + wide)  # the largest rank with fewer numbers
+        sizes = np.array([[r, wide, out] for r in rng.integers(1, fit + 1, count)])
+        place = int(rng.integers(1, count))  # never the first
+        if n in (1, 2):
+            sizes[place, 0] = high + int(rng.integers(1, 4))
+        if n == 2:
+            sizes[1:, 0] = high + 1
+        if n == 3:  # exactly as many: 6 * 3 numbers against 2 * (6 + 3)
+            k = int(rng.integers(2, 5))
+            sizes[place] = [2 * k, 6 * k, 3 * k]
+        if n == 4:  # r below both sides, and still too large
+            sizes[place, 0] = fit + 2
+        if n in (5, 6):  # between the sides: in < r < out, and the other way round
+            sides = (low, high + 2) if n == 5 else (high + 2, low)
+            sizes[place] = [low + 1, *sides]
+        if n == 7:  # large in r, small in numbers
+            sizes[place] = [40, 300, 200]
+        made |= {f"sizes_{n}": sizes, f"names_{n}": rng.permutation(9)[:count]}
+    return made
+
+
+def too_large(i, n):
+    return [r * (wide + out) >= wide * out for r, wide, out in i[f"sizes_{n}"].tolist()]
+
+
+def probe_rank_rule(namespace, a):
+    import torch
+
+    from lora_course.preflight.report import Finding, Undecided
+
+    rule, made = namespace["adapter_smaller_than_weight"], {}
+    for n in range(9):
+        pairs = [] if n == 8 else [
+            Pair(NAMES[k], ("A", "B"), torch.nn.Parameter(torch.ones(r, wide)),
+                 torch.nn.Parameter(torch.zeros(out, r)))
+            for k, (r, wide, out) in zip(a[f"names_{n}"].tolist(), a[f"sizes_{n}"].tolist())
+        ]  # fmt: skip
+        run = Run(list(pairs))
+        before = callers.Before(*[t for p in pairs for t in (p.first, p.second)])
+        try:
+            said = rule(run)
+        except Undecided as error:
+            made |= {f"verdict_{n}": array(2), f"named_{n}": array(np.zeros(len(NAMES)))}
+            made[f"why_{n}"] = array(float(bool(str(error).strip())))
+        else:
+            if not isinstance(said, Finding):
+                raise Refused("type", f"the rule returns {kind(said)}.", "ok(...) or problem(...).")
+            known = said.verdict in RULE_VERDICTS
+            made[f"verdict_{n}"] = array(RULE_VERDICTS.index(said.verdict) if known else -1)
+            made[f"named_{n}"] = array(np.array([float(name in said.saw) for name in NAMES]))
+            made[f"why_{n}"] = array(float(bool(said.do.strip() or said.verdict == "ok")))
+        made[f"left_{n}"] = array(max(before.change(), float(run.pairs != pairs)))
+    return made
+
+
+class Pair:
+    """As in lora_course/preflight/evidence.py: A and B of one adapted layer."""
+
+    def __init__(self, layer, names, first, second):
+        self.layer, self.names, self.first, self.second = layer, names, first, second
+
+
+class Run:
+    """As much of preflight's evidence as the task names."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+
+def judge_rank_rule(i, o):
+    promises = []
+    for n in range(9):
+        layers = i[f"sizes_{n}"].tolist() if n < 8 else []
+        about = "; ".join(f"r {r} beside {out} × {wide}" for r, wide, out in layers) or "no pairs"
+        bad = any(too_large(i, n)) if n < 8 else False
+        right = "undecided" if n == 8 else "problem" if bad else "ok"
+        promises.append(names_it(f"verdict_{n}", right, RULE_VERDICTS, about))
+    for n in range(9):
+        named = np.zeros(len(NAMES))
+        if n < 8:
+            for k, large in zip(i[f"names_{n}"].tolist(), too_large(i, n)):
+                named[k] = float(large)
+        if named.any():
+            listed = ", ".join(name for name, on in zip(NAMES, named) if on)
+            promises += [
+                Promise(f"named_{n}", named, expected=listed, share=0.6,
+                        seen=lambda v: "`saw` names " + (", ".join(
+                            name for name, on in zip(NAMES, v.ravel()) if on) or "no layer")),
+                Promise(f"why_{n}", 1, seen="a problem without a word on what to do",
+                        expected="problem(saw, do)", share=0.6),
+            ]  # fmt: skip
+        promises.append(callers.unchanged(f"left_{n}", "the run", share=0.6))
+    return judged(i, o, promises, RANK_RULE)
+
+
+def verdicts_by(rule):
+    """A slip's values: verdicts where a layer counts as large by another rule of (r, in, out)."""
+
+    def values(i):
+        found = [any(rule(*row) for row in i[f"sizes_{n}"].tolist()) for n in range(8)]
+        return {f"verdict_{n}": float(bad) for n, bad in enumerate(found)}
+
+    return values
+
+
+RANK_RULE = (
+    Slip("more_only", "As many numbers as the weight is too many as well: `>=`.",
+         verdicts_by(lambda r, wide, out: r * (wide + out) > wide * out)),
+    Slip("rank_only", "A rank below both sides can still cost more numbers than the weight: count "
+         "them, r (in + out) against in times out.",
+         lambda i: [verdicts_by(lambda r, wide, out: r >= min(wide, out))(i),
+                    verdicts_by(lambda r, wide, out: r > min(wide, out))(i)]),
+    Slip("one_factor", "Both factors count: A has r times in, B has out times r.",
+         lambda i: [verdicts_by(lambda r, wide, out: r * wide >= wide * out)(i),
+                    verdicts_by(lambda r, wide, out: r * out >= wide * out)(i)]),
+    Slip("fixed_rank", "A large rank is no fault beside a large weight. Compare numbers.",
+         lambda i: [verdicts_by(lambda r, wide, out, k=k: r >= k)(i) for k in (8, 16, 20, 30)]),
+    Slip("first_pair", "Look at every pair, not at the first one alone.",
+         lambda i: {f"verdict_{n}": float(too_large(i, n)[0]) for n in range(8)}),
+    Slip("no_pairs", "Without a pair the rule can say nothing. That is `raise Undecided(\"...\")`, "
+         "not ok: an examination that did not happen is no good news.",
+         lambda i: {"verdict_8": 0.0}),
+    Slip("names_all", "`saw` names the layers that are too large, and no other.",
+         lambda i: [{f"named_{n}": np.isin(np.arange(9), i[f"names_{n}"]) * 1.0}
+                    for n in range(8) if any(too_large(i, n)) and not all(too_large(i, n))]),
+)  # fmt: skip
+
+rank_rule = Check(
+    name="rank_rule", title="A rule of your own", wants=("adapter_smaller_than_weight",),
+    difficulty=3, minutes=15, points=20,
+    verified="runs with small and large ranks, one layer exactly as large, a large rank beside a "
+    "large weight, and a run without pairs",
+    hints=(
+        "How many numbers has A, how many has B, how many the weight beside them? All three "
+        "follow from the two shapes.",
+        "`pair.first.numel() + pair.second.numel()` against "
+        "`pair.second.shape[0] * pair.first.shape[1]`.",
+        "Collect the names of the layers where it is `>=`. No pairs: `raise Undecided(\"no layer "
+        "is adapted\")`. Names found: `problem(\", \".join(names), \"Lower r.\")`. Else `ok()`.",
+    ),
+    slips=RANK_RULE,
+    other="For each pair compare r (in + out) with in times out, and name the layers found.",
+    make=make_rank_rule, probe=probe_rank_rule, judge=judge_rank_rule,
+)  # fmt: skip
+
+EXERCISES = (optimizer_case, label_case, merge_case, leaks, rank_rule)

@@ -1,0 +1,896 @@
+"""Checks of chapter 20: cleaning, a split by report, a decision, a release, a card."""
+
+import math
+import re
+from collections import Counter
+
+import numpy as np
+
+from lora_course.checks import callers, fixtures
+from lora_course.checks.ch12 import five, judge_five, spread
+from lora_course.checks.core import Check, tensor
+from lora_course.checks.slips import Promise, Slip, all_of, judged
+from lora_course.checks.values import Refused, array, kind
+
+# 20.1 Clean
+STYLES = 6  # how a prompt may be written
+WORDS = "mill bridge harbor bakery well barn garden forest tower hill school market".split()
+BAD = "unclear"  # a word in wrong completions
+
+
+def make_clean(seed):
+    """Rows in an order that is drawn: report, answer, way of writing, words of padding, format."""
+    rng = np.random.default_rng(seed + 2000)
+    report = rng.permutation(40)
+    plan = []  # report, answer, style of the prompt, style of the answer, padding
+
+    def row(n, answer=0, style=0, told=0, pad=0):
+        plan.append((int(report[n]), answer, style, told, pad))
+
+    for n in range(4):  # good ones, alone
+        row(n, style=int(rng.integers(STYLES)))
+    row(4), row(4)  # a copy, letter by letter
+    for n in (5, 6):  # copies in other letters, also of the answer
+        first, second = (int(s) for s in rng.permutation(STYLES)[:2])
+        row(n, style=first, told=0), row(n, style=second, told=1)
+    row(7), row(8, style=int(rng.choice([1, 2, 3, 5])))  # leaks: see tested
+    row(9, answer=-1)  # wrong, alone
+    row(10, answer=-1), row(10)  # wrong, then right
+    row(11), row(11, answer=-1, style=2)  # right, then wrong
+    row(12, answer=0), row(12, answer=1, style=3)  # a contradiction
+    row(13, answer=1), row(13, answer=2), row(13, answer=1)
+    row(14, pad=1)  # as long as may be
+    row(15, pad=2)  # one word longer
+    row(16, pad=3), row(16, style=1)  # too long, then the same report without the padding
+    row(17, pad=4, answer=1), row(17)  # the same, with another answer
+    drawn, at = np.array(plan), rng.permutation(len(plan))
+    at = np.array(sorted(range(len(plan)), key=lambda n: at[first_of(plan, n)] * 100 + n))
+    tested = np.array([[report[7], 0], [report[8], 4], [report[30], 2], [report[31], 0]])
+    return {"rows": drawn[at], "format": rng.integers(0, 2, len(plan)), "tested": tested}
+
+
+def first_of(plan, n):
+    """The first row with the same report, so that rows of one report keep their order."""
+    return next(k for k, row in enumerate(plan) if row[0] == plan[n][0])
+
+
+def styled(text, style):
+    return (text, text.upper(), text.replace(" ", "  "), f"\n{text} ", text.removesuffix("."),
+            text.replace("a", "\uff41").replace(" ", "\u00a0", 1))[int(style)]  # fmt: skip
+
+
+def prompt_text(report, style, pad=0):
+    body = f"The {WORDS[report % 12]} paid, and coin {report} is here."
+    more = {0: 0, 1: 3, 2: 4, 3: 5, 4: 6}[int(pad)]  # 9 + 3 + 3 + pad = 15 words at pad 1
+    return styled(body, style) + " so" * more
+
+
+def answer_text(answer, style):
+    return styled(f"Paid by {BAD if answer < 0 else WORDS[answer]}.", style)
+
+
+LIMIT = 15
+
+
+def written(a):
+    """The rows as a project has them."""
+    made = []
+    for (report, answer, style, told, pad), talk in zip(a["rows"].tolist(), a["format"],
+                                                        strict=True):  # fmt: skip
+        prompt, form = prompt_text(report, style, pad), answer_text(answer, told)
+        said = ("user", prompt), ("assistant", form)
+        made.append({"messages": [dict(role=r, content=c) for r, c in said]} if talk
+                    else {"prompt": prompt, "completion": form})  # fmt: skip
+    return made
+
+
+def probe_clean(namespace, a):
+    rows = written(a)
+    test = [{"prompt": prompt_text(*t), "completion": answer_text(0, 0)}
+            for t in a["tested"].tolist()]  # fmt: skip
+    before = callers.Before(rows, test)
+    count = lambda row: len(f"{row['prompt']} {row['completion']}".split())  # noqa: E731
+    wrong = lambda row: BAD in row["completion"].lower()  # noqa: E731
+    found = namespace["clean"](rows, test, count, LIMIT, wrong)
+    fixtures.expect(found, (list, tuple), "clean", "a list of rows")
+    texts = [(prompt_text(r, s, p), answer_text(w, t)) for r, w, s, t, p in a["rows"].tolist()]
+    places = {(p.strip(), c.strip()): n for n, (p, c) in reversed([*enumerate(texts)])}
+    kept, keys, bare = [], [], []
+    for row in found:
+        if not isinstance(row, dict):
+            raise Refused("type", f"clean returns a list with {kind(row)}.", "a list of rows.")
+        pair = row.get("prompt"), row.get("completion")
+        keys.append(set(row) == {"prompt", "completion"} and all(type(t) is str for t in pair))
+        pair = tuple(str(text) for text in pair)
+        bare.append(pair == (pair[0].strip(), pair[1].strip()))
+        kept.append(places.get((pair[0].strip(), pair[1].strip()), -1))
+    return {"kept": np.array(kept, int), "keys": np.array(keys, bool),
+            "bare": np.array(bare, bool), "left": before.change()}  # fmt: skip
+
+
+def stay(i, kind=""):
+    """Numbers of the rows that stay, or those of a mistake. A copy has the number of its first."""
+    rows, tested = i["rows"].tolist(), {int(r) for r, _ in i["tested"]}
+    letters = {prompt_text(*t).strip() for t in i["tested"].tolist()}
+    texts = [prompt_text(r, s, p).strip() for r, _, s, _, p in rows]
+    long = [len(f"{prompt_text(r, s, p)} {answer_text(w, t)}".split()) for r, w, s, t, p in rows]
+    key = lambda n: texts[n] if kind == "letters" else (rows[n][0], rows[n][4])  # noqa: E731
+
+    def out(n):
+        over = long[n] >= LIMIT if kind == "at_limit" else long[n] > LIMIT
+        return (over and kind != "any_length", rows[n][1] < 0 and kind != "keeps_wrong")
+
+    def leaks(n):
+        if kind == "leak_letters":
+            return texts[n] in letters
+        return rows[n][0] in tested and rows[n][4] == 0 and kind != "keeps_leaks"
+
+    said, kept, seen = {}, [], set()
+    for n, row in enumerate(rows):
+        counts = not any(out(n)) or kind == "wrong_answers_count"
+        told = answer_text(row[1], row[3]).strip() if kind == "answer_letters" else row[1]
+        if counts:
+            said.setdefault(key(n), set()).add(told)
+    order = range(len(rows))
+    for n in reversed(order) if kind == "keeps_last" else order:
+        two = len(said.get(key(n), ())) > 1 and kind != "first_answer"
+        again = key(n) in seen and kind != "keeps_copies"
+        if kind == "copies_first":
+            seen.add(key(n))
+        if any(out(n)) or leaks(n) or two or again:
+            continue
+        seen.add(key(n))
+        kept.append(n)
+    first = {(texts[n], rows[n][1], rows[n][3]): n for n in reversed(order)}
+    return np.array([first[texts[n], rows[n][1], rows[n][3]] for n in sorted(kept)])
+
+
+def judge_clean(i, o):
+    def seen(value):
+        right = set(stay(i).tolist())
+        lost, more = sorted(right - set(value.tolist())), sorted(set(value.tolist()) - right)
+        texts = written(i)
+        for rows, words in ((more, "stays"), (lost, "is gone")):
+            if rows and 0 <= rows[0] < len(texts):
+                shown = texts[int(rows[0])]
+                shown = shown if "prompt" in shown else [m["content"] for m in shown["messages"]]
+                return f"this row {words}: {shown}"
+        strange = "a row that is none of those given"
+        return strange if -1 in value else "another order, or a row twice"
+
+    promises = [
+        all_of("keys", "rows have just the two texts prompt and completion"),
+        all_of("bare", "rows have no space at the ends of their texts"),
+        Promise("kept", stay(i), seen=seen, expected="the opposite; rows in the order of the file",
+                rtol=0, atol=0.1),
+        callers.unchanged("left", "the rows that were given"),
+    ]  # fmt: skip
+    return judged(i, o, promises, CLEAN)
+
+
+def stays(*kinds):
+    return lambda i: [{"kept": stay(i, kind)} for kind in kinds]
+
+
+CLEAN = (
+    Slip("by_letters", "Copies in other letters were missed: compare `words_of(prompt)`.",
+         stays("letters")),
+    Slip("leak_letters", "A test row in other letters is a leak, too. Compare `words_of` of both.",
+         stays("leak_letters")),
+    Slip("leaks_stay", "Rows of the test split are still there.", stays("keeps_leaks")),
+    Slip("copies_stay", "Copies are still there.", stays("keeps_copies")),
+    Slip("copies_first", "A row that goes for another reason still pushed out its copy. Only a row "
+         "that stays may do so.", stays("copies_first")),
+    Slip("last_stays", "Of several copies the first one stays.", stays("keeps_last")),
+    Slip("first_answer", "Two answers to one prompt: nobody knows which is right, so both go.",
+         stays("first_answer")),
+    Slip("wrong_answers_count", "A row that is known to be wrong or is too long does not contradict"
+         " anybody. Look for contradictions among the others.", stays("wrong_answers_count")),
+    Slip("answer_letters", "Two answers that differ in capitals or spaces are one answer. Compare "
+         "`words_of(completion)`.", stays("answer_letters")),
+    Slip("at_limit", "A row with just `limit` tokens stays.", stays("at_limit")),
+    Slip("long_stay", "Rows that are too long are still there.", stays("any_length")),
+    Slip("wrong_stay", "Rows that `wrong` accuses are still there.", stays("keeps_wrong")),
+    Slip("other_keys", "Each row that stays has `prompt` and `completion`, in one format.",
+         lambda i: {"keys": lambda v: not v.all()}),
+    Slip("spaces", "Strip both texts: a space at the end of a prompt is a token.",
+         lambda i: {"bare": lambda v: not v.all()}),
+)  # fmt: skip
+
+clean = Check(
+    name="clean", title="Clean", wants=("clean",), difficulty=3, minutes=25, points=25,
+    verified="both formats, copies in any letters, leaks, contradictions, long and wrong rows, "
+    "and that none of them pushes out a good one",
+    hints=(
+        "Which rows may push out others, and which may not? In which order do you ask?",
+        "First every row in one format, then leave out those that are wrong or too long. Of the "
+        "rest collect the answers to each `words_of(prompt)`. Then go through it once more, with a "
+        "set of the prompts that stay.",
+        "`answers.setdefault(words_of(row['prompt']), set()).add(words_of(row['completion']))` "
+        "for the rest; a row stays if its key is not in the test, has one answer, and was not "
+        "seen.",
+    ),
+    slips=CLEAN, other="Take the row that is shown, and go through the reasons one by one.",
+    make=make_clean, probe=probe_clean, judge=judge_clean,
+)  # fmt: skip
+
+
+# 20.2 Split by report
+def make_split(seed):
+    rng = np.random.default_rng(seed + 2100)
+    reports = int(rng.integers(17, 24))
+    sizes = rng.permutation(1 + np.arange(reports) % 5)
+    rows = rng.permutation(np.repeat(rng.permutation(90)[:reports], sizes))
+    share = float(rng.choice([0.23, 0.31, 0.37]))
+    return {"report": rows, "again": rng.permutation(len(rows)), "share": share,
+            "seeds": rng.permutation(50)[:3]}  # fmt: skip
+
+
+def asked_rows(a):
+    return [{"report": f"report {r}", "prompt": f"question {n}", "completion": f"answer {n}"}
+            for n, r in enumerate(a["report"].tolist())]  # fmt: skip
+
+
+def probe_split(namespace, a):
+    rows = asked_rows(a)
+    before, share = callers.Before(rows), float(a["share"])
+    turned = [rows[n] for n in a["again"]]
+    made, seeds = {}, a["seeds"].tolist()
+    for name, given, seed in (("sides", rows, seeds[0]), ("turned", turned, seeds[0]),
+                              ("second", rows, seeds[1]), ("third", rows, seeds[2])):  # fmt: skip
+        parts = namespace["split"](list(given), share, seed)
+        wanted = "two lists, train and validation"
+        fixtures.expect(parts, (tuple, list), "split", wanted)
+        if len(parts) != 2 or not all(isinstance(part, (list, tuple)) for part in parts):
+            raise Refused("type", f"split returns {kind(parts)} of {len(parts)}.", f"{wanted}.")
+        made |= sides_of(name, parts, given, rows)
+    return made | {"drawn": made["sides"], "left": before.change()}
+
+
+def sides_of(name, parts, given, rows):
+    """{name: 0 or 1 of each row, -1 where it is nowhere or more than once; order: kept or not}."""
+    number = {row["prompt"]: n for n, row in enumerate(rows)}
+    place = {row["prompt"]: n for n, row in enumerate(given)}
+    sides, order = np.full(len(rows), -1), True
+    counts = Counter()
+    for side, part in enumerate(parts):
+        prompts = [row.get("prompt") if isinstance(row, dict) else None for row in part]
+        known = [p for p in prompts if p in number and part[prompts.index(p)] in given]
+        order = order and len(known) == len(prompts)
+        order = order and [place[p] for p in known] == sorted(place[p] for p in known)
+        for prompt in known:
+            counts[prompt] += 1
+            sides[number[prompt]] = side if counts[prompt] == 1 else -1
+    return {name: sides, f"{name}_order": order}
+
+
+def broken(i, sides):
+    """How many reports have rows on both sides."""
+    return sum(len(set(sides[i["report"] == r].tolist())) > 1 for r in set(i["report"].tolist()))
+
+
+def held_reports(i, sides):
+    return len(set(i["report"][sides == 1].tolist()))
+
+
+def judge_split(i, o):
+    n, size = len(set(i["report"].tolist())), len(i["report"])
+    wanted, first = held_wanted(i), o["sides"]
+
+    def fair(key):
+        """Of one draw: each row once, each report whole, and the right number of reports."""
+        return [
+            Promise(key, lambda v: v.shape == (size,) and (v >= 0).all(),
+                    seen=lambda v: f"{np.count_nonzero(v < 0)} of {size} rows are on no side, or "
+                    "twice", expected="each row on one side"),
+            Promise(key, lambda v: not broken(i, v),
+                    seen=lambda v: f"{broken(i, v)} of {n} reports have rows on both sides",
+                    expected="each report on one side"),
+            Promise(key, lambda v: held_reports(i, v) == wanted,
+                    seen=lambda v: f"{held_reports(i, v)} of {n} reports in validation",
+                    expected=f"{wanted}, for share = {float(i['share']):.2f}"),
+        ]  # fmt: skip
+
+    promises = [
+        *fair("sides"), *fair("second"), *fair("third"),
+        Promise("sides_order", 1, seen="the rows of a side have another order than in the file",
+                expected="their order in the file"),
+        Promise("turned", lambda v: np.array_equal(v, first), seen="the same rows in another "
+                "order: other reports are in validation", expected="the same ones"),
+        Promise("turned_order", 1, seen="the rows of a side have another order than in the file",
+                expected="their order in the file"),
+        Promise("second", lambda v: not (np.array_equal(v, first) and np.array_equal(
+            o.get("third"), first)), seen="three seeds give one split",
+                expected="another split for another seed"),
+        callers.unchanged("left", "the rows that were given"),
+    ]  # fmt: skip
+    return judged(i, o, promises, SPLIT)
+
+
+def held_wanted(i):
+    return round(float(i["share"]) * len(set(i["report"].tolist())))
+
+
+DRAWS = ("sides", "second", "third")
+
+
+def in_a_draw(rule):
+    """A slip's values: the rule holds for the draw that broke a promise."""
+    return lambda i: [{key: lambda v: rule(i, v)} for key in DRAWS]
+
+
+def whole(i, sides):
+    return (sides >= 0).all() and not broken(i, sides)
+
+
+SPLIT = (
+    Slip("by_rows", "Draw reports, not rows: who has read a report in training knows it.",
+         in_a_draw(lambda i, v: (v >= 0).all() and broken(i, v) > 0)),
+    Slip("swapped", "Train comes first, then validation: the smaller part is the second.",
+         in_a_draw(lambda i, v: whole(i, v) and held_reports(i, v) == len(
+             set(i["report"].tolist())) - held_wanted(i))),
+    Slip("counts_rows", "`share` is a share of the reports, and some have more rows than others.",
+         in_a_draw(lambda i, v: counts_rows(i, v))),
+    Slip("first_ones", "The last reports of the file are those of one season or one clerk. Draw.",
+         lambda i: {"turned": lambda v: True, "drawn": lambda v: ends(i, v)}),
+    Slip("order", "Sort the reports before you draw, or the order of the rows is in the draw.",
+         lambda i: {"turned": lambda v: True, "drawn": lambda v: not ends(i, v)}),
+    Slip("seed_ignored", "The seed must count: `random.Random(seed)`.",
+         lambda i: {"second": lambda v: whole(i, v) and held_reports(i, v) == held_wanted(i)}),
+    Slip("reordered", "Each side keeps the order of the file.",
+         lambda i: [{"sides_order": 0}, {"turned_order": 0}]),
+)  # fmt: skip
+
+
+def ends(i, sides):
+    """Whether validation is what stands first or last in the file."""
+    firsts = list(dict.fromkeys(i["report"].tolist()))
+    held = {r for r in firsts if (sides[i["report"] == r] == 1).all()}
+    return bool(held) and held in (set(firsts[: len(held)]), set(firsts[-len(held) :]))
+
+
+def counts_rows(i, sides):
+    """Whether it was the rows that were drawn up to the share, report by report."""
+    most = max(Counter(i["report"].tolist()).values())
+    near = abs(np.count_nonzero(sides == 1) - float(i["share"]) * len(sides)) <= most
+    return whole(i, sides) and near and held_reports(i, sides) != held_wanted(i)
+
+
+split = Check(
+    name="split", title="Split by report", wants=("split",), difficulty=2, minutes=12, points=15,
+    verified="reports on one side, how many, in any order of the rows, for three seeds",
+    hints=(
+        "What must be drawn: rows or reports? And what may the order of the file change?",
+        "Sort the distinct reports, draw a sample of them from a generator with the seed, and let "
+        "each row follow its report.",
+        "`random.Random(seed).sample(sorted({r['report'] for r in rows}), round(share * n))` are "
+        "those in validation.",
+    ),
+    slips=SPLIT, other="Print the reports on each side.",
+    make=make_split, probe=probe_split, judge=judge_split,
+)  # fmt: skip
+
+
+# 20.3 Decide
+CASES, SEEDS = 4, 3
+PLAN = {  # run: mean below the best that may win, standard deviation, file as a share of the limit
+    "best": (0, 0.03, 1), "near": (0.002, 0.006, 0.875), "third": (0.004, 0.004, 0.75),
+    "level": (0.009, 0.004, 0.625), "right": (0.0155, 0.004, 0.5), "twin": (0.0165, 0.004, 0.5),
+    "one seed forgot": (0.007, 0.004, 0.375), "worse": (0.024, 0.004, 0.3),
+    "odd": (0.1, None, 0.2), "bad": (0.2, 0.004, 0.125), "tested": (0.25, 0.004, 0.8),
+    "forgot": (-0.02, 0.0398, 0.25), "large": (-0.015, 0.004, 1.5),
+}  # fmt: skip
+RUNS = len(PLAN)
+
+
+def make_decide(seed):
+    """Sets of runs in which each mistake takes another run; see PLAN and `choice`."""
+    rng, cases = np.random.default_rng(seed + 2200), []
+    for n in range(CASES):
+        names = list(rng.permutation(list(PLAN)))
+        first, second = sorted((names.index("right"), names.index("twin")))
+        names[first], names[second] = "twin", "right"
+        cases.append(drawn_runs(rng, names, n % 2))
+    return {key: np.stack([case[key] for case in cases]) for key in cases[0]}
+
+
+def drawn_runs(rng, names, exact):
+    """One set in this order. exact: the right run keeps just what must be kept."""
+    top, keep, most = rng.uniform(0.7, 0.8), rng.choice([0.8, 0.85]), rng.choice([1.0, 2.0, 8.0])
+    lines = [PLAN[name] for name in names]
+    shape = rng.permutation([-1.0, 0.0, 1.0])
+    validation = np.array([
+        top + rng.permutation([0.05, 0.05, -0.4]) if std is None else top - below + std * shape
+        for below, std, _ in lines])  # fmt: skip
+    old = keep + rng.uniform(0.02, 0.1, (RUNS, SEEDS))
+    old[names.index("forgot")] -= 0.2
+    old[names.index("one seed forgot")] = keep + rng.permutation([-0.02, 0.06, 0.06])
+    if exact:
+        old[names.index("right"), 0] = keep
+    test = rng.uniform(0.3, 0.5, RUNS)
+    test[names.index("tested")] = 0.97
+    return {"validation": validation, "old": old, "test": test, "limits": np.array([keep, most]),
+            "megabytes": most * np.array([share for *_, share in lines])}  # fmt: skip
+
+
+def choice(case, kind=""):
+    """The number of the run that the rule takes, or that of a mistake; None where nothing fits."""
+    score, old, size = case["validation"].mean(1), case["old"], case["megabytes"]
+    if kind == "median":
+        score = np.median(case["validation"], 1)
+    if kind == "test":
+        score = case["test"]
+    keep, most = case["limits"]
+    kept = (old.mean(1) if kind == "old_mean" else old.min(1)) >= keep
+    fits = size < most if kind == "smaller_size" else size <= most
+    fit = np.where((kept | (kind == "any_old")) & (fits | (kind == "any_size")))[0]
+    if not len(fit):
+        return None
+    if kind == "best_mean":
+        return int(fit[np.argmax(score[fit])])
+    if kind == "smallest":
+        level = -np.inf
+    else:
+        pool = np.arange(RUNS) if kind == "filter_late" else fit
+        best = pool[np.argmax(score[pool])]
+        wobble = case["validation"][best].std(ddof=0 if kind == "whole_std" else 1)
+        level = score[best] - wobble / (1 if kind == "spread" else math.sqrt(SEEDS))
+    same = [n for n in fit if score[n] >= level]
+    if not same:
+        return None
+    small = [n for n in same if size[n] == size[same].min()]
+    return int(small[0] if kind == "tie" else max(small, key=lambda n: score[n]))
+
+
+def runs_of(a, n):
+    return [{"validation": a["validation"][n][k].tolist(), "old": a["old"][n][k].tolist(),
+             "megabytes": float(a["megabytes"][n][k]), "test": float(a["test"][n][k])}
+            for k in range(RUNS)]  # fmt: skip
+
+
+def probe_decide(namespace, a):
+    chosen, left = [], 0
+    for n in range(CASES):
+        runs = runs_of(a, n)
+        before = callers.Before(runs)
+        keep, most = a["limits"][n].tolist()
+        value = array(namespace["decide"](runs, keep, most), "what decide returns")
+        if value.shape != ():
+            raise Refused("type", f"decide returns an array of shape {value.shape}.",
+                          "the number of a run.")  # fmt: skip
+        chosen.append(value.item())
+        left = max(left, before.change())
+    call = lambda: namespace["decide"](runs_of(a, 0), 1.01, 0.1)  # noqa: E731
+    return {"chosen": np.array(chosen), "left": left} | callers.failing("none", call, ValueError)
+
+
+def choices(i, kind=""):
+    cases = [{key: i[key][n] for key in i} for n in range(CASES)]
+    found = [choice(case, kind) for case in cases]
+    return np.array([-1 if n is None else n for n in found])
+
+
+def judge_decide(i, o):
+    right = choices(i)
+
+    def seen(value):
+        if value.shape != right.shape:
+            return "no number for each set of runs"
+        n = int(np.argmax(value != right))
+        keep, most = i["limits"][n]
+        return f"for keep = {keep:g}, megabytes = {most:g}: {told(n, value[n])}"
+
+    def told(n, k):
+        """Run k of a set, with what speaks for it."""
+        if k not in range(RUNS):
+            return f"run {k:g}, which is none"
+        run = runs_of(i, n)[int(k)]
+        mean, old = np.mean(run["validation"]), min(run["old"])
+        return f"run {k:g} (mean {mean:.4f}, old at least {old:.3f}, {run['megabytes']:g} MB)"
+
+    def wanted():
+        value = np.asarray(o.get("chosen", right))
+        wrong = value != right if value.shape == right.shape else np.ones(1)
+        n = int(np.argmax(wrong))
+        return told(n, right[n])
+
+    promises = [
+        Promise("chosen", right, seen=seen, expected=wanted(), rtol=0, atol=0),
+        callers.unchanged("left", "the runs"),
+        *callers.raises(o, "none", "keep = 1.01", "ValueError"),
+    ]
+    return judged(i, o, promises, DECIDE)
+
+
+def decided(*kinds):
+    return lambda i: [{"chosen": choices(i, kind)} for kind in kinds]
+
+
+DECIDE = (
+    Slip("old_mean", "A mean hides the one seed that forgot. `keep` is a limit for every seed.",
+         decided("old_mean")),
+    Slip("any_old", "`keep` is a limit for the old skills: look at `old`.", decided("any_old")),
+    Slip("any_size", "`megabytes` is a limit for the file.", decided("any_size")),
+    Slip("no_noise", "Runs within one standard error of the best are equal to it. Of equals the "
+         "smallest file wins.", decided("best_mean")),
+    Slip("std", "The standard error of a mean of n is the standard deviation / sqrt(n).",
+         decided("spread")),
+    Slip("whole_std", "Three seeds are a sample: divide by n - 1 (`statistics.stdev`).",
+         decided("whole_std")),
+    Slip("smallest", "The smallest file counts only among runs that are level with the best.",
+         decided("smallest")),
+    Slip("filter_late", "A run that does not fit cannot be the best: leave it out first.",
+         decided("filter_late")),
+    Slip("tie", "Of equally small files the one with the higher mean validation wins.",
+         decided("tie")),
+    Slip("test", "The test is not for choosing: who chooses by it has no test left.",
+         decided("test")),
+    Slip("below", "A file of just `megabytes` fits.", decided("smaller_size")),
+    Slip("median", "The mean of the seeds was asked for, not the median.", decided("median")),
+)  # fmt: skip
+
+decide = Check(
+    name="decide", title="Decide", wants=("decide",), difficulty=3, minutes=20, points=20,
+    verified="four drawn sets of thirteen runs with a trap each, and one that nothing fits",
+    hints=(
+        "Three questions in this order: which runs may win at all, which of them are level with "
+        "the best, and which of those is the smallest?",
+        "The level is mean(best) - stdev(best) / sqrt(n), with the best among those that fit. "
+        "`statistics.mean` and `statistics.stdev` do it.",
+        "`return min(level, key=lambda n: (runs[n]['megabytes'], -mean(runs[n]['validation'])))` "
+        "over the numbers of the runs that are level.",
+    ),
+    slips=DECIDE, other="Go through the set that is shown by hand: may win, level, smallest.",
+    make=make_decide, probe=probe_decide, judge=judge_decide,
+)  # fmt: skip
+
+
+# 20.4 Prove a release
+PROOF = ("only factors", "pairs of rank r", "places", "merged", "nothing else")
+LAYERS = ("model.layers.0.q_proj", "model.layers.0.flora_A", "model.layers.1.up_proj")
+PREFIX = "base_model.model."
+NORM, EMBEDDING = "model.norm.bias", "model.embed_tokens.weight"
+IN_FILE = ("", f"{PREFIX}{EMBEDDING}", f"{PREFIX}{NORM}", f"{PREFIX}{LAYERS[1]}.weight")
+FILE = ("factors alone", "the embedding", "a bias", "the weight of the layer `flora_A`")
+PAIR = ("whole pairs", "an A without a B", "a B without an A", "another r in the config")
+PLACE = ("layers of the base", "a layer that the base does not have", "an A of twice the width")
+MERGE = ("the update once", "no update", "the update twice", "the last layer forgotten",
+         "the scale of the other rule", "one entry off")  # fmt: skip
+FAULTS = (  # of the pairs, of their places, of the merge; rsLoRA
+    (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (0, 1, 5, 0),
+    (0, 2, 0, 1), (0, 0, 2, 0),
+)  # fmt: skip
+REST = ("all else as in the base", "a bias off by 0.001", "a name more", "a name less",
+        "an embedding off by 0.01")  # fmt: skip
+
+
+def make_prove(seed):
+    rng = np.random.default_rng(seed + 2300)
+    f, (d_in, d_out) = fixtures.normal(rng), fixtures.sizes(rng, 2, 4, 9)
+    r = int(rng.integers(2, 4))
+    made = {"W": f(3, d_out, d_in), "A": f(3, r, d_in), "B": f(3, d_out, r), "bias": f(d_out),
+            "emb": f(11, d_in), "alpha": int(rng.choice([5, 7, 11]))}  # fmt: skip
+    return made | spread(
+        rng,
+        in_file=[0, 0, 0, 0, 0, 1, 2, 3],
+        rest=[0, 0, 0, 0, 1, 2, 3, 4],
+        layers=[2, 3, 2, 3, 2, 3, 2, 3],
+        faults=FAULTS,
+    )
+
+
+def fault(a, n):
+    """What is wrong with release n, {part: number}."""
+    names = ("pair", "place", "merge", "rslora")
+    made = dict(zip(names, a["faults"][n].tolist(), strict=True))
+    return made | {"in_file": int(a["in_file"][n]), "rest": int(a["rest"][n])}
+
+
+def release(a, n):
+    """(config, adapter, base, merged) of release n: a dict, and three dicts of arrays."""
+    r, count, pick = a["A"].shape[1], int(a["layers"][n]), fault(a, n)
+    config = {"r": r + (pick["pair"] == 3), "lora_alpha": int(a["alpha"]),
+              "use_rslora": bool(pick["rslora"])}  # fmt: skip
+    plain, root = (config["lora_alpha"] / x for x in (config["r"], math.sqrt(config["r"])))
+    s, other = (root, plain) if pick["rslora"] else (plain, root)
+    base = {f"{name}.weight": a["W"][k] for k, name in enumerate(LAYERS)}
+    base |= {NORM: a["bias"], EMBEDDING: a["emb"]}
+    adapter, merged, last = {}, dict(base), count - 1
+    for k in range(count):
+        home = PREFIX + LAYERS[k]
+        if pick["place"] == 1 and k == last:
+            home = f"{PREFIX}model.layers.9.o_proj"
+        wide = np.concatenate([a["A"][k]] * 2, 1) if pick["place"] == 2 and k == last else a["A"][k]
+        if not (pick["pair"] == 2 and k == last):
+            adapter[f"{home}.lora_A.weight"] = wide
+        if not (pick["pair"] == 1 and k == last):
+            adapter[f"{home}.lora_B.weight"] = a["B"][k]
+        if pick["place"] == 1 and k == last:
+            continue
+        factor = (s, 0.0, 2 * s, s if k < last else 0.0, other, s)[pick["merge"]]
+        weight = a["W"][k] + np.float32(factor) * (a["B"][k] @ a["A"][k])
+        if pick["merge"] == 5:
+            weight[-1, 0] += 0.01 * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
+        merged[f"{LAYERS[k]}.weight"] = weight.astype(np.float32)
+    if pick["in_file"]:
+        adapter[IN_FILE[pick["in_file"]]] = a["bias"] if pick["in_file"] == 2 else a["emb"]
+    if pick["rest"] == 1:
+        merged[NORM] = a["bias"] + np.float32(1e-3)
+    if pick["rest"] == 2:
+        merged["model.extra.weight"] = a["emb"]
+    if pick["rest"] == 3:
+        del merged[EMBEDDING]
+    if pick["rest"] == 4:
+        merged[EMBEDDING] = a["emb"] + np.float32(0.01)
+    return config, adapter, base, merged
+
+
+def probe_prove(namespace, a):
+    said, left = [], 0
+    for n in range(len(a["in_file"])):
+        config, *parts = release(a, n)
+        adapter, base, merged = ({k: tensor(v) for k, v in part.items()} for part in parts)
+        before = callers.Before(config, adapter, base, merged)
+        said.append(five(namespace["prove"](config, adapter, base, merged), PROOF, "prove"))
+        left = max(left, before.change())
+    columns = zip(PROOF, zip(*said, strict=True), strict=True)
+    return {name: np.array(column) for name, column in columns} | {"left": left}
+
+
+def proven(i, n, kind=""):
+    """The five answers for release n, or those of a mistake."""
+    config, adapter, base, merged = release(i, n)
+    ends = re.compile("lora_" if kind == "contains" else r"\.lora_[AB]\.weight$")
+    if kind == "tail":
+        ends = re.compile(r"lora_[AB]\.weight$")
+    only = all(ends.search(key) for key in adapter)
+    found = {}
+    for key, value in adapter.items():
+        if m := re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key):
+            found.setdefault(m[1], {})[m[2]] = value
+    r, s = config["r"], config["lora_alpha"] / config["r"]
+    if config["use_rslora"] and kind != "plain":
+        s = config["lora_alpha"] / math.sqrt(r)
+    ranks = [{"A": 0, "B": 1}[x] for pair in found.values() for x in pair]
+    sizes = [value.shape for pair in found.values() for value in pair.values()]
+    whole = all(len(pair) == 2 for pair in found.values()) or kind == "any_pair"
+    ranked = all(shape[k] == r for shape, k in zip(sizes, ranks, strict=True)) or kind == "any_rank"
+    fitting = {}
+    for name, pair in found.items():
+        weight = base.get(f"{name}.weight")
+        fitting[name] = weight is not None and all(
+            kind == "names" or v.shape[1 - k] == weight.shape[1 - k]
+            for v, k in ((v, {"A": 0, "B": 1}[x]) for x, v in pair.items()))  # fmt: skip
+    right = []
+    for name, pair in found.items():
+        weight = base.get(f"{name}.weight")
+        if len(pair) < 2 or weight is None or pair["A"].shape[1] != weight.shape[1]:
+            continue
+        update = s * (pair["B"] @ pair["A"])
+        off = np.linalg.norm(merged[f"{name}.weight"] - weight - update)
+        right.append(off <= (0.05 if kind == "loose" else 1e-3) * np.linalg.norm(update))
+    spoken = set() if kind == "whole" else {f"{name}.weight" for name in found}
+    names = base.keys() == merged.keys() or kind == "any_names"
+    if kind == "no_more":
+        names = base.keys() <= merged.keys()
+    if kind == "no_less":
+        names = base.keys() >= merged.keys()
+    rest = all(np.array_equal(base[k], merged[k]) or kind == "names_only" or (
+        kind == "near" and np.abs(base[k] - merged[k]).max() < 5e-3)
+        for k in base.keys() & merged.keys() - spoken)  # fmt: skip
+    joined = any(right) if kind == "any" else all(right)
+    return only, whole and ranked, all(fitting.values()), joined, names and rest
+
+
+def answers_of(i, name, kind=""):
+    return np.array([proven(i, n, kind)[PROOF.index(name)] for n in range(len(i["in_file"]))])
+
+
+def judge_prove(i, o):
+    words = {
+        "only factors": lambda n: FILE[i["in_file"][n]],
+        "pairs of rank r": lambda n: PAIR[fault(i, n)["pair"]],
+        "places": lambda n: PLACE[fault(i, n)["place"]],
+        "merged": lambda n: MERGE[fault(i, n)["merge"]] + ", with rsLoRA" * fault(i, n)["rslora"],
+        "nothing else": lambda n: REST[i["rest"][n]],
+    }
+    verdict = judge_five(i, o, {name: answers_of(i, name) for name in PROOF}, PROVE,
+                         lambda name, n: f"a release with {words[name](n)}")  # fmt: skip
+    left = judged(i, o, [callers.unchanged("left", "what was given")], ())
+    return left if verdict.share == 1 else verdict
+
+
+def said_as(name, *kinds):
+    return lambda i: [{name: answers_of(i, name, kind)} for kind in kinds]
+
+
+PROVE = (
+    Slip("part_of_a_name", "`flora_A.weight` ends like a factor and is none: the name of the part "
+         "is `lora_A`, with a point before it.", said_as("only factors", "contains", "tail")),
+    Slip("any_rank", "A has `config['r']` rows, and B as many columns.",
+         said_as("pairs of rank r", "any_rank")),
+    Slip("any_pair", "An A without its B, or a B without its A, is no pair.",
+         said_as("pairs of rank r", "any_pair")),
+    Slip("names", "A layer of that name is not enough: A must be as wide as its input, and B as "
+         "its output.", said_as("places", "names")),
+    Slip("plain_scale", "With `use_rslora` the scale is lora_alpha / sqrt(r).",
+         said_as("merged", "plain")),
+    Slip("loose", "Too generous: off by up to a thousandth of the **update's** size is rounding.",
+         said_as("merged", "loose")),
+    Slip("any_layer", "Every adapted layer must be merged, not one of them.",
+         said_as("merged", "any")),
+    Slip("always_merged", "The fourth answer is True for every release.",
+         lambda i: {"merged": np.ones(8, bool)}),
+    Slip("names_forgotten", "A tensor more or less is a change, too: compare the names.",
+         said_as("nothing else", "any_names", "no_more", "no_less")),
+    Slip("values_forgotten", "Same names are not same numbers: compare what no factor speaks of.",
+         said_as("nothing else", "names_only")),
+    Slip("near", "What no factor speaks of was not touched: equal to the last bit.",
+         said_as("nothing else", "near")),
+    Slip("whole_model", "Adapted layers differ from the base: that is their task. Leave them out.",
+         said_as("nothing else", "whole")),
+)  # fmt: skip
+
+prove = Check(
+    name="prove", title="Prove a release", wants=("prove",), difficulty=4, minutes=25, points=25,
+    verified="eight drawn releases: other tensors in the file, torn pairs, lost places, five wrong "
+    "merges, four other changes",
+    hints=(
+        "Take the factors apart by layer first: {layer: {'A': ..., 'B': ...}}. Which of the five "
+        "can you read off that dict?",
+        "`re.fullmatch(r'base_model\\.model\\.(.+)\\.lora_([AB])\\.weight', key)` gives layer and "
+        "letter. For the fourth, compare `merged - base - scaling * B @ A` with the size of the "
+        "update.",
+        "`(m - w - u).norm() <= 1e-3 * u.norm()` for each whole pair that has its place, and "
+        "`torch.equal` for every name of the base that is not `layer + '.weight'`.",
+    ),
+    slips=PROVE, other="Print the names in the adapter, and what each of your five looks at.",
+    make=make_prove, probe=probe_prove, judge=judge_prove,
+)  # fmt: skip
+
+
+# 20.5 A card that tells the truth
+TRUE = ("base", "rows", "r", "score", "test rows")
+RESULTS = ("the test alone", "validation, then test", "test, then validation", "validation alone",
+           "another test result", "rounded to three digits", "off by 0.002",
+           "no results")  # fmt: skip
+
+
+COUNTS = (  # training rows, test rows. 1: another number, 2: that of the other ones
+    (0, 0), (0, 0), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1),
+)  # fmt: skip
+
+
+def make_card(seed):
+    rng = np.random.default_rng(seed + 2400)
+    made = spread(
+        rng,
+        base=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: none, 3: in the prose alone
+        counts=COUNTS,
+        r=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: lora_alpha is what r is, 3: no row of r
+        score=range(8),
+    )
+    made["rows"], made["test"] = made.pop("counts").T
+    thousands = rng.permutation(np.arange(1, 9))[:4] * 1000
+    return made | {
+        "n_rows": int(thousands[0] + rng.integers(100, 999)),
+        "n_test": int(thousands[1] + rng.integers(100, 999)),
+        "rank": int(rng.choice([4, 6, 12])),
+        "alpha": int(rng.choice([16, 32])),
+        "value": float(rng.uniform(0.5, 0.9)),
+        "name": int(rng.integers(10, 99)),
+    }
+
+
+def card_text(a, n):
+    """README.md of card n, in the layout of `model_card`."""
+    base, rows, r, score, test = (int(a[k][n]) for k in ("base", "rows", "r", "score", "test"))
+    name, value = f"lab/town-{a['name']}", float(a["value"])
+    lines = ["license: mit", *([f"base_model: {name}"], ["base_model: lab/town"], [], [])[base]]
+    shown = {0: [("test", value)], 1: [("validation", value - 0.1), ("test", value)],
+             2: [("test", value), ("validation", value - 0.1)], 3: [("validation", value)],
+             4: [("test", value - 0.05)], 5: [("test", round(value, 3))],
+             6: [("test", round(value + 0.002, 6))], 7: []}[score]  # fmt: skip
+    if shown:
+        lines += ["model-index:", "- name: forms", "  results:"]
+    for split, number in shown:
+        lines += ["  - task: {type: text-generation}"]
+        lines += [f"    dataset: {{type: generated, name: forms {split}, split: {split}}}"]
+        lines += [f"    metrics: [{{type: exact_match, value: {number}}}]"]
+    told = (a["n_rows"], a["n_rows"] + 10, a["n_test"])[rows]
+    asked = (a["n_test"], a["n_test"] - 10, a["n_rows"])[test]
+    rank, alpha = int(a["rank"]), int(a["alpha"])
+    settings = [
+        [f"| r | {rank} |", f"| lora_alpha | {alpha} |"],
+        [f"| lora_alpha | {alpha} |", f"| r | {rank + 1} |"],
+        [f"| r | {rank * 10 + 1} |", f"| lora_alpha | {rank} |"],
+        [f"| lora_alpha | {rank} |"],
+    ][r]
+    settings.append(f"| steps for r | {rank} |")
+    body = ["# forms", "", f"Made from {name} by LoRA.", "", "## Training", "",
+            f"Data: the desk's forms, {told:,} rows.", "", "| setting | value |", "| --- | --- |",
+            *settings, "", "## Evaluation", "",
+            f"On {asked:,} rows of the test split, none of which was trained on.", ""]  # fmt: skip
+    return "\n".join(["---", *lines, "---", *body])
+
+
+def facts_of(a):
+    return {"base": f"lab/town-{a['name']}", "rows": int(a["n_rows"]), "r": int(a["rank"]),
+            "score": float(a["value"]), "test_rows": int(a["n_test"])}  # fmt: skip
+
+
+def probe_card(namespace, a):
+    said = [five(namespace["true_card"](card_text(a, n), facts_of(a)), TRUE, "true_card")
+            for n in range(len(a["base"]))]  # fmt: skip
+    return {name: np.array(column) for name, column in zip(TRUE, zip(*said, strict=True),
+                                                           strict=True)}  # fmt: skip
+
+
+def judge_card(i, o):
+    right = (i["base"] == 0, i["rows"] == 0, i["r"] == 0, np.isin(i["score"], (0, 1, 2, 5)),
+             i["test"] == 0)  # fmt: skip
+    words = {
+        "base": lambda n: ("the base as found", "another base", "no base",
+                           "the base in its prose alone")[i["base"][n]],
+        "rows": lambda n: ("the rows as found", "another number of rows",
+                           "the number of test rows")[i["rows"][n]],
+        "r": lambda n: ("the rank as found", "a rank one too large", "another rank, and the rank "
+                        "as lora_alpha", "no row of r")[i["r"][n]],
+        "score": lambda n: f"the result: {RESULTS[i['score'][n]]}",
+        "test rows": lambda n: ("the test rows as found", "another number of test rows",
+                                "the number of training rows")[i["test"][n]],
+    }  # fmt: skip
+    return judge_five(i, o, dict(zip(TRUE, right, strict=True)), TRUTH,
+                      lambda name, n: f"a card with {words[name](n)}")  # fmt: skip
+
+
+def as_told(name, *tests):
+    return lambda i: [{name: test(i)} for test in tests]
+
+
+TRUTH = (
+    Slip("prose", "The base's name stands in the prose of every card. The hub reads the metadata.",
+         as_told("base", lambda i: np.ones(8, bool))),
+    Slip("any_base", "A base is named, and it is another one. Compare it.",
+         as_told("base", lambda i: i["base"] <= 1)),
+    Slip("comma", "Large numbers have a comma: 1,234. Take it out before you compare.",
+         lambda i: [{name: np.zeros(8, bool)} for name in ("rows", "test rows")]),
+    Slip("any_number", "The number stands elsewhere in the card as well. Look in the sentence: "
+         "`, 1,234 rows.` for training, `On 1,234 rows of the test split`.",
+         lambda i: [{"rows": (i["rows"] == 0) | (i["test"] == 2)},
+                    {"test rows": (i["test"] == 0) | (i["rows"] == 2)}]),
+    Slip("other_setting", "`| steps for r |` and `| lora_alpha |` are other settings. The row is "
+         "`| r | n |`.", as_told("r", lambda i: np.ones(8, bool), lambda i: i["r"] != 1)),
+    Slip("first_digits", "Compare the whole number, to the bar behind it.",
+         as_told("r", lambda i: np.isin(i["r"], (0, 2)))),
+    Slip("any_split", "A result on the validation split is not the test's. Look at "
+         "`dataset_split`.", as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 3, 5)))),
+    Slip("first_result", "A card may hold several results, in any order.",
+         as_told("score", lambda i: np.isin(i["score"], (0, 2, 5)),
+                 lambda i: np.isin(i["score"], (0, 1, 5)), lambda i: np.isin(i["score"], (0, 5)))),
+    Slip("to_the_bit", "A card rounds: 0.0005 may lie between.",
+         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2)))),
+    Slip("loose_score", "0.002 is more than rounding to three digits.",
+         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 5, 6)))),
+    Slip("has_result", "There is a result on the test; compare its value.",
+         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 4, 5, 6)))),
+)  # fmt: skip
+
+true_card = Check(
+    name="true_card", title="A card that tells the truth", wants=("true_card",),
+    difficulty=3, minutes=15, points=15,
+    verified="eight drawn cards: bases in the prose alone, numbers of the other split, ranks that "
+    "only look right, results in any order",
+    hints=(
+        "Two of the five stand in the metadata, three in sentences of the layout.",
+        "`about = ModelCard(text).data` has `base_model` and `eval_results`, a list of objects "
+        "with `dataset_split` and `metric_value`, or None. For the others, a regular expression "
+        "with the words around the number.",
+        "`re.search(r', ([\\d,]+) rows\\.$', text, re.M)`, `int(m[1].replace(',', ''))`, and "
+        "`re.search(r'^\\| r \\| (\\d+) \\|$', text, re.M)`.",
+    ),
+    slips=TRUTH, other="Print one card, and look for the five by eye.",
+    make=make_card, probe=probe_card, judge=judge_card,
+)  # fmt: skip
+
+EXERCISES = (clean, split, decide, prove, true_card)

@@ -1,0 +1,1 @@
+"""A finished project, judged: properties of a folder, each by a function of its own."""

@@ -1,0 +1,211 @@
+"""Right and wrong answers to the exercises of chapter 16."""
+
+from tests.answers import Answer
+
+DOWN = "nn.functional.conv2d(x, A, None, conv.stride, conv.padding, conv.dilation)"
+UP = "conv(x) + scaling * nn.functional.conv2d(down, B[:, :, None, None])"
+DELTA = "scaling * (B @ A.flatten(1)).view(len(B), *A.shape[1:])"
+BLOCK = 'next((int(p) for p in n.split(".") if p.isdigit()), None)'
+CHOSEN = "set(numbers[len(numbers) - last :] if last < len(numbers) else numbers)"
+NAMES = '[n for n, kind in layers.items() if kind == "Linear" and block[n] in chosen]'
+CUT = "masks.unflatten(2, (-1, size)).unflatten(1, (-1, size))"
+FIT = "(cut == kind).sum((2, 4)) >= least"
+PARTS = "torch.cat([table[row[:at]], picture, table[row[at + 1 :]]])"
+ASKED = "torch.cat([label[:at], nothing, label[at + 1 :]])"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+RIGHT = [
+    Answer(
+        "lora_conv",
+        "through the delta",
+        "",
+        code="""
+def lora_conv(conv, A, B, scaling, x):
+    W = conv.weight + conv_delta(A, B, scaling)
+    return nn.functional.conv2d(x, W, conv.bias, conv.stride, conv.padding, conv.dilation)
+
+
+def conv_delta(A, B, scaling):
+    return torch.einsum("or,rihw->oihw", scaling * B, A)
+""",
+    ),
+    Answer(
+        "lora_conv",
+        "by patches, B as a product over channels",
+        "",
+        code="""
+def lora_conv(conv, A, B, scaling, x):
+    y = conv(x)
+    cut = nn.functional.unfold(
+        x, conv.kernel_size, conv.dilation, conv.padding, conv.stride
+    )
+    down = A.reshape(len(A), -1) @ cut
+    return y + ((scaling * B) @ down).reshape(y.shape)
+
+
+def conv_delta(A, B, scaling):
+    return nn.functional.conv2d(A.transpose(0, 1), B[:, :, None, None]).transpose(0, 1) * scaling
+""",
+    ),
+    Answer(
+        "last_blocks",
+        "by the highest numbers",
+        "",
+        code="""
+def last_blocks(layers, last):
+    def number(name):
+        for part in name.split("."):
+            if part.isdecimal():
+                return int(part)
+        return -1
+
+    left = {number(n) for n in layers} - {-1}
+    for _ in range(max(0, len(left) - last)):
+        left.remove(min(left))
+    found = tuple(n for n in layers if number(n) in left and layers[n] == "Linear")
+    if len(found) == 0:
+        raise ValueError("nothing")
+    return found
+""",
+    ),
+    edit("last_blocks", "slices from the end", "", (CHOSEN, "set(numbers[-last:])")),
+    Answer(
+        "urgent",
+        "with unfold",
+        "",
+        code="""
+def urgent(masks, size, least, order):
+    cut = masks.unfold(1, size, size).unfold(2, size, size).flatten(3)
+    out = torch.zeros(cut.shape[:3], dtype=torch.long)
+    free = torch.ones(cut.shape[:3], dtype=torch.bool)
+    for kind in order:
+        hit = free & ((cut == kind).sum(-1) >= least)
+        out[hit] = kind
+        free &= ~hit
+    return out
+""",
+    ),
+    Answer(
+        "urgent",
+        "patch by patch",
+        "",
+        code="""
+def urgent(masks, size, least, order):
+    B, H, W = masks.shape
+    out = torch.zeros(B, H // size, W // size, dtype=torch.int64)
+    for b in range(B):
+        for y in range(H // size):
+            for x in range(W // size):
+                patch = masks[b, y * size:(y + 1) * size, x * size:(x + 1) * size]
+                for kind in order:
+                    if int((patch == kind).sum()) >= least:
+                        out[b, y, x] = kind
+                        break
+    return out
+""",
+    ),
+    Answer(
+        "expand",
+        "by places",
+        "",
+        code="""
+def expand(ids, labels, table, seen):
+    B, T = ids.shape
+    n = seen.shape[1]
+    at = (ids == -200).int().argmax(1)
+    place = torch.arange(T - 1 + n).expand(B, -1)
+    inside = (place >= at[:, None]) & (place < at[:, None] + n)
+    old = torch.where(place < at[:, None], place, (place - n + 1).clamp(min=0))
+    words = table[ids.gather(1, old).clamp(min=0)]
+    vectors = words.masked_scatter(inside[..., None], seen)
+    return vectors, labels.gather(1, old).masked_fill(inside, -100)
+""",
+    ),
+    edit("expand", "a list of two", "",
+         ("return torch.stack(vectors), torch.stack(asked)",
+          "return [torch.stack(vectors), torch.stack(asked)]")),
+]  # fmt: skip
+
+WRONG = [
+    edit("lora_conv", "no scale", "no_scale", ("scaling * nn", "nn")),
+    edit("lora_conv", "delta without scale", "no_scale", (DELTA, DELTA.replace("scaling * ", ""))),
+    edit("lora_conv", "scaled twice", "scaled_twice", ("scaling * nn", "scaling * scaling * nn")),
+    edit("lora_conv", "update alone", "no_base", (UP, UP.replace("conv(x) + ", ""))),
+    edit("lora_conv", "base alone", "no_update", (UP, "conv(x) + 0 * down.sum()")),
+    edit("lora_conv", "bias in A's place", "bias_twice",
+         (UP, "conv(x) + scaling * nn.functional.conv2d(down, B[:, :, None, None]) + "
+          "(0 if conv.bias is None else conv.bias[:, None, None])")),
+    edit("lora_conv", "bias in B", "bias_twice",
+         (UP, "conv(x) + scaling * nn.functional.conv2d(down, B[:, :, None, None], conv.bias)")),
+    edit("lora_conv", "merged weight", "other", (DELTA, f"{DELTA} + 1.0")),
+    edit("lora_conv", "a matrix", "flat", (DELTA, "scaling * B @ A.flatten(1)")),
+    edit("lora_conv", "stride forgotten", "other",
+         (DOWN, "nn.functional.conv2d(x, A, None, 1, conv.padding, conv.dilation)")),
+    edit("lora_conv", "padding forgotten", "other",
+         (DOWN, "nn.functional.conv2d(x, A, None, conv.stride, 0, conv.dilation)")),
+    edit("lora_conv", "dilation forgotten", "other",
+         (DOWN, "nn.functional.conv2d(x, A, None, conv.stride, conv.padding)")),
+    edit("lora_conv", "changes A", "other",
+         (f"    down = {DOWN}", f"    A *= 1.0 + 1e-6\n    A += 1e-3\n    down = {DOWN}")),
+    edit("last_blocks", "sorted as text", "as_text",
+         ("(int(p) for p", "(p for p")),
+    edit("last_blocks", "in the order given", "as_given",
+         ("sorted({b for b in block.values() if b is not None})",
+          "list(dict.fromkeys(b for b in block.values() if b is not None))")),
+    edit("last_blocks", "the first ones", "first", (CHOSEN, "set(numbers[:last])")),
+    edit("last_blocks", "the last number", "last_number",
+         ("n.split(\".\") if", "reversed(n.split(\".\")) if")),
+    edit("last_blocks", "all kinds", "any_kind", ("kind == \"Linear\" and ", "")),
+    edit("last_blocks", "with the head", "head",
+         ("block[n] in chosen]", "(block[n] in chosen or n == \"classifier\")]")),
+    edit("last_blocks", "with what has no number", "head",
+         ("block[n] in chosen]", "(block[n] in chosen or block[n] is None)]")),
+    edit("last_blocks", "sorted names", "sorted", ("return names", "return sorted(names)")),
+    edit("last_blocks", "one block too many", "other",
+         (CHOSEN, "set(numbers[-last - 1:])")),
+    edit("last_blocks", "an empty list", "other", ("if not names:", "if False:")),
+    edit("last_blocks", "another error", "other", ("raise ValueError", "raise KeyError")),
+    edit("last_blocks", "a set", "type", ("return names", "return set(names)")),
+    edit("urgent", "order not reversed", "order", ("reversed(order)", "order")),
+    edit("urgent", "by number", "order", ("reversed(order)", "sorted(order, reverse=True)")),
+    edit("urgent", "more than", "at_least", (FIT, FIT.replace(">=", ">"))),
+    edit("urgent", "one pixel", "one_pixel", (FIT, "(cut == kind).sum((2, 4)) >= 1")),
+    edit("urgent", "class 4 as well", "left_out",
+         ("reversed(order)", "reversed([*order, 4])")),
+    edit("urgent", "the largest number", "max",
+         ("return labels", "return cut.amax((2, 4))")),
+    edit("urgent", "one pixel of each", "other", ("return labels", "return cut[:, :, 0, :, 0]")),
+    edit("urgent", "transposed", "transposed", ("return labels", "return labels.mT")),
+    edit("urgent", "counts one axis", "other", (FIT, "(cut == kind).sum(2)[..., 0] >= least")),
+    edit("urgent", "float", "other", ("return labels", "return labels.float()")),
+    edit("urgent", "reverses the list", "other",
+         ("for kind in reversed(order)", "order.reverse()\n    for kind in order")),
+    edit("urgent", "writes into the masks", "other",
+         (f"cut = {CUT}", f"masks[masks == 4] = 0\n    cut = {CUT}")),
+    edit("expand", "picture in front", "front",
+         (PARTS, "torch.cat([picture, table[row[:at]], table[row[at + 1 :]]])"),
+         (ASKED, "torch.cat([nothing, label[:at], label[at + 1 :]])")),
+    edit("expand", "placeholder kept", "kept",
+         (PARTS, "torch.cat([table[row[:at]], picture, table[row[at :].clamp(min=0)]])"),
+         (ASKED, "torch.cat([label[:at], nothing, label[at :]])")),
+    edit("expand", "place of the first row", "first_row",
+         ("at = int((row == -200).nonzero())",
+          "at = int((ids[0] == -200).nonzero()); row = row.clamp(min=0)")),
+    edit("expand", "backwards", "backwards", (PARTS, PARTS.replace("picture", "picture.flip(0)"))),
+    edit("expand", "labels zero", "label_number", ("-100)", "0)")),
+    edit("expand", "labels -200", "label_number", ("-100)", "-200)")),
+    edit("expand", "labels at the end", "labels_elsewhere",
+         (ASKED, "torch.cat([label[:at], label[at + 1 :], nothing])")),
+    edit("expand", "detached", "no_gradient",
+         (PARTS, PARTS.replace("picture", "picture.detach()"))),
+    edit("expand", "one vector", "other",
+         (PARTS, PARTS.replace("picture", "picture[:1].expand(len(picture), -1)"))),
+    edit("expand", "vectors alone", "type",
+         ("return torch.stack(vectors), torch.stack(asked)", "return torch.stack(vectors)")),
+    edit("expand", "writes into the labels", "other",
+         ("    vectors, asked = [], []", "    labels[:, 0] = 5\n    vectors, asked = [], []")),
+]  # fmt: skip

@@ -1,0 +1,499 @@
+"""Right and wrong answers to the exercises of chapter 17."""
+
+from tests.answers import Answer
+
+# 17.1
+ELSEWHERE = "t.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()"
+SAME = "torch.equal(t.detach().flatten().to(x.dtype), x.detach().flatten())"
+SIZE = "t.numel() * t.element_size()"
+KEY = "found[t.untyped_storage().data_ptr()]"
+# 17.2
+LEFT = "left = x if mask is None else x * mask / (1 - p)  # (N, in)"
+KEEP = "keep = 1 if mask is None else mask / (1 - ctx.p)"
+SMALL = "small = ctx.scaling * g @ B.to(g.dtype)  # (N, r)"
+DX = "dx = g @ W + (small @ A.to(g.dtype)) * keep  # (N, in)"
+DA = "dA = small.T @ (x * keep).to(g.dtype)  # (r, in)"
+DB = "dB = ctx.scaling * g.T @ down  # (out, r)"
+DOWN = "down = left @ A.to(x.dtype).T  # (N, r)"
+OUT = "return x @ W.T + scaling * down @ B.to(x.dtype).T"
+# 17.3
+ASKED = '[(batch["labels"][:, 1:] != -100).sum().item() for batch in batches]'
+WEIGHED = "model(**batch).loss * count / sum(counts)"
+# 17.4
+HEIGHT = "return math.ceil(shape[0] / world)"
+STORED = "return height(shape) * math.prod(shape[1:])"
+ROWS = "rows = min(height(shape), shape[0] - rank * height(shape))"
+FACTORS = "factors = [s for out, d_in in layers for s in ((r, d_in), (out, r))]"
+BASE = "base = 2 * sum(stored(s) for s in [*layers, *others])"
+STATES = "states = 2 * 4 * sum(true(s) for s in factors)"
+ADAPTER = "adapter = 4 * sum(stored(s) for s in factors)"
+# 17.5
+SHARE = "share = tokens / tokens.sum()  # (world,)"
+CLOSE = "return torch.allclose(a, b.expand_as(a), rtol=1e-3, atol=1e-5)"
+BEGAN = """    if not same(start, start[0]):
+        return "start"
+"""
+ONCE = """    if len(rows.unique()) < rows.numel():
+        return "rows"
+"""
+FINE = """    if same(used, right):
+        return ""
+"""
+NEXT = "next(word for word, guess in guesses.items() if same(used, guess))"
+OR_NONE = 'next((word for word, guess in guesses.items() if same(used, guess)), "?")'
+GUESSES = 'guesses = {"alone": own, "mean": own.mean(0), "sum": len(own) * right}'
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+RIGHT = [
+    Answer(
+        "copies",
+        "numbers compared in float64, storages in a set",
+        "",
+        code="""
+def copies(layer, x):
+    seen, total = {x.untyped_storage()._cdata}, 0
+
+    def pack(t):
+        nonlocal total
+        where = t.untyped_storage()._cdata
+        if where not in seen and t.numel() == x.numel():
+            a, b = t.detach().reshape(-1), x.detach().reshape(-1)
+            if bool((a.to(b.dtype).double() == b.double()).all()):
+                seen.add(where)
+                total += t.nbytes
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = layer(x)
+    return total
+""",
+    ),
+    edit(
+        "copies",
+        "as a tensor",
+        "",
+        ("return sum(found.values())", "return torch.tensor(sum(found.values()))"),
+    ),
+    edit(
+        "copies",
+        "torch.equal of two types",
+        "",
+        (SAME, "torch.equal(t.detach().flatten(), x.detach().flatten())"),
+    ),
+    edit(
+        "hand_lora",
+        "addmm",
+        "",
+        (OUT, "return torch.addmm(x @ W.T, scaling * down, B.to(x.dtype).T)"),
+    ),
+    Answer(
+        "hand_lora",
+        "where in place of products, scale in other places",
+        "",
+        code="""
+class HandLoRA(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, W, A, B, scaling, mask, p):
+        ctx.extra = scaling, p
+        ctx.save_for_backward(x, W, A, B, mask)
+        left = x if mask is None else torch.where(mask, x / (1 - p), torch.zeros_like(x))
+        return torch.nn.functional.linear(x, W) + (left @ A.T.to(x.dtype)) @ (
+            scaling * B
+        ).T.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, W, A, B, mask = ctx.saved_tensors
+        s, p = ctx.extra
+        left = x if mask is None else torch.where(mask, x / (1 - p), torch.zeros_like(x))
+        back = g @ B.to(g.dtype)
+        into = s * (back @ A.to(g.dtype))
+        if mask is not None:
+            into = torch.where(mask, into / (1 - p), torch.zeros_like(into))
+        dB = s * (g.T @ (left @ A.T.to(x.dtype)))
+        return g @ W + into, None, s * (back.T @ left), dB, None, None, None
+""",
+    ),
+    Answer(
+        "accumulate",
+        "sums of losses from the logits",
+        "",
+        code="""
+def accumulate(model, batches):
+    total = sum(int((b["labels"][:, 1:] >= 0).sum()) for b in batches)
+    for p in model.parameters():
+        p.grad = None
+    losses = []
+    for b in batches:
+        logits = model(**b).logits[:, :-1]
+        labels = b["labels"][:, 1:]
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), reduction="sum"
+        ) / total
+        loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+""",
+    ),
+    edit(
+        "accumulate",
+        "gradients set to zero, not to None",
+        "",
+        ("model.zero_grad()", "model.zero_grad(set_to_none=False)"),
+    ),
+    Answer(
+        "on_a_rank",
+        "with torch.chunk on the meta device",
+        "",
+        code="""
+def on_a_rank(layers, others, r, world, rank):
+    import torch
+
+    def cut(shape):
+        pieces = torch.empty(shape, device="meta").chunk(world)
+        mine = pieces[rank].numel() if rank < len(pieces) else 0
+        return pieces[0].numel(), mine
+
+    factors = [cut((r, shape[1])) for shape in layers] + [cut((shape[0], r)) for shape in layers]
+    adapter = sum(4 * full for full, _ in factors)
+    weights = adapter + sum(2 * cut(tuple(shape))[0] for shape in layers + others)
+    return dict(optimizer=sum(8 * mine for _, mine in factors), gradients=adapter, weights=weights)
+""",
+    ),
+    edit(
+        "on_a_rank",
+        "as tensors",
+        "",
+        ('"optimizer": states}', '"optimizer": __import__("torch").tensor(states)}'),
+    ),
+    edit("on_a_rank", "-(-a // b)", "", (HEIGHT, "return -(-shape[0] // world)")),
+    edit("drift", "tokens in floats", "", (SHARE, "share = tokens.float() / tokens.sum()")),
+    Answer(
+        "drift",
+        "in loops and lists",
+        "",
+        code="""
+def drift(start, rows, tokens, own, used):
+    def close(a, b):
+        return bool(((a - b).abs() <= 1e-3 * b.abs() + 1e-5).all())
+
+    world = len(tokens)
+    if any(not close(start[k], start[0]) for k in range(world)):
+        return "start"
+    seen = [int(n) for row in rows for n in row]
+    if len(set(seen)) != len(seen):
+        return "rows"
+    right = sum(int(tokens[k]) * own[k] for k in range(world)) / int(tokens.sum())
+    if all(close(used[k], right) for k in range(world)):
+        return ""
+    if all(close(used[k], own[k]) for k in range(world)):
+        return "alone"
+    return "mean" if close(used[0], own.mean(dim=0)) else "sum"
+""",
+    ),
+    edit(
+        "drift",
+        "the other guesses in another order",
+        "",
+        (GUESSES, 'guesses = {"sum": len(own) * right, "mean": own.mean(0), "alone": own}'),
+    ),
+]
+
+
+WRONG = [
+    edit("copies", "x itself as well", "x_itself", (ELSEWHERE, "True")),
+    edit(
+        "copies", "another tensor object is another memory", "x_itself", (ELSEWHERE, "t is not x")
+    ),
+    edit("copies", "only other types", "only_types", (ELSEWHERE, "t.dtype != x.dtype")),
+    edit("copies", "each time anew", "counted_twice", (KEY, "found[len(found)]")),
+    edit("copies", "size alone", "not_compared", (SAME, "True")),
+    edit("copies", "of the same shape", "other_shape", (SAME, f"t.shape == x.shape and {SAME}")),
+    edit("copies", "numbers", "numbers", (SIZE, "t.numel()")),
+    edit("copies", "x's size", "size_of_x", (SIZE, "t.numel() * x.element_size()")),
+    edit("copies", "calls twice", "other", ("    del y\n", "    layer(x)\n")),
+    edit("copies", "runs backward", "other", ("    del y\n", "    y.float().sum().backward()\n")),
+    edit("copies", "zero", "other", ("return sum(found.values())", "return 0")),
+    edit(
+        "hand_lora",
+        "mask not divided",
+        "unscaled_mask",
+        (LEFT, LEFT.replace(" / (1 - p)", "")),
+        (KEEP, "keep = 1 if mask is None else mask"),
+    ),
+    edit(
+        "hand_lora",
+        "mask upside down",
+        "inverted",
+        (LEFT, LEFT.replace("x * mask", "x * ~mask")),
+        (KEEP, KEEP.replace("else mask", "else ~mask")),
+    ),
+    edit(
+        "hand_lora",
+        "no scale in backward",
+        "scale_lost",
+        (SMALL, "small = g @ B.to(g.dtype)"),
+        (DB, "dB = g.T @ down"),
+    ),
+    edit(
+        "hand_lora",
+        "no scale for x",
+        "scale_lost",
+        (DX, "dx = g @ W + (g @ B.to(g.dtype) @ A.to(g.dtype)) * keep"),
+    ),
+    edit(
+        "hand_lora",
+        "no scale at all",
+        "scale_lost",
+        (OUT, OUT.replace("scaling * ", "")),
+        (SMALL, "small = g @ B.to(g.dtype)"),
+        (DB, "dB = g.T @ down"),
+    ),
+    edit("hand_lora", "x gets W's path only", "base_only", (DX, "dx = g @ W")),
+    edit(
+        "hand_lora",
+        "x gets the update's path only",
+        "base_only",
+        (DX, "dx = (small @ A.to(g.dtype)) * keep"),
+    ),
+    edit(
+        "hand_lora",
+        "mask not applied to x",
+        "mask_not_back",
+        (DX, "dx = g @ W + small @ A.to(g.dtype)"),
+    ),
+    edit(
+        "hand_lora",
+        "mask on both paths back",
+        "mask_everywhere",
+        (DX, "dx = (g @ W + small @ A.to(g.dtype)) * keep"),
+    ),
+    edit("hand_lora", "A from x", "x_undropped", (DA, "dA = small.T @ x")),
+    edit(
+        "hand_lora",
+        "B from x",
+        "x_undropped",
+        (DB, "dB = ctx.scaling * g.T @ (x @ A.to(x.dtype).T)"),
+    ),
+    edit(
+        "hand_lora",
+        "keeps what dropout left",
+        "other",
+        (
+            "ctx.save_for_backward(x, W, A, B, mask, down)",
+            "ctx.save_for_backward(x, W, A, B, mask, down, left * 1)",
+        ),
+        ("x, W, A, B, mask, down = ctx", "x, W, A, B, mask, down, _ = ctx"),
+    ),
+    edit(
+        "hand_lora",
+        "in float32 throughout",
+        "other",
+        (OUT, "return x.float() @ W.float().T + scaling * down.float() @ B.T"),
+    ),
+    edit(
+        "hand_lora",
+        "gradients swapped",
+        "other",
+        ("return dx, None, dA, dB,", "return dx, None, dA * 0, dB,"),
+    ),
+    edit(
+        "accumulate",
+        "mean of means",
+        "mean_of_means",
+        (WEIGHED, "model(**batch).loss / len(batches)"),
+    ),
+    edit("accumulate", "means added", "sum_of_means", (WEIGHED, "model(**batch).loss")),
+    edit("accumulate", "sum of all", "sum", (WEIGHED, "model(**batch).loss * count")),
+    edit("accumulate", "first label counted", "unshifted", (ASKED, ASKED.replace("[:, 1:]", ""))),
+    edit("accumulate", "by rows", "rows", (ASKED, '[len(batch["labels"]) for batch in batches]')),
+    edit("accumulate", "divided twice", "divided_twice", (WEIGHED, WEIGHED + " / len(batches)")),
+    edit(
+        "accumulate",
+        "cleared in between",
+        "last_only",
+        ("        if count:\n", "        model.zero_grad()\n        if count:\n"),
+    ),
+    edit("accumulate", "old gradient kept", "old_gradient", ("    model.zero_grad()\n", "")),
+    edit("accumulate", "0 / 0", "nan", ("        if count:\n", "        if True:\n")),
+    edit(
+        "accumulate",
+        "all graphs at once",
+        "other",
+        (
+            "            loss.backward()\n            whole += loss.item()\n",
+            "            whole = whole + loss\n",
+        ),
+        ("    return whole", "    whole.backward()\n    return whole.item()"),
+    ),
+    edit("accumulate", "loss of the last batch", "other", ("whole += loss", "whole = loss")),
+    edit(
+        "on_a_rank",
+        "rounded down",
+        "floor",
+        (HEIGHT, "return shape[0] // world"),
+        (ROWS, "rows = height(shape)"),
+    ),
+    edit("on_a_rank", "not filled", "unfilled", (STORED, "return true(shape)")),
+    edit(
+        "on_a_rank",
+        "spread evenly",
+        "even",
+        (STORED, "return true(shape)"),
+        (ROWS, "rows = shape[0] // world + (rank < shape[0] % world)"),
+    ),
+    edit(
+        "on_a_rank",
+        "numbers divided",
+        "by_numbers",
+        (STORED, "return math.ceil(math.prod(shape) / world)"),
+        (ROWS, "return stored(shape)"),
+    ),
+    edit(
+        "on_a_rank",
+        "all of it",
+        "not_cut",
+        (STORED, "return math.prod(shape)"),
+        (ROWS, "return stored(shape)"),
+    ),
+    edit(
+        "on_a_rank",
+        "the adapter whole",
+        "adapter_not_cut",
+        (ADAPTER, "adapter = 4 * sum(math.prod(s) for s in factors)"),
+        (STATES, "states = 2 * adapter"),
+    ),
+    edit("on_a_rank", "states filled", "filled_states", (STATES, "states = 2 * adapter")),
+    edit("on_a_rank", "one state", "one_state", (STATES, STATES.replace("2 * 4", "4"))),
+    edit("on_a_rank", "base in 4 bytes", "base_32", (BASE, BASE.replace("= 2", "= 4"))),
+    edit(
+        "on_a_rank",
+        "adapter in 2 bytes",
+        "adapter_16",
+        (ADAPTER, ADAPTER.replace("= 4", "= 2")),
+        (STATES, STATES.replace("2 * 4", "2 * 2")),
+    ),
+    edit(
+        "on_a_rank",
+        "without the others",
+        "no_others",
+        (BASE, BASE.replace("[*layers, *others]", "layers")),
+    ),
+    edit(
+        "on_a_rank",
+        "without the layers",
+        "no_layers",
+        (BASE, BASE.replace("[*layers, *others]", "others")),
+    ),
+    edit(
+        "on_a_rank",
+        "only A",
+        "only_A",
+        (FACTORS, FACTORS.replace("((r, d_in), (out, r))", "((r, d_in),)")),
+    ),
+    edit(
+        "on_a_rank",
+        "in and out swapped",
+        "swapped",
+        (FACTORS, FACTORS.replace("((r, d_in), (out, r))", "((r, out), (d_in, r))")),
+    ),
+    edit(
+        "on_a_rank",
+        "gradients of everything",
+        "all_gradients",
+        ('"gradients": adapter', '"gradients": base + adapter'),
+    ),
+    edit(
+        "on_a_rank",
+        "gradients not filled",
+        "true_gradients",
+        ('"gradients": adapter', '"gradients": 4 * sum(true(s) for s in factors)'),
+    ),
+    edit(
+        "on_a_rank",
+        "the adapter alone",
+        "no_base",
+        ('"weights": base + adapter', '"weights": adapter'),
+    ),
+    edit("on_a_rank", "ranks from 1", "other", ("rank * height", "(rank - 1) * height")),
+    edit("on_a_rank", "other keys", "other", ('"optimizer": states', '"states": states')),
+    edit(
+        "on_a_rank",
+        "changes the list",
+        "other",
+        (BASE, "layers += others\n    base = 2 * sum(stored(s) for s in layers)"),
+    ),
+    edit(
+        "on_a_rank",
+        "a tuple",
+        "type",
+        (
+            'return {"weights": base + adapter, "gradients": adapter, "optimizer": states}',
+            "return base + adapter, adapter, states",
+        ),
+    ),
+    edit(
+        "drift", "exact", "exact", (CLOSE, "return torch.equal(a, b.expand_as(a))"), (NEXT, OR_NONE)
+    ),
+    edit(
+        "drift",
+        "the mean is right",
+        "plain_right",
+        (SHARE, "share = torch.full((len(own),), 1 / len(own))"),
+        (GUESSES, GUESSES.replace("own.mean(0)", "(tokens / tokens.sum()) @ own")),
+        (NEXT, OR_NONE),
+    ),
+    edit(
+        "drift",
+        "looks for the mean first",
+        "mean_first",
+        (FINE, '    if same(used, own.mean(0)):\n        return "mean"\n' + FINE),
+    ),
+    edit(
+        "drift",
+        "fewer tokens count more",
+        "inverted",
+        (SHARE, "share = 1 / tokens / (1 / tokens).sum()"),
+        (NEXT, OR_NONE),
+    ),
+    edit(
+        "drift",
+        "two ranks",
+        "two_ranks",
+        (BEGAN, BEGAN.replace("same(start, start[0])", "same(start[1], start[0])")),
+        (ONCE, ONCE.replace("rows.", "rows[:2].")),
+    ),
+    edit("drift", "rank 0", "rank_0", (BEGAN, ""), (ONCE, "")),
+    edit("drift", "starts not compared", "no_start", (BEGAN, "")),
+    edit("drift", "rows not compared", "no_rows", (ONCE, "")),
+    edit(
+        "drift",
+        "rows compared as wholes",
+        "same_rows",
+        (
+            ONCE,
+            ONCE.replace(
+                "len(rows.unique()) < rows.numel()",
+                "any(torch.equal(rows[0], other) for other in rows[1:])",
+            ),
+        ),
+    ),
+    edit("drift", "rows first", "order", (BEGAN, ""), (ONCE, ONCE + BEGAN)),
+    edit(
+        "drift",
+        "the sum of the ranks",
+        "sum_of_own",
+        (GUESSES, GUESSES.replace("len(own) * right", "own.sum(0)")),
+        (NEXT, OR_NONE.replace("?", "")),
+    ),
+    edit("drift", "writes into the record", "other", (SHARE, "own *= 1.0001\n    " + SHARE)),
+    edit(
+        "drift", "None where nothing is wrong", "none", ('        return ""', "        return None")
+    ),
+    edit("drift", "a number", "type", ('return "start"', "return 1")),
+    edit("drift", "a word of one's own", "other", ('"sum": len(own)', '"total": len(own)')),
+]

@@ -1,0 +1,295 @@
+"""Right and wrong answers to the exercises of chapter 18."""
+
+from tests.answers import Answer
+
+ROWS = "torch.repeat_interleave(torch.tensor(whose), torch.tensor(lengths))"
+UPDATE = "y[mine] += scaling * x[mine] @ A.T @ B.T"
+EACH = "sum(n_in + n_out for n_in, n_out in layers)"
+MERGED = "merged = len(ranks) * params * size"
+SHARED = "shared = (params + sum(ranks) * each) * size"
+SEATED = "(params + seats * max(ranks) * each) * size"
+SORTED = "sorted(held.keys() - set(busy), key=order[rule])"
+FREE = "capacity - sum(entry[0] for entry in held.values())"
+POPULAR = "(held[name][2], held[name][1])"
+CHECK = "        if free >= need:\n            break\n"
+ALIKE = "batch[0] == k if kinds == 0 else len({*batch, k} - {-1}) <= kinds"
+ROOM = "if alike and len(batch) < rows:"
+LOOP = "for number, batch in enumerate(batches):"
+WHILE = "while same < min(len(old), len(ids) - 1) and old[same] == ids[same]:"
+BETTER = "if owner == adapter and same > best[1]:"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+RIGHT = [
+    Answer(
+        "packed",
+        "request by request",
+        "",
+        code="""
+def packed(x, W, adapters, lengths, whose):
+    out, start = [], 0
+    for n, k in zip(lengths, whose):
+        part = x[start : start + n]
+        y = part @ W.T
+        if k != -1:
+            A, B, s = adapters[k]
+            y = y + (part @ A.T) @ (s * B.T)
+        out.append(y)
+        start += n
+    return torch.cat(out)
+""",
+    ),
+    Answer(
+        "packed",
+        "stacked, padded and gathered",
+        "",
+        code="""
+def packed(x, W, adapters, lengths, whose):
+    r = max(len(A) for A, _, _ in adapters)
+    A = torch.zeros(len(adapters) + 1, r, x.shape[1])
+    B = torch.zeros(len(adapters) + 1, len(W), r)
+    for k, (a, b, s) in enumerate(adapters):
+        A[k, : len(a)], B[k, :, : len(a)] = a, s * b
+    rows = [k for k, n in zip(whose, lengths) for _ in range(n)]
+    h = torch.einsum("nri,ni->nr", A[rows], x)
+    return torch.einsum("oi,ni->no", W, x) + torch.einsum("nor,nr->no", B[rows], h)
+""",
+    ),
+    Answer(
+        "fleet",
+        "loops and a list",
+        "",
+        code="""
+def fleet(params, layers, ranks, size, seats):
+    adapter = lambda r: sum(r * i + o * r for i, o in layers) * size
+    base = params * size
+    merged = sum(base for _ in ranks)
+    shared = base + sum(adapter(r) for r in ranks)
+    return [merged, shared, base + seats * adapter(sorted(ranks)[-1])]
+""",
+    ),
+    edit(
+        "fleet",
+        "as a tensor",
+        "",
+        (
+            "return merged, shared, " + SEATED,
+            "return torch.tensor([merged, shared, " + SEATED + "])",
+        ),
+    ),
+    Answer(
+        "evict",
+        "one by one with min",
+        "",
+        code="""
+def evict(held, need, capacity, busy, rule):
+    stay, gone = dict(held), []
+    while sum(size for size, _, _ in stay.values()) + need > capacity:
+        idle = [n for n in stay if n not in busy]
+        if not idle:
+            raise ValueError(f"no room for {need}")
+        count = 2 if rule == "popular" else 1
+        name = min(idle, key=lambda n: (stay[n][count], stay[n][1]))
+        del stay[name]
+        gone.append(name)
+    return tuple(gone)
+""",
+    ),
+    edit(
+        "evict",
+        "two sorts instead of a pair",
+        "",
+        (
+            SORTED,
+            "sorted(sorted(set(held) - set(busy), key=lambda n: held[n][1]), "
+            "key=lambda n: held[n][2] if rule == 'popular' else 0)",
+        ),
+    ),
+    Answer(
+        "plan",
+        "sets and counts",
+        "",
+        code="""
+def plan(whose, rows, kinds):
+    sets, counts, out = [], [], []
+    for k in whose:
+        for n in range(len(sets)):
+            if counts[n] >= rows:
+                continue
+            if kinds == 0:
+                ok = sets[n] == {k}
+            else:
+                ok = k == -1 or k in sets[n] or len(sets[n]) < kinds
+            if ok:
+                break
+        else:
+            n = len(sets)
+            sets.append(set())
+            counts.append(0)
+        if kinds == 0 or k != -1:
+            sets[n].add(k)
+        counts[n] += 1
+        out.append(n)
+    return torch.tensor(out)
+""",
+    ),
+    edit("plan", "the last of the batch instead of the first", "", ("batch[0]", "batch[-1]")),
+    Answer(
+        "reuse",
+        "by max",
+        "",
+        code="""
+def reuse(kept, adapter, ids):
+    def common(old):
+        for n, (a, b) in enumerate(zip(old, ids[:-1])):
+            if a != b:
+                return n
+        return min(len(old), len(ids) - 1)
+
+    saved = [common(old) if owner == adapter else 0 for owner, old in kept]
+    most = max(saved, default=0)
+    return [saved.index(most), most] if most else [-1, 0]
+""",
+    ),
+    edit("reuse", "as a tensor", "", ("return best", "return torch.tensor(best)")),
+]
+
+WRONG = [
+    edit("packed", "minus one is the last", "last_for_none",
+         (UPDATE, UPDATE.replace("y[mine]", "y[mine]")),
+         ("mine = rows == k", "mine = rows % len(adapters) == k")),
+    edit("packed", "no scaling", "no_scale", ("scaling * x[mine]", "x[mine]")),
+    edit("packed", "scaled twice", "scale_twice", ("scaling * x", "scaling**2 * x")),
+    edit("packed", "the first scaling for all", "one_scale",
+         ("scaling * x", "adapters[0][2] * x")),
+    edit("packed", "by turns", "by_turns",
+         (ROWS, "torch.tensor([whose[n % len(whose)] for n in range(len(x))])")),
+    edit("packed", "all requests alike long", "by_turns",
+         (ROWS, "torch.tensor([whose[n // -(-len(x) // len(whose))] for n in range(len(x))])")),
+    edit("packed", "number of the request", "by_request",
+         (ROWS, "torch.repeat_interleave(torch.arange(len(whose)) % len(adapters), "
+          "torch.tensor(lengths))")),
+    edit("packed", "update alone", "update_only",
+         ("y = x @ W.T", "y = torch.zeros(len(x), len(W))")),
+    edit("packed", "base alone", "base_only", (UPDATE, "pass")),
+    edit("packed", "no adapter, no output", "none_dropped",
+         ("    return y", "    y[rows < 0] = 0\n    return y")),
+    edit("packed", "written instead of added", "other", ("+=", "=")),
+    edit("packed", "in place on x", "other",
+         (UPDATE, UPDATE + "\n        x[mine] *= 1.0\n    x += 0.5")),
+    edit("packed", "W not transposed", "raised", ("x @ W.T", "x @ W")),
+    edit("packed", "starts anew for every request", "other",
+         (ROWS, "torch.tensor([-1] * len(x))"),
+         (UPDATE, "pass"),
+         ("    return y", "    for n, k in zip(lengths, whose):\n        if k >= 0:\n"
+          "            A, B, s = adapters[k]\n            y[:n] += s * x[:n] @ A.T @ B.T\n"
+          "    return y")),
+    edit("packed", "a list of requests", "type",
+         ("    return y", "    return list(y.split(lengths))")),
+    edit("fleet", "in times out", "product", (EACH, EACH.replace("n_in + n_out", "n_in * n_out"))),
+    edit("fleet", "inputs only", "one_side", (EACH, "sum(n_in for n_in, n_out in layers)")),
+    edit("fleet", "outputs only", "one_side", (EACH, "sum(n_out for n_in, n_out in layers)")),
+    edit("fleet", "first layer", "first_layer", (EACH, "sum(layers[0])")),
+    edit("fleet", "merged holds the adapter as well", "merged_larger",
+         (MERGED, "merged = (len(ranks) * params + sum(ranks) * each) * size")),
+    edit("fleet", "one merged model", "one_merged", (MERGED, "merged = params * size")),
+    edit("fleet", "without the base", "no_base",
+         (SHARED, "shared = sum(ranks) * each * size"),
+         (SEATED, "seats * max(ranks) * each * size")),
+    edit("fleet", "a base for each", "base_for_each",
+         (SHARED, "shared = (len(ranks) * params + sum(ranks) * each) * size")),
+    edit("fleet", "all as wide as the widest", "wide_adapters",
+         (SHARED, "shared = (params + len(ranks) * max(ranks) * each) * size")),
+    edit("fleet", "mean rank", "not_the_largest", ("max(ranks)", "sum(ranks) / len(ranks)")),
+    edit("fleet", "smallest rank", "not_the_largest", ("max(ranks)", "min(ranks)")),
+    edit("fleet", "first rank", "not_the_largest", ("max(ranks)", "ranks[0]")),
+    edit("fleet", "the first ones", "not_the_largest",
+         (SEATED, "(params + sum(ranks[:seats]) * each) * size")),
+    edit("fleet", "no rank", "no_rank", ("seats * max(ranks) * each", "seats * each")),
+    edit("fleet", "a seat for each", "all_seats", ("seats * max", "len(ranks) * max")),
+    edit("fleet", "one seat", "all_seats", ("seats * max", "1 * max")),
+    edit("fleet", "numbers", "numbers", (MERGED, MERGED[:-7]), (SHARED, SHARED[:-7]),
+         (SEATED, SEATED[:-7])),
+    edit("fleet", "sorts the ranks", "other", (MERGED, "ranks.sort()\n    " + MERGED)),
+    edit("fleet", "two values", "type", ("return merged, shared, ", "return merged, ")),
+    edit("evict", "busy ones go", "busy_goes", (" - set(busy)", "")),
+    edit("evict", "newest first", "newest", ("order[rule])", "order[rule], reverse=True)")),
+    edit("evict", "recent for both", "one_rule", (POPULAR, "held[name][1]")),
+    edit("evict", "ties by place", "ties",
+         (SORTED, "sorted([n for n in held if n not in busy], key=lambda n: held[n][2] "
+          "if rule == 'popular' else held[n][1])")),
+    edit("evict", "ties by the newest", "ties", (POPULAR, "(held[name][2], -held[name][1])")),
+    edit("evict", "one is enough", "only_one", (CHECK, CHECK.replace("if free", "if gone or free")),
+         ("if free < need:",
+          "if free + sum(e[0] for n, e in held.items() if n not in busy) < need:")),
+    edit("evict", "one too many", "one_more", ("if free >= need:", "if free > need:")),
+    edit("evict", "always one", "always_one", ("if free >= need:", "if gone and free >= need:")),
+    edit("evict", "free bytes forgotten", "free_forgotten", (FREE, "0")),
+    edit("evict", "largest first", "by_size",
+         (SORTED, "sorted(held.keys() - set(busy), key=lambda n: -held[n][0])")),
+    edit("evict", "smallest first", "by_size",
+         (SORTED, "sorted(held.keys() - set(busy), key=lambda n: held[n][0])")),
+    edit("evict", "as listed", "as_listed", (SORTED, "[n for n in held if n not in busy]")),
+    edit("evict", "by name", "as_listed", (SORTED, "sorted(held.keys() - set(busy))")),
+    edit("evict", "backwards", "reversed", ("return gone", "return gone[::-1]")),
+    edit("evict", "sorted list", "reversed", ("return gone", "return sorted(gone)")),
+    edit("evict", "no error", "other",
+         ("    if free < need:\n        raise", "    if False:\n        raise")),
+    edit("evict", "an error without the number", "other",
+         ('f"{need} bytes do not fit: only', 'f"only')),
+    edit("evict", "deletes them", "other",
+         ("        free += held[name][0]", "        free += held.pop(name)[0]")),
+    edit("evict", "None where there is room", "none",
+         ("    return gone", "    return gone or None")),
+    edit("evict", "a number", "type", ("    return gone", "    return len(gone)")),
+    edit("plan", "always mixes", "mixes", ("batch[0] == k", "True")),
+    edit("plan", "base anywhere", "base_anywhere",
+         ("batch[0] == k", "(k == batch[0] or -1 in (k, batch[0]))")),
+    edit("plan", "base counts", "base_counts", (" - {-1}", "")),
+    edit("plan", "base apart", "base_alone",
+         ("<= kinds\n", "<= kinds and (-1 in batch) == (k == -1)\n")),
+    edit("plan", "repeats count", "repeats",
+         ("len({*batch, k} - {-1})", "sum(n != -1 for n in [*batch, k])")),
+    edit("plan", "newest only", "newest_only",
+         (LOOP, "for number, batch in list(enumerate(batches))[-1:]:")),
+    edit("plan", "newest first", "wrong_batch",
+         (LOOP, "for number, batch in reversed(list(enumerate(batches))):")),
+    edit("plan", "fullest first", "wrong_batch",
+         (LOOP, "for number, batch in sorted(enumerate(batches), key=lambda p: -len(p[1])):")),
+    edit("plan", "one row more", "one_row_more", ("len(batch) < rows", "len(batch) <= rows")),
+    edit("plan", "no limit", "one_row_more", (ROOM, "if alike:")),
+    edit("plan", "one kind less", "kinds_off",
+         ("<= kinds\n", "< max(kinds, 2)\n")),
+    edit("plan", "one kind more", "kinds_off", ("<= kinds\n", "<= kinds + 1\n")),
+    edit("plan", "never mixes", "kinds_off", ("<= kinds\n", "<= 1\n")),
+    edit("plan", "from one", "from_one", ("placed.append(fitting)", "placed.append(fitting + 1)")),
+    edit("plan", "batches instead of numbers", "type",
+         ("return placed", "return batches")),
+    edit("plan", "sorts first", "other", ("for k in whose:", "for k in sorted(whose):")),
+    edit("plan", "changes the list", "other",
+         ("    return placed", "    whose.sort()\n    return placed")),
+    edit("plan", "nothing", "none", ("    return placed", "")),
+    edit("reuse", "any adapter", "any_adapter", (BETTER, "if same > best[1]:")),
+    edit("reuse", "the base fits all", "base_fits_all",
+         (BETTER, "if owner in (-1, adapter) and same > best[1]:")),
+    edit("reuse", "the whole prompt", "whole", ("len(ids) - 1)", "len(ids))")),
+    edit("reuse", "anywhere", "anywhere",
+         (WHILE, "same = sum(a == b for a, b in zip(old, ids[:-1]))\n        while False:")),
+    edit("reuse", "last of equals", "last_tie",
+         (BETTER, "if owner == adapter and same and same >= best[1]:")),
+    edit("reuse", "first hit", "first_hit",
+         (BETTER, "if owner == adapter and same and best[0] < 0:")),
+    edit("reuse", "entry zero", "zero_entry", ("best = (-1, 0)", "best = (0, 0)")),
+    edit("reuse", "one token less", "one_less",
+         ("best = (entry, same)", "best = (entry, same)\n"
+          "    if 0 < best[1] < len(ids) - 1:\n        best = (best[0], best[1] - 1)")),
+    edit("reuse", "other order", "other", ("return best", "return best[::-1]")),
+    edit("reuse", "only the number", "type", ("return best", "return best[1]")),
+    edit("reuse", "removes what it used", "other",
+         ("    return best", "    if best[0] >= 0:\n        kept.pop(best[0])\n    return best")),
+    edit("reuse", "the longest prompt kept", "other",
+         (BETTER, "if owner == adapter and len(old) > best[1]:")),
+]  # fmt: skip

@@ -1,0 +1,308 @@
+"""Right and wrong answers to the exercises of chapter 19."""
+
+from tests.answers import Answer
+
+HELD = '{id(p) for group in optimizer.param_groups for p in group["params"]}'
+WANTED = "{id(p) for p in model.parameters() if p.requires_grad}"
+FINE = 'return "fine" if wanted <= held else "some missing"'
+TRAINED = "[p for p in model.parameters() if p.requires_grad]"
+RATE = 'optimizer.param_groups[0]["lr"]'
+SHIFTED = '    if torch.equal(labels, shifted):\n        return "shifted"\n'
+PROMPT = '    if (labels[:start] != -100).any():\n        return "prompt graded"\n'
+NEAR = "delta.abs().max() / 100"
+CLOSE = "(stored - W - times * delta).abs().max() <= near"
+KEPT = '"".join(c if c.isalnum() else " " for c in text.casefold())'
+LARGE = "pair.first.numel() + pair.second.numel() >= weight"
+
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
+OPTIMIZER_CURE = """
+
+def cure_optimizer(model, optimizer):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=optimizer.param_groups[0]["lr"])
+"""
+LABEL_CURE = """
+
+def cure_labels(ids, mask, start):
+    right = ids.clone()
+    right[:start] = -100
+    right[mask == 0] = -100
+    return right
+"""
+
+RIGHT = [
+    Answer(
+        "optimizer_case",
+        "loops with is",
+        code="""
+def diagnose_optimizer(model, optimizer):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        return "nothing trains"
+    found = 0
+    for p in trained:
+        for group in optimizer.param_groups:
+            if any(p is q for q in group["params"]):
+                found += 1
+                break
+    return {0: "none held", len(trained): "fine"}.get(found, "some missing")
+
+
+def cure_optimizer(model, optimizer):
+    lr = optimizer.param_groups[0]["lr"]
+    groups = [{"params": [p], "lr": lr} for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(groups)
+""",
+    ),
+    edit(
+        "optimizer_case", "filter", "",
+        (TRAINED, "list(filter(lambda p: p.requires_grad, model.parameters()))"),
+    ),
+    Answer(
+        "label_case",
+        "where and arange",
+        code="""
+def diagnose_labels(ids, labels, mask, start):
+    right = cure_labels(ids, mask, start)
+    if torch.equal(labels[:-1], right[1:]) and labels[-1] == -100:
+        return "shifted"
+    wrong = (labels != right).nonzero().flatten()
+    if len(wrong) == 0:
+        return "fine"
+    if wrong[0] < start:
+        return "prompt graded"
+    return "filler graded" if mask[wrong[0]] == 0 else "end lost"
+
+
+def cure_labels(ids, mask, start):
+    place = torch.arange(len(ids))
+    return torch.where((place >= start) & mask.bool(), ids, -100)
+""",
+    ),
+    edit("label_case", "masked fill", "",
+         ("right = ids.clone()\n    right[:start] = -100\n    right[mask == 0] = -100\n    return right",
+          "off = mask.eq(0)\n    off[:start] = True\n    return ids.masked_fill(off, -100)")),
+    Answer(
+        "merge_case",
+        "distances in a list",
+        code="""
+def diagnose_merge(stored, W, delta):
+    far = [float((stored - (W + k * delta)).abs().amax()) for k in range(3)]
+    best = min(range(3), key=far.__getitem__)
+    if far[best] > 0.01 * float(delta.abs().amax()):
+        return "another base"
+    return ["base", "merged", "merged twice"][best]
+
+
+def cure_merge(stored, delta, case):
+    if case == "base":
+        return stored + delta
+    if case == "merged":
+        return stored.clone()
+    if case == "merged twice":
+        return stored - delta
+    raise ValueError(case)
+""",
+    ),
+    edit("merge_case", "allclose", "",
+         (CLOSE, "torch.allclose(stored, W + times * delta, rtol=0, atol=float(near))")),
+    Answer(
+        "leaks",
+        "a regular expression for what is no letter or digit",
+        code="""
+import re
+
+def find_leaks(train, test):
+    def clean(text):
+        return re.sub(r"[\\W_]+", " ", text.casefold()).strip()
+    train = [clean(t) for t in train]
+    leaked = [n for n, t in enumerate(test) if clean(t) and clean(t) in train]
+    test = [clean(t) for t in test]
+    repeated = [n for n, t in enumerate(test) if t and t in test[:n] and n not in leaked]
+    return leaked, repeated
+""",
+    ),
+    edit("leaks", "arrays", "",
+         ("return leaked, repeated", "return torch.tensor(leaked), torch.tensor(repeated)")),
+    Answer(
+        "rank_rule",
+        "shapes by name, a list comprehension",
+        code="""
+def adapter_smaller_than_weight(run):
+    if len(run.pairs) == 0:
+        raise Undecided("There is no adapter to look at.")
+    large = []
+    for pair in run.pairs:
+        (r, wide), (out, _) = pair.first.shape, pair.second.shape
+        if r * (wide + out) >= wide * out:
+            large += [f"{pair.layer} (r = {r})"]
+    return problem("; ".join(large), "Take a smaller r.") if large else ok()
+""",
+    ),
+    edit("rank_rule", "nelement", "", (LARGE, "pair.first.nelement() + pair.second.nelement() >= weight")),
+]  # fmt: skip
+
+
+def cured(note, mistake, *edits):
+    """A right diagnosis, and another cure."""
+    code = source_of_diagnosis + LABEL_CURE
+    for old, new in edits:
+        assert old in code
+        code = code.replace(old, new)
+    return Answer("label_case", note, mistake, code=code)
+
+
+source_of_diagnosis = """
+def diagnose_labels(ids, labels, mask, start):
+    place = torch.arange(len(ids))
+    right = torch.where((place >= start) & mask.bool(), ids, -100)
+    if torch.equal(labels[:-1], right[1:]) and labels[-1] == -100:
+        return "shifted"
+    wrong = (labels != right).nonzero().flatten()
+    if len(wrong) == 0:
+        return "fine"
+    if wrong[0] < start:
+        return "prompt graded"
+    return "filler graded" if mask[wrong[0]] == 0 else "end lost"
+"""
+
+WRONG = [
+    cured("the end stays out", "end_not_cured", ("[mask == 0]", "[int(mask.sum()) - 1 :]")),
+    cured("filler stays graded", "filler_cured", ("    right[mask == 0] = -100\n", "")),
+    cured("the prompt stays graded", "prompt_cured", ("    right[:start] = -100\n", "")),
+    cured("one late", "one_late", ("right[:start]", "right[: start + 1]")),
+    cured("shifted as well", "cured_shifted",
+          ("return right\n", "return torch.cat([right[1:], right.new_tensor([-100])])\n")),
+    cured("writes into ids", "other", ("ids.clone()", "ids")),
+    cured("the mask alone, by number", "filler_cured", ("[mask == 0]", "[ids == ids[-1] - 1]")),
+
+    edit("optimizer_case", "one is enough", "any_is_enough", (FINE, 'return "fine"')),
+    edit("optimizer_case", "sets must be equal", "equal_sets", ("wanted <= held", "wanted == held")),
+    edit("optimizer_case", "the first group alone", "first_group",
+         (HELD, '{id(p) for p in optimizer.param_groups[0]["params"]}')),
+    edit("optimizer_case", "asks for frozen last", "frozen_first",
+         ('    if not wanted:\n        return "nothing trains"\n', "")),
+    edit("optimizer_case", "an empty set is fine", "frozen_first",
+         ('return "nothing trains"', 'return "fine"')),
+    Answer("optimizer_case", "counts parameters", "counts", code="""
+def diagnose_optimizer(model, optimizer):
+    held = sum(len(group["params"]) for group in optimizer.param_groups)
+    trained = sum(p.requires_grad for p in model.parameters())
+    if trained == 0:
+        return "nothing trains"
+    if held == 0:
+        return "none held"
+    return "fine" if held >= trained else "some missing"
+""" + OPTIMIZER_CURE),
+    Answer("optimizer_case", "compares by shape", "counts", code="""
+def diagnose_optimizer(model, optimizer):
+    held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    shapes = {p.shape for p in held}
+    wanted = [p.shape in shapes for p in model.parameters() if p.requires_grad]
+    if not wanted:
+        return "nothing trains"
+    if not any(wanted):
+        return "none held"
+    return "fine" if all(wanted) else "some missing"
+""" + OPTIMIZER_CURE),
+    edit("optimizer_case", "cure with all parameters", "holds_all",
+         (TRAINED, "list(model.parameters())")),
+    edit("optimizer_case", "cure from the old list", "old_list",
+         (TRAINED, "[p for g in optimizer.param_groups for p in g['params']]")),
+    edit("optimizer_case", "the default rate", "another_rate", (f", lr={RATE}", "")),
+    edit("optimizer_case", "the last group's rate", "other",
+         (RATE, 'optimizer.param_groups[-1]["lr"]')),
+    edit("optimizer_case", "Adam", "other", ("torch.optim.AdamW", "torch.optim.Adam")),
+    edit("optimizer_case", "adds to the old optimizer", "other",
+         (f"return torch.optim.AdamW(trained, lr={RATE})",
+          "optimizer.param_groups[0]['params'] = trained\n    return optimizer")),
+    edit("optimizer_case", "unfreezes everything first", "holds_all",
+         (TRAINED, "list(model.requires_grad_(True).parameters())")),
+    edit("label_case", "no question about the shift", "shift_unseen", (SHIFTED, "")),
+    edit("label_case", "the end before the shift", "shift_is_end",
+         (SHIFTED, '    if labels[last] == -100:\n        return "end lost"\n' + SHIFTED)),
+    edit("label_case", "filler is not looked at", "filler_unseen",
+         ('if torch.equal(labels, right):', 'if torch.equal(labels[mask == 1], right[mask == 1]):')),
+    edit("label_case", "the end is not looked at", "end_unseen",
+         ('return "end lost" if labels[last] == -100 else "filler graded"',
+          'return "fine" if labels[last] == -100 else "filler graded"')),
+    Answer("label_case", "the end token is not graded", "end_not_cured", code="""
+def diagnose_labels(ids, labels, mask, start):
+    right = ids.clone()
+    right[:start] = -100
+    right[mask == 0] = -100
+    shifted = torch.cat([right[1:], right.new_tensor([-100])])
+    if torch.equal(labels, right):
+        return "fine"
+    if torch.equal(labels, shifted):
+        return "shifted"
+    if (labels[:start] != -100).any():
+        return "prompt graded"
+    return "end lost" if labels[int(mask.sum()) - 1] == -100 else "filler graded"
+
+
+def cure_labels(ids, mask, start):
+    right = ids.clone()
+    right[:start] = -100
+    right[int(mask.sum()) - 1:] = -100
+    return right
+"""),
+    edit("label_case", "masks the number of the filler", "other",
+         ("right[mask == 0] = -100", "right[ids == ids[-1]] = -100\n    right[start] = -1")),
+    edit("label_case", "everything from start on", "other",
+         ("    right[mask == 0] = -100\n", "")),
+    edit("label_case", "writes into ids", "other", ("right = ids.clone()", "right = ids")),
+    edit("label_case", "one place late", "other", ("right[:start] = -100", "right[:start + 1] = -100")),
+    edit("merge_case", "equality", "equal", (CLOSE, "torch.equal(stored, W + times * delta)")),
+    edit("merge_case", "the mean difference", "mean", (".abs().max() <= near", ".abs().mean() <= near")),
+    edit("merge_case", "the nearest one", "nearest",
+         ('    return "another base"\n', "    far = [(stored - W - t * delta).abs().max() for t in range(3)]\n"
+          '    return ("base", "merged", "merged twice")[far.index(min(far))]\n')),
+    edit("merge_case", "a hundredth of the weight", "of_the_weight", (NEAR, "W.abs().max() / 100")),
+    edit("merge_case", "always subtracts", "subtracts_once",
+         ("stored + (1 - times[case]) * delta", "stored - delta")),
+    edit("merge_case", "upside down", "cure_upside_down",
+         ("stored + (1 - times[case]) * delta", "stored - (1 - times[case]) * delta")),
+    edit("merge_case", "in place", "other",
+         ("return stored + (1 - times[case]) * delta", "stored += (1 - times[case]) * delta\n    return stored")),
+    edit("merge_case", "a KeyError for another base", "other",
+         ("    if case not in times:\n", "    if False:\n")),
+    edit("merge_case", "an absolute tolerance", "equal", (NEAR, "1e-6")),
+    edit("leaks", "letter by letter", "letter_by_letter", (f"kept = {KEPT}", "return text")),
+    edit("leaks", "small letters only", "lower_only", (f"kept = {KEPT}", "return text.casefold()")),
+    edit("leaks", "small letters and spaces", "lower_only", (KEPT, "text.casefold()")),
+    edit("leaks", "lower", "lower", ("text.casefold()", "text.lower()")),
+    edit("leaks", "marks vanish with the spaces", "removed",
+         ('c if c.isalnum() else " "', 'c if c.isalnum() else ""')),
+    edit("leaks", "sorted words", "bag", ('" ".join(kept.split())', '" ".join(sorted(kept.split()))')),
+    edit("leaks", "a set of words", "bag", ('" ".join(kept.split())', '" ".join(sorted(set(kept.split())))')),
+    edit("leaks", "nothing equals nothing", "empty_equal",
+         (' - {""}', ""), ("elif text and text in seen", "elif text in seen")),
+    edit("leaks", "leaked ones are repeated too", "counted_twice",
+         ("        elif text and text in seen:", "        if text and text in seen:")),
+    edit("leaks", "parts count", "other",
+         ("if text in known:", "if text and any(text in k for k in known):")),
+    edit("leaks", "the texts themselves", "type", ("return leaked, repeated", "return [test[n] for n in leaked], repeated")),
+    edit("leaks", "only the first list", "type", ("return leaked, repeated", "return leaked")),
+    edit("rank_rule", "only more is too many", "more_only", (">= weight", "> weight")),
+    edit("rank_rule", "rank against the sides", "rank_only",
+         (LARGE, "pair.first.shape[0] >= min(pair.first.shape[1], pair.second.shape[0])")),
+    edit("rank_rule", "A alone", "one_factor", (LARGE, "pair.first.numel() >= weight")),
+    edit("rank_rule", "B alone", "one_factor", (LARGE, "pair.second.numel() >= weight")),
+    edit("rank_rule", "a fixed rank", "fixed_rank", (LARGE, "pair.first.shape[0] >= 16")),
+    edit("rank_rule", "the first pair", "first_pair", ("for pair in run.pairs:", "for pair in run.pairs[:1]:")),
+    edit("rank_rule", "ok without pairs", "no_pairs",
+         ('raise Undecided("no layer is adapted")', "return ok()")),
+    edit("rank_rule", "names every layer", "names_all",
+         ("', '.join(large)", "', '.join(p.layer for p in run.pairs)")),
+    edit("rank_rule", "says nothing of what to do", "other", ('"Lower r there."', '""')),
+    edit("rank_rule", "names nothing", "other", ("{', '.join(large)}", "{len(large)} layers")),
+    edit("rank_rule", "a truth value", "type",
+         ("return problem(f\"As large as the weight: {', '.join(large)}.\", \"Lower r there.\")", "return True")),
+    edit("rank_rule", "empties the list", "other",
+         ("for pair in run.pairs:", "while run.pairs:\n        pair = run.pairs.pop()")),
+]  # fmt: skip
