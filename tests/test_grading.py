@@ -203,7 +203,8 @@ def test_attacks_in_every_exercise(graded, note):
     if missing():
         pytest.skip(f"this system cannot close the box: {'; '.join(missing())}")
     found = found_in(graded, "attacks", note)
-    rest = 15 if found["name"] == "broken_starts" else 0  # its other three functions
+    alive = "without an answer" not in found["message"]
+    rest = 15 if found["name"] == "broken_starts" and alive else 0  # its other three functions
     assert found["points"] == rest and found["status"] in ("broken", "wrong"), found["message"]
     assert strange.ATTACKS[note][1] in found["message"]
 
@@ -212,7 +213,8 @@ def test_attacks_in_every_exercise(graded, note):
 def test_the_instructor_is_told_when_the_ways_differ(graded):
     flags = graded.records["forms 0"]["flags"]
     assert any("3.1 lora_linear: 20 points by the whole notebook" in flag for flag in flags)
-    assert graded.records["honest"]["flags"] == []
+    flags = graded.records["honest"]["flags"]
+    assert flags == ["its answers are those that are published with the course"]
 
 
 @pytest.mark.slow
@@ -247,7 +249,7 @@ def test_the_secret_is_nowhere(graded):
 @pytest.mark.slow
 def test_flags(graded):
     assert any("peft" in flag for flag in graded.records["imports peft"]["flags"])
-    assert graded.records["honest"]["flags"] == []
+    assert graded.records["helpers in other cells"]["flags"] == []
 
 
 # A small class of its own for each of the following
