@@ -240,10 +240,8 @@ def one_of_shape(text, args):
 
 
 def child(text, args, pipe):
-    """What a process of its own does: wait for its turn, send a record, or why there is none."""
+    """What a process of its own does: send the record of an arm, or why there is none."""
     quiet()
-    pipe.send("ready")
-    pipe.recv()
     try:
         pipe.send(one_of_shape(text, args))
     except BaseException as error:
@@ -261,19 +259,12 @@ def of_shape(args):
         end.close()
         return process, pipe
 
-    # On a GPU all of them import first, so that nobody's import disturbs another one's steps.
-    ready = {text: start(text) for text in args.arms} if args.device == "cuda" else {}
-    for _, pipe in ready.values():
-        pipe.poll(args.limit)
-    for text in args.arms:
-        process, pipe = ready.get(text) or start(text)
+    for text in args.arms:  # a process that waits and imports would disturb the measured one
+        process, pipe = start(text)
         made = {"error": f"no answer within {args.limit} s"}
         try:
             if pipe.poll(args.limit):
-                pipe.recv()
-                pipe.send("your turn")
-                if pipe.poll(args.limit):
-                    made = pipe.recv()
+                made = pipe.recv()
         except (EOFError, OSError):
             process.join(10)
             made = {"error": f"its process ended with status {process.exitcode}"}

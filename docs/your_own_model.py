@@ -34,6 +34,10 @@ from trl import SFTConfig, SFTTrainer
 GPU = torch.cuda.is_available()
 BF16 = GPU and torch.cuda.is_bf16_supported(including_emulation=False)
 HALF = torch.bfloat16 if BF16 else torch.float16  # the 16-bit type of this GPU
+RANK, WORLD, PLACE = (  # several processes, by torchrun or accelerate launch. Chapter 17
+    int(os.environ.get(name, alone))
+    for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+)
 FEWEST = 10  # different prompts, so that there are some to train on and some to test
 NEW = 64  # tokens of an answer, at most
 
@@ -77,8 +81,8 @@ def look_at(name):
     saved_as = (config.architectures or ["ForCausalLM"])[0]
     if stored := getattr(config, "quantization_config", None):
         raise SystemExit(
-            f"{name} is stored quantized ({dict(stored).get('quant_method')}), and an adapter is merged "
-            "into whole numbers. Give the model that it was made from."
+            f"{name} is stored quantized ({dict(stored).get('quant_method')}), and an adapter is "
+            "merged into whole numbers. Give the model that it was made from."
         )
     causal = saved_as.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not causal:
@@ -321,7 +325,7 @@ def load_model(name):
         bnb_4bit_compute_dtype=HALF,
     )
     return AutoModelForCausalLM.from_pretrained(
-        name, quantization_config=four_bit, dtype=HALF, device_map={"": 0}
+        name, quantization_config=four_bit, dtype=HALF, device_map={"": PLACE}
     )
 
 
@@ -338,7 +342,8 @@ def write_out(four_bit, base):
 
 def train(model, tokenizer, rows, config, given):
     """The trained adapter, saved in --out/adapter. Chapters 06, 08 and 09."""
-    small = 1 if GPU else given.batch  # rows at a time; the rest is accumulated. Chapter 01
+    each = given.batch // WORLD  # rows of this process
+    small = 1 if GPU else each  # rows at a time; the rest is accumulated. Chapter 01
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
@@ -351,7 +356,7 @@ def train(model, tokenizer, rows, config, given):
             lr_scheduler_type="cosine",
             warmup_steps=0.05,
             per_device_train_batch_size=small,
-            gradient_accumulation_steps=given.batch // small,
+            gradient_accumulation_steps=each // small,
             max_length=given.length,
             optim="paged_adamw_8bit" if GPU else "adamw_torch",
             bf16=BF16,
@@ -389,7 +394,7 @@ def merge(tokenizer, talk, given):
     del base, model, merged
     gc.collect()
     made = AutoModelForCausalLM.from_pretrained(  # a plain model: neither PEFT nor an adapter
-        given.out / "merged", dtype="auto", device_map={"": 0} if GPU else None
+        given.out / "merged", dtype="auto", device_map={"": PLACE} if GPU else None
     )
     off = ((logits_of(made, tokenizer, talk) - want).norm() / want.norm()).item()
     print(f"merged: logits differ by {off:.2%} from base and adapter")
@@ -409,10 +414,13 @@ def main():
     check_room(total, given.out)
     if not given.merge_only:
         model = load_model(given.model)
-        print(f"exact match before: {exact_match(model, tokenizer, test)}")
+        if RANK == 0:
+            print(f"exact match before: {exact_match(model, tokenizer, test)}")
         train(model, tokenizer, rows, config, given)
         del model
         gc.collect()
+    if RANK:  # the first process merges
+        return
     merged = merge(tokenizer, sample, given)
     print(f"exact match after:  {exact_match(merged, tokenizer, test)}, from the merged folder")
     print(f"{sample[-2]['content']}\n-> {answers(merged, tokenizer, [sample])[0]}")

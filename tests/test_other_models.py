@@ -97,3 +97,18 @@ def test_chapter_runs(source, kind, folders, tmp_path):
         [sys.executable, source], cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["resnet", "dinov2"])
+def test_pictures_with_another_eye(kind, tmp_path):
+    """Chapter 16 with convolutions alone, and with a ViT of another family; random weights."""
+    from tests.test_vision import random_classifier
+
+    random_classifier(kind).save_pretrained(tmp_path / "eye")
+    env = {**os.environ, "LORA_COURSE_VISION_MODEL": str(tmp_path / "eye"), "MPLBACKEND": "Agg"}
+    (source,) = [path for path in LATER if path.stem.startswith("16_")]
+    done = subprocess.run(
+        [sys.executable, source], cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]

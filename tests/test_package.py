@@ -43,7 +43,7 @@ LAYERS = (
     "kit.clean",
     "kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
-    "kit.guide kit.race",
+    "kit.chart kit.clinic kit.guide kit.race",
     "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak costs.planner fast.shards kit.chooser",
     "fast.wide",
@@ -180,6 +180,7 @@ SAME_THING = {
     "examine": "one exercise, in a box or in this process",
     "environment": "os.environ of another process",
     "show": "a message, and a figure",
+    "unpack": "4 bits back as numbers, by hand and in one kernel",
 }
 
 
@@ -276,6 +277,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "grading.catalog grading.state grading.commands grading.one_box grading.self_test "
     "grading.boxed "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
+    "clinic": "kit.chart",
     "fourbit": "bits.coverage",
     "your_data": "kit.rows",
     "models": "plumbing.origin",
@@ -320,6 +322,7 @@ WHOLE = {  # tests of what is no module
     "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "training_step": "benchmarks/training_step.py",
     "site": "docs/site/make_site.py: the pages on the web",
     "wheel": "what pip installs, outside the repository",
     "order": "tests begin with the longest",

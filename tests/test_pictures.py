@@ -28,7 +28,7 @@ def test_every_question_has_one_answer():
         assert sorted(scene.places) == sorted(pictures.PLACES)
         for part in zip(*scene.things, strict=True):
             assert len(set(part)) == len(part)
-        kind, question, answer = pictures.ask(rng, scene)
+        kind, question, answer = pictures.picture_question(rng, scene)
         (thing, color, quarter), = [
             t for t in scene.things
             if f" {t[0]}?" in question or f" {scene.places[t[2]]}?" in question

@@ -21,7 +21,7 @@ from lora_course.preflight import PreflightCallback, bugs
 from lora_course.preflight.report import Undecided, ok, problem
 from lora_course.preflight.rules import RULES, SAVED_RULES
 
-from . import flights
+from . import faults, flights
 from .saved_flights import SAVED_FAULTS, SAVED_HEALTHY
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -47,9 +47,9 @@ def test_a_healthy_run_is_not_accused(name, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", flights.FAULTS)
+@pytest.mark.parametrize("name", faults.FAULTS)
 def test_a_fault_is_found(name):
-    rules, maker = flights.FAULTS[name]
+    rules, maker = faults.FAULTS[name]
     args, more = maker()
     report = preflight(*args, **more, show=False)
     assert set(rules) & set(said(report)), report.table()
@@ -73,7 +73,7 @@ def test_a_fault_in_a_folder_is_found(name, tmp_path):
 
 
 def test_every_rule_has_a_fault_a_sentence_and_a_chapter():
-    tested = {rule for rules, _ in flights.FAULTS.values() for rule in rules}
+    tested = {rule for rules, _ in faults.FAULTS.values() for rule in rules}
     tested |= {rule for rules, _ in SAVED_FAULTS.values() for rule in rules}
     elsewhere = {"weights_repacked", "computes_in_float32"}  # below: need another machine
     for rules in (RULES, SAVED_RULES):
@@ -150,7 +150,7 @@ def test_a_loop_is_left_as_it_was(name):
 
 @pytest.mark.parametrize("fault", ["four_bits_in_bfloat16_unprepared", "trained_while_merged"])
 def test_a_faulty_run_is_left_as_it_was(fault):
-    args, _ = flights.FAULTS[fault][1]()
+    args, _ = faults.FAULTS[fault][1]()
     before = everything(args[0], args[3])
     preflight(*args, show=False)
     assert_unchanged(before, everything(args[0], args[3]))

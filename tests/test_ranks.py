@@ -12,6 +12,11 @@ import torch
 
 from lora_course.fast import ranks
 
+WHO = """
+import os
+from lora_course.fast.ranks import print_line
+print_line(os.environ["RANK"] + " of 2")
+"""
 SLEEP = ("timeit", "-n1", "-r1", "-s", "import time", "time.sleep(100)")
 CHILD = """
 import sys, time
@@ -131,7 +136,7 @@ def test_lines_and_code_of_one_rank():
 
 
 def test_each_rank_is_told_who_it_is(tmp_path, monkeypatch):
-    (tmp_path / "who_am_i.py").write_text("import os; print(os.environ.get('RANK'), 'of', 2)")
+    (tmp_path / "who_am_i.py").write_text(WHO)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     code, lines = ranks.launch("who_am_i", ranks=2)
     assert code == 0 and sorted(lines) == ["0 of 2", "1 of 2"]

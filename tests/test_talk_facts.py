@@ -59,7 +59,7 @@ def test_what_a_template_puts_around_an_answer(what):
     assert talk_facts.around(tokenizer) == TEMPLATES[what][1:]
     marked = what not in ("no end", "an end in plain letters")
     ends = [tokenizer.convert_tokens_to_ids("<|im_end|>")] * marked + [tokenizer.eos_token_id]
-    assert talk_facts.end_ids(tokenizer) == ends
+    assert talk_facts.stop_ids(tokenizer) == ends
 
 
 @pytest.mark.parametrize("what", TEMPLATES)
@@ -70,7 +70,7 @@ def test_a_right_answer_counts_as_right(what):
     told = [label for label in labels if label != -100]
     asked = talk_facts.prompt_text(tokenizer, "Where is Mira?")
     assert ids[: len(ids) - len(told)] == tokenizer(asked, add_special_tokens=False)["input_ids"]
-    assert set(told) & set(talk_facts.end_ids(tokenizer)) or what == "an end in plain letters"
+    assert set(told) & set(talk_facts.stop_ids(tokenizer)) or what == "an end in plain letters"
     rest = tokenizer("\nuser\nAnd then?", add_special_tokens=False)["input_ids"]
     assert talk_facts.answer_of(tokenizer, told + rest) == "At the mill."
     assert talk_facts.answer_of(tokenizer, told) == "At the mill."

@@ -126,7 +126,7 @@ def test_rows_and_answers_are_those_of_the_course(what, script):
     ]
     ids, labels = data.encode(tokenizer, "Where is Mira?", "At the mill.")
     assert script.encode(tokenizer, talk) == {"input_ids": ids, "labels": labels}
-    assert script.end_ids(tokenizer) == talk_facts.end_ids(tokenizer)
+    assert script.end_ids(tokenizer) == talk_facts.stop_ids(tokenizer)
     told = [label for label in labels if label != -100]
     assert script.answer_of(tokenizer, told) == "At the mill."
 
@@ -311,3 +311,25 @@ def test_without_a_model_it_says_what_to_give(tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("LORA_COURSE_")}
     done = subprocess.run([sys.executable, SCRIPT], env=env, capture_output=True, text=True)
     assert done.returncode == 2 and "give --model and --data" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rows(tmp_path):
+    """Under accelerate launch, unchanged: 160 rows, 32 a step on both together, one merge."""
+    rows = list(data.load_task("questions")["train"].select(range(160)))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    env = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "LORA_COURSE_MODEL": str(BASE)}
+    launch = "accelerate.commands.launch --multi_gpu --num_processes=2 --main_process_port=0"
+    options = "--data rows.jsonl --out mine --rank 4 --test 4 --batch 32"
+    done = subprocess.run(
+        [sys.executable, "-m", *launch.split(), str(SCRIPT), *options.split()],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("exact match before") == done.stdout.count("exact match after") == 1
+    speed = {  # samples and steps a second: their ratio is the rows of a step
+        word: float(re.search(rf"train_{word}_per_second\W+([\d.]+)", done.stdout + done.stderr)[1])
+        for word in ("samples", "steps")
+    }
+    assert 25 < speed["samples"] / speed["steps"] < 34, speed
+    assert (tmp_path / "mine/merged/model.safetensors").is_file()

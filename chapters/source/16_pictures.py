@@ -99,9 +99,9 @@ print("merged equal:", torch.allclose(ours[0].weight, plain[0].weight),
       "; as before:", torch.allclose(ours(x), before))
 
 # %% [markdown]
-# > **Myth check.** *PEFT knows convolutions, so LoRA on a detector of the YOLO kind works.*
-# > Its convolutions can be targets. But read what A gets in PEFT 0.21.2: kernel, stride,
-# > padding. **Predict** what a layer with dilation 2 says before and after the merge.
+# > **Myth check.** *PEFT knows convolutions, so LoRA works on a detector (YOLO).* Read what
+# > A gets in PEFT 0.21.2: kernel, stride, padding. **Predict** what a layer with dilation 2
+# > says before and after the merge.
 
 # %%
 wide = nn.Sequential(nn.Conv2d(3, 16, 3, dilation=2, padding="same")).double()
@@ -120,7 +120,8 @@ for name, model in (("ours", ours), ("PEFT", theirs)):
 # > detector is convolutions, a neck and heads; what would differ is the loss and which
 # > layers you target. We have **not run** one. In the public thread on it
 # > (ultralytics#16983) a user reports about 10 points of mAP50 *less* with LoRA.
-#
+
+# %% [markdown]
 # ## 2 An eye
 #
 # The course's second model has never read a word. `eye` is a *vision transformer*
@@ -232,8 +233,8 @@ for words, model in (("forgotten", peft_digits()), ("named", peft_digits(modules
 
 # %% [markdown]
 # > **The trap.** Forgotten, the head stays random and frozen, and no file holds it. LoRA
-# > learns *around* a random head, the accuracy looks tolerable, and the loaded model
-# > guesses. Nothing warns. Always name it: `modules_to_save=["classifier"]`.
+# > learns *around* a random head, and the loaded model has another one. Nothing warns.
+# > Always name it: `modules_to_save=["classifier"]`.
 #
 # Our way: inject, then make the head trainable.
 
@@ -458,9 +459,9 @@ show(fig, caption="Two surfaces: the picture, the truth by patches, and what the
      "patches. The map of LoRA resembles the truth more than that of the head alone.")
 
 # %% [markdown]
-# On this model the head alone finds stains, which differ in color, better than thin lines
-# of another brightness: `eye` never needed those. LoRA changes what a patch says.
-#
+# `eye` never needed to tell scratches from stains. LoRA changes what a patch says.
+
+# %% [markdown]
 # ## 5 Two senses
 #
 # Now `base` shall see. The recipe is that of LLaVA (Liu et al. 2023): `eye` stays as it is,
@@ -535,7 +536,7 @@ def stream(seed, steps, size=32, chosen=None):
     rng = random.Random(seed)
     for _ in range(steps):
         picked = rng.sample(range(len(splits["train"])), size)
-        rows = [row(*pictures.ask(rng, splits["train"][i])[1:]) for i in picked]
+        rows = [row(*pictures.picture_question(rng, splits["train"][i])[1:]) for i in picked]
         ids = padded([ids for ids, _ in rows], tokenizer.pad_token_id)
         labels = padded([labels for _, labels in rows], -100)
         mask = padded([[1] * len(ids) for ids, _ in rows], 0)
@@ -583,7 +584,7 @@ def right(model, shuffled=False, kinds=("color", "thing", "place")):
     """{kind: share of greedy answers that are right} on the test pictures."""
     rng, asked = random.Random(1), []
     for i, scene in enumerate(splits["test"]):
-        asked += [(i, *pictures.ask(rng, scene, [kind])) for kind in kinds]
+        asked += [(i, *pictures.picture_question(rng, scene, [kind])) for kind in kinds]
     prompts = [tokenizer(chat_prompt(tokenizer, q), add_special_tokens=False)["input_ids"]
                for _, _, q, _ in asked]
     prompts = [insert_picture(ids, ids, 4, 2)[0] for ids in prompts]

@@ -594,10 +594,18 @@ for name, model in {"base": cpu, "merged": whole, "beside": trained["court"]}.it
 # > a model is fewer bits (or fewer numbers). LoRA shrinks **training**, and what each further
 # > task needs on the device: a file of an adapter.
 #
+# | another claim about small devices | verdict | where |
+# |:--|:--|:--|
+# | a model copy for each task, or a small file | right | sections 3 and 6 |
+# | merging costs no latency | right | chapters 07, 12 |
+# | adapting a model needs less memory | right, for training | chapter 01 |
+# | with LoRA one adapts GPT-4 | wrong: it needs the weights | – |
+#
 # Does it fit, how fast can it be? A token needs all weights and the keys and values so far.
 # So: tokens per second ≤ bandwidth / bytes. A Raspberry Pi 5 has up to 16 GB of LPDDR4X, 32
-# bits wide at 4,267 MT/s: 17 GB/s. A phone with LPDDR5X at 9,600 MT/s, 64 bits wide: 77 GB/s.
-# **Predict:** the 8B model on both, in 16 and in 4.5 bits.
+# bits wide at 4,267 MT/s: 17 GB/s. A phone with LPDDR5X at 9,600 MT/s, taken as 64 bits wide:
+# 77 GB/s. A quarter of the memory is left to the system. **Predict:** the 8B model on both, in
+# 16 and in 4.5 bits.
 
 # %%
 DEVICES = {"Pi, 8 GB": (8, 4 * 4.267), "phone, 12 GB": (12, 8 * 9.6)}  # GB, GB/s
@@ -611,25 +619,15 @@ for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
         print(f"{name:13} {bits:4} bits {need:5.2f} GB;", "; ".join(told))
 
 # %% [markdown]
-# We leave a quarter of the memory to the system. The bound is optimistic for a Pi, whose
-# processor is slow; for a phone's chip [its maker
+# A bound: a processor can be slower. For a phone's chip [its maker
 # names](https://www.fonearena.com/blog/408835/qualcomm-snapdragon-8-gen-3-features.html) up to
-# 20 tokens per second and models of up to 10 billion numbers, near the bound.
-#
-# | claim about small devices | verdict | where |
-# |:--|:--|:--|
-# | LoRA makes models run on phones | misleading: fewer bits do | this section |
-# | a model copy for each task, or a small file | right | sections 3 and 6 |
-# | merging costs no latency | right | chapters 07, 12 |
-# | adapting a model needs less memory | right, for training | chapter 01 |
-# | with LoRA one adapts GPT-4 | wrong: it needs the weights | – |
+# 20 tokens per second, and models of up to 10 billion numbers.
 #
 # ## Takeaways
 #
 # - The base multiplies all rows at once; an index gives each row its A and B.
 # - Gathered time hardly depends on how many adapters a batch has. A loop's does.
-# - Disk, memory, batch: a cache decides what each request waits for. Look at the tail.
-# - Keys and values belong to the adapter that made them.
+# - A cache decides what a request waits for. Keys and values belong to their adapter.
 # - Bits make a model small; adapters make its next task small.
 #
 # ## Problems without code
@@ -641,10 +639,8 @@ for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
 # 5. Q4_0 gives 4.5 bits a number, and the file of `base` is larger than that. Why?
 #
 # **Before:** [17 Fast and wide](17_fast_and_wide.ipynb). **Next:** [19 The
-# clinic](19_the_clinic.ipynb). **Sources:**
-# [S-LoRA](https://arxiv.org/abs/2311.03285), [Punica](https://arxiv.org/abs/2310.18547),
-# [GGUF](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md),
-# [llama.cpp's server](https://github.com/ggml-org/llama.cpp/tree/master/tools/server),
-# [vLLM](https://docs.vllm.ai/en/latest/features/lora.html),
-# [LoRAX](https://github.com/predibase/lorax),
-# [Raspberry Pi 5](https://www.raspberrypi.com/news/introducing-raspberry-pi-5/).
+# clinic](19_the_clinic.ipynb). **Sources:** [S-LoRA](https://arxiv.org/abs/2311.03285),
+# [Punica](https://arxiv.org/abs/2310.18547), [llama.cpp's
+# server](https://github.com/ggml-org/llama.cpp/tree/master/tools/server),
+# [vLLM](https://docs.vllm.ai/en/latest/features/lora.html), [Raspberry Pi
+# 5](https://www.raspberrypi.com/news/introducing-raspberry-pi-5/).

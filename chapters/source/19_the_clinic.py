@@ -22,9 +22,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 from lora_course import preflight
-from lora_course.kit import clinic
 from lora_course.costs.memory import block_linears
+from lora_course.kit import clinic
+from lora_course.kit.chart import chart, evidence
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
+from lora_course.preflight.bugs import bug_table
 from lora_course.preflight.report import ok, problem, warning
 
 quiet()
@@ -40,7 +42,7 @@ places = sorted({name.rpartition(".")[2] for name in block_linears(load_base())}
 
 # %% tags=["nbval-ignore-output"]
 healthy = clinic.healthy()
-seen = clinic.chart(healthy)
+seen = chart(healthy)
 assert seen["gradients"]["A"] == 0 < seen["gradients"]["B"]  # B = 0 stands before A
 assert seen["moved"]["A"] > 0 and seen["moved"]["rest"] == 0
 assert not shipped or seen["losses"][-1] < 0.5 * seen["losses"][0]
@@ -67,17 +69,12 @@ def examine(patient, *rules):
     return report
 
 
-report = examine(healthy)
+examine(healthy)
 
 # %% [markdown]
-# One line for a healthy run. A rule that cannot be decided says so: here there is no
-# test set, so nothing can be said about a leak.
-
-# %%
-for finding in report.not_examined[:3]:
-    print(f"{finding.rule}: {finding.saw}")
-
-# %% [markdown]
+# One line for a healthy run. A rule that cannot be decided is «not examined»: without a test
+# set, nothing can be said about a leak.
+#
 # > **Myth check.** *If the loss falls, the run is fine.* Keep a list of the patients below
 # > whose loss falls well. The verdict is in section 7.
 #
@@ -88,7 +85,7 @@ for finding in report.not_examined[:3]:
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_1()
-seen = clinic.chart(patient)
+seen = chart(patient)
 assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 0}
 
 # %% [markdown]
@@ -96,23 +93,24 @@ assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 
 # **Predict** what the tool says.
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "optimizer_misses");
+examine(patient, "optimizer_misses")
 
 # %% [markdown]
 # **An optimizer built before injection** (public report: PEFT's troubleshooting page; D15).
 # It holds the base's parameters, which are frozen by now, and never hears of the factors.
 # The cure is an order of two lines. **Exercise 19.1** finds this and its relatives.
-#
+
+# %% [markdown]
 # **Patient 2.** Compare its chart with the one before. What differs?
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_2()
-seen = clinic.chart(patient)
+seen = chart(patient)
 assert seen["moved"]["B"] > 0
 assert not shipped or seen["losses"][-1] > 0.8 * seen["losses"][0]
 
 # %% [markdown]
-# A and B move. They do not move far. **Predict** the cause, then open:
+# A and B move, not far. **Predict** the cause, then open:
 
 # %% tags=["nbval-ignore-output"]
 if shipped:
@@ -128,51 +126,54 @@ if shipped:
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_3()
-three = clinic.chart(patient)
+three = chart(patient)
 assert all(graded for _, graded in three["row"])
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "prompt_graded");
+examine(patient, "prompt_graded")
 
 # %% [markdown]
 # **The prompt is graded** (trl issues 1493 and 643; D30). Text of stories is easy for this
 # base, so the mean looks good. The model also learns to ask questions. Look at brackets
 # before you look at a loss.
-#
+
+# %% [markdown]
 # **Patient 4.** One bracket is missing. **Predict** what its answers will look like.
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_4()
-four = clinic.chart(patient)
+four = chart(patient)
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "end_never_graded");
+examine(patient, "end_never_graded")
 
 # %% [markdown]
 # **The end token is never graded** (trl issues 976 and 1623; D28). The common cause: pad
 # token = end token, and a collator that masks the pad's *number*. The model never learns
 # to stop. Mask by place, with the attention mask.
-#
+
+# %% [markdown]
 # **Patient 5.** **Predict:** which token does the model learn to say after `<|assistant|>`?
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_5()
-five = clinic.chart(patient)
+five = chart(patient)
 assert not shipped or five["losses"][-1] < 0.5 * five["losses"][0]
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "labels_shifted");
+examine(patient, "labels_shifted")
 
 # %% [markdown]
 # **Labels shifted by hand** (transformers pull request 44642; D32). The model shifts them
 # itself, so each place learns the token after the next. The loss is excellent, and the
 # answers skip words. **Exercise 19.2** asks for the three faults of this section.
-#
+
+# %% [markdown]
 # **Patient 6.** The loss falls as in the healthy run. **Predict:** what differs?
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_6()
-six = clinic.chart(patient)
+six = chart(patient)
 assert six["row"][0] == six["row"][1]
 
 # %% tags=["nbval-ignore-output"]
@@ -189,26 +190,27 @@ if shipped:  # a model without a begin token has another first word
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_7()
-seven = clinic.chart(patient)
+seven = chart(patient)
 assert seven["filler"] > 0
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "padding_graded");
+examine(patient, "padding_graded")
 
 # %% [markdown]
 # **Filler is graded** (D29): most of the loss is about padding. With longer training it
 # looks better and better, because padding is easy.
-#
+
+# %% [markdown]
 # **Patient 8.** Everything learns, and fast. **Predict** what is wrong with the last entry
 # of two lines.
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_8()
-eight = clinic.chart(patient)
+eight = chart(patient)
 assert eight["moved"]["rest"] > 0
 
 # %% tags=["nbval-ignore-output"]
-examine(patient, "base_trains");
+examine(patient, "base_trains")
 
 # %% [markdown]
 # **The base trains too** (a `requires_grad_(True)` over all parameters, to cure patient 1).
@@ -217,19 +219,18 @@ examine(patient, "base_trains");
 #
 # ## 5 A patient with a perfect chart
 #
-# **Patient 9** has the healthy run's chart, number for number. Its report will say: exact
+# **Patient 9.** has the healthy run's chart, number for number. Its report will say: exact
 # match on the test set 96 %. **Predict** where to look.
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_9()
-nine = clinic.evidence(patient)
-assert nine["losses"] == clinic.evidence(healthy)["losses"]
-examine(patient, "train_rows_in_test");
+nine = evidence(patient)
+assert nine["losses"] == evidence(healthy)["losses"]
+examine(patient, "train_rows_in_test")
 
 # %% [markdown]
 # **Training rows in the test set**, some of them in capitals and with a space in front: a
-# comparison letter by letter finds none. No chart of a run shows it. **Exercise 19.4**
-# writes the search.
+# comparison letter by letter finds none. No chart of a run shows it.
 #
 # ## 6 Patients on the disk
 #
@@ -258,8 +259,10 @@ assert "merged_beside_adapter" in {finding.rule for finding in report.problems}
 
 # %% [markdown]
 # **The adapter counts twice** (peft issue 1381; D38): once in the merged weights, once on
-# top. PEFT warns of a second adapter at most, and loads. One folder, one thing. **Exercise 19.3** reads it off the weights.
-#
+# top. PEFT warns of a second adapter at most, and loads. One folder, one thing.
+# **Exercise 19.3** reads it off the weights, **19.4** searches for patient 9's leaks.
+
+# %% [markdown]
 # **Patient 11.** An adapter is put on a base that was fine-tuned in between. **Predict:**
 # does loading fail?
 
@@ -278,7 +281,8 @@ print("loads without an error; equal logits:", torch.allclose(moved, fresh, atol
 # Names and shapes fit, so it loads. **The wrong base** can be told only if somebody wrote
 # down which one it was: the course's adapters carry a check sum (chapter 05), and
 # `lora-course preflight FOLDER --base BASE` compares what a folder states.
-#
+
+# %% [markdown]
 # **Patient 12.** A classifier on the base, trained with LoRA. **Predict** what becomes of
 # its new head.
 
@@ -307,7 +311,7 @@ print("patients whose loss fell by 40 % or more:", fell)
 assert not shipped or len(fell) >= 6
 
 # %% [markdown]
-# Most of the runs whose loss fell are broken. The loss tells that *something* is learned.
+# All of them are broken. A loss tells that *something* is learned.
 #
 # ## 8 How a rule is made
 #
@@ -321,11 +325,9 @@ from lora_course.preflight.rules.labels import every_label_ignored  # noqa: F401
 # **Exercise 19.5**. Two things make one good: it finds the fault in disguise, and it never
 # accuses a healthy run. A tool that cries wolf is switched off.
 #
-# The chapter's 51 known bugs, and who finds them:
+# The 51 known bugs, and who finds them:
 
 # %%
-from lora_course.preflight.bugs import bug_table
-
 Markdown(bug_table())
 
 # %% [markdown]

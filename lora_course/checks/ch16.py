@@ -47,7 +47,7 @@ def conv_half(function, a, name):
     A, B, x = (tensor(a[key]) for key in ("A", "B", "x"))
     before = callers.Before(A, B, x)
     if name == "conv_delta":
-        made = {"delta": array(function(A, B, a["scaling"]), "what conv_delta returns")}
+        made = {"delta": array(function(A, B, float(a["scaling"])), "what conv_delta returns")}
         return made | {"left_conv_delta": before.change()}
     made = {}
     for key, (stride, padding, dilation, bias) in CONVS.items():
@@ -57,7 +57,7 @@ def conv_half(function, a, name):
             conv.weight.copy_(tensor(a["W"]))
             if bias:
                 conv.bias.copy_(tensor(a["b"]))
-        y = function(conv, A, B, a["scaling"], x)
+        y = function(conv, A, B, float(a["scaling"]), x)
         made[f"y_{key}"] = array(y, "what lora_conv returns")
     return made | {"left_lora_conv": before.change()}
 
@@ -125,10 +125,8 @@ LORA_CONV = (
          conv_is("no_base")),
     Slip("no_update", "That is the convolution alone: A and B do not take part.",
          conv_is("no_update")),
-    Slip("bias_twice", "The bias belongs to the base. A and B have none.", conv_is("bias_twice")),
-    Slip("bias_twice", "The bias belongs to the base. A and B have none.", conv_is("bias_scaled")),
-    Slip("with_weight", "A merge adds the update; return the update, without the weight.",
-         delta_is(lambda i, d: i["W"] + i["scaling"] * d)),
+    Slip("bias_twice", "The bias belongs to the base. A and B have none.",
+         lambda i: [conv_is("bias_twice")(i), conv_is("bias_scaled")(i)]),
     Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
          delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
 )  # fmt: skip
@@ -256,9 +254,8 @@ LAST_BLOCKS = (
          "inside it.", names_are("last_number")),
     Slip("any_kind", "Norms and convolutions are there, too: keep those of kind \"Linear\".",
          names_are("any_kind")),
-    Slip("head", "The head is linear, but it stands in no block: it trains in full.",
-         names_are("head")),
-    Slip("head", "Layers without a number belong to no block.", names_are("outside")),
+    Slip("head", "The head, and a stem, are linear, but stand in no block.",
+         lambda i: [names_are("head")(i), names_are("outside")(i)]),
     Slip("sorted", "Right names, but in another order than they were given in.",
          names_are("sorted")),
 )  # fmt: skip

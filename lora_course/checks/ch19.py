@@ -44,10 +44,14 @@ def make_optimizer_case(seed):
     n = fixtures.normal(rng)
     a, b, r = fixtures.sizes(rng, 3, 3, 9)
     return {
-        "weight": n(b, a), "A": n(r, a), "B": n(b, r), "other": n(b, a),
-        "rate": rng.uniform(1e-3, 9e-3), "second": rng.uniform(0.02, 0.04),
+        "weight": n(b, a),
+        "A": n(r, a),
+        "B": n(b, r),
+        "other": n(b, a),
+        "rate": rng.uniform(1e-3, 9e-3),
+        "second": rng.uniform(0.02, 0.04),
         "missing": int(rng.integers(2)),
-    }  # fmt: skip
+    }
 
 
 def small_model(a):
@@ -58,7 +62,8 @@ def small_model(a):
     model = nn.Module()
     model.frozen = fixtures.linear(a["weight"], frozen=True)
     model.other = fixtures.linear(a["other"], frozen=True)
-    model.lora_A, model.lora_B = nn.Parameter(tensor(a["A"])), nn.Parameter(tensor(a["B"]))
+    model.lora_A, model.late = nn.Parameter(tensor(a["A"])), nn.Module()
+    model.late.lora_B = nn.Parameter(tensor(a["B"]))  # the model's last parameter
     model.shared = model.lora_A  # one parameter, two names
     return model, torch
 
@@ -68,7 +73,7 @@ def optimizer_of(case, a):
     import copy
 
     model, torch = small_model(a)
-    factors, rate = [model.lora_A, model.lora_B], float(a["rate"])
+    factors, rate = [model.lora_A, model.late.lora_B], float(a["rate"])
     frozen = list(model.frozen.parameters()) + list(model.other.parameters())
     held = {"params": factors}
     if case == "more":
@@ -104,15 +109,18 @@ def probe_optimizer_case(namespace, a):
             new = fixtures.expect(new, torch.optim.Optimizer, "cure_optimizer", "an AdamW")
             made[f"kind_{case}"] = float(type(new) is torch.optim.AdamW)
             held = [p for group in new.param_groups for p in group["params"]]
-            want = {id(model.lora_A), id(model.lora_B)}
+            want = {id(model.lora_A), id(model.late.lora_B)}
             made[f"held_{case}"] = [
-                len({id(p) for p in held} & want), len({id(p) for p in held} - want), len(held)
-            ]  # fmt: skip
+                len({id(p) for p in held} & want),
+                len({id(p) for p in held} - want),
+                len(held),
+            ]
             made[f"rate_{case}"] = [group["lr"] for group in new.param_groups][:1]
             made[f"new_{case}"] = float(new is not optimizer)
         same = all(
-            len(g) == len(now["params"]) and all(p is q for p, q in zip(g, now["params"]))
-            for g, now in zip(groups, optimizer.param_groups)
+            len(g) == len(now["params"])
+            and all(p is q for p, q in zip(g, now["params"], strict=True))
+            for g, now in zip(groups, optimizer.param_groups, strict=False)
         )
         made[f"left_{case}"] = before.change()
         made[f"kept_{case}"] = float(same and len(groups) == len(optimizer.param_groups))
@@ -126,20 +134,42 @@ def judge_optimizer_case(i, o):
     for case, (_, words) in OPTIMIZER_CASES.items():
         if case != "frozen":
             promises += [
-                Promise(f"kind_{case}", 1, seen=f"{words}: the cure is another kind of optimizer",
-                        expected="a torch.optim.AdamW", share=0.5),
-                Promise(f"held_{case}", [2, 0, 2], share=0.5, expected="2, 0 and 2",
-                        seen=lambda v, w=words: f"{w}: the cure holds {_show(v)} (trained "
-                        "parameters, others, and all entries)"),
+                Promise(
+                    f"kind_{case}",
+                    1,
+                    seen=f"{words}: the cure is another kind of optimizer",
+                    expected="a torch.optim.AdamW",
+                    share=0.5,
+                ),
+                Promise(
+                    f"held_{case}",
+                    [2, 0, 2],
+                    share=0.5,
+                    expected="2, 0 and 2",
+                    seen=lambda v, w=words: (
+                        f"{w}: the cure holds {_show(v)} (trained "
+                        "parameters, others, and all entries)"
+                    ),
+                ),
                 Promise(f"rate_{case}", [i["rate"]], f"{words}: the rate of the cure", share=0.5),
-                Promise(f"new_{case}", 1, seen=f"{words}: the old optimizer comes back",
-                        expected="a new one", share=0.5),
-            ]  # fmt: skip
+                Promise(
+                    f"new_{case}",
+                    1,
+                    seen=f"{words}: the old optimizer comes back",
+                    expected="a new one",
+                    share=0.5,
+                ),
+            ]
         promises += [
             callers.unchanged(f"left_{case}", "the model", share=0.5),
-            Promise(f"kept_{case}", 1, seen=f"{words}: the old optimizer was changed",
-                    expected="it stays as it is", share=0.5),
-        ]  # fmt: skip
+            Promise(
+                f"kept_{case}",
+                1,
+                seen=f"{words}: the old optimizer was changed",
+                expected="it stays as it is",
+                share=0.5,
+            ),
+        ]
     return judged(i, o, promises, OPTIMIZER)
 
 
@@ -155,45 +185,82 @@ def optimizer_says(**changed):
 
 def optimizer_holds(count):
     """A slip's values: what the cure holds in every case."""
-    return lambda i: {
-        f"held_{case}": count(case) for case in OPTIMIZER_CASES if case != "frozen"
-    }  # fmt: skip
+    return lambda i: {f"held_{case}": count(case) for case in OPTIMIZER_CASES if case != "frozen"}
 
 
 OPTIMIZER = (
-    Slip("any_is_enough", "One factor in the optimizer is not enough: those it lacks never move.",
-         optimizer_says(one="fine", second="fine")),
-    Slip("equal_sets", "An optimizer may hold frozen parameters too: they get no gradient, so it "
-         "skips them. Ask whether the trained ones are among those it holds.",
-         lambda i: [optimizer_says(more="some missing")(i),
-                    optimizer_says(more="some missing", one="some missing")(i)]),
-    Slip("first_group", "An optimizer can have several groups. Go through all of "
-         "`optimizer.param_groups`.",
-         lambda i: [optimizer_says(groups="some missing")(i)]),
-    Slip("frozen_first", "A model in which nothing requires a gradient has a name of its own. Ask "
-         "that first.",
-         lambda i: [optimizer_says(frozen="fine")(i), optimizer_says(frozen="none held")(i)]),
-    Slip("counts", "Compare the parameters themselves, by `is` or `id`, not how many there are: an "
-         "optimizer of another model has as many.",
-         lambda i: [optimizer_says(copied="fine")(i),
-                    optimizer_says(copied="fine", before="fine", more="fine")(i),
-                    optimizer_says(copied="fine", before="fine", one="fine", second="fine")(i)]),
-    Slip("holds_all", "The cure holds frozen parameters as well. Take those that require a "
-         "gradient.", optimizer_holds(lambda case: [2, 2, 4])),
-    Slip("old_list", "The cure takes the old optimizer's list. What it lacked is still missing: ask "
-         "the model.",
-         optimizer_holds(lambda case: {"all": [2, 0, 2], "more": [2, 3, 5], "groups": [2, 0, 2],
-                                       "before": [0, 2, 2], "copied": [0, 2, 2], "one": [1, 2, 3],
-                                       "second": [1, 1, 2]}[case])),
-    Slip("another_rate", "The learning rate of the old optimizer's first group is asked for: "
-         "`optimizer.param_groups[0][\"lr\"]`.",
-         lambda i: [{f"rate_{case}": [rate] for case in OPTIMIZER_CASES if case != "frozen"}
-                    for rate in (1e-3, 1e-2, 2e-4)]),
-)  # fmt: skip
+    Slip(
+        "any_is_enough",
+        "One factor in the optimizer is not enough: those it lacks never move.",
+        optimizer_says(one="fine", second="fine"),
+    ),
+    Slip(
+        "equal_sets",
+        "An optimizer may hold frozen parameters too: they get no gradient, so it "
+        "skips them. Ask whether the trained ones are among those it holds.",
+        lambda i: [
+            optimizer_says(more="some missing")(i),
+            optimizer_says(more="some missing", one="some missing")(i),
+        ],
+    ),
+    Slip(
+        "first_group",
+        "An optimizer can have several groups. Go through all of `optimizer.param_groups`.",
+        lambda i: [optimizer_says(groups="some missing")(i)],
+    ),
+    Slip(
+        "frozen_first",
+        "A model in which nothing requires a gradient has a name of its own. Ask that first.",
+        lambda i: [optimizer_says(frozen="fine")(i), optimizer_says(frozen="none held")(i)],
+    ),
+    Slip(
+        "counts",
+        "Compare the parameters themselves, by `is` or `id`, not how many there are: an "
+        "optimizer of another model has as many.",
+        lambda i: [
+            optimizer_says(copied="fine")(i),
+            optimizer_says(copied="fine", before="fine", more="fine")(i),
+            optimizer_says(copied="fine", before="fine", one="fine", second="fine")(i),
+        ],
+    ),
+    Slip(
+        "holds_all",
+        "The cure holds frozen parameters as well. Take those that require a gradient.",
+        optimizer_holds(lambda case: [2, 2, 4]),
+    ),
+    Slip(
+        "old_list",
+        "The cure takes the old optimizer's list. What it lacked is still missing: ask the model.",
+        optimizer_holds(
+            lambda case: {
+                "all": [2, 0, 2],
+                "more": [2, 3, 5],
+                "groups": [2, 0, 2],
+                "before": [0, 2, 2],
+                "copied": [0, 2, 2],
+                "one": [1, 2, 3],
+                "second": [1, 1, 2],
+            }[case]
+        ),
+    ),
+    Slip(
+        "another_rate",
+        "The learning rate of the old optimizer's first group is asked for: "
+        '`optimizer.param_groups[0]["lr"]`.',
+        lambda i: [
+            {f"rate_{case}": [rate] for case in OPTIMIZER_CASES if case != "frozen"}
+            for rate in (1e-3, 1e-2, 2e-4)
+        ],
+    ),
+)
 
 optimizer_case = Check(
-    name="optimizer_case", title="Who is trained?",
-    wants=("diagnose_optimizer", "cure_optimizer"), difficulty=2, minutes=12, points=20,
+    name="optimizer_case",
+    title="Who is trained?",
+    wants=("diagnose_optimizer", "cure_optimizer"),
+    difficulty=2,
+    minutes=12,
+    points=20,
     verified="eight pairs of model and optimizer, two groups and another copy among them; what "
     "the cure holds, its rate, and that nothing else changed",
     hints=(
@@ -201,13 +268,15 @@ optimizer_case = Check(
         "elements? Parameters have no `==` that helps.",
         "`{id(p) for p in model.parameters() if p.requires_grad}`, and the same over every group "
         'of `optimizer.param_groups`, each with its list `group["params"]`.',
-        "With `wanted` and `held`: empty wanted is \"nothing trains\"; `not wanted & held` is "
+        'With `wanted` and `held`: empty wanted is "nothing trains"; `not wanted & held` is '
         '"none held"; `wanted <= held` is "fine"; what remains is "some missing".',
     ),
     slips=OPTIMIZER,
     other="Compare ids: what requires a gradient in the model against what all groups hold.",
-    make=make_optimizer_case, probe=probe_optimizer_case, judge=judge_optimizer_case,
-)  # fmt: skip
+    make=make_optimizer_case,
+    probe=probe_optimizer_case,
+    judge=judge_optimizer_case,
+)
 
 
 # 19.2 Which tokens are graded?
@@ -219,6 +288,8 @@ def make_label_case(seed):
     made = {}
     for n, name in enumerate(LABEL_NAMES * 2):
         prompt, answer, filler = fixtures.sizes(rng, 3, 2, 9)
+        if n >= len(LABEL_NAMES) and name != "filler graded":
+            filler = 0
         ids = rng.permutation(np.arange(5, 60))[: prompt + answer]
         if n < len(LABEL_NAMES):  # the number of the filler also occurs in the prompt
             ids[0] = 3
@@ -300,32 +371,66 @@ def cured_as(rule):
 
 
 LABELS = (
-    Slip("shift_unseen", "Shifted labels also grade one place of the prompt, the last one. Look for "
-         "the shift first: compare with the right labels moved by one.",
-         label_says(shifted="prompt graded")),
-    Slip("shift_is_end", "In shifted labels the last real token has -100 too. Look for the shift "
-         "first.", label_says(shifted="end lost")),
-    Slip("filler_unseen", "Filler behind the answer is graded in some rows. Where the mask is 0, a "
-         "label must be -100.", label_says(filler_graded="fine")),
-    Slip("end_unseen", "The end token is part of the answer, its last token. Without it the model "
-         "never learns to stop.", label_says(end_lost="fine")),
-    Slip("end_not_cured", "The end token is graded too: it is the last real token of the row.",
-         cured_as(lambda ids, start, last, t: (t >= start) & (t < last - 1))),
-    Slip("filler_cured", "Filler stays graded. Where the mask is 0, the label is -100.",
-         cured_as(lambda ids, start, last, t: t >= start)),
-    Slip("prompt_cured", "The prompt stays graded. Before `start`, the label is -100.",
-         cured_as(lambda ids, start, last, t: t < last)),
-    Slip("one_late", "The first token of the answer is graded: it stands at `start`.",
-         cured_as(lambda ids, start, last, t: (t > start) & (t < last))),
-    Slip("cured_shifted", "The model shifts labels itself. Right labels stand at the place of their "
-         "token.",
-         lambda i: {f"cured_{n}": np.append(right_labels(i, n)[1:], -100)
-                    for n in range(2 * len(LABEL_NAMES))}),
-)  # fmt: skip
+    Slip(
+        "shift_unseen",
+        "Shifted labels also grade one place of the prompt, the last one. Look for "
+        "the shift first: compare with the right labels moved by one.",
+        label_says(shifted="prompt graded"),
+    ),
+    Slip(
+        "shift_is_end",
+        "In shifted labels the last real token has -100 too. Look for the shift first.",
+        label_says(shifted="end lost"),
+    ),
+    Slip(
+        "filler_unseen",
+        "Filler behind the answer is graded in some rows. Where the mask is 0, a "
+        "label must be -100.",
+        label_says(filler_graded="fine"),
+    ),
+    Slip(
+        "end_unseen",
+        "The end token is part of the answer, its last token. Without it the model "
+        "never learns to stop.",
+        label_says(end_lost="fine"),
+    ),
+    Slip(
+        "end_not_cured",
+        "The end token is graded too: it is the last real token of the row.",
+        cured_as(lambda ids, start, last, t: (t >= start) & (t < last - 1)),
+    ),
+    Slip(
+        "filler_cured",
+        "Filler stays graded. Where the mask is 0, the label is -100.",
+        cured_as(lambda ids, start, last, t: t >= start),
+    ),
+    Slip(
+        "prompt_cured",
+        "The prompt stays graded. Before `start`, the label is -100.",
+        cured_as(lambda ids, start, last, t: t < last),
+    ),
+    Slip(
+        "one_late",
+        "The first token of the answer is graded: it stands at `start`.",
+        cured_as(lambda ids, start, last, t: (t > start) & (t < last)),
+    ),
+    Slip(
+        "cured_shifted",
+        "The model shifts labels itself. Right labels stand at the place of their token.",
+        lambda i: {
+            f"cured_{n}": np.append(right_labels(i, n)[1:], -100)
+            for n in range(2 * len(LABEL_NAMES))
+        },
+    ),
+)
 
 label_case = Check(
-    name="label_case", title="Which tokens are graded?",
-    wants=("diagnose_labels", "cure_labels"), difficulty=3, minutes=15, points=20,
+    name="label_case",
+    title="Which tokens are graded?",
+    wants=("diagnose_labels", "cure_labels"),
+    difficulty=3,
+    minutes=15,
+    points=20,
     verified="ten rows with two of each case, with the filler's number inside the prompt as well",
     hints=(
         "Write `cure_labels` first. Then ask how the given labels differ from the right ones, and "
@@ -337,8 +442,10 @@ label_case = Check(
     ),
     slips=LABELS,
     other="Compare with the right labels, then with them moved by one, then part by part.",
-    make=make_label_case, probe=probe_label_case, judge=judge_label_case,
-)  # fmt: skip
+    make=make_label_case,
+    probe=probe_label_case,
+    judge=judge_label_case,
+)
 
 
 # 19.3 Once, twice, or elsewhere
@@ -357,7 +464,7 @@ def make_merge_case(seed):
         stored = W + min(MERGE_NAMES.index(name), 2) * delta + noise
         if k == 3:  # one entry is off, by less than a merge moves it
             stored = W + delta + noise / 4
-            stored[rng.integers(rows), rng.integers(columns)] += 0.1 * largest
+            stored[rng.integers(rows), rng.integers(columns)] -= 0.1 * largest
         if k == 7:
             stored = W + 0.5 * n(rows, columns)
         made |= {f"stored_{k}": stored, f"W_{k}": W, f"delta_{k}": delta}
@@ -390,8 +497,11 @@ def judge_merge_case(i, o):
         if name == "another base":
             promises += callers.raises(o, f"refused_{k}", '"another base"', "ValueError")
         else:
-            promises.append(Promise(f"cured_{k}", cured_weight(i, k), f'the cure for "{name}"',
-                                    share=0.5, atol=1e-5))  # fmt: skip
+            promises.append(
+                Promise(
+                    f"cured_{k}", cured_weight(i, k), f'the cure for "{name}"', share=0.5, atol=1e-5
+                )
+            )
         promises.append(callers.unchanged(f"left_{k}", "stored, W or delta", share=0.5))
     return judged(i, o, promises, MERGES)
 
@@ -420,24 +530,43 @@ def all_cured(weight):
 
 
 MERGES = (
-    Slip("equal", "Stored weights were rounded, so they are never equal. Allow a hundredth of the "
-         "delta's largest magnitude.", merge_says(lambda d, delta, W: not d.any())),
-    Slip("mean", "One entry that is off makes another weight: take the largest difference, not the "
-         "mean.",
-         lambda i: [merge_says(lambda d, delta, W: np.abs(d).mean() <= np.abs(delta).max() / 100)(i),
-                    merge_says(lambda d, delta, W: abs(d.mean()) <= np.abs(delta).max() / 100)(i)]),
-    Slip("nearest", "The nearest of the three is not always one of them. Where no distance is small "
-         "enough, it is another base.", lambda i: nearest_name(i)),
-    Slip("of_the_weight", "The tolerance is a hundredth of the *delta*: a hundredth of W is larger "
-         "than the whole update.",
-         merge_says(lambda d, delta, W: np.abs(d).max() <= np.abs(W).max() / 100)),
-    Slip("subtracts_once", "The cure depends on the case: the base lacks one delta, a twofold merge "
-         "has one too many.",
-         all_cured(lambda i, k: i[f"stored_{k}"] - i[f"delta_{k}"])),
-    Slip("cure_upside_down", "Add where it is missing, take off where it is twice: the sign is "
-         "upside down.",
-         all_cured(lambda i, k: 2 * i[f"stored_{k}"] - cured_weight(i, k))),
-)  # fmt: skip
+    Slip(
+        "equal",
+        "Stored weights were rounded, so they are never equal. Allow a hundredth of the "
+        "delta's largest magnitude.",
+        merge_says(lambda d, delta, W: not d.any()),
+    ),
+    Slip(
+        "mean",
+        "One entry that is off makes another weight: take the largest difference, not the mean.",
+        lambda i: [
+            merge_says(lambda d, delta, W: np.abs(d).mean() <= np.abs(delta).max() / 100)(i),
+            merge_says(lambda d, delta, W: abs(d.mean()) <= np.abs(delta).max() / 100)(i),
+        ],
+    ),
+    Slip(
+        "nearest",
+        "The nearest of the three is not always one of them. Where no distance is small "
+        "enough, it is another base.",
+        lambda i: nearest_name(i),
+    ),
+    Slip(
+        "of_the_weight",
+        "The tolerance is a hundredth of the *delta*: a hundredth of W is larger "
+        "than the whole update.",
+        merge_says(lambda d, delta, W: np.abs(d).max() <= np.abs(W).max() / 100),
+    ),
+    Slip(
+        "subtracts_once",
+        "The cure depends on the case: the base lacks one delta, a twofold merge has one too many.",
+        all_cured(lambda i, k: i[f"stored_{k}"] - i[f"delta_{k}"]),
+    ),
+    Slip(
+        "cure_upside_down",
+        "Add where it is missing, take off where it is twice: the sign is upside down.",
+        all_cured(lambda i, k: 2 * i[f"stored_{k}"] - cured_weight(i, k)),
+    ),
+)
 
 
 def nearest_name(i):
@@ -449,8 +578,12 @@ def nearest_name(i):
 
 
 merge_case = Check(
-    name="merge_case", title="Once, twice, or elsewhere",
-    wants=("diagnose_merge", "cure_merge"), difficulty=2, minutes=12, points=20,
+    name="merge_case",
+    title="Once, twice, or elsewhere",
+    wants=("diagnose_merge", "cure_merge"),
+    difficulty=2,
+    minutes=12,
+    points=20,
     verified="eight stored weights with rounding in every entry; another base that differs in one",
     hints=(
         "Three guesses: W, W + delta, W + 2 delta. How far is the stored weight from each?",
@@ -460,8 +593,10 @@ merge_case = Check(
     ),
     slips=MERGES,
     other="Compare stored with W + times * delta for times = 0, 1, 2 by the largest difference.",
-    make=make_merge_case, probe=probe_merge_case, judge=judge_merge_case,
-)  # fmt: skip
+    make=make_merge_case,
+    probe=probe_merge_case,
+    judge=judge_merge_case,
+)
 
 
 # 19.4 What the test has seen
@@ -480,6 +615,7 @@ def make_leaks(seed):
 
     train = [line(int(rng.integers(3, 6))) for _ in range(7)]
     seen = [train[k] for k in rng.permutation(7)[:5]]
+    train = [words for words in train if words is not seen[2]]
     seen[3][0] = "STRASSE"
     test = [
         " ".join(seen[0]),  # letter by letter
@@ -489,16 +625,18 @@ def make_leaks(seed):
         " ".join(seen[4][:-1]),  # a part of one
         " ".join(reversed(seen[4])),
         "".join(seen[3]),  # no spaces at all
-        "...", "?!",  # nothing is left of them
+        "...",
+        "?!",  # nothing is left of them
         " ".join(seen[0]) + ".",  # leaked again
         " ".join(seen[1]).upper(),
-    ]  # fmt: skip
+    ]
     own = [line(6) for _ in range(3)]
     test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
     test += [f"{' '.join(own[0])} ", " ".join(own[2])]
     order = rng.permutation(len(test))
+    train.insert(2, ["", "-", ""])
+    train.append(seen[2])  # the last one counts too
     made = {f"train_{n}": np.array(" ".join(words)) for n, words in enumerate(train)}
-    made["train_7"] = np.array(" - ")
     made |= {f"test_{n}": np.array(test[k]) for n, k in enumerate(order)}
     return {key: texts_as_numbers(str(value)) for key, value in made.items()}
 
@@ -518,8 +656,10 @@ def probe_leaks(namespace, a):
     names = ("the leaked places", "the repeated places")
     found = fixtures.several(namespace["find_leaks"](train, test), names, "find_leaks")
     return {
-        "leaked": found[0], "repeated": found[1], "left": array(float((train, test) != given)),
-    }  # fmt: skip
+        "leaked": found[0],
+        "repeated": found[1],
+        "left": array(float((train, test) != given)),
+    }
 
 
 def leaks_by(how, empty=True, among_train=True):
@@ -548,50 +688,82 @@ def judge_leaks(i, o):
     promises = [
         Promise("leaked", right["leaked"], "the places that leaked"),
         Promise("repeated", right["repeated"], "the places that repeat another", share=0.6),
-        Promise("left", 0, seen="train or test was changed", expected="they stay as they are",
-                share=0.6),
-    ]  # fmt: skip
+        Promise(
+            "left", 0, seen="train or test was changed", expected="they stay as they are", share=0.6
+        ),
+    ]
     return judged(i, o, promises, LEAKS)
 
 
 LEAKS = (
-    Slip("letter_by_letter", "A comparison letter by letter misses capitals, spaces and marks. "
-         "Clean both sides first.",
-         lambda i: [leaks_by(lambda t: t, empty=False)(i), leaks_by(lambda t: t.strip())(i)]),
-    Slip("lower_only", "Small letters alone are not enough: commas, quotes and runs of spaces are "
-         "still different.",
-         lambda i: [leaks_by(str.casefold, empty=False)(i), leaks_by(str.lower, empty=False)(i),
-                    leaks_by(lambda t: t.casefold().strip())(i),
-                    leaks_by(lambda t: " ".join(t.casefold().split()))(i)]),
-    Slip("lower", "`str.casefold` knows that ß and ss are one; `str.lower` does not.",
-         leaks_by(lambda t: " ".join(
-             "".join(c if c.isalnum() else " " for c in t.lower()).split()))),
-    Slip("removed", "A mark becomes a space, it does not vanish: «tea,hat» is two words.",
-         leaks_by(lambda t: "".join(c for c in t.casefold() if c.isalnum()))),
-    Slip("bag", "The order of words belongs to a question: do not sort them.",
-         lambda i: [leaks_by(lambda t: " ".join(sorted(clean(t).split())))(i),
-                    leaks_by(lambda t: " ".join(sorted(set(clean(t).split()))))(i)]),
-    Slip("empty_equal", "Nothing is left of «...» after cleaning, and nothing equals nothing: leave "
-         "such rows out.", leaks_by(clean, empty=False)),
-    Slip("counted_twice", "A leaked prompt that comes again is leaked, not repeated: it stands in "
-         "the first list alone.", leaks_by(clean, among_train=False)),
-)  # fmt: skip
+    Slip(
+        "letter_by_letter",
+        "A comparison letter by letter misses capitals, spaces and marks. Clean both sides first.",
+        lambda i: [leaks_by(lambda t: t, empty=False)(i), leaks_by(lambda t: t.strip())(i)],
+    ),
+    Slip(
+        "lower_only",
+        "Small letters alone are not enough: commas, quotes and runs of spaces are "
+        "still different.",
+        lambda i: [
+            leaks_by(str.casefold, empty=False)(i),
+            leaks_by(str.lower, empty=False)(i),
+            leaks_by(lambda t: t.casefold().strip())(i),
+            leaks_by(lambda t: " ".join(t.casefold().split()))(i),
+        ],
+    ),
+    Slip(
+        "lower",
+        "`str.casefold` knows that ß and ss are one; `str.lower` does not.",
+        leaks_by(lambda t: " ".join("".join(c if c.isalnum() else " " for c in t.lower()).split())),
+    ),
+    Slip(
+        "removed",
+        "A mark becomes a space, it does not vanish: «tea,hat» is two words.",
+        leaks_by(lambda t: "".join(c for c in t.casefold() if c.isalnum())),
+    ),
+    Slip(
+        "bag",
+        "The order of words belongs to a question: do not sort them.",
+        lambda i: [
+            leaks_by(lambda t: " ".join(sorted(clean(t).split())))(i),
+            leaks_by(lambda t: " ".join(sorted(set(clean(t).split()))))(i),
+        ],
+    ),
+    Slip(
+        "empty_equal",
+        "Nothing is left of «...» after cleaning, and nothing equals nothing: leave such rows out.",
+        leaks_by(clean, empty=False),
+    ),
+    Slip(
+        "counted_twice",
+        "A leaked prompt that comes again is leaked, not repeated: it stands in "
+        "the first list alone.",
+        leaks_by(clean, among_train=False),
+    ),
+)
 
 leaks = Check(
-    name="leaks", title="What the test has seen", wants=("find_leaks",),
-    difficulty=2, minutes=12, points=20,
+    name="leaks",
+    title="What the test has seen",
+    wants=("find_leaks",),
+    difficulty=2,
+    minutes=12,
+    points=20,
     verified="copies with capitals, quotes, tabs, ß for SS; near misses; empty rows; repeats",
     hints=(
         "Write the cleaning as a function of its own, and use it on both sides.",
         "`text.casefold()`, then each character that is not `isalnum()` becomes a space, then "
-        "`\" \".join(text.split())`. Sets make the search fast.",
+        '`" ".join(text.split())`. Sets make the search fast.',
         "Go through test once. In the set of train: leaked. Else, if it has been seen in test: "
         "repeated. Skip what is empty.",
     ),
     slips=LEAKS,
     other="Clean both sides in the same way, then compare whole texts, not parts.",
-    make=make_leaks, probe=probe_leaks, judge=judge_leaks,
-)  # fmt: skip
+    make=make_leaks,
+    probe=probe_leaks,
+    judge=judge_leaks,
+)
 
 
 # 19.5 A rule of your own
@@ -638,11 +810,21 @@ def probe_rank_rule(namespace, a):
 
     rule, made = namespace["adapter_smaller_than_weight"], {}
     for n in range(9):
-        pairs = [] if n == 8 else [
-            Pair(NAMES[k], ("A", "B"), torch.nn.Parameter(torch.ones(r, wide)),
-                 torch.nn.Parameter(torch.zeros(out, r)))
-            for k, (r, wide, out) in zip(a[f"names_{n}"].tolist(), a[f"sizes_{n}"].tolist())
-        ]  # fmt: skip
+        pairs = (
+            []
+            if n == 8
+            else [
+                Pair(
+                    NAMES[int(k)],
+                    ("A", "B"),
+                    torch.nn.Parameter(torch.ones(r, wide)),
+                    torch.nn.Parameter(torch.zeros(out, r)),
+                )
+                for k, (r, wide, out) in zip(
+                    a[f"names_{n}"].tolist(), a[f"sizes_{n}"].tolist(), strict=True
+                )
+            ]
+        )
         run = Run(list(pairs))
         before = callers.Before(*[t for p in pairs for t in (p.first, p.second)])
         try:
@@ -675,6 +857,11 @@ class Run:
         self.pairs = pairs
 
 
+def listed_names(flags):
+    named = [name for name, on in zip(NAMES, np.ravel(flags), strict=False) if on]
+    return ", ".join(named) or "no layer"
+
+
 def judge_rank_rule(i, o):
     promises = []
     for n in range(9):
@@ -686,17 +873,26 @@ def judge_rank_rule(i, o):
     for n in range(9):
         named = np.zeros(len(NAMES))
         if n < 8:
-            for k, large in zip(i[f"names_{n}"].tolist(), too_large(i, n)):
+            for k, large in zip(i[f"names_{n}"].tolist(), too_large(i, n), strict=True):
                 named[k] = float(large)
         if named.any():
-            listed = ", ".join(name for name, on in zip(NAMES, named) if on)
+            listed = listed_names(named)
             promises += [
-                Promise(f"named_{n}", named, expected=listed, share=0.6,
-                        seen=lambda v: "`saw` names " + (", ".join(
-                            name for name, on in zip(NAMES, v.ravel()) if on) or "no layer")),
-                Promise(f"why_{n}", 1, seen="a problem without a word on what to do",
-                        expected="problem(saw, do)", share=0.6),
-            ]  # fmt: skip
+                Promise(
+                    f"named_{n}",
+                    named,
+                    expected=listed,
+                    share=0.6,
+                    seen=lambda v: "`saw` names " + listed_names(v),
+                ),
+                Promise(
+                    f"why_{n}",
+                    1,
+                    seen="a problem without a word on what to do",
+                    expected="problem(saw, do)",
+                    share=0.6,
+                ),
+            ]
         promises.append(callers.unchanged(f"left_{n}", "the run", share=0.6))
     return judged(i, o, promises, RANK_RULE)
 
@@ -712,30 +908,62 @@ def verdicts_by(rule):
 
 
 RANK_RULE = (
-    Slip("more_only", "As many numbers as the weight is too many as well: `>=`.",
-         verdicts_by(lambda r, wide, out: r * (wide + out) > wide * out)),
-    Slip("rank_only", "A rank below both sides can still cost more numbers than the weight: count "
-         "them, r (in + out) against in times out.",
-         lambda i: [verdicts_by(lambda r, wide, out: r >= min(wide, out))(i),
-                    verdicts_by(lambda r, wide, out: r > min(wide, out))(i)]),
-    Slip("one_factor", "Both factors count: A has r times in, B has out times r.",
-         lambda i: [verdicts_by(lambda r, wide, out: r * wide >= wide * out)(i),
-                    verdicts_by(lambda r, wide, out: r * out >= wide * out)(i)]),
-    Slip("fixed_rank", "A large rank is no fault beside a large weight. Compare numbers.",
-         lambda i: [verdicts_by(lambda r, wide, out, k=k: r >= k)(i) for k in (8, 16, 20, 30)]),
-    Slip("first_pair", "Look at every pair, not at the first one alone.",
-         lambda i: {f"verdict_{n}": float(too_large(i, n)[0]) for n in range(8)}),
-    Slip("no_pairs", "Without a pair the rule can say nothing. That is `raise Undecided(\"...\")`, "
-         "not ok: an examination that did not happen is no good news.",
-         lambda i: {"verdict_8": 0.0}),
-    Slip("names_all", "`saw` names the layers that are too large, and no other.",
-         lambda i: [{f"named_{n}": np.isin(np.arange(9), i[f"names_{n}"]) * 1.0}
-                    for n in range(8) if any(too_large(i, n)) and not all(too_large(i, n))]),
-)  # fmt: skip
+    Slip(
+        "more_only",
+        "As many numbers as the weight is too many as well: `>=`.",
+        verdicts_by(lambda r, wide, out: r * (wide + out) > wide * out),
+    ),
+    Slip(
+        "rank_only",
+        "A rank below both sides can still cost more numbers than the weight: count "
+        "them, r (in + out) against in times out.",
+        lambda i: [
+            verdicts_by(lambda r, wide, out: r >= min(wide, out))(i),
+            verdicts_by(lambda r, wide, out: r > min(wide, out))(i),
+        ],
+    ),
+    Slip(
+        "one_factor",
+        "Both factors count: A has r times in, B has out times r.",
+        lambda i: [
+            verdicts_by(lambda r, wide, out: r * wide >= wide * out)(i),
+            verdicts_by(lambda r, wide, out: r * out >= wide * out)(i),
+        ],
+    ),
+    Slip(
+        "fixed_rank",
+        "A large rank is no fault beside a large weight. Compare numbers.",
+        lambda i: [verdicts_by(lambda r, wide, out, k=k: r >= k)(i) for k in (8, 16, 20, 30)],
+    ),
+    Slip(
+        "first_pair",
+        "Look at every pair, not at the first one alone.",
+        lambda i: {f"verdict_{n}": float(too_large(i, n)[0]) for n in range(8)},
+    ),
+    Slip(
+        "no_pairs",
+        'Without a pair the rule can say nothing. That is `raise Undecided("...")`, '
+        "not ok: an examination that did not happen is no good news.",
+        lambda i: {"verdict_8": 0.0},
+    ),
+    Slip(
+        "names_all",
+        "`saw` names the layers that are too large, and no other.",
+        lambda i: [
+            {f"named_{n}": np.isin(np.arange(9), i[f"names_{n}"]) * 1.0}
+            for n in range(8)
+            if any(too_large(i, n)) and not all(too_large(i, n))
+        ],
+    ),
+)
 
 rank_rule = Check(
-    name="rank_rule", title="A rule of your own", wants=("adapter_smaller_than_weight",),
-    difficulty=3, minutes=15, points=20,
+    name="rank_rule",
+    title="A rule of your own",
+    wants=("adapter_smaller_than_weight",),
+    difficulty=3,
+    minutes=15,
+    points=20,
     verified="runs with small and large ranks, one layer exactly as large, a large rank beside a "
     "large weight, and a run without pairs",
     hints=(
@@ -743,12 +971,14 @@ rank_rule = Check(
         "follow from the two shapes.",
         "`pair.first.numel() + pair.second.numel()` against "
         "`pair.second.shape[0] * pair.first.shape[1]`.",
-        "Collect the names of the layers where it is `>=`. No pairs: `raise Undecided(\"no layer "
-        "is adapted\")`. Names found: `problem(\", \".join(names), \"Lower r.\")`. Else `ok()`.",
+        'Collect the names of the layers where it is `>=`. No pairs: `raise Undecided("no layer '
+        'is adapted")`. Names found: `problem(", ".join(names), "Lower r.")`. Else `ok()`.',
     ),
     slips=RANK_RULE,
     other="For each pair compare r (in + out) with in times out, and name the layers found.",
-    make=make_rank_rule, probe=probe_rank_rule, judge=judge_rank_rule,
-)  # fmt: skip
+    make=make_rank_rule,
+    probe=probe_rank_rule,
+    judge=judge_rank_rule,
+)
 
 EXERCISES = (optimizer_case, label_case, merge_case, leaks, rank_rule)

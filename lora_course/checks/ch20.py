@@ -46,7 +46,8 @@ def make_clean(seed):
     drawn, at = np.array(plan), rng.permutation(len(plan))
     at = np.array(sorted(range(len(plan)), key=lambda n: at[first_of(plan, n)] * 100 + n))
     tested = np.array([[report[7], 0], [report[8], 4], [report[30], 2], [report[31], 0]])
-    return {"rows": drawn[at], "format": rng.integers(0, 2, len(plan)), "tested": tested}
+    made = {"rows": drawn[at], "format": rng.integers(0, 2, len(plan))}
+    return made | {"tested": rng.permutation(tested)}
 
 
 def first_of(plan, n):
@@ -221,6 +222,9 @@ def make_split(seed):
     reports = int(rng.integers(17, 24))
     sizes = rng.permutation(1 + np.arange(reports) % 5)
     rows = rng.permutation(np.repeat(rng.permutation(90)[:reports], sizes))
+    names, counts = np.unique(rows, return_counts=True)
+    alone = int(np.flatnonzero(rows == names[counts == 1][0])[0])
+    rows[[alone, -1]] = rows[[-1, alone]]  # the last row is the only one of its report
     share = float(rng.choice([0.23, 0.31, 0.37]))
     return {"report": rows, "again": rng.permutation(len(rows)), "share": share,
             "seeds": rng.permutation(50)[:3]}  # fmt: skip
@@ -390,6 +394,8 @@ def make_decide(seed):
         names = list(rng.permutation(list(PLAN)))
         first, second = sorted((names.index("right"), names.index("twin")))
         names[first], names[second] = "twin", "right"
+        if n == CASES - 1:  # here the right one is the first of all
+            names.insert(0, names.pop(second))
         cases.append(drawn_runs(rng, names, n % 2))
     return {key: np.stack([case[key] for case in cases]) for key in cases[0]}
 

@@ -40,6 +40,12 @@ def join(cpu=False, seconds=120):
     return rank, world, device
 
 
+def print_line(words):
+    """Print a line in one piece: print() writes its end apart, and another rank gets in between."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
 def same_everywhere(done, world):
     """Raise ValueError when the ranks have not made the same number of steps."""
     counts = [done] * world

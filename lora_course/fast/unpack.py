@@ -9,7 +9,8 @@ from functools import cache
 
 import torch
 
-BLOCK, SCALES = 64, 256  # owned by chapter 17; numbers of a scale, scales of theirs
+# Numbers that share a scale; scales that share one of theirs.
+BLOCK, SCALES = 64, 256  # owned by chapter 17
 
 
 # owned by chapter 17

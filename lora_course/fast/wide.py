@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from lora_course.adapters import save_adapter
 from lora_course.bits.fourbit import load_four_bit
-from lora_course.fast.ranks import join, leaving, same_everywhere
+from lora_course.fast.ranks import join, leaving, print_line, same_everywhere
 from lora_course.fast.shards import gather_adapter, held_bytes, load_state, save_state, shard
 from lora_course.inject import inject_lora
 from lora_course.kit.data import batches, load_task
@@ -66,7 +66,7 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
     done, seen = len(losses), 0  # seen: a check sum of all batches so far
     same_everywhere(done, world)
     if done and rank == 0:
-        print(f"going on after step {done} of {steps}", flush=True)
+        print_line(f"going on after step {done} of {steps}")
     model.train()
     device = weights[0].device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -97,7 +97,7 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
             if (step + 1) % every == 0 or step + 1 == steps:
                 save_state(checkpoint, plan, weights, optimizer, losses, seen, rank)
                 if rank == 0:
-                    print(f"step {step + 1}: loss {losses[-1]:.2f}, saved", flush=True)
+                    print_line(f"step {step + 1}: loss {losses[-1]:.2f}, saved")
     model.eval()
     return losses
 
@@ -113,7 +113,7 @@ def main(look=None):
     ask.add_argument("--cpu", action="store_true", help="also where there is a GPU")
     given = ask.parse_args()
     rank, world, device = join(given.cpu)
-    print(f"rank {rank} of {world} is process {os.getpid()}", flush=True)
+    print_line(f"rank {rank} of {world} is process {os.getpid()}")
     with leaving(rank, world):
         run(given, rank, world, device, look)
 
@@ -128,11 +128,11 @@ def run(given, rank, world, device, look):
         model, optimizer, data, given.steps, rank, world, given.out / "state.pt", given.every, look
     )
     parts = ", ".join(f"{part} {size:,}" for part, size in held_bytes(model, optimizer).items())
-    print(f"rank {rank} holds {parts} bytes", flush=True)
+    print_line(f"rank {rank} holds {parts} bytes")
     gather_adapter(model)
     if rank == 0:
         save_adapter(model, given.out / "adapter.safetensors")
-        print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}", flush=True)
+        print_line(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def quarters(states):
     return states[:, 1:].unflatten(1, (2, 4, 2, 4)).mean((2, 4)).flatten(1, 2)
 
 
-def loss_of(eye, head, batch):
+def eye_loss(eye, head, batch):
     """All losses: of the labels of the picture, and of thing and place in each quarter."""
     states = eye.vit(pixel_values=batch["pixel_values"]).last_hidden_state
     logits = eye.classifier(states[:, 0])  # (B, labels)
@@ -97,7 +97,7 @@ def main(argv=None):
             batch = pictures.batch(pictures.scenes(rng, "train", args.batch), noise)
             rate = min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / args.steps)) / 2
             optimizer.param_groups[0]["lr"] = args.lr * rate
-            loss = loss_of(eye, head, {key: value.to(device) for key, value in batch.items()})
+            loss = eye_loss(eye, head, {key: value.to(device) for key, value in batch.items()})
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(both.parameters(), 1.0)
@@ -114,7 +114,7 @@ def main(argv=None):
         with replacing(checkpoint) as draft:
             torch.save(state | {"step": step, "log": log}, draft)
     bar.close()
-    save(eye, args.out, log)
+    save_eye(eye, args.out, log)
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def skill(eye, split, count):
     return ((logits > 0) == batch["labels"].bool()).all(1).float().mean().item()
 
 
-def save(eye, out, log):
+def save_eye(eye, out, log):
     """Writes the model, its image processor and the log to `out`, each file whole or not at all."""
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)

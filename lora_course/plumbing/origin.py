@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lora_course.plumbing.model_facts import Unfit
-from lora_course.plumbing.talk_facts import WORD, end_ids, prompt_text
+from lora_course.plumbing.talk_facts import WORD, prompt_text, stop_ids
 
 
 def present(source, file, what, variable="LORA_COURSE_MODEL"):
@@ -64,7 +64,7 @@ def complete(tokenizer, rows, source):
     Raises OSError for a tokenizer that does not work with the model, or cannot end an answer.
     """
     try:
-        ends = end_ids(tokenizer)
+        ends = stop_ids(tokenizer)
     except Exception as error:
         raise OSError(
             f"The tokenizer of {source} has a chat template that cannot be used: {error}. Mend "

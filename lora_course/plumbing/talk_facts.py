@@ -51,7 +51,7 @@ def _around(tokenizer, *changeable):  # what may be exchanged takes part in the 
     return before[len(asked) :] if before.startswith(asked) else "", tail
 
 
-def end_ids(tokenizer):
+def stop_ids(tokenizer):
     """Ids of the tokens that end an answer: the template's own, and the end-of-text token."""
     first = tokenizer(around(tokenizer)[1].strip(), add_special_tokens=False)["input_ids"][:1]
     marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
@@ -80,7 +80,7 @@ def behind(tokenizer, lead, ids):
 def answer_of(tokenizer, ids):
     """The answer in the token ids that a model made: without the template's lead and the end."""
     lead, tail = (text.strip() for text in around(tokenizer))
-    ends = end_ids(tokenizer)
+    ends = stop_ids(tokenizer)
     ids = ids[: next((n for n, i in enumerate(ids) if i in ends), len(ids))]
     ids = ids[behind(tokenizer, lead.split(), ids) :]
     text = tokenizer.decode(ids, skip_special_tokens=True)
@@ -92,7 +92,7 @@ def plain_settings(tokenizer):
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        do_sample=False, num_beams=1, eos_token_id=end_ids(tokenizer),
+        do_sample=False, num_beams=1, eos_token_id=stop_ids(tokenizer),
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id,
     )  # fmt: skip
 

@@ -5,10 +5,13 @@ built once more without numbers (on the device "meta"), and what is not in it wa
 """
 
 import copy
+import re
 
 import torch
 
 from lora_course.preflight.adapted import ADDED, pretrained
+
+OWN_WORDS = re.compile(r"(^|[._])(adapter|prompt|prefix|magnitude)([._]|$)", re.I)
 
 
 def added_names(model):
@@ -21,7 +24,21 @@ def added_names(model):
                 prefix = f"{where}.{part}".lstrip(".")
                 found |= {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
     found = {name for name in found if ".modules_to_save." not in name}
+    if any(OWN_WORDS.search(name) for name in found):  # some models have such a module themselves
+        own = _architecture(model)
+        found -= {n for n in found if n.removeprefix("base_model.model.") in own}
     return found | _not_in_architecture(model, names - found)
+
+
+def _architecture(model):
+    """{name: shape} of the transformers model inside, built anew without numbers; or {}."""
+    known = pretrained(model)
+    try:
+        with torch.device("meta"):
+            fresh = type(known)(copy.deepcopy(known.config))
+    except Exception:  # a class that cannot be built from its config alone
+        return {}
+    return {name: p.shape for name, p in fresh.named_parameters(remove_duplicate=False)}
 
 
 def _not_in_architecture(model, names):
@@ -32,12 +49,9 @@ def _not_in_architecture(model, names):
         return _low_rank(model)
     if not _has_custom(model):
         return set()
-    try:
-        with torch.device("meta"):
-            fresh = type(known)(copy.deepcopy(known.config))
-    except Exception:  # a class that cannot be built from its config alone
+    shapes = _architecture(model)
+    if not shapes:
         return set()
-    shapes = {n: p.shape for n, p in fresh.named_parameters(remove_duplicate=False)}
     whole = {n: m.shape for n, m in known.named_parameters(remove_duplicate=False)}
     start = f"{prefix}." if prefix else ""
     mine = {n for n in names if n.startswith(start)}

@@ -1,7 +1,6 @@
-"""What the rules look at: one run, whatever made it. Each part is worked out when it is asked for.
+"""What the rules look at: one run, whatever made it. Each part is worked out when asked for.
 
-A part that is not there raises Undecided, and the rule that asked says «not examined».
-"""
+A part that is not there raises Undecided, and the rule that asked says «not examined»."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -73,6 +72,14 @@ class Run:
         """The pairs of which a factor trains, and all of them where none does."""
         training = [p for p in self.pairs if p.first.requires_grad or p.second.requires_grad]
         return training or self.pairs
+
+    @property
+    def configs(self):
+        """The PEFT configs, also of a PeftModel inside of a model of one's own."""
+        for module in self.model.modules():
+            if isinstance(configs := getattr(module, "peft_config", None), dict):
+                return list(configs.values())
+        raise Undecided("there is no PEFT config")
 
     @cached_property
     def base(self):

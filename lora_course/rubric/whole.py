@@ -41,7 +41,7 @@ def make_project(folder, clean, split, decide, rates=(0.003, 0.01), seeds=(0, 1)
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     runs, models = [], []
     for rate in rates:
-        made = [fit(parts[0], tokenizer, rate, seed, steps) for seed in seeds]
+        made = [trained_on(parts[0], tokenizer, rate, seed, steps) for seed in seeds]
         right = [measure(model, tokenizer, parts[1][:100])[0] for model in made]
         old = [look_ups(model, tokenizer) for model in made]
         runs.append({"validation": right, "old": old, "megabytes": 1.0, "test": 0.0})
@@ -51,7 +51,7 @@ def make_project(folder, clean, split, decide, rates=(0.003, 0.01), seeds=(0, 1)
     return rates[best]
 
 
-def fit(rows, tokenizer, rate, seed, steps):
+def trained_on(rows, tokenizer, rate, seed, steps):
     """A PEFT model of the base with r = 8, trained on the rows."""
     from peft import LoraConfig, get_peft_model
 

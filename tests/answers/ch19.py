@@ -59,7 +59,9 @@ def cure_optimizer(model, optimizer):
 """,
     ),
     edit(
-        "optimizer_case", "filter", "",
+        "optimizer_case",
+        "filter",
+        "",
         (TRAINED, "list(filter(lambda p: p.requires_grad, model.parameters()))"),
     ),
     Answer(
@@ -83,9 +85,15 @@ def cure_labels(ids, mask, start):
     return torch.where((place >= start) & mask.bool(), ids, -100)
 """,
     ),
-    edit("label_case", "masked fill", "",
-         ("right = ids.clone()\n    right[:start] = -100\n    right[mask == 0] = -100\n    return right",
-          "off = mask.eq(0)\n    off[:start] = True\n    return ids.masked_fill(off, -100)")),
+    edit(
+        "label_case",
+        "masked fill",
+        "",
+        (
+            LABEL_CURE.split("start):\n    ")[1].rstrip(),
+            "off = mask.eq(0)\n    off[:start] = True\n    return ids.masked_fill(off, -100)",
+        ),
+    ),
     Answer(
         "merge_case",
         "distances in a list",
@@ -108,8 +116,12 @@ def cure_merge(stored, delta, case):
     raise ValueError(case)
 """,
     ),
-    edit("merge_case", "allclose", "",
-         (CLOSE, "torch.allclose(stored, W + times * delta, rtol=0, atol=float(near))")),
+    edit(
+        "merge_case",
+        "allclose",
+        "",
+        (CLOSE, "torch.allclose(stored, W + times * delta, rtol=0, atol=float(near))"),
+    ),
     Answer(
         "leaks",
         "a regular expression for what is no letter or digit",
@@ -126,8 +138,12 @@ def find_leaks(train, test):
     return leaked, repeated
 """,
     ),
-    edit("leaks", "arrays", "",
-         ("return leaked, repeated", "return torch.tensor(leaked), torch.tensor(repeated)")),
+    edit(
+        "leaks",
+        "arrays",
+        "",
+        ("return leaked, repeated", "return torch.tensor(leaked), torch.tensor(repeated)"),
+    ),
     Answer(
         "rank_rule",
         "shapes by name, a list comprehension",
@@ -143,8 +159,13 @@ def adapter_smaller_than_weight(run):
     return problem("; ".join(large), "Take a smaller r.") if large else ok()
 """,
     ),
-    edit("rank_rule", "nelement", "", (LARGE, "pair.first.nelement() + pair.second.nelement() >= weight")),
-]  # fmt: skip
+    edit(
+        "rank_rule",
+        "nelement",
+        "",
+        (LARGE, "pair.first.nelement() + pair.second.nelement() >= weight"),
+    ),
+]
 
 
 def cured(note, mistake, *edits):
@@ -175,20 +196,40 @@ WRONG = [
     cured("filler stays graded", "filler_cured", ("    right[mask == 0] = -100\n", "")),
     cured("the prompt stays graded", "prompt_cured", ("    right[:start] = -100\n", "")),
     cured("one late", "one_late", ("right[:start]", "right[: start + 1]")),
-    cured("shifted as well", "cured_shifted",
-          ("return right\n", "return torch.cat([right[1:], right.new_tensor([-100])])\n")),
+    cured(
+        "shifted as well",
+        "cured_shifted",
+        ("return right\n", "return torch.cat([right[1:], right.new_tensor([-100])])\n"),
+    ),
     cured("writes into ids", "other", ("ids.clone()", "ids")),
-    cured("the mask alone, by number", "filler_cured", ("[mask == 0]", "[ids == ids[-1] - 1]")),
-
+    cured("the mask alone, by number", "other", ("[mask == 0]", "[ids == ids[-1] - 1]")),
     edit("optimizer_case", "one is enough", "any_is_enough", (FINE, 'return "fine"')),
-    edit("optimizer_case", "sets must be equal", "equal_sets", ("wanted <= held", "wanted == held")),
-    edit("optimizer_case", "the first group alone", "first_group",
-         (HELD, '{id(p) for p in optimizer.param_groups[0]["params"]}')),
-    edit("optimizer_case", "asks for frozen last", "frozen_first",
-         ('    if not wanted:\n        return "nothing trains"\n', "")),
-    edit("optimizer_case", "an empty set is fine", "frozen_first",
-         ('return "nothing trains"', 'return "fine"')),
-    Answer("optimizer_case", "counts parameters", "counts", code="""
+    edit(
+        "optimizer_case", "sets must be equal", "equal_sets", ("wanted <= held", "wanted == held")
+    ),
+    edit(
+        "optimizer_case",
+        "the first group alone",
+        "first_group",
+        (HELD, '{id(p) for p in optimizer.param_groups[0]["params"]}'),
+    ),
+    edit(
+        "optimizer_case",
+        "asks for frozen last",
+        "frozen_first",
+        ('    if not wanted:\n        return "nothing trains"\n', ""),
+    ),
+    edit(
+        "optimizer_case",
+        "an empty set is fine",
+        "frozen_first",
+        ('return "nothing trains"', 'return "fine"'),
+    ),
+    Answer(
+        "optimizer_case",
+        "counts parameters",
+        "counts",
+        code="""
 def diagnose_optimizer(model, optimizer):
     held = sum(len(group["params"]) for group in optimizer.param_groups)
     trained = sum(p.requires_grad for p in model.parameters())
@@ -197,8 +238,14 @@ def diagnose_optimizer(model, optimizer):
     if held == 0:
         return "none held"
     return "fine" if held >= trained else "some missing"
-""" + OPTIMIZER_CURE),
-    Answer("optimizer_case", "compares by shape", "counts", code="""
+"""
+        + OPTIMIZER_CURE,
+    ),
+    Answer(
+        "optimizer_case",
+        "compares by shape",
+        "counts",
+        code="""
 def diagnose_optimizer(model, optimizer):
     held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     shapes = {p.shape for p in held}
@@ -208,29 +255,71 @@ def diagnose_optimizer(model, optimizer):
     if not any(wanted):
         return "none held"
     return "fine" if all(wanted) else "some missing"
-""" + OPTIMIZER_CURE),
-    edit("optimizer_case", "cure with all parameters", "holds_all",
-         (TRAINED, "list(model.parameters())")),
-    edit("optimizer_case", "cure from the old list", "old_list",
-         (TRAINED, "[p for g in optimizer.param_groups for p in g['params']]")),
+"""
+        + OPTIMIZER_CURE,
+    ),
+    edit(
+        "optimizer_case",
+        "cure with all parameters",
+        "holds_all",
+        (TRAINED, "list(model.parameters())"),
+    ),
+    edit(
+        "optimizer_case",
+        "cure from the old list",
+        "old_list",
+        (TRAINED, "[p for g in optimizer.param_groups for p in g['params']]"),
+    ),
     edit("optimizer_case", "the default rate", "another_rate", (f", lr={RATE}", "")),
-    edit("optimizer_case", "the last group's rate", "other",
-         (RATE, 'optimizer.param_groups[-1]["lr"]')),
+    edit(
+        "optimizer_case",
+        "the last group's rate",
+        "other",
+        (RATE, 'optimizer.param_groups[-1]["lr"]'),
+    ),
     edit("optimizer_case", "Adam", "other", ("torch.optim.AdamW", "torch.optim.Adam")),
-    edit("optimizer_case", "adds to the old optimizer", "other",
-         (f"return torch.optim.AdamW(trained, lr={RATE})",
-          "optimizer.param_groups[0]['params'] = trained\n    return optimizer")),
-    edit("optimizer_case", "unfreezes everything first", "holds_all",
-         (TRAINED, "list(model.requires_grad_(True).parameters())")),
+    edit(
+        "optimizer_case",
+        "adds to the old optimizer",
+        "other",
+        (
+            f"return torch.optim.AdamW(trained, lr={RATE})",
+            "optimizer.param_groups[0]['params'] = trained\n    return optimizer",
+        ),
+    ),
+    edit(
+        "optimizer_case",
+        "unfreezes everything first",
+        "holds_all",
+        (TRAINED, "list(model.requires_grad_(True).parameters())"),
+    ),
     edit("label_case", "no question about the shift", "shift_unseen", (SHIFTED, "")),
-    edit("label_case", "the end before the shift", "shift_is_end",
-         (SHIFTED, '    if labels[last] == -100:\n        return "end lost"\n' + SHIFTED)),
-    edit("label_case", "filler is not looked at", "filler_unseen",
-         ('if torch.equal(labels, right):', 'if torch.equal(labels[mask == 1], right[mask == 1]):')),
-    edit("label_case", "the end is not looked at", "end_unseen",
-         ('return "end lost" if labels[last] == -100 else "filler graded"',
-          'return "fine" if labels[last] == -100 else "filler graded"')),
-    Answer("label_case", "the end token is not graded", "end_not_cured", code="""
+    edit(
+        "label_case",
+        "the end before the shift",
+        "shift_is_end",
+        (SHIFTED, '    if labels[last] == -100:\n        return "end lost"\n' + SHIFTED),
+    ),
+    edit(
+        "label_case",
+        "filler is not looked at",
+        "filler_unseen",
+        ("if torch.equal(labels, right):", "if torch.equal(labels[mask == 1], right[mask == 1]):"),
+    ),
+    edit(
+        "label_case",
+        "the end is not looked at",
+        "end_unseen",
+        (
+            'return "end lost" if labels[last] == -100 else "filler graded"',
+            'return "fine" if labels[last] == -100 else "filler graded"',
+        ),
+    ),
+    Answer(
+        "label_case",
+        "the end token is not graded",
+        "end_not_cured",
+        code="""
 def diagnose_labels(ids, labels, mask, start):
     right = ids.clone()
     right[:start] = -100
@@ -250,59 +339,156 @@ def cure_labels(ids, mask, start):
     right[:start] = -100
     right[int(mask.sum()) - 1:] = -100
     return right
-"""),
-    edit("label_case", "masks the number of the filler", "other",
-         ("right[mask == 0] = -100", "right[ids == ids[-1]] = -100\n    right[start] = -1")),
-    edit("label_case", "everything from start on", "other",
-         ("    right[mask == 0] = -100\n", "")),
+""",
+    ),
+    edit(
+        "label_case",
+        "masks the number of the filler",
+        "other",
+        ("right[mask == 0] = -100", "right[ids == ids[-1]] = -100\n    right[start] = -1"),
+    ),
+    edit("label_case", "everything from start on", "other", ("    right[mask == 0] = -100\n", "")),
     edit("label_case", "writes into ids", "other", ("right = ids.clone()", "right = ids")),
-    edit("label_case", "one place late", "other", ("right[:start] = -100", "right[:start + 1] = -100")),
+    edit(
+        "label_case",
+        "one place late",
+        "other",
+        ("right[:start] = -100", "right[:start + 1] = -100"),
+    ),
     edit("merge_case", "equality", "equal", (CLOSE, "torch.equal(stored, W + times * delta)")),
-    edit("merge_case", "the mean difference", "mean", (".abs().max() <= near", ".abs().mean() <= near")),
-    edit("merge_case", "the nearest one", "nearest",
-         ('    return "another base"\n', "    far = [(stored - W - t * delta).abs().max() for t in range(3)]\n"
-          '    return ("base", "merged", "merged twice")[far.index(min(far))]\n')),
+    edit(
+        "merge_case",
+        "the mean difference",
+        "mean",
+        (".abs().max() <= near", ".abs().mean() <= near"),
+    ),
+    edit(
+        "merge_case",
+        "the nearest one",
+        "nearest",
+        (
+            '    return "another base"\n',
+            "    far = [(stored - W - t * delta).abs().max() for t in range(3)]\n"
+            '    return ("base", "merged", "merged twice")[far.index(min(far))]\n',
+        ),
+    ),
     edit("merge_case", "a hundredth of the weight", "of_the_weight", (NEAR, "W.abs().max() / 100")),
-    edit("merge_case", "always subtracts", "subtracts_once",
-         ("stored + (1 - times[case]) * delta", "stored - delta")),
-    edit("merge_case", "upside down", "cure_upside_down",
-         ("stored + (1 - times[case]) * delta", "stored - (1 - times[case]) * delta")),
-    edit("merge_case", "in place", "other",
-         ("return stored + (1 - times[case]) * delta", "stored += (1 - times[case]) * delta\n    return stored")),
-    edit("merge_case", "a KeyError for another base", "other",
-         ("    if case not in times:\n", "    if False:\n")),
+    edit(
+        "merge_case",
+        "always subtracts",
+        "subtracts_once",
+        ("stored + (1 - times[case]) * delta", "stored - delta"),
+    ),
+    edit(
+        "merge_case",
+        "upside down",
+        "cure_upside_down",
+        ("stored + (1 - times[case]) * delta", "stored - (1 - times[case]) * delta"),
+    ),
+    edit(
+        "merge_case",
+        "in place",
+        "other",
+        (
+            "return stored + (1 - times[case]) * delta",
+            "stored += (1 - times[case]) * delta\n    return stored",
+        ),
+    ),
+    edit(
+        "merge_case",
+        "a KeyError for another base",
+        "other",
+        ("    if case not in times:\n", "    if False:\n"),
+    ),
     edit("merge_case", "an absolute tolerance", "equal", (NEAR, "1e-6")),
     edit("leaks", "letter by letter", "letter_by_letter", (f"kept = {KEPT}", "return text")),
     edit("leaks", "small letters only", "lower_only", (f"kept = {KEPT}", "return text.casefold()")),
     edit("leaks", "small letters and spaces", "lower_only", (KEPT, "text.casefold()")),
     edit("leaks", "lower", "lower", ("text.casefold()", "text.lower()")),
-    edit("leaks", "marks vanish with the spaces", "removed",
-         ('c if c.isalnum() else " "', 'c if c.isalnum() else ""')),
-    edit("leaks", "sorted words", "bag", ('" ".join(kept.split())', '" ".join(sorted(kept.split()))')),
-    edit("leaks", "a set of words", "bag", ('" ".join(kept.split())', '" ".join(sorted(set(kept.split())))')),
-    edit("leaks", "nothing equals nothing", "empty_equal",
-         (' - {""}', ""), ("elif text and text in seen", "elif text in seen")),
-    edit("leaks", "leaked ones are repeated too", "counted_twice",
-         ("        elif text and text in seen:", "        if text and text in seen:")),
-    edit("leaks", "parts count", "other",
-         ("if text in known:", "if text and any(text in k for k in known):")),
-    edit("leaks", "the texts themselves", "type", ("return leaked, repeated", "return [test[n] for n in leaked], repeated")),
+    edit(
+        "leaks",
+        "marks vanish with the spaces",
+        "removed",
+        ('c if c.isalnum() else " "', 'c if c.isalnum() else ""'),
+    ),
+    edit(
+        "leaks", "sorted words", "bag", ('" ".join(kept.split())', '" ".join(sorted(kept.split()))')
+    ),
+    edit(
+        "leaks",
+        "a set of words",
+        "bag",
+        ('" ".join(kept.split())', '" ".join(sorted(set(kept.split())))'),
+    ),
+    edit(
+        "leaks",
+        "nothing equals nothing",
+        "empty_equal",
+        (' - {""}', ""),
+        ("elif text and text in seen", "elif text in seen"),
+    ),
+    edit(
+        "leaks",
+        "leaked ones are repeated too",
+        "counted_twice",
+        ("        elif text and text in seen:", "        if text and text in seen:"),
+    ),
+    edit(
+        "leaks",
+        "parts count",
+        "other",
+        ("if text in known:", "if text and any(text in k for k in known):"),
+    ),
+    edit(
+        "leaks",
+        "the texts themselves",
+        "type",
+        ("return leaked, repeated", "return [test[n] for n in leaked], repeated"),
+    ),
     edit("leaks", "only the first list", "type", ("return leaked, repeated", "return leaked")),
     edit("rank_rule", "only more is too many", "more_only", (">= weight", "> weight")),
-    edit("rank_rule", "rank against the sides", "rank_only",
-         (LARGE, "pair.first.shape[0] >= min(pair.first.shape[1], pair.second.shape[0])")),
+    edit(
+        "rank_rule",
+        "rank against the sides",
+        "rank_only",
+        (LARGE, "pair.first.shape[0] >= min(pair.first.shape[1], pair.second.shape[0])"),
+    ),
     edit("rank_rule", "A alone", "one_factor", (LARGE, "pair.first.numel() >= weight")),
     edit("rank_rule", "B alone", "one_factor", (LARGE, "pair.second.numel() >= weight")),
     edit("rank_rule", "a fixed rank", "fixed_rank", (LARGE, "pair.first.shape[0] >= 16")),
-    edit("rank_rule", "the first pair", "first_pair", ("for pair in run.pairs:", "for pair in run.pairs[:1]:")),
-    edit("rank_rule", "ok without pairs", "no_pairs",
-         ('raise Undecided("no layer is adapted")', "return ok()")),
-    edit("rank_rule", "names every layer", "names_all",
-         ("', '.join(large)", "', '.join(p.layer for p in run.pairs)")),
+    edit(
+        "rank_rule",
+        "the first pair",
+        "first_pair",
+        ("for pair in run.pairs:", "for pair in run.pairs[:1]:"),
+    ),
+    edit(
+        "rank_rule",
+        "ok without pairs",
+        "no_pairs",
+        ('raise Undecided("no layer is adapted")', "return ok()"),
+    ),
+    edit(
+        "rank_rule",
+        "names every layer",
+        "names_all",
+        ("', '.join(large)", "', '.join(p.layer for p in run.pairs)"),
+    ),
     edit("rank_rule", "says nothing of what to do", "other", ('"Lower r there."', '""')),
     edit("rank_rule", "names nothing", "other", ("{', '.join(large)}", "{len(large)} layers")),
-    edit("rank_rule", "a truth value", "type",
-         ("return problem(f\"As large as the weight: {', '.join(large)}.\", \"Lower r there.\")", "return True")),
-    edit("rank_rule", "empties the list", "other",
-         ("for pair in run.pairs:", "while run.pairs:\n        pair = run.pairs.pop()")),
-]  # fmt: skip
+    edit(
+        "rank_rule",
+        "a truth value",
+        "type",
+        (
+            'return problem(f"As large as the weight: {\', \'.join(large)}.", "Lower r there.")',
+            "return True",
+        ),
+    ),
+    edit(
+        "rank_rule",
+        "empties the list",
+        "other",
+        ("for pair in run.pairs:", "while run.pairs:\n        pair = run.pairs.pop()"),
+    ),
+]

@@ -1,8 +1,7 @@
 """Pictures of the town: colored things in four places, 32 x 32 pixels, in changing light.
 
 A scene says what is in a picture; `paint` makes the picture, with noise, never twice the same.
-Which split a scene belongs to is read off the scene itself, so no two splits share one, however
-many are drawn.
+The split of a scene is read off the scene itself: no two splits share one.
 """
 
 from typing import NamedTuple
@@ -130,25 +129,22 @@ def batch(drawn, noise):
     )
     for row, scene in enumerate(drawn):
         for thing, color, quarter in scene.things:
-            at = f"{PREPOSITION[scene.places[quarter]]} {scene.places[quarter]}"
-            labels[row, LABELS.index(f"{color} {thing}")] = 1
-            labels[row, LABELS.index(f"{thing} {at}")] = 1
-            pairs[row, quarter] = PAIRS.index(f"{color} {thing}")
+            at, pair = scene.places[quarter], PAIRS.index(f"{color} {thing}")
+            labels[row, [pair, LABELS.index(f"{thing} {PREPOSITION[at]} {at}")]] = 1
+            pairs[row, quarter] = pair
     pixels = torch.from_numpy(np.stack([paint(scene, noise) for scene in drawn]))
     return {"pixel_values": 2 * pixels - 1, "labels": labels, "pairs": pairs, "places": places}
 
 
-def ask(rng, scene, kinds=("color", "color", "color", "thing", "place")):
+def picture_question(rng, scene, kinds=("color", "color", "color", "thing", "place")):
     """A question about a scene: (kind, question, answer), the answer one word.
 
     kinds: what is drawn from. Colors are asked most often: base has never looked one up.
     """
-    kind = rng.choice(kinds)
-    thing, color, quarter = rng.choice(scene.things)
+    kind, (thing, color, quarter) = rng.choice(kinds), rng.choice(scene.things)
     place = scene.places[quarter]
-    question, answer = {
+    return kind, *{
         "color": (f"What color is the {thing}?", color),
         "thing": (f"What is {PREPOSITION[place]} {place}?", thing),
         "place": (f"Where is the {thing}?", place),
     }[kind]
-    return kind, question, answer

@@ -8,6 +8,8 @@ from lora_course.preflight.report import ok, problem, warning
 from lora_course.preflight.rules.answers import _text
 from lora_course.preflight.talk import end_ids
 
+EVERY = 9  # in place of a shift: the loss is over all tokens
+
 
 # owned by chapter 19
 def every_label_ignored(run):
@@ -82,7 +84,7 @@ def labels_shifted(run):
     run.rows  # noqa: B018  Undecided where there are no rows of tokens
     by_hand = run.shift
     inside = 1 if "shift_labels" in run.batch else _shift_of_loss(run)
-    if inside + by_hand == 1:
+    if inside == EVERY or inside + by_hand == 1:
         return ok()
     far = inside + by_hand
     what = "itself" if far == 0 else f"the token {far} places on" if far > 0 else "an earlier one"
@@ -93,11 +95,25 @@ def labels_shifted(run):
     )
 
 
+def loss_ignores_labels(run):
+    """The loss is over the tokens that the labels grade, not over all."""
+    run.rows  # noqa: B018
+    if "shift_labels" in run.batch or _shift_of_loss(run) != EVERY:
+        return ok()
+    return problem(
+        "The loss is that of all tokens, although labels are -100 on some: they are not used.",
+        "Hand the batch's own labels on in the loss: compute_loss(), or model(**batch).",
+    )
+
+
 @torch.no_grad()
 def _shift_of_loss(run):
-    """By how many places the loss itself moves the labels: the shift that gives the run's loss."""
+    """By how many places the loss itself moves the labels: the shift that gives the run's loss.
+
+    EVERY stands for a loss over all tokens, whatever the labels are.
+    """
     keys = {"labels", "num_items_in_batch"} if run.trainer is not None else set()
-    gaps = {1: [], 0: [], 2: []}
+    gaps = {1: [], 0: [], 2: [], EVERY: []}
     for first in range(min(3, len(run.few["input_ids"]))):
         batch = moved(few_rows(run.few, 1, first), run.model)
         loss = loss_in_eval(run.model, batch, run.trainer)
@@ -107,8 +123,11 @@ def _shift_of_loss(run):
         if logits is None or logits.shape[:2] != labels.shape:
             return 1
         for shift, found in gaps.items():
+            told, far = (batch["input_ids"], 1) if shift == EVERY else (labels, shift)
+            if shift == EVERY and "attention_mask" in batch and batch["attention_mask"].dim() == 2:
+                told = told.masked_fill(batch["attention_mask"] == 0, -100)
             ahead = torch.full_like(labels, -100)
-            ahead[:, : labels.shape[1] - shift] = labels[:, shift:]
+            ahead[:, : labels.shape[1] - far] = told[:, far:]
             wanted = nn.functional.cross_entropy(logits.float().flatten(0, 1), ahead.flatten())
             found.append(abs(float(wanted) - loss) / (1 + abs(loss)))
     fits = [shift for shift, found in gaps.items() if max(found) < 2e-3]

@@ -50,6 +50,7 @@ def _drawn(factors):
         x = factor.detach().float().flatten()
         spreads.append(float(x.std()))
         forms.append(float(((x - x.mean()) ** 4).mean() / x.var() ** 2))
-    even = max(spreads) < 1.1 * min(spreads)
+    chance = 3 / (2 * min(f.numel() for f in factors)) ** 0.5  # of the spread of few numbers
+    even = max(spreads) < (1.1 + chance) * min(spreads)
     form = sum(forms) / len(forms)
     return even and (1.7 < form < 1.9 or 2.7 < form < 3.3)

@@ -49,3 +49,20 @@ def update_still_zero(run):
         f"layers is still zero: {some(zero)}.",
         "Look at the optimizer's parameters, at the gradients of these layers, and at the rate.",
     )
+
+
+def ranks_never_change(run):
+    """AdaLoRA moves rank only when something calls update_and_allocate() after each step."""
+    kinds = [str(getattr(config, "peft_type", "")) for config in run.configs]
+    if not any("ADALORA" in kind for kind in kinds):
+        return ok()
+    if run.trainer is None:
+        raise Undecided("whether a loop calls update_and_allocate() cannot be seen from its parts")
+    people = [*type(run.trainer).__mro__, *map(type, run.trainer.callback_handler.callbacks)]
+    codes = [getattr(f, "__code__", None) for kind in people for f in vars(kind).values()]
+    if any("update_and_allocate" in code.co_names for code in codes if code):
+        return ok()
+    return problem(
+        "Nothing in the trainer or its callbacks calls update_and_allocate(): all ranks stay.",
+        "Call model.base_model.update_and_allocate(step) in on_optimizer_step of a callback.",
+    )

@@ -4,7 +4,7 @@ import torch
 
 from lora_course.preflight.report import Undecided, ok, problem, some
 
-SMALL = 1024  # models up to this width take much higher rates, as the course's own sweeps show
+SMALL = 512  # models up to this width take much higher rates, as the course's own sweeps show
 ADAM = ("adam", "lion")
 OTHER = ("adafactor", "schedulefree", "prodigy", "dadapt")
 PREFERENCE = ("DPO", "GRPO", "PPO", "KTO", "ORPO", "RLOO", "CPO", "Reward", "OnlineDPO", "XPO")
@@ -39,12 +39,12 @@ def rate_out_of_range(run):
     width = _width(run)
     lora = bool(run.pairs_or_none)
     if lora:
-        low, high = 5e-5, 5e-2 if width <= SMALL else 5e-3
+        low, high = 5e-5, 5e-2 if width <= SMALL else 1e-2
         what = "LoRA"
     elif run.added:
         low, high, what = 1e-4, 1.0, "this kind of adapter"
     else:
-        low, high = 1e-7, 3e-2 if width <= SMALL else 1e-3
+        low, high = 1e-7, 3e-2 if width <= SMALL else 2e-3
         what = "full fine-tuning"
     if "lion" in kind.lower():
         low, high = low / 10, high / 3

@@ -7,20 +7,12 @@ from lora_course.preflight.report import Undecided, ok, problem, some, warning
 from lora_course.preflight.rules.what_trains import HEADS
 
 
-def _configs(run):
-    for module in run.model.modules():  # a PeftModel may lie inside of a model of one's own
-        configs = getattr(module, "peft_config", None)
-        if isinstance(configs, dict):
-            return list(configs.values())
-    raise Undecided("there is no PEFT config to compare with")
-
-
 def target_missed(run):
     """Each name that the config asks for is the name of some layer."""
     modules = [name for name, _ in run.model.named_modules()]
     ends = {name.split(".")[-1] for name in modules}
     missed = []
-    for config in _configs(run):
+    for config in run.configs:
         asked = getattr(config, "target_modules", None)
         asked = [] if isinstance(asked, str) or asked is None else list(asked)
         extra = getattr(config, "modules_to_save", None) or []
@@ -76,7 +68,7 @@ def head_adapted(run):
 
 def _configs_or_none(run):
     try:
-        return _configs(run)
+        return run.configs
     except Undecided:
         return []
 
@@ -118,7 +110,7 @@ def adapter_merged(run):
 def adapter_of_another_base(run):
     """The adapter is on the base that its config names."""
     here = str(getattr(run.base, "name_or_path", "") or "")
-    for config in _configs(run):
+    for config in run.configs:
         named = str(getattr(config, "base_model_name_or_path", "") or "")
         if not named or not here or _last(named) == _last(here):
             continue
@@ -133,20 +125,3 @@ def _last(name):
     """The last part of a hub id or of a path, also of one in the cache of the hub."""
     cached = re.search(r"models--[^/]+--([^/]+)/", name)
     return cached[1] if cached else name.rstrip("/").split("/")[-1]
-
-
-def ranks_never_change(run):
-    """AdaLoRA moves rank only when something calls update_and_allocate() after each step."""
-    kinds = [str(getattr(config, "peft_type", "")) for config in _configs(run)]
-    if not any("ADALORA" in kind for kind in kinds):
-        return ok()
-    if run.trainer is None:
-        raise Undecided("whether a loop calls update_and_allocate() cannot be seen from its parts")
-    people = [*type(run.trainer).__mro__, *map(type, run.trainer.callback_handler.callbacks)]
-    codes = [getattr(f, "__code__", None) for kind in people for f in vars(kind).values()]
-    if any("update_and_allocate" in code.co_names for code in codes if code):
-        return ok()
-    return problem(
-        "Nothing in the trainer or its callbacks calls update_and_allocate(): all ranks stay.",
-        "Call model.base_model.update_and_allocate(step) in on_optimizer_step of a callback.",
-    )

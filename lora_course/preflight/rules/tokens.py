@@ -92,11 +92,14 @@ def completion_cut(run):
 
 
 def _vanished(run):
-    """How many rows TRL dropped after cutting: its filter is the last thing done to the set."""
+    """How many rows TRL dropped after cutting: those of the table that no label was left of."""
     by_trl = any(kind.__name__ == "SFTTrainer" for kind in type(run.trainer).__mro__)
-    if not by_trl or getattr(run.train_rows, "_indices", None) is None:
+    left = getattr(run.train_rows, "_indices", None)  # a filter keeps the table and lists rows
+    if not by_trl or left is None or "labels" not in run.train_rows.column_names:
         return 0
-    return max(0, run.train_rows.data.num_rows - len(run.train_rows))
+    kept, labels = set(left.column(0).to_pylist()), run.train_rows.data.column("labels")
+    gone = [labels[n].as_py() for n in range(len(labels)) if n not in kept]
+    return sum(all(label == -100 for label in row) for row in gone)
 
 
 def packed_without_reset(run):
