@@ -1,7 +1,6 @@
 """A check in three parts: make the inputs, call the learner's code, judge plain numbers.
 
-Only `probe` runs beside the learner's code. `make` and `judge` see arrays and nothing else,
-so that a grader can keep them in another process.
+Only `probe` runs beside the learner's code; a grader keeps the others in another process.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Several submissions at once: one judging process per core, each asking for boxes of its own.
 
-The judges know the secret, the boxes do not: boxes are forked from the warm process, judges from
-the grader. A judge that dies or hangs costs its own submission and nothing else.
+The judges know the secret, the boxes do not. A judge that dies or hangs costs its own submission
+and nothing else.
 """
 
 import contextlib
@@ -35,22 +35,21 @@ def grade(warm, plan, submission):
     start, exercises, notes, cells = time.monotonic(), [], [], submission.cells()
     for task in catalog.tasks(submission.chapter, plan.variants) if submission.chapter else ():
         check, hidden = task.check, ()
-        if submission.problem:
+        if problem := submission.problem:
             status = "ungraded" if submission.ungraded else "broken"
-            exercises.append(graded.entry(check, task.number, status, 0, submission.problem))
+            exercises.append(graded.entry(check, task.number, status, 0, problem))
             continue
         if plan.secret:
             name = catalog.assignment(submission.chapter)
             hidden = trusted.secret_seeds(plan.secret, name, check.name)
-        order = {"cells": cells, "chapter": submission.chapter}
-        order |= {"module": task.module, "name": check.name}
+        order = dict(cells=cells, chapter=submission.chapter, module=task.module, name=check.name)
         seeds = ((), trusted.VISIBLE) if task.private else (trusted.VISIBLE, hidden)
         if warm is None:
             said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
-        words = *said[:3], said.hidden or task.private, task.variant
-        exercises.append(graded.entry(check, task.number, *words))
+        more = said.hidden or task.private, task.variant
+        exercises.append(graded.entry(check, task.number, *said[:3], *more))
         notes += [f"{task.number} {said.note}"] if said.note else []
     return finished(submission, plan, exercises, time.monotonic() - start, notes=notes)
 
@@ -98,8 +97,8 @@ def grade_all(warm, plan, submissions, jobs):
                 channel.send(submission)
             ready = connection.wait(busy, timeout=1)
             passed, seen = min(time.monotonic() - seen, 2.0), time.monotonic()
-            for about in busy.values():
-                about[1] -= passed  # not the time in which the grader itself was stopped
+            for about in busy.values():  # without the time in which the grader was stopped
+                about[1] -= passed
             late = [c for c, (_, left) in busy.items() if left < 0]
             for channel in {*ready, *late}:
                 submission, _ = busy.pop(channel)
@@ -132,8 +131,8 @@ def _judge(channel, warm, plan):
         jail._libc().prctl(1, signal.SIGKILL, 0, 0, 0)  # never outlive the grader
         if os.getppid() != parent:
             return
-    with contextlib.suppress(OSError, ImportError):
-        jail.limits(JUDGE_MEMORY)  # a judge that a student talks into a huge array fails alone
+    with contextlib.suppress(OSError, ImportError):  # a huge array costs its own author alone
+        jail.limits(JUDGE_MEMORY)
     sys.stdout = sys.stderr = open(os.devnull, "w")
     while True:
         try:
