@@ -42,7 +42,7 @@ def test_a_probe_that_cannot_be_cut_out():
 def test_a_box_cannot_read_judges():
     """What it may read is no module of checks, no solution, no private package, and holds none."""
     places = readable.readable(["tests.private03", "lora_course.checks.ch03"])
-    away = readable.kept_out(["tests.private03"])
+    away = readable.off_limits(["tests.private03"])
     assert os.path.realpath(checks.__path__[0] + "/ch03.py") in away
     assert os.path.realpath(catalog.ROOT / "tests") in away
     for place in places:

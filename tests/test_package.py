@@ -274,8 +274,8 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
     "grading.exports.nbgrader grading.exports.sources",
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
-    "grading.outcome grading.catalog grading.state grading.commands grading.one_box grading.self_test "
-    "grading.boxed "
+    "grading.outcome grading.catalog grading.state grading.commands grading.one_box "
+    "grading.self_test grading.boxed "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
     "clinic": "kit.chart",
     "fourbit": "bits.coverage",

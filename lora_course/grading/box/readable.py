@@ -19,7 +19,7 @@ def readable(modules=()):
     found |= {str(PACKAGE), "/usr/lib", "/lib", "/lib64", *package_folders()}
     found |= {"/etc/ld.so.cache", "/proc/cpuinfo", "/proc/meminfo"}
     found |= {"/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime"}
-    kept, away = set(), kept_out(modules)
+    kept, away = set(), off_limits(modules)
     for path in sorted({os.path.realpath(path) for path in found if os.path.exists(path)}):
         if not any(path.startswith(other + os.sep) for other in kept):
             kept |= set(without(path, away))
@@ -42,7 +42,7 @@ def package_folders():
     return found
 
 
-def kept_out(modules):
+def off_limits(modules):
     """What a box must not read in there: modules of checks, compiled or not, and solutions."""
     checks, grading = PACKAGE / "checks", PACKAGE / "grading"
     found = {*checks.glob("ch[0-9][0-9].py"), checks / "__pycache__"}
