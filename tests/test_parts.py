@@ -74,6 +74,16 @@ def test_one_whole_run_is_a_report_too(school, tmp_path):
     assert files(tmp_path) == files(base / "whole")
 
 
+def test_feedback_of_a_real_record(school):
+    """Title and hints come with the record; nothing points to what is not on the page."""
+    base, _ = school
+    page = (base / "whole/bo/feedback.html").read_text(encoding="utf-8")
+    assert "<bdi>03 The LoRA layer</bdi>: 80 of 100 points" in page
+    assert page.count("<details>") == 3 and "hint 1 below" not in page and "`" not in page
+    page = (base / "whole/chen/feedback.html").read_text(encoding="utf-8")
+    assert "then this one" not in page
+
+
 def changed(source, target, **values):
     shutil.copytree(source, target)
     found = json.loads((target / "records.json").read_text())

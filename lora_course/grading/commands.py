@@ -86,7 +86,9 @@ def _ended(records, out, empty=False):
     say(f"{len(records) - len(gaps)} graded. The reports are in {out}.")
     if gaps:
         names = ", ".join(sorted({harmless.line(r["student"]) for r in gaps}))
-        say(f"Not graded, and blank in the reports: {names}. The same command tries these again.")
+        say(
+            f"Not graded, and blank in the reports: {names}. `lora-course grade` tries these again."
+        )
     return 0 if (records or empty) and not gaps else 1
 
 

@@ -60,19 +60,19 @@ def alive(doing):
         sys.stderr.write(f"\r{doing}: {time.monotonic() - start:.0f} s ")
         sys.stderr.flush()
 
-    tick()
-    if not hasattr(signal, "setitimer"):  # Windows: the line stands still
+    timed = hasattr(signal, "setitimer")  # on Windows the line stands still
+    before = signal.signal(signal.SIGALRM, tick) if timed else None
+    try:
+        tick()
+        if timed:
+            signal.setitimer(signal.ITIMER_REAL, 1, 1)
         yield
-    else:
-        before = signal.signal(signal.SIGALRM, tick)
-        signal.setitimer(signal.ITIMER_REAL, 1, 1)
-        try:
-            yield
-        finally:
+    finally:
+        if timed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-    sys.stderr.write(f"\r{' ' * (len(doing) + 12)}\r")
-    sys.stderr.flush()
+        sys.stderr.write(f"\r{' ' * (len(doing) + 12)}\r")
+        sys.stderr.flush()
 
 
 def score_lines(found):
