@@ -53,7 +53,7 @@ def school(tmp_path_factory):
 
 def test_shares_are_stable_and_complete(school):
     base, _ = school
-    shares = [parts.load(base / f"parts/{number}") for number in (1, 2, 3)]
+    shares = [parts.read_part(base / f"parts/{number}") for number in (1, 2, 3)]
     students = [[r["student"] for r in share.records] for share in shares]
     assert sorted(sum(students, [])) == sorted([*NAMES, "forgotten.zip"])
     assert sum(map(bool, students)) >= 2  # a share of its own for several
@@ -62,7 +62,7 @@ def test_shares_are_stable_and_complete(school):
 
 def test_the_merged_report_is_that_of_one_run(school, tmp_path):
     base, _ = school
-    records = parts.merge([base / f"parts/{number}" for number in (3, 1, 2)], tmp_path / "all")
+    records = parts.join_parts([base / f"parts/{number}" for number in (3, 1, 2)], tmp_path / "all")
     assert len(records) == 7
     assert files(tmp_path / "all") == files(base / "whole")
     assert "forgotten.zip" in (tmp_path / "all/grades.csv").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_the_merged_report_is_that_of_one_run(school, tmp_path):
 
 def test_one_whole_run_is_a_report_too(school, tmp_path):
     base, _ = school
-    parts.merge([base / "whole"], tmp_path)
+    parts.join_parts([base / "whole"], tmp_path)
     assert files(tmp_path) == files(base / "whole")
 
 
@@ -103,7 +103,7 @@ def changed(source, target, **values):
 def test_missing_and_double_shares(school, tmp_path, take, says):
     base, _ = school
     with pytest.raises(CannotGrade, match=says):
-        parts.merge([base / "parts" / number for number in take], tmp_path / "all")
+        parts.join_parts([base / "parts" / number for number in take], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
@@ -122,7 +122,7 @@ def test_shares_that_were_graded_in_another_way(school, tmp_path, name, value, s
     base, _ = school
     other = changed(base / "parts/3", tmp_path / "three", **{name: value})
     with pytest.raises(CannotGrade, match=says):
-        parts.merge([base / "parts/1", base / "parts/2", other], tmp_path / "all")
+        parts.join_parts([base / "parts/1", base / "parts/2", other], tmp_path / "all")
 
 
 def test_what_is_graded_in_another_way_is_known(school, tmp_path):
@@ -130,12 +130,12 @@ def test_what_is_graded_in_another_way_is_known(school, tmp_path):
     base, grade = school
     grade(tmp_path / "secret", secret=SECRET, shard=(1, 3))
     grade(tmp_path / "slow", timeout=4.0, shard=(1, 3))
-    plain = parts.load(base / "parts/1").about
-    assert plain == parts.load(base / "parts/2").about
-    assert parts.load(tmp_path / "secret").about["secret"] != plain["secret"] == ""
+    plain = parts.read_part(base / "parts/1").about
+    assert plain == parts.read_part(base / "parts/2").about
+    assert parts.read_part(tmp_path / "secret").about["secret"] != plain["secret"] == ""
     assert SECRET.decode() not in (tmp_path / "secret/records.json").read_text()
-    assert parts.load(tmp_path / "slow").about["timeout"] == 4.0
-    submission = parts.about([], None, (), 30.0, None)
+    assert parts.read_part(tmp_path / "slow").about["timeout"] == 4.0
+    submission = parts.terms([], None, (), 30.0, None)
     assert submission["handed_in"] != plain["handed_in"]
 
 
@@ -143,20 +143,20 @@ def test_shares_of_other_divisions(school, tmp_path):
     base, grade = school
     grade(tmp_path / "half", shard=(1, 2))
     with pytest.raises(CannotGrade, match="shares of 3 and of 2"):
-        parts.merge([base / "parts/1", tmp_path / "half"], tmp_path / "all")
+        parts.join_parts([base / "parts/1", tmp_path / "half"], tmp_path / "all")
     with pytest.raises(CannotGrade, match="holds the results of share 1/2"):
         grade(tmp_path / "half", shard=(2, 2))
     with pytest.raises(CannotGrade, match="holds the results of share 1/3"):
-        parts.merge([base / f"parts/{n}" for n in (1, 2, 3)], base / "parts/1")
+        parts.join_parts([base / f"parts/{n}" for n in (1, 2, 3)], base / "parts/1")
 
 
 def test_what_cannot_be_read(school, tmp_path):
     with pytest.raises(CannotGrade, match=r"no records.json in .*run it again"):
-        parts.merge([tmp_path], tmp_path / "all")
+        parts.join_parts([tmp_path], tmp_path / "all")
     for text in ("[", "{}", '{"shard": [1, 2, 3], "about": {}, "records": []}'):
         (tmp_path / "records.json").write_text(text)
         with pytest.raises(CannotGrade, match="is damaged"):
-            parts.merge([tmp_path], tmp_path / "all")
+            parts.join_parts([tmp_path], tmp_path / "all")
 
 
 def test_commands(school, tmp_path, capsys):

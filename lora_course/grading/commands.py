@@ -4,7 +4,14 @@ import argparse
 import re
 from pathlib import Path
 
-from lora_course.grading.console import alive, fail, one_thread, say, score_lines
+from lora_course.grading.console import (
+    alive,
+    keep_progress,
+    one_thread,
+    say_wrapped,
+    score_lines,
+    stop_with,
+)
 from lora_course.grading.results import graded, harmless
 
 GRADE = "grades a folder of submitted notebooks and writes reports"
@@ -53,40 +60,42 @@ def run_grade(args):
             args.out,
             chapter=chapter,
             variants=tuple(args.variant),
-            say=say,
+            say=say_wrapped,
             **options,
         )
     except CannotGrade as problem:
-        return fail(str(problem), 2)
+        return stop_with(str(problem), 2)
     except KeyboardInterrupt:
-        return fail("Stopped. What was graded is kept; the same command goes on from there.", 130)
+        return stop_with(
+            "Stopped. What was graded is kept; the same command goes on from there.", 130
+        )
     return _ended(records, args.out, empty=args.shard != (1, 1))
 
 
 def run_report(args):
     """Exit status as that of one run over the whole class; 2 where the shares do not fit."""
-    from lora_course.grading.parts import merge
+    from lora_course.grading.parts import join_parts
     from lora_course.grading.state import CannotGrade
 
     try:
-        return _ended(merge(args.results, args.out), args.out)
+        return _ended(join_parts(args.results, args.out), args.out)
     except CannotGrade as problem:
-        return fail(str(problem), 2)
+        return stop_with(str(problem), 2)
 
 
 def _ended(records, out, empty=False):
     """Says what came out; the exit status. empty: a share may be without students."""
     for found in records:
         if found["problem"]:
-            say(harmless.line(f"{found['student']}: {found['problem']}"))
+            say_wrapped(harmless.line(f"{found['student']}: {found['problem']}"))
     reduced = next((r["isolation"] for r in records if r["isolation"] != "full"), "")
     if reduced:
-        say(f"Isolation was {reduced}.")
+        say_wrapped(f"Isolation was {reduced}.")
     gaps = [r for r in records if graded.is_ungraded(r)]
-    say(f"{len(records) - len(gaps)} graded. The reports are in {out}.")
+    say_wrapped(f"{len(records) - len(gaps)} graded. The reports are in {out}.")
     if gaps:
         names = ", ".join(sorted({harmless.line(r["student"]) for r in gaps}))
-        say(
+        say_wrapped(
             f"Not graded, and blank in the reports: {names}. `lora-course grade` tries these again."
         )
     return 0 if (records or empty) and not gaps else 1
@@ -101,31 +110,21 @@ def run_check(args):
     found = []
     for name in args.notebooks:
         if not Path(name).is_file():
-            return fail(f"There is no notebook {name}.", 2)
+            return stop_with(f"There is no notebook {name}.", 2)
         found += [s._replace(student=name) for s in collect(name)[0]]
     doing = f"Checking {len(found)} notebook{'s' * (len(found) > 1)}"
     try:
         with alive(doing):
             done = dict(grade_these(found, jobs=args.jobs, trust=True, timeout=args.timeout))
     except CannotGrade as problem:
-        return fail(str(problem), 2)
+        return stop_with(str(problem), 2)
     except KeyboardInterrupt:
-        return fail("Stopped.", 130)
+        return stop_with("Stopped.", 130)
     records = [done[submission] for submission in found]
     for each in records:
-        _keep(each)
-        say("\n".join(score_lines(each)))
+        keep_progress(each)
+        say_wrapped("\n".join(score_lines(each)))
     return 0 if all(graded.is_done(each) for each in records) else 1
-
-
-def _keep(found):
-    """Full marks of one's own notebook are progress, as in the notebook; published answers none."""
-    from lora_course.learner import record
-
-    if not any("published with the course" in flag for flag in found["flags"]):
-        for e in found["exercises"]:
-            if e["status"] == "right" and not (e["hidden"] or e["variant"]):
-                record.save(f"ch{found['chapter']}.{e['name']}", 1.0)
 
 
 def _shard(word):

@@ -49,7 +49,7 @@ def outcome(check, verdict, secret=None, opened=True):
     decides = secret or verdict
     named = decides.mistake.partition(":")[0]
     status = "right" if decides.share == 1 else "wrong"
-    message = shown(check, verdict)
+    message = for_reports(check, verdict)
     if secret:
         message = secret_message(check, verdict, secret.share, opened)
     elif decides.share == 0:
@@ -67,10 +67,10 @@ def secret_message(check, verdict, share, opened):
         return f"{check.label}: not right yet ({points}). Its inputs are not shown."
     if verdict.share == 1:
         return f"{check.label}: right on the inputs of the notebook, not on others ({points})."
-    return f"{shown(check, verdict)}\nOn other inputs it earns {points}."
+    return f"{for_reports(check, verdict)}\nOn other inputs it earns {points}."
 
 
-def shown(check, verdict):
+def for_reports(check, verdict):
     """The check's message, for a place where no hint and no other cell stands below it."""
     return check.result(verdict).message.replace(BELOW[0], "").replace(BELOW[1], " with your code.")
 

@@ -40,7 +40,7 @@ class Part(NamedTuple):
     records: list
 
 
-def share(submissions, shard):
+def in_shard(submissions, shard):
     """Those of the students in this share; (3, 10) is the third of ten."""
     number, of = shard
     return [s for s in submissions if _place(s.student, of) == number]
@@ -51,7 +51,7 @@ def _place(student, of):
     return int.from_bytes(digest[:8], "big") % of + 1
 
 
-def about(submissions, secret, variants, timeout, chapter):
+def terms(submissions, secret, variants, timeout, chapter):
     """What decides about the marks of a class beside its code: equal in all shares of it."""
     everything = sorted([s.student, s.file, s.chapter, s.digest] for s in submissions)
     return {
@@ -68,7 +68,7 @@ def about(submissions, secret, variants, timeout, chapter):
 def check_place(out, shard=ALL):
     """Raises CannotGrade when the folder of results holds another share."""
     try:
-        there = load(out).shard
+        there = read_part(out).shard
     except CannotGrade:  # nothing there, or nothing that can be used
         return
     if there != shard:
@@ -77,7 +77,7 @@ def check_place(out, shard=ALL):
 
 
 def write(records, out, known, shard=ALL):
-    """The reports, and beside them what `merge` reads. Raises CannotGrade."""
+    """The reports, and beside them what `join_parts` reads. Raises CannotGrade."""
     found = {"about": known, "shard": list(shard), "records": in_order(records)}
     try:
         write_reports(records, out)
@@ -86,7 +86,7 @@ def write(records, out, known, shard=ALL):
         raise CannotGrade(f"The reports could not be written to {out}: {reason(error)}.") from error
 
 
-def load(folder):
+def read_part(folder):
     """The Part in a folder of results. Raises CannotGrade."""
     path = Path(folder) / FILE
     try:
@@ -105,13 +105,13 @@ def load(folder):
         raise CannotGrade(f"{path} is damaged. Grade this share again.") from error
 
 
-def merge(folders, out):
+def join_parts(folders, out):
     """Joins the shares in these folders into one report in `out`; returns all records.
 
     Raises CannotGrade where a share is missing, there twice, or graded in another way.
     """
     check_place(out)
-    first, *others = parts = [load(folder) for folder in folders]
+    first, *others = parts = [read_part(folder) for folder in folders]
     for other in others:
         for name, words in ALIKE.items():
             pair = first.about.get(name), other.about.get(name)

@@ -55,10 +55,10 @@ def grade_folder(
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)
-    known = parts.about(submissions, secret, variants, timeout, chapter)
+    known = parts.terms(submissions, secret, variants, timeout, chapter)
     if shard != parts.ALL and not submissions:
         raise CannotGrade(f"There is nothing to grade in {folder}.")
-    submissions = parts.share(submissions, shard)
+    submissions = parts.in_shard(submissions, shard)
     keys = {s: state / f"{key(s, secret, variants, timeout)}.json" for s in submissions}
     records, unsaved = {s: load_record(path) for s, path in keys.items()}, []
     todo = [s for s in submissions if records[s] is None]
