@@ -340,7 +340,8 @@ if shipped:
     assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
-# More than the head must move, and LoRA is enough for it. But under its old head the
+# On this model more than the head must move, and LoRA comes near full fine-tuning with a
+# tenth of its numbers. But under its old head the
 # changed body has lost the town, after LoRA as after full fine-tuning. The difference:
 # LoRA can be **taken out** again, and then nothing is lost, bit for bit.
 #
