@@ -153,7 +153,11 @@ def test_shares_of_other_divisions(school, tmp_path):
 def test_what_cannot_be_read(school, tmp_path):
     with pytest.raises(CannotGrade, match=r"no records.json in .*run it again"):
         parts.join_parts([tmp_path], tmp_path / "all")
-    for text in ("[", "{}", '{"shard": [1, 2, 3], "about": {}, "records": []}'):
+    said = '{"shard": %s, "about": {}, "records": %s}'
+    shards = "[0, 0]", "[2, 1]", "[1, 999999999]", "[1, 2, 3]", '["a", 1]', "null"
+    odd = ["[", "{}", *(said % (shard, "[]") for shard in shards)]
+    odd += [said % ("[1, 1]", records) for records in ("[{}]", '["x"]', "[1]", "null")]
+    for text in odd:
         (tmp_path / "records.json").write_text(text)
         with pytest.raises(CannotGrade, match="is damaged"):
             parts.join_parts([tmp_path], tmp_path / "all")

@@ -93,6 +93,8 @@ def read_part(folder):
         found = json.loads(path.read_text(encoding="utf-8"))
         number, of = map(int, found["shard"])
         known = {**found["about"], "of": of}
+        if not 1 <= number <= of < 10**5 or any("exercises" not in r for r in found["records"]):
+            raise ValueError
         return Part(Path(folder), known, (number, of), list(found["records"]))
     except FileNotFoundError:
         raise CannotGrade(
@@ -132,7 +134,9 @@ def join_parts(folders, out):
     of = first.about["of"]
     missing = [_said((n, of)) for n in range(1, of + 1) if (n, of) not in seen]
     if missing:
-        raise CannotGrade(f"Missing: {', '.join(missing)}. Grade these shares, then join again.")
+        raise CannotGrade(
+            f"Missing: {', '.join(missing[:20])}. Grade these shares, then join again."
+        )
     records = [record for part in parts for record in part.records]
     write(records, out, {k: v for k, v in first.about.items() if k != "of"})
     return records
