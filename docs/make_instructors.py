@@ -25,7 +25,6 @@ to the learner. A check says more than the table: what was seen and what was exp
 | Chapter | Minutes to read and run | Exercises | Minutes for them | Points |
 |---|---:|---:|---:|---:|
 """
-BACK = "[all chapters](#contents)"
 
 
 def main():
@@ -52,9 +51,10 @@ def page():
             sum(c.points for c in checks),
         ]
         total = [a + b for a, b in zip(total, facts, strict=True)]
-        rows.append(f"| [{name}](#{chapter}) | {' | '.join(map(str, facts))} |")
-        links = [f"[{c.label}](#{chapter}-{c.name})" for c in checks]
-        parts += [f'<a id="{chapter}"></a>\n\n## {name}', f"{' · '.join(links)} · {BACK}"]
+        rows.append(f"| {link(chapter, name)} | {' | '.join(map(str, facts))} |")
+        links = [link(c.key.replace(".", "-"), c.label) for c in checks]
+        links.append(link("contents", "all chapters"))
+        parts += [f'<a id="{chapter}"></a>\n\n## {name}', " · ".join(links)]
         parts += [
             exercise(check, [a for a in wrong if a.exercise == check.name]) for check in checks
         ]
@@ -70,6 +70,11 @@ def about(source):
     if not minutes:
         sys.exit(f"{source.name}: the first cell must say: About N minutes")
     return f"{source.name[:2]} {title}", int(minutes[1])
+
+
+def link(anchor, words):
+    """HTML: GitHub and the site make other anchors of a heading."""
+    return f'<a href="#{anchor}">{words}</a>'
 
 
 def exercise(check, wrong):
