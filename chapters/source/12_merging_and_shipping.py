@@ -491,9 +491,9 @@ for shape in ((1, 8), (16, 64)):  # (B, T)
 
 # %% [markdown]
 # > **Verdict: half wrong.** Only **merged** LoRA is free; unmerged, here at batch 1, it
-# > costs more than the bottleneck. In Hu et al. 2021, Table 1, bottlenecks of 0.5M numbers cost 2 to
-# > 3 % at batch 32 of 512 tokens, and such of 11M cost 20 to 30 % at batch 1 of 128: a
-# > number without batch, length **and** size says little.
+# > costs more than the bottleneck. In Hu et al. 2021, Table 1, bottlenecks of 0.5M numbers
+# > cost 2 to 3 % at batch 32 of 512 tokens, and such of 11M cost 20 to 30 % at batch 1 of
+# > 128: a number without batch, length **and** size says little.
 #
 # ## 7 Serve them all
 #
