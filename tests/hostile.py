@@ -205,7 +205,7 @@ INSIDE = [
     Case("sys.exit", "import sys\nsys.exit(0)", says="SystemExit"),
     Case("keyboard", "raise KeyboardInterrupt", says="stopped"),
     Case("kills itself", "import os\nos.kill(os.getpid(), 9)", says="without an answer"),
-    Case("stops itself", "import os\nos.kill(os.getpid(), 19)", says="no answer within"),
+    Case("stops itself", "import os\nos.kill(os.getpid(), 19)", says="without an answer"),
     Case("abort", "import os\nos.abort()", says="without an answer"),
     Case("segfault", "import ctypes\nctypes.string_at(0)", says="without an answer"),
     Case("endless loop", "while True: pass", says="no answer within"),
@@ -418,12 +418,12 @@ INSIDE = [
     Case(
         "fills the disk",
         "n = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'wb').write(bytes(1 << 24))",
-        says="without an answer",
+        says="0/20",
     ),
     Case(
         "many files",
         "n = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'wb')",
-        says="without an answer",
+        says="0/20",
     ),
     Case(
         "deep folders",

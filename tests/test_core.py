@@ -391,3 +391,13 @@ def test_plain_terminal():
     assert "97.1 Scale <it>: 10/10 points. Verified: 3 random inputs.\n" in done.stdout
     assert "RuntimeError: mat1 and mat2" in done.stdout and "Traceback" not in done.stdout
     assert "careful" not in done.stdout and "<div" not in done.stdout
+
+
+@pytest.mark.parametrize("value", [np.float32("nan"), np.array([1.0, np.nan]), np.array([1 + 0j])])
+def test_nan_and_complex_numbers_are_not_right(value):
+    """A judge that compares by `>` takes them for right; the check does not."""
+    from lora_course.checks.verdicts import no_numbers
+
+    assert no_numbers({"x": value}).share == 0
+    assert no_numbers({"x": np.ones(3), "n": np.arange(3)}) is None
+    assert no_numbers({"x": np.array([np.nan])}, nans=("x",)) is None

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,7 +31,12 @@ def test_numbers_of_calls(column):
         for name, *both in zip(words[::3], words[1::3], words[2::3], strict=True):
             assert known.get(name, "-") == both[column], name
     named = {"kill": syscalls.KILL, "tgkill": syscalls.TGKILL, "clone": syscalls.CLONE}
-    named |= {"prlimit64": syscalls.PRLIMIT, "fcntl": syscalls.FCNTL, "ioctl": syscalls.IOCTL}
+    named |= {
+        "setrlimit": syscalls.SETRLIMIT,
+        "prlimit64": syscalls.PRLIMIT,
+        "fcntl": syscalls.FCNTL,
+        "ioctl": syscalls.IOCTL,
+    }
     assert all(int(known[name]) == pair[column] for name, pair in named.items())
 
 
@@ -52,3 +58,43 @@ def test_unknown_machine(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "sparc")
     with pytest.raises(KeyError):
         jail.seccomp()
+
+
+ROOM = """
+import os, sys, threading, time
+from lora_course.grading.box import jail, room
+print(room.settle(sys.argv[1]))
+jail.drop_capabilities()
+made = 0
+try:
+    for _ in range(3 * room.THREADS):
+        threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+        made += 1
+except RuntimeError:
+    pass
+print(made < 2 * room.THREADS)
+os.chdir(sys.argv[1])
+try:
+    with open("file", "wb") as file:
+        for _ in range(room.DISK // (1 << 24) + 2):
+            os.unlink("file") if os.path.exists("file") else None
+            file.write(bytes(1 << 24))
+    print("no limit")
+except OSError as error:
+    print(error.errno)
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="Linux only")
+def test_room(tmp_path):
+    """Where the kernel lets it: a disk of fixed size, for files without a name too, few threads."""
+    done = subprocess.run(
+        [sys.executable, "-c", ROOM, tmp_path], capture_output=True, text=True, timeout=120
+    )
+    assert not done.stderr and list(tmp_path.iterdir()) == []
+    disk, few, full = done.stdout.split("\n", 2)
+    if disk == "False":
+        pytest.skip("this kernel gives no disk of its own; the reaper watches")
+    assert few == "True" and full.strip() == "28"

@@ -87,17 +87,26 @@ LAYERS = (
     "builder.__main__",
     "grading.results.harmless grading.results.graded",
     "grading.results grading.results.feedback grading.results.formats",
+    "grading.results.tables",
+    "grading.results.canvas",
     "grading.results.reports",
-    "grading.box grading.box.magics grading.box.reaper grading.box.syscalls grading.box.wire",
-    "grading.box.jail grading.box.statements",
-    "grading.box.program_slice",
+    "grading.box grading.box.magics grading.box.syscalls grading.box.wire",
+    "grading.box.program grading.box.statements",
+    "grading.box.jail grading.box.whole_notebook",
+    "grading.box.room grading.box.program_slice",
+    "grading.box.disk",
+    "grading.box.asked grading.box.readable grading.box.reaper",
     "grading.box.inside",
     "grading.box.fork_server",
-    "grading.intake grading.intake.submitted grading.intake.classroom grading.other_tasks",
+    "grading.intake grading.intake.submitted grading.intake.find grading.intake.spool",
+    "grading.intake.classroom grading.other_tasks",
     "grading.catalog",
-    "grading.intake.collect grading.state grading.trusted",
+    "grading.intake.choose grading.intake.students grading.state grading.outcome",
+    "grading.intake.collect grading.extract grading.one_box",
     "grading.box.fork_client grading.in_process",
-    "grading.pool",
+    "grading.trusted",
+    "grading.pool grading.self_test",
+    "grading.boxed",
     "grading.run",
     "grading.commands grading",
     "grading.exports grading.exports.sources",
@@ -265,13 +274,17 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
     "grading.exports.nbgrader grading.exports.sources",
     "grading": "grading.run grading.pool grading.trusted grading.in_process grading.other_tasks "
-    "grading.catalog grading.state grading.commands grading.intake.collect "
+    "grading.outcome grading.catalog grading.state grading.commands grading.one_box "
+    "grading.self_test grading.boxed "
     "grading.box.fork_client grading.box.fork_server grading.box.inside",
     "clinic": "kit.chart",
     "fourbit": "bits.coverage",
     "your_data": "kit.rows",
     "models": "plumbing.origin",
-    "jail": "grading.box.syscalls",
+    "collect": "grading.intake.find grading.intake.students grading.intake.choose "
+    "grading.intake.spool",
+    "extract": "grading.box.asked grading.box.readable",
+    "jail": "grading.box.syscalls grading.box.program grading.box.room",
     "judge": "rubric.project rubric.used_rows rubric.release rubric.conduct rubric.card_facts "
     "rubric.whole",
     "memory": "costs.shapes",
@@ -284,9 +297,11 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "preflight.rules.loads preflight.rules.optimizers preflight.rules.own_layers "
     "preflight.rules.rates preflight.rules.targets preflight.rules.texts preflight.rules.tokens "
     "preflight.rules.vocabulary preflight.rules.what_trains",
-    "program_slice": "grading.box.statements grading.box.magics",
+    "program_slice": "grading.box.statements grading.box.magics grading.box.whole_notebook",
+    "reaper": "grading.box.disk",
     "slips": "checks.callers checks.fixtures checks.wording",
-    "reports": "grading.results.feedback grading.results.formats grading.results.graded",
+    "reports": "grading.results.feedback grading.results.formats grading.results.graded "
+    "grading.results.tables grading.results.canvas",
 }
 UNTESTED = {
     "make_base.card": "writes the model card after a pre-training, by hand and read by eye",

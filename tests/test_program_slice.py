@@ -74,6 +74,46 @@ def test_deep_nesting_is_no_crash():
     assert run("x = " + "-" * 50_000 + "1", "def f(): return 7")[0]["f"]() == 7
 
 
-@pytest.mark.parametrize("first", ["%%bash", "%%html", "%%writefile a.py"])
+@pytest.mark.parametrize("first", ["%%bash", "%%html"])
 def test_cells_in_other_languages(first):
     assert magics.tree(f"{first}\ndef f(): pass", "<cell 1>")[0].body == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "settled"),
+    [
+        (["import os", "def g(): pass", "def f(): return 7", "check.f(f)"], True),
+        (["'words'", "def f(): return g()", "def g(): return 7", "check.f(f)"], True),
+        (["def f(): return 7", "check.f(f)", "def h(): pass", "check.h(h)"], True),
+        (["def f(): return 7", "check.f(f)", "f = 3"], False),
+        (["d.update(a=1)", "def f(): return 7", "check.f(f)"], False),
+        (["@put\ndef g(): pass", "def f(): return 7", "check.f(f)"], False),
+        (["def g(): pass", "def f(): return globals()['g']()", "check.f(f)"], False),
+        (["def f(): return _", "check.f(f)"], False),
+        (["def f(): return 7", "check.f(mine)"], False),
+        (["%time x = 1", "def f(): return 7", "check.f(f)"], False),
+        (["def f(): return 7"], True),
+        (["def f(): return 7", "def broken(:"], True),
+        (["def f(): return 7", "check.f(f)", "check.f(f)"], False),
+    ],
+)
+def test_whether_the_rest_can_matter(cells, settled):
+    assert program_slice.settled(cells, ("f",), "f") == settled
+
+
+def test_the_whole_notebook_stops_at_the_check():
+    cells = ["x = 1", "def f(): return x", "check.f(f)", "x = 2", "check.f(f)", "x = 3"]
+    for way, value in (("first", 1), ("last", 2)):
+        given = {}
+        check = type("C", (), {"f": staticmethod(lambda f, to=given: to.update(f=(f,)))})
+        space = {"check": check}
+        program_slice.run_answer(cells, ("f",), space, "f", way, given)
+        assert space["f"]() == value
+
+
+def test_a_cell_that_raises_ends_itself_only():
+    space = {}
+    error = program_slice.run_answer(
+        ["x = 1\n1 / 0\nx = 2", "def f(): return x"], ("f",), space, "f", "last", {}
+    )
+    assert isinstance(error, ZeroDivisionError) and space["f"]() == 1

@@ -1,8 +1,14 @@
 """What a box leaves is removed, however deep, and a folder too full is noticed."""
 
+import mmap
 import os
+import signal
+import subprocess
+import sys
 
-from lora_course.grading.box import reaper
+import pytest
+
+from lora_course.grading.box import disk, reaper
 
 
 def test_remove(tmp_path):
@@ -34,3 +40,50 @@ def test_full(tmp_path):
     for number in range(reaper.FILES + 1):
         (tmp_path / str(number)).touch()
     assert reaper.full(tmp_path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+def test_files_without_a_name(tmp_path):
+    """They count while they are open, and while memory is mapped to them."""
+    before = disk.unnamed(os.getpid())
+    with open(tmp_path / "open", "wb+") as file:
+        os.unlink(tmp_path / "open")
+        file.write(bytes(1 << 20))
+        file.flush()
+        assert disk.unnamed(os.getpid()) - before >= 1 << 20
+        memory = mmap.mmap(file.fileno(), 1 << 20)
+    assert disk.unnamed(os.getpid()) - before >= 1 << 20
+    memory.close()
+    assert disk.unnamed(os.getpid()) == before
+
+
+def watched(tmp_path, code, let_go=False):
+    """What the reaper says of a process that runs this code; let_go: after a moment."""
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    life, held = os.pipe()
+    if let_go:
+        os.close(held)
+    try:
+        return reaper.watch(child.pid, life, tmp_path)
+    finally:
+        os.close(life)
+        child.returncode = 0  # it has been buried
+        child.stdout.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+def test_why_a_box_ended(tmp_path, monkeypatch):
+    ready = "import os, time; print(flush=True); "
+    monkeypatch.setattr(reaper, "children", lambda: [])
+    assert watched(tmp_path, ready + "os._exit(3)")["why"] == "ended"
+    assert watched(tmp_path, ready + "os.kill(os.getpid(), 9)")["signal"] == signal.SIGKILL
+    said = watched(tmp_path, ready + "time.sleep(60)", let_go=True)
+    assert said["why"] == "let go" and said["cpu"] < 5 and not said["held"]
+    many = "from threading import Thread; print(flush=True); import time\n"
+    many += "for _ in range(40): Thread(target=time.sleep, args=(60,)).start()"
+    monkeypatch.setattr(reaper, "THREADS", 20)
+    assert watched(tmp_path, many)["why"] == "threads"
+    monkeypatch.setattr(disk, "DISK", 1 << 20)
+    large = ready + "f = open('x', 'wb'); f.write(bytes(2 << 20)); f.flush(); time.sleep(60)"
+    assert watched(tmp_path, large)["why"] == "disk"

@@ -77,8 +77,10 @@ def test_grades(tmp_path):
 
 def test_canvas(tmp_path):
     better = record("bea", [exercise(), exercise("3.2", 15.0, 15.0)], file="bea/second.ipynb")
-    download = record("doe", file="doejane_LATE_4321_8765_03_the_lora_layer.ipynb")
-    write_reports([*CLASS, better, download], tmp_path)
+    download = record("doe", canvas_id="4321")
+    again = record("doe 2", [exercise(points=5.0)], canvas_id="4321")
+    forged = record("eve", file="doejane_4321_8765_03_the_lora_layer.ipynb")
+    write_reports([*CLASS, better, download, again, forged], tmp_path)
     possible, *students = rows(tmp_path / "canvas.csv")
     assert possible["Student"].strip() == "Points Possible"
     assert (possible["03_the_lora_layer"], possible["10_quantization"]) == ("35", "10")
@@ -86,6 +88,8 @@ def test_canvas(tmp_path):
     assert found["bea"]["03_the_lora_layer"] == "35" and found["bea"]["SIS Login ID"] == "bea"
     assert found["ann"]["10_quantization"] == "10" and found["carl"]["10_quantization"] == ""
     assert found["doe"]["ID"] == "4321" and found["doe"]["SIS Login ID"] == ""
+    assert found["doe"]["03_the_lora_layer"] == "20" and "doe 2" not in found
+    assert found["eve"]["ID"] == "" and found["eve"]["SIS Login ID"] == "eve"
     head = (tmp_path / "canvas.csv").read_text().splitlines()[0]
     assert head.startswith("Student,ID,SIS User ID,SIS Login ID,Section,")
 
@@ -234,3 +238,44 @@ def test_nobody_handed_in(tmp_path):
     write_reports([], tmp_path)
     assert rows(tmp_path / "grades.csv") == []
     assert len(ElementTree.parse(tmp_path / "junit.xml").getroot()) == 0
+
+
+def test_what_is_not_graded_is_blank(tmp_path):
+    """Not a zero in any report."""
+    parts = [exercise(), exercise("3.2", 0.0, 15.0, "ungraded", "not graded")]
+    gaps = [record("ann", parts), record("bea", [], ungraded=True, problem="Not graded: a link")]
+    write_reports([*gaps, record("carl", parts[:1])], tmp_path)
+    found = {row["student"]: row for row in rows(tmp_path / "grades.csv")}
+    assert [found[s]["points"] for s in ("ann", "bea", "carl")] == ["", "", "20"]
+    assert found["ann"]["3.2 delta_weight"] == "" and found["ann"]["3.1 lora_linear"] == "20"
+    _, *students = rows(tmp_path / "canvas.csv")
+    assert {r["Student"]: r["03_the_lora_layer"] for r in students} == {
+        "ann": "",
+        "bea": "",
+        "carl": "20",
+    }
+    made = json.loads((tmp_path / "ann/results.json").read_text())
+    assert "score" not in made and "score" not in made["tests"][1]
+    assert made["tests"][0]["score"] == 20
+    assert "no zero either" in (tmp_path / "ann/feedback.html").read_text()
+    assert "not graded / 35" in (tmp_path / "summary.md").read_text()
+    junit = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert junit[0].get("errors") == "1"
+
+
+def test_no_two_rows_read_alike(tmp_path):
+    names = ["ann", "ann ", "a\u200bnn", "аnn", "ａnn", "an\u0301n", "Ann", "ann\u00a0", "bea"]
+    write_reports([record(name) for name in names], tmp_path)
+    for file in ("grades.csv", "canvas.csv"):
+        seen = [list(row.values())[0] for row in rows(tmp_path / file)]
+        seen = [name for name in seen if "Points" not in name]
+        assert len(set(seen)) == len(names) and {"ann", "Ann", "bea"} <= set(seen)
+        assert all("[" in name for name in seen if name not in ("ann", "Ann", "bea"))
+    logins = {row["SIS Login ID"] for row in rows(tmp_path / "canvas.csv")}
+    assert logins == {"", "ann", "Ann", "bea"}
+
+
+def test_time_is_not_told_to_students(tmp_path):
+    write_reports([record(seconds=12.5)], tmp_path)
+    for path in (tmp_path / "ann").iterdir():
+        assert "12.5" not in path.read_text() and "execution_time" not in path.read_text()

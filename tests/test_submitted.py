@@ -36,3 +36,33 @@ def test_flags():
     assert submitted.flags(["from lora_course.checks.core import array"], setup) == []
     assert submitted.flags(["from peft.tuners import lora"], "from peft import LoraConfig") == []
     assert submitted.flags(["__import__('peft')"], setup)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import math; import peft",
+        "import math, peft",
+        "import math as m, peft as p",
+        "if 1: from peft import LoraConfig",
+        "def f():\n    import bitsandbytes as bnb",
+        "x = 1; from unsloth import y",
+        "import \\\n    peft",
+        "from peft \\\n    import x",
+        "lambda: __import__('peft')",
+        "importlib.import_module('pe' + 'ft')",
+        "exec('import ' + name)",
+        "m = sys.modules['peft']",
+        "load('bitsandbytes')",
+        "eval (text)",
+    ],
+)
+def test_imports_anywhere(code):
+    assert submitted.flags([code], "import math")
+
+
+@pytest.mark.parametrize(
+    "code", ["import math", "adapters = []", "x['adapters']", "# no peft here", "retrieval(x)"]
+)
+def test_no_import(code):
+    assert submitted.flags([code], "import math") == []

@@ -85,3 +85,22 @@ def test_late_frames(pair):
     with pytest.raises(wire.Late):  # nobody reads
         wire.send(ours, b"a", bytes(10 << 20), time.monotonic() + 0.1)
     assert time.monotonic() - start < 2
+
+
+def test_a_pause_of_the_grader_does_not_count(monkeypatch):
+    """Ctrl-Z and fg, an hour later: the other side still has its time."""
+    now = [100.0]
+    monkeypatch.setattr(wire.time, "monotonic", lambda: now[0])
+    deadline = wire.Deadline(10)
+    now[0] += 3600
+    assert deadline.left() == 10 - 2 * wire.STEP
+    now[0] += 0.25
+    assert deadline.left() == 10 - 2 * wire.STEP - 0.25
+    now[0] += 3600  # the judge computes
+    deadline.begin()
+    assert deadline.left() == 10 - 2 * wire.STEP - 0.25
+
+
+def test_many_numbers_are_torn():
+    with pytest.raises(wire.Torn):
+        wire.unpack_arrays(wire.pack_arrays({"x": np.zeros(wire.VALUES + 1, np.int8)}))

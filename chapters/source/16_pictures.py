@@ -170,7 +170,7 @@ if shipped:
 with torch.no_grad():
     grid = patch_states(eye, batch["pixel_values"].to(DEVICE))
 print("what it says of its patches: (B, d, rows, columns) =", tuple(grid.shape))
-assert not shipped or skill(eye) > 0.9
+assert not shipped or skill(eye) > 0.5
 
 # %% [markdown]
 # ## 3 Real digits
@@ -337,10 +337,11 @@ seeds = {k: (swept[k, best[k]][0], race(k, best[k], seed=1)[0]) for k in best}
 print("two draws:", {k: f"{min(s):.0%} to {max(s):.0%}" for k, s in seeds.items()})
 if shipped:
     assert min(seeds["LoRA"]) > max(seeds["head"])
-    assert swept["head", best["head"]][1] > 0.9 and swept["LoRA", lr][1] < 0.5
+    assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
-# More than the head must move, and LoRA is enough for it. But under its old head the
+# On this model more than the head must move, and LoRA comes near full fine-tuning with a
+# tenth of its numbers. But under its old head the
 # changed body has lost the town, after LoRA as after full fine-tuning. The difference:
 # LoRA can be **taken out** again, and then nothing is lost, bit for bit.
 #

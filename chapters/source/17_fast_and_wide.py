@@ -154,10 +154,8 @@ for name, layer in layers.items():
 # **Predict:** the bytes kept for each number of x. And with dropout?
 
 # %%
-def kept(layer):  # bytes for each number of x; what holds r of them a row is left out
-    return saved_bytes(lambda: layer(x).sum(), [*layer.parameters()]) // x.numel()
-
-
+# Bytes for each number of x; what holds only r numbers a row is left out.
+kept = lambda layer: saved_bytes(lambda: layer(x).sum(), layer.parameters()) // x.numel()  # noqa: E731
 for p in (0.0, 0.1):
     made = {"full": One(), "PEFT": with_peft(One(), ["proj"], p), "ours": ours(One(), ["proj"], p)}
     print(f"dropout {p}:", {name: kept(layer) for name, layer in made.items()})
@@ -636,12 +634,12 @@ print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
 # # on each of 2 machines with 8 cards; node0 is the first one's name
 # torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-id 17 \
 #     --rdzv-endpoint node0:29500 --max-restarts 3 \
-#     -m lora_course.fast.wide --out /shared/run --shard
+#     -m lora_course.fast.wide --out /shared/run --shard --batch 64
 #
 # # the same by accelerate; --machine_rank is 0 on the first and 1 on the second
 # accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \
 #     --main_process_ip node0 --main_process_port 29500 \
-#     -m lora_course.fast.wide --out /shared/run --shard
+#     -m lora_course.fast.wide --out /shared/run --shard --batch 64
 # ```
 
 # %% [markdown]
@@ -653,7 +651,7 @@ print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
 # head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-backend c10d \
 #     --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
-#     -m lora_course.fast.wide --out /shared/run --shard
+#     -m lora_course.fast.wide --out /shared/run --shard --batch 64
 # ```
 #
 # `/shared` must be a disk that all see: the checkpoint lies there. One Slurm task a

@@ -1,10 +1,12 @@
 """Sphinx: what the site looks like. make_site.py copies it beside the sources."""
 
 import os
+import sys
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
+sys.path.insert(0, os.path.dirname(__file__))
 project, author = "LoRA Course", "the authors of LoRA Course"
 project_copyright = "text and figures CC BY 4.0, code Apache 2.0"
 extensions = ["myst_nb", "sphinx_copybutton"]
@@ -12,6 +14,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
 myst_heading_anchors = 3
+myst_heading_slug_func = "conf.slug"  # the anchors that JupyterLab and GitHub use in notebooks
 html_theme, html_title = "sphinx_book_theme", "LoRA Course"
 html_static_path, html_css_files = ["_static"], ["course.css"]
 html_copy_source = html_show_sourcelink = False
@@ -36,6 +39,10 @@ if repository:
             "notebook_interface": "jupyterlab",
         },
     }
+
+
+def slug(title):
+    return title.replace(" ", "-")
 
 
 def inline(writer, node):

@@ -78,7 +78,8 @@ def collect(source, address):
         target.write_text(json.dumps(notebook), encoding="utf-8")
     for folder in ("_static", "docs"):
         (source / folder).mkdir(exist_ok=True)
-    shutil.copy(ROOT / "docs/lora.png", source / "docs")
+    for picture in (ROOT / "docs").glob("*.png"):
+        shutil.copy(picture, source / "docs")
     shutil.copy(ROOT / "docs/site/course.css", source / "_static")
     (source / "index.md").write_text(first_page(pages, address), encoding="utf-8")
 

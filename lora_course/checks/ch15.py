@@ -110,6 +110,7 @@ forgetting = Check(
         "`best = scores.max(dim=0).values`, `lost = best - scores[-1]`, and the mean is "
         "`lost[best > chance].mean()`. The mean of an empty tensor is nan already.",
     ),
+    nans=("none",),
     slips=FORGETTING,
     other="lost = best measurement less last measurement, for each column; the mean over those "
     "whose best lies above chance.",

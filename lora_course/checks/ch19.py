@@ -784,7 +784,7 @@ def make_rank_rule(seed):
         if n in (1, 2):
             sizes[place, 0] = high + int(rng.integers(1, 4))
         if n == 2:
-            sizes[1:, 0] = high + 1
+            sizes[0, 0] = high + 1  # beside another one
         if n == 3:  # exactly as many: 6 * 3 numbers against 2 * (6 + 3)
             k = int(rng.integers(2, 5))
             sizes[place] = [2 * k, 6 * k, 3 * k]

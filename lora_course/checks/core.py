@@ -1,7 +1,6 @@
 """A check in three parts: make the inputs, call the learner's code, judge plain numbers.
 
-Only `probe` runs beside the learner's code. `make` and `judge` see arrays and nothing else,
-so that a grader can keep them in another process.
+Only `probe` runs beside the learner's code; a grader keeps the others in another process.
 """
 
 import os
@@ -15,7 +14,7 @@ import numpy as np
 
 from lora_course.checks import guard, messages
 from lora_course.checks.values import Refused, array, close, plain, tensor
-from lora_course.checks.verdicts import GENERIC, Verdict, decide
+from lora_course.checks.verdicts import GENERIC, Verdict, decide, no_numbers
 from lora_course.learner import record
 from lora_course.learner.standing import standing
 
@@ -46,6 +45,7 @@ class Check:
     slips: tuple = ()  # of slips.Slip: known mistakes beside their advice
     other: str = ""  # where to look when no slip explains what was seen
     mistakes: dict[str, str] | None = None  # key -> advice; made of slips and other
+    nans: tuple[str, ...] = ()  # outputs in which NaN can be right
     make: Callable  # seed -> arrays
     probe: Callable  # namespace, arrays -> arrays
     judge: Callable  # inputs, outputs -> Verdict
@@ -110,7 +110,8 @@ class Check:
             known = {*GENERIC, *self.mistakes} if share < 1 else {""}
             if not 0 <= share <= 1 or mistake not in known:
                 raise ValueError(f"judge of {self.name!r}: share or mistake is wrong in {said}")
-            return Verdict(share, mistake, str(said.seen), str(said.expected))
+            odd = share == 1 and no_numbers(outputs, self.nans)
+            return odd or Verdict(share, mistake, str(said.seen), str(said.expected))
         except Exception:
             if strict:
                 raise

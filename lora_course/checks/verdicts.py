@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 GENERIC = {"none", "type", "raised", "unfinished"}  # mistakes that every check knows
 
 
@@ -35,3 +37,14 @@ def decide(judge, seeds, hidden=()):
         if secret and secret.share == 0:
             break
     return verdict, secret
+
+
+def no_numbers(outputs, nans=()):
+    """The verdict on what no comparison can judge: complex numbers, and NaN except in `nans`."""
+    for key, value in outputs.items():
+        value = np.asarray(value)
+        nan = value.dtype.kind == "f" and key not in nans and np.isnan(value).any()
+        if value.dtype.kind == "c" or nan:
+            seen = "NaN, which is no number." if nan else "complex numbers."
+            return Verdict(0.0, "other", seen, "real numbers, finite ones.")
+    return None

@@ -15,7 +15,9 @@ from lora_course import checks
 from lora_course.grading.intake import submitted
 
 GROUP = "lora_course.checks"  # entry points: name "03" or "ch03", value a module with EXERCISES
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# Where chapters/, exercises/ and solutions/ are: in a wheel, or beside the package in a clone.
+ROOT = PACKAGE / "course" if (PACKAGE / "course").is_dir() else PACKAGE.parent
 
 
 class Task(NamedTuple):
@@ -40,6 +42,15 @@ def wanted_names():
     """{chapter: names that its exercises define}."""
     return {
         chapter: tuple(want for check in _exercises(f"{GROUP}.ch{chapter}") for want in check.wants)
+        for chapter in chapters()
+    }
+
+
+@cache
+def names_of_checks():
+    """{"ch03": {check: names that it wants}}: what may be known everywhere."""
+    return {
+        f"ch{chapter}": {c.name: list(c.wants) for c in _exercises(f"{GROUP}.ch{chapter}")}
         for chapter in chapters()
     }
 

@@ -35,7 +35,6 @@ def add(commands):
 def run_grade(args):
     """Exit status 0 when everything was graded, whatever its marks; 2 when it could not start."""
     one_thread()
-    from lora_course.grading.pool import LOST
     from lora_course.grading.run import CannotGrade, grade_folder
 
     wanted = ("secret", "jobs", "trust", "timeout")
@@ -60,9 +59,12 @@ def run_grade(args):
     reduced = next((r["isolation"] for r in records if r["isolation"] != "full"), "")
     if reduced:
         _say(f"Isolation was {reduced}.")
-    _say(f"{len(records)} graded. The reports are in {args.out}.")
-    lost = [r for r in records if r["problem"].startswith(LOST)]
-    return 0 if records and not lost else 1
+    gaps = [r for r in records if graded.is_ungraded(r)]
+    _say(f"{len(records) - len(gaps)} graded. The reports are in {args.out}.")
+    if gaps:
+        names = ", ".join(sorted({harmless.line(r["student"]) for r in gaps}))
+        _say(f"Not graded, and blank in the reports: {names}. The same command tries these again.")
+    return 0 if records and not gaps else 1
 
 
 def run_check(args):
@@ -103,11 +105,12 @@ def score_lines(found):
         return
     width = max(len(e["title"]) for e in found["exercises"])
     words = {"right": "right", "wrong": "not right yet", "todo": "not done yet", "broken": "broken"}
+    words["ungraded"] = "not graded"
     for e in found["exercises"]:
         worth = f"{e['points']:g}/{e['out_of']:g}"
         yield f"  {e['number']:<5} {e['title']:<{width}}  {worth:>8}  {words[e['status']]}"
     for e in found["exercises"]:
-        if e["status"] in ("wrong", "broken"):
+        if e["status"] in ("wrong", "broken", "ungraded"):
             yield ""
             yield from (f"  {line}" for line in e["message"].splitlines())
 
@@ -115,7 +118,7 @@ def score_lines(found):
 def _say(text):
     from lora_course.checks.display import say
 
-    say(text)
+    say("\n".join(harmless.clean(line) for line in text.split("\n")))
 
 
 def _fail(text, status):

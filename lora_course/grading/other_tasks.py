@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from lora_course.checks import ch03
+from lora_course.checks.ch03 import delta_weight, judge_linear, lora_linear, probe_delta
 from lora_course.checks.core import Verdict
 
 TASKS = {
@@ -30,14 +30,14 @@ def judge_rslora(inputs, outputs):
         for key, rest in parts:
             if key in made and np.shape(made[key]) == np.shape(rest + made[key]):
                 made[key] = rest + (made[key] - rest) / root
-    verdict = ch03.judge_linear(inputs, made)
+    verdict = judge_linear(inputs, made)
     return Verdict(verdict.share, verdict.mistake)  # what was seen would be the turned values
 
 
 def probe_transposed(namespace, arrays):
     """The same factors, stored the other way round."""
     factors = {k: v.T for k, v in arrays.items() if k.startswith(("A_", "B_"))}
-    return ch03.probe_delta(namespace, {**arrays, **factors})
+    return probe_delta(namespace, {**arrays, **factors})
 
 
 def _variant(check, task, **changes):
@@ -47,13 +47,13 @@ def _variant(check, task, **changes):
 
 
 rslora = _variant(
-    ch03.lora_linear,
+    lora_linear,
     "lora_linear=rslora",
     title="The LoRA layer, scaled by lora_alpha / sqrt(r)",
     judge=judge_rslora,
 )
 transposed = _variant(
-    ch03.delta_weight,
+    delta_weight,
     "delta_weight=transposed",
     title="The delta weight of transposed factors",
     probe=probe_transposed,

@@ -1,7 +1,7 @@
 """Several submissions at once: one judging process per core, each asking for boxes of its own.
 
-The judges know the secret, the boxes do not: boxes are forked from the warm process, judges from
-the grader. A judge that dies or hangs costs its own submission and nothing else.
+The judges know the secret, the boxes do not. A judge that dies or hangs costs its own submission
+and nothing else.
 """
 
 import contextlib
@@ -15,52 +15,57 @@ from multiprocessing import connection
 
 from lora_course.grading import catalog, in_process, trusted
 from lora_course.grading.box import jail
+from lora_course.grading.box.fork_client import WarmGone
 from lora_course.grading.results import graded
 
+JUDGE_MEMORY = 512 << 20  # address space beyond that of the grader
 LOST = "The grader itself failed at this one; run it again"  # such a record is not kept
 
 
 class Plan:
-    """What is the same for all submissions. secret: bytes or None; missing: walls not there."""
+    """What is the same for all submissions. secret: bytes or None."""
 
-    def __init__(self, secret=None, timeout=30.0, variants=(), missing=()):
+    def __init__(self, secret=None, timeout=30.0, variants=()):
         self.secret, self.timeout, self.variants = secret, timeout, tuple(variants)
-        self.isolation = f"reduced: {'; '.join(missing)}" if missing else "full"
+        self.isolation = "full"
 
 
 def grade(warm, plan, submission):
     """The record of one submission. warm: None where this system cannot fork."""
-    start, exercises = time.monotonic(), []
+    start, exercises, notes, cells = time.monotonic(), [], [], submission.cells()
     for task in catalog.tasks(submission.chapter, plan.variants) if submission.chapter else ():
         check, hidden = task.check, ()
-        if submission.problem:
-            exercises.append(graded.entry(check, task.number, "broken", 0, submission.problem))
+        if problem := submission.problem:
+            status = "ungraded" if submission.ungraded else "broken"
+            exercises.append(graded.entry(check, task.number, status, 0, problem))
             continue
         if plan.secret:
             name = catalog.assignment(submission.chapter)
             hidden = trusted.secret_seeds(plan.secret, name, check.name)
-        order = {"cells": submission.cells, "chapter": submission.chapter}
-        order |= {"module": task.module, "name": check.name}
+        order = dict(cells=cells, chapter=submission.chapter, module=task.module, name=check.name)
         seeds = ((), trusted.VISIBLE) if task.private else (trusted.VISIBLE, hidden)
         if warm is None:
             said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
-        words = said.status, said.share, said.message, said.hidden or task.private, task.variant
-        exercises.append(graded.entry(check, task.number, *words))
-    return finished(submission, plan, exercises, time.monotonic() - start)
+        more = said.hidden or task.private, task.variant
+        exercises.append(graded.entry(check, task.number, *said[:3], *more))
+        notes += [f"{task.number} {said.note}"] if said.note else []
+    return finished(submission, plan, exercises, time.monotonic() - start, notes=notes)
 
 
-def finished(submission, plan, exercises=(), seconds=0.0, problem=""):
-    """A record around these exercises."""
+def finished(submission, plan, exercises=(), seconds=0.0, problem="", notes=()):
+    """A record around these exercises. problem: of the grader, at this submission."""
     return {
         "student": submission.student,
         "file": submission.file,
         "chapter": submission.chapter,
         "assignment": catalog.assignment(submission.chapter) if submission.chapter else "",
         "problem": problem or submission.problem,
+        "ungraded": bool(problem or submission.ungraded),
+        "canvas_id": submission.canvas_id,
         "exercises": list(exercises),
-        "flags": list(submission.flags),
+        "flags": [*submission.flags, *notes],
         "isolation": plan.isolation,
         "seconds": round(seconds, 3),
         "course_version": catalog.version(),
@@ -83,26 +88,33 @@ def grade_all(warm, plan, submissions, jobs):
     try:
         for _ in range(min(jobs, len(waiting))):
             start()
+        seen = time.monotonic()
         while waiting or busy:
             for channel in [c for c in judges if c not in busy][: len(waiting)]:
                 submission = waiting.pop()
                 tasks = len(catalog.tasks(submission.chapter, plan.variants) or "")
-                busy[channel] = submission, time.monotonic() + 60 + tasks * (plan.timeout + 90)
+                busy[channel] = [submission, 60 + tasks * 9 * (plan.timeout + 30)]
                 channel.send(submission)
             ready = connection.wait(busy, timeout=1)
-            late = [c for c, (_, end) in busy.items() if end < time.monotonic()]
+            passed, seen = min(time.monotonic() - seen, 2.0), time.monotonic()
+            for about in busy.values():  # without the time in which the grader was stopped
+                about[1] -= passed
+            late = [c for c, (_, left) in busy.items() if left < 0]
             for channel in {*ready, *late}:
                 submission, _ = busy.pop(channel)
                 try:
                     if channel not in ready:
                         raise EOFError
-                    yield submission, channel.recv()
+                    record = channel.recv()
                 except (EOFError, OSError):  # this judge is lost; the others go on
                     judges.pop(channel).kill()
                     channel.close()
-                    yield submission, finished(submission, plan, problem=f"{LOST}.")
+                    record = finished(submission, plan, problem=f"{LOST}.")
                     if waiting:
                         start()
+                if record["ungraded"] and warm.process.poll() is not None:
+                    raise WarmGone
+                yield submission, record
     finally:
         for channel, process in judges.items():
             channel.close()
@@ -113,14 +125,14 @@ def grade_all(warm, plan, submissions, jobs):
 def _judge(channel, warm, plan):
     """Grades what comes over the channel until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     parent = os.getppid()
     if sys.platform.startswith("linux"):
         jail._libc().prctl(1, signal.SIGKILL, 0, 0, 0)  # never outlive the grader
         if os.getppid() != parent:
             return
-    with contextlib.suppress(OSError, ImportError):
-        jail.limits()  # a judge that a student talks into a huge array fails alone
+    with contextlib.suppress(OSError, ImportError):  # a huge array costs its own author alone
+        jail.limits(JUDGE_MEMORY)
     sys.stdout = sys.stderr = open(os.devnull, "w")
     while True:
         try:

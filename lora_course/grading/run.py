@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from lora_course.grading import catalog, pool
-from lora_course.grading.box.fork_client import ForkClient
+from lora_course.grading.box.fork_client import WarmGone
+from lora_course.grading.boxed import OPEN, boxed
 from lora_course.grading.intake import collect
+from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.state import (
     CannotGrade,
     check_variants,
@@ -19,10 +21,7 @@ from lora_course.grading.state import (
 )
 from lora_course.plumbing.files import reason, write_atomically
 
-OPEN = (
-    "This system cannot close the box: {}. Code of strangers could read and change your files. "
-    "If you trust these notebooks, add --i-trust-these-files."
-)
+RESTARTS = 3  # of the warm process, when something has ended it
 
 
 def grade_folder(
@@ -53,7 +52,7 @@ def grade_folder(
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)
-    keys = {s: state / f"{key(s, secret, variants)}.json" for s in submissions}
+    keys = {s: state / f"{key(s, secret, variants, timeout)}.json" for s in submissions}
     records, unsaved = {s: load_record(path) for s, path in keys.items()}, []
     todo = [s for s in submissions if records[s] is None]
     if len(todo) < len(submissions):
@@ -61,7 +60,7 @@ def grade_folder(
     with contextlib.closing(grade_these(todo, secret, jobs, trust, timeout, variants)) as done:
         for submission, record in bar(done, len(todo), progress):
             records[submission] = record
-            if record["problem"].startswith(pool.LOST):
+            if is_ungraded(record):
                 continue
             try:
                 write_atomically(keys[submission], json.dumps(record, indent=1))
@@ -84,9 +83,6 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
     if not submissions:
         return
     readable = [s for s in submissions if not s.problem]
-    chapters = sorted({s.chapter for s in readable})
-    modules = {t.module for c in chapters for t in catalog.tasks(c, tuple(variants))}
-    setups = {c: catalog.setup(c) for c in chapters}
     plan = pool.Plan(secret, timeout, variants)
     for submission in submissions:
         if submission.problem:
@@ -96,18 +92,15 @@ def grade_these(submissions, secret=None, jobs=None, trust=False, timeout=30.0, 
     if not hasattr(os, "fork"):
         yield from unboxed(readable, plan, trust)
         return
-    warm = ForkClient(sorted(modules), setups, trust)
-    try:
-        import torch  # while the warm process does the same
-
-        torch.set_num_threads(1)
-        missing = warm.ready()
-        if missing and not trust:
-            raise CannotGrade(OPEN.format("; ".join(missing)))
-        plan = pool.Plan(secret, timeout, variants, missing)
-        yield from pool.grade_all(warm, plan, readable, jobs or cores())
-    finally:
-        warm.stop()
+    left = dict.fromkeys(readable)
+    for _ in range(RESTARTS):
+        with contextlib.suppress(WarmGone):
+            for submission, record in boxed(list(left), plan, trust, jobs or cores()):
+                left.pop(submission)
+                yield submission, record
+            return
+    for submission in left:
+        yield submission, pool.finished(submission, plan, problem=f"{pool.LOST}.")
 
 
 def unboxed(submissions, plan, trust):

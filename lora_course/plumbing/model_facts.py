@@ -88,7 +88,8 @@ def read_past(kind):
     begun = r"    def (__init__|_?init_weights|tie_weights).*?(?=\n    def |\Z)"
     text = re.sub(begun, "", text, flags=re.S)
     text = re.sub(r"if self\.pretraining_tp.*?else:", "", text, flags=re.S)  # BLOOM, never taken
-    return frozenset(re.findall(r"self\.(\w+)\.weight\b", text))
+    asked = r"self\.(\w+)\.weight\b(?!\.(?:dtype|device|shape))"  # its type is not its numbers
+    return frozenset(re.findall(asked, text))
 
 
 def senses(model):

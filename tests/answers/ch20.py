@@ -378,6 +378,7 @@ WRONG = [
     edit(
         "prove", "alpha / r always", "plain_scale", (SCALING, 'scaling = config["lora_alpha"] / r')
     ),
+    edit("prove", "a thousandth, of nothing", "loose", (OFF, "sums.append(bool(off <= 1e-3))")),
     edit("prove", "off by five percent", "loose", (OFF, OFF.replace("1e-3", "5e-2"))),
     edit("prove", "one layer is enough", "any_layer", ("all(sums), equal", "any(sums), equal")),
     edit("prove", "always merged", "always_merged", ("all(sums), equal", "True, equal")),

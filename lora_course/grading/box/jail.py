@@ -2,8 +2,10 @@
 
 Three parts, each from the kernel itself, and each tested by tests/test_grading.py:
 Landlock (files and addresses), seccomp (no process, no socket, no signal to others, no
-permissions), rlimits (memory, time, sizes). A box never forks: what it starts are threads, which
+permissions), rlimits (memory, threads, sizes). A box never forks: what it starts are threads, which
 end with it. All of it is inherited and cannot be taken off again.
+
+Before it is closed, room.py gives the box a disk of its own and counts its threads.
 """
 
 import ctypes
@@ -12,19 +14,18 @@ import platform
 import struct
 import sys
 
-from lora_course.grading.box import syscalls
+from lora_course.grading.box import program, syscalls
 
 GB = 1 << 30
 MEMORY = 2 * GB  # address space beyond that of the warm process
 FILE_SIZE = 64 << 20  # bytes, of one file
 
-ALLOW, EPERM, ENOSYS, DONE, DIE = 0x7FFF0000, 0x50001, 0x50026, 0x50000, 0x80000000
-
 
 def confine(folder, readable):
     """Closes the box around this process, for good. folder: the one place it may write to.
 
-    readable: files and folders that it may read. Returns what this system does not offer.
+    readable: files and folders that it may read, as paths or as descriptors opened with O_PATH.
+    Returns what this system does not offer.
     """
     missing = []
     for part, close in (
@@ -40,14 +41,14 @@ def confine(folder, readable):
     return missing
 
 
-def limits():
+def limits(memory=MEMORY):
     """Memory, file size, open files, no core dump. Time is measured from outside."""
     import resource
 
     with open("/proc/self/statm") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
     for what, most in (
-        (resource.RLIMIT_AS, now + MEMORY),
+        (resource.RLIMIT_AS, now + memory),
         (resource.RLIMIT_FSIZE, FILE_SIZE),
         (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_CORE, 0),
@@ -81,10 +82,10 @@ def landlock(folder, readable):
     allowed += [(f"/dev/{name}", device) for name in ("null", "zero", "urandom")]
     for path, rights in [*allowed, (folder, below)]:
         try:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            place = os.dup(path) if isinstance(path, int) else os.open(path, os.O_PATH)
         except OSError:
             continue
-        rights &= ~0 if os.path.isdir(path) else 0b111
+        rights &= ~0 if os.path.isdir(place) else 0b111
         _call(libc.syscall, 445, ruleset, 1, struct.pack("=Qi", rights, place), 0)
         os.close(place)
     _call(libc.prctl, 38, 1, 0, 0, 0)  # no_new_privs
@@ -93,48 +94,13 @@ def landlock(folder, readable):
 
 
 def seccomp():
-    """System calls: see calls.py. A signal reaches this process itself and no other."""
+    """System calls: see program.py."""
     column, machine = syscalls.MACHINES[platform.machine()]
-    code = [_load(4), (0x15, 1, 0, machine), _answer(DIE), _load(0)]  # 4: the machine, 0: the call
-    code += [(0x35, 0, 1, syscalls.NEWEST), _answer(ENOSYS)]  # also the calls of 32-bit code
-    for table, answer in (
-        (syscalls.REFUSED, EPERM),
-        (syscalls.PRETENDED, DONE),
-        (syscalls.UNKNOWN, ENOSYS),
-    ):
-        for number in syscalls.numbers(table, column):
-            code += [_skip_unless(number, 1), _answer(answer)]
-    own = os.getpid()
-    for call, argument, values, then, otherwise in (
-        (syscalls.KILL, 0, (own,), ALLOW, EPERM),
-        (syscalls.TGKILL, 0, (own,), ALLOW, EPERM),
-        (syscalls.PRLIMIT, 0, (0, own), ALLOW, EPERM),
-        (syscalls.FCNTL, 1, syscalls.OWNER, EPERM, ALLOW),
-        (syscalls.IOCTL, 1, syscalls.ASYNC, EPERM, ALLOW),
-    ):
-        body = [_load(16 + 8 * argument)]
-        for value in values:
-            body += [_skip_unless(value, 1), _answer(then)]
-        code += [_skip_unless(call[column], len(body) + 1), *body, _answer(otherwise)]
-    threads = [_load(16), (0x45, 1, 0, syscalls.THREAD), _answer(EPERM), _answer(ALLOW)]
-    code += [_skip_unless(syscalls.CLONE[column], len(threads)), *threads, _answer(ALLOW)]
-    kept = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+    steps = program.steps(column, machine, os.getpid())
+    kept = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     _call(_libc().prctl, 38, 1, 0, 0, 0)
-    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(kept))
+    head = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(kept))
     _call(_libc().prctl, 22, 2, head, 0, 0)
-
-
-def _load(offset):
-    return 0x20, 0, 0, offset
-
-
-def _answer(value):
-    return 0x06, 0, 0, value
-
-
-def _skip_unless(value, steps):
-    """Goes on when the loaded number is `value`, else over the next `steps`."""
-    return 0x15, 0, steps, value
 
 
 def _libc():

@@ -1,4 +1,4 @@
-"""Ends a box when it is time, and sweeps up after it: processes and files."""
+"""Ends a box when it is time, says why it ended, and sweeps up after it: processes and files."""
 
 import contextlib
 import os
@@ -6,20 +6,49 @@ import select
 import signal
 import time
 
-DISK, FILES = 256 << 20, 4000  # what a box may leave in its folder before it is ended
+from lora_course.grading.box.disk import full, lacks_room, remove, unnamed
+from lora_course.grading.box.room import DISK, FILES, THREADS
+
+__all__ = ["DISK", "FILES", "full", "lacks_room", "remove", "unnamed", "watch"]
 
 
-def watch(box, life, folder):
-    """Waits for the end: the box has finished, the grader has let go, or the folder is too full."""
+def watch(box, life, folder, own_disk=False):
+    """Waits for the end: the box has finished, the grader has let go, or a limit is passed.
+
+    Returns what the judge has to know, a dict: why "ended", "let go", "threads" or "disk";
+    signal: the one that ended the box, when we did not; cpu: seconds of processor time; waited:
+    seconds in which it wanted to run and could not; held: somebody had stopped it; short: the
+    disk that boxes share was full.
+    """
     poll = select.poll()
     poll.register(life, select.POLLHUP)
     with contextlib.suppress(OSError, AttributeError):
         poll.register(os.pidfd_open(box), select.POLLIN)
-    while not poll.poll(100) and os.waitpid(box, os.WNOHANG) == (0, 0) and not full(folder):
-        pass
+    said = {"why": "", "signal": 0, "cpu": 0.0, "waited": 0.0, "held": False, "short": False}
+    while not said["why"]:
+        gone = any(descriptor == life for descriptor, _ in poll.poll(50))
+        done, status, usage = os.wait4(box, os.WNOHANG)
+        if done:
+            ended = os.waitstatus_to_exitcode(status)
+            said |= {"why": "ended", "signal": -min(ended, 0)}
+            said["cpu"] = usage.ru_utime + usage.ru_stime
+        elif gone:
+            said |= {"why": "let go", **state(box)}
+        elif threads(box) > THREADS + 8:
+            said["why"] = "threads"
+        elif not own_disk and (full(folder) or unnamed(box) > DISK):
+            said["why"] = "disk"
+    if not own_disk:
+        said["short"] = lacks_room(folder)
+    bury([] if said["why"] == "ended" else [box])
+    return said
+
+
+def bury(left):
+    """Ends the box where it is left, and with reduced isolation what it started."""
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:  # the box, and with reduced isolation what it started
-        for child in {box, *children()}:
+    while time.monotonic() < deadline:
+        for child in {*left, *children()}:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -30,44 +59,30 @@ def watch(box, life, folder):
         return
 
 
+def state(box):
+    """How a box fares that still runs: work, waiting for a core (in seconds), and if it is held."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open(f"/proc/{box}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        said = {"held": fields[0] in "Tt", "cpu": (int(fields[11]) + int(fields[12])) / ticks}
+        with contextlib.suppress(OSError), open(f"/proc/{box}/schedstat") as file:
+            said["waited"] = int(file.read().split()[1]) / 1e9
+        return said
+    return {}
+
+
+def threads(box):
+    """How many threads the box has."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open(f"/proc/{box}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[17])
+    return 0
+
+
 def children():
     """Processes that this one has to bury."""
     with contextlib.suppress(OSError):
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(word) for word in file.read().split()]
     return []
-
-
-def full(folder):
-    """True when the folder holds too much, or is too deep to tell."""
-    size = count = 0
-    try:
-        for _, _, names, at in os.fwalk(folder):
-            count += 1 + len(names)
-            size += sum(os.stat(n, dir_fd=at, follow_symlinks=False).st_blocks * 512 for n in names)
-            if count > FILES or size > DISK:
-                return True
-    except FileNotFoundError:
-        return False
-    except (OSError, RecursionError):
-        return True
-    return False
-
-
-def remove(folder):
-    """Removes a folder however deep: what lies below a folder is first moved up."""
-    with contextlib.suppress(OSError):
-        number, left, token = 0, True, os.urandom(6).hex()
-        while left:
-            left = False
-            for entry in list(os.scandir(folder)):
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                os.chmod(entry.path, 0o700)
-                for inner in list(os.scandir(entry.path)):
-                    number += 1
-                    os.rename(inner.path, os.path.join(folder, f"{token}-{number}"))
-                    left = True
-                os.rmdir(entry.path)
-        os.rmdir(folder)

@@ -20,12 +20,14 @@ class Statement(NamedTuple):
     makes: frozenset
     uses: frozenset
     checks: str | None  # "lora_linear" in check.lora_linear(LoRALinear)
+    cell: int
+    calls: frozenset  # names in it, also those of Python itself
 
 
 def parse_cells(cells):
     """([Statement], [(source, error)] of the cells that are no Python)."""
     statements, broken = [], []
-    for number, source in enumerate(cells, 1):
+    for number, source in enumerate((cell for cell in cells if cell.strip()), 1):
         file = f"<cell {number}>"
         try:
             tree, text = magics.tree(source, file)
@@ -35,7 +37,8 @@ def parse_cells(cells):
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         for node in tree.body:
             names = frozenset(_makes(node)), frozenset(_uses(node))
-            statements.append(Statement(node, file, *names, _checks(node)))
+            calls = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+            statements.append(Statement(node, file, *names, _checks(node), number, calls))
     return statements, broken
 
 

@@ -28,6 +28,14 @@ setpriority 141 140     sched_setparam 142 118  sched_setscheduler 144 119
 sched_setaffinity 203 122   sched_setattr 314 274   ioprio_set 251 30
 migrate_pages 256 238   move_pages 279 239
 truncate 76 45          mknod 133 -             mknodat 259 33          open_by_handle_at 304 265
+setuid 105 146          setgid 106 144          setreuid 113 145        setregid 114 143
+setresuid 117 147       setresgid 119 149       setfsuid 122 151        setfsgid 123 152
+setgroups 116 159       capset 126 91           timer_create 222 107    personality 135 92
+acct 163 89             quotactl 179 60         reboot 169 142          vhangup 153 58
+sync 162 81             syncfs 306 267          modify_ldt 154 -        lookup_dcookie 212 18
+swapon 167 224          swapoff 168 225         settimeofday 164 170    clock_settime 227 112
+adjtimex 159 171        clock_adjtime 305 266   sethostname 170 161     setdomainname 171 162
+init_module 175 105     finit_module 313 273    delete_module 176 106   kexec_load 246 104
 """
 # Answered with "done", and not done. Landlock does not stop them, and honest code (shutil.copy)
 # calls them.
@@ -44,10 +52,14 @@ UNKNOWN = "clone3 435 435"
 NEWEST = 449
 # Answered by one of their arguments.
 KILL, TGKILL, CLONE = (62, 129), (234, 131), (56, 220)
-PRLIMIT, FCNTL, IOCTL = (302, 261), (72, 25), (16, 29)
+PRLIMIT, SETRLIMIT, FCNTL, IOCTL = (302, 261), (160, 164), (72, 25), (16, 29)
 THREAD = 0x10000  # clone: a thread of this process
 OWNER = (8, 10, 15, 1024, 1026)  # fcntl: who is signalled about a file
-ASYNC = (0x8901, 0x8902, 0x5412, 0x541C)  # ioctl: the same, and typing into a terminal
+# ioctl: is it a terminal, its size, what waits in it, closing on exec, not waiting. Everything else
+# could change a file that is only open for reading.
+HARMLESS = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451, 0x5421)
+ENDS = (9, 19, 20, 21, 22)  # signals that end or stop; from outside, they are the machine's doing
+CPU_TIME = 0  # the limit that ends a process by signal 9
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, name in the kernel
 

@@ -11,17 +11,17 @@ import base64
 import csv
 import os
 import re
-import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from lora_course.grading.intake.find import DEEPEST, NOTEBOOKS
 from lora_course.grading.results.harmless import folders, line
 
-LARGEST = 40 << 20  # bytes of a notebook; the grader takes no larger one
+LARGEST = 20 << 20  # bytes of a notebook; the grader takes no larger one
 SECONDS = 120  # for one repository
+REPOSITORY = 1 << 30  # bytes of it, packed
 # A repository may carry what git would run or follow: none of it is.
 SETTINGS = {
     "core.hooksPath": os.devnull,
@@ -61,39 +61,68 @@ def clone_notebooks(repository, target, protocols=("https",)):
     url = f"https://github.com/{repository}" if short else repository
     if url.partition(":")[0] not in protocols:
         return f"{line(url)} is no address of the kind https://"
+    environment = git_environment(protocols)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["git", "clone", "--quiet", "--depth", "1", "--no-tags", "--", url, "clone"]
+        command = ["clone", "--quiet", "--bare", "--depth", "1", "--no-tags", "--", url, "."]
         try:
-            subprocess.run(
-                command,
-                cwd=folder,
-                env=git_environment(protocols),
-                check=True,
-                capture_output=True,
-                timeout=SECONDS,
-            )
+            git(folder, environment, *command)
+            return copy(folder, environment, target)
         except subprocess.TimeoutExpired:
             return f"no answer within {SECONDS} seconds"
         except subprocess.CalledProcessError as error:
             return f"cannot be cloned: {line(error.stderr.decode(errors='replace'))[-300:]}"
-        return f"{copy(Path(folder) / 'clone', target)} notebooks"
 
 
-def copy(clone, target):
-    """Copies ordinary files *.ipynb, wherever they are; returns how many."""
-    count = 0
-    for place, inner, names in os.walk(clone):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            about = path.lstat()
-            ordinary = stat.S_ISREG(about.st_mode) and about.st_size <= LARGEST
-            if ordinary and name.lower().endswith(".ipynb") and not name.startswith("."):
-                goal = target / path.relative_to(clone)
-                goal.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, goal)
-                count += 1
-    return count
+def git(folder, environment, *words):
+    """What a command of git prints. Nothing of the repository is laid out as files."""
+    done = subprocess.run(
+        ["git", *words],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=SECONDS,
+        preexec_fn=_small if os.name == "posix" else None,
+    )
+    return done.stdout
+
+
+def _small():
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (REPOSITORY, REPOSITORY))
+
+
+def copy(folder, environment, target):
+    """Copies ordinary files *.ipynb, wherever they are; says how many, and what was left out."""
+    count = left = 0
+    try:
+        rows = git(folder, environment, "ls-tree", "-r", "-l", "-z", "HEAD").split(b"\0")
+    except subprocess.CalledProcessError as error:
+        if b"HEAD" in error.stderr:
+            return "0 notebooks, the repository is empty"
+        raise
+    for row in filter(None, rows):
+        about, _, name = row.partition(b"\t")
+        mode, kind, mark, size = about.split()
+        path = os.fsdecode(name)
+        parts = path.split("/")
+        if kind != b"blob" or mode not in (b"100644", b"100755"):
+            continue
+        if not path.lower().endswith(".ipynb") or any(part[:1] in ("", ".") for part in parts):
+            continue
+        if int(size) > LARGEST or len(parts) > DEEPEST or count == NOTEBOOKS:
+            left += 1
+            continue
+        goal = target.joinpath(*parts)
+        try:
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            goal.write_bytes(git(folder, environment, "cat-file", "blob", mark.decode()))
+            count += 1
+        except OSError:  # a name that this system cannot take
+            left += 1
+    more = f", {left} left out: too deep, too large, too many or oddly named" if left else ""
+    return f"{count} notebooks{more}"
 
 
 def git_environment(protocols=("https",)):

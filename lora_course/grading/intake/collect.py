@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_course.grading import catalog
-from lora_course.grading.intake import submitted
+from lora_course.grading.intake import choose, find, spool, students, submitted
+from lora_course.grading.results.harmless import line
 
-SKIPPED = ("__MACOSX", "__pycache__", "node_modules")
-COPY = re.compile(r"[\s_-]*(?:\((\d+)\)|copy ?(\d*)|-?[Cc]opy(\d+))$")
+BYTES = 100 << 20  # of all notebooks of one student
 
 
 class Submission(NamedTuple):
@@ -23,116 +23,116 @@ class Submission(NamedTuple):
     problem: str = ""
     flags: tuple = ()
     digest: str = ""  # of the content
-    cells: tuple = ()
+    kept: spool.Kept | None = None
+    ungraded: bool = False  # the problem is not the student's: no zero
+    canvas_id: str = ""
+
+    def cells(self):
+        """Sources of the code cells."""
+        return self.kept.cells() if self.kept else ()
 
 
 def collect(folder, chapter=None, leave_out=()):
     """([Submission], [notes for the teacher]). chapter: only this one; leave_out: folders."""
-    folder, notes, by_student, foreign = Path(folder), [], {}, []
+    folder, notes, aside = Path(folder), [], []
     if folder.is_file():
-        by_student[folder.stem] = [folder]
-        folder = folder.parent
+        found = _of_student(folder.stem, find.Found([folder], [], []), folder.parent, chapter)
+        found, names = list(found), {folder.stem}
     elif not folder.is_dir():
         return [], [f"There is no folder {folder}."]
     else:
-        leave_out = {os.path.realpath(place) for place in leave_out}
-        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-            if entry.name.startswith(".") or entry.name in SKIPPED:
-                continue
-            if os.path.realpath(entry.path) in leave_out:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                by_student.setdefault(entry.name, []).extend(_notebooks(entry.path, foreign))
-            elif entry.name.lower().endswith(".ipynb"):
-                by_student.setdefault(student_of(entry.name), []).append(Path(entry.path))
-            else:
-                foreign.append(entry.path)
-    found = []
-    for student, paths in by_student.items():
-        found += _of_student(student, paths, folder, chapter)
-    if foreign:
-        some = ", ".join(os.path.relpath(path, folder) for path in foreign[:3])
-        more = ", ..." if len(foreign) > 3 else ""
-        notes.append(f"Left aside, no notebooks: {len(foreign)} ({some}{more}).")
+        by_student, foreign = students.listed(folder, leave_out, aside)
+        found = [Submission(n, None, n, "", why, ungraded=True) for n, why in foreign.items()]
+        ids = students.canvas_ids(by_student, folder, foreign)
+        for student, files in by_student.items():
+            each = _of_student(student, files, folder, chapter)
+            found += [s._replace(canvas_id=ids.get(student, "")) for s in each]
+        names = {s.student for s in found}
+    if aside:
+        notes.append(f"Left aside, no notebooks: {', '.join(map(line, aside))}.")
+    for s in found:
+        if s.ungraded:
+            notes.append(f"{line(s.student)}: {line(s.problem)}")
     chapters = {s.chapter for s in found if s.chapter}
     only = chapter or (chapters.pop() if len(chapters) == 1 else "")
     found = [s if s.chapter else s._replace(chapter=only) for s in found]
     if chapter:
         found = [s for s in found if s.chapter == chapter]
         problem = f"There is no notebook of chapter {chapter}."
-        without = by_student.keys() - {s.student for s in found}
+        without = names - {s.student for s in found}
         found += [Submission(s, None, "", chapter, problem) for s in sorted(without)]
-    if not by_student:
+    if not names:
         notes.append(f"There is no notebook in {folder}.")
     return found, notes
 
 
-def student_of(name):
-    """The student in the name of a file: what stands before 03_the_lora_layer, else all of it."""
-    stem = name[: -len(".ipynb")]
-    for chapter in catalog.chapters():
-        before, found, _ = stem.partition(catalog.assignment(chapter))
-        if found and before.strip(" _-"):
-            return before.strip(" _-")
-    return stem
-
-
-def _notebooks(folder, foreign):
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in SKIPPED)
-        for name in sorted(names):
-            if name.lower().endswith(".ipynb") and not name.startswith("."):
-                yield Path(place, name)
-            elif not name.startswith("."):
-                foreign.append(os.path.join(place, name))
-
-
-def _of_student(student, paths, folder, chapter):
+def _of_student(student, files, folder, chapter):
     """One Submission for each chapter that a student handed in."""
-    if not paths:
-        yield Submission(student, None, "", chapter or "", "There is no notebook.")
+    left = tuple(files.left)
+    if not files.notebooks:
+        said = (
+            f" The folder holds {', '.join(map(line, files.others[:5]))}." if files.others else ""
+        )
+        said += f" Looked at in part: {'; '.join(left)}." if left else ""
+        yield Submission(student, None, "", chapter or "", f"There is no notebook.{said}")
         return
-    by_chapter = {}
-    for path in paths:
-        read = _read(student, path, folder)
-        by_chapter.setdefault(read.chapter, []).append(read)
+    by_chapter, size = {}, 0
+    for path in files.notebooks:
+        size += os.lstat(path).st_size if os.path.lexists(path) else 0
+        if size > BYTES and by_chapter:
+            left += (f"more than {BYTES >> 20} MB of notebooks: not all were read",)
+            break
+        rank, read = _read(student, path, folder)
+        by_chapter.setdefault(read.chapter, []).append((rank, read))
     if len(by_chapter) > 1 and "" in by_chapter:  # foreign notebooks beside the real one
         others = by_chapter.pop("")
-        note = tuple(f"not graded: {s.file} ({s.problem})" for s in others)
-        first = next(iter(by_chapter.values()))
-        first[:] = [s._replace(flags=s.flags + note) for s in first]
+        left += tuple(f"not graded: {s.file} ({s.problem})" for _, s in others[:10])
     for several in by_chapter.values():
-        several.sort(key=lambda s: (not s.problem, *_age(s.path)))
-        *old, newest = several
-        why = f"because {newest.file} is newer"
-        note = tuple(f"not graded: {s.file}, {s.problem or why}" for s in old)
-        yield newest._replace(flags=newest.flags + note)
-
-
-def _age(path):
-    copy = COPY.search(path.stem)
-    number = int(next((g for g in copy.groups() if g), 1)) if copy else 0
-    return int(os.lstat(path).st_mtime), number, path.name
+        several.sort(key=lambda pair: pair[0])
+        *old, (best, chosen) = several
+        flags = chosen.flags + left
+        for rank, s in old[-10:]:
+            why = "holds fewer answers of the student's own"
+            why = f"because {chosen.file} is newer" if rank[:3] == best[:3] else why
+            flags += (f"not graded: {s.file}, {s.problem or why}",)
+        yield chosen._replace(flags=flags)
 
 
 def _read(student, path, folder):
+    """(rank, Submission): of several for one chapter the one with the highest rank is graded."""
     file = path.relative_to(folder).as_posix()
     named = next(
         (c for c in re.findall(r"(?<!\d)(\d\d)_", path.name) if c in catalog.chapters()), ""
     )
+
+    def without(problem, chapter, digest=""):
+        return (0, 0, 0, *_age(path)), Submission(student, path, file, chapter, problem, (), digest)
+
     try:
         content = submitted.read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
         cells = submitted.code_sources(content)
+        del content
     except submitted.Unreadable as problem:
-        return Submission(student, path, file, named, str(problem))
+        return without(str(problem), named)
     if not any(cell.strip() for cell in cells):
-        return Submission(student, path, file, named, "This notebook has no code.", (), digest)
+        return without("This notebook has no code.", named, digest)
     found = submitted.chapter_of(cells, path.name, catalog.wanted_names())
     if not found:
-        problem = "This notebook holds no exercise of the course."
-        return Submission(student, path, file, "", problem, (), digest, tuple(cells))
+        return without("This notebook holds no exercise of the course.", "", digest)
     flags = submitted.flags(cells, catalog.setup(found))
     if named and named != found:
         flags.append(f"named as chapter {named}, holds the exercises of chapter {found}")
-    return Submission(student, path, file, found, "", tuple(flags), digest, tuple(cells))
+    own, present, copied = choose.weigh(cells, found)
+    if copied:
+        flags.append("its answers are those that are published with the course")
+    kept = spool.keep(cells)
+    rank = 1, own, 0 if copied else 1 if not present else 2, *_age(path)
+    return rank, Submission(student, path, file, found, "", tuple(flags), digest, kept)
+
+
+def _age(path):
+    try:
+        return choose.age(path, os.lstat(path))
+    except OSError:
+        return 0, 0, path.name

@@ -6,7 +6,11 @@ import re
 import stat
 
 MOST = 20 << 20  # bytes; an exercise notebook with its outputs stays below 1 MB
-ELSEWHERE = ("peft", "loralib", "adapters", "unsloth", "lora_course")  # hold what is asked for
+PARTS = 400_000  # values in the JSON of one notebook
+CODE = 256 << 10  # bytes of code in one notebook
+# These hold what is asked for.
+ELSEWHERE = ("peft", "loralib", "adapters", "unsloth", "bitsandbytes", "torchtune", "litgpt", "trl")
+ELSEWHERE += ("torchao", "swift", "llamafactory", "xtuner", "lora_course")
 
 
 class Unreadable(Exception):
@@ -40,11 +44,19 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def code_sources(content):
-    """Sources of the code cells of a notebook (bytes), in order. Raises Unreadable."""
+    """Sources of the code cells of a notebook (bytes), in order. Raises Unreadable.
+
+    The memory that it takes stays below ten times the file's size, whatever is in the file.
+    """
     if not content.strip():
         raise Unreadable("The file is empty.")
-    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # a text editor on Windows
-    text = content.decode("utf-16" if wide else "utf-8-sig", "replace")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # a text editor on Windows
+        content = content.decode("utf-16", "replace").encode("utf-8", "replace")
+    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > PARTS:
+        raise Unreadable("The file has too many parts: clear its outputs and hand it in again.")
+    # Bytes that are not ASCII stay bytes until `_source`: one emoji would make a text of 4 bytes
+    # a character of all of it.
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("ascii", "surrogateescape")
     try:
         notebook = json.loads(text, strict=False)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -53,14 +65,19 @@ def code_sources(content):
     if cells is None and isinstance(notebook, dict):  # format 3 and older
         sheets = notebook.get("worksheets")
         sheets = [s for s in sheets if isinstance(s, dict)] if isinstance(sheets, list) else []
-        cells = [c for s in sheets for c in (s.get("cells") or [])] if sheets else None
+        cells = [c for s in sheets for c in _list(s.get("cells"))] if sheets else None
     if not isinstance(cells, list):
         raise Unreadable("This is no notebook: it has no cells.")
-    return [
-        _source(cell)
-        for cell in cells
-        if isinstance(cell, dict) and cell.get("cell_type") == "code"
-    ]
+    cells = [c for c in cells if isinstance(c, dict) and c.get("cell_type") == "code"]
+    sources = [_source(cell) for cell in cells]
+    size = sum(len(source.encode()) for source in sources)
+    if size > CODE:
+        raise Unreadable(f"It has {size >> 10} KB of code; the limit is {CODE >> 10} KB.")
+    return sources
+
+
+def _list(value):
+    return value if isinstance(value, list) else []
 
 
 def _source(cell):
@@ -69,7 +86,10 @@ def _source(cell):
         "".join(s for s in source if isinstance(s, str)) if isinstance(source, list) else source
     )
     source = source if isinstance(source, str) else ""
-    return source.encode("utf-8", "replace").decode()
+    try:
+        return source.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half a character, written as an escape
+        return source.encode("utf-8", "replace").decode()
 
 
 def _where(error):
@@ -94,14 +114,29 @@ def chapter_of(cells, name, known):
     return best if best and defined & set(known[best]) else ""
 
 
+NAME = rf"((?:{'|'.join(ELSEWHERE)})\b[\w.]*)"
+OTHER_WAYS = r"__import__|importlib|\bsys\.modules\b|\bpkgutil\b|\brunpy\b|\bimp\.|zipimport"
+OTHER_WAYS += r"|__builtins__|__loader__|\b(?:exec|eval|compile)\s*\("
+
+
 def flags(cells, allowed):
     """Imports of libraries that hold what the exercise asks for. allowed: source of the setup."""
-    pattern = rf"(?m)^[ \t]*(?:import|from)[ \t]+((?:{'|'.join(ELSEWHERE)})\b[\w.]*)"
-    mine = set(re.findall(pattern, allowed)) | {"lora_course.checks"}
+    mine = _imported(allowed) | {"lora_course.checks"}
     mine |= {name.partition(".")[0] for name in mine} - {"lora_course"}
-    found = sorted(set(re.findall(pattern, "\n".join(cells))))
+    text = "\n".join(cells)
+    found = sorted(_imported(text))
     found = [n for n in found if n not in mine and not n.startswith(tuple(f"{m}." for m in mine))]
     said = [f"imports {name}, which may hold what the exercise asks for" for name in found]
-    if re.search(r"__import__|importlib|\bsys\.modules\b", "\n".join(cells)):
-        said.append("imports by another way (importlib, __import__ or sys.modules)")
+    if re.search(OTHER_WAYS, text):
+        said.append("runs or imports by another way (importlib, __import__, sys.modules, exec)")
     return said
+
+
+def _imported(text):
+    """Names of such libraries that the code imports, wherever in a line, or names in a text."""
+    text = re.sub(r"\\\n", " ", text)
+    found = set(re.findall(rf"\bfrom\s+{NAME}\s+import\b", text))
+    for names in re.findall(r"\bimport[ \t]+([\w., \t]*)", text):  # also: import math, peft as p
+        found |= set(re.findall(rf"(?:^|,)\s*{NAME}", names))
+    quoted = re.findall(rf"[\"']{NAME}[\"']", text)  # import_module("peft")
+    return found | {name for name in quoted if name != "adapters"}

@@ -2,7 +2,7 @@
 
 import html
 
-from lora_course.grading.results.graded import points
+from lora_course.grading.results.graded import is_ungraded, points
 from lora_course.grading.results.harmless import clean, line, markup
 
 STATES = {
@@ -10,6 +10,7 @@ STATES = {
     "wrong": "not right yet",
     "todo": "not done yet",
     "broken": "could not be run",
+    "ungraded": "not graded",
 }
 STYLE = """
 :root { color-scheme: light dark; --line: #767676; --right: #00634a; --open: #8a3800; }
@@ -18,7 +19,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto
 section { border-top: 1px solid var(--line); padding: .25rem 0 .75rem; }
 h1, h2, h3 { line-height: 1.25; } h3 { margin-bottom: .25rem; }
 .message { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0 0; }
-.right { color: var(--right); } .wrong, .todo, .broken, .problem { color: var(--open); }
+.right { color: var(--right); } .wrong, .todo, .broken, .ungraded, .problem { color: var(--open); }
 .state { font-weight: 600; }
 footer { border-top: 1px solid var(--line); font-size: .875rem; margin-top: 1rem; }
 """
@@ -28,7 +29,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def page(records):
     """The page for the records of one student. Flags are for the instructor and stay out."""
-    student = records[0]["student"]
+    student = records[0].get("shown", records[0]["student"])
     version = ", ".join(sorted({record["course_version"] for record in records}))
     graded = max(record["graded_at"] for record in records)
     parts = [
@@ -48,6 +49,7 @@ def page(records):
 def _assignment(record):
     made, possible = points(record)
     total = f": {made:g} of {possible:g} points" if possible else ""
+    total = ": not graded, or not all of it" if is_ungraded(record) else total
     parts = [f"<h2>{markup(record['assignment'] or 'Not recognized')}{total}</h2>"]
     if record["file"]:
         parts.append(f"<p>Your file: {markup(record['file'])}</p>")
@@ -57,11 +59,13 @@ def _assignment(record):
 
 
 def _exercise(exercise):
-    state = exercise["status"]
+    state, worth = exercise["status"], f"{exercise['points']:g} of {exercise['out_of']:g} points"
+    if state == "ungraded":
+        worth = "no points yet, and no zero either"
     return (
         f"<section>\n<h3>{markup(exercise['number'])} {markup(exercise['title'])}</h3>\n"
         f'<p><span class="state {state}">{STATES[state]}</span>, '
-        f"{exercise['points']:g} of {exercise['out_of']:g} points</p>\n"
+        f"{worth}</p>\n"
         f'<p class="message" dir="auto">{_text(exercise["message"])}</p>\n</section>'
     )
 

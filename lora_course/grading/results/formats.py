@@ -3,10 +3,11 @@
 from collections import Counter
 from xml.etree import ElementTree
 
-from lora_course.grading.results.graded import points
+from lora_course.grading.results.graded import is_ungraded, points
 from lora_course.grading.results.harmless import clean, line
 
 JUNIT = {"right": "", "wrong": "failure", "todo": "skipped", "broken": "error"}
+JUNIT["ungraded"] = "error"
 
 
 def label(exercise):
@@ -17,7 +18,8 @@ def label(exercise):
 def gradescope(records):
     """What Gradescope reads from results.json, for the records of one student; a dict.
 
-    Students see all of it, so that flags have no place here.
+    Students see all of it, so that flags have no place here, and neither has the time that it took,
+    which code could make to depend on a secret input. What is not graded has no score.
     """
     tests = [
         {
@@ -33,9 +35,14 @@ def gradescope(records):
         for record in records
         for exercise in record["exercises"]
     ]
+    for test, status in zip(
+        tests, (e["status"] for r in records for e in r["exercises"]), strict=True
+    ):
+        if status == "ungraded":
+            del test["score"], test["status"]
+    total = {"score": round(sum(points(record)[0] for record in records), 2)}
     return {
-        "score": round(sum(points(record)[0] for record in records), 2),
-        "execution_time": round(sum(record["seconds"] for record in records), 2),
+        **({} if any(map(is_ungraded, records)) else total),
         "output": "\n".join(clean(r["problem"]) for r in records if r["problem"]),
         "output_format": "text",
         "visibility": "visible",
@@ -56,7 +63,8 @@ def junit(records):
     """
     root = ElementTree.Element("testsuites", name="lora-course")
     for record in records:
-        name = line(f"{record['student']}: {record['assignment'] or record['file']}")
+        student = record.get("shown", record["student"])
+        name = line(f"{student}: {record['assignment'] or record['file']}")
         cases = [(label(e), JUNIT[e["status"]], e["message"]) for e in record["exercises"]]
         if record["problem"]:
             cases.append(("submission", "error", record["problem"]))

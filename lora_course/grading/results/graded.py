@@ -5,6 +5,8 @@ file             str, path of the notebook inside the folder of submissions, or 
 chapter          "03"
 assignment       "03_the_lora_layer"
 problem          str, why nothing could be graded, or ""
+ungraded         bool, not a zero but a gap: blank in every report, graded again by the next run
+canvas_id        str, the number in the name that Canvas gave to the file, or ""
 exercises        list of the dicts below, in the order of the chapter
 flags            list of str, for the instructor: what a person should look at
 isolation        "full", or "reduced: ..." with what was missing
@@ -14,7 +16,8 @@ graded_at        ISO time, UTC
 
 An exercise:
 name "lora_linear" · number "3.1" · title str · points float · out_of float
-status           "right", "wrong", "todo" (the stub is still there) or "broken" (gave no numbers)
+status           "right", "wrong", "todo" (the stub is still there), "broken" (gave no numbers) or
+                 "ungraded" (the machine or the grader failed: no points, and no zero either)
 message          str for the student; never holds a hidden input nor what was made of one
 hidden           bool, secret inputs decided about the points
 variant          bool, another task than the public one
@@ -34,6 +37,12 @@ def entry(check, number, status, share, message, hidden=False, variant=False):
         "hidden": hidden,
         "variant": variant,
     }
+
+
+def is_ungraded(record):
+    """True when the record has a gap: nobody may take it for a zero."""
+    gaps = any(e["status"] == "ungraded" for e in record["exercises"])
+    return bool(record.get("ungraded")) or gaps
 
 
 def points(record):

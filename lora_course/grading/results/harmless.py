@@ -45,6 +45,34 @@ def markup(text):
     return f"<bdi>{html.escape(line(text))}</bdi>"
 
 
+# Letters of other scripts that read like Latin ones.
+ALIKE = str.maketrans(
+    "авсԁеѕһіјкӏмпорԛгтуѵѡхАВСЕНІЈКМОРЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανρυιτκı",
+    "abcdeshijklmnopqrtyvwxABCEHIJKMOPSTYXABEZHIKMNOPTYXoavpuitki",
+)
+
+
+def shown(students):
+    """{student: one line}: no two read alike; a part of a hash tells apart those that would."""
+    lines = {student: line(student) for student in students}
+    alike = Counter(_seen(text) for text in lines.values())
+
+    def plain(student, text):
+        return student == text and text.isascii()  # the name that the others resemble
+
+    return {
+        s: text if alike[_seen(text)] == 1 or plain(s, text) else f"{text} [{_hash(s)}]".strip()
+        for s, text in lines.items()
+    }
+
+
+def _seen(text):
+    """What is left of a name when what the eye does not see is taken away."""
+    text = unicodedata.normalize("NFKD", text).translate(ALIKE)
+    kept = (c for c in text if unicodedata.category(c) not in ("Cf", "Mn", "Cc", "Lm", "Sk"))
+    return unicodedata.normalize("NFKC", " ".join("".join(kept).split()))
+
+
 def folders(students):
     """{student: folder name}: safe on every system, and different even where case does not count.
 

@@ -4,21 +4,18 @@ Works on the grader's records alone (graded.py): what a record does not hold can
 Flags are for the instructor: they stand in grades.csv and nowhere else.
 """
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
 
+from lora_course.grading.results.canvas import canvas
 from lora_course.grading.results.feedback import page
 from lora_course.grading.results.formats import gradescope, junit, label
-from lora_course.grading.results.graded import points
-from lora_course.grading.results.harmless import cell, folders, markdown
+from lora_course.grading.results.harmless import cell, folders, markdown, shown
+from lora_course.grading.results.tables import marks, possible, table, total, two_digits
 from lora_course.plumbing.files import write_atomically
 
 SUMMARY_LIMIT = 900_000  # bytes; a job summary of GitHub may hold 1 MiB
-# Canvas names the files of its bulk download name_[late_]USER_SUBMISSION_file
-CANVAS_FILE = re.compile(r"[^_/]+_(?:late_)?(\d+)_\d+_", re.IGNORECASE)
 
 
 def write_reports(records, out):
@@ -30,6 +27,8 @@ def write_reports(records, out):
     out = Path(out)
     records = sorted(records, key=lambda r: (r["student"], r["assignment"], r["file"]))
     names = folders(record["student"] for record in records)
+    alike = shown(dict.fromkeys(record["student"] for record in records))
+    records = [{**record, "shown": alike[record["student"]]} for record in records]
     for student, name in names.items():
         own = [record for record in records if record["student"] == student]
         write_atomically(out / name / "results.json", json.dumps(gradescope(own), indent=1))
@@ -38,15 +37,6 @@ def write_reports(records, out):
     write_atomically(out / "canvas.csv", canvas(records))
     write_atomically(out / "summary.md", summary(records))
     write_atomically(out / "grades.csv", grades(records, names))
-
-
-def possible(records):
-    """{assignment: what it is worth}; a submission that could not be read cannot say it."""
-    worth = {}
-    for record in records:
-        name = record["assignment"]
-        worth[name] = max(points(record)[1], worth.get(name, 0))
-    return dict(sorted(worth.items()))
 
 
 def exercises(records):
@@ -59,14 +49,14 @@ def exercises(records):
 
 
 def grades(records, names):
-    """grades.csv: one row for each submission."""
+    """grades.csv: one row for each submission. What is not graded is blank."""
     worth, columns = possible(records), exercises(records)
     head = ["student", "assignment", "points", "out_of", *columns, "problem", "flags"]
     rows = [[*head, "file", "feedback", "isolation", "seconds", "course_version", "graded_at"]]
     for record in records:
-        made = {label(e): two_digits(e["points"]) for e in record["exercises"]}
-        row = [cell(record["student"]), cell(record["assignment"])]
-        row += [two_digits(points(record)[0]), two_digits(worth[record["assignment"]])]
+        made = marks(record)
+        row = [cell(record["shown"]), cell(record["assignment"])]
+        row += [total(record), two_digits(worth[record["assignment"]])]
         row += [made.get(column, "") for column in columns]
         row += [cell(record["problem"]), cell("; ".join(record["flags"])), cell(record["file"])]
         row += [cell(f"{names[record['student']]}/feedback.html"), cell(record["isolation"])]
@@ -75,40 +65,19 @@ def grades(records, names):
     return table(rows)
 
 
-def canvas(records):
-    """canvas.csv, for Canvas: Grades, Import. One column for each assignment.
-
-    The student's name stands also under SIS Login ID; files of Canvas's bulk download bring the ID.
-    Of two submissions of one student to one assignment, the better one counts.
-    """
-    worth = {name: two_digits(total) for name, total in possible(records).items() if name}
-    best, ids = {}, {}
-    for record in records:
-        mine, name = best.setdefault(record["student"], {}), record["assignment"]
-        mine[name] = max(points(record)[0], mine.get(name, 0))
-        found = CANVAS_FILE.match(Path(record["file"]).name)
-        ids.setdefault(record["student"], found[1] if found else "")
-    rows = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *map(cell, worth)]]
-    rows.append(["    Points Possible", "", "", "", "", *worth.values()])
-    for student, mine in best.items():
-        about = [cell(student), ids[student], "", "" if ids[student] else cell(student), ""]
-        rows.append(about + [two_digits(mine[name]) if name in mine else "" for name in worth])
-    return table(rows)
-
-
 def summary(records):
     """summary.md: one Markdown table for each assignment."""
     lines, size = [f"# {len(records)} graded", ""], 0
-    for assignment, total in possible(records).items():
+    for assignment, most in possible(records).items():
         own = [record for record in records if record["assignment"] == assignment]
         columns = exercises(own)
         head = ["Student", "Points", *map(markdown, columns), "Problem"]
         rows = [head, ["---", "---:", *("---:" for _ in columns), "---"]]
         for record in own:
-            made = {label(e): two_digits(e["points"]) for e in record["exercises"]}
+            made = marks(record)
             row = [
-                markdown(record["student"]),
-                f"{two_digits(points(record)[0])} / {two_digits(total)}",
+                markdown(record["shown"]),
+                f"{total(record) or 'not graded'} / {two_digits(most)}",
             ]
             row += [made.get(column, "") for column in columns]
             rows.append([*row, markdown(record["problem"])])
@@ -124,15 +93,3 @@ def summary(records):
     if flagged:
         lines += [f"For the instructor: column `flags` of grades.csv has {flagged} entries.", ""]
     return "\n".join(lines)
-
-
-def table(rows):
-    """Rows as the text of a CSV file."""
-    file = io.StringIO()
-    csv.writer(file).writerows(rows)
-    return file.getvalue()
-
-
-def two_digits(value):
-    """At most two digits after the point, none where there is nothing to say."""
-    return f"{float(value):.2f}".rstrip("0").rstrip(".")
