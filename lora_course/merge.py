@@ -38,10 +38,9 @@ def merge(model):
         raise ValueError("With groups, A reads channels that the weight has no place for.")
     users = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
     shared = {m: W for m in layers.values() if users[W := m.base_layer.weight] > 1}
-    for layer in dict.fromkeys(layers.values()):
-        W = layer.base_layer.weight
-        total = (W + layer.get_delta_weight()).to(W.dtype).detach()  # (out, in)
-        layer.base_layer.weight = nn.Parameter(total, False)  # frozen, as it was
+    for layer, base in {layer: layer.base_layer for layer in layers.values()}.items():
+        total = (base.weight + layer.get_delta_weight()).to(base.weight.dtype)  # (out, in)
+        base.weight = nn.Parameter(total.detach(), False)  # frozen, as it was
     for name, layer in layers.items():
         model.set_submodule(name, layer.base_layer)
     model.merged = {name: (layer, shared.get(layer)) for name, layer in layers.items()}

@@ -429,14 +429,12 @@ assert not shipped or iou["LoRA"] > iou["head only"] + 0.05
 # %%
 fig, axes = figure(9, 2.2, ncols=8)
 strip(axes[::4], unseen[:2])
-maps = {"truth": wanted, **found}
 for k in range(2):
-    for ax, (name, map_) in zip(axes[4 * k + 1 : 4 * k + 4], maps.items(), strict=True):
-        ax.imshow(map_[k], vmin=0, vmax=2, cmap="viridis")
+    for ax, name in zip(axes[4 * k + 1 : 4 * k + 4], ("truth", *found), strict=True):
+        ax.imshow({"truth": wanted, **found}[name][k], vmin=0, vmax=2, cmap="viridis")
         ax.set(xticks=[], yticks=[], title=name)
         ax.grid(False)
-show(fig, caption="Two surfaces: the picture, the truth by patches, and what the head alone "
-     "and LoRA find. Dark is good, green a scratch, yellow a stain.",
+show(fig, caption="Two surfaces, and their patches: dark is good, green a scratch, yellow a stain.",
      alt="Twice four squares: brushed metal with scratches and stains, then maps of eight by eight "
      "patches. The map of LoRA resembles the truth more than that of the head alone.")
 
@@ -507,8 +505,7 @@ print(tokenizer.convert_ids_to_tokens(ids[:2]), ids[2:6], "...; labels there:", 
 # %% [markdown]
 # The controls. **Predict** which of them reaches how much: the projector **without** LoRA;
 # LoRA, but with the picture of **another** scene at the test, or with the question alone;
-# LoRA **trained** on shuffled pictures. The kit draws the questions (`picture_batches`) and
-# counts right answers (`ask`).
+# LoRA **trained** on shuffled pictures.
 
 # %% tags=["nbval-ignore-output"]
 def sighted(lora):
