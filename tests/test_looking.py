@@ -5,7 +5,7 @@ import random
 import torch
 from torch import nn
 
-from lora_course.kit.looking import KINDS, ask, picture_batches
+from lora_course.kit.looking import KINDS, answered, picture_batches
 from lora_course.kit.models import load_tokenizer
 from lora_course.kit.town import pictures
 from lora_course.methods.sight import IMAGE
@@ -66,14 +66,14 @@ class Knows(nn.Module):
         return torch.tensor([(r + end * 4)[:4] for r in rows])
 
 
-def test_ask():
+def test_answered():
     tokenizer = load_tokenizer("base")
     scenes = pictures.scenes(random.Random(3), "test", 40)
     knows, states = Knows(tokenizer, scenes), torch.arange(40.0)[:, None, None].expand(40, 4, 2)
-    shares, talk = ask(knows, tokenizer, scenes, states)
+    shares, talk = answered(knows, tokenizer, scenes, states)
     assert shares == dict.fromkeys(KINDS, 1.0)
     assert len(talk) == 120 and talk[3][0] == 1 and "color" in talk[3][1]
-    wrong = ask(knows, tokenizer, scenes, states.roll(1, 0))[0]
-    alone = ask(knows, tokenizer, scenes, states[:, :0])[0]
+    wrong = answered(knows, tokenizer, scenes, states.roll(1, 0))[0]
+    alone = answered(knows, tokenizer, scenes, states[:, :0])[0]
     assert max(wrong.values()) < 0.5
     assert alone["thing"] == alone["place"] == 0 and alone["color"] < 0.5

@@ -23,7 +23,7 @@ from lora_course.inject import count_parameters, find_targets, inject_lora, lora
 from lora_course.inject import mark_only_lora_as_trainable  # noqa: F401
 from lora_course.kit.data import encode
 from lora_course.kit.images import DEFECTS, load_digits_split, strip, surfaces
-from lora_course.kit.looking import ask, picture_batches
+from lora_course.kit.looking import answered, picture_batches
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
 from lora_course.kit.plots import figure, show
 from lora_course.kit.town import pictures
@@ -536,7 +536,7 @@ other = true[random.Random(2).sample(range(150), 150)]
 runs = {"base, aligned": (Sighted(base, projector), true), "projector only": (alone, true),
         "LoRA": (sees, true), "LoRA, wrong picture": (sees, other),
         "LoRA, question alone": (sees, true[:, :0]), "LoRA, trained shuffled": (blind, true)}
-scores = {name: ask(model, tokenizer, test, shown)[0] for name, (model, shown) in runs.items()}
+scores = {name: answered(model, tokenizer, test, shown)[0] for name, (model, shown) in runs.items()}
 scores["a guess"] = chance = {"color": 1 / 6, "thing": 1 / 8, "place": 1 / 4}
 for name, shares in scores.items():
     print(f"{name:23}", {kind: f"{share:.0%}" for kind, share in shares.items()})
@@ -545,7 +545,7 @@ for kind in chance if shipped else ():
     assert max(scores[name][kind] for name in list(runs)[3:]) < chance[kind] + 0.15
 
 # %%
-talk = ask(sees, tokenizer, test, true)[1][:24:4]  # about six pictures, kinds in turn
+talk = answered(sees, tokenizer, test, true)[1][:24:4]  # about six pictures, kinds in turn
 shown = pictures.batch(test, np.random.default_rng(1))["pixel_values"]
 fig, axes = figure(9, 2.1, ncols=6)
 strip(axes, shown[[scene for scene, *_ in talk]])

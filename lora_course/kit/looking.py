@@ -33,7 +33,7 @@ def picture_batches(tokenizer, scenes, states, seed, steps, size=32):
         }
 
 
-def ask(model, tokenizer, scenes, states):
+def answered(model, tokenizer, scenes, states):
     """Each scene, one question of each kind: ({kind: share right}, [(scene, question, said)]).
 
     model: a Sighted. states: (N, n, d_eye), what it is shown with each scene; with n = 0 it gets
