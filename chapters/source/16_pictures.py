@@ -312,8 +312,8 @@ if shipped:
     assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
-# On this model more than the head must move. Where LoRA lies between the head and full
-# fine-tuning, with a tenth of its numbers, the last line shows. But under its old head the
+# On this model more than the head must move. How LoRA, with a tenth of the numbers, stands
+# to full fine-tuning, the last line shows; draws differ. But under its old head the
 # changed body has lost the town, after LoRA as after full fine-tuning. The difference:
 # LoRA can be **taken out** again. **Predict** what is left of it then.
 
