@@ -20,6 +20,8 @@ For instructors; the [guide](instructors.md) says how to use it. Each table has 
 that the tests run: what the learner did, and what the check says to it. That is also what to say
 to the learner. A check says more than the table: what was seen and what was expected.
 
+<a id="contents"></a>
+
 | Chapter | Minutes to read and run | Exercises | Minutes for them | Points |
 |---|---:|---:|---:|---:|
 """
@@ -49,8 +51,10 @@ def page():
             sum(c.points for c in checks),
         ]
         total = [a + b for a, b in zip(total, facts, strict=True)]
-        rows.append(f"| {name} | {' | '.join(map(str, facts))} |")
-        parts.append(f"## {name}")
+        rows.append(f"| {link(chapter, name)} | {' | '.join(map(str, facts))} |")
+        links = [link(c.key.replace(".", "-"), c.label) for c in checks]
+        links.append(link("contents", "all chapters"))
+        parts += [f'<a id="{chapter}"></a>\n\n## {name}', " · ".join(links)]
         parts += [
             exercise(check, [a for a in wrong if a.exercise == check.name]) for check in checks
         ]
@@ -68,11 +72,17 @@ def about(source):
     return f"{source.name[:2]} {title}", int(minutes[1])
 
 
+def link(anchor, words):
+    """HTML: GitHub and the site make other anchors of a heading."""
+    return f'<a href="#{anchor}">{words}</a>'
+
+
 def exercise(check, wrong):
     """One exercise: its facts, its wrong answers by mistake, and what else its check can say."""
     facts = f"Difficulty {check.difficulty}/5 · {check.minutes} minutes · {check.points} points"
     names = ", ".join(f"`{name}`" for name in check.wants)
-    lines = [f"### {check.label}", "", f"{facts} · defines {names}", ""]
+    anchor = f'<a id="{check.key.replace(".", "-")}"></a>'
+    lines = [anchor, "", f"### {check.label}", "", f"{facts} · defines {names}", ""]
     lines += [f"A pass shows: {check.verified}.", "", "| The learner … | Say |", "|---|---|"]
     for key in dict.fromkeys(answer.mistake for answer in wrong):
         notes = "; ".join(cell(a.note) for a in wrong if a.mistake == key)

@@ -10,6 +10,7 @@ the first step; `--merge-only` takes up a run whose adapter is there.
 import argparse
 import copy
 import csv
+import functools
 import gc
 import os
 import random
@@ -55,6 +56,9 @@ def arguments():
     ask.add_argument("--batch", type=int, default=16, help="rows of a step")
     ask.add_argument("--length", type=int, default=1024, help="tokens of a row, at most")
     ask.add_argument("--test", type=int, default=100, help="rows to answer before and after; or 0")
+    ask.add_argument(
+        "--lean", action="store_true", help="chapter 17's LoRA layer: needs lora_course"
+    )
     ask.add_argument("--merge-only", action="store_true", help="merge the adapter in --out")
     given = ask.parse_args()
     if not given.model or not given.data:
@@ -366,12 +370,34 @@ def train(model, tokenizer, rows, config, given):
             report_to="none",
         ),
     )
+    if given.lean:
+        make_lean(trainer.model)
     if GPU:
         torch.cuda.reset_peak_memory_stats()  # what answering took does not count
     trainer.train()
     if GPU:
         print(f"peak: {torch.cuda.max_memory_allocated() / 1e6:,.0f} MB")
     trainer.save_model(given.out / "adapter")  # the adapter alone
+
+
+def make_lean(model):
+    """PEFT's linear LoRA layers compute as chapter 17's; parameters, names and files stay."""
+    from lora_course.fast.lean import LeanProduct
+
+    def lean(layer, x, *args, **kwargs):
+        base, (A, B) = layer.base_layer, (layer.lora_A["default"], layer.lora_B["default"])
+        dtype = HALF if GPU else x.dtype  # the trainer's autocast
+        state = getattr(base.weight, "quant_state", None)
+        p = getattr(layer.lora_dropout["default"], "p", 0.0) * layer.training
+        scale, flat = layer.scaling["default"], x.reshape(-1, x.shape[-1])
+        packed = base.weight, state, base.bias
+        out = LeanProduct.apply(flat, *packed, A.weight, B.weight, scale, p, dtype)
+        return out.view(*x.shape[:-1], -1)
+
+    for layer in model.modules():
+        plain = isinstance(getattr(layer, "base_layer", None), torch.nn.Linear)
+        if plain and "default" in getattr(layer, "lora_A", {}):
+            layer.forward = functools.partial(lean, layer)
 
 
 @torch.no_grad()

@@ -95,6 +95,24 @@ def test_one_bad_repository_costs_nobody_else(student, tmp_path, monkeypatch, ca
     assert len(listed(out)) == 1 and "ann: cannot be cloned" in capsys.readouterr().out
 
 
+@needs_git
+def test_no_repository_at_all(tmp_path, capsys):
+    """A wrong token, or a wrong table, must not look like a class that handed in nothing."""
+    table = tmp_path / "students.csv"
+    table.write_text("student,repository\nann,https://localhost:9/x\nbea,git@x:y\n")
+    assert classroom.main([str(table), str(tmp_path / "out")]) == 1
+    assert "ann: cannot be cloned" in capsys.readouterr().out
+
+
+def test_no_table(tmp_path, capsys):
+    assert classroom.main([str(tmp_path / "none.csv"), str(tmp_path / "out")]) == 2
+    assert "none.csv cannot be read: No such file or directory." in capsys.readouterr().out
+    (tmp_path / "bytes.csv").write_bytes(b"student,repository\n\xff\xfe,x\n")
+    assert classroom.main([str(tmp_path / "bytes.csv"), str(tmp_path / "out")]) == 2
+    assert "bytes.csv cannot be read: 'utf-8' codec" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "student,repository\nann,\n"])
 def test_a_table_that_cannot_be_used(tmp_path, text, capsys):
     (tmp_path / "t.csv").write_text(text)
@@ -131,7 +149,15 @@ def test_workflow():
         name: {s["name"] for s in job["steps"] if "secrets." in str(s)}
         for name, job in flow["jobs"].items()
     }
-    assert secrets == {"collect": {"Copy the notebooks"}, "grade": {"Lay the secret aside"}}
+    own = {"collect": {"Copy the notebooks"}, "grade": {"Lay the secret aside"}, "report": set()}
+    assert secrets == own
     grade = next(s for s in flow["jobs"]["grade"]["steps"] if s.get("name") == "Grade")
     assert "i-trust" not in text and "secret" not in str(grade["env"]).lower()
     assert re.search(r"lora-course grade \"\$@\"", grade["run"])
+    shards = flow["jobs"]["grade"]["strategy"]
+    assert shards["matrix"]["shard"] == [1, 2, 3] and shards["fail-fast"] is False
+    assert grade["env"]["SHARD"] == "${{ matrix.shard }}/${{ strategy.job-total }}"
+    assert '--shard "$SHARD"' in grade["run"]
+    assert any(
+        "lora_course.cli report" in s.get("run", "") for s in flow["jobs"]["report"]["steps"]
+    )

@@ -67,7 +67,8 @@ def test_in_ipython(tmp_path, monkeypatch):
         assert (stdout, stderr, len(outputs)) == ("", "", 1)
         assert words(outputs[0]["text/html"]) == outputs[0]["text/plain"].replace("`", "")
     texts = [outputs[0]["text/plain"] for _, _, outputs in shown]
-    assert texts[0] == "97.1 Scale <it>: 10/10 points. Verified: 3 random inputs."
+    right = "97.1 Scale <it>: 10/10 points. Verified: 3 random inputs."
+    assert texts[0] == f"{right}\nChapter 97: 1 of 2 exercises done, 10 of 15 points."
     assert "Likely mistake: The factor" in texts[1]
     assert "NameError: name 'undefined_name' is not defined (in line 2: `return und" in texts[2]
     assert "not done yet" in texts[3]

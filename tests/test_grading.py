@@ -412,7 +412,8 @@ def test_stopped_in_the_middle(small, number):
 
 
 @pytest.mark.slow
-def test_check_command(tmp_path):
+def test_check_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path / "home"))
     done = command("check", solved(), solved("01"))
     out, err = done.communicate(timeout=120)
     assert (done.returncode, err) == (0, "") and "100 of 100 points" in out

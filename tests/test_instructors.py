@@ -29,18 +29,30 @@ def test_links_lead_somewhere():
             assert target.startswith("https://") or (DOCS / target).exists(), f"{page}: {target}"
 
 
+def test_contents_lead_to_chapters_and_exercises():
+    text = (DOCS / "exercises.md").read_text(encoding="utf-8")
+    anchors = re.findall(r'<a id="([^"]+)"></a>', text)
+    targets = re.findall(r'<a href="#([^"]+)">', text)
+    assert len(anchors) == len(set(anchors)) and set(anchors) == set(targets)
+    for target, heading in re.findall(r'<a id="([^"]+)"></a>\n\n#+ (.+)', text):
+        assert f'<a href="#{target}">{heading}</a>' in text
+    headings = re.findall(r"(?m)^##+ ", text)
+    assert len(headings) == len(anchors) - 1 > 100  # the contents have no heading
+
+
 def test_variants_are_those_there_are():
     for name, task in TASKS.items():
         assert f"| `--variant {name}` | {task} |" in GUIDE
 
 
 def test_commands_exist(capsys):
-    for command in set(re.findall(r"lora-course (\w+)", GUIDE)):
+    for command in {"", *re.findall(r"lora-course (\w+)", GUIDE)}:
         try:
-            cli.main([command, "--help"])
+            cli.main([*command.split(), "--help"])
         except SystemExit as end:
             assert end.code == 0, command
     said = capsys.readouterr().out
-    ours = "\n".join(line for line in GUIDE.splitlines() if "benchmarks/" not in line)
+    others = "benchmarks/", "sbatch "
+    ours = "\n".join(line for line in GUIDE.splitlines() if not any(o in line for o in others))
     for option in set(re.findall(r"--[a-z][a-z-]*", ours)):
         assert option in said, option

@@ -161,6 +161,53 @@ def test_feedback_page(tmp_path):
     assert "is not JSON" in (tmp_path / "carl/feedback.html").read_text()
 
 
+def seen_on_page(tmp_path, *exercises, **more):
+    write_reports([record("bea", list(exercises), **more)], tmp_path)
+    text = (tmp_path / "bea/feedback.html").read_text()
+    seen = Tags()
+    seen.feed(text)
+    return seen, text
+
+
+def test_feedback_says_each_thing_once(tmp_path):
+    """A title for a slug, one status, code as code, and the hints where they are spoken of."""
+    broken = "3.2 Title of delta_weight: not right yet (0/15).\nSeen: a TypeError in `f(x)`."
+    hints = ["Look at `B`, **not** at $A$.", "The `2**3 * 2**4` of it.", "<b>x</b>"]
+    open_one = exercise("3.2", 0.0, 15.0, "broken", broken, hints=hints)
+    done = exercise(
+        message="3.1 Title of lora_linear: 20/20 points. Verified: numbers.", hints=hints
+    )
+    seen, text = seen_on_page(tmp_path, done, open_one, title="03 The LoRA layer")
+    assert "03 The LoRA layer: 20 of 35 points" in seen.text
+    assert "not right yet" not in seen.text and seen.text.count("could not be run") == 1
+    assert text.count("Title of lora_linear") == 1 and "20/20 points" not in text
+    assert "Verified: numbers." in seen.text and "Seen: a TypeError in f(x)." in seen.text
+    assert seen.tags.count("details") == 3 and "Hint 3: nearly the answer" in seen.text
+    assert "<code>f(x)</code>" in text and "<code>2**3 * 2**4</code>" in text
+    assert "<strong>not</strong> at <em>A</em>" in text and "&lt;b&gt;x&lt;/b&gt;" in text
+    assert "`" not in seen.text
+    after = re.search(r"What next: (.*)", seen.text)[1]
+    assert after.startswith("3.2 Title of delta_weight.") and "15 points are still open" in after
+
+
+def test_what_next(tmp_path):
+    todo = exercise(
+        "3.2", 0.0, 15.0, "todo", "3.2 Title of delta_weight: not done yet. Replace it."
+    )
+    seen, _ = seen_on_page(tmp_path / "1", todo, exercise("10.1", 4.0, 10.0, "wrong"))
+    assert "What next: 10.1" in seen.text and "Replace it." in seen.text  # first what was begun
+    assert seen.text.count("not done yet") == 1
+    seen, _ = seen_on_page(tmp_path / "2", exercise())
+    assert "What next: all is right" in seen.text
+    gap = exercise(status="ungraded", message="3.1 Title of lora_linear: not graded, by no fault.")
+    seen, _ = seen_on_page(tmp_path / "3", gap)
+    assert "What next: nothing to be done by you" in seen.text and "By no fault." in seen.text
+    lost = exercise(status="broken", message="is not JSON", points=0.0, hints=["a", "b", "c"])
+    seen, _ = seen_on_page(tmp_path / "4", lost, problem="is not JSON")
+    assert "hand the notebook in again" in seen.text and "Hint" not in seen.text
+    assert seen.text.count("is not JSON") == 1
+
+
 @pytest.mark.parametrize("where", ["student", "message", "problem", "file", "assignment"])
 def test_hostile_text_has_no_effect(tmp_path, where):
     hostile = record("ann", [exercise(message=HOSTILE if where == "message" else "fine")])
@@ -173,7 +220,8 @@ def test_hostile_text_has_no_effect(tmp_path, where):
     seen = Tags()
     seen.feed((folder / "feedback.html").read_text())
     extra = set(seen.attributes) - set(plain.attributes)
-    assert set(seen.tags) <= {*plain.tags, "p"} and extra <= {("class", "message problem")}
+    allowed = {*plain.tags, "p", "code"}  # `e` is shown as code
+    assert set(seen.tags) <= allowed and extra <= {("class", "message problem")}
     ElementTree.parse(tmp_path / "junit.xml")
     json.loads((folder / "results.json").read_text())
     assert len(rows(tmp_path / "grades.csv")) == 2

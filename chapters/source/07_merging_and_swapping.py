@@ -509,7 +509,7 @@ models = {"base": base, "unmerged": clean, "merged": twin}
 batch = {"input_ids": torch.randint(10, 200, (4, 64))}  # (B, T)
 seconds = {name: [] for name in models}
 with torch.no_grad():
-    for _ in range(40):  # taking turns: whatever slows the machine slows all three
+    for _ in range(100):  # taking turns: whatever slows the machine slows all three
         for name, made in models.items():
             start = time.perf_counter()
             made(**batch)
@@ -518,7 +518,7 @@ fastest = {name: min(times) for name, times in seconds.items()}
 ratio = {name: fastest[name] / fastest["base"] for name in models}
 for name, made in models.items():
     print(f"{name:9} numbers {made.num_parameters() / base.num_parameters():.2f}")
-assert 0.7 < ratio["merged"] < 1.3 and ratio["unmerged"] > ratio["merged"]
+assert 0.6 < ratio["merged"] < 1.5 and ratio["unmerged"] > ratio["merged"]
 
 # %% tags=["nbval-ignore-output"]
 fig, ax = figure(6, 2.2)

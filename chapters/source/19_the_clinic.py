@@ -18,8 +18,6 @@ from pathlib import Path
 
 import torch
 from IPython.display import Markdown
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForSequenceClassification
 
 from lora_course import preflight
 from lora_course.costs.memory import block_linears
@@ -29,7 +27,10 @@ from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
 from lora_course.preflight.bugs import bug_table
 from lora_course.preflight.report import ok, problem, warning
 
-quiet()
+quiet()  # before PEFT is imported, which imports bitsandbytes, which talks
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForSequenceClassification
+
 shipped = is_shipped()  # else no number is asserted
 places = sorted({name.rpartition(".")[2] for name in block_linears(load_base())})
 

@@ -21,7 +21,12 @@ LAYERS = {  # what the layer keeps for backward
     "flat": "a copy with its axes joined",
     "both": "x itself and a float32 copy",
     "neighbour": "numbers as many as x, of a parameter",
+    "third": "two of three copies that lie in one storage",
+    "near": "x times 1.000004, which is no copy",
+    "narrow": "a bfloat16 copy of a float32 x, whose numbers were rounded",
+    "turned": "the rows of x from last to first",
 }
+FULL = ("double", "near", "narrow")  # x is float32
 
 
 def make_copies(seed):
@@ -35,7 +40,7 @@ def keeping(case, x):
     import torch
     from torch import nn
 
-    x = x if case == "double" else x.bfloat16()
+    x = x if case in FULL else x.bfloat16()
     d = x.shape[-1]
 
     class Keeper(nn.Module):
@@ -67,6 +72,15 @@ def keeping(case, x):
                 return x.float().reshape(-1, d) * w
             if case == "both":
                 return (x * own).float() + x.float() * w
+            if case == "third":
+                first, second, _ = torch.cat(3 * [x.float()]).chunk(3)
+                return first * w + second * (2 * w)
+            if case == "near":
+                return (x * (1 + 2**-18)) * w
+            if case == "narrow":
+                return x.bfloat16() * w.bfloat16()
+            if case == "turned":
+                return x.float().flip(0) * w
             return x.float().detach().mul(0) + self.like * self.like
 
     return Keeper(), x
@@ -89,7 +103,8 @@ def copied(i, case, kind=""):
     """Bytes of the copies that a layer keeps, or what a mistake makes of them."""
     n = i["x"].size
     size = {"double": 4}.get(case, 2)
-    right = {"wide": 4, "three": 12, "twice": 4, "twin": 2, "double": 8, "flat": 4, "both": 4}
+    right = {"wide": 4, "three": 12, "twice": 4, "twin": 2, "double": 8, "flat": 4, "both": 4,
+             "third": 4}  # fmt: skip
     bytes_each = right.get(case, 0)
     if kind == "own":  # x itself counted as well
         bytes_each += {"own": size, "both": size}.get(case, 0)
@@ -98,9 +113,18 @@ def copied(i, case, kind=""):
     if kind == "types":  # only other types are taken for copies
         bytes_each = {"twin": 0}.get(case, bytes_each)
     if kind == "again":
-        bytes_each = {"twice": 8}.get(case, bytes_each)
+        bytes_each = {"twice": 8, "third": 8}.get(case, bytes_each)
+    if kind == "by_place":
+        bytes_each = {"third": 8}.get(case, bytes_each)
+    if kind == "storage":
+        bytes_each = {"third": 12}.get(case, bytes_each)
     if kind == "as_many":
-        bytes_each = {"scaled": 4, "neighbour": 4}.get(case, bytes_each)
+        other = {"scaled": 4, "neighbour": 4, "near": 4, "narrow": 2, "turned": 4}
+        bytes_each = other.get(case, bytes_each)
+    if kind == "tolerant":
+        bytes_each = {"near": 4, "narrow": 2}.get(case, bytes_each)
+    if kind in ("near", "narrow", "turned"):
+        bytes_each = {kind: 2 if kind == "narrow" else 4}.get(case, bytes_each)
     if kind == "shape":
         bytes_each = {"flat": 0}.get(case, bytes_each)
     if kind == "numbers":
@@ -133,7 +157,14 @@ COPIES = (
     Slip("only_types", "A copy may have x's own type: look at where it lies, not at its type.",
          counts("types")),
     Slip("counted_twice", "A tensor that is kept twice lies in memory once: remember storages.",
-         counts("again")),
+         counts("again", "by_place")),
+    Slip("whole_storage", "Other things lie in that storage too: count the bytes of one copy.",
+         counts("storage")),
+    Slip("nearly", "Nearly x is not x: compare with `torch.equal`, not with a tolerance.",
+         counts("near", "tolerant")),
+    Slip("rounded", "What was rounded has other numbers than x: bring the tensor to x's type, "
+         "not x to the tensor's.", counts("narrow")),
+    Slip("another_order", "The same numbers in another order are no copy.", counts("turned")),
     Slip("not_compared", "As many numbers as x are no copy of x: compare them.",
          counts("as_many")),
     Slip("other_shape", "A copy may have its axes joined: compare the numbers in order, flat.",
@@ -147,7 +178,7 @@ COPIES = (
 copies = Check(
     name="copies", title="Find the copies", wants=("copies",),
     difficulty=2, minutes=12, points=15,
-    verified="ten layers: copies in three types, shared, joined, of x itself, and what only looks "
+    verified="fourteen layers: copies in three types, shared, joined, of x itself, and what looks "
     "like one",
     hints=(
         "Where can one see each tensor that autograd keeps, at the moment when it keeps it?",
@@ -179,6 +210,20 @@ def make_by_hand(seed):
     return made
 
 
+def on_ctx(node):
+    """The tensors among the attributes of ctx, also those in a list, tuple or dict."""
+    import torch
+
+    found, left = [], list(getattr(node, "__dict__", {}).values())
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple | dict):
+            left += value.values() if isinstance(value, dict) else value
+    return found
+
+
 def probe_by_hand(namespace, a):
     import torch
 
@@ -203,6 +248,8 @@ def probe_by_hand(namespace, a):
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             y = Function.apply(x, W, A, B, scaling, kept, 0.0 if kept is None else p)
+        for t in on_ctx(y.grad_fn):  # kept as ctx.name = tensor
+            pack(t)
         made[f"extra_{case}"] = sum(size for size, _ in extra.values())
         made[f"y_{case}"] = array(y.float(), "the output")
         made[f"type_{case}"] = y.dtype == x.dtype
@@ -237,6 +284,14 @@ def by_hand(i, case, kind=""):
     if kind == "no_scale_at_all":
         made = {"y": x @ W.T + left @ A.T @ B.T, "dx": g @ W + g @ B @ A * keep,
                 "dA": made["dA"] / s, "dB": made["dB"] / s}  # fmt: skip
+    if kind == "no_scale_A":
+        made["dA"] = made["dA"] / s
+    if kind == "no_scale_B":
+        made["dB"] = made["dB"] / s
+    if kind == "scale_twice_A":
+        made["dA"] = s * made["dA"]
+    if kind == "scale_twice_B":
+        made["dB"] = s * made["dB"]
     if kind == "base_only":
         made["dx"] = g @ W
     if kind == "update_only":
@@ -251,6 +306,12 @@ def by_hand(i, case, kind=""):
         made["dA"] = s * (g @ B).T @ x
     if kind == "B_from_x":
         made["dB"] = s * g.T @ (x @ A.T)
+    if kind == "unscaled_forward" and case != "plain":
+        made["y"] = x @ W.T + s * (1 - p) * left @ A.T @ B.T
+    if kind == "divided_by_p" and case != "plain":
+        made["y"] = x @ W.T + s * (1 - p) / p * left @ A.T @ B.T
+    if kind == "y_dropped":
+        made["y"] = left @ W.T + s * left @ A.T @ B.T
     if kind == "all_dropped":
         made["y"] = left @ W.T + s * left @ A.T @ B.T
         made["dx"] = (g @ W + s * (g @ B @ A)) * keep
@@ -290,19 +351,45 @@ def hand_is(*kinds):
     ]
 
 
+def left_bytes(i):
+    """Bytes kept with x times the mask, with and without what A makes of it."""
+    made = []
+    for cases in (("dropped",), ("plain", "dropped")):
+        for count in (0, 1):
+            made.append({})
+            for case in cases:
+                (N, d_in), r = i[f"x_{case}"].shape, len(i[f"A_{case}"])
+                made[-1][f"extra_{case}"] = 4 * N * (d_in + count * r)
+    return made
+
+
+def outputs_of(i, kind):
+    """The outputs of a mistake that backward need not share."""
+    return [{f"y_{case}": by_hand(i, case, kind)[f"y_{case}"] for case in HAND}]
+
+
 BY_HAND = (
-    Slip("unscaled_mask", "What dropout keeps is divided by 1 - p.", hand_is("unscaled_mask")),
+    Slip("unscaled_mask", "What dropout keeps is divided by 1 - p.",
+         lambda i: [*hand_is("unscaled_mask")(i), *outputs_of(i, "unscaled_forward")]),
+    Slip("divided_by_p", "p is the share that is dropped: divide by what is kept, 1 - p.",
+         lambda i: outputs_of(i, "divided_by_p")),
     Slip("inverted", "The mask is True where a number is kept.", hand_is("inverted")),
     Slip("scale_lost", "The scale is part of the path to A, B and x alike.",
-         hand_is("no_scale", "no_scale_x", "no_scale_factors", "no_scale_at_all")),
+         hand_is("no_scale", "no_scale_x", "no_scale_factors", "no_scale_at_all", "no_scale_A",
+                 "no_scale_B")),
+    Slip("scale_twice", "The scale is on each path once: it is in s · (g B) already.",
+         hand_is("scale_twice_A", "scale_twice_B")),
     Slip("base_only", "x reaches y on two paths: through W, and through A and B. Their gradients "
          "add.", hand_is("base_only", "update_only")),
     Slip("mask_not_back", "What was dropped on the way into A gets nothing back on that path.",
          hand_is("mask_not_back")),
     Slip("mask_everywhere", "The path through W is not dropped, forward or back.",
-         hand_is("mask_all_back", "all_dropped")),
+         lambda i: [*hand_is("mask_all_back", "all_dropped")(i),
+                    *outputs_of(i, "y_dropped")]),
     Slip("x_undropped", "A saw what dropout left of x, so its gradient is made from that; B's "
          "from what A made of it.", hand_is("x_for_left", "A_from_x", "B_from_x")),
+    Slip("left_kept", "What dropout left is as large as x: make it again in backward, from x and "
+         "the mask.", left_bytes),
 )  # fmt: skip
 
 hand_lora = Check(
@@ -370,7 +457,7 @@ def tables(a):
 def probe_accumulate(namespace, a):
     made = {}
     for case, asked in STEPS.items():
-        model = tables(a)
+        model = tables(a).train(case != "one")
         model.H.grad = tensor(a["old"]).clone()  # of a step before
         data = [
             {"input_ids": tensor(a[f"ids_{case}{n}"]), "labels": tensor(a[f"labels_{case}{n}"])}
@@ -379,6 +466,7 @@ def probe_accumulate(namespace, a):
         before = callers.Before(model, *[t for b in data for t in b.values()])
         loss = namespace["accumulate"](model, data)
         made[f"loss_{case}"] = array(loss, "the loss")
+        made[f"graph_{case}"] = bool(getattr(loss, "requires_grad", False))
         for name in ("E", "H"):
             g = getattr(model, name).grad
             made[f"{name}_{case}"] = np.zeros_like(a[name]) if g is None else array(g, "a gradient")
@@ -414,6 +502,7 @@ def accumulated(i, case, kind=""):
     total = counts_.sum()
     unshifted = np.array([(i[f"labels_{case}{n}"] != -100).sum() for n in range(len(parts))], float)
     rows = np.array([len(i[f"ids_{case}{n}"]) for n in range(len(parts))], float)
+    numel = np.array([i[f"ids_{case}{n}"].size for n in range(len(parts))], float)
     with np.errstate(all="ignore"):
         weight = {
             "": np.full(len(parts), 1 / total),
@@ -422,6 +511,7 @@ def accumulated(i, case, kind=""):
             "sum": np.ones(len(parts)),
             "unshifted": unshifted / counts_ / unshifted.sum(),
             "rows": rows / counts_ / rows.sum(),
+            "numel": numel / counts_ / numel.sum(),
             "divided_twice": np.full(len(parts), 1 / total / len(parts)),
             "last": np.eye(len(parts))[-1] / total,
         }.get(kind, np.full(len(parts), 1 / total))
@@ -430,6 +520,11 @@ def accumulated(i, case, kind=""):
     if kind == "old":
         dH = dH + i["old"]
     return {f"loss_{case}": loss, f"E_{case}": dE, f"H_{case}": dH}
+
+
+def enough(v, asked):
+    """A batch without tokens may go forward or not."""
+    return v.size == 1 and np.count_nonzero(asked) <= v.item() <= len(asked)
 
 
 def judge_accumulate(i, o):
@@ -444,8 +539,11 @@ def judge_accumulate(i, o):
                     rtol=1e-3, atol=1e-5),
             Promise(f"loss_{case}", right[f"loss_{case}"], f"{told}: the loss", rtol=1e-3,
                     share=0.5),
-            Promise(f"calls_{case}", lambda v, asked=asked: 0 < v <= len(asked),
-                    f"{told}: forward passes", expected=f"at most {len(asked)}", share=0.5),
+            Promise(f"graph_{case}", 0, seen=f"{told}: the loss that is returned carries a graph",
+                    expected="a number, which carries none", share=0.5),
+            Promise(f"calls_{case}", lambda v, asked=asked: enough(v, asked),
+                    f"{told}: the number of forward passes",
+                    expected="one for each batch that asks for tokens", share=0.5),
             Promise(f"freed_{case}", 1, seen=f"{told}: a forward pass began before the backward of "
                     "the one before it", expected="one batch after the other", share=0.5),
             callers.unchanged(f"left_{case}", "the model or a batch"),
@@ -465,6 +563,12 @@ def adds(*kinds, cases=("even", "uneven", "one")):
     ]
 
 
+def last_loss(i, case):
+    """The last batch's share of the loss."""
+    loss = one_batch(i, case, len(STEPS[case]) - 1)[0]
+    return loss / sum(STEPS[case])
+
+
 ACCUMULATE = (
     Slip("mean_of_means", "A mean of means counts a token of a short batch for more. Give every "
          "token the same weight.", adds("means")),
@@ -473,7 +577,8 @@ ACCUMULATE = (
     Slip("sum", "This is the sum over all tokens: divide by how many there are.", adds("sum")),
     Slip("unshifted", "The model predicts the next token: a label at the first position is never "
          "asked for, so it does not count.", adds("unshifted")),
-    Slip("rows", "Weigh a batch by the tokens it asks for, not by its rows.", adds("rows")),
+    Slip("rows", "Weigh a batch by the tokens it asks for, not by its rows.",
+         adds("rows", "numel")),
     Slip("divided_twice", "All tokens are divided by already: do not divide by the number of "
          "batches as well.", adds("divided_twice")),
     Slip("last_only", "Gradients of the last batch alone: do not clear them in between.",
@@ -482,6 +587,16 @@ ACCUMULATE = (
          "`model.zero_grad()` first.", adds("old")),
     Slip("nan", "A batch that asks for no token has the loss 0 / 0. Leave it out.",
          seen_as(loss_empty=lambda v: np.isnan(v).any())),
+    Slip("glued", "One large batch is what did not fit. Each batch goes forward by itself.",
+         seen_as(calls_even=1, calls_uneven=1)),
+    Slip("two_passes", "Counting tokens needs no forward pass: they stand in the labels.",
+         seen_as(calls_even=4, calls_uneven=6)),
+    Slip("graph_kept", "Each loss holds on to its graph: add up `loss.item()`.",
+         seen_as(graph_even=1, graph_uneven=1)),
+    Slip("one_backward", "Backward belongs into the loop: until then the graphs of all batches "
+         "live at once.", seen_as(freed_even=0, freed_uneven=0)),
+    Slip("loss_of_last", "Add up the losses too, each with its share: the last one is returned.",
+         lambda i: {f"loss_{c}": last_loss(i, c) for c in ("even", "uneven")}),
 )  # fmt: skip
 
 accumulate = Check(
@@ -675,6 +790,7 @@ DRIFTS = {  # case: (world, faults that are in it)
     "rows": (3, ("rows",)), "alone": (2, ("alone",)), "mean": (3, ("mean",)),
     "sum": (3, ("sum",)), "start_alone": (2, ("start", "alone")), "rows_sum": (2, ("rows", "sum")),
     "rows_four": (4, ("rows",)), "same": (2, ("same",)), "start_rows": (2, ("start", "rows")),
+    "turned": (3, ("turned",)), "within": (3, ("within",)), "centre": (4, ("mean", "centre")),
 }  # fmt: skip
 RECORD = ("start", "rows", "tokens", "own", "used")
 
@@ -691,9 +807,15 @@ def make_drift(seed):
         if "even" in faults:
             tokens[:] = tokens[0]
         own = f(world, n)
+        if "centre" in faults:  # the first and the last rank's gradients are the plain mean
+            own[2], own[3] = 2 * own[0] - own[1], own[0]
+        if "turned" in faults:
+            start[-1] = start[-1, ::-1].copy()
+        if "within" in faults:
+            rows[1, -1] = rows[1, 0]
         right = (tokens / tokens.sum()) @ own
         if "start" in faults:
-            start[-1] += 0.1 * f(n)
+            start[-1] *= 1.02
         if "rows" in faults:
             rows[-1, -1] = rows[0, 0]
         if "same" in faults:
@@ -705,7 +827,7 @@ def make_drift(seed):
             used[:] = own.mean(0)
         if "sum" in faults:
             used *= world
-        used = used * (1 + 1e-5 * rng.uniform(-1, 1, used.shape))
+        used = used * (1 + 4e-4 * rng.uniform(-1, 1, used.shape))
         record = {"start": start, "rows": rows, "tokens": tokens, "own": own, "used": used}
         made |= {
             f"{key}_{case}": value.astype(np.float32 if key in ("start", "own", "used") else int)
@@ -744,9 +866,12 @@ def named(i, case, kind=""):
         start, rows, own_seen, used_seen = start[:1], rows[:1], own[:1], used[:1]
     else:
         own_seen, used_seen = own, used
+        if kind == "used_0":
+            own_seen, used_seen = own[:1], used[:1]
     spread = np.broadcast_to
     checks = {
-        "start": not same(start, spread(start[:1], start.shape)),
+        "start": not same(start, spread(start[:1], start.shape))
+        and not (kind == "sums" and near(start.sum(1), start[0].sum())),
         "rows": len(np.unique(rows)) < rows.size,
     }
     guesses = {"": right, "alone": own_seen, "mean": own.mean(0), "sum": world * right}
@@ -759,12 +884,16 @@ def named(i, case, kind=""):
     if kind == "sum_of_own":
         found = [w for w in found if w != "sum"] or [""]
     gradient = found[0] if found else None
-    if kind == "no_start":
+    if kind in ("no_start", "neither"):
         checks["start"] = False
-    if kind == "no_rows":
+    if kind in ("no_rows", "neither"):
         checks["rows"] = False
     if kind == "same_rows":  # the ranks' lists compared as wholes
         checks["rows"] = any(np.array_equal(rows[0], other) for other in rows[1:])
+    if kind == "inside":
+        checks["rows"] = any(len(np.unique(one)) < one.size for one in rows)
+    if kind == "between":
+        checks["rows"] = sum(len(np.unique(one)) for one in rows) > len(np.unique(rows))
     hits = [word for word in ("start", "rows") if checks[word]]
     if kind == "rows_first":
         hits.reverse()
@@ -801,6 +930,9 @@ def story(i, case):
         "mean": "all used the plain mean",
         "sum": f"all used {world} times the right gradient",
         "even": "equally many tokens on each rank",
+        "turned": "the last rank began with the same numbers in another order",
+        "within": "one rank took a row twice",
+        "centre": "two ranks have just that as their own",
     }
     told = [words[fault] for fault in faults if fault in words]
     return f"{world} ranks, " + (" and ".join(told) or "nothing wrong")
@@ -820,11 +952,16 @@ DRIFT = (
     Slip("inverted", "A rank with more tokens counts more, not less.", says("inverted")),
     Slip("two_ranks", "There may be more than two ranks, and here the last one is at fault.",
          says("first_two")),
-    Slip("rank_0", "Rank 0 alone shows nothing: compare all ranks.", says("rank_0")),
+    Slip("rank_0", "One rank alone shows nothing: compare all ranks.",
+         says("rank_0", "used_0", "neither")),
+    Slip("start_sums", "Equal sums are not equal weights: compare number by number.",
+         says("sums")),
+    Slip("rows_between", "A rank can take a row twice all by itself: count the different rows of "
+         "the whole batch.", says("between")),
     Slip("no_start", "Equal gradients do not help ranks that began with different weights.",
          says("no_start")),
     Slip("no_rows", "A row that two ranks take counts twice: compare the row numbers of all "
-         "ranks.", says("no_rows")),
+         "ranks.", says("no_rows", "inside")),
     Slip("same_rows", "One row in common is enough: the lists need not be equal as wholes.",
          says("same_rows")),
     Slip("order", "Where several things are wrong, the first of the table is asked for.",
@@ -836,7 +973,7 @@ DRIFT = (
 drift = Check(
     name="drift", title="Ranks that drift apart", wants=("drift",),
     difficulty=4, minutes=20, points=20,
-    verified="thirteen records of two to four ranks, with one fault, two or none",
+    verified="sixteen records of two to four ranks, with one fault, two or none",
     hints=(
         "What would one process compute from all rows? Write that gradient down from `own` and "
         "`tokens` first.",

@@ -138,19 +138,25 @@ packed = Check(
 
 
 # 18.2 The bytes of a fleet
-WAYS = ("the merged models", "base and adapters", "base and seats")
+WAYS = ("the size of the merged models", "the size of base and adapters",
+        "the size of base and seats")  # fmt: skip
 
 
 def make_fleet(seed):
-    """Two fleets of five adapters; the largest rank stands in the middle."""
+    """Two fleets of five adapters; the largest rank stands in the middle.
+
+    In the second two adapters have one rank, and there are more seats than adapters.
+    """
     rng, made = np.random.default_rng(seed + 1810), {}
     for case in range(2):
         layers = np.array(fixtures.sizes(rng, 6, 3, 40)).reshape(3, 2)
         params, size, *ranks = fixtures.sizes(rng, 7, 6, 60)
         ranks.insert(2, ranks.pop(ranks.index(max(ranks))))
+        if case:
+            ranks[-1] = ranks[0]
         made |= {f"layers{case}": layers, f"ranks{case}": np.array(ranks)}
         made |= {f"params{case}": 1000 + params, f"size{case}": size}
-        made |= {f"seats{case}": int(rng.integers(2, 5))}
+        made |= {f"seats{case}": int(rng.integers(2, 5)) + 5 * case}
     return made
 
 
@@ -194,7 +200,11 @@ def bytes_of(i, case, slip=""):
         alone = len(ranks) * top * each
     wide = {"mean": ranks.mean(), "sum": ranks.sum(), "first": ranks[0], "least": ranks.min(),
             "no_rank": 1, "last": ranks[-1]}.get(slip, top)  # fmt: skip
-    places = {"all_seats": len(ranks), "one_seat": 1}.get(slip, seats)
+    places = {"all_seats": len(ranks), "one_seat": 1, "filled": min(seats, len(ranks))}.get(
+        slip, seats
+    )
+    if slip == "unique":
+        alone = np.unique(ranks).sum() * each
     if slip == "base_for_each":
         base, alone = params, alone + (len(ranks) - 1) * params
     total = [merged, base + alone, base + places * wide * each]
@@ -249,13 +259,16 @@ FLEET = (
     Slip("no_rank", "A seat has as many rows of A as the largest rank.", fleets("msp", "no_rank")),
     Slip("all_seats", "There are `seats` places, not one for every adapter.",
          fleets("msp", "all_seats", "one_seat")),
+    Slip("filled_seats", "A seat takes its room whether somebody sits there or not.",
+         fleets("msp", "filled")),
+    Slip("ranks_once", "Two adapters of one rank are two adapters.", fleets("s", "unique")),
     Slip("numbers", "These are numbers. Each takes `size` bytes.", fleets("msp", "numbers")),
 )  # fmt: skip
 
 fleet = Check(
     name="fleet", title="The bytes of a fleet", wants=("fleet",),
     difficulty=2, minutes=10, points=15,
-    verified="two fleets of five adapters with ranks that all differ",
+    verified="two fleets of five adapters, one with a rank twice and seats that stay empty",
     hints=(
         "How many numbers does one rank take in one layer? In all layers?",
         "Let `each` be the sum of in + out. An adapter of rank r has r · each numbers, a seat as "
@@ -269,7 +282,7 @@ fleet = Check(
 
 
 # 18.3 Who goes
-EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all")
+EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
 LISTED = "a list of names."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
@@ -288,10 +301,17 @@ def gone_everywhere(i, slip):
 
 def draw_evict(rng):
     count = 6
-    names = rng.permutation(np.arange(10, 40))[:count]
+    names = rng.permutation(np.arange(10, 32))[:count]
     sizes = rng.permutation(np.arange(11, 30))[:count]
     used = rng.permutation(np.arange(100, 160))[:count]
     asked = rng.permutation([3, 3, 5, 8, 9, 12])
+    tied = np.flatnonzero(asked == 3)  # of the two, the older one has the larger name
+    used[tied], names[tied] = np.sort(used[tied])[::-1], np.sort(names[tied])
+    by_set = list(dict.fromkeys(names.tolist()).keys() - set())  # nor may a set's order do
+    if by_set.index(names[tied[1]]) < by_set.index(names[tied[0]]):
+        return draw_evict(rng)
+    first = np.argsort(used)[:2]  # the first one to go is smaller than the second
+    sizes[first] = np.sort(sizes[first])
     return {"names": names, "sizes": sizes, "used": used, "asked": asked,
             "slack": int(rng.integers(2, 9)), "busy": int(rng.integers(0, count))}  # fmt: skip
 
@@ -312,6 +332,8 @@ def evict_case(i, case):
     need = slack + int(sizes[gone].sum())
     if case != "edge":
         need -= min(int(sizes[gone[-1]]) - 1, 1 + int(i["busy"]))
+    if case == "small":  # with the second one gone, the first would have had no need to go
+        need = slack + int(sizes[by_time[1]])
     if case == "room":
         need = slack - 1
     if case == "all":
@@ -334,7 +356,8 @@ def order(i, rule, slip=""):
         rule = "recent"
     if rule == "recent":
         return np.argsort(sign * i["used"], kind="stable")
-    ties = {"ties_listed": np.arange(len(i["names"])), "ties_newest": -i["used"]}
+    ties = {"ties_listed": np.arange(len(i["names"])), "ties_name": i["names"]}
+    ties["ties_newest"] = -i["used"]
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
 
@@ -380,6 +403,12 @@ def gone(i, case, slip=""):
             break
         found.append(name)
         free += int(i["sizes"][place])
+    if slip == "pruned":
+        size = dict(zip(i["names"].tolist(), i["sizes"].tolist(), strict=True))
+        for name in list(found):
+            if free - size[name] >= need:
+                found.remove(name)
+                free -= size[name]
     if slip == "reversed":
         found.reverse()
     if slip == "set":
@@ -413,9 +442,11 @@ EVICT = (
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
-         leaves("ties_listed", "ties_newest")),
+         leaves("ties_listed", "ties_newest", "ties_name")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),
     Slip("one_more", "When the room is exactly `need`, it is enough.", leaves("one_more")),
+    Slip("taken_back", "They go one after the other, and who went is gone, also where a later one "
+         "would have been enough.", leaves("pruned")),
     Slip("always_one", "Where there is room already, nobody goes.", leaves("always_one")),
     Slip("free_forgotten", "Some bytes are free before anybody goes: capacity minus what is held.",
          leaves("capacity")),
@@ -428,7 +459,7 @@ EVICT = (
 evict = Check(
     name="evict", title="Who goes", wants=("evict",),
     difficulty=3, minutes=15, points=20,
-    verified="both rules with ties, busy adapters, exact room, room enough, everybody, and no room",
+    verified="both rules with ties, busy adapters, exact room, room enough, everybody, no room",
     hints=(
         "Who may go at all? In which order? When do you stop?",
         "Sort those who are not busy by the rule, with a pair as the key for `\"popular\"`. Let go "
@@ -578,7 +609,7 @@ plan = Check(
 
 
 # 18.5 What is reused
-REUSE_CASES = ("other", "first", "last", "tie", "none", "later", "one", "base")
+REUSE_CASES = ("other", "first", "last", "tie", "none", "later", "one", "base", "begun")
 PAIR = ("the entry", "the tokens saved")
 
 
@@ -603,6 +634,7 @@ def reuse_case(i, case):
         "none": ([(mine, new), (other, ids), (mine, [new[0], *ids[1:]])], mine, ids),
         "later": ([(mine, new[:1] + ids[1:]), (mine, [*ids[:2], new[0], *ids[3:]])], mine, ids),
         "one": ([(mine, ids)], mine, ids[:1]),
+        "begun": ([(mine, part[1]), (mine, ids[:cut])], mine, ids),
         "base": ([(mine, ids), (-1, part[cut])], -1, ids),
     }[case]
 
@@ -628,6 +660,8 @@ def saved(i, case, slip=""):
                 continue
         end = min(len(old), len(ids) - (slip != "whole"))
         same = next((n for n in range(end) if old[n] != ids[n]), end)
+        if slip == "old_last":
+            same = min(same, len(old) - 1)
         if slip == "anywhere":
             same = sum(a == b for a, b in zip(old[:end], ids[:end], strict=True))
         better = same >= best[1] and same > 0 if slip == "last_tie" else same > best[1]
@@ -679,6 +713,8 @@ REUSE = (
          saves("first_hit")),
     Slip("zero_entry", "Entry 0 is an entry. Where none saves anything the answer is (-1, 0).",
          saves("zero_entry")),
+    Slip("old_last", "Of the kept prompt every token was computed, its last one too. Only that of "
+         "the new prompt is wanted.", saves("old_last")),
     Slip("one_less", "The last token of the new prompt is computed; what two prompts have in "
          "common before it is saved as a whole.", saves("minus_one")),
 )  # fmt: skip

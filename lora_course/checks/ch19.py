@@ -1,5 +1,7 @@
 """Checks of chapter 19: diagnoses of runs, cures, leaks, and a rule for preflight."""
 
+import re
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -63,8 +65,8 @@ def small_model(a):
     model.frozen = fixtures.linear(a["weight"], frozen=True)
     model.other = fixtures.linear(a["other"], frozen=True)
     model.lora_A, model.late = nn.Parameter(tensor(a["A"])), nn.Module()
-    model.late.lora_B = nn.Parameter(tensor(a["B"]))  # the model's last parameter
-    model.shared = model.lora_A  # one parameter, two names
+    model.late.head = nn.Parameter(tensor(a["B"]))  # the last one, and not called lora_
+    model.shared = model.late.tied = model.lora_A  # one parameter, three names
     return model, torch
 
 
@@ -73,7 +75,7 @@ def optimizer_of(case, a):
     import copy
 
     model, torch = small_model(a)
-    factors, rate = [model.lora_A, model.late.lora_B], float(a["rate"])
+    factors, rate = [model.lora_A, model.late.head], float(a["rate"])
     frozen = list(model.frozen.parameters()) + list(model.other.parameters())
     held = {"params": factors}
     if case == "more":
@@ -91,7 +93,8 @@ def optimizer_of(case, a):
     if case in ("groups", "second"):
         last = factors[1:] if case == "groups" else frozen[1:]
         groups = [{"params": factors[:1]}, {"params": last, "lr": float(a["second"])}]
-    return model, torch.optim.SGD(groups, lr=rate)
+    groups[0]["lr"] = rate  # not that of `defaults`
+    return model, torch.optim.SGD(groups, lr=2 * rate)
 
 
 def probe_optimizer_case(namespace, a):
@@ -109,7 +112,7 @@ def probe_optimizer_case(namespace, a):
             new = fixtures.expect(new, torch.optim.Optimizer, "cure_optimizer", "an AdamW")
             made[f"kind_{case}"] = float(type(new) is torch.optim.AdamW)
             held = [p for group in new.param_groups for p in group["params"]]
-            want = {id(model.lora_A), id(model.late.lora_B)}
+            want = {id(model.lora_A), id(model.late.head)}
             made[f"held_{case}"] = [
                 len({id(p) for p in held} & want),
                 len({id(p) for p in held} - want),
@@ -247,10 +250,23 @@ OPTIMIZER = (
         "another_rate",
         "The learning rate of the old optimizer's first group is asked for: "
         '`optimizer.param_groups[0]["lr"]`.',
-        lambda i: [
-            {f"rate_{case}": [rate] for case in OPTIMIZER_CASES if case != "frozen"}
-            for rate in (1e-3, 1e-2, 2e-4)
-        ],
+        lambda i: (
+            [
+                {f"rate_{case}": [rate] for case in OPTIMIZER_CASES if case != "frozen"}
+                for rate in (1e-3, 1e-2, 2e-4, 2 * i["rate"])
+            ]
+            + [{"rate_groups": [i["second"]], "rate_second": [i["second"]]}]
+        ),
+    ),
+    Slip(
+        "by_name",
+        "Not everything that trains is called `lora_`: ask `requires_grad`, not the name.",
+        optimizer_holds(lambda case: [1, 0, 1]),
+    ),
+    Slip(
+        "each_name",
+        "One parameter can have several names. `model.parameters()` gives it once.",
+        lambda i: [optimizer_holds(lambda case, n=n: [2, 0, n])(i) for n in (3, 4)],
     ),
 )
 
@@ -298,7 +314,8 @@ def make_label_case(seed):
         labels = ids.copy()
         labels[:prompt] = labels[last:] = -100
         if name == "prompt graded":
-            labels[:prompt] = ids[:prompt]
+            graded = slice(1, prompt) if n < len(LABEL_NAMES) else slice(1)  # not all of them
+            labels[graded] = ids[graded]
         elif name == "end lost":
             labels[last - 1] = -100
         elif name == "shifted":
@@ -395,6 +412,14 @@ LABELS = (
         label_says(end_lost="fine"),
     ),
     Slip(
+        "part_of_prompt",
+        "One graded place before `start` is enough: look at all of them.",
+        lambda i: [
+            label_says(prompt_graded="filler graded")(i),
+            *({**label_says()(i), f"said_{n}": LABEL_NAMES.index("filler graded")} for n in (1, 6)),
+        ],
+    ),
+    Slip(
         "end_not_cured",
         "The end token is graded too: it is the last real token of the row.",
         cured_as(lambda ids, start, last, t: (t >= start) & (t < last - 1)),
@@ -458,15 +483,19 @@ def make_merge_case(seed):
     rows, columns = fixtures.sizes(rng, 2, 4, 9)
     made = {}
     for k, name in enumerate(MERGE_NAMES * 2):
-        W, delta = 3 * n(rows, columns), (0.05 if k < 4 else 0.005) * n(rows, columns)
+        W, delta = 3 * n(rows, columns), (0.5 if k < 4 else 0.005) * n(rows, columns)
+        if k < 2:  # the largest magnitude is that of a negative number
+            delta *= -np.sign(delta.flat[np.abs(delta).argmax()])
+            delta[delta > 0] *= 0.5
         largest = np.abs(delta).max()
         noise = rng.uniform(-0.007, 0.007, W.shape).astype(np.float32) * largest
+        noise[0, 0] = 0.007 * largest
         stored = W + min(MERGE_NAMES.index(name), 2) * delta + noise
         if k == 3:  # one entry is off, by less than a merge moves it
             stored = W + delta + noise / 4
-            stored[rng.integers(rows), rng.integers(columns)] -= 0.1 * largest
+            stored[rng.integers(rows), rng.integers(columns)] += 0.05 * largest
         if k == 7:
-            stored = W + 0.5 * n(rows, columns)
+            stored = W + 2 * delta + noise / 4 - 0.03 * largest  # all entries are off
         made |= {f"stored_{k}": stored, f"W_{k}": W, f"delta_{k}": delta}
     return {key: value.astype(np.float32) for key, value in made.items()}
 
@@ -547,14 +576,30 @@ MERGES = (
     Slip(
         "nearest",
         "The nearest of the three is not always one of them. Where no distance is small "
-        "enough, it is another base.",
-        lambda i: nearest_name(i),
+        "enough, at most a hundredth of the largest delta, it is another base.",
+        lambda i: [
+            nearest_name(i),
+            merge_says(lambda d, delta, W: np.abs(d).max() <= np.abs(delta).max() / 10)(i),
+        ],
     ),
     Slip(
         "of_the_weight",
         "The tolerance is a hundredth of the *delta*: a hundredth of W is larger "
         "than the whole update.",
         merge_says(lambda d, delta, W: np.abs(d).max() <= np.abs(W).max() / 100),
+    ),
+    Slip(
+        "no_magnitude",
+        "Numbers below zero are large too: take `.abs()` before `.max()`.",
+        lambda i: [
+            merge_says(lambda d, delta, W: d.max() <= np.abs(delta).max() / 100)(i),
+            merge_says(lambda d, delta, W: np.abs(d).max() <= delta.max() / 100)(i),
+        ],
+    ),
+    Slip(
+        "fixed",
+        "A fixed limit is too small for a large delta and too large for a small one.",
+        lambda i: [merge_says(lambda d, delta, W, k=k: np.abs(d).max() <= k)(i) for k in (1e-3,)],
     ),
     Slip(
         "subtracts_once",
@@ -633,8 +678,14 @@ def make_leaks(seed):
     own = [line(6) for _ in range(3)]
     test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
     test += [f"{' '.join(own[0])} ", " ".join(own[2])]
+    test += ["gate lamp 8 oak", "gate_lamp 7_oak", "lamp caf mer gate", "oak gate"]
     order = rng.permutation(len(test))
     train.insert(2, ["", "-", ""])
+    train += [
+        ["gate", "lamp", "7", "oak"],
+        ["lamp", "café", "Ömer", "gate"],
+        ["oak", "oak", "gate"],
+    ]
     train.append(seen[2])  # the last one counts too
     made = {f"train_{n}": np.array(" ".join(words)) for n, words in enumerate(train)}
     made |= {f"test_{n}": np.array(test[k]) for n, k in enumerate(order)}
@@ -731,6 +782,28 @@ LEAKS = (
         ],
     ),
     Slip(
+        "no_digits",
+        "Digits stay: `isalnum`, not `isalpha`.",
+        leaks_by(
+            lambda t: " ".join("".join(c if c.isalpha() else " " for c in t.casefold()).split())
+        ),
+    ),
+    Slip(
+        "underscore",
+        "`_` is neither letter nor digit, though `\\w` takes it: it becomes a space.",
+        leaks_by(lambda t: " ".join(re.findall(r"\w+", t.casefold()))),
+    ),
+    Slip(
+        "ascii",
+        "Letters are more than a to z: `str.isalnum` knows ö and é.",
+        leaks_by(lambda t: " ".join(re.findall(r"[a-z0-9]+", t.casefold()))),
+    ),
+    Slip(
+        "words_once",
+        "A word that stands twice stays twice.",
+        leaks_by(lambda t: " ".join(dict.fromkeys(clean(t).split()))),
+    ),
+    Slip(
         "empty_equal",
         "Nothing is left of «...» after cleaning, and nothing equals nothing: leave such rows out.",
         leaks_by(clean, empty=False),
@@ -795,6 +868,9 @@ def make_rank_rule(seed):
             sizes[place] = [low + 1, *sides]
         if n == 7:  # large in r, small in numbers
             sizes[place] = [40, 300, 200]
+        if n == 0:  # long one way or the other, and small enough
+            sizes[:, 0] = np.minimum(sizes[:, 0], 7)
+            sizes[:2] = [[7, 120, 10], [7, 10, 120]]
         made |= {f"sizes_{n}": sizes, f"names_{n}": rng.permutation(9)[:count]}
     return made
 
@@ -834,7 +910,9 @@ def probe_rank_rule(namespace, a):
             made[f"why_{n}"] = array(float(bool(str(error).strip())))
         else:
             if not isinstance(said, Finding):
-                raise Refused("type", f"the rule returns {kind(said)}.", "ok(...) or problem(...).")
+                raise Refused(
+                    "type", f"what the rule returns is {kind(said)}.", "ok(...) or problem(...)."
+                )
             known = said.verdict in RULE_VERDICTS
             made[f"verdict_{n}"] = array(RULE_VERDICTS.index(said.verdict) if known else -1)
             made[f"named_{n}"] = array(np.array([float(name in said.saw) for name in NAMES]))
@@ -928,6 +1006,14 @@ RANK_RULE = (
         lambda i: [
             verdicts_by(lambda r, wide, out: r * wide >= wide * out)(i),
             verdicts_by(lambda r, wide, out: r * out >= wide * out)(i),
+        ],
+    ),
+    Slip(
+        "square",
+        "The weight has in times out numbers; it need not be square.",
+        lambda i: [
+            verdicts_by(lambda r, wide, out: r * (wide + out) >= wide**2)(i),
+            verdicts_by(lambda r, wide, out: r * (wide + out) >= out**2)(i),
         ],
     ),
     Slip(

@@ -89,6 +89,17 @@ def assignment(chapter):
 
 
 @cache
+def title(chapter):
+    """A chapter with its name, as in 03 The LoRA layer; "" when its notebook is not there."""
+    path = ROOT / "exercises" / f"{assignment(chapter)}.ipynb"
+    if not path.is_file():
+        return ""
+    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    found = re.match(rf"# Exercises {chapter}: (.+)", first)
+    return f"{chapter} {found[1].strip()}" if found else ""
+
+
+@cache
 def setup(chapter):
     """Source of the setup cell of a chapter's exercises: what every answer may use."""
     path = ROOT / "exercises" / f"{assignment(chapter)}.ipynb"

@@ -7,6 +7,8 @@ from lora_course.grading.box import wire
 
 STATUS = {"todo": "todo", "_missing": "todo", "raised": "broken", "_late": "broken"}
 STATUS |= {"_torn": "broken"}
+# What a check says that is true only in a notebook, where a hint and a cell stand around it.
+BELOW = "\nStuck? Open hint 1 below.", " with your code, run that cell, then this one."
 WORDS = {
     "_late": "no answer within {} seconds ({}). Is there a loop that does not end?",
     "_torn": "the process ended without an answer ({1}). It called exit, or it needed more memory "
@@ -47,7 +49,7 @@ def outcome(check, verdict, secret=None, opened=True):
     decides = secret or verdict
     named = decides.mistake.partition(":")[0]
     status = "right" if decides.share == 1 else "wrong"
-    message = check.result(verdict).message
+    message = for_reports(check, verdict)
     if secret:
         message = secret_message(check, verdict, secret.share, opened)
     elif decides.share == 0:
@@ -65,7 +67,12 @@ def secret_message(check, verdict, share, opened):
         return f"{check.label}: not right yet ({points}). Its inputs are not shown."
     if verdict.share == 1:
         return f"{check.label}: right on the inputs of the notebook, not on others ({points})."
-    return f"{check.result(verdict).message}\nOn other inputs it earns {points}."
+    return f"{for_reports(check, verdict)}\nOn other inputs it earns {points}."
+
+
+def for_reports(check, verdict):
+    """The check's message, for a place where no hint and no other cell stands below it."""
+    return check.result(verdict).message.replace(BELOW[0], "").replace(BELOW[1], " with your code.")
 
 
 def ungraded(check, reason):

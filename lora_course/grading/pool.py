@@ -37,7 +37,7 @@ def grade(warm, plan, submission):
         check, hidden = task.check, ()
         if problem := submission.problem:
             status = "ungraded" if submission.ungraded else "broken"
-            exercises.append(graded.entry(check, task.number, status, 0, problem))
+            exercises.append(graded.entry(task, status, 0, problem))
             continue
         if plan.secret:
             name = catalog.assignment(submission.chapter)
@@ -48,8 +48,7 @@ def grade(warm, plan, submission):
             said = in_process.examine(order, check, *seeds)
         else:
             said = trusted.examine(warm, order, check, *seeds, plan.timeout)
-        more = said.hidden or task.private, task.variant
-        exercises.append(graded.entry(check, task.number, *said[:3], *more))
+        exercises.append(graded.entry(task, *said[:3], said.hidden or task.private))
         notes += [f"{task.number} {said.note}"] if said.note else []
     return finished(submission, plan, exercises, time.monotonic() - start, notes=notes)
 
@@ -61,6 +60,7 @@ def finished(submission, plan, exercises=(), seconds=0.0, problem="", notes=()):
         "file": submission.file,
         "chapter": submission.chapter,
         "assignment": catalog.assignment(submission.chapter) if submission.chapter else "",
+        "title": catalog.title(submission.chapter) if submission.chapter else "",
         "problem": problem or submission.problem,
         "ungraded": bool(problem or submission.ungraded),
         "canvas_id": submission.canvas_id,

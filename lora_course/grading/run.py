@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from lora_course.grading import catalog, pool
+from lora_course.grading import catalog, parts, pool
 from lora_course.grading.box.fork_client import WarmGone
 from lora_course.grading.boxed import OPEN, boxed
 from lora_course.grading.intake import collect
@@ -35,16 +35,19 @@ def grade_folder(
     progress=True,
     variants=(),
     say=print,
+    shard=parts.ALL,
 ):
     """Grades every notebook in `folder`; returns the records of all, also of earlier runs.
 
     out: folder of results, made where it is missing. secret: path of a file, bytes, or None.
     jobs: submissions at a time, None for one per core. trust: grade also where a wall of the box
     is missing. timeout: seconds for one exercise. variants: such as "lora_linear=rslora".
+    shard: (3, 10) grades the third of ten shares of the students (parts.py).
     Raises CannotGrade. What is done is kept: after a stop at any moment, call it again.
     """
     secret, out = read_secret(secret), Path(out)
     state = prepare(out)
+    parts.check_place(out, shard)
     check_variants(variants)
     if chapter and chapter not in catalog.chapters():
         known = " ".join(catalog.chapters())
@@ -52,6 +55,10 @@ def grade_folder(
     submissions, notes = collect.collect(folder, chapter, leave_out=(out,))
     for note in notes:
         say(note)
+    known = parts.terms(submissions, secret, variants, timeout, chapter)
+    if shard != parts.ALL and not submissions:
+        raise CannotGrade(f"There is nothing to grade in {folder}.")
+    submissions = parts.in_shard(submissions, shard)
     keys = {s: state / f"{key(s, secret, variants, timeout)}.json" for s in submissions}
     records, unsaved = {s: load_record(path) for s, path in keys.items()}, []
     todo = [s for s in submissions if records[s] is None]
@@ -69,12 +76,7 @@ def grade_folder(
     if unsaved:
         say(f"Could not be kept in {out}, and will be graded again: {'; '.join(unsaved[:5])}")
     found = [records[s] for s in submissions]
-    from lora_course.grading.results.reports import write_reports
-
-    try:
-        write_reports(found, out)
-    except OSError as error:
-        raise CannotGrade(f"The reports could not be written to {out}: {reason(error)}.") from error
+    parts.write(found, out, known, shard)
     return found
 
 

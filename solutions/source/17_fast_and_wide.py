@@ -57,7 +57,7 @@ check.copies(copies)
 # The mask m is given, `True` where a number of x is kept; `None` means no dropout. W is
 # frozen. `apply` returns y in x's type, and backward gives x, A and B their gradients. The
 # factors may be float32 while x and W are bfloat16. Beside the tensors that were given,
-# saved tensors take at most r numbers, of 4 bytes, for each row of x. The tensors given
+# what ctx keeps takes at most r numbers, of 4 bytes, for each row of x. The tensors given
 # stay as they are.
 
 # %% exercise="hand_lora"

@@ -15,8 +15,8 @@ from lora_course.checks import ch18 as check
 # ## Exercise
 #
 # Real engines keep no padding: the tokens of all requests stand one after the other in
-# one tensor. Multiply them by the base at once, and give each token the update of its
-# request's adapter, scaled. Adapters differ in rank. The adapter −1 means none. Change
+# one tensor. Give each token the base's output and the update of its request's adapter,
+# scaled. Adapters differ in rank. The adapter −1 means none. Change
 # none of the tensors.
 
 # %% exercise="packed"

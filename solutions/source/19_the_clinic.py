@@ -59,7 +59,7 @@ check.optimizer_case(diagnose_optimizer, cure_optimizer)
 # end token. Right labels are the tokens of the answer, end token included, and -100
 # everywhere else. Name what is wrong with the labels that are given:
 # - `"fine"`;
-# - `"prompt graded"`: right, but places before `start` have their token too;
+# - `"prompt graded"`: right, but some places before `start`, or all, have their token too;
 # - `"end lost"`: right, but the end token has -100;
 # - `"shifted"`: each place has the right label of the place after it (the last has -100);
 # - `"filler graded"`: right, but filler has the pad's number, the token that stands there.

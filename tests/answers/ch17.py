@@ -282,7 +282,7 @@ WRONG = [
     edit(
         "hand_lora",
         "keeps what dropout left",
-        "other",
+        "left_kept",
         (
             "ctx.save_for_backward(x, W, A, B, mask, down)",
             "ctx.save_for_backward(x, W, A, B, mask, down, left * 1)",
@@ -323,14 +323,14 @@ WRONG = [
     edit(
         "accumulate",
         "all graphs at once",
-        "other",
+        "one_backward",
         (
             "            loss.backward()\n            whole += loss.item()\n",
             "            whole = whole + loss\n",
         ),
         ("    return whole", "    whole.backward()\n    return whole.item()"),
     ),
-    edit("accumulate", "loss of the last batch", "other", ("whole += loss", "whole = loss")),
+    edit("accumulate", "loss of the last batch", "loss_of_last", ("whole += loss", "whole = loss")),
     edit(
         "on_a_rank",
         "rounded down",
@@ -496,4 +496,126 @@ WRONG = [
     ),
     edit("drift", "a number", "type", ('return "start"', "return 1")),
     edit("drift", "a word of one's own", "other", ('"sum": len(own)', '"total": len(own)')),
+    edit("copies", "a tolerance", "nearly", (SAME, SAME.replace("equal", "allclose"))),
+    edit(
+        "copies",
+        "a wide tolerance",
+        "nearly",
+        (SAME, SAME.replace("equal", "allclose")[:-1] + ", rtol=0.02, atol=0.02)"),
+    ),
+    edit("copies", "bytes of storages", "whole_storage", (SIZE, "t.untyped_storage().nbytes()")),
+    edit("copies", "by address of the numbers", "counted_twice", (KEY, "found[t.data_ptr()]")),
+    edit("copies", "by object", "counted_twice", (KEY, "found[id(t)]")),
+    edit(
+        "copies",
+        "x brought to the tensor's type",
+        "rounded",
+        (SAME, "torch.equal(t.detach().flatten(), x.detach().flatten().to(t.dtype))"),
+    ),
+    edit(
+        "copies",
+        "sorted",
+        "another_order",
+        (
+            SAME,
+            "torch.equal(t.detach().flatten().to(x.dtype).sort()[0], "
+            "x.detach().flatten().sort()[0])",
+        ),
+    ),
+    edit(
+        "hand_lora",
+        "what is left of x hangs on ctx",
+        "left_kept",
+        ("ctx.scaling, ctx.p", "ctx.more = [left * 1]\n        ctx.scaling, ctx.p"),
+    ),
+    edit(
+        "hand_lora", "no 1 / (1 - p) forward", "unscaled_mask", ("x * mask / (1 - p)", "x * mask")
+    ),
+    edit("hand_lora", "divided by p", "divided_by_p", ("(1 - p)", "p"), ("(1 - ctx.p)", "ctx.p")),
+    edit(
+        "hand_lora", "mask on W forward", "mask_everywhere", ("return x @ W.T", "return left @ W.T")
+    ),
+    edit("hand_lora", "B's scale lost", "scale_lost", (DB, "dB = g.T @ down")),
+    edit("hand_lora", "A's scale twice", "scale_twice", ("dA = small", "dA = ctx.scaling * small")),
+    edit(
+        "hand_lora",
+        "B's scale twice",
+        "scale_twice",
+        (DB, DB.replace("dB =", "dB = ctx.scaling *")),
+    ),
+    Answer(
+        "accumulate",
+        "one padded batch",
+        "glued",
+        code="""
+def accumulate(model, batches):
+    T = max(b["labels"].shape[1] for b in batches)
+
+    def glued(key, value):
+        pad = torch.nn.functional.pad
+        return torch.cat([pad(b[key], (0, T - b[key].shape[1]), value=value) for b in batches])
+
+    model.zero_grad()
+    loss = model(input_ids=glued("input_ids", 0), labels=glued("labels", -100)).loss
+    loss.backward()
+    return loss.item()
+""",
+    ),
+    edit("accumulate", "a graph", "graph_kept", ("whole += loss.item()", "whole += loss")),
+    edit("accumulate", "train()", "other", ("model.zero_grad()", "model.train().zero_grad()")),
+    edit("accumulate", "all tokens", "rows", (ASKED, '[b["labels"].numel() for b in batches]')),
+    edit(
+        "accumulate",
+        "a pass more for the loss",
+        "two_passes",
+        ("whole += loss.item()", "whole += model(**batch).loss.item() * count / sum(counts)"),
+    ),
+    edit(
+        "drift",
+        "sums of the weights",
+        "start_sums",
+        (BEGAN, BEGAN.replace("same(start, start[0])", "same(start.sum(1), start.sum(1)[0])")),
+    ),
+    edit(
+        "drift",
+        "rows inside a rank",
+        "no_rows",
+        (
+            ONCE,
+            ONCE.replace(
+                "len(rows.unique()) < rows.numel()", "any(len(k.unique()) < len(k) for k in rows)"
+            ),
+        ),
+    ),
+    edit(
+        "drift",
+        "rows between ranks",
+        "rows_between",
+        (
+            ONCE,
+            ONCE.replace(
+                "len(rows.unique()) < rows.numel()",
+                "len(rows.unique()) < sum(len(k.unique()) for k in rows)",
+            ),
+        ),
+    ),
+    edit(
+        "drift",
+        "the gradient of rank 0",
+        "rank_0",
+        ("same(used, guess)", "same(used[:1], guess[:1] if guess.dim() > 1 else guess)"),
+    ),
+    edit(
+        "drift",
+        "torch's own tolerance",
+        "exact",
+        (CLOSE, "return torch.allclose(a, b.expand_as(a))"),
+        (NEXT, OR_NONE),
+    ),
+    edit(
+        "drift",
+        "a tolerance of a tenth",
+        "other",
+        (CLOSE, CLOSE.replace("1e-3, atol=1e-5", "0.1, atol=0.1")),
+    ),
 ]

@@ -292,4 +292,25 @@ WRONG = [
          ("    return best", "    if best[0] >= 0:\n        kept.pop(best[0])\n    return best")),
     edit("reuse", "the longest prompt kept", "other",
          (BETTER, "if owner == adapter and len(old) > best[1]:")),
+    edit("fleet", "no empty seats", "filled_seats",
+         (SEATED, SEATED.replace("seats", "min(seats, len(ranks))"))),
+    edit("fleet", "each rank once", "ranks_once",
+         (SHARED, SHARED.replace("sum(ranks)", "sum(set(ranks))"))),
+    edit("evict", "no rule for ties", "ties", (POPULAR, "held[name][2]")),
+    edit("evict", "ties by name", "ties", (POPULAR, "(held[name][2], name)")),
+    edit(
+        "evict",
+        "takes back who was not needed",
+        "taken_back",
+        (
+            "    return gone",
+            "    for name in list(gone):\n"
+            "        if free - held[name][0] >= need:\n"
+            "            gone.remove(name)\n"
+            "            free -= held[name][0]\n"
+            "    return gone",
+        ),
+    ),
+    edit("reuse", "without the old prompt's last", "old_last",
+         (WHILE, WHILE.replace("len(old)", "len(old) - 1"))),
 ]  # fmt: skip

@@ -202,7 +202,7 @@ WRONG = [
         ("return right\n", "return torch.cat([right[1:], right.new_tensor([-100])])\n"),
     ),
     cured("writes into ids", "other", ("ids.clone()", "ids")),
-    cured("the mask alone, by number", "other", ("[mask == 0]", "[ids == ids[-1] - 1]")),
+    cured("the mask alone, by number", "other", ("[mask == 0]", "[ids == ids[-1]]")),
     edit("optimizer_case", "one is enough", "any_is_enough", (FINE, 'return "fine"')),
     edit(
         "optimizer_case", "sets must be equal", "equal_sets", ("wanted <= held", "wanted == held")
@@ -274,7 +274,7 @@ def diagnose_optimizer(model, optimizer):
     edit(
         "optimizer_case",
         "the last group's rate",
-        "other",
+        "another_rate",
         (RATE, 'optimizer.param_groups[-1]["lr"]'),
     ),
     edit("optimizer_case", "Adam", "other", ("torch.optim.AdamW", "torch.optim.Adam")),
@@ -490,5 +490,68 @@ def cure_labels(ids, mask, start):
         "empties the list",
         "other",
         ("for pair in run.pairs:", "while run.pairs:\n        pair = run.pairs.pop()"),
+    ),
+    edit("optimizer_case", "defaults", "another_rate", (RATE, 'optimizer.defaults["lr"]')),
+    edit(
+        "optimizer_case",
+        "cures what is called lora",
+        "by_name",
+        (
+            "trained = " + TRAINED,
+            'trained = [p for n, p in model.named_parameters() if "lora_" in n]',
+        ),
+    ),
+    edit(
+        "optimizer_case",
+        "module by module",
+        "each_name",
+        (
+            "trained = " + TRAINED,
+            "every = [p for m in model.modules() for p in m.parameters(recurse=False)]\n"
+            "    trained = [p for p in every if p.requires_grad]",
+        ),
+    ),
+    edit("label_case", "the first place", "part_of_prompt", ("labels[:start]", "labels[:1]")),
+    edit("label_case", "the last place", "part_of_prompt", ("labels[:start]", "labels[start - 1]")),
+    edit(
+        "label_case",
+        "all of the prompt",
+        "part_of_prompt",
+        ("(labels[:start] != -100).any()", "(labels[:start] != -100).all()"),
+    ),
+    edit("merge_case", "the largest number", "no_magnitude", (NEAR, "delta.max() / 100")),
+    edit("merge_case", "one side", "no_magnitude", (CLOSE, CLOSE.replace(".abs()", ""))),
+    edit("merge_case", "a tenth", "nearest", (NEAR, NEAR.replace("100", "10"))),
+    edit("merge_case", "a thousandth of one", "fixed", (NEAR, "1e-3")),
+    edit("leaks", "letters only", "no_digits", (KEPT, KEPT.replace("isalnum", "isalpha"))),
+    edit(
+        "leaks",
+        "underscores stay",
+        "underscore",
+        (KEPT, KEPT.replace("c.isalnum()", 'c.isalnum() or c == "_"')),
+    ),
+    edit(
+        "leaks",
+        "ASCII",
+        "ascii",
+        (KEPT, KEPT.replace("c.isalnum()", "c.isalnum() and c.isascii()")),
+    ),
+    edit(
+        "leaks",
+        "each word once",
+        "words_once",
+        ('" ".join(kept.split())', '" ".join(dict.fromkeys(kept.split()))'),
+    ),
+    edit(
+        "rank_rule",
+        "a square weight",
+        "square",
+        ("pair.second.shape[0] * pair.first.shape[1]", "pair.second.shape[0] ** 2"),
+    ),
+    edit(
+        "rank_rule",
+        "a square weight, the other way",
+        "square",
+        ("pair.second.shape[0] * pair.first.shape[1]", "pair.first.shape[1] ** 2"),
     ),
 ]

@@ -481,4 +481,23 @@ WRONG = [
     edit("true_card", "to a percent", "loose_score", (CLOSE, CLOSE.replace("0.0005", "0.01"))),
     edit("true_card", "any test result", "has_result", (CLOSE, "bool(results)")),
     edit("true_card", "four answers", "type", ("        " + BASE + ",\n", "")),
+    edit(
+        "prove",
+        "the height of B not compared",
+        "other",
+        ('        fits = fits and ("B" not in pair or len(pair["B"]) == len(weight))\n', ""),
+        (
+            "if fits and len(pair) == 2:",
+            "if fits and len(pair) == 2 and len(pair['B']) == len(weight):",
+        ),
+    ),
+    edit(
+        "prove",
+        "the whole layer left out",
+        "near",
+        (
+            '{f"{layer}.weight" for layer in found}',
+            '{n for n in base for layer in found if n.startswith(layer + ".")}',
+        ),
+    ),
 ]

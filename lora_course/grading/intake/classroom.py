@@ -37,22 +37,27 @@ SETTINGS = {
 
 
 def main(argv):
-    """Collects; returns the exit status: 0 also where a student's repository could not be had."""
+    """Collects; returns the exit status: 1 where no repository could be had, 2 for a bad table."""
     if len(argv) != 2:
         print(__doc__)
         return 2
-    with open(argv[0], newline="", encoding="utf-8-sig") as file:
-        rows = [r for r in csv.DictReader(file, skipinitialspace=True) if any(r.values())]
+    try:
+        with open(argv[0], newline="", encoding="utf-8-sig") as file:
+            rows = [r for r in csv.DictReader(file, skipinitialspace=True) if any(r.values())]
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: no UTF-8
+        print(f"The table {argv[0]} cannot be read: {getattr(error, 'strerror', '') or error}.")
+        return 2
     if any(not row.get("student") or not row.get("repository") for row in rows) or not rows:
         print(f"{argv[0]} needs the columns student and repository, and a value in each.")
         return 2
-    names = folders(row["student"] for row in rows)
+    names, had = folders(row["student"] for row in rows), 0
     for row in rows:
         target = Path(argv[1]) / names[row["student"]]
         target.mkdir(parents=True, exist_ok=True)
         said = clone_notebooks(row["repository"].strip(), target)
+        had += bool(re.match(r"\d+ notebooks", said))
         print(f"{line(row['student'])}: {said}", flush=True)
-    return 0
+    return 0 if had else 1
 
 
 def clone_notebooks(repository, target, protocols=("https",)):

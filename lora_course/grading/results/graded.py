@@ -4,6 +4,7 @@ student          str, the name of the folder, or the start of the file's name
 file             str, path of the notebook inside the folder of submissions, or ""
 chapter          "03"
 assignment       "03_the_lora_layer"
+title            "03 The LoRA layer"; earlier records have none
 problem          str, why nothing could be graded, or ""
 ungraded         bool, not a zero but a gap: blank in every report, graded again by the next run
 canvas_id        str, the number in the name that Canvas gave to the file, or ""
@@ -19,23 +20,26 @@ name "lora_linear" · number "3.1" · title str · points float · out_of float
 status           "right", "wrong", "todo" (the stub is still there), "broken" (gave no numbers) or
                  "ungraded" (the machine or the grader failed: no points, and no zero either)
 message          str for the student; never holds a hidden input nor what was made of one
+hints            list of three str, Markdown; empty for a private check
 hidden           bool, secret inputs decided about the points
 variant          bool, another task than the public one
 """
 
 
-def entry(check, number, status, share, message, hidden=False, variant=False):
-    """One exercise of a record. share: part of the points in [0, 1]."""
+def entry(task, status, share, message, hidden=False):
+    """One exercise of a record. task: catalog.Task; share: part of the points in [0, 1]."""
+    check = task.check
     return {
         "name": check.name,
-        "number": number,
+        "number": task.number,
         "title": check.title,
         "points": round(share * check.points, 2),
         "out_of": float(check.points),
         "status": status,
         "message": message,
+        "hints": [] if task.private else [hint.strip() for hint in check.hints],
         "hidden": hidden,
-        "variant": variant,
+        "variant": task.variant,
     }
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 LONGEST = 80  # bytes of a folder name: leaves room on every file system
 OURS = {"grades.csv", "canvas.csv", "junit.xml", "summary.md", "results.json", "feedback.html"}
+OURS |= {"records.json"}
 WINDOWS = {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10))}
 FORMULA = "=+-@＝＋－＠"  # a spreadsheet may take a text that begins so for a formula
 CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
