@@ -25,7 +25,7 @@ def merge(model):
     model.merged then holds what unmerge() needs, {name: (LoRA layer, shared weight or None)}.
     Delete it to make the merge final.
     Raises ValueError, and changes nothing, for a model that is merged already, has no LoRA layers
-    inside, or has packed (8-bit, 4-bit) weights.
+    inside, has packed (8-bit, 4-bit) weights, or LoRA in a convolution with groups.
     """
     if any(getattr(module, "merged", None) for module in model.modules()):
         raise ValueError("This model is merged already: again, its update would count twice.")
@@ -34,12 +34,13 @@ def merge(model):
         raise ValueError("There are no LoRA layers inside this model. Give the model around them.")
     if not all(layer.base_layer.weight.is_floating_point() for layer in layers.values()):
         raise ValueError("The base holds packed weights: dequantize it first, then merge.")
+    if any(getattr(layer.base_layer, "groups", 1) > 1 for layer in layers.values()):
+        raise ValueError("With groups, A reads channels that the weight has no place for.")
     users = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
     shared = {m: W for m in layers.values() if users[W := m.base_layer.weight] > 1}
-    for layer in dict.fromkeys(layers.values()):
-        W = layer.base_layer.weight
-        total = (W + layer.get_delta_weight()).to(W.dtype).detach()  # (out, in)
-        layer.base_layer.weight = nn.Parameter(total, False)  # frozen, as it was
+    for layer, base in {layer: layer.base_layer for layer in layers.values()}.items():
+        total = (base.weight + layer.get_delta_weight()).to(base.weight.dtype)  # (out, in)
+        base.weight = nn.Parameter(total.detach(), False)  # frozen, as it was
     for name, layer in layers.items():
         model.set_submodule(name, layer.base_layer)
     model.merged = {name: (layer, shared.get(layer)) for name, layer in layers.items()}

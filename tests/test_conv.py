@@ -140,6 +140,13 @@ def test_groups_are_not_merged():
     with pytest.raises(ValueError, match="groups"):
         merge(ours)
     assert torch.equal(ours[0].base_layer.weight, start)
+    layers = [nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 3, groups=3)]  # one before that could be merged
+    ours = inject_conv(nn.Sequential(*layers), r".*", r=3, seed=0)
+    nn.init.ones_(ours[0].lora_B)
+    start = ours[0].base_layer.weight.clone()
+    with pytest.raises(ValueError, match="groups"):
+        merge(ours)
+    assert torch.equal(ours[0].base_layer.weight, start) and not hasattr(ours, "merged")
 
 
 @pytest.mark.parametrize("bad", [{"r": 0}, {"r": 4, "groups": 3}, {"r": 4, "lora_dropout": 1.0}])

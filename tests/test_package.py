@@ -43,7 +43,7 @@ LAYERS = (
     "kit.clean",
     "kit.town.messy",
     "kit.data kit.pages kit.tradeoff",
-    "kit.chart kit.clinic kit.guide kit.race",
+    "kit.chart kit.clinic kit.guide kit.looking kit.race",
     "bits.coverage bits.fourbit costs.calculator costs.gpu_records",
     "costs.peak costs.planner fast.shards kit.chooser",
     "fast.wide",

@@ -11,7 +11,6 @@
 
 # %%
 import copy
-import os
 import random
 import tempfile
 
@@ -22,10 +21,11 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, conv2d, unfo
 
 from lora_course.inject import count_parameters, find_targets, inject_lora, lora_layers
 from lora_course.inject import mark_only_lora_as_trainable  # noqa: F401
-from lora_course.kit.data import chat_prompt, encode
-from lora_course.kit.images import DEFECTS, load_digits_split, surfaces
+from lora_course.kit.data import encode
+from lora_course.kit.images import DEFECTS, load_digits_split, strip, surfaces
+from lora_course.kit.looking import answered, picture_batches
 from lora_course.kit.models import is_shipped, load_base, load_tokenizer, quiet
-from lora_course.kit.plots import COLORS, figure, show
+from lora_course.kit.plots import figure, show
 from lora_course.kit.town import pictures
 from lora_course.kit.vision import fit, is_shipped_eye, load_eye, patch_states
 from lora_course.lora import LoRALinear  # noqa: F401
@@ -84,15 +84,13 @@ from lora_course.methods.conv import LoRAConv2d, inject_conv  # noqa: F401
 
 # %%
 net = nn.Sequential(nn.Conv2d(3, 16, (3, 5), stride=2, padding=(1, 2))).double()
-theirs = get_peft_model(copy.deepcopy(net), LoraConfig(r=4, lora_alpha=8, target_modules=["0"]))
-ours = inject_conv(net, ["0"], r=4, lora_alpha=8).double()
-for mine, other in zip((ours[0].lora_A, ours[0].lora_B),
-                       (theirs.base_model.model[0].lora_A, theirs.base_model.model[0].lora_B),
-                       strict=True):
-    nn.init.normal_(mine)
-    other["default"].weight.data = mine.detach().view_as(other["default"].weight).clone()
+theirs = get_peft_model(copy.deepcopy(net), LoraConfig(
+    r=4, lora_alpha=8, target_modules=["0"], init_lora_weights=False)).double()
+ours, layer = inject_conv(net, ["0"], r=4, lora_alpha=8).double(), theirs.base_model.model[0]
+ours[0].lora_A.data = layer.lora_A["default"].weight.detach().flatten(1).clone()
+ours[0].lora_B.data = layer.lora_B["default"].weight.detach().flatten(1).clone()
 before = ours(x)
-print("outputs equal:", torch.allclose(before, theirs.double()(x)))
+print("outputs equal:", torch.allclose(before, theirs(x)))
 merge(ours)
 plain = theirs.merge_and_unload()
 print("merged equal:", torch.allclose(ours[0].weight, plain[0].weight),
@@ -132,19 +130,7 @@ for name, model in (("ours", ours), ("PEFT", theirs)):
 # %%
 drawn = pictures.scenes(random.Random(0), "test", 200)
 batch = pictures.batch(drawn, np.random.default_rng(0))
-for thing, color, quarter in drawn[0].things:
-    print("first picture:", color, thing, pictures.PREPOSITION[drawn[0].places[quarter]],
-          drawn[0].places[quarter])
-
-
-def strip(axes, pixels):
-    """Pictures side by side. pixels: (n, 3, H, W) in [-1, 1]."""
-    for ax, picture in zip(axes, pixels, strict=True):
-        ax.imshow((picture.permute(1, 2, 0).cpu() + 1) / 2)
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-
-
+print("in the first picture:", *(f"a {color} {thing}" for thing, color, _ in drawn[0].things))
 fig, axes = figure(9, 1.7, ncols=6)
 strip(axes, batch["pixel_values"][:6])
 show(fig, caption="Six pictures of the town. In every quarter is another ground; one to three "
@@ -161,15 +147,15 @@ show(fig, caption="Six pictures of the town. In every quarter is another ground;
 @torch.no_grad()
 def skill(model):
     """The share of the test pictures with every label right."""
+    if not shipped:
+        return 0.0  # another model has other labels
     logits = model(pixel_values=fit(batch["pixel_values"], model).to(DEVICE)).logits.cpu()
     return ((logits > 0) == batch["labels"].bool()).all(1).float().mean().item()
 
 
-if shipped:
-    print(f"all labels right: {skill(eye):.0%}")
-with torch.no_grad():
-    grid = patch_states(eye, batch["pixel_values"].to(DEVICE))
-print("what it says of its patches: (B, d, rows, columns) =", tuple(grid.shape))
+states = patch_states(eye, batch["pixel_values"][:2].to(DEVICE))
+print("what it says of the patches: (B, d, rows, columns) =", tuple(states.shape))
+print(f"all labels right: {skill(eye):.0%}")
 assert not shipped or skill(eye) > 0.5
 
 # %% [markdown]
@@ -239,7 +225,7 @@ for words, model in (("forgotten", peft_digits()), ("named", peft_digits(modules
 # Our way: inject, then make the head trainable.
 
 # %%
-digits = {seed: load_digits_split(seed) for seed in (0, 1)}
+digits = {seed: load_digits_split(seed) for seed in range(3)}
 fig, axes = figure(9, 1.2, ncols=10)
 strip(axes, digits[0]["train"][0][:10])
 show(fig, caption="Ten of the 100 digits, made as large as a picture of the town.",
@@ -261,26 +247,8 @@ def prepared(kind, seed, r=4, targets=None):
 # %% [markdown]
 # One loop, because `train` of chapter 05 wants token ids.
 
-# %%
-def teach(model, pixels, labels, lr, steps, loss_of, seed=0, size=25):
-    """Train what requires a gradient; returns the losses. loss_of: model, pixels, labels."""
-    weights = [p for p in model.parameters() if p.requires_grad]
-    adam, losses = torch.optim.AdamW(weights, lr, weight_decay=0.0), []
-    order = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        adam.param_groups[0]["lr"] = lr * min(1, (step + 1) / 10) * (1 - step / steps)
-        some = torch.randperm(len(pixels), generator=order)[:size]
-        loss = loss_of(model, pixels[some].to(DEVICE), labels[some].to(DEVICE))
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        losses.append(loss.item())
-    return losses
-
-
-def class_loss(model, pixels, labels):
-    return model(pixel_values=fit(pixels, model), labels=labels).loss
-
+# %% tags=["quote"]
+from lora_course.kit.vision import teach
 
 # %% [markdown]
 # Each kind has its rates. **Predict** the order by accuracy, and by what is forgotten: we
@@ -296,22 +264,26 @@ def old_head(model):
     return skill(back)
 
 
+def class_loss(model, pixels, labels):
+    return model(pixel_values=fit(pixels, model), labels=labels).loss
+
+
 def race(kind, lr, seed=0, **place):
     """(accuracy on 500 others, skill left on the town, numbers, step of a quarter of loss)."""
     model = prepared(kind, seed, **place)
     numbers = count_parameters(model)[0]
-    losses = teach(model, *digits[seed]["train"], lr, 100, class_loss, seed)
+    losses = teach(model, *digits[seed]["train"], lr, 80, class_loss, seed)
     quarter = next((n for n, loss in enumerate(losses) if loss < losses[0] / 4), None)
     pixels, labels = digits[seed]["test"]
     with torch.no_grad():
         said = model(pixel_values=fit(pixels, model).to(DEVICE)).logits.argmax(-1).cpu()
     right = (said == labels).float().mean().item()
-    return right, old_head(model) if shipped else 0, numbers, quarter
+    return right, old_head(model), numbers, quarter
 
 
 # %% tags=["nbval-ignore-output"]
 swept = {}
-for kind, rates in {"head": (2e-2, 1e-1), "LoRA": (3e-3, 1e-2), "full": (5e-4, 1e-3, 2e-3)}.items():
+for kind, rates in {"head": (2e-2, 1e-1), "LoRA": (3e-3, 1e-2), "full": (5e-4, 1e-3)}.items():
     for lr in rates:
         swept[kind, lr] = race(kind, lr)
         accuracy, kept, numbers, steps = swept[kind, lr]
@@ -321,7 +293,7 @@ best = {k: max(lr for kk, lr in swept if kk == k and swept[k, lr][0] == max(
     v[0] for (q, _), v in swept.items() if q == k)) for k in ("head", "LoRA", "full")}
 
 # %% [markdown]
-# Rank and targets, and a second draw of 100 digits, at the best rates. **Predict:** does
+# Rank and targets, and two more draws of 100 digits, at the best rates. **Predict:** does
 # rank 1 suffice? And only the patch projection, a convolution?
 
 # %% tags=["nbval-ignore-output"]
@@ -333,18 +305,28 @@ if some:
 more["only the patches"] = race("LoRA", lr, targets=convs[:1])
 for name, (accuracy, kept, numbers, _) in more.items():
     print(f"LoRA, {name:16} {accuracy:.0%} of the digits, {kept:.0%} kept, {numbers:,} numbers")
-seeds = {k: (swept[k, best[k]][0], race(k, best[k], seed=1)[0]) for k in best}
-print("two draws:", {k: f"{min(s):.0%} to {max(s):.0%}" for k, s in seeds.items()})
+seeds = {k: (swept[k, best[k]][0], *(race(k, best[k], n)[0] for n in (1, 2))) for k in best}
+print("three draws:", {k: f"{min(s):.0%} to {max(s):.0%}" for k, s in seeds.items()})
 if shipped:
     assert min(seeds["LoRA"]) > max(seeds["head"])
     assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
-# On this model more than the head must move, and LoRA comes near full fine-tuning with a
-# tenth of its numbers. But under its old head the
+# On this model more than the head must move. How LoRA, with a tenth of the numbers, stands
+# to full fine-tuning, the last line shows; draws differ. But under its old head the
 # changed body has lost the town, after LoRA as after full fine-tuning. The difference:
-# LoRA can be **taken out** again, and then nothing is lost, bit for bit.
-#
+# LoRA can be **taken out** again. **Predict** what is left of it then.
+
+# %%
+model = prepared("LoRA", 0)
+teach(model, *digits[0]["train"], lr, 3, class_loss)
+for name, layer in lora_layers(model).items():
+    model.set_submodule(name, layer.base_layer)
+was, now = eye.state_dict(), model.state_dict()
+print("LoRA taken out, the body is eye's, bit for bit:",
+      all(torch.equal(now[n], was[n]) for n in now if not n.startswith(HEAD)))
+
+# %% [markdown]
 # > **Myth check.** *A pre-trained model beats anything that starts from the pixels.*
 # > **Predict:** logistic regression on the 1024 grey values, same 100 digits.
 
@@ -355,13 +337,7 @@ from sklearn.linear_model import LogisticRegression
 flat = [t[:, 0].flatten(1).numpy() for t in (few, others)]
 line = LogisticRegression(max_iter=1000).fit(flat[0], few_labels).score(flat[1], wanted)
 print(f"logistic regression on pixels {line:.0%}, LoRA {swept['LoRA', lr][0]:.0%}")
-model = prepared("LoRA", 0)
-teach(model, *digits[0]["train"], lr, 3, class_loss)
-for name, layer in lora_layers(model).items():
-    model.set_submodule(name, layer.base_layer)
-was, now = eye.state_dict(), model.state_dict()
-print("LoRA taken out, the body is eye's:",
-      all(torch.equal(now[n], was[n]) for n in now if not n.startswith(HEAD)))
+assert not shipped or line > swept["LoRA", lr][0]
 
 # %% [markdown]
 # > **Verdict: no law.** These digits are centered and tidy, and `eye` has seen only keys
@@ -389,7 +365,7 @@ def patch_labels(masks, size=4, least=2):
 
 pixels, masks = surfaces(0, 300)
 unseen, unseen_masks = surfaces(1, 100)
-rows = patch_states(eye, pixels[:1].to(DEVICE)).shape[-1]  # of the grid; eye has 8
+_, width, rows, _ = patch_states(eye, pixels[:1].to(DEVICE)).shape  # eye: 64 numbers, 8 rows
 labels, wanted = (patch_labels(m, max(1, 32 // rows)) for m in (masks, unseen_masks))
 print("labels:", tuple(labels.shape), "; share of", dict(zip(
     DEFECTS, [f"{(labels == k).float().mean():.0%}" for k in range(3)], strict=True)))
@@ -411,15 +387,20 @@ nothing = torch.zeros_like(wanted)
 share = (nothing == wanted).float().mean()
 print(f"accuracy {share:.0%}, mean IoU {mean_iou(nothing, wanted):.0%}")
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def patch_scores(model, pixels):
     """(B, 3, h, w): the new head on every patch."""
     return model.classifier_of_patches(patch_states(model, pixels))
 
 
+def resized(labels, size):
+    """Labels in another grid, for an eye whose patches are not those of eye."""
+    return nn.functional.interpolate(labels[:, None].float(), size)[:, 0].long()
+
+
 def patch_loss(model, pixels, labels):
     scores = patch_scores(model, pixels)
-    labels = nn.functional.interpolate(labels[:, None].float(), scores.shape[-2:])[:, 0].long()
+    labels = resized(labels, scores.shape[-2:])
     return cross_entropy(scores, labels, torch.tensor([1.0, 2.0, 2.0], device=scores.device))
 
 
@@ -429,18 +410,18 @@ def inspector(lora):
     if lora:
         put_lora(model, body, r=8, seed=0)
     torch.manual_seed(0)
-    model.classifier_of_patches = nn.Conv2d(grid.shape[1], len(DEFECTS), 1)
+    model.classifier_of_patches = nn.Conv2d(width, len(DEFECTS), 1)
     return model.to(DEVICE)
 
 
+# %% tags=["nbval-ignore-output"]
 found, iou = {}, {}
 for name, lora in (("head only", False), ("LoRA", True)):
     model = inspector(lora)
     teach(model, pixels, labels, 1e-2 if lora else 3e-2, 60, patch_loss)
     with torch.no_grad():
         found[name] = patch_scores(model, unseen.to(DEVICE)).argmax(1).cpu()
-    size = wanted.shape[-2:]
-    found[name] = nn.functional.interpolate(found[name][:, None].float(), size)[:, 0].long()
+    found[name] = resized(found[name], wanted.shape[-2:])
     iou[name] = mean_iou(found[name], wanted)
     print(f"{name:9} mean IoU on unseen surfaces {iou[name]:.0%}")
 assert not shipped or iou["LoRA"] > iou["head only"] + 0.05
@@ -448,21 +429,18 @@ assert not shipped or iou["LoRA"] > iou["head only"] + 0.05
 # %%
 fig, axes = figure(9, 2.2, ncols=8)
 strip(axes[::4], unseen[:2])
-maps = {"truth": wanted, **found}
 for k in range(2):
-    for ax, (name, map_) in zip(axes[4 * k + 1 : 4 * k + 4], maps.items(), strict=True):
-        ax.imshow(map_[k], vmin=0, vmax=2, cmap="viridis")
+    for ax, name in zip(axes[4 * k + 1 : 4 * k + 4], ("truth", *found), strict=True):
+        ax.imshow({"truth": wanted, **found}[name][k], vmin=0, vmax=2, cmap="viridis")
         ax.set(xticks=[], yticks=[], title=name)
         ax.grid(False)
-show(fig, caption="Two surfaces: the picture, the truth by patches, and what the head alone "
-     "and LoRA find. Dark is good, green a scratch, yellow a stain.",
+show(fig, caption="Two surfaces, and their patches: dark is good, green a scratch, yellow a stain.",
      alt="Twice four squares: brushed metal with scratches and stains, then maps of eight by eight "
      "patches. The map of LoRA resembles the truth more than that of the head alone.")
 
 # %% [markdown]
 # `eye` never needed to tell scratches from stains. LoRA changes what a patch says.
-
-# %% [markdown]
+#
 # ## 5 Two senses
 #
 # Now `base` shall see. The recipe is that of LLaVA (Liu et al. 2023): `eye` stays as it is,
@@ -521,39 +499,13 @@ with torch.no_grad():
 print(f"explained: {1 - rest / (goal - goal.mean((0, 1))).square().sum():.0%}")
 
 # %%
-def row(question, answer):
-    """(ids, labels) in the chat format, the picture before the question's words."""
-    ids, labels = encode(tokenizer, question, answer)
-    return insert_picture(ids, labels, n=4, at=2)
-
-
-def padded(rows, value):
-    """(B, T): rows of numbers, filled up on the right."""
-    return nn.utils.rnn.pad_sequence([torch.tensor(r) for r in rows], True, value)
-
-
-def stream(seed, steps, size=32, chosen=None):
-    """Batches of questions about pictures of the training set. chosen: which picture to show."""
-    rng = random.Random(seed)
-    for _ in range(steps):
-        picked = rng.sample(range(len(splits["train"])), size)
-        rows = [row(*pictures.picture_question(rng, splits["train"][i])[1:]) for i in picked]
-        ids = padded([ids for ids, _ in rows], tokenizer.pad_token_id)
-        labels = padded([labels for _, labels in rows], -100)
-        mask = padded([[1] * len(ids) for ids, _ in rows], 0)
-        shown = [chosen[i] for i in picked] if chosen else picked
-        yield {"input_ids": ids, "attention_mask": mask, "labels": labels,
-               "states": states["train"][shown]}
-
-
-example = row("What color is the key?", "red")
-print(tokenizer.convert_ids_to_tokens([i for i in example[0][:2]]), example[0][2:6], "...")
-print("labels there:", example[1][2:6])
+ids, labels = insert_picture(*encode(tokenizer, "What color is the key?", "red"), n=4, at=2)
+print(tokenizer.convert_ids_to_tokens(ids[:2]), ids[2:6], "...; labels there:", labels[2:6])
 
 # %% [markdown]
 # The controls. **Predict** which of them reaches how much: the projector **without** LoRA;
-# LoRA, but with the picture of **another** scene at the test; LoRA **trained** on shuffled
-# pictures, which can learn from the question alone.
+# LoRA, but with the picture of **another** scene at the test, or with the question alone;
+# LoRA **trained** on shuffled pictures.
 
 # %% tags=["nbval-ignore-output"]
 def sighted(lora):
@@ -564,70 +516,49 @@ def sighted(lora):
     return Sighted(model, copy.deepcopy(projector).requires_grad_(True)).to(DEVICE)
 
 
-def teach_sight(model, steps, lr, chosen=None):
+def teach_sight(lora, steps, lr, shown=states["train"]):
+    model = sighted(lora)
     groups = [{"params": list(model.projector.parameters()), "lr": 3e-3}]
-    if lora_layers(model):
+    if lora:
         groups += [{"params": [p for p in model.model.parameters() if p.requires_grad]}]
-    return train(model, stream(0, steps, chosen=chosen), steps, lr, groups=groups)
+    rows = picture_batches(tokenizer, splits["train"], shown, 0, steps)
+    train(model, rows, steps, lr, groups=groups)
+    return model
 
 
-SEES = sighted(True)
-losses = teach_sight(SEES, 400, 5e-3)
-alone = sighted(False)
-teach_sight(alone, 100, 3e-3)
+sees, alone = teach_sight(True, 300, 5e-3), teach_sight(False, 100, 3e-3)
 mixed = random.Random(0).sample(range(2500), 2500)
-blind = sighted(True)
-teach_sight(blind, 60, 5e-3, chosen=mixed)
-
-# %%
-@torch.no_grad()
-def right(model, shuffled=False, kinds=("color", "thing", "place")):
-    """{kind: share of greedy answers that are right} on the test pictures."""
-    rng, asked = random.Random(1), []
-    for i, scene in enumerate(splits["test"]):
-        asked += [(i, *pictures.picture_question(rng, scene, [kind])) for kind in kinds]
-    prompts = [tokenizer(chat_prompt(tokenizer, q), add_special_tokens=False)["input_ids"]
-               for _, _, q, _ in asked]
-    prompts = [insert_picture(ids, ids, 4, 2)[0] for ids in prompts]
-    ids = padded([p[::-1] for p in prompts], tokenizer.pad_token_id).flip(1).to(DEVICE)  # left
-    mask = padded([[1] * len(p) for p in prompts], 0).flip(1).to(DEVICE)
-    place = random.Random(2).sample(range(150), 150) if shuffled else range(150)
-    seen = states["test"][[place[i] for i, *_ in asked]]
-    new = model.generate(ids, seen, mask, max_new_tokens=4, do_sample=False,
-                         pad_token_id=tokenizer.pad_token_id)
-    said = [t.strip() for t in tokenizer.batch_decode(new, skip_special_tokens=True)]
-    pairs = list(zip(asked, said, strict=True))
-    hits = {kind: [s == a for (_, k, _, a), s in pairs if k == kind] for kind in kinds}
-    return {kind: sum(h) / len(h) for kind, h in hits.items()}, pairs
-
+blind = teach_sight(True, 60, 5e-3, states["train"][mixed])
+true, test = states["test"], splits["test"]
+other = true[random.Random(2).sample(range(150), 150)]
 
 # %% tags=["nbval-ignore-output"]
-scores = {"base, aligned": right(Sighted(base, projector))[0], "projector only": right(alone)[0],
-          "LoRA": right(SEES)[0], "LoRA, wrong picture": right(SEES, shuffled=True)[0],
-          "LoRA, trained shuffled": right(blind)[0]}
+runs = {"base, aligned": (Sighted(base, projector), true), "projector only": (alone, true),
+        "LoRA": (sees, true), "LoRA, wrong picture": (sees, other),
+        "LoRA, question alone": (sees, true[:, :0]), "LoRA, trained shuffled": (blind, true)}
+scores = {name: answered(model, tokenizer, test, shown)[0] for name, (model, shown) in runs.items()}
+scores["a guess"] = chance = {"color": 1 / 6, "thing": 1 / 8, "place": 1 / 4}
 for name, shares in scores.items():
     print(f"{name:23}", {kind: f"{share:.0%}" for kind, share in shares.items()})
-chance = {"color": 1 / 6, "thing": 1 / 8, "place": 1 / 4}
-print(f"{'a guess':23}", {kind: f"{share:.0%}" for kind, share in chance.items()})
 for kind in chance if shipped else ():
-    assert scores["LoRA"][kind] >= 0.85
-    assert scores["LoRA, wrong picture"][kind] < chance[kind] + 0.15
+    assert scores["LoRA"][kind] >= 0.85 > 0.5 > scores["projector only"][kind]
+    assert max(scores[name][kind] for name in list(runs)[3:]) < chance[kind] + 0.15
 
 # %%
-talk = right(SEES)[1][:24:4]  # about six pictures, kinds in turn
-shown = pictures.batch(splits["test"], np.random.default_rng(1))["pixel_values"]
+talk = answered(sees, tokenizer, test, true)[1][:24:4]  # about six pictures, kinds in turn
+shown = pictures.batch(test, np.random.default_rng(1))["pixel_values"]
 fig, axes = figure(9, 2.1, ncols=6)
-strip(axes, shown[[asked[0] for asked, _ in talk]])
-for ax, (asked, said) in zip(axes, talk, strict=True):
-    ax.set_title(f"{asked[2]}\n{said}", fontsize=7)
+strip(axes, shown[[scene for scene, *_ in talk]])
+for ax, (_, question, said) in zip(axes, talk, strict=True):
+    ax.set_title(f"{question}\n{said}", fontsize=7)
 show(fig, caption="Questions about pictures that neither model was trained on, and the answers of "
      "base with eye, projector and LoRA.",
      alt="Six pictures of the town; above each a question such as «What color is the key?» and the "
      "one-word answer of the model.")
 
 # %% [markdown]
-# What counts is the control: with the picture of another scene the answers fall to a
-# guess. A model that answers well *without* looking has learned the questions. The
+# What counts are the controls: with the picture of another scene, or none, the answers fall
+# to a guess. A model that answers well *without* looking has learned the questions. The
 # projector alone, with a base that never saw the chat format, does not get there.
 #
 # > **Myth check.** *Multimodal adapters are the future.* They are the present: this is

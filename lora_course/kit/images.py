@@ -81,3 +81,11 @@ def scratch(rng):
     made = np.zeros((SIZE, SIZE), bool)
     made[tuple(places)] = True
     return made
+
+
+def strip(axes, pixels):
+    """Draw pictures side by side, one in each of the axes. pixels: (n, 3, H, W) in [-1, 1]."""
+    for ax, picture in zip(axes, pixels, strict=True):
+        ax.imshow((picture.permute(1, 2, 0).cpu() + 1) / 2)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)

@@ -80,3 +80,25 @@ def patch_states(model, pixels):
         return states
     side = int(states.shape[1] ** 0.5)  # the few tokens before the patches do not fill a row more
     return states[:, -side * side :].mT.unflatten(2, (side, side))
+
+
+# owned by chapter 16
+def teach(model, pixels, labels, lr, steps, loss_of, seed=0, size=25):
+    """Train what requires a gradient; returns the loss of each step.
+
+    loss_of: (model, pixels, labels) -> loss. size: pictures in a batch, drawn from `seed`.
+    """
+    import torch
+
+    weights = [p for p in model.parameters() if p.requires_grad]
+    adam, losses = torch.optim.AdamW(weights, lr, weight_decay=0.0), []
+    order, device = torch.Generator().manual_seed(seed), weights[0].device
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = lr * min(1, (step + 1) / 10) * (1 - step / steps)
+        some = torch.randperm(len(pixels), generator=order)[:size]
+        loss = loss_of(model, pixels[some].to(device), labels[some].to(device))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    return losses
