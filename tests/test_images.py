@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lora_course.kit.images import DEFECTS, load_digits_split, surfaces
+from lora_course.kit.images import DEFECTS, load_digits_split, strip, surfaces
 
 
 def test_digits():
@@ -47,3 +47,14 @@ def test_surfaces():
     off = (grey - level[:, None, None]).abs()
     assert off[masks == 1].mean() > 2 * off[masks == 0].mean()
     assert off[masks == 2].mean() > 2 * off[masks == 0].mean()
+
+
+def test_strip():
+    from lora_course.kit.plots import figure
+
+    pixels = torch.stack([torch.full((3, 4, 4), -1.0), torch.full((3, 4, 4), 1.0)])
+    _, axes = figure(2, 1, ncols=2)
+    strip(axes, pixels)
+    assert [ax.images[0].get_array().mean() for ax in axes] == [0, 1]
+    with pytest.raises(ValueError):
+        strip(axes, pixels[:1])

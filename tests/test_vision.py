@@ -74,3 +74,22 @@ def test_what_is_not_there_is_named(monkeypatch, tmp_path):
         vision.load_eye(name=str(tmp_path / "none"))
     with pytest.raises(OSError, match="no config.json"):
         vision.load_eye(name=str(tmp_path))
+
+
+def test_teach_trains_what_requires_a_gradient():
+    torch.manual_seed(0)
+    truth, model = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+    model.bias.requires_grad_(False)
+    start = {name: p.clone() for name, p in model.state_dict().items()}
+    pixels = torch.randn(60, 4)
+    wanted = pixels @ truth.weight.detach().T + model.bias
+
+    def loss_of(model, pixels, labels):
+        assert len(pixels) == 20
+        return torch.nn.functional.mse_loss(model(pixels), labels)
+
+    losses = vision.teach(model, pixels, wanted, 0.1, 100, loss_of, size=20)
+    assert len(losses) == 100 and losses[-1] < 1e-3 < losses[0]
+    assert torch.equal(model.bias, start["bias"])
+    model.load_state_dict(start)
+    assert vision.teach(model, pixels, wanted, 0.1, 100, loss_of, size=20) == losses
