@@ -278,13 +278,16 @@ def test_worst_seed_decides_and_the_first_of_it_speaks():
     assert decide(said(1, 0.5), [0], [1]) == (Verdict(1.0), Verdict(0.5, "seed 1"))
 
 
+STUCK = "\nStuck? Open hint 1 below."  # said in a notebook, where there is one
+
+
 def test_hidden_seeds_lower_the_points_and_say_nothing():
     from lora_course.grading.trusted import outcome
 
     right, half = Verdict(1.0), Verdict(0.4, "first_row", "one row scaled")
     bad = Verdict(0.0, "no_scale", "canary", "canary")
-    said = outcome(scaled, half)
-    assert (said.share, said.message) == (0.4, scaled.result(half).message)
+    said, alone = outcome(scaled, half), scaled.result(half).message.removesuffix(STUCK)
+    assert (said.share, said.message) == (0.4, alone)
     said = outcome(scaled, right, bad)
     assert said.share == 0 and said.hidden
     assert (
@@ -293,7 +296,7 @@ def test_hidden_seeds_lower_the_points_and_say_nothing():
     )
     said = outcome(scaled, half, bad)
     assert said.share == 0 and said.message.endswith("On other inputs it earns 0/10 points.")
-    assert said.message.startswith(scaled.result(half).message) and "canary" not in said.message
+    assert said.message.startswith(alone) and "canary" not in said.message
 
 
 def test_notebook_command_and_grader_say_the_same():
@@ -306,7 +309,8 @@ def test_notebook_command_and_grader_say_the_same():
     check = altered(make=lambda seed: {"seed": seed}, probe=lambda n, a: {}, judge=judge)
     result = check.run({})
     verdict, _ = decide(lambda n, seed: check.answer({}, n, seed), trusted.VISIBLE)
-    assert (result.points, result.message) == (4, trusted.outcome(check, verdict).message)
+    said = result.message.removesuffix(STUCK)
+    assert (result.points, said) == (4, trusted.outcome(check, verdict).message)
     assert check.run.__defaults__[0] == trusted.VISIBLE
 
 

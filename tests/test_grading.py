@@ -289,7 +289,9 @@ def test_solution_gets_full_marks(course, chapter):
     record = course.records["solutions", chapter]
     wrong = [(e["number"], e["message"]) for e in record["exercises"] if e["status"] != "right"]
     assert not wrong and record["exercises"]
-    assert record["flags"] == ["its answers are those that are published with the course"]
+    given = "imports lora_course.rubric"  # the text of chapter 20 does
+    flags = [flag for flag in record["flags"] if not flag.startswith(given)]
+    assert flags == ["its answers are those that are published with the course"]
     assert record["assignment"] == solved(chapter).stem
 
 

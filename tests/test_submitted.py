@@ -62,7 +62,16 @@ def test_imports_anywhere(code):
 
 
 @pytest.mark.parametrize(
-    "code", ["import math", "adapters = []", "x['adapters']", "# no peft here", "retrieval(x)"]
+    "code",
+    [
+        "import math",
+        "adapters = []",
+        "x['adapters']",
+        "# no peft here",
+        "retrieval(x)",
+        "model.eval()",
+        "torch.compile(f)",
+    ],
 )
 def test_no_import(code):
     assert submitted.flags([code], "import math") == []

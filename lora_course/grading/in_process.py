@@ -1,5 +1,7 @@
 """One exercise in this very process: for one's own notebooks, on systems that cannot fork."""
 
+import os
+
 from lora_course.checks.core import Check, Verdict
 from lora_course.checks.guard import steady, stopped
 from lora_course.checks.verdicts import decide
@@ -19,6 +21,7 @@ def examine(order, check, seeds, hidden=()):
 
 def _run(order, check, seeds, hidden, way):
     namespace, given = {"__name__": "__main__", "input": lambda prompt="": ""}, {}
+    environment = dict(os.environ)  # what a notebook sets is not the next one's
     kept, Check.__call__ = (
         Check.__call__,
         lambda self, *objects: given.__setitem__(self.name, objects),
@@ -30,6 +33,8 @@ def _run(order, check, seeds, hidden, way):
             error = program_slice.run_answer(*names, way, given)
     finally:
         Check.__call__ = kept
+        os.environ.clear()
+        os.environ.update(environment)
     missing = [name for name in check.wants if name not in namespace]
     if missing:
         said = ("_missing", missing[0]) if error is None else stopped(error, check)

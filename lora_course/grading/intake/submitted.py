@@ -116,7 +116,7 @@ def chapter_of(cells, name, known):
 
 NAME = rf"((?:{'|'.join(ELSEWHERE)})\b[\w.]*)"
 OTHER_WAYS = r"__import__|importlib|\bsys\.modules\b|\bpkgutil\b|\brunpy\b|\bimp\.|zipimport"
-OTHER_WAYS += r"|__builtins__|__loader__|\b(?:exec|eval|compile)\s*\("
+OTHER_WAYS += r"|__builtins__|__loader__|(?<![\w.])(?:exec|eval|compile)\s*\("
 
 
 def flags(cells, allowed):
