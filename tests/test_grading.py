@@ -400,10 +400,10 @@ def test_stopped_in_the_middle(small, number):
     os.kill(first.pid, number)
     first.communicate(timeout=30)
     assert first.returncode == (130 if number == signal.SIGINT else -number)
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while processes() - running and time.monotonic() < end:
         time.sleep(0.05)
-    assert processes() == running
+    assert not processes() - running
     kept = {path: path.read_bytes() for path in records.glob("*.json")}
     assert 2 <= len(kept) < 6 and all(json.loads(text)["exercises"] for text in kept.values())
     second = command(*words)
