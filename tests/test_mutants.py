@@ -204,7 +204,7 @@ def alive(judge, codes):
 def test_a_check_that_asserts_nothing_lets_mutants_through():
     codes = [m.code for m in mutants(SOLUTION)]
     through = alive(lazy, codes)
-    assert len(through) > len(codes) / 4
+    assert len(through) >= len(codes) / 4
     assert any("y = x - x" in codes[i] for i in through)
     assert not alive(strict, codes)
     assert alive(strict, [SOLUTION, "def double(x):\n    return 2 * x"]) == [0, 1]
@@ -252,7 +252,7 @@ def counts(judge, sample=None):
 def test_survivors_and_their_list(listed, capsys):
     listed("")
     _, equivalent, survived, stale = counts(lazy)
-    assert survived > 3 and equivalent == stale == 0
+    assert survived >= 3 and equivalent == stale == 0
     printed = capsys.readouterr().out
     assert "@ double double\n- y = x + x\n+ y = x - x\n" in printed
 
@@ -279,7 +279,7 @@ def test_one_entry_for_gradients(listed):
 
 def test_one_entry_for_every_mutant(listed):
     listed("@ double\n~ every\n= whatever passes is right\n")
-    assert counts(lazy)[2:] == (0, 0) and counts(lazy)[1] > 3
+    assert counts(lazy)[2:] == (0, 0) and counts(lazy)[1] >= 3
     assert counts(strict)[1:] == (0, 0, 1)
 
 
