@@ -486,8 +486,7 @@ for shape in ((1, 8), (16, 64)):  # (B, T)
     seconds = fastest(runs, torch.randint(10, 200, shape), turns=320 // shape[0])
     ratio = {name: round(s / seconds["base"], 2) for name, s in seconds.items()}
     print(shape, "times the base:", ratio)
-    if shipped and shape[0] == 1:  # many short turns: other work on the machine decides nothing
-        assert max(ratio["merged"], ratio["bottleneck"]) < ratio["LoRA"]
+    assert shape[0] > 1 or not shipped or max(ratio["merged"], ratio["bottleneck"]) < ratio["LoRA"]
 
 # %% [markdown]
 # > **Verdict: half wrong.** Only **merged** LoRA is free; unmerged, here at batch 1, it
