@@ -151,7 +151,7 @@ def load_talks(name, template):
     try:
         if name.endswith(".csv"):
             with open(name, encoding="utf-8-sig", newline="") as file:
-                data = {"train": list(csv.DictReader(file))}
+                data = {"train": list(csv.DictReader(file, strict=True))}
         else:
             if kind == "json":
                 Path(name).read_bytes().decode()  # or it says where it is not UTF-8
@@ -182,6 +182,8 @@ def load_talks(name, template):
 
 def as_talk(row, where, template):
     """The messages of a row: `messages`, or `prompt` and `completion` as text or messages."""
+    if None in row:  # csv puts there what stands beyond the last column
+        raise SystemExit(f"{where}: more cells than columns. Put quotes around texts with commas.")
     talk = row.get("messages")
     if talk is None:
         talk = []

@@ -165,6 +165,21 @@ def test_data_in_another_encoding(script, tmp_path):
             script.load_talks(str(tmp_path / name), template=True)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("p,Yes, it is", "train row 40: more cells than columns"),
+        ('p,"Yes\nq,a\nr,b', "could not be read: unexpected end of data"),
+    ],
+)
+def test_a_csv_loses_no_words(line, reason, script, tmp_path):
+    """A comma without quotes would cut an answer; an open quote would swallow the rows below."""
+    rows = "".join(f"{r['prompt']},{r['completion']}\n" for r in some(40))
+    (tmp_path / "rows.csv").write_text(f"prompt,completion\n{rows}{line}\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=reason):
+        script.load_talks(str(tmp_path / "rows.csv"), template=None)
+
+
 def test_forms_of_data(script, tmp_path):
     talks = [
         [
