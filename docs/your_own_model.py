@@ -66,6 +66,8 @@ def arguments():
     low = [n for n in ("epochs", "rate", "rank", "batch", "length") if getattr(given, n) <= 0]
     if low or given.test < 0:
         ask.error(f"--{(low or ['test'])[0]} is too small; see --help")
+    if given.batch % WORLD:
+        ask.error(f"--batch {given.batch} cannot be shared evenly by {WORLD} processes")
     if given.merge_only and not (given.out / "adapter/adapter_config.json").is_file():
         ask.error(f"--merge-only needs an adapter in {given.out / 'adapter'}; train one first")
     return given

@@ -322,6 +322,17 @@ def test_numbers_that_make_no_sense(option, script, monkeypatch, capsys):
     assert f"{option.split('=')[0]} is too small" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("batch", "world"), [(16, 3), (4, 8)])
+def test_a_batch_that_processes_cannot_share(batch, world, script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "--model", "m", "--data", "d", "--batch", str(batch)])
+    monkeypatch.setattr(script, "WORLD", world)
+    with pytest.raises(SystemExit):
+        script.arguments()
+    assert f"cannot be shared evenly by {world} processes" in capsys.readouterr().err
+    monkeypatch.setattr(script, "WORLD", 2)
+    assert script.arguments().batch == batch
+
+
 @pytest.mark.slow
 def test_without_a_model_it_says_what_to_give(tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("LORA_COURSE_")}
