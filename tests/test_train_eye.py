@@ -1,5 +1,7 @@
 """train_eye.py: a run that was stopped goes on to the same weights; the files load."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -41,6 +43,15 @@ def test_resume_gives_the_same_weights(tmp_path, monkeypatch):
     assert model.num_parameters() == sum(t.numel() for t in a.values())
     with pytest.raises(SystemExit, match="Give the same values"):
         run(two, 8)
+
+
+def test_the_last_loss_is_the_mean_of_the_steps_that_were_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_eye.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(train_eye, "skill", lambda *_: 0.0)
+    monkeypatch.setattr(train_eye, "eye_loss", lambda eye, *_: 0 * eye.classifier.bias.sum() + 6)
+    run(tmp_path, 3)
+    log = json.loads((tmp_path / "out/training_log.json").read_text(encoding="utf-8"))
+    assert [(row["step"], row["loss"]) for row in log] == [(2, 6.0), (3, 6.0)]
 
 
 def test_quarters_lie_as_in_the_picture():

@@ -90,10 +90,10 @@ def main(argv=None):
         step, log = saved["step"], saved["log"]
     bar = tqdm(total=args.steps, initial=step, unit="step")
     while step < args.steps:
-        began, total = time.perf_counter(), 0.0
+        began, total, chunk = time.perf_counter(), 0.0, min(args.every, args.steps - step)
         rng, noise = random.Random(f"eye {step}"), np.random.default_rng(step)
         eye.train()
-        for _ in range(min(args.every, args.steps - step)):
+        for _ in range(chunk):
             batch = pictures.batch(pictures.scenes(rng, "train", args.batch), noise)
             rate = min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / args.steps)) / 2
             optimizer.param_groups[0]["lr"] = args.lr * rate
@@ -105,7 +105,7 @@ def main(argv=None):
             total += loss.item()
             step += 1
             bar.update()
-        row = {"step": step, "loss": round(total / args.every, 4)}
+        row = {"step": step, "loss": round(total / chunk, 4)}
         row["all labels right"] = round(skill(eye.eval(), "validation", 200), 3)
         row["seconds"] = round(time.perf_counter() - began, 1)
         log.append(row)
