@@ -312,8 +312,12 @@ def exact_match(model, tokenizer, talks):
     if not talks:
         return "not measured (--test 0)"
     said = answers(model, tokenizer, talks)
-    right = sum(a == talk[-1]["content"].strip() for a, talk in zip(said, talks, strict=True))
-    return f"{right / len(talks):.0%} of {len(talks)}"
+    wanted = [talk[-1]["content"].strip() for talk in talks]
+    right = sum(a == want for a, want in zip(said, wanted, strict=True))
+    coded = tokenizer(wanted, add_special_tokens=False)["input_ids"]
+    long = sum(len(ids) > NEW for ids in coded)
+    note = f"; {long} cannot be right: an answer gets {NEW} tokens" if long else ""
+    return f"{right / len(talks):.0%} of {len(talks)}{note}"
 
 
 # --- the work

@@ -141,6 +141,15 @@ def test_a_checkpoint_changes_no_answer(script):
     assert script.answers(model, tokenizer, talks) == want
 
 
+def test_answers_that_are_too_long_to_be_right_are_counted(script, monkeypatch):
+    tokenizer = load_tokenizer("base")
+    talks = [[{"role": "user"}, {"role": "assistant", "content": "a " * n}] for n in (2, 90)]
+    monkeypatch.setattr(script, "answers", lambda model, tokenizer, talks: ["a a", "a"])
+    said = script.exact_match(None, tokenizer, talks)
+    assert said == "50% of 2; 1 cannot be right: an answer gets 64 tokens"
+    assert script.exact_match(None, tokenizer, talks[:1] * 2) == "50% of 2"
+
+
 # Before anything is loaded
 @pytest.mark.parametrize(
     ("rows", "reason"),
