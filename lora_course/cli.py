@@ -44,13 +44,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if "run" in args:
         return args.run(args)
-    if args.command == "progress":
-        return show_progress(args)
     if args.command == "doctor":
         from lora_course.learner import doctor
 
         return doctor.main()
     try:
+        if args.command == "progress":
+            return show_progress(args)
         if args.command == "lab":
             return desk.lab(args.folder, others)
         if args.command == "update":

@@ -85,3 +85,18 @@ def test_progress_and_back(tmp_path, monkeypatch):
     record.save("ch03.b", 1.0)
     assert "2 results" in restart.restore_progress()
     assert record.load() == ({"ch03.a": 1.0, "ch03.b": 1.0}, [])
+
+
+def test_damaged_records_are_no_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path))
+    monkeypatch.delenv("LORA_COURSE_PROGRESS", raising=False)
+    (tmp_path / "progress.json.before-mine").write_text("not a number")
+    (tmp_path / "progress.json").write_text("{broken")
+    restart.reset_progress()
+    record.save("ch03.a", 1.0)
+    assert "before-1 is damaged: nothing was restored" in restart.restore_progress()
+    assert record.load() == ({"ch03.a": 1.0}, [])
+    restart.reset_progress()
+    (tmp_path / "progress.json").write_text("{broken")
+    assert "1 results are back" in restart.restore_progress()
+    assert record.load()[0] == {"ch03.a": 1.0}

@@ -57,13 +57,17 @@ def reset_progress():
 
 def restore_progress():
     """Puts the record that was set aside last back in its place; of both the best marks count."""
-    found = record.home().glob(f"{record.FILE}.before-*")
-    numbered = {int(path.suffix[len(".before-") :]): path for path in found}
+    found = record.home().glob(f"{record.FILE}.before-[0-9]*")
+    numbered = {int(n): p for p in found if (n := p.suffix.removeprefix(".before-")).isdecimal()}
     if not numbered:
         return f"There is no progress to restore in {record.home()}."
     aside = numbered[max(numbered)]
     with record.locked(record.home() / "progress.lock"):
-        old, now = record.read_record(aside), record.read_record(record.home() / record.FILE)
+        try:
+            old = record.read_record(aside)
+        except ValueError:
+            return f"{aside} is damaged: nothing was restored. Run your checks again."
+        now, _ = record.load()
         best = {key: max(old.get(key, 0), now.get(key, 0)) for key in {**old, **now}}
         content = {"version": 1, "shares": best}
         write_atomically(record.home() / record.FILE, json.dumps(content, indent=1, sort_keys=True))
