@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lora_course.grading import catalog
-from lora_course.grading.box import reaper
+from lora_course.grading.box import disk
 from lora_course.grading.intake import choose, collect, find, students, submitted
 from tests import hostile
 
@@ -75,7 +75,7 @@ def test_deep_and_large_folders(tmp_path):
     try:
         found = {s.student: s for s in handed_in(tmp_path, {f"ann/{NAME}": SOLVED, **many})}
     finally:
-        reaper.remove(tmp_path / "deep")
+        disk.remove(tmp_path / "deep")
     assert not found["ann"].problem
     assert "32 levels" in found["deep"].problem
     assert any("not all were read" in flag for flag in found["many"].flags)

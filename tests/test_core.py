@@ -282,7 +282,7 @@ STUCK = "\nStuck? Open hint 1 below."  # said in a notebook, where there is one
 
 
 def test_hidden_seeds_lower_the_points_and_say_nothing():
-    from lora_course.grading.trusted import outcome
+    from lora_course.grading.outcome import outcome
 
     right, half = Verdict(1.0), Verdict(0.4, "first_row", "one row scaled")
     bad = Verdict(0.0, "no_scale", "canary", "canary")
@@ -302,6 +302,7 @@ def test_hidden_seeds_lower_the_points_and_say_nothing():
 def test_notebook_command_and_grader_say_the_same():
     """The worst of three seeds: 0.4 at seed 1, after full marks at seed 0."""
     from lora_course.grading import trusted
+    from lora_course.grading.outcome import outcome
 
     def judge(i, o):
         return Verdict(0.4, "first_row") if i["seed"] == 1 else Verdict(1.0)
@@ -310,7 +311,7 @@ def test_notebook_command_and_grader_say_the_same():
     result = check.run({})
     verdict, _ = decide(lambda n, seed: check.answer({}, n, seed), trusted.VISIBLE)
     said = result.message.removesuffix(STUCK)
-    assert (result.points, said) == (4, trusted.outcome(check, verdict).message)
+    assert (result.points, said) == (4, outcome(check, verdict).message)
     assert check.run.__defaults__[0] == trusted.VISIBLE
 
 

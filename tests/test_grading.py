@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_course.grading.box import reaper
+from lora_course.grading.box import disk
 from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.run import grade_folder
 from tests import hostile, strange
@@ -470,7 +470,7 @@ def test_folders(small):
     try:
         small.grade(jobs=1)
     finally:
-        reaper.remove(put / "below" / "d")  # too deep for those who tidy up after tests
+        disk.remove(put / "below" / "d")  # too deep for those who tidy up after tests
     full = {s for s, r in small.records.items() if sum(e["points"] for e in r["exercises"]) == 100}
     named = {"meier_anna_4711", "03_the_lora_layer (1)", "renamed"}
     assert full == {*named, "Ζωή 大森", "=cmd()", "new\nline", "two", "three", "below"}

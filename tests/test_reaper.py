@@ -28,18 +28,18 @@ def test_remove(tmp_path):
         os.close(here)
         here = below
     os.close(here)
-    reaper.remove(place)
+    disk.remove(place)
     assert not place.exists() and (other / "kept").exists()
 
 
 def test_full(tmp_path):
-    assert not reaper.full(tmp_path)
+    assert not disk.full(tmp_path)
     (tmp_path / "sparse").write_bytes(b"")
     os.truncate(tmp_path / "sparse", 10 << 30)
-    assert not reaper.full(tmp_path)  # takes no room
-    for number in range(reaper.FILES + 1):
+    assert not disk.full(tmp_path)  # takes no room
+    for number in range(disk.FILES + 1):
         (tmp_path / str(number)).touch()
-    assert reaper.full(tmp_path)
+    assert disk.full(tmp_path)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")

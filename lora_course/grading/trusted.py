@@ -44,9 +44,7 @@ import time
 
 from lora_course.grading.box.fork_client import task_key
 from lora_course.grading.one_box import Said, once
-from lora_course.grading.outcome import outcome, ungraded
-
-__all__ = ["VISIBLE", "examine", "once", "outcome", "secret_seeds"]
+from lora_course.grading.outcome import ungraded
 
 VISIBLE = (0, 1, 2)  # the seeds of the notebook itself
 HIDDEN = 3  # how many secret ones

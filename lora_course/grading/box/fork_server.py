@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 
-from lora_course.grading.box import asked, inside, jail, readable, reaper, room, wire
+from lora_course.grading.box import asked, disk, inside, jail, readable, reaper, room, wire
 
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1, 2)  # seconds between tries to get a process
 
@@ -102,7 +102,7 @@ class ForkServer:
             os.close(start)
             os.wait()
             found = said.read()
-        reaper.remove(folder)
+        disk.remove(folder)
         return json.loads(found or '[["boxes do not start"], []]')
 
     def keep(self, channel, life, word):
@@ -121,21 +121,20 @@ class ForkServer:
             os.close(start)
             if box is not None:
                 with open(ready, "rb") as file:
-                    disk = file.read(1) == b"d"  # closed without a word when the box is gone
-                said = reaper.watch(box, life, folder, disk)
+                    own_disk = file.read(1) == b"d"  # closed without a word when the box is gone
+                said = reaper.watch(box, life, folder, own_disk)
         except OSError as error:
             said = {"why": f"no folder ({error.strerror})"}
         finally:
             if folder:
-                reaper.remove(folder)
+                disk.remove(folder)
             write_word([word], said)
             os._exit(0)
 
     def box(self, channel, folder, start):
         """The box itself: closes the walls, runs the student's code, answers with arrays."""
         try:
-            disk = room.settle(folder)
-            os.write(start, b"d" if disk else b"-")
+            os.write(start, b"d" if room.settle(folder) else b"-")
             inside.enter(channel, folder)
             missing = jail.confine(folder, self.readable)
             os.closerange(inside.CONTROL + 1, 4096)

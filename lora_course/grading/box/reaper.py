@@ -1,4 +1,4 @@
-"""Ends a box when it is time, says why it ended, and sweeps up after it: processes and files."""
+"""Ends a box when it is time, says why it ended, and sweeps up the processes it left."""
 
 import contextlib
 import os
@@ -6,10 +6,8 @@ import select
 import signal
 import time
 
-from lora_course.grading.box.disk import full, lacks_room, remove, unnamed
-from lora_course.grading.box.room import DISK, FILES, THREADS
-
-__all__ = ["DISK", "FILES", "full", "lacks_room", "remove", "unnamed", "watch"]
+from lora_course.grading.box.disk import full, lacks_room, unnamed
+from lora_course.grading.box.room import DISK, THREADS
 
 
 def watch(box, life, folder, own_disk=False):
