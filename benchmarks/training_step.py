@@ -5,7 +5,8 @@
     python benchmarks/training_step.py --arms course peft loralib
     python benchmarks/training_step.py --arms lean lean:compiled peft:4bit lean:4bit
 
-The arms, with the same base, rank, targets, start values and batch:
+The arms, with the same base, rank, targets and batch; the same start values without --shape, with
+it each library's own draw from one seed:
     full       full fine-tuning, in the base's type
     course     the course's layer
     lean       the same with forward and backward by hand
