@@ -132,20 +132,27 @@ def first_page(pages, address):
         place = address.removeprefix("https://github.com/")
         lines += [f"Run it in your browser: [Codespaces](https://codespaces.new/{place}).", ""]
 
-    def tree(caption, names, hidden=False):
+    def tree(caption, entries, hidden=False):
         lines.extend(["```{toctree}", f":caption: {caption}", ":maxdepth: 1"])
         lines.extend([":hidden:"] if hidden else [])
-        lines.extend(["", *(name.rpartition(".")[0] for name in names), "```", ""])
+        lines.extend(["", *entries, "```", ""])
 
     numbered = sorted(page for page in pages if page.startswith("chapters/"))
     for caption, numbers in PARTS.items():
-        names = [name for name in numbered if int(name.partition("/")[2][:2]) in numbers]
-        if names:
-            tree(caption, names)
-    tree("Guides", [f"docs/{name}.md" for name in GUIDES if f"docs/{name}.md" in pages])
-    for folder in ("exercises", "solutions"):
-        tree(folder.title(), sorted(p for p in pages if p.startswith(f"{folder}/")), hidden=True)
+        part = [page[: -len(".ipynb")] for page in numbered if int(Path(page).name[:2]) in numbers]
+        if part:
+            tree(caption, part)
+    tree("Guides", [f"docs/{name}" for name in GUIDES if f"docs/{name}.md" in pages])
+    for folder in ("exercises", "solutions"):  # the notebooks of both are called «Exercises»
+        found = sorted(page for page in pages if page.startswith(f"{folder}/"))
+        tree(folder.title(), [f"{title(page)} <{page[: -len('.ipynb')]}>" for page in found], True)
     return "\n".join(lines)
+
+
+def title(page):
+    """The heading of the chapter that an exercise or solution notebook belongs to."""
+    notebook = json.loads((ROOT / "chapters" / Path(page).name).read_text(encoding="utf-8"))
+    return "".join(notebook["cells"][0]["source"]).partition("\n")[0].removeprefix("# ")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def evidence(patient):
     batch = patient.batches[0]
     real = batch["attention_mask"][0] == 1
     ids, labels = batch["input_ids"][0][real].tolist(), batch["labels"][0][real].tolist()
-    words = patient.tokenizer.convert_ids_to_tokens(ids)
+    words = [patient.tokenizer.decode([i]).strip() or "␣" for i in ids]
     row = [(word, label != -100) for word, label in zip(words, labels, strict=True)]
     padding = int((batch["labels"][~(batch["attention_mask"] == 1)] != -100).sum())
     return {"losses": losses, "gradients": gradients, "moved": moved, "row": row, "filler": padding}
