@@ -312,10 +312,10 @@ if shipped:
     assert swept["head", best["head"]][1] == skill(eye) > 2 * swept["LoRA", lr][1]
 
 # %% [markdown]
-# On this model more than the head must move. How LoRA, with a tenth of the numbers, stands
-# to full fine-tuning, the last line shows; draws differ. But under its old head the
-# changed body has lost the town, after LoRA as after full fine-tuning. The difference:
-# LoRA can be **taken out** again. **Predict** what is left of it then.
+# On this model, at these rates, more than the head must move. LoRA has a tenth of the
+# numbers of full fine-tuning; how the two compare, the last line shows, and draws differ. But
+# under its old head the changed body has lost most of the town, after either. The
+# difference: LoRA can be **taken out** again. **Predict** what is left of it then.
 
 # %%
 model = prepared("LoRA", 0)
@@ -445,7 +445,8 @@ show(fig, caption="Two surfaces, and their patches: dark is good, green a scratc
 #
 # Now `base` shall see. The recipe is that of LLaVA (Liu et al. 2023): `eye` stays as it is,
 # a *projector* (one linear layer) turns its states into vectors as wide as a word's, and
-# these stand in the text as if they were words. Only the projector and LoRA train.
+# these stand in the text as if they were words. LLaVA trains the projector, then the whole
+# language model with it; here the projector and LoRA train.
 #
 # We pool the patches of a quarter into one vector: 4 *image tokens* instead of 64.
 
@@ -503,9 +504,9 @@ ids, labels = insert_picture(*encode(tokenizer, "What color is the key?", "red")
 print(tokenizer.convert_ids_to_tokens(ids[:2]), ids[2:6], "...; labels there:", labels[2:6])
 
 # %% [markdown]
-# The controls. **Predict** which of them reaches how much: the projector **without** LoRA;
-# LoRA, but with the picture of **another** scene at the test, or with the question alone;
-# LoRA **trained** on shuffled pictures.
+# The controls; the two that are trained get fewer steps. **Predict** which reaches how much:
+# the projector **without** LoRA; LoRA, but with the picture of **another** scene at the test,
+# or with the question alone; LoRA **trained** on shuffled pictures.
 
 # %% tags=["nbval-ignore-output"]
 def sighted(lora):
@@ -559,10 +560,10 @@ show(fig, caption="Questions about pictures that neither model was trained on, a
 # %% [markdown]
 # What counts are the controls: with the picture of another scene, or none, the answers fall
 # to a guess. A model that answers well *without* looking has learned the questions. The
-# projector alone, with a base that never saw the chat format, does not get there.
+# projector alone, with a base that never saw the chat format, does not get there here.
 #
 # > **Myth check.** *Multimodal adapters are the future.* They are the present: this is
-# > LLaVA's recipe of 2023, in 30 lines.
+# > LLaVA's recipe of 2023, with LoRA in the place of full fine-tuning.
 #
 # > **Verdict: outdated.** What is easy to miss is the control.
 
@@ -586,7 +587,7 @@ show(fig, caption="Questions about pictures that neither model was trained on, a
 # 5. Your picture model answers 60 % of yes/no questions right. Which control do you run?
 #
 # **Before:** [15 Learns less, forgets less](15_learns_less_forgets_less.ipynb).
-# **Next:** chapter 17. **Sources:**
+# **Next:** [17 Fast and wide](17_fast_and_wide.ipynb). **Sources:**
 # [LoRA](https://arxiv.org/abs/2106.09685), [ViT](https://arxiv.org/abs/2010.11929),
-# [LLaVA](https://arxiv.org/abs/2304.08485) section 4.1,
+# [LLaVA](https://arxiv.org/abs/2304.08485) section 4,
 # [ultralytics#16983](https://github.com/ultralytics/ultralytics/issues/16983).

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 17 Fast and wide
 #
-# LoRA leaves out a third of the work. Why is its step often no faster than full
-# fine-tuning, and what makes it fast, on one card and on many? About 80 minutes (two of
-# them computing), after [chapter 16](16_pictures.ipynb).
+# LoRA does less work than full fine-tuning. Why is its step often no faster, and what makes
+# it fast, on one card and on many? About 80 minutes (two of them computing), after
+# [chapter 16](16_pictures.ipynb).
 #
 # You will be able to
 # - find what a training step spends its time and its bytes on;
@@ -278,16 +278,19 @@ if "one loop" in ways:
     print(f"compiled in {spent:.0f} s: won back after {spent / won:,.0f} calls")
 
 # %% [markdown]
-# A run of thousands of steps wins; a try of ten does not. (A model of 7B calls `unpack` 448
-# times a step.) What comes back is the same, bit for bit.
+# Count calls, not steps: a model of 7B calls `unpack` 448 times in one. (A whole model takes
+# longer to compile: a long run wins that back, a try of ten steps does not.) What comes back
+# is the same, bit for bit, else the cell would not time it. And compare with bitsandbytes,
+# whose loop is written by hand.
 #
 # > **A trap.** The record below was first made with a lean layer that returned what it had
-# > changed in place. torch 2.11, compiled, gave every gradient as **zero**, without a word:
-# > half the time, half the memory, a loss that stood still. Compare the gradients before
-# > you believe a speed.
+# > changed in place. torch 2.11, compiled, **lost every gradient**, without a word, and such
+# > a step is fast. Its times are not in the record. Compare the gradients before you believe
+# > a speed.
 #
-# On a GPU with 7B shapes, by `benchmarks/training_step.py`. **Predict** the order of full
-# fine-tuning, PEFT and lean, and what compiling adds.
+# On a GPU with 7B shapes, by `benchmarks/training_step.py`. «course» is our layer before it
+# was made lean, «autocast» PEFT under bf16 autocast, as TRL runs it. **Predict** the order of
+# full fine-tuning, PEFT and lean, and what compiling adds to full fine-tuning.
 
 # %%
 def stored(name):
@@ -315,10 +318,11 @@ show(
 )
 
 # %% [markdown]
-# On this card the lean step takes 0.84 of full fine-tuning's time and 0.74 of PEFT's, at the
-# lowest peak. The course had hoped for 0.75 and 0.70. In 4 bits it gained nothing, as
-# bitsandbytes' unpacking fills the step; with `unpack` as one kernel, and compiled, only
-# bytes were measured, no times: run the benchmark.
+# On this card, in one run of 12 steps, lean takes 0.84 of full fine-tuning's time and 0.74 of
+# PEFT's, and has the lowest peak of the three. The course had hoped for 0.75 and 0.70. Full
+# fine-tuning, compiled, is as fast as lean. In 4 bits, where both unpack by bitsandbytes, lean
+# gained no time. Lean compiled, and `unpack` as one kernel, were not timed: run the benchmark.
+# (On our small model, section 3, lean may win no time: each call has a price of its own.)
 #
 # ## 5 Wide: several processes, one result
 #
@@ -495,10 +499,9 @@ assert code == 0 and any(line.startswith("going on after step") for line in line
 assert (folder / "killed" / "adapter.safetensors").exists()
 
 # %% [markdown]
-# The connection broke, and rank 0 said so and ended; the launcher ended with an error, and
-# nothing was left running. Without a timeout (`join` sets two minutes) a rank that hangs
-# would keep the others waiting for half an hour. Any number of ranks can go on: the
-# checkpoint holds whole tensors.
+# The connection broke, and rank 0 said so and ended; the launcher ended with an error. A rank
+# that hangs breaks no connection: the others wait for the timeout, two minutes in `join`, half
+# an hour by default (gloo). Any number of ranks can go on: the checkpoint holds whole tensors.
 #
 # **Exercise 17.5**: two ranks that drift apart, and why.
 #
@@ -556,8 +559,8 @@ for run in records:
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# Time is rougher: the share depends on tokens, method and code. Measure ten steps of *yours*,
-# put them into `share_of_peak`, then plan.
+# Time is rougher: the share depends on tokens and code, and comes from these runs.
+# Measure ten steps of *yours*, put them into `share_of_peak`, then plan.
 #
 # **Predict:** 70B by LoRA on 2 cards, then 8. Which of a card's bytes shrink to a quarter?
 
@@ -590,10 +593,11 @@ show(
 
 # %% [markdown]
 # What belongs to the model is shared; what belongs to the *rows* is not, nor what is
-# gathered for a moment.
+# gathered for a moment. (A bar that ends at the line, as LoRA's on two cards, is no promise.)
 #
 # Sharding is paid in messages: every card receives the weights of all others, forward and
-# again backward. For 20 million tokens:
+# again backward. (Gradients travel, too; they are left out.) For 20 million tokens, with
+# LoRA's share of the peak from PEFT's step, which section 1 found slow:
 
 # %%
 lines = ["8 × H100 | GB a card | hours | GB received a step | at 400 GB/s | at 12 GB/s"]
@@ -608,8 +612,9 @@ for method in ("full", "lora", "qlora"):
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# Within a machine (NVLink, hundreds of GB/s) messages hide behind the work. Between machines
-# (12 GB/s) they are the work: shard within, copy between (`HSDP`), or use 4 bits.
+# Within a machine (NVLink, hundreds of GB/s) messages can hide behind the work. Between
+# machines (12 GB/s) 16 bits take longer: shard within, copy between (`HSDP`), or use
+# 4 bits.
 #
 # > **Myth check.** *Fine-tuning a 13B model on eight A100 takes weeks.*
 
@@ -621,9 +626,9 @@ for tokens, words in ((20e6, "three epochs of a 52,000-row instruction set"), (1
 print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
 
 # %% [markdown]
-# > It depends on the tokens alone. A billion tokens of continued training take days or
-# > weeks; an instruction set takes an hour. Memory is why eight cards are needed, and with
-# > LoRA or QLoRA they are not.
+# > **Verdict: ask for the tokens.** If an A100 makes the share of its peak that the H100 made,
+# > billions of tokens take days or weeks, an instruction set an hour. Memory is why several
+# > cards are needed, and with LoRA or QLoRA fewer are.
 #
 # ## 10 Several machines
 #
@@ -656,7 +661,7 @@ print(f"on each card: {rank_peak(run, 8, sharded=True) / GB:.0f} GB")
 #
 # `/shared` must be a disk that all see: the checkpoint lies there. One Slurm task a
 # machine, because torchrun starts the ranks. `--requeue` starts a job again whose machine
-# died; `--max-restarts`, a rank.
+# died; `--max-restarts` starts the ranks again when one of them died.
 
 # %% [markdown]
 # ## Takeaways

@@ -220,7 +220,8 @@ assert not is_shipped() or loops > 1.5 * seconds["gathered", 64]
 # The loops make small products for each adapter, and a small product costs its start. Punica
 # ([Chen et al. 2023](https://arxiv.org/abs/2310.18547)) made this one GPU kernel: up to 12
 # times the throughput of serving without it, for 2 ms a token. It reads A and B where they
-# lie; ours copies the picked pairs, once for a batch.
+# lie; ours copies the picked pairs, once for a batch, and that copy is not in the times of
+# «gathered» (in those of «one by one» it is).
 #
 # ## 3 What 64 customers weigh
 #
@@ -315,8 +316,9 @@ assert all(p >= r for p, r in zip(rates["popular"], rates["recent"], strict=True
 assert rates["recent"][at] > 0.5
 
 # %% [markdown]
-# So popularity wins? That trace never changes. **Predict:** at noon other customers wake up,
-# and the order of popularity turns round.
+# So popularity wins? (The *oracle* knew the most popular ones and never let them go.) That
+# trace never changes. **Predict:** at noon other customers wake up, and the order of popularity
+# turns round.
 
 # %%
 morning, afternoon = zipf(64, 1500, seed=1), [63 - k for k in zipf(64, 1500, seed=2)]
@@ -378,10 +380,11 @@ for room in (4, 16, 64):
     assert cache.bytes <= room * one and wait[False] > 5 * wait[True]
 
 # %% [markdown]
-# With room for many the median request is a hit, and the tail is where misses live. These files
-# come from the system's own memory, so a miss is cheap. By arithmetic: an adapter of r = 16 for
-# 8B has 84 MB in 16 bits; a disk of 3 GB/s needs 28 ms for it, and a network of 1 Gbit/s two
-# thirds of a second.
+# A miss waits over five times as long as a hit, but these files come from the system's own
+# memory, so it is cheap beside the forward pass. The tail here holds whatever else the
+# machine did, too. By arithmetic: an adapter of r = 16 for 8B has 84 MB in 16 bits; a disk of 3 GB/s
+# needs 28 ms for it, and a network of 1 Gbit/s two thirds of a second. Then the tail is where
+# misses live.
 #
 # ## 5 Who may share
 #

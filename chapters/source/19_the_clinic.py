@@ -7,7 +7,7 @@
 #
 # You will be able to
 # - read the evidence of a run: losses, gradients, what moved, what is graded;
-# - name twelve faults that raise no error, each from public reports;
+# - name twelve faults that raise no error, most of them from public reports;
 # - examine your own runs with two lines, and teach the tool a new rule.
 
 # %%
@@ -97,7 +97,8 @@ assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 
 examine(patient, "optimizer_misses")
 
 # %% [markdown]
-# **An optimizer built before injection** (public report: PEFT's troubleshooting page; D15).
+# **An optimizer built before injection** (public report: PEFT's troubleshooting page; D15 is
+# its number in the table of section 8).
 # It holds the base's parameters, which are frozen by now, and never hears of the factors.
 # The cure is an order of two lines. **Exercise 19.1** finds this and its relatives.
 
@@ -111,7 +112,7 @@ assert seen["moved"]["B"] > 0
 assert not shipped or seen["losses"][-1] > 0.8 * seen["losses"][0]
 
 # %% [markdown]
-# A and B move, not far. **Predict** the cause, then open:
+# A and B move, and the loss stands still. **Predict** the cause, then open:
 
 # %% tags=["nbval-ignore-output"]
 if shipped:
@@ -166,8 +167,9 @@ examine(patient, "labels_shifted")
 
 # %% [markdown]
 # **Labels shifted by hand** (transformers pull request 44642; D32). The model shifts them
-# itself, so each place learns the token after the next. The loss is excellent, and the
-# answers skip words. **Exercise 19.2** asks for the three faults of this section.
+# itself, so each place learns the token after the next. The loss falls all the same. After
+# `<|assistant|>` this row teaches the end token: the answer's first word is skipped.
+# **Exercise 19.2** asks for the three faults of this section.
 
 # %% [markdown]
 # **Patient 6.** The loss falls as in the healthy run. **Predict:** what differs?
@@ -184,7 +186,8 @@ if shipped:  # a model without a begin token has another first word
 # %% [markdown]
 # **A doubled begin token** (trl issue 1400, pull request 3328; D33). The template wrote
 # one, the tokenizer added another. Training goes well; in use there is one, so the model
-# meets texts that it has not trained on. The harm is mild, and never seen in the loss.
+# meets texts that it has not trained on. The reports call the harm mild; the loss does not
+# show it.
 #
 # **Patient 7.** The last line of the chart tells it. **Predict** what the model will say
 # after its answer.
@@ -198,8 +201,9 @@ assert seven["filler"] > 0
 examine(patient, "padding_graded")
 
 # %% [markdown]
-# **Filler is graded** (D29): most of the loss is about padding. With longer training it
-# looks better and better, because padding is easy.
+# **Filler is graded** (D29): most graded tokens are padding, so the model learns to go on with
+# padding. It is one token, over and over: once that is learned, the mean looks good and says
+# little.
 
 # %% [markdown]
 # **Patient 8.** Everything learns, and fast. **Predict** what is wrong with the last entry
@@ -220,8 +224,8 @@ examine(patient, "base_trains")
 #
 # ## 5 A patient with a perfect chart
 #
-# **Patient 9.** has the healthy run's chart, number for number. Its report will say: exact
-# match on the test set 96 %. **Predict** where to look.
+# **Patient 9** has the healthy run's chart, number for number, and its report will praise the
+# score on the test set. **Predict** where to look.
 
 # %% tags=["nbval-ignore-output"]
 patient = clinic.run_9()
@@ -230,8 +234,8 @@ assert nine["losses"] == evidence(healthy)["losses"]
 examine(patient, "train_rows_in_test")
 
 # %% [markdown]
-# **Training rows in the test set**, some of them in capitals and with a space in front: a
-# comparison letter by letter finds none. No chart of a run shows it.
+# **Training rows in the test set**, in capitals and with a space in front: a comparison letter
+# by letter finds none. No chart of a run shows it.
 #
 # ## 6 Patients on the disk
 #
@@ -348,6 +352,6 @@ Markdown(bug_table())
 # 4. An adapter for a model of 7 billion parameters is 13 GB large. What was saved?
 # 5. Why does preflight not report patient 2's rate when the model trains all its weights?
 #
-# **Before:** [18 Many adapters, one base](18_many_adapters_one_base.ipynb). **Sources:** the
-# reports are named beside each patient; PEFT's
+# **Before:** [18 Many adapters, one base](18_many_adapters_one_base.ipynb). **Next:**
+# [20 Capstone](20_capstone.ipynb). **Sources:** the reports named beside the patients; PEFT's
 # [troubleshooting](https://huggingface.co/docs/peft/developer_guides/troubleshooting).

@@ -145,7 +145,8 @@ print("the rule holds for these data:", extractive)
 #
 # The one that came first, be it wrong. So wrong rows go first. **Exercise 20.1** asks you
 # to write it all ([exercises](../exercises/20_capstone.ipynb); `lora-course start 20`).
-# Until then, the course's version:
+# Until then, the course's version (a *contradiction* is one prompt with two answers, of which
+# no rule says which is right):
 
 # %%
 kept, went = cleaned(raw, test, tokens, LIMIT, extractive)
@@ -209,7 +210,7 @@ assert not shipped or hits > 5
 
 # %% [markdown]
 # > **Verdict: wrong.** Those rows ask what the model has read. A validation score with
-# > copies in it also favours settings that learn by heart.
+# > copies in it can also favour settings that learn by heart.
 #
 # ## 6 Baseline
 #
@@ -334,7 +335,9 @@ passed = preflight(run, test_rows=test)
 assert not shipped or not passed.problems
 
 # %% [markdown]
-# One line: go. It knows what a run shows. That a form is wrong it cannot know.
+# One line: go. It knows what a run shows, not that a form is wrong. It can count fewer leaks
+# than section 4: wide letters, or a cut, make another row to it. A limit that cuts few is no
+# finding.
 #
 # ## 9 Train
 
@@ -369,8 +372,8 @@ assert not shipped or scores["ours"] >= 0.95 > 0.05 >= scores["base"]
 
 # %% [markdown]
 # It might. The *Wilson interval* of a hundred right answers in a hundred begins below 97 %. A
-# rule for the head: n answers without an error allow 3 / n errors. And the test is spent:
-# who goes back and tunes on it has a second validation split.
+# rule for the head: n answers without an error still allow an error rate of 3 / n. And the
+# test is spent: who goes back and tunes on it has a second validation split.
 #
 # > **Myth check.** *Clean data are what makes the score.* We train on the rows as they came,
 # > only the longest left out. **Predict** its score on the test rows that leaked, and on the
@@ -391,9 +394,9 @@ for name, part in halves.items():
             assert not shipped or right > 0.9
 
 # %% [markdown]
-# > **Verdict: on this model, no.** One wrong form in twenty costs a little loss and hardly a
-# > form. What the mess costs is the **proof**: thirty of the hundred test rows examine
-# > nothing, and no score says so.
+# > **Verdict: on this model, no.** One wrong form in twenty costs hardly a form. What the mess
+# > costs is the **proof**: thirty of the hundred test rows examine nothing, and no score says
+# > so.
 #
 # ## 11 Merge and prove
 #
@@ -501,7 +504,7 @@ for folder in (came, half, together):
 # %% [markdown]
 # The first one scores as well as ours, and knows its examination. The second is hardly worse:
 # the judge asks for the model that was **measured**. The third loads, and applies the update
-# twice. No score alone tells the three apart.
+# twice. The score alone accuses the third and lets two pass.
 #
 # ## 14 Yours
 #
@@ -520,7 +523,7 @@ for folder in (came, half, together):
 # - A row decides on its side of the split, and the test is asked once.
 # - Two axes: what is learned, and what must stay. The score alone does not decide.
 # - Prove the file, not the model in memory. Name the base as others can find it.
-# - n answers without an error still allow 3 / n errors.
+# - n answers without an error still allow an error rate of 3 / n.
 #
 # ## Problems without code
 #
