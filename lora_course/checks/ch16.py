@@ -1,10 +1,12 @@
 """Checks of chapter 16: LoRA in a convolution, blocks of a ViT, patch labels, a placeholder."""
 
+import re
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, in_parts, judged
+from lora_course.checks.slips import Promise, Slip, all_of, in_parts, judged
 from lora_course.checks.values import Refused, array, kind
 
 # 16.1 LoRA in a convolution
@@ -57,9 +59,17 @@ def conv_half(function, a, name):
             conv.weight.copy_(tensor(a["W"]))
             if bias:
                 conv.bias.copy_(tensor(a["b"]))
+        given = callers.Before(conv)
         y = function(conv, A, B, float(a["scaling"]), x)
         made[f"y_{key}"] = array(y, "what lora_conv returns")
-    return made | {"left_lora_conv": before.change()}
+        made["left_conv"] = max(made.get("left_conv", 0), given.change())
+    made["left_lora_conv"] = before.change()
+    factors = A.clone().requires_grad_(), B.clone().requires_grad_()
+    y = function(conv, *(factor * 1 for factor in factors), float(a["scaling"]), x)
+    if getattr(y, "requires_grad", False):
+        y.sum().backward()
+    trained = [factor.grad is not None and bool(factor.grad.any()) for factor in factors]
+    return made | {"trained": np.array(trained)}
 
 
 def slide(x, W, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
@@ -92,6 +102,12 @@ def conv_output(i, key, mistake=""):
             update = update + i["scaling"] * i["b"][:, None, None]
         if mistake == "bias_twice":
             update = update + i["b"][:, None, None]
+    if mistake == "no_bias" and bias:
+        base = base - i["b"][:, None, None]
+    if mistake == "all_scaled":
+        base = base * scaling
+    if mistake == "over_r":
+        update = update / len(i["A"])
     if mistake == "no_base":
         return update
     return base if mistake == "no_update" else base + update
@@ -100,9 +116,13 @@ def conv_output(i, key, mistake=""):
 def judge_lora_conv(i, o):
     first = [Promise(f"y_{key}", conv_output(i, key), f"with {CONV_WORDS[key]} the output",
                      rtol=1e-3, atol=1e-3) for key in CONVS]  # fmt: skip
-    first.append(callers.unchanged("left_lora_conv", "what lora_conv was given"))
+    first += [
+        callers.unchanged("left_conv", "the convolution that lora_conv was given"),
+        callers.unchanged("left_lora_conv", "what lora_conv was given"),
+        all_of("trained", "of A and B get a gradient", 2),
+    ]
     delta = i["scaling"] * np.einsum("or,rihw->oihw", i["B"], i["A"])
-    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-3, atol=1e-4)]
+    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-4, atol=1e-5)]
     second.append(callers.unchanged("left_conv_delta", "what conv_delta was given"))
     return in_parts(judged(i, o, first, LORA_CONV, part="lora_conv"),
                     judged(i, o, second, LORA_CONV, part="conv_delta"))  # fmt: skip
@@ -127,6 +147,16 @@ LORA_CONV = (
          conv_is("no_update")),
     Slip("bias_twice", "The bias belongs to the base. A and B have none.",
          lambda i: [conv_is("bias_twice")(i), conv_is("bias_scaled")(i)]),
+    Slip("no_bias", "The convolution's own bias is lost. `conv(x)` adds it where there is one.",
+         conv_is("no_bias")),
+    Slip("all_scaled", "`scaling` belongs to the update alone, not to what the convolution says.",
+         conv_is("all_scaled")),
+    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
+         lambda i: [conv_is("over_r")(i), delta_is(lambda i, d: i["scaling"] * d / len(i["A"]))(i)]),
+    Slip("merged", "The update was written into the convolution's weight. The next call, and the "
+         "base, would have it for good.", lambda i: {"left_conv": lambda v: v == 2}),
+    Slip("cut_off", "Neither A nor B would train: do not detach, and not through `.data` or "
+         "`no_grad`.", lambda i: {"trained": np.zeros(2, bool)}),
     Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
          delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
 )  # fmt: skip
@@ -134,7 +164,8 @@ LORA_CONV = (
 lora_conv = Check(
     name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
     difficulty=3, minutes=15, points=25,
-    verified="five convolutions: stride, padding, dilation, with and without a bias; and the merge",
+    verified="five convolutions: stride, padding, dilation, with and without a bias; that they stay as "
+    "they are, and A and B train; and the merge",
     hints=(
         "A reads patches, just as the convolution does. B only mixes channels.",
         "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
@@ -148,8 +179,8 @@ lora_conv = Check(
 
 
 # 16.2 The last blocks of a ViT
-STYLES = ("vit.encoder.layer.{}.attention.{}", "blocks.{}.mlp.{}")
-CASES = ("long", "short", "whole")  # layers; asked for more blocks than there are
+STYLES = ("vit2.encoder.layer.{}.attention.{}", "2d.blocks.{}.mlp.{}", "{}.mix.{}")
+CASES = ("long", "short", "gaps", "whole")  # layers; asked for more blocks than there are
 
 
 def make_last_blocks(seed):
@@ -161,9 +192,12 @@ def make_last_blocks(seed):
 
 def layers_of(a, case):
     """({name: kind}, last) of a case."""
-    style = STYLES[int(a["style"])]
+    first = int(a["style"])  # digits inside a part, at its end or at its start, are no numbers
+    style = STYLES[{"long": first, "short": 1 - first, "gaps": first, "whole": 2}[case]]
     blocks = [int(b) for b in a["order"]]
-    if case != "long":
+    if case == "gaps":
+        blocks = [b for b in blocks if b in (0, 3, 4, 9)]
+    elif case != "long":
         blocks = [b for b in blocks if b < 3]
     made = {"patch.projection": "Conv2d", "stem": "Linear"}
     for b in blocks:
@@ -172,8 +206,19 @@ def layers_of(a, case):
         made[style.format(b, "a_experts.12.up")] = "Linear"  # another number, later in the name
         made[style.format(b, "fc2")] = "Linear"  # a digit inside a part is no number
         made[style.format(b, "local")] = "Conv2d"
+        made[style.format(b, "out_proj")] = "NonDynamicallyQuantizableLinear"
+    if case == "whole":
+        made["3"] = "Linear"  # a block that is one layer, at the end of its name
     made["classifier"] = "Linear"
-    return made, {"long": int(a["last"]), "short": 1, "whole": 5}[case]
+    return made, {"long": int(a["last"]), "short": 1, "gaps": 2, "whole": 5}[case]
+
+
+KINDS = {  # kinds that a mistake takes as well
+    "any_kind": {"Conv2d", "LayerNorm", "NonDynamicallyQuantizableLinear"},
+    "no_norm": {"Conv2d", "NonDynamicallyQuantizableLinear"},
+    "conv_too": {"Conv2d"},
+    "like_linear": {"NonDynamicallyQuantizableLinear"},
+}
 
 
 def chosen_names(a, case, mistake=""):
@@ -181,6 +226,8 @@ def chosen_names(a, case, mistake=""):
 
     def number(name):
         parts = [p for p in name.split(".") if p.isdigit()]
+        if mistake == "digits":
+            parts = re.findall(r"\d+", name)
         return None if not parts else int(parts[-1] if mistake == "last_number" else parts[0])
 
     numbers = {number(n) for n in layers} - {None}
@@ -188,12 +235,16 @@ def chosen_names(a, case, mistake=""):
     if mistake == "as_given":
         ordered = list(dict.fromkeys(number(n) for n in layers if number(n) is not None))
     picked = ordered[:last] if mistake == "first" else ordered[-last:]
-    kinds = {"Linear", "Conv2d", "LayerNorm"} if mistake == "any_kind" else {"Linear"}
+    if mistake == "in_a_row":
+        picked = range(max(numbers) - last + 1, max(numbers) + 1)
+    kinds = {"Linear"} | KINDS.get(mistake, set())
     names = [n for n, k in layers.items() if k in kinds and number(n) in picked]
     if mistake == "head":
         names = [n for n in layers if n in names or n == "classifier"]
     if mistake == "outside":
         names = [n for n in layers if n in names or (layers[n] == "Linear" and number(n) is None)]
+    if mistake == "by_block":
+        names = sorted(names, key=number)
     return sorted(names) if mistake == "sorted" else names
 
 
@@ -215,7 +266,10 @@ def probe_last_blocks(namespace, a):
         made[f"strange_{case}"] = sum(n not in layers for n in names)
         made[f"left_{case}"] = given == layers and list(given) == list(layers)
     call = lambda: namespace["last_blocks"]({"classifier": "Linear"}, 2)  # noqa: E731
-    return made | callers.failing("none", call, ValueError)
+    made |= callers.failing("none", call, ValueError)
+    layers = {"blocks.0.fc": "Linear", "blocks.1.local": "Conv2d", "head": "Linear"}
+    call = lambda: namespace["last_blocks"](layers, 1)  # noqa: E731
+    return made | callers.failing("empty", call, ValueError)
 
 
 def judge_last_blocks(i, o):
@@ -237,6 +291,7 @@ def judge_last_blocks(i, o):
                     expected="it stays as it is"),
         ]  # fmt: skip
     promises += callers.raises(o, "none", "a model with a head and no block", "ValueError")
+    promises += callers.raises(o, "empty", "a last block that is one convolution", "ValueError")
     return judged(i, o, promises, LAST_BLOCKS)
 
 
@@ -253,17 +308,26 @@ LAST_BLOCKS = (
     Slip("last_number", "The block is the first number of a name; a later one counts something "
          "inside it.", names_are("last_number")),
     Slip("any_kind", "Norms and convolutions are there, too: keep those of kind \"Linear\".",
-         names_are("any_kind")),
+         lambda i: [names_are(m)(i) for m in ("any_kind", "no_norm", "conv_too")]),
+    Slip("like_linear", "Other kinds have `Linear` in their name, with other weights. Compare "
+         "the whole kind.", names_are("like_linear")),
+    Slip("digits", "A digit inside a part, as in `vit2`, is no number: look at whole parts.",
+         names_are("digits")),
+    Slip("in_a_row", "Numbers may be missing: count the blocks that are there, not down from the "
+         "highest.", names_are("in_a_row")),
+    Slip("linear_alone", "The last block is the last one, whether it has a linear layer or not. "
+         "Read the numbers off all names.", lambda i: {"empty_error": 0}),
     Slip("head", "The head, and a stem, are linear, but stand in no block.",
          lambda i: [names_are("head")(i), names_are("outside")(i)]),
     Slip("sorted", "Right names, but in another order than they were given in.",
-         names_are("sorted")),
+         lambda i: [names_are("sorted")(i), names_are("by_block")(i)]),
 )  # fmt: skip
 
 last_blocks = Check(
     name="last_blocks", title="The last blocks of a vision transformer", wants=("last_blocks",),
     difficulty=2, minutes=12, points=20,
-    verified="names of two libraries, eleven blocks and more, blocks in any order, no block at all",
+    verified="names of three libraries, eleven blocks and more, blocks in any order and with gaps, "
+    "no block and no linear layer at all",
     hints=(
         "Split a name at its dots. Which part tells the block?",
         "The first part for which `isdigit()` holds, as an int. Collect all numbers, sort them, "
@@ -271,7 +335,7 @@ last_blocks = Check(
         "`next((int(p) for p in name.split('.') if p.isdigit()), None)`, and "
         "`sorted(numbers)[-last:]`.",
     ),
-    slips=LAST_BLOCKS, other="Print the number that you read off each name.",
+    slips=LAST_BLOCKS, other="Print the number that you read off each name, then the numbers that you keep.",
     make=make_last_blocks, probe=probe_last_blocks, judge=judge_last_blocks,
 )  # fmt: skip
 
