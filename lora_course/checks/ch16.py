@@ -341,45 +341,67 @@ last_blocks = Check(
 
 
 # 16.3 Labels of patches
+PICTURES = ("first", "second")  # other sizes, another `least`; in the second, 0 is in `order`
+
+
 def make_urgent(seed):
     rng = np.random.default_rng(seed + 1800)
     size = int(rng.choice((3, 4)))
     masks = rng.choice(5, p=(0.42, 0.2, 0.15, 0.13, 0.1), size=(2, 5 * size, 3 * size))
     order = rng.permutation([1, 2, 3])
-    if order[0] == 1:  # neither the smallest nor the usual order
+    if order[0] == 1:  # neither up nor down
         order = order[::-1]
+    if order.tolist() == [3, 2, 1]:
+        order = order[[0, 2, 1]]
     masks[0, :size, :size] = 0
     masks[0, :size, size : 2 * size] = 4  # a class that nobody asks for
     masks[1, :2, :size] = order[1]
-    return {"masks": masks.astype(np.int64), "size": size, "least": 2, "order": order.copy()}
+    made = {"masks_first": masks, "size_first": size, "least_first": 2, "order_first": order}
+    size = 7 - size
+    masks = rng.choice([0, 1, 5, 7], p=(0.35, 0.25, 0.2, 0.2), size=(3, 2 * size, 4 * size))
+    order = np.array([[5, 0, 7], [7, 0, 5]][int(rng.integers(2))])
+    masks[0, :size, :size] = 0
+    masks[0, 0, :3] = order[2]  # enough of both, and 0 goes before
+    masks[1, :size, :size] = order[2]
+    masks[1, 0, :3] = order[0], order[0], order[1]  # enough together, too few of each
+    made |= {"masks_second": masks, "size_second": size, "least_second": 3, "order_second": order}
+    return {k: np.array(v, np.int64) for k, v in made.items()}
+
+
+def picture(a, case):
+    """(masks, size, least, order) of a case."""
+    size, least = int(a[f"size_{case}"]), int(a[f"least_{case}"])
+    return a[f"masks_{case}"], size, least, a[f"order_{case}"].tolist()
 
 
 def probe_urgent(namespace, a):
-    masks = tensor(a["masks"])
-    before = callers.Before(masks)
-    order = [int(k) for k in a["order"]]
-    given = list(order)
-    out = namespace["urgent"](masks, int(a["size"]), int(a["least"]), given)
-    made = {"labels": array(out, "what urgent returns"), "left": before.change()}
     import torch
 
-    made["whole"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
-    return made | {"order_left": given == order}
+    made = {}
+    for case in PICTURES:
+        masks, size, least, order = picture(a, case)
+        masks, given = tensor(masks), list(order)
+        before = callers.Before(masks)
+        out = namespace["urgent"](masks, size, least, given)
+        made[f"labels_{case}"] = array(out, "what urgent returns")
+        made[f"whole_{case}"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
+        made |= {f"left_{case}": before.change(), f"order_left_{case}": given == order}
+    return made
 
 
-def labels_of(i, mistake=""):
-    masks, size, least = i["masks"], int(i["size"]), int(i["least"])
-    order = [int(k) for k in i["order"]]
+def labels_of(i, case, mistake=""):
+    masks, size, least, order = picture(i, case)
     if mistake == "by_number":
         order = sorted(order)
+    if mistake == "by_number_down":
+        order = sorted(order, reverse=True)
     if mistake == "reversed":
         order = order[::-1]
     if mistake == "all_classes":
-        order = [*order, 4]
-    if mistake == "more":
-        least += 1
-    if mistake == "one":
-        least = 1
+        order = [*order, *sorted(set(masks.flat) - set(order))]
+    if mistake == "no_zero":
+        order = [k for k in order if k]
+    least = {"more": least + 1, "one": 1, "two": 2}.get(mistake, least)
     B, H, W = masks.shape
     made = np.zeros((B, H // size, W // size), np.int64)
     for place in np.ndindex(made.shape):
@@ -389,39 +411,55 @@ def labels_of(i, mistake=""):
         fit = [k for k in order if counts[k] >= least]
         if mistake == "most":
             fit = sorted(fit, key=lambda k, counts=counts: -counts[k])
+        if mistake == "most_of_all":
+            fit = [int(np.bincount(patch.reshape(-1)).argmax())]
         if mistake == "max":
             fit = [int(patch.max())]
         if mistake == "corner":
             fit = [int(patch[0, 0])]
         made[place] = fit[0] if fit else 0
+        if mistake in ("place", "place_from_1") and fit:
+            made[place] = order.index(fit[0]) + (mistake == "place_from_1")
     if mistake == "transposed":
         made = made.transpose(0, 2, 1)
     return made
 
 
 def judge_urgent(i, o):
-    promises = [
-        Promise("labels", labels_of(i), f"with size {i['size']}, order {i['order'].tolist()} "
-                "the classes", rtol=0, atol=0.1),
-        Promise("whole", 1, seen="the result is not int64", expected="int64, as labels are"),
-        callers.unchanged("left", "masks"),
-        Promise("order_left", 1, seen="the list `order` is changed", expected="it stays as it is"),
-    ]  # fmt: skip
+    promises = []
+    for case in PICTURES:
+        _, size, least, order = picture(i, case)
+        promises.append(Promise(f"labels_{case}", labels_of(i, case), f"with size {size}, least "
+                                f"{least}, order {order} the classes", rtol=0, atol=0.1))  # fmt: skip
+    for case in PICTURES:
+        promises += [
+            Promise(f"whole_{case}", 1, seen="the result is not an int64 tensor",
+                    expected="int64, as labels are"),
+            callers.unchanged(f"left_{case}", "masks"),
+            Promise(f"order_left_{case}", 1, seen="the list `order` is changed",
+                    expected="it stays as it is"),
+        ]  # fmt: skip
     return judged(i, o, promises, URGENT)
 
 
 def labels_are(*mistakes):
-    return lambda i: [{"labels": labels_of(i, m)} for m in mistakes]
+    return lambda i: [{f"labels_{c}": labels_of(i, c, m) for c in PICTURES} for m in mistakes]
 
 
 URGENT = (
     Slip("order", "The first of `order` wins, whatever its number: in a loop, the last one written "
-         "stays.", labels_are("by_number", "reversed")),
+         "stays.", labels_are("by_number", "by_number_down", "reversed")),
     Slip("most", "Urgent goes before frequent: not the class with most pixels, the first of "
-         "`order` that has enough.", labels_are("most")),
+         "`order` that has enough.", labels_are("most", "most_of_all")),
     Slip("at_least", "`least` itself is enough: >=.", labels_are("more")),
     Slip("one_pixel", "One pixel is not enough: a class needs `least` of them.",
          labels_are("one")),
+    Slip("two_pixels", "How many pixels are enough, `least` says. The chapter's 2 is one case.",
+         labels_are("two")),
+    Slip("zero", "0 in `order` is a class like the others: where it has won, a less urgent one "
+         "may not write over it.", labels_are("no_zero")),
+    Slip("place", "That is the place in `order`. The label is the class that stands there.",
+         labels_are("place", "place_from_1")),
     Slip("left_out", "A class that is not in `order` never wins.", labels_are("all_classes")),
     Slip("max", "The largest number of a patch is not its most urgent class.", labels_are("max")),
     Slip("corner", "That is one pixel of each patch. Count all of them.", labels_are("corner")),
@@ -431,7 +469,8 @@ URGENT = (
 urgent = Check(
     name="urgent", title="Labels of patches", wants=("urgent",),
     difficulty=3, minutes=15, points=25,
-    verified="pictures that are not square, two patch sizes, orders of three classes",
+    verified="pictures that are not square, two sizes of a patch, two values of `least`, orders of "
+    "three classes, 0 among them",
     hints=(
         "How do you get all pixels of a patch next to each other?",
         "Reshape to (B, rows, size, columns, size), count each class over the two `size` axes, "
@@ -439,7 +478,7 @@ urgent = Check(
         "`masks.unflatten(2, (-1, size)).unflatten(1, (-1, size))`, `(cut == k).sum((2, 4)) >= "
         "least`, `for k in reversed(order)`.",
     ),
-    slips=URGENT, other="Take one patch and count by hand.",
+    slips=URGENT, other="Take one patch and count by hand. Then look at the type, and at what was given.",
     make=make_urgent, probe=probe_urgent, judge=judge_urgent,
 )  # fmt: skip
 
