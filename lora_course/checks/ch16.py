@@ -486,8 +486,9 @@ urgent = Check(
 # 16.4 One placeholder, n vectors
 def make_expand(seed):
     rng = np.random.default_rng(seed + 1900)
-    f, (n, d, V) = fixtures.normal(rng), fixtures.sizes(rng, 3, 3, 9)
-    B, T = 3, 8
+    f = fixtures.normal(rng)
+    n, d = ((3, 7), (5, 6), (6, 5))[int(rng.integers(3))]  # not the chapter's four vectors
+    B, T, V = 3, 8, 211  # a table with a row at -200, as that of any real model
     ids, labels = rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T))
     at = rng.permutation([0, int(rng.integers(2, 5)), T - 1])
     ids[np.arange(B), at] = -200
@@ -496,12 +497,18 @@ def make_expand(seed):
 
 
 def probe_expand(namespace, a):
+    import torch
+
     ids, labels, table, seen = (tensor(a[key]) for key in ("ids", "labels", "table", "seen"))
     before = callers.Before(ids, labels, table, seen)
     pair = namespace["expand"](ids, labels, table, seen)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise Refused("type", f"expand returns {kind(pair)}.", "two tensors: vectors and labels.")
+    for part, what in zip(pair, ("vectors", "labels"), strict=True):
+        if not isinstance(part, torch.Tensor):
+            raise Refused("type", f"the {what} that expand returns: {kind(part)}.", "one tensor.")
     made = {"vectors": array(pair[0], "the vectors"), "asked": array(pair[1], "the labels")}
+    made["whole"] = pair[1].dtype == torch.int64
     made["left"] = before.change()
     again = seen.clone().requires_grad_()
     vectors = namespace["expand"](ids, labels, table, again)[0]
@@ -522,8 +529,11 @@ def expanded(i, mistake=""):
         if mistake == "first_row":
             at = int(np.flatnonzero(i["ids"][0] == -200)[0])
             after = at + 1
-        rows = i["table"][np.where(ids < 0, 0, ids)]
-        picture = np.full(len(seen), {"zeros": 0, "id": -200}.get(mistake, -100))
+        if mistake == "one_picture":
+            seen = i["seen"][0]
+        rows = i["table"][ids]
+        told_there = {"zeros": 0, "id": -200, "repeated": labels[at]}
+        picture = np.full(len(seen), told_there.get(mistake, -100))
         if mistake == "backwards":
             seen = seen[::-1]
         parts, told = [rows[:at], seen, rows[after:]], [labels[:at], picture, labels[after:]]
@@ -532,9 +542,12 @@ def expanded(i, mistake=""):
             parts, told = [seen, rows[rest]], [picture, labels[rest]]
         if mistake == "labels_end":
             told = [labels[:at], labels[after:], picture]
-        if mistake == "shifted":
-            told = [labels[: at + 1], picture, labels[at + 2 :]]
-            told = [np.concatenate(told)[: len(ids) - 1 + len(seen)]]
+        if mistake == "end":
+            parts, told = [rows[:at], rows[after:], seen], [labels[:at], labels[after:], picture]
+        if mistake == "own_label":
+            told = [labels[: at + 1], picture[1:], labels[at + 1 :]]
+        if mistake == "next_label":
+            told = [labels[:at], picture[1:], labels[at:]]
         vectors.append(np.concatenate(parts))
         asked.append(np.concatenate(told))
     return np.stack(vectors), np.stack(asked)
@@ -545,6 +558,7 @@ def judge_expand(i, o):
     promises = [
         Promise("vectors", vectors, "the vectors", rtol=1e-4, atol=1e-5),
         Promise("asked", asked, "the labels", rtol=0, atol=0.1),
+        Promise("whole", 1, seen="the labels are not int64", expected="int64, as those given"),
         Promise("grad", np.ones_like(i["seen"]), "the gradient of the sum for `seen`"),
         callers.unchanged("left", "what expand was given"),
     ]
@@ -560,8 +574,9 @@ def expanded_is(mistake):
 
 
 EXPAND = (
-    Slip("front", "The picture stands where its placeholder stood, not before the text.",
-         expanded_is("front")),
+    Slip("elsewhere", "The picture stands where its placeholder stood, not before the text or "
+         "after it.", lambda i: [{"vectors": expanded(i, m)[0]} for m in ("front", "end")]),
+    Slip("one_picture", "Every row has its own picture.", expanded_is("one_picture")),
     Slip("kept", "The placeholder itself is still there: the row is one too long. It goes.",
          expanded_is("kept")),
     Slip("first_row", "The placeholder stands elsewhere in every row.", expanded_is("first_row")),
@@ -569,6 +584,8 @@ EXPAND = (
          expanded_is("backwards")),
     Slip("label_number", "0 and -200 are labels that would be asked, or fail. Nothing is asked "
          "at -100.", lambda i: [{"asked": expanded(i, m)[1]} for m in ("zeros", "id")]),
+    Slip("own_label", "The placeholder's own label goes with it: nothing is asked at the picture.",
+         lambda i: [{"asked": expanded(i, m)[1]} for m in ("own_label", "next_label", "repeated")]),
     Slip("labels_elsewhere", "The labels of the picture must stand where its vectors do.",
          lambda i: [{"asked": expanded(i, "labels_end")[1]}]),
     Slip("no_gradient", "The projector behind `seen` would not train: do not detach or copy its "
@@ -578,7 +595,8 @@ EXPAND = (
 expand = Check(
     name="expand", title="One placeholder, n vectors", wants=("expand",),
     difficulty=3, minutes=18, points=30,
-    verified="placeholders at the first, a middle and the last place, labels, and the gradient",
+    verified="placeholders at the first, a middle and the last place, labels and their type, and "
+    "the gradient",
     hints=(
         "Do one row first. What stands before the placeholder, and what after it?",
         "`torch.cat` of three parts: the table's rows before, the picture, the table's rows after. "

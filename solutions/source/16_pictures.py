@@ -105,8 +105,8 @@ check.urgent(urgent)
 #
 # LLaVA's rows hold **one** placeholder for a picture, the id −200, at another place in
 # every row. Replace it by the picture's n vectors, and every other id by its row of the
-# table. Labels grow with it: at the picture nothing is asked (−100). Gradients reach
-# `seen`, and what is given stays as it is.
+# table. Labels grow with it, in int64: at the picture nothing is asked (−100). Gradients
+# reach `seen`, and what is given stays as it is.
 
 # %% exercise="expand"
 def expand(ids, labels, table, seen):
