@@ -152,7 +152,8 @@ LORA_CONV = (
     Slip("all_scaled", "`scaling` belongs to the update alone, not to what the convolution says.",
          conv_is("all_scaled")),
     Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
-         lambda i: [conv_is("over_r")(i), delta_is(lambda i, d: i["scaling"] * d / len(i["A"]))(i)]),
+         lambda i: [conv_is("over_r")(i),
+                    delta_is(lambda i, d: i["scaling"] * d / len(i["A"]))(i)]),
     Slip("merged", "The update was written into the convolution's weight. The next call, and the "
          "base, would have it for good.", lambda i: {"left_conv": lambda v: v == 2}),
     Slip("cut_off", "Neither A nor B would train: do not detach, and not through `.data` or "
@@ -164,8 +165,8 @@ LORA_CONV = (
 lora_conv = Check(
     name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
     difficulty=3, minutes=15, points=25,
-    verified="five convolutions: stride, padding, dilation, with and without a bias; that they stay as "
-    "they are, and A and B train; and the merge",
+    verified="five convolutions: stride, padding, dilation, with and without a bias; that they "
+    "stay as they are, and A and B train; and the merge",
     hints=(
         "A reads patches, just as the convolution does. B only mixes channels.",
         "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
@@ -335,7 +336,8 @@ last_blocks = Check(
         "`next((int(p) for p in name.split('.') if p.isdigit()), None)`, and "
         "`sorted(numbers)[-last:]`.",
     ),
-    slips=LAST_BLOCKS, other="Print the number that you read off each name, then the numbers that you keep.",
+    slips=LAST_BLOCKS,
+    other="Print the number that you read off each name, then the numbers that you keep.",
     make=make_last_blocks, probe=probe_last_blocks, judge=judge_last_blocks,
 )  # fmt: skip
 
@@ -429,8 +431,8 @@ def judge_urgent(i, o):
     promises = []
     for case in PICTURES:
         _, size, least, order = picture(i, case)
-        promises.append(Promise(f"labels_{case}", labels_of(i, case), f"with size {size}, least "
-                                f"{least}, order {order} the classes", rtol=0, atol=0.1))  # fmt: skip
+        what = f"with size {size}, least {least}, order {order} the classes"
+        promises.append(Promise(f"labels_{case}", labels_of(i, case), what, rtol=0, atol=0.1))
     for case in PICTURES:
         promises += [
             Promise(f"whole_{case}", 1, seen="the result is not an int64 tensor",
@@ -469,8 +471,8 @@ URGENT = (
 urgent = Check(
     name="urgent", title="Labels of patches", wants=("urgent",),
     difficulty=3, minutes=15, points=25,
-    verified="pictures that are not square, two sizes of a patch, two values of `least`, orders of "
-    "three classes, 0 among them",
+    verified="pictures that are not square, two sizes of a patch, two values of `least`, orders "
+    "of three classes, 0 among them",
     hints=(
         "How do you get all pixels of a patch next to each other?",
         "Reshape to (B, rows, size, columns, size), count each class over the two `size` axes, "
@@ -478,7 +480,8 @@ urgent = Check(
         "`masks.unflatten(2, (-1, size)).unflatten(1, (-1, size))`, `(cut == k).sum((2, 4)) >= "
         "least`, `for k in reversed(order)`.",
     ),
-    slips=URGENT, other="Take one patch and count by hand. Then look at the type, and at what was given.",
+    slips=URGENT,
+    other="Take one patch and count by hand. Then look at the type, and at what was given.",
     make=make_urgent, probe=probe_urgent, judge=judge_urgent,
 )  # fmt: skip
 

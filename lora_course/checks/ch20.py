@@ -777,11 +777,15 @@ prove = Check(
 
 # 20.5 A card that tells the truth
 TRUE = ("base", "rows", "r", "score", "test rows")
-RESULTS = ("the test alone", "validation, then test", "test, then validation", "validation alone",
+RESULTS = ("the test alone", "validation, then two of the test", "two of the test, then validation",
+           "validation alone",
            "another test result", "rounded to three digits", "off by 0.0008",
            "no results")  # fmt: skip
 
 
+BASES = ("the base as found", "another base, with the start of its name", "no base", "the base in "
+         "its prose alone", "another base, with its name at the end", "another base, with its name "
+         "at the start")  # fmt: skip
 COUNTS = (  # training rows, test rows. 1: another number, 2: that of the other ones
     (0, 0), (0, 0), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1),
 )  # fmt: skip
@@ -791,7 +795,7 @@ def make_card(seed):
     rng = np.random.default_rng(seed + 2400)
     made = spread(
         rng,
-        base=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: none, 3: in the prose alone
+        base=[0, 0, 0, 1, 2, 3, 4, 5],  # see BASES
         counts=COUNTS,
         r=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: lora_alpha is what r is, 3: no row of r
         score=range(8),
@@ -812,10 +816,12 @@ def card_text(a, n):
     """README.md of card n, in the layout of `model_card`."""
     base, rows, r, score, test = (int(a[k][n]) for k in ("base", "rows", "r", "score", "test"))
     name, value = f"lab/town-{a['name']}", float(a["value"])
-    lines = ["license: mit", *([f"base_model: {name}"], ["base_model: lab/town"], [], [])[base]]
-    shown = {0: [("test", value)], 1: [("validation", value - 0.1), ("test", value)],
-             2: [("test", value), ("validation", value - 0.1)], 3: [("validation", value)],
-             4: [("test", value - 0.05)], 5: [("test", round(value, 3))],
+    lines = ["license: mit", *([f"base_model: {name}"], ["base_model: lab/town"], [], [],
+                                [f"base_model: my-{name}"], [f"base_model: {name}-chat"])[base]]
+    other = ("test", value - 0.05)
+    shown = {0: [("test", value)], 1: [("validation", value - 0.1), other, ("test", value)],
+             2: [("test", value), other, ("validation", value - 0.1)], 3: [("validation", value)],
+             4: [other], 5: [("test", round(value, 3))],
              6: [("test", round(value + 0.0008, 6))], 7: []}[score]  # fmt: skip
     if shown:
         lines += ["model-index:", "- name: forms", "  results:"]
@@ -856,8 +862,7 @@ def judge_card(i, o):
     right = (i["base"] == 0, i["rows"] == 0, i["r"] == 0, np.isin(i["score"], (0, 1, 2, 5)),
              i["test"] == 0)  # fmt: skip
     words = {
-        "base": lambda n: ("the base as found", "another base", "no base",
-                           "the base in its prose alone")[i["base"][n]],
+        "base": lambda n: BASES[i["base"][n]],
         "rows": lambda n: ("the rows as found", "another number of rows",
                            "the number of test rows")[i["rows"][n]],
         "r": lambda n: ("the rank as found", "a rank one too large", "another rank, and the rank "
@@ -878,7 +883,11 @@ TRUTH = (
     Slip("prose", "The base's name stands in the prose of every card. The hub reads the metadata.",
          as_told("base", lambda i: np.ones(8, bool))),
     Slip("any_base", "A base is named, and it is another one. Compare it.",
-         as_told("base", lambda i: i["base"] <= 1)),
+         as_told("base", lambda i: np.isin(i["base"], (0, 1, 4, 5)))),
+    Slip("part_of_base", "Another base may have the name within its own, or the start of it. "
+         "Compare the whole name.", lambda i: [
+             {"base": np.isin(i["base"], kinds)}
+             for kinds in ((0, 1), (0, 4), (0, 5), (0, 4, 5))]),
     Slip("comma", "Large numbers have a comma: 1,234. Take it out before you compare.",
          lambda i: [{name: np.zeros(8, bool)} for name in ("rows", "test rows")]),
     Slip("any_number", "The number stands elsewhere in the card as well. Look in the sentence: "
@@ -890,8 +899,9 @@ TRUTH = (
     Slip("first_digits", "Compare the whole number, to the bar behind it.",
          as_told("r", lambda i: np.isin(i["r"], (0, 2)))),
     Slip("any_split", "A result on the validation split is not the test's. Look at "
-         "`dataset_split`.", as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 3, 5)))),
-    Slip("first_result", "A card may hold several results, in any order.",
+         "`dataset_split`.", as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 3, 5)),
+                                     lambda i: np.isin(i["score"], (0, 2, 3, 5)))),
+    Slip("first_result", "A card may hold several results, also several of the test, in any order.",
          as_told("score", lambda i: np.isin(i["score"], (0, 2, 5)),
                  lambda i: np.isin(i["score"], (0, 1, 5)), lambda i: np.isin(i["score"], (0, 5)))),
     Slip("to_the_bit", "A card rounds: 0.0005 may lie between.",
@@ -905,8 +915,8 @@ TRUTH = (
 true_card = Check(
     name="true_card", title="A card that tells the truth", wants=("true_card",),
     difficulty=3, minutes=15, points=15,
-    verified="eight drawn cards: bases in the prose alone, numbers of the other split, ranks that "
-    "only look right, results in any order",
+    verified="eight drawn cards: bases in the prose alone and within other names, numbers of the "
+    "other split, ranks that only look right, results in any order",
     hints=(
         "Two of the five stand in the metadata, three in sentences of the layout.",
         "`about = ModelCard(text).data` has `base_model` and `eval_results`, a list of objects "

@@ -182,8 +182,8 @@ check.prove(prove)
 # 1. The metadata name the base that was found.
 # 2. `Data: ..., 1,234 rows.` has the number of training rows.
 # 3. The table of settings has a row `| r | n |` with the rank.
-# 4. A result of the `dataset_split` `test` has the score, to 0.0005. (Without results the
-#    field is None.)
+# 4. A result of the `dataset_split` `test` has the score, to 0.0005; there may be several.
+#    (Without results the field is None.)
 # 5. `On 1,234 rows of the test split` has the number of test rows.
 
 # %% exercise="true_card"
