@@ -250,6 +250,9 @@ def probe_split(namespace, a):
         made |= sides_of(name, parts, given, rows)
     held = namespace["split"](list(rows), share_other(a), seeds[0])[1]
     made["other_count"] = len({row["report"] for row in held})
+    made["few"] = len(namespace["split"](list(rows), 0.01, seeds[0])[1])
+    two = [{"report": name, "prompt": name, "completion": ""} for name in ("Mill 4", "mill 4")]
+    made["letters"] = len(namespace["split"](two, 0.5, seeds[0])[1])
     return made | {"drawn": made["sides"], "left": before.change()}
 
 
@@ -306,6 +309,9 @@ def judge_split(i, o):
         *fair("sides"), *fair("second"), *fair("third"),
         Promise("other_count", round(share_other(i) * n), "the number of reports in validation, "
                 f"of {n}, for share = {share_other(i):.3f},", rtol=0, atol=0.1),
+        Promise("few", 0, f"the number of rows in validation, for share = 0.01 of {n} reports,"),
+        Promise("letters", 1, "the number of reports in validation, of `Mill 4` and `mill 4`, for "
+                "share = 0.5,"),
         Promise("sides_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
         Promise("turned", lambda v: np.array_equal(v, first), seen="the same rows in another "
@@ -344,6 +350,10 @@ SPLIT = (
              set(i["report"].tolist())) - held_wanted(i))),
     Slip("counts_rows", "`share` is a share of the reports, and some have more rows than others.",
          in_a_draw(lambda i, v: counts_rows(i, v))),
+    Slip("at_least_one", "`round(share * n)` may be 0. A split that takes more than was asked for "
+         "hides it.", lambda i: {"few": lambda v: v > 0}),
+    Slip("letters", "Names that differ in one letter, also in a capital, are two reports.",
+         lambda i: [{"letters": 0}, {"letters": 2}]),
     Slip("first_ones", "The last reports of the file are those of one season or one clerk. Draw.",
          lambda i: {"turned": lambda v: True, "drawn": lambda v: ends(i, v)}),
     Slip("order", "Sort the reports before you draw, or the order of the rows is in the draw.",
@@ -371,7 +381,7 @@ def counts_rows(i, sides):
 
 split = Check(
     name="split", title="Split by report", wants=("split",), difficulty=2, minutes=12, points=15,
-    verified="reports on one side, how many, in any order of the rows, for three seeds",
+    verified="reports on one side, how many, also none, in any order of the rows, for three seeds",
     hints=(
         "What must be drawn: rows or reports? And what may the order of the file change?",
         "Sort the distinct reports, draw a sample of them from a generator with the seed, and let "
@@ -816,8 +826,17 @@ def card_text(a, n):
     """README.md of card n, in the layout of `model_card`."""
     base, rows, r, score, test = (int(a[k][n]) for k in ("base", "rows", "r", "score", "test"))
     name, value = f"lab/town-{a['name']}", float(a["value"])
-    lines = ["license: mit", *([f"base_model: {name}"], ["base_model: lab/town"], [], [],
-                                [f"base_model: my-{name}"], [f"base_model: {name}-chat"])[base]]
+    lines = [
+        "license: mit",
+        *(
+            [f"base_model: {name}"],
+            ["base_model: lab/town"],
+            [],
+            [],
+            [f"base_model: my-{name}"],
+            [f"base_model: {name}-chat"],
+        )[base],
+    ]
     other = ("test", value - 0.05)
     shown = {0: [("test", value)], 1: [("validation", value - 0.1), other, ("test", value)],
              2: [("test", value), other, ("validation", value - 0.1)], 3: [("validation", value)],

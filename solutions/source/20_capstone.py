@@ -62,7 +62,8 @@ check.clean(clean)
 # ## Exercise
 #
 # Several rows may ask about one report. Split by **report**: all rows of a report are on
-# one side, and `round(share * n)` of the n reports are in validation, drawn with the seed.
+# one side, and `round(share * n)` of the n reports are in validation (it may be 0), drawn
+# with the seed. Two names are one report only if they are equal, letter by letter.
 # The same rows in another order give the same two sides, another seed other ones. On each
 # side the rows stand in the order of the file, and what is given stays as it is.
 

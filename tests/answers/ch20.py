@@ -87,6 +87,12 @@ def split(rows, share, seed):
     return sides
 """,
     ),
+    edit(
+        "split",
+        "with the one generator of all",
+        "",
+        (HELD, "random.seed(seed)\n    " + HELD.replace("random.Random(seed)", "random")),
+    ),
     Answer(
         "split",
         "by a hash of the report",
@@ -303,6 +309,20 @@ WRONG = [
             'key=lambda r: r["report"])',
         ),
     ),
+    edit(
+        "split",
+        "at least one",
+        "at_least_one",
+        ("round(share", "max(1, round(share"),
+        ("len(reports))", "len(reports)))"),
+    ),
+    edit(
+        "split",
+        "at least one row, as a part of a report",
+        "at_least_one",
+        ("round(share * len(reports))", "round(share * len(reports)) or 1"),
+    ),
+    edit("split", "names in small letters", "letters", ('row["report"]', 'row["report"].lower()')),
     edit("split", "loses rows", "other", (LATER, "return train[1:], train[:0]")),
     edit("split", "a dict", "type", (LATER, LATER.replace("return train,", "return train, 1,"))),
     # 20.3
