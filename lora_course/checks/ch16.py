@@ -1,10 +1,12 @@
 """Checks of chapter 16: LoRA in a convolution, blocks of a ViT, patch labels, a placeholder."""
 
+import re
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, in_parts, judged
+from lora_course.checks.slips import Promise, Slip, all_of, in_parts, judged
 from lora_course.checks.values import Refused, array, kind
 
 # 16.1 LoRA in a convolution
@@ -57,9 +59,17 @@ def conv_half(function, a, name):
             conv.weight.copy_(tensor(a["W"]))
             if bias:
                 conv.bias.copy_(tensor(a["b"]))
+        given = callers.Before(conv)
         y = function(conv, A, B, float(a["scaling"]), x)
         made[f"y_{key}"] = array(y, "what lora_conv returns")
-    return made | {"left_lora_conv": before.change()}
+        made["left_conv"] = max(made.get("left_conv", 0), given.change())
+    made["left_lora_conv"] = before.change()
+    factors = A.clone().requires_grad_(), B.clone().requires_grad_()
+    y = function(conv, *(factor * 1 for factor in factors), float(a["scaling"]), x)
+    if getattr(y, "requires_grad", False):
+        y.sum().backward()
+    trained = [factor.grad is not None and bool(factor.grad.any()) for factor in factors]
+    return made | {"trained": np.array(trained)}
 
 
 def slide(x, W, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
@@ -92,6 +102,12 @@ def conv_output(i, key, mistake=""):
             update = update + i["scaling"] * i["b"][:, None, None]
         if mistake == "bias_twice":
             update = update + i["b"][:, None, None]
+    if mistake == "no_bias" and bias:
+        base = base - i["b"][:, None, None]
+    if mistake == "all_scaled":
+        base = base * scaling
+    if mistake == "over_r":
+        update = update / len(i["A"])
     if mistake == "no_base":
         return update
     return base if mistake == "no_update" else base + update
@@ -100,9 +116,13 @@ def conv_output(i, key, mistake=""):
 def judge_lora_conv(i, o):
     first = [Promise(f"y_{key}", conv_output(i, key), f"with {CONV_WORDS[key]} the output",
                      rtol=1e-3, atol=1e-3) for key in CONVS]  # fmt: skip
-    first.append(callers.unchanged("left_lora_conv", "what lora_conv was given"))
+    first += [
+        callers.unchanged("left_conv", "the convolution that lora_conv was given"),
+        callers.unchanged("left_lora_conv", "what lora_conv was given"),
+        all_of("trained", "of A and B get a gradient", 2),
+    ]
     delta = i["scaling"] * np.einsum("or,rihw->oihw", i["B"], i["A"])
-    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-3, atol=1e-4)]
+    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-4, atol=1e-5)]
     second.append(callers.unchanged("left_conv_delta", "what conv_delta was given"))
     return in_parts(judged(i, o, first, LORA_CONV, part="lora_conv"),
                     judged(i, o, second, LORA_CONV, part="conv_delta"))  # fmt: skip
@@ -127,6 +147,17 @@ LORA_CONV = (
          conv_is("no_update")),
     Slip("bias_twice", "The bias belongs to the base. A and B have none.",
          lambda i: [conv_is("bias_twice")(i), conv_is("bias_scaled")(i)]),
+    Slip("no_bias", "The convolution's own bias is lost. `conv(x)` adds it where there is one.",
+         conv_is("no_bias")),
+    Slip("all_scaled", "`scaling` belongs to the update alone, not to what the convolution says.",
+         conv_is("all_scaled")),
+    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
+         lambda i: [conv_is("over_r")(i),
+                    delta_is(lambda i, d: i["scaling"] * d / len(i["A"]))(i)]),
+    Slip("merged", "The update was written into the convolution's weight. The next call, and the "
+         "base, would have it for good.", lambda i: {"left_conv": lambda v: v == 2}),
+    Slip("cut_off", "Neither A nor B would train: do not detach, and not through `.data` or "
+         "`no_grad`.", lambda i: {"trained": np.zeros(2, bool)}),
     Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
          delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
 )  # fmt: skip
@@ -134,7 +165,8 @@ LORA_CONV = (
 lora_conv = Check(
     name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
     difficulty=3, minutes=15, points=25,
-    verified="five convolutions: stride, padding, dilation, with and without a bias; and the merge",
+    verified="five convolutions: stride, padding, dilation, with and without a bias; that they "
+    "stay as they are, and A and B train; and the merge",
     hints=(
         "A reads patches, just as the convolution does. B only mixes channels.",
         "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
@@ -148,8 +180,8 @@ lora_conv = Check(
 
 
 # 16.2 The last blocks of a ViT
-STYLES = ("vit.encoder.layer.{}.attention.{}", "blocks.{}.mlp.{}")
-CASES = ("long", "short", "whole")  # layers; asked for more blocks than there are
+STYLES = ("vit2.encoder.layer.{}.attention.{}", "2d.blocks.{}.mlp.{}", "{}.mix.{}")
+CASES = ("long", "short", "gaps", "whole")  # layers; asked for more blocks than there are
 
 
 def make_last_blocks(seed):
@@ -161,9 +193,12 @@ def make_last_blocks(seed):
 
 def layers_of(a, case):
     """({name: kind}, last) of a case."""
-    style = STYLES[int(a["style"])]
+    first = int(a["style"])  # digits inside a part, at its end or at its start, are no numbers
+    style = STYLES[{"long": first, "short": 1 - first, "gaps": first, "whole": 2}[case]]
     blocks = [int(b) for b in a["order"]]
-    if case != "long":
+    if case == "gaps":
+        blocks = [b for b in blocks if b in (0, 3, 4, 9)]
+    elif case != "long":
         blocks = [b for b in blocks if b < 3]
     made = {"patch.projection": "Conv2d", "stem": "Linear"}
     for b in blocks:
@@ -172,8 +207,19 @@ def layers_of(a, case):
         made[style.format(b, "a_experts.12.up")] = "Linear"  # another number, later in the name
         made[style.format(b, "fc2")] = "Linear"  # a digit inside a part is no number
         made[style.format(b, "local")] = "Conv2d"
+        made[style.format(b, "out_proj")] = "NonDynamicallyQuantizableLinear"
+    if case == "whole":
+        made["3"] = "Linear"  # a block that is one layer, at the end of its name
     made["classifier"] = "Linear"
-    return made, {"long": int(a["last"]), "short": 1, "whole": 5}[case]
+    return made, {"long": int(a["last"]), "short": 1, "gaps": 2, "whole": 5}[case]
+
+
+KINDS = {  # kinds that a mistake takes as well
+    "any_kind": {"Conv2d", "LayerNorm", "NonDynamicallyQuantizableLinear"},
+    "no_norm": {"Conv2d", "NonDynamicallyQuantizableLinear"},
+    "conv_too": {"Conv2d"},
+    "like_linear": {"NonDynamicallyQuantizableLinear"},
+}
 
 
 def chosen_names(a, case, mistake=""):
@@ -181,6 +227,8 @@ def chosen_names(a, case, mistake=""):
 
     def number(name):
         parts = [p for p in name.split(".") if p.isdigit()]
+        if mistake == "digits":
+            parts = re.findall(r"\d+", name)
         return None if not parts else int(parts[-1] if mistake == "last_number" else parts[0])
 
     numbers = {number(n) for n in layers} - {None}
@@ -188,12 +236,16 @@ def chosen_names(a, case, mistake=""):
     if mistake == "as_given":
         ordered = list(dict.fromkeys(number(n) for n in layers if number(n) is not None))
     picked = ordered[:last] if mistake == "first" else ordered[-last:]
-    kinds = {"Linear", "Conv2d", "LayerNorm"} if mistake == "any_kind" else {"Linear"}
+    if mistake == "in_a_row":
+        picked = range(max(numbers) - last + 1, max(numbers) + 1)
+    kinds = {"Linear"} | KINDS.get(mistake, set())
     names = [n for n, k in layers.items() if k in kinds and number(n) in picked]
     if mistake == "head":
         names = [n for n in layers if n in names or n == "classifier"]
     if mistake == "outside":
         names = [n for n in layers if n in names or (layers[n] == "Linear" and number(n) is None)]
+    if mistake == "by_block":
+        names = sorted(names, key=number)
     return sorted(names) if mistake == "sorted" else names
 
 
@@ -215,7 +267,10 @@ def probe_last_blocks(namespace, a):
         made[f"strange_{case}"] = sum(n not in layers for n in names)
         made[f"left_{case}"] = given == layers and list(given) == list(layers)
     call = lambda: namespace["last_blocks"]({"classifier": "Linear"}, 2)  # noqa: E731
-    return made | callers.failing("none", call, ValueError)
+    made |= callers.failing("none", call, ValueError)
+    layers = {"blocks.0.fc": "Linear", "blocks.1.local": "Conv2d", "head": "Linear"}
+    call = lambda: namespace["last_blocks"](layers, 1)  # noqa: E731
+    return made | callers.failing("empty", call, ValueError)
 
 
 def judge_last_blocks(i, o):
@@ -237,6 +292,7 @@ def judge_last_blocks(i, o):
                     expected="it stays as it is"),
         ]  # fmt: skip
     promises += callers.raises(o, "none", "a model with a head and no block", "ValueError")
+    promises += callers.raises(o, "empty", "a last block that is one convolution", "ValueError")
     return judged(i, o, promises, LAST_BLOCKS)
 
 
@@ -253,17 +309,26 @@ LAST_BLOCKS = (
     Slip("last_number", "The block is the first number of a name; a later one counts something "
          "inside it.", names_are("last_number")),
     Slip("any_kind", "Norms and convolutions are there, too: keep those of kind \"Linear\".",
-         names_are("any_kind")),
+         lambda i: [names_are(m)(i) for m in ("any_kind", "no_norm", "conv_too")]),
+    Slip("like_linear", "Other kinds have `Linear` in their name, with other weights. Compare "
+         "the whole kind.", names_are("like_linear")),
+    Slip("digits", "A digit inside a part, as in `vit2`, is no number: look at whole parts.",
+         names_are("digits")),
+    Slip("in_a_row", "Numbers may be missing: count the blocks that are there, not down from the "
+         "highest.", names_are("in_a_row")),
+    Slip("linear_alone", "The last block is the last one, whether it has a linear layer or not. "
+         "Read the numbers off all names.", lambda i: {"empty_error": 0}),
     Slip("head", "The head, and a stem, are linear, but stand in no block.",
          lambda i: [names_are("head")(i), names_are("outside")(i)]),
     Slip("sorted", "Right names, but in another order than they were given in.",
-         names_are("sorted")),
+         lambda i: [names_are("sorted")(i), names_are("by_block")(i)]),
 )  # fmt: skip
 
 last_blocks = Check(
     name="last_blocks", title="The last blocks of a vision transformer", wants=("last_blocks",),
     difficulty=2, minutes=12, points=20,
-    verified="names of two libraries, eleven blocks and more, blocks in any order, no block at all",
+    verified="names of three libraries, eleven blocks and more, blocks in any order and with gaps, "
+    "no block and no linear layer at all",
     hints=(
         "Split a name at its dots. Which part tells the block?",
         "The first part for which `isdigit()` holds, as an int. Collect all numbers, sort them, "
@@ -271,51 +336,74 @@ last_blocks = Check(
         "`next((int(p) for p in name.split('.') if p.isdigit()), None)`, and "
         "`sorted(numbers)[-last:]`.",
     ),
-    slips=LAST_BLOCKS, other="Print the number that you read off each name.",
+    slips=LAST_BLOCKS,
+    other="Print the number that you read off each name, then the numbers that you keep.",
     make=make_last_blocks, probe=probe_last_blocks, judge=judge_last_blocks,
 )  # fmt: skip
 
 
 # 16.3 Labels of patches
+PICTURES = ("first", "second")  # other sizes, another `least`; in the second, 0 is in `order`
+
+
 def make_urgent(seed):
     rng = np.random.default_rng(seed + 1800)
     size = int(rng.choice((3, 4)))
     masks = rng.choice(5, p=(0.42, 0.2, 0.15, 0.13, 0.1), size=(2, 5 * size, 3 * size))
     order = rng.permutation([1, 2, 3])
-    if order[0] == 1:  # neither the smallest nor the usual order
+    if order[0] == 1:  # neither up nor down
         order = order[::-1]
+    if order.tolist() == [3, 2, 1]:
+        order = order[[0, 2, 1]]
     masks[0, :size, :size] = 0
     masks[0, :size, size : 2 * size] = 4  # a class that nobody asks for
     masks[1, :2, :size] = order[1]
-    return {"masks": masks.astype(np.int64), "size": size, "least": 2, "order": order.copy()}
+    made = {"masks_first": masks, "size_first": size, "least_first": 2, "order_first": order}
+    size = 7 - size
+    masks = rng.choice([0, 1, 5, 7], p=(0.35, 0.25, 0.2, 0.2), size=(3, 2 * size, 4 * size))
+    order = np.array([[5, 0, 7], [7, 0, 5]][int(rng.integers(2))])
+    masks[0, :size, :size] = 0
+    masks[0, 0, :3] = order[2]  # enough of both, and 0 goes before
+    masks[1, :size, :size] = order[2]
+    masks[1, 0, :3] = order[0], order[0], order[1]  # enough together, too few of each
+    made |= {"masks_second": masks, "size_second": size, "least_second": 3, "order_second": order}
+    return {k: np.array(v, np.int64) for k, v in made.items()}
+
+
+def picture(a, case):
+    """(masks, size, least, order) of a case."""
+    size, least = int(a[f"size_{case}"]), int(a[f"least_{case}"])
+    return a[f"masks_{case}"], size, least, a[f"order_{case}"].tolist()
 
 
 def probe_urgent(namespace, a):
-    masks = tensor(a["masks"])
-    before = callers.Before(masks)
-    order = [int(k) for k in a["order"]]
-    given = list(order)
-    out = namespace["urgent"](masks, int(a["size"]), int(a["least"]), given)
-    made = {"labels": array(out, "what urgent returns"), "left": before.change()}
     import torch
 
-    made["whole"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
-    return made | {"order_left": given == order}
+    made = {}
+    for case in PICTURES:
+        masks, size, least, order = picture(a, case)
+        masks, given = tensor(masks), list(order)
+        before = callers.Before(masks)
+        out = namespace["urgent"](masks, size, least, given)
+        made[f"labels_{case}"] = array(out, "what urgent returns")
+        made[f"whole_{case}"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
+        made |= {f"left_{case}": before.change(), f"order_left_{case}": given == order}
+    return made
 
 
-def labels_of(i, mistake=""):
-    masks, size, least = i["masks"], int(i["size"]), int(i["least"])
-    order = [int(k) for k in i["order"]]
+def labels_of(i, case, mistake=""):
+    masks, size, least, order = picture(i, case)
     if mistake == "by_number":
         order = sorted(order)
+    if mistake == "by_number_down":
+        order = sorted(order, reverse=True)
     if mistake == "reversed":
         order = order[::-1]
     if mistake == "all_classes":
-        order = [*order, 4]
-    if mistake == "more":
-        least += 1
-    if mistake == "one":
-        least = 1
+        order = [*order, *sorted(set(masks.flat) - set(order))]
+    if mistake == "no_zero":
+        order = [k for k in order if k]
+    least = {"more": least + 1, "one": 1, "two": 2}.get(mistake, least)
     B, H, W = masks.shape
     made = np.zeros((B, H // size, W // size), np.int64)
     for place in np.ndindex(made.shape):
@@ -325,39 +413,55 @@ def labels_of(i, mistake=""):
         fit = [k for k in order if counts[k] >= least]
         if mistake == "most":
             fit = sorted(fit, key=lambda k, counts=counts: -counts[k])
+        if mistake == "most_of_all":
+            fit = [int(np.bincount(patch.reshape(-1)).argmax())]
         if mistake == "max":
             fit = [int(patch.max())]
         if mistake == "corner":
             fit = [int(patch[0, 0])]
         made[place] = fit[0] if fit else 0
+        if mistake in ("place", "place_from_1") and fit:
+            made[place] = order.index(fit[0]) + (mistake == "place_from_1")
     if mistake == "transposed":
         made = made.transpose(0, 2, 1)
     return made
 
 
 def judge_urgent(i, o):
-    promises = [
-        Promise("labels", labels_of(i), f"with size {i['size']}, order {i['order'].tolist()} "
-                "the classes", rtol=0, atol=0.1),
-        Promise("whole", 1, seen="the result is not int64", expected="int64, as labels are"),
-        callers.unchanged("left", "masks"),
-        Promise("order_left", 1, seen="the list `order` is changed", expected="it stays as it is"),
-    ]  # fmt: skip
+    promises = []
+    for case in PICTURES:
+        _, size, least, order = picture(i, case)
+        what = f"with size {size}, least {least}, order {order} the classes"
+        promises.append(Promise(f"labels_{case}", labels_of(i, case), what, rtol=0, atol=0.1))
+    for case in PICTURES:
+        promises += [
+            Promise(f"whole_{case}", 1, seen="the result is not an int64 tensor",
+                    expected="int64, as labels are"),
+            callers.unchanged(f"left_{case}", "masks"),
+            Promise(f"order_left_{case}", 1, seen="the list `order` is changed",
+                    expected="it stays as it is"),
+        ]  # fmt: skip
     return judged(i, o, promises, URGENT)
 
 
 def labels_are(*mistakes):
-    return lambda i: [{"labels": labels_of(i, m)} for m in mistakes]
+    return lambda i: [{f"labels_{c}": labels_of(i, c, m) for c in PICTURES} for m in mistakes]
 
 
 URGENT = (
     Slip("order", "The first of `order` wins, whatever its number: in a loop, the last one written "
-         "stays.", labels_are("by_number", "reversed")),
+         "stays.", labels_are("by_number", "by_number_down", "reversed")),
     Slip("most", "Urgent goes before frequent: not the class with most pixels, the first of "
-         "`order` that has enough.", labels_are("most")),
+         "`order` that has enough.", labels_are("most", "most_of_all")),
     Slip("at_least", "`least` itself is enough: >=.", labels_are("more")),
     Slip("one_pixel", "One pixel is not enough: a class needs `least` of them.",
          labels_are("one")),
+    Slip("two_pixels", "How many pixels are enough, `least` says. The chapter's 2 is one case.",
+         labels_are("two")),
+    Slip("zero", "0 in `order` is a class like the others: where it has won, a less urgent one "
+         "may not write over it.", labels_are("no_zero")),
+    Slip("place", "That is the place in `order`. The label is the class that stands there.",
+         labels_are("place", "place_from_1")),
     Slip("left_out", "A class that is not in `order` never wins.", labels_are("all_classes")),
     Slip("max", "The largest number of a patch is not its most urgent class.", labels_are("max")),
     Slip("corner", "That is one pixel of each patch. Count all of them.", labels_are("corner")),
@@ -367,7 +471,8 @@ URGENT = (
 urgent = Check(
     name="urgent", title="Labels of patches", wants=("urgent",),
     difficulty=3, minutes=15, points=25,
-    verified="pictures that are not square, two patch sizes, orders of three classes",
+    verified="pictures that are not square, two sizes of a patch, two values of `least`, orders "
+    "of three classes, 0 among them",
     hints=(
         "How do you get all pixels of a patch next to each other?",
         "Reshape to (B, rows, size, columns, size), count each class over the two `size` axes, "
@@ -375,7 +480,8 @@ urgent = Check(
         "`masks.unflatten(2, (-1, size)).unflatten(1, (-1, size))`, `(cut == k).sum((2, 4)) >= "
         "least`, `for k in reversed(order)`.",
     ),
-    slips=URGENT, other="Take one patch and count by hand.",
+    slips=URGENT,
+    other="Take one patch and count by hand. Then look at the type, and at what was given.",
     make=make_urgent, probe=probe_urgent, judge=judge_urgent,
 )  # fmt: skip
 
@@ -383,8 +489,9 @@ urgent = Check(
 # 16.4 One placeholder, n vectors
 def make_expand(seed):
     rng = np.random.default_rng(seed + 1900)
-    f, (n, d, V) = fixtures.normal(rng), fixtures.sizes(rng, 3, 3, 9)
-    B, T = 3, 8
+    f = fixtures.normal(rng)
+    n, d = ((3, 7), (5, 6), (6, 5))[int(rng.integers(3))]  # not the chapter's four vectors
+    B, T, V = 3, 8, 211  # a table with a row at -200, as that of any real model
     ids, labels = rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T))
     at = rng.permutation([0, int(rng.integers(2, 5)), T - 1])
     ids[np.arange(B), at] = -200
@@ -393,12 +500,18 @@ def make_expand(seed):
 
 
 def probe_expand(namespace, a):
+    import torch
+
     ids, labels, table, seen = (tensor(a[key]) for key in ("ids", "labels", "table", "seen"))
     before = callers.Before(ids, labels, table, seen)
     pair = namespace["expand"](ids, labels, table, seen)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise Refused("type", f"expand returns {kind(pair)}.", "two tensors: vectors and labels.")
+    for part, what in zip(pair, ("vectors", "labels"), strict=True):
+        if not isinstance(part, torch.Tensor):
+            raise Refused("type", f"the {what} that expand returns: {kind(part)}.", "one tensor.")
     made = {"vectors": array(pair[0], "the vectors"), "asked": array(pair[1], "the labels")}
+    made["whole"] = pair[1].dtype == torch.int64
     made["left"] = before.change()
     again = seen.clone().requires_grad_()
     vectors = namespace["expand"](ids, labels, table, again)[0]
@@ -419,8 +532,11 @@ def expanded(i, mistake=""):
         if mistake == "first_row":
             at = int(np.flatnonzero(i["ids"][0] == -200)[0])
             after = at + 1
-        rows = i["table"][np.where(ids < 0, 0, ids)]
-        picture = np.full(len(seen), {"zeros": 0, "id": -200}.get(mistake, -100))
+        if mistake == "one_picture":
+            seen = i["seen"][0]
+        rows = i["table"][ids]
+        told_there = {"zeros": 0, "id": -200, "repeated": labels[at]}
+        picture = np.full(len(seen), told_there.get(mistake, -100))
         if mistake == "backwards":
             seen = seen[::-1]
         parts, told = [rows[:at], seen, rows[after:]], [labels[:at], picture, labels[after:]]
@@ -429,9 +545,12 @@ def expanded(i, mistake=""):
             parts, told = [seen, rows[rest]], [picture, labels[rest]]
         if mistake == "labels_end":
             told = [labels[:at], labels[after:], picture]
-        if mistake == "shifted":
-            told = [labels[: at + 1], picture, labels[at + 2 :]]
-            told = [np.concatenate(told)[: len(ids) - 1 + len(seen)]]
+        if mistake == "end":
+            parts, told = [rows[:at], rows[after:], seen], [labels[:at], labels[after:], picture]
+        if mistake == "own_label":
+            told = [labels[: at + 1], picture[1:], labels[at + 1 :]]
+        if mistake == "next_label":
+            told = [labels[:at], picture[1:], labels[at:]]
         vectors.append(np.concatenate(parts))
         asked.append(np.concatenate(told))
     return np.stack(vectors), np.stack(asked)
@@ -442,6 +561,7 @@ def judge_expand(i, o):
     promises = [
         Promise("vectors", vectors, "the vectors", rtol=1e-4, atol=1e-5),
         Promise("asked", asked, "the labels", rtol=0, atol=0.1),
+        Promise("whole", 1, seen="the labels are not int64", expected="int64, as those given"),
         Promise("grad", np.ones_like(i["seen"]), "the gradient of the sum for `seen`"),
         callers.unchanged("left", "what expand was given"),
     ]
@@ -457,8 +577,9 @@ def expanded_is(mistake):
 
 
 EXPAND = (
-    Slip("front", "The picture stands where its placeholder stood, not before the text.",
-         expanded_is("front")),
+    Slip("elsewhere", "The picture stands where its placeholder stood, not before the text or "
+         "after it.", lambda i: [{"vectors": expanded(i, m)[0]} for m in ("front", "end")]),
+    Slip("one_picture", "Every row has its own picture.", expanded_is("one_picture")),
     Slip("kept", "The placeholder itself is still there: the row is one too long. It goes.",
          expanded_is("kept")),
     Slip("first_row", "The placeholder stands elsewhere in every row.", expanded_is("first_row")),
@@ -466,6 +587,8 @@ EXPAND = (
          expanded_is("backwards")),
     Slip("label_number", "0 and -200 are labels that would be asked, or fail. Nothing is asked "
          "at -100.", lambda i: [{"asked": expanded(i, m)[1]} for m in ("zeros", "id")]),
+    Slip("own_label", "The placeholder's own label goes with it: nothing is asked at the picture.",
+         lambda i: [{"asked": expanded(i, m)[1]} for m in ("own_label", "next_label", "repeated")]),
     Slip("labels_elsewhere", "The labels of the picture must stand where its vectors do.",
          lambda i: [{"asked": expanded(i, "labels_end")[1]}]),
     Slip("no_gradient", "The projector behind `seen` would not train: do not detach or copy its "
@@ -475,7 +598,8 @@ EXPAND = (
 expand = Check(
     name="expand", title="One placeholder, n vectors", wants=("expand",),
     difficulty=3, minutes=18, points=30,
-    verified="placeholders at the first, a middle and the last place, labels, and the gradient",
+    verified="placeholders at the first, a middle and the last place, labels and their type, and "
+    "the gradient",
     hints=(
         "Do one row first. What stands before the placeholder, and what after it?",
         "`torch.cat` of three parts: the table's rows before, the picture, the table's rows after. "

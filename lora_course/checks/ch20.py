@@ -250,6 +250,9 @@ def probe_split(namespace, a):
         made |= sides_of(name, parts, given, rows)
     held = namespace["split"](list(rows), share_other(a), seeds[0])[1]
     made["other_count"] = len({row["report"] for row in held})
+    made["few"] = len(namespace["split"](list(rows), 0.01, seeds[0])[1])
+    two = [{"report": name, "prompt": name, "completion": ""} for name in ("Mill 4", "mill 4")]
+    made["letters"] = len(namespace["split"](two, 0.5, seeds[0])[1])
     return made | {"drawn": made["sides"], "left": before.change()}
 
 
@@ -306,6 +309,9 @@ def judge_split(i, o):
         *fair("sides"), *fair("second"), *fair("third"),
         Promise("other_count", round(share_other(i) * n), "the number of reports in validation, "
                 f"of {n}, for share = {share_other(i):.3f},", rtol=0, atol=0.1),
+        Promise("few", 0, f"the number of rows in validation, for share = 0.01 of {n} reports,"),
+        Promise("letters", 1, "the number of reports in validation, of `Mill 4` and `mill 4`, for "
+                "share = 0.5,"),
         Promise("sides_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
         Promise("turned", lambda v: np.array_equal(v, first), seen="the same rows in another "
@@ -344,6 +350,10 @@ SPLIT = (
              set(i["report"].tolist())) - held_wanted(i))),
     Slip("counts_rows", "`share` is a share of the reports, and some have more rows than others.",
          in_a_draw(lambda i, v: counts_rows(i, v))),
+    Slip("at_least_one", "`round(share * n)` may be 0. A split that takes more than was asked for "
+         "hides it.", lambda i: {"few": lambda v: v > 0}),
+    Slip("letters", "Names that differ in one letter, also in a capital, are two reports.",
+         lambda i: [{"letters": 0}, {"letters": 2}]),
     Slip("first_ones", "The last reports of the file are those of one season or one clerk. Draw.",
          lambda i: {"turned": lambda v: True, "drawn": lambda v: ends(i, v)}),
     Slip("order", "Sort the reports before you draw, or the order of the rows is in the draw.",
@@ -371,7 +381,7 @@ def counts_rows(i, sides):
 
 split = Check(
     name="split", title="Split by report", wants=("split",), difficulty=2, minutes=12, points=15,
-    verified="reports on one side, how many, in any order of the rows, for three seeds",
+    verified="reports on one side, how many, also none, in any order of the rows, for three seeds",
     hints=(
         "What must be drawn: rows or reports? And what may the order of the file change?",
         "Sort the distinct reports, draw a sample of them from a generator with the seed, and let "
@@ -777,11 +787,15 @@ prove = Check(
 
 # 20.5 A card that tells the truth
 TRUE = ("base", "rows", "r", "score", "test rows")
-RESULTS = ("the test alone", "validation, then test", "test, then validation", "validation alone",
+RESULTS = ("the test alone", "validation, then two of the test", "two of the test, then validation",
+           "validation alone",
            "another test result", "rounded to three digits", "off by 0.0008",
            "no results")  # fmt: skip
 
 
+BASES = ("the base as found", "another base, with the start of its name", "no base", "the base in "
+         "its prose alone", "another base, with its name at the end", "another base, with its name "
+         "at the start")  # fmt: skip
 COUNTS = (  # training rows, test rows. 1: another number, 2: that of the other ones
     (0, 0), (0, 0), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1),
 )  # fmt: skip
@@ -791,7 +805,7 @@ def make_card(seed):
     rng = np.random.default_rng(seed + 2400)
     made = spread(
         rng,
-        base=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: none, 3: in the prose alone
+        base=[0, 0, 0, 1, 2, 3, 4, 5],  # see BASES
         counts=COUNTS,
         r=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: lora_alpha is what r is, 3: no row of r
         score=range(8),
@@ -812,10 +826,21 @@ def card_text(a, n):
     """README.md of card n, in the layout of `model_card`."""
     base, rows, r, score, test = (int(a[k][n]) for k in ("base", "rows", "r", "score", "test"))
     name, value = f"lab/town-{a['name']}", float(a["value"])
-    lines = ["license: mit", *([f"base_model: {name}"], ["base_model: lab/town"], [], [])[base]]
-    shown = {0: [("test", value)], 1: [("validation", value - 0.1), ("test", value)],
-             2: [("test", value), ("validation", value - 0.1)], 3: [("validation", value)],
-             4: [("test", value - 0.05)], 5: [("test", round(value, 3))],
+    lines = [
+        "license: mit",
+        *(
+            [f"base_model: {name}"],
+            ["base_model: lab/town"],
+            [],
+            [],
+            [f"base_model: my-{name}"],
+            [f"base_model: {name}-chat"],
+        )[base],
+    ]
+    other = ("test", value - 0.05)
+    shown = {0: [("test", value)], 1: [("validation", value - 0.1), other, ("test", value)],
+             2: [("test", value), other, ("validation", value - 0.1)], 3: [("validation", value)],
+             4: [other], 5: [("test", round(value, 3))],
              6: [("test", round(value + 0.0008, 6))], 7: []}[score]  # fmt: skip
     if shown:
         lines += ["model-index:", "- name: forms", "  results:"]
@@ -856,8 +881,7 @@ def judge_card(i, o):
     right = (i["base"] == 0, i["rows"] == 0, i["r"] == 0, np.isin(i["score"], (0, 1, 2, 5)),
              i["test"] == 0)  # fmt: skip
     words = {
-        "base": lambda n: ("the base as found", "another base", "no base",
-                           "the base in its prose alone")[i["base"][n]],
+        "base": lambda n: BASES[i["base"][n]],
         "rows": lambda n: ("the rows as found", "another number of rows",
                            "the number of test rows")[i["rows"][n]],
         "r": lambda n: ("the rank as found", "a rank one too large", "another rank, and the rank "
@@ -878,7 +902,11 @@ TRUTH = (
     Slip("prose", "The base's name stands in the prose of every card. The hub reads the metadata.",
          as_told("base", lambda i: np.ones(8, bool))),
     Slip("any_base", "A base is named, and it is another one. Compare it.",
-         as_told("base", lambda i: i["base"] <= 1)),
+         as_told("base", lambda i: np.isin(i["base"], (0, 1, 4, 5)))),
+    Slip("part_of_base", "Another base may have the name within its own, or the start of it. "
+         "Compare the whole name.", lambda i: [
+             {"base": np.isin(i["base"], kinds)}
+             for kinds in ((0, 1), (0, 4), (0, 5), (0, 4, 5))]),
     Slip("comma", "Large numbers have a comma: 1,234. Take it out before you compare.",
          lambda i: [{name: np.zeros(8, bool)} for name in ("rows", "test rows")]),
     Slip("any_number", "The number stands elsewhere in the card as well. Look in the sentence: "
@@ -890,8 +918,9 @@ TRUTH = (
     Slip("first_digits", "Compare the whole number, to the bar behind it.",
          as_told("r", lambda i: np.isin(i["r"], (0, 2)))),
     Slip("any_split", "A result on the validation split is not the test's. Look at "
-         "`dataset_split`.", as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 3, 5)))),
-    Slip("first_result", "A card may hold several results, in any order.",
+         "`dataset_split`.", as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 3, 5)),
+                                     lambda i: np.isin(i["score"], (0, 2, 3, 5)))),
+    Slip("first_result", "A card may hold several results, also several of the test, in any order.",
          as_told("score", lambda i: np.isin(i["score"], (0, 2, 5)),
                  lambda i: np.isin(i["score"], (0, 1, 5)), lambda i: np.isin(i["score"], (0, 5)))),
     Slip("to_the_bit", "A card rounds: 0.0005 may lie between.",
@@ -905,8 +934,8 @@ TRUTH = (
 true_card = Check(
     name="true_card", title="A card that tells the truth", wants=("true_card",),
     difficulty=3, minutes=15, points=15,
-    verified="eight drawn cards: bases in the prose alone, numbers of the other split, ranks that "
-    "only look right, results in any order",
+    verified="eight drawn cards: bases in the prose alone and within other names, numbers of the "
+    "other split, ranks that only look right, results in any order",
     hints=(
         "Two of the five stand in the metadata, three in sentences of the layout.",
         "`about = ModelCard(text).data` has `base_model` and `eval_results`, a list of objects "

@@ -17,7 +17,7 @@ from lora_course.checks import ch16 as check
 # LoRA beside one convolution without groups. `lora_conv` computes the output; the
 # convolution brings its own stride, padding (numbers) and dilation, with a bias or without.
 # `conv_delta` returns what a merge adds to its weight. Both leave what they are given as it
-# is. Each is worth half.
+# is, and through the output A and B get gradients. Each is worth half.
 
 # %% exercise="lora_conv"
 def lora_conv(conv, A, B, scaling, x):
@@ -76,9 +76,9 @@ check.last_blocks(last_blocks)
 # ## Exercise
 #
 # Labels for patches, from labels for pixels, for any classes and any size. `order` names
-# the classes from the most urgent down. A patch gets the first class in `order` of which
-# it has at least `least` pixels, and 0 where there is none. Classes that `order` leaves
-# out never win. The picture need not be square; H and W are multiples of `size`. The
+# the classes from the most urgent down; 0 may be one of them. A patch gets the first class
+# in `order` of which it has at least `least` pixels, and 0 where there is none. Classes
+# that `order` leaves out never win. The picture need not be square; H and W are multiples of `size`. The
 # result is int64, and `masks` stays as it is.
 
 # %% exercise="urgent"
@@ -105,8 +105,8 @@ check.urgent(urgent)
 #
 # LLaVA's rows hold **one** placeholder for a picture, the id −200, at another place in
 # every row. Replace it by the picture's n vectors, and every other id by its row of the
-# table. Labels grow with it: at the picture nothing is asked (−100). Gradients reach
-# `seen`, and what is given stays as it is.
+# table. Labels grow with it, in int64: at the picture nothing is asked (−100). Gradients
+# reach `seen`, and what is given stays as it is.
 
 # %% exercise="expand"
 def expand(ids, labels, table, seen):

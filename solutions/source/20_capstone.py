@@ -62,7 +62,8 @@ check.clean(clean)
 # ## Exercise
 #
 # Several rows may ask about one report. Split by **report**: all rows of a report are on
-# one side, and `round(share * n)` of the n reports are in validation, drawn with the seed.
+# one side, and `round(share * n)` of the n reports are in validation (it may be 0), drawn
+# with the seed. Two names are one report only if they are equal, letter by letter.
 # The same rows in another order give the same two sides, another seed other ones. On each
 # side the rows stand in the order of the file, and what is given stays as it is.
 
@@ -182,8 +183,8 @@ check.prove(prove)
 # 1. The metadata name the base that was found.
 # 2. `Data: ..., 1,234 rows.` has the number of training rows.
 # 3. The table of settings has a row `| r | n |` with the rank.
-# 4. A result of the `dataset_split` `test` has the score, to 0.0005. (Without results the
-#    field is None.)
+# 4. A result of the `dataset_split` `test` has the score, to 0.0005; there may be several.
+#    (Without results the field is None.)
 # 5. `On 1,234 rows of the test split` has the number of test rows.
 
 # %% exercise="true_card"

@@ -87,6 +87,12 @@ def split(rows, share, seed):
     return sides
 """,
     ),
+    edit(
+        "split",
+        "with the one generator of all",
+        "",
+        (HELD, "random.seed(seed)\n    " + HELD.replace("random.Random(seed)", "random")),
+    ),
     Answer(
         "split",
         "by a hash of the report",
@@ -164,7 +170,7 @@ def true_card(text, found):
         about.get("base_model") == found["base"],
         rows == f"{found['rows']:,} rows.",
         f"| r | {found['r']} |" in lines,
-        bool(scores) and abs(scores[0] - found["score"]) < 6e-4,
+        min([abs(score - found["score"]) for score in scores], default=1) < 6e-4,
         asked == format(found["test_rows"], ","),
     ]
 """,
@@ -303,6 +309,20 @@ WRONG = [
             'key=lambda r: r["report"])',
         ),
     ),
+    edit(
+        "split",
+        "at least one",
+        "at_least_one",
+        ("round(share", "max(1, round(share"),
+        ("len(reports))", "len(reports)))"),
+    ),
+    edit(
+        "split",
+        "at least one row, as a part of a report",
+        "at_least_one",
+        ("round(share * len(reports))", "round(share * len(reports)) or 1"),
+    ),
+    edit("split", "names in small letters", "letters", ('row["report"]', 'row["report"].lower()')),
     edit("split", "loses rows", "other", (LATER, "return train[1:], train[:0]")),
     edit("split", "a dict", "type", (LATER, LATER.replace("return train,", "return train, 1,"))),
     # 20.3
@@ -461,6 +481,58 @@ WRONG = [
             'bool(about.eval_results) and about.eval_results[0].dataset_split == "test" and '
             'abs(about.eval_results[0].metric_value - found["score"]) <= 0.0005',
         ),
+    ),
+    edit(
+        "true_card",
+        "the first result, whatever its split",
+        "any_split",
+        (RESULTS, "results = [r.metric_value for r in about.eval_results or []][:1]"),
+    ),
+    edit(
+        "true_card",
+        "the first result of the test",
+        "first_result",
+        (CLOSE, CLOSE.replace("in results", "in results[:1]")),
+    ),
+    edit(
+        "true_card",
+        "the last result of the test",
+        "first_result",
+        (CLOSE, CLOSE.replace("in results", "in results[-1:]")),
+    ),
+    edit(
+        "true_card",
+        "the results as a dict by split",
+        "first_result",
+        (
+            RESULTS,
+            "by = {r.dataset_split: r.metric_value for r in about.eval_results or []}\n"
+            '    results = [by["test"]] if "test" in by else []',
+        ),
+    ),
+    edit(
+        "true_card",
+        "the end of the base's name",
+        "part_of_base",
+        (BASE, '(about.base_model or "").endswith(found["base"])'),
+    ),
+    edit(
+        "true_card",
+        "the start of the base's name",
+        "part_of_base",
+        (BASE, '(about.base_model or "").startswith(found["base"])'),
+    ),
+    edit(
+        "true_card",
+        "the base within the name",
+        "part_of_base",
+        (BASE, 'found["base"] in (about.base_model or "")'),
+    ),
+    edit(
+        "true_card",
+        "the name within the base",
+        "part_of_base",
+        (BASE, 'bool(about.base_model) and about.base_model in found["base"]'),
     ),
     edit(
         "true_card",
