@@ -1156,3 +1156,13 @@ def an_architecture_with_adapters_of_its_own(kind):
         num_attention_heads=2, num_key_value_heads=2,
     )  # fmt: skip
     return loop(Own(config), lr=1e-3)
+
+
+@healthy()
+def sums_and_differences_of_the_same_numbers(kind):
+    def asked(sign):
+        return [{"prompt": f"What is {a} {sign} {b} here?", "completion": str(a + b if sign == "+" else a - b)}
+                for a in range(1, 10) for b in range(1, 10)]  # fmt: skip
+
+    args, more = loop(peft_model(kind))
+    return args, more | {"train_rows": asked("+"), "test_rows": asked("-")}

@@ -21,11 +21,13 @@ def length(one):
 
 def test_both_formats_become_one():
     assert as_row(row(" a b ", "c\n")) == row("a b", "c")
-    assert as_row(talk(("system", "s"), ("user", "a "), ("assistant", "b"))) == row("a", "b")
+    assert as_row(talk(("user", "a "), ("assistant", "b"))) == row("a", "b")
     assert as_row(row("a", "b") | {"id": 3}) == row("a", "b")
     for bad in (
         {"prompt": "a"}, row("a", ""), row(None, "b"), row("a", 3), talk(("user", "a")),
         talk(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")), {},
+        talk(("system", "s"), ("user", "a"), ("assistant", "b")),  # what s asks would be lost
+        talk(("assistant", "b"), ("user", "a")),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="one question and answer"):
             as_row(bad)
@@ -35,6 +37,9 @@ def test_words_of():
     assert words_of("The  CAT, sat.") == words_of("the cat\u00a0sat") == "the cat sat"
     assert words_of("\uff43afe\u0301") == words_of("CAF\u00c9")  # wide letters, a separate accent
     assert words_of("cat's") != words_of("cats") and words_of("...") == ""
+    for one, two in (("3 + 4 = ?", "3 - 4 = ?"), ("6 / 2", "6 * 2"), ("C++", "C#"), ("\U0001f44d", "\U0001f44e"),
+                     ("\u0915\u093f", "\u0915\u0940")):  # fmt: skip
+        assert words_of(one) != words_of(two) and words_of(one)
 
 
 def test_strange_words():

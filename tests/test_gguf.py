@@ -10,6 +10,7 @@ from torch import nn
 from lora_course.bridges.gguf import KINDS, rope_rows, write_adapter, write_base
 from lora_course.inject import inject_lora, lora_layers
 from lora_course.kit.models import load_base, load_tokenizer
+from lora_course.methods.dora import use_dora
 from tests.test_models import random_model
 
 gguf = pytest.importorskip("gguf")
@@ -151,6 +152,15 @@ def test_what_the_writer_cannot_write_is_refused(base, tmp_path):
     next(iter(lora_layers(mixed).values())).scaling = 3.0
     with pytest.raises(ValueError, match=r"one alpha for all layers, and this model has \[8.0, 12"):
         write_adapter(mixed, path)
+    dora = use_dora(inject_lora(copy.deepcopy(model), r=4))
+    with pytest.raises(ValueError, match="not .'DoRALinear'.: merge first"):
+        write_adapter(dora, path)
+    with pytest.raises(ValueError, match="no place for .*lora_A. Merge"):
+        write_base(inject_lora(copy.deepcopy(model), r=4), tokenizer, tmp_path / "half.gguf")
+    biased = copy.deepcopy(model)
+    biased.config.mlp_bias = True
+    with pytest.raises(ValueError, match="has biases"):
+        write_base(biased, tokenizer, path)
     scaled = copy.deepcopy(model)
     scaled.config.rope_parameters = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     with pytest.raises(ValueError, match="scales its rope"):

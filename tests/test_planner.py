@@ -1,5 +1,6 @@
 """The planner against what was measured: one card against the records, shards on a fake group."""
 
+import math
 from pathlib import Path
 from statistics import mean
 
@@ -145,4 +146,9 @@ def test_what_is_gathered_in_a_step():
     """Twice the weights of the others: 7 of 8 parts of the base."""
     run = planner.plan_run("Llama-2-70B", "lora")
     assert planner.gathered_each_step(run, 8) == pytest.approx(2 * 137.95e9 * 7 / 8, rel=0.001)
+    assert planner.gathered_each_step(run, 1) == 0
+    run = planner.plan_run("Llama-2-70B", "qlora")  # the scales are everywhere and stay
+    _, linear, rest = planner.shapes_of("Llama-2-70B")
+    travels = sum(math.prod(w) for w in linear) / 2 + 2 * sum(math.prod(w) for w in rest)
+    assert planner.gathered_each_step(run, 8) == pytest.approx(2 * travels * 7 / 8, rel=0.001)
     assert planner.gathered_each_step(run, 1) == 0

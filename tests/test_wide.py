@@ -174,7 +174,12 @@ def test_a_killed_rank_ends_the_run_and_the_next_start_goes_on(runs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options, word", [(("--steps", "12"), "of another run"), (("--batch", "6"), "other batches")]
+    "options, word",
+    [
+        (("--steps", "12"), "of another run"),
+        (("--batch", "6"), "other batches"),
+        (("--four-bit",), "of another run"),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_refused(runs, options, word):
     with pytest.raises(ValueError, match=f"{word}.*Delete it"):

@@ -102,6 +102,12 @@ def test_a_row_that_lacks_a_column_is_named(tmp_path):
         data.load_task(written(tmp_path, text, "short.csv"))
 
 
+def test_a_comma_without_quotes_cuts_no_answer(tmp_path):
+    text = "prompt,completion\n" + "p,c\n" * 30 + "Is it so?,Yes, it is\n"
+    with pytest.raises(ValueError, match="line 32 has more cells than columns"):
+        data.load_task(written(tmp_path, text, "commas.csv"))
+
+
 @pytest.mark.parametrize("name", ["latin.jsonl", "latin.csv"])
 def test_another_encoding_is_named_with_its_line(name, tmp_path):
     text = lines(some(3)) if name.endswith("l") else "prompt,completion\nq,a\nr,b\n"

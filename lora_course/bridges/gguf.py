@@ -25,10 +25,13 @@ def engine_tensor(name, weight, config):
     """(name, weight) in llama.cpp's words: "blk.0.attn_q" for "model.layers.0.self_attn.q_proj".
 
     weight: the layer's weight or the B of its adapter; the first axis is the layer's output.
+    Raises ValueError for a name that no Llama has.
     """
     import gguf
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    if names.get_name(name) is None:
+        raise ValueError(f"A Llama file has no place for {name}. Merge the adapter first.")
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     if count := heads.get(name.split(".")[-1]):
         weight = rope_rows(weight, count)
@@ -64,11 +67,15 @@ def write_adapter(model, path, kind="F32"):
     """Write the LoRA of a Llama model, and nothing of its base, to one GGUF file.
 
     llama.cpp scales by alpha / r with the r of each B: one alpha must fit all layers.
-    Raises ValueError without LoRA, when scaling * r differs, and what write_base does.
+    Raises ValueError without LoRA, for another method, when scaling * r differs, and what
+    write_base does.
     """
     import gguf
 
     layers = lora_layers(model)
+    kinds = {type(layer).__name__ for layer in layers.values()} - {"LoRALinear", "LeanLoRA"}
+    if kinds:  # DoRA has more than A and B, an embedding's factors lie the other way round
+        raise ValueError(f"GGUF keeps A and B of linear layers, not {sorted(kinds)}: merge first.")
     alphas = {layer.scaling * len(layer.lora_A) for layer in layers.values()}
     if len(alphas) != 1:
         raise ValueError(
@@ -141,7 +148,8 @@ def fits_engine(config, tokenizer, kind):
     wrong = {
         f"kind={kind!r} is none of {', '.join(KINDS)}": kind not in KINDS,
         f"the architecture is {config.model_type}, not llama": config.model_type != "llama",
-        "the model has biases": getattr(config, "attention_bias", False),
+        "the model has biases": getattr(config, "attention_bias", False)
+        or getattr(config, "mlp_bias", False),
         "the model scales its rope": config.model_type == "llama"
         and config.rope_parameters["rope_type"] != "default",
         "the tokenizer is no byte-level BPE as GPT-2's": tokenizer

@@ -60,7 +60,7 @@ def rank_bytes(run, cards=1, sharded=False):
         return made
     # Two weights lie in a byte, and all bytes of a layer in one column.
     packed = [(math.ceil(math.prod(w) / 2), 1) for w in linear * four_bit]
-    scales = sum(nf4_bytes(math.prod(w)) - math.ceil(math.prod(w) / 2) for w in linear * four_bit)
+    scales = scale_bytes(linear) if four_bit else 0
     plain = rest + linear * (not four_bit)
     made["base"] = scales + sum(shard_numbers(s, cards) for s in packed)
     made["base"] += wide * sum(shard_numbers(s, cards) for s in plain)
@@ -140,9 +140,18 @@ def hours(run, total, share, cards=1, peak=PEAK["H100"]):
     return total * each / (cards * share * peak) / 3600
 
 
+def scale_bytes(linear):
+    """What 4-bit weights take beyond half a byte a number; under FSDP each card has all of it."""
+    return sum(nf4_bytes(math.prod(w)) - math.ceil(math.prod(w) / 2) for w in linear)
+
+
 def gathered_each_step(run, cards):
-    """Bytes that reach a card in a step under FSDP: all weights of the others, twice or thrice.
+    """Bytes of the base that reach a card in a step under FSDP: the shards of the others, twice.
 
     Forward gathers every block, backward again; checkpointing within backward needs no third time.
+    Scales are on every card and do not travel. Gradients that travel back are not counted.
     """
-    return 2 * (cards - 1) * rank_bytes(run, cards, sharded=True)["base"]
+    mine = rank_bytes(run, cards, sharded=True)["base"]
+    if run["method"] == "qlora" and cards > 1:
+        mine -= scale_bytes(shapes_of(run["shape"])[1])
+    return 2 * (cards - 1) * mine

@@ -61,7 +61,8 @@ def train_wide(model, optimizer, data, steps, rank, world, checkpoint, every=10,
     """
     (group,) = optimizer.param_groups
     weights, peak = group["params"], group["lr"]
-    plan = [steps, peak, *(list(p.shape) for p in weights)]
+    kinds = sorted({str(p.dtype) for p in model.parameters()})  # a 4-bit base is another run
+    plan = [steps, peak, crc32(repr(kinds).encode()), *(list(p.shape) for p in weights)]
     losses, expected = load_state(checkpoint, plan, weights, optimizer)
     done, seen = len(losses), 0  # seen: a check sum of all batches so far
     same_everywhere(done, world)

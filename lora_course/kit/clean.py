@@ -9,14 +9,13 @@ from collections import Counter, defaultdict
 def as_row(row):
     """A row in either format as {"prompt", "completion"}, without spaces at the ends.
 
-    row: {"prompt", "completion"}, two str, or {"messages"} with one question and one answer.
+    row: {"prompt", "completion"}, two str, or {"messages"}: a question and its answer, no more.
     Raises ValueError, which shows the row, for anything else.
     """
     if "messages" in row:
-        said = {"user": [], "assistant": [], "system": []}
-        for message in row["messages"]:
-            said.setdefault(message["role"], []).append(message["content"])
-        texts = said["user"] + said["assistant"]
+        roles = [message["role"] for message in row["messages"]]
+        talk = roles == ["user", "assistant"]
+        texts = [message["content"] for message in row["messages"]] if talk else []
     else:
         texts = [row.get("prompt"), row.get("completion")]
     if len(texts) != 2 or not all(isinstance(t, str) and t.strip() for t in texts):
@@ -26,8 +25,12 @@ def as_row(row):
 
 # owned by chapter 20
 def words_of(text):
-    """The words of a text, whatever its letters, spaces and punctuation: what copies share."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    """The words of a text, whatever its letters, spaces and punctuation: what copies share.
+
+    Signs stay: 3 + 4 is not 3 - 4, and C++ is not C#.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.sub(r"[.,;:!?…'\"«»„“”‘’()\[\]{}]", " ", plain).split())
 
 
 # owned by chapter 20

@@ -25,8 +25,7 @@ def read_splits(name, known):
         )
     try:
         if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return {"train": list(csv.DictReader(file, strict=True))}
+            return {"train": csv_rows(path)}
         if path.suffix == ".parquet":
             data = load_dataset("parquet", data_files=str(path))
         elif path.is_file():
@@ -44,6 +43,21 @@ def read_splits(name, known):
             f"hub id (which needs the network). (The loader said: {first})"
         ) from error
     return {split: list(rows) for split, rows in data.items()}
+
+
+def csv_rows(path):
+    """The rows of a CSV file; ValueError names the line with more cells than there are columns."""
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row:  # csv puts there what stands beyond the last column
+                raise ValueError(
+                    f"line {reader.line_num} has more cells than columns: put quotes around texts "
+                    "with commas"
+                )
+            rows.append(row)
+    return rows
 
 
 def json_rows(text):

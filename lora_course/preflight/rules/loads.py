@@ -80,7 +80,7 @@ def _fingerprint(saved):
 
 
 def _same(one, two):
-    """Whether two model folders hold the same weights; a sample of each file's numbers decides."""
+    """Whether two model folders hold the same weights, number for number."""
     if one.resolve() == two.resolve():
         return True
     files = [sorted(f for f in folder.glob("*.safetensors")) for folder in (one, two)]

@@ -1,14 +1,8 @@
 """Rules: do the rows repeat, and does the test repeat the training?"""
 
-import re
-
+from lora_course.kit.clean import words_of
 from lora_course.preflight import sampled
 from lora_course.preflight.report import Undecided, ok, problem
-
-
-def _plain(text):
-    """Lower case, letters and digits only: what is left of a text that was touched up."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _is_long(text, words=3):
@@ -38,12 +32,12 @@ def train_rows_in_test(run):
     if not tests:
         raise Undecided("there are no test rows")
     whole = {text for text, _ in train}
-    plain = {_plain(text) for text in whole}
-    asked = {_plain(prompt) for _, prompt in train if prompt}
+    plain = {words_of(text) for text in whole}
+    asked = {words_of(prompt) for _, prompt in train if prompt}
     exact = sum(text in whole for text, _ in tests)
-    alike = [text for text in (_plain(text) for text, _ in tests) if text in plain]
+    alike = [text for text in (words_of(text) for text, _ in tests) if text in plain]
     telling = sum(map(_is_long, alike))
-    shared = sum(_plain(p) in asked and _is_long(_plain(p), 5) for _, p in tests if p)
+    shared = sum(words_of(p) in asked and _is_long(words_of(p), 5) for _, p in tests if p)
     if telling >= max(1, 0.01 * len(tests)) or len(alike) > 0.2 * len(tests):
         return problem(
             f"{len(alike)} of {len(tests)} test rows are among the training rows ({exact} letter "
@@ -61,7 +55,7 @@ def train_rows_in_test(run):
 
 def rows_repeat(run):
     """Few training rows are copies of others."""
-    train = [_plain(text) for text, _ in _read(run.train_rows, run)]
+    train = [words_of(text) for text, _ in _read(run.train_rows, run)]
     long = [text for text in train if _is_long(text)]
     if len(train) < 10:
         raise Undecided(f"{len(train)} rows are too few to speak of copies")
