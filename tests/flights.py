@@ -1161,8 +1161,12 @@ def an_architecture_with_adapters_of_its_own(kind):
 @healthy()
 def sums_and_differences_of_the_same_numbers(kind):
     def asked(sign):
-        return [{"prompt": f"What is {a} {sign} {b} here?", "completion": str(a + b if sign == "+" else a - b)}
-                for a in range(1, 10) for b in range(1, 10)]  # fmt: skip
+        value = (lambda a, b: a + b) if sign == "+" else (lambda a, b: a - b)
+        return [
+            {"prompt": f"What is {a} {sign} {b} here?", "completion": str(value(a, b))}
+            for a in range(1, 10)
+            for b in range(1, 10)
+        ]
 
     args, more = loop(peft_model(kind))
     return args, more | {"train_rows": asked("+"), "test_rows": asked("-")}

@@ -37,8 +37,10 @@ def test_words_of():
     assert words_of("The  CAT, sat.") == words_of("the cat\u00a0sat") == "the cat sat"
     assert words_of("\uff43afe\u0301") == words_of("CAF\u00c9")  # wide letters, a separate accent
     assert words_of("cat's") != words_of("cats") and words_of("...") == ""
-    for one, two in (("3 + 4 = ?", "3 - 4 = ?"), ("6 / 2", "6 * 2"), ("C++", "C#"), ("\U0001f44d", "\U0001f44e"),
-                     ("\u0915\u093f", "\u0915\u0940")):  # fmt: skip
+    for one, two in (
+        ("3 + 4 = ?", "3 - 4 = ?"), ("6 / 2", "6 * 2"), ("C++", "C#"),
+        ("\U0001f44d", "\U0001f44e"), ("\u0915\u093f", "\u0915\u0940"),
+    ):  # fmt: skip
         assert words_of(one) != words_of(two) and words_of(one)
 
 

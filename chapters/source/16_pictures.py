@@ -130,7 +130,8 @@ for name, model in (("ours", ours), ("PEFT", theirs)):
 # %%
 drawn = pictures.scenes(random.Random(0), "test", 200)
 batch = pictures.batch(drawn, np.random.default_rng(0))
-print("in the first picture:", *(f"a {color} {thing}" for thing, color, _ in drawn[0].things))
+names = [f"a {color} {thing}" for thing, color, _ in drawn[0].things]
+print("in the first picture:", ", ".join(names))
 fig, axes = figure(9, 1.7, ncols=6)
 strip(axes, batch["pixel_values"][:6])
 show(fig, caption="Six pictures of the town. In every quarter is another ground; one to three "
@@ -282,8 +283,9 @@ def race(kind, lr, seed=0, **place):
 
 
 # %% tags=["nbval-ignore-output"]
+GRIDS = {"head": (2e-2, 1e-1, 3e-1), "LoRA": (3e-3, 1e-2, 2e-2), "full": (5e-4, 1e-3, 2e-3)}
 swept = {}
-for kind, rates in {"head": (2e-2, 1e-1), "LoRA": (3e-3, 1e-2), "full": (5e-4, 1e-3)}.items():
+for kind, rates in GRIDS.items():
     for lr in rates:
         swept[kind, lr] = race(kind, lr)
         accuracy, kept, numbers, steps = swept[kind, lr]
@@ -435,8 +437,8 @@ for k in range(2):
         ax.set(xticks=[], yticks=[], title=name)
         ax.grid(False)
 show(fig, caption="Two surfaces, and their patches: dark is good, green a scratch, yellow a stain.",
-     alt="Twice four squares: brushed metal with scratches and stains, then maps of eight by eight "
-     "patches. The map of LoRA resembles the truth more than that of the head alone.")
+     alt="Twice four squares: brushed metal, then maps of eight by eight patches: the truth, and "
+     "what two models say. The map of LoRA resembles the truth more than that of the head alone.")
 
 # %% [markdown]
 # `eye` never needed to tell scratches from stains. LoRA changes what a patch says.

@@ -265,11 +265,13 @@ ways = {"bitsandbytes": lambda: dequantize_4bit(weight, state), "passes": lambda
 began = time.perf_counter()
 try:
     compiled = torch.compile(unpack)
-    assert torch.equal(compiled(*given).view_as(state_dense := ways["bitsandbytes"]()), state_dense)
+    made = compiled(*given)
     ways["one loop"] = lambda: compiled(*given)
 except Exception as error:  # no C++ compiler, or no Triton
     print(f"Nothing compiles here ({type(error).__name__}). Everything else runs without it.")
 spent = time.perf_counter() - began
+if "one loop" in ways:
+    assert torch.equal(made.view(2048, 2048), ways["bitsandbytes"]())
 calls = {name: lambda input_ids, f=f: f().view(-1)[0].item() for name, f in ways.items()}
 seconds = fastest(calls, None, turns=10)
 print({name: f"{1e3 * s:.1f} ms" for name, s in seconds.items()})
@@ -314,7 +316,8 @@ ax.set_yticks(range(len(times) + len(four)), [*times, *four])
 show(
     fig,
     caption="A step. 7B: share of full fine-tuning's time; below, 8B in 4 bits: share of PEFT's.",
-    alt="Bars. Lean is shorter than full, PEFT and course, like full compiled; in 4 bits equal.",
+    alt="Bars. Lean is shorter than full, PEFT and course, a little shorter than autocast, and "
+    "like full compiled. In 4 bits it is as long as PEFT.",
 )
 
 # %% [markdown]
@@ -539,7 +542,7 @@ print(told(lines))
 
 # %% tags=["quote"]
 from lora_course.costs.planner import (  # noqa: F401
-    plan_run, rank_bytes, step_flops, share_of_peak, hours,
+    plan_run, scale_bytes, rank_bytes, step_flops, share_of_peak, hours,
 )
 
 # %% [markdown]

@@ -382,9 +382,9 @@ for room in (4, 16, 64):
 # %% [markdown]
 # A miss waits over five times as long as a hit, but these files come from the system's own
 # memory, so it is cheap beside the forward pass. The tail here holds whatever else the
-# machine did, too. By arithmetic: an adapter of r = 16 for 8B has 84 MB in 16 bits; a disk of 3 GB/s
-# needs 28 ms for it, and a network of 1 Gbit/s two thirds of a second. Then the tail is where
-# misses live.
+# machine did, too. By arithmetic: an adapter of r = 16 for 8B has 84 MB in 16 bits; a disk of
+# 3 GB/s needs 28 ms for it, and a network of 1 Gbit/s two thirds of a second. Then the tail
+# is where misses live.
 #
 # ## 5 Who may share
 #
@@ -624,7 +624,8 @@ for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
 # %% [markdown]
 # A bound: a processor can be slower. For a phone's chip [its maker
 # names](https://www.fonearena.com/blog/408835/qualcomm-snapdragon-8-gen-3-features.html) up to
-# 20 tokens per second, and models of up to 10 billion numbers.
+# 20 tokens per second, and models of up to 10 billion numbers. It does not say at how many bits:
+# by the bound, 8B at 4.5 bits stays below that, and at 3 bits it would not.
 #
 # ## Takeaways
 #

@@ -267,14 +267,16 @@ line = [(rate, *found[8, rate]) for r, rate in found if r == 8]
 rates, formed, looked = zip(*line, strict=True)
 ax.semilogx(rates, formed, "o-", color=COLORS["lora"], label="forms, r = 8")
 ax.semilogx(rates, looked, "s-", color=COLORS["base"], label="look-ups, r = 8")
-ax.semilogx([0.01], found[1, 0.01][0], "o", mfc="w", color=COLORS["lora"], label="forms, r = 1")
-ax.semilogx([0.01], found[1, 0.01][1], "s", mfc="w", color=COLORS["base"], label="look-ups, r = 1")
+for marker, value, color, what in zip(
+    "os", found[1, 0.01], (COLORS["lora"], COLORS["base"]), ("forms", "look-ups"), strict=True
+):  # larger than what may lie below
+    ax.semilogx([0.01], value, marker, ms=12, mfc="none", color=color, label=f"{what}, r = 1")
 ax.set(xlabel="learning rate", ylabel="share right", ylim=(-0.05, 1.08))
 ax.legend(fontsize=8)
 show(
     fig,
     caption="What was learned (green) and what was kept (blue), over the learning rate. "
-    "Empty marks: rank 1.",
+    "Rings: rank 1.",
     alt="Two lines over the rate. The forms rise to near 1 and stay there. The look-ups are "
     "near 1 at low rates and fall at high ones.",
 )
@@ -335,9 +337,8 @@ passed = preflight(run, test_rows=test)
 assert not shipped or not passed.problems
 
 # %% [markdown]
-# One line: go. It knows what a run shows, not that a form is wrong. It can count fewer leaks
-# than section 4: wide letters, or a cut, make another row to it. A limit that cuts few is no
-# finding.
+# One line: go. It knows what a run shows, not that a form is wrong. A limit that cuts few is
+# no finding.
 #
 # ## 9 Train
 

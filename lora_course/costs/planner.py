@@ -42,6 +42,12 @@ def plan_run(shape, method, batch=1, tokens=1024, rank=16, checkpointing=True, p
 
 
 # owned by chapter 17
+def scale_bytes(linear):
+    """What 4-bit weights take beyond half a byte a number; under FSDP each card has all of it."""
+    return sum(nf4_bytes(math.prod(w)) - math.ceil(math.prod(w) / 2) for w in linear)
+
+
+# owned by chapter 17
 def rank_bytes(run, cards=1, sharded=False):
     """The bytes of a step on one card, by part.
 
@@ -138,11 +144,6 @@ def hours(run, total, share, cards=1, peak=PEAK["H100"]):
     """Hours for `total` tokens on several cards, when each makes `share` of its peak."""
     each = step_flops(run) / (run["batch"] * run["tokens"])
     return total * each / (cards * share * peak) / 3600
-
-
-def scale_bytes(linear):
-    """What 4-bit weights take beyond half a byte a number; under FSDP each card has all of it."""
-    return sum(nf4_bytes(math.prod(w)) - math.ceil(math.prod(w) / 2) for w in linear)
 
 
 def gathered_each_step(run, cards):

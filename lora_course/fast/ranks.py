@@ -136,4 +136,13 @@ def end_all(pid):
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 getattr(process, ask)()
-        _, family = psutil.wait_procs(family, timeout=10)
+        until = time.monotonic() + 10
+        while (family := [p for p in family if works(p)]) and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def works(process):
+    """Whether a process has not ended; its exit code stays where it is, for who started it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

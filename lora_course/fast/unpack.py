@@ -9,8 +9,8 @@ from functools import cache
 
 import torch
 
-# Numbers that share a scale; scales that share one of theirs.
-BLOCK, SCALES = 64, 256  # owned by chapter 17
+BLOCK = 64  # numbers that share a scale; owned by chapter 17
+SCALES = 256  # scales that share one of theirs; owned by chapter 17
 
 
 # owned by chapter 17

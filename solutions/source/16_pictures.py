@@ -78,8 +78,8 @@ check.last_blocks(last_blocks)
 # Labels for patches, from labels for pixels, for any classes and any size. `order` names
 # the classes from the most urgent down; 0 may be one of them. A patch gets the first class
 # in `order` of which it has at least `least` pixels, and 0 where there is none. Classes
-# that `order` leaves out never win. The picture need not be square; H and W are multiples of `size`. The
-# result is int64, and `masks` stays as it is.
+# that `order` leaves out never win. The picture need not be square; H and W are multiples of
+# `size`. The result is int64, and `masks` stays as it is.
 
 # %% exercise="urgent"
 def urgent(masks, size, least, order):

@@ -31,10 +31,10 @@ def train_rows_in_test(run):
     train = _read(run.train_rows, run)
     if not tests:
         raise Undecided("there are no test rows")
-    whole = {text for text, _ in train}
+    whole = {text.strip() for text, _ in train}  # a decoded row may begin with a space
     plain = {words_of(text) for text in whole}
     asked = {words_of(prompt) for _, prompt in train if prompt}
-    exact = sum(text in whole for text, _ in tests)
+    exact = sum(text.strip() in whole for text, _ in tests)
     alike = [text for text in (words_of(text) for text, _ in tests) if text in plain]
     telling = sum(map(_is_long, alike))
     shared = sum(words_of(p) in asked and _is_long(words_of(p), 5) for _, p in tests if p)
