@@ -7,6 +7,7 @@ import json
 
 from lora_course.inject import lora_layers
 
+PLAIN = {"LoRALinear", "LoRAConv1D", "LeanLoRA"}  # layers with A and B and no more
 KINDS = ("F32", "F16", "Q8_0", "Q4_0")  # owned by chapter 18
 
 
@@ -73,7 +74,7 @@ def write_adapter(model, path, kind="F32"):
     import gguf
 
     layers = lora_layers(model)
-    kinds = {type(layer).__name__ for layer in layers.values()} - {"LoRALinear", "LeanLoRA"}
+    kinds = {type(layer).__name__ for layer in layers.values()} - PLAIN
     if kinds:  # DoRA has more than A and B, an embedding's factors lie the other way round
         raise ValueError(f"GGUF keeps A and B of linear layers, not {sorted(kinds)}: merge first.")
     alphas = {layer.scaling * len(layer.lora_A) for layer in layers.values()}
