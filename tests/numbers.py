@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import seconds_of
+from lora_course.builder.build import number_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMBINATIONS = [(threads, cpu) for threads in ("1", "2") for cpu in ("default", "avx2")]
@@ -63,8 +64,8 @@ def main(argv=None):
     parser.add_argument("numbers", nargs="*", metavar="NN", help="chapter numbers (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     args = parser.parse_args(argv)
-    paths = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-    paths = [path for path in paths if not args.numbers or path.name[:2] in args.numbers]
+    paths = sorted((ROOT / "chapters").glob("*_*.ipynb"))
+    paths = [path for path in paths if not args.numbers or number_of(path) in args.numbers]
     if not paths:
         parser.error(f"there is no chapter {' '.join(args.numbers)}")
     paths.sort(key=lambda path: -seconds_of(path.relative_to(ROOT).as_posix()))
@@ -73,7 +74,7 @@ def main(argv=None):
         for (path, *combination), (found, lines) in zip(
             work, pool.map(lambda job: run(*job), work), strict=True
         ):
-            results[path.name[:2], *combination] = found
+            results[number_of(path), *combination] = found
             failures += [f"{' '.join(combination)}: {line}" for line in lines]
             print(
                 path.stem, *combination, "passed {} failed {} {:.0f} s".format(*found), flush=True
