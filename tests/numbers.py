@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import seconds_of
-from lora_course.builder.build import number_of
+from lora_course.builder.source import number_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMBINATIONS = [(threads, cpu) for threads in ("1", "2") for cpu in ("default", "avx2")]

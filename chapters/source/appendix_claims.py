@@ -103,7 +103,8 @@ for first, second in ((W1, W2), (2 * W1, W2 / 2)):
     gradients.append(B.grad)
 print("equal outputs:  ", torch.equal(*outputs))
 print("equal gradients:", torch.equal(*gradients))
-assert torch.equal(*outputs) and torch.equal(gradients[0], 2 * gradients[1])
+assert torch.equal(*outputs) and torch.equal(gradients[1], gradients[0] / 2)
+assert not torch.equal(*gradients)
 
 # %% [markdown]
 # The gradient of a lower layer passes through the frozen weights above it. Outputs do not
@@ -162,8 +163,13 @@ layers, d = 12, 768
 for m in (8, 64, 256):
     n = layers * 2 * (2 * d * m + d + m)
     share = n / 109.5e6  # of BERT-base's parameters
-    print(f"m = {m:3}: {share:6.2%}, {2 * n / 1e6:5.1f} MB in 16 bits, {4 * n / 1e6:5.1f} in float32")
-    assert (n, f"{share:.2%}") in [(313_536, "0.29%"), (2_379_264, "2.17%"), (9_461_760, "8.64%")]
+    print(f"m = {m:3}: {share:5.2%}, {2 * n / 1e6:4.1f} MB in 16 bits, {4 * n / 1e6:4.1f} in float32")
+    found = n, f"{share:.2%}", round(2 * n / 1e6, 1), round(4 * n / 1e6, 1)
+    assert found == {
+        8: (313_536, "0.29%", 0.6, 1.3),
+        64: (2_379_264, "2.17%", 4.8, 9.5),
+        256: (9_461_760, "8.64%", 18.9, 37.8),
+    }[m]
 
 # %% [markdown]
 # The middle width is above 1 %. On BERT-base every file is below 50 MB; on a larger model

@@ -19,7 +19,7 @@ from lora_course.builder.notebook import (
     to_notebook,
     write,
 )
-from lora_course.builder.source import Cell, SourceError
+from lora_course.builder.source import Cell, SourceError, number_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKERS = {
@@ -35,11 +35,6 @@ class Target(NamedTuple):
 
     def cells(self, root: Path) -> list[Cell]:
         return MAKERS[self.notebook.parent.name](self.source, root)
-
-
-def number_of(path: Path | str) -> str:
-    """chapters/source/03_the_lora_layer.py -> 03; "appendix" of the one without exercises."""
-    return Path(path).stem.partition("_")[0]
 
 
 def targets(root: Path, numbers: list[str]) -> list[Target]:
@@ -125,8 +120,7 @@ def check(root: Path, numbers: list[str]) -> list[str]:
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lora_course.builder", description=__doc__)
-    known = "chapter numbers, or appendix (default: all)"
-    parser.add_argument("numbers", nargs="*", metavar="NN", help=known)
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="default: all; or: appendix")
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
     parser.add_argument("--no-run", action="store_true", help="do not execute the notebooks")
     parser.add_argument("--fresh", action="store_true", help="make every output anew")
