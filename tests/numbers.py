@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import seconds_of
-from lora_course.builder.source import number_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMBINATIONS = [(threads, cpu) for threads in ("1", "2") for cpu in ("default", "avx2")]
@@ -44,6 +43,11 @@ def counts(text):
     last = text.strip().splitlines()[-1] if text.strip() else ""
     found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)}
     return found.get("passed", 0), found.get("failed", 0) + found.get("error", 0)
+
+
+def number_of(path):
+    """03, or "appendix"."""
+    return path.name.partition("_")[0]
 
 
 def table(results):

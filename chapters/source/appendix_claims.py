@@ -163,12 +163,12 @@ layers, d = 12, 768
 for m in (8, 64, 256):
     n = layers * 2 * (2 * d * m + d + m)
     share = n / 109.5e6  # of BERT-base's parameters
-    print(f"m = {m:3}: {share:5.2%}, {2 * n / 1e6:4.1f} MB in 16 bits, {4 * n / 1e6:4.1f} in float32")
-    found = n, f"{share:.2%}", round(2 * n / 1e6, 1), round(4 * n / 1e6, 1)
+    found = f"{n:,}", f"{share:.2%}", round(2 * n / 1e6, 1), round(4 * n / 1e6, 1)
+    print("m = {:3}: {} numbers, {}, {} MB in 16 bits, {} in float32".format(m, *found))
     assert found == {
-        8: (313_536, "0.29%", 0.6, 1.3),
-        64: (2_379_264, "2.17%", 4.8, 9.5),
-        256: (9_461_760, "8.64%", 18.9, 37.8),
+        8: ("313,536", "0.29%", 0.6, 1.3),
+        64: ("2,379,264", "2.17%", 4.8, 9.5),
+        256: ("9,461,760", "8.64%", 18.9, 37.8),
     }[m]
 
 # %% [markdown]

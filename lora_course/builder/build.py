@@ -19,7 +19,7 @@ from lora_course.builder.notebook import (
     to_notebook,
     write,
 )
-from lora_course.builder.source import Cell, SourceError, number_of
+from lora_course.builder.source import Cell, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKERS = {
@@ -42,10 +42,10 @@ def targets(root: Path, numbers: list[str]) -> list[Target]:
     found = []
     for folder, kinds in (("chapters", ["chapters"]), ("solutions", ["solutions", "exercises"])):
         for source in sorted((root / folder / "source").glob("*_*.py")):
-            if not numbers or number_of(source) in numbers:
+            if not numbers or source.name.partition("_")[0] in numbers:
                 found += [Target(source, root / k / f"{source.stem}.ipynb") for k in kinds]
     for number in numbers:
-        if not any(number_of(t.source) == number for t in found):
+        if not any(t.source.name.startswith(f"{number}_") for t in found):
             raise SourceError(f"there is no chapters/source/{number}_*.py")
     return found
 
@@ -101,7 +101,7 @@ def check(root: Path, numbers: list[str]) -> list[str]:
         except SourceError as error:
             text = f"cannot be built: {error}"
         if text:
-            mend = f"python -m lora_course.builder {number_of(target.source)}"
+            mend = f"python -m lora_course.builder {target.source.name.partition('_')[0]}"
             found.append(f"{target.notebook.relative_to(root).as_posix()} {text}. Run: {mend}")
     if numbers:
         return found
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     args = parser.parse_args(argv)
     if args.fresh and (args.no_run or args.check):
         parser.error("--fresh runs the notebooks: it goes with neither --no-run nor --check")
-    numbers = [number_of(n).zfill(2) for n in args.numbers]  # 3, 03, a path to it
+    numbers = [Path(n).stem.partition("_")[0].zfill(2) for n in args.numbers]  # 3, 03, a path
     try:
         if args.check:
             lines = check(root, numbers)

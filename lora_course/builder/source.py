@@ -28,11 +28,6 @@ class Cell:
     quoted: dict = field(default_factory=dict)  # name of each quoted object: its module
 
 
-def number_of(path: Path | str) -> str:
-    """chapters/source/03_the_lora_layer.py -> 03; "appendix" of the one without exercises."""
-    return Path(path).stem.partition("_")[0]
-
-
 def read(path: Path, root: Path) -> list[Cell]:
     """Read a percent script into cells, quotes filled in; raise SourceError for a broken rule."""
     import jupytext
