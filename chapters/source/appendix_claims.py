@@ -3,8 +3,8 @@
 #
 # [The 99 claims](../docs/claims.md) lead to the cells that show what holds. Most of these
 # cells stand in a chapter. Here are those about bytes, counts and behaviour that no
-# chapter treats. Each section begins with its claims and their verdicts. About 20 minutes, in any
-# order.
+# chapter treats. Each section begins with its claims and their verdicts. About 20
+# minutes, in any order.
 
 # %%
 import inspect
@@ -61,13 +61,13 @@ print(f"{factors:,} trained parameters, {fewer:,.0f} times fewer")
 assert factors == 18_874_368 and round(fewer) == 9_285
 
 # %% [markdown]
-# ## 2 65B on one card
+# ## 2 A 65B model on one card
 #
 # **A12.** *That was impossible before 2023.* Right in spirit.
 #
-# The claim is about a 65B model on one card of 48 GB. What do the weights of its linear
-# layers take in 16 bits, in 8 (LLM.int8, 2022), and in the 4 of QLoRA? The rest of the
-# weights stays in 16 bits.
+# "That" is fine-tuning a 65B model on one card, which QLoRA showed on 48 GB. What do its
+# weights take with linear layers in 16 bits, in 8 (LLM.int8, 2022), and in the 4 of QLoRA?
+# The other layers stay in 16 bits.
 
 # %%
 model = meta_model("LLaMA-65B")
@@ -225,9 +225,9 @@ assert months == {"LoRA": "2021-06", "QLoRA": "2023-05"}
 #
 # **A96.** *device_map="auto" puts the model on the right device for training.* Misleading.
 #
-# It fills the devices one after another, and puts what is left on the disk. Here the course's
-# base, as if 4 MB of memory were free; then the same base on one device, by name. Forward,
-# backward, and a count of the parameters that got a gradient.
+# It spreads the layers over the devices that it finds, and puts what is left on the disk.
+# Here the course's base, as if 4 MB of memory were free; then the same base on one device,
+# by name. Forward, backward, and a count of the tensors that got a gradient.
 
 # %%
 logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # would say what we count
@@ -246,6 +246,6 @@ assert math.isclose(*losses, rel_tol=1e-5)
 assert found == [{True: 19, False: 19}, {True: 38}]
 
 # %% [markdown]
-# The loss is the same, no error is raised, and half of the parameters would never train.
-# With several processes each one loads the whole model on its own device:
-# `device_map={"": local_rank}`.
+# The loss is the same, no error is raised, and half of the tensors would never train. One
+# line of accelerate's log, silenced here, says that they were offloaded. With several
+# processes each one loads the whole model on its own device: `device_map={"": local_rank}`.
