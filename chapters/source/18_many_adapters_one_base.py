@@ -463,7 +463,7 @@ print("rows reordered:", torch.allclose(score(rope_rows(q, 3), rope_rows(k, 3), 
 # so, and the chapter goes on.
 
 # %% tags=["quote"]
-from lora_course.bridges.gguf import KINDS, write_adapter, write_base
+from lora_course.bridges.gguf import KINDS, PLAIN, write_adapter, write_base
 
 # %%
 import json

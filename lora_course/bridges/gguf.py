@@ -7,7 +7,7 @@ import json
 
 from lora_course.inject import lora_layers
 
-PLAIN = {"LoRALinear", "LoRAConv1D", "LeanLoRA"}  # layers with A and B and no more
+PLAIN = {"LoRALinear", "LoRAConv1D", "LeanLoRA"}  # no more than A and B; owned by chapter 18
 KINDS = ("F32", "F16", "Q8_0", "Q4_0")  # owned by chapter 18
 
 
