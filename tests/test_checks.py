@@ -120,7 +120,7 @@ def from_turn(seeds, turn):
 
 
 def turned(check, namespace, seeds, turn):
-    """(seed, verdict) of a wrong answer: all seeds while they take 50 ms together, else four.
+    """(seed, verdict) of a wrong answer: all seeds while they take 30 ms together, else four.
 
     Each answer begins at another seed, so that the wrong ones of an exercise try every seed.
     """
@@ -129,7 +129,7 @@ def turned(check, namespace, seeds, turn):
         start = time.process_time()
         yield seed, judged(check, namespace, seed)
         spent += time.process_time() - start
-        if number >= 4 and spent > 0.05:
+        if number >= 4 and spent > 0.03:
             return
 
 
