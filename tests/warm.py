@@ -2,7 +2,7 @@
 
 Importing torch, transformers, datasets and peft takes an interpreter 7 seconds of CPU time; a fork
 has them at once. Nothing else is shared: each run has its own modules of the course, its own random
-state, its own environment. Where the system cannot fork, each run imports for itself.
+state, its own environment. Elsewhere than on Linux, each run imports for itself.
 """
 
 import importlib.util
@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 import tempfile
+from functools import cache
 
 import pytest
 
@@ -19,9 +20,14 @@ PACKAGES = (
     "transformers.models.llama.modeling_llama", "trl.trainer.sft_trainer", "bitsandbytes",
 )  # fmt: skip
 LIMIT = 600  # seconds a run may take
-CACHE = tempfile.TemporaryDirectory(prefix="warm_", ignore_cleanup_errors=True)  # prepared data
-WAYS = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+WAYS = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 WAYS.set_forkserver_preload(list(PACKAGES))
+
+
+@cache
+def prepared():
+    """A folder for data sets that a run prepares; not made in the runs themselves."""
+    return tempfile.TemporaryDirectory(prefix="warm_", ignore_cleanup_errors=True)
 
 
 def run_script(path, folder, log, options=(), environment=None, hidden=()):
@@ -32,10 +38,10 @@ def run_script(path, folder, log, options=(), environment=None, hidden=()):
     script does not find. A negative exit code is the signal that ended it.
     """
     words = [str(word) for word in (path, *options)]
-    variables = {**os.environ, "HF_HOME": CACHE.name, **(environment or {})}
+    variables = {**os.environ, "HF_HOME": prepared().name, **(environment or {})}
     process = WAYS.Process(target=_run, args=(words, str(folder), str(log), variables, hidden))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", CACHE.name)  # read by the first process, when it imports
+        patch.setenv("HF_HOME", prepared().name)  # read by the first process, when it imports
         process.start()
     process.join(LIMIT)
     if process.is_alive():
