@@ -2,14 +2,18 @@
 
 import copy
 
+import torch
 
+
+@torch.random.fork_rng()
 def evidence(patient):
     """What a person sees who trains a copy of the run: losses, gradients, what moved, one row.
 
     Returns a dict: losses, one for each batch; gradients and moved, {kind: largest number} for
     A, B and everything else; row, [(token, is it graded)] of the first row without its padding.
-    The patient stays as it is.
+    The patient stays as it is, and dropout is drawn as for every other patient.
     """
+    torch.manual_seed(0)
     model, optimizer = copy.deepcopy((patient.model.train(), patient.optimizer))
     parts = {"A": [], "B": [], "rest": []}
     for name, parameter in model.named_parameters():
