@@ -81,10 +81,10 @@ def device():
     return f"CPU, torch {torch.__version__}: no GPU here, so this says nothing about one"
 
 
-def run_chapter(path, out):
+def run_chapter(path, out, module="tests.gpu"):
     """Run a chapter in a new process: (seconds, "" or what went wrong)."""
-    began, log = time.perf_counter(), out / f"{path.name[:2]}.txt"
-    command = [sys.executable, "-m", "tests.gpu", "--source", str(path)]
+    began, log = time.perf_counter(), out / f"{path.stem.partition('_')[0]}.txt"
+    command = [sys.executable, "-m", module, "--source", str(path)]
     with tempfile.TemporaryDirectory() as home, log.open("w", encoding="utf-8") as stream:
         settings = {**environment(ROOT, home), "MPLBACKEND": "Agg"}
         options = {"env": settings, "cwd": ROOT / "chapters", "timeout": TIMEOUT}

