@@ -30,6 +30,7 @@ STEPS = 3  # of our loops, at most
 STOP = 12  # the last step of a Trainer: chapter 09 goes on from step 8
 BATCH = 2  # rows of a step
 ASKED = 2  # rows that a score is made of
+TOLD = 6  # stories read for a loss: chapter 10
 GIVEN = 60  # rows of data: chapter 09 takes a step for every 16 to train on, and those are STEPS
 
 
@@ -45,6 +46,7 @@ def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
     from lora_course.fast import many
     from lora_course.kit import data
     from lora_course.kit.models import quiet
+    from lora_course.kit.town import stories
 
     quiet()  # as the chapters do before PEFT is imported
 
@@ -75,6 +77,7 @@ def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
     exact_match, data.exact_match = data.exact_match, fewer_rows
     loop.train = at_most(steps, "steps", loop.train)
     many.train_many = at_most(steps, "steps", many.train_many)
+    stories.documents = at_most(TOLD, "count", stories.documents)
     data.batches = at_most(batch, "batch_size", data.batches)
     ready, TrainingArguments.__post_init__ = TrainingArguments.__post_init__, small
     flow = trainer_callback.DefaultFlowCallback

@@ -12,6 +12,7 @@ from lora_course.fast import many
 from lora_course.inject import inject_lora
 from lora_course.kit import data
 from lora_course.kit.models import load_base, load_tokenizer
+from lora_course.kit.town import stories
 from tests import real
 
 DOCS = runpy.run_path(str(real.ROOT / "docs/real_model.py"))
@@ -23,6 +24,7 @@ def shortened(monkeypatch):
     """This process as `few` leaves it; put back afterwards."""
     flow = trainer_callback.DefaultFlowCallback
     changed = [(data, "exact_match"), (data, "batches"), (loop, "train"), (many, "train_many")]
+    changed.append((stories, "documents"))
     for owner, name in [*changed, (TrainingArguments, "__post_init__"), (flow, "on_step_end")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     real.few(steps=3, last=5, batch=2, asked=4)
