@@ -29,40 +29,49 @@ SCRIPT = ROOT / "docs/your_own_model.py"
 STEPS = 3  # of our loops, at most
 STOP = 12  # the last step of a Trainer: chapter 09 goes on from step 8
 BATCH = 2  # rows of a step
-ASKED = 2  # rows that a score is made of
-TOLD = 6  # stories read for a loss: chapter 10
+ASKED = 2  # rows that a score is made of, stories that are read, turns of a timing
 GIVEN = 60  # rows of data: chapter 09 takes a step for every 16 to train on, and those are STEPS
 
 
-def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
-    """Shorten, in this process, every training run and every score.
+def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
+    """Shorten, in this process, what takes long on a large model: runs, scores and timings.
 
-    Our loops are asked for fewer steps, so that their learning rate ends at 0 as well. A Trainer is
-    stopped at the end of a step, because chapters compare its rates with those of the whole run.
+    Our loop makes fewer steps, so that its learning rate ends at 0 as well; the last loss stands
+    for those left out, so that a curve has its length. A Trainer is stopped at the end of a step,
+    because chapters compare its rates with those of the whole run.
     """
     from transformers import TrainingArguments, trainer_callback
 
-    from lora_course import train as loop  # the module
-    from lora_course.fast import many
-    from lora_course.kit import data
     from lora_course.kit.models import quiet
-    from lora_course.kit.town import stories
 
     quiet()  # as the chapters do before PEFT is imported
+    from lora_course import train as loop  # the module
+    from lora_course.bridges import shipping
+    from lora_course.kit import data, pages
+    from lora_course.kit.town import stories
 
-    def at_most(most, name, function):
-        """`function`, whose argument `name` is never above `most`."""
+    def change(module, name, **most):
+        """No argument of the function may be above `most`, or longer than that."""
+        function = getattr(module, name)
 
         def call(*args, **kwargs):
             given = inspect.signature(function).bind(*args, **kwargs)
-            given.arguments[name] = min(given.arguments[name], most)
+            given.apply_defaults()
+            for key, top in most.items():
+                value = given.arguments[key]
+                if isinstance(value, int):
+                    given.arguments[key] = min(value, top)
+                else:
+                    given.arguments[key] = [value[i] for i in range(min(top, len(value)))]
             return function(*given.args, **given.kwargs)
 
-        return call
+        setattr(module, name, call)
 
-    def fewer_rows(model, tokenizer, rows, *rest, **more):
-        rows = [rows[i] for i in range(min(asked, len(rows)))]
-        return exact_match(model, tokenizer, rows, *rest, **more)
+    whole = loop.train
+
+    def train(model, batches, steps, *args, **kwargs):
+        losses = whole(model, batches, min(steps, most), *args, **kwargs)
+        return losses + losses[-1:] * (steps - len(losses))
 
     def small(args):
         args.per_device_train_batch_size = min(batch, args.per_device_train_batch_size)
@@ -74,11 +83,14 @@ def few(steps=STEPS, last=STOP, batch=BATCH, asked=ASKED):
         control.should_training_stop |= state.global_step >= last
         return control
 
-    exact_match, data.exact_match = data.exact_match, fewer_rows
-    loop.train = at_most(steps, "steps", loop.train)
-    many.train_many = at_most(steps, "steps", many.train_many)
-    stories.documents = at_most(TOLD, "count", stories.documents)
-    data.batches = at_most(batch, "batch_size", data.batches)
+    loop.train = train
+    change(data, "batches", batch_size=batch)
+    change(data, "exact_match", rows=asked)
+    change(shipping, "measure", rows=asked)
+    change(shipping, "fastest", turns=asked)
+    change(pages, "read", texts=batch)
+    change(pages, "ask", prompts=batch, words=batch)
+    change(stories, "documents", count=asked)
     ready, TrainingArguments.__post_init__ = TrainingArguments.__post_init__, small
     flow = trainer_callback.DefaultFlowCallback
     on_step_end, flow.on_step_end = flow.on_step_end, stop
@@ -95,7 +107,7 @@ def run_here(path):
     gpu.without_ipython()
     importlib.import_module("IPython.display").display = in_words
     if path != SCRIPT:
-        return gpu.run_here(path)
+        return gpu.run_here(path, quoted=False)  # or a quote would undo what `few` does
     with tempfile.TemporaryDirectory() as out:
         sys.argv = [path.name, "--out", out, "--batch", str(BATCH), "--test", str(ASKED)]
         runpy.run_path(str(path), run_name="__main__")
