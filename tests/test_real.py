@@ -8,9 +8,9 @@ from datasets import Dataset
 from transformers import TrainingArguments, trainer_callback
 
 from lora_course import train as loop
-from lora_course.fast import many
+from lora_course.bridges import shipping
 from lora_course.inject import inject_lora
-from lora_course.kit import data
+from lora_course.kit import data, pages
 from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.kit.town import stories
 from tests import real
@@ -22,24 +22,29 @@ ROWS = [{"prompt": f"Count to {n}.", "completion": f"Up to {n}."} for n in range
 @pytest.fixture
 def shortened(monkeypatch):
     """This process as `few` leaves it; put back afterwards."""
-    flow = trainer_callback.DefaultFlowCallback
-    changed = [(data, "exact_match"), (data, "batches"), (loop, "train"), (many, "train_many")]
-    changed.append((stories, "documents"))
-    for owner, name in [*changed, (TrainingArguments, "__post_init__"), (flow, "on_step_end")]:
+    changed = [(loop, "train"), (pages, "read"), (pages, "ask"), (stories, "documents")]
+    changed += [(data, "exact_match"), (data, "batches"), (shipping, "measure")]
+    changed += [(shipping, "fastest"), (TrainingArguments, "__post_init__")]
+    for owner, name in [*changed, (trainer_callback.DefaultFlowCallback, "on_step_end")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    real.few(steps=3, last=5, batch=2, asked=4)
+    real.few(most=3, last=5, batch=2, asked=4)
 
 
-def test_our_loops_are_short(shortened, monkeypatch):
+def test_what_is_shorter(shortened, monkeypatch):
     tokenizer, model = load_tokenizer("base"), inject_lora(load_base("base"), "all-linear", r=2)
     stream = list(data.batches(ROWS, tokenizer, 8, 9, seed=0))
     assert [len(batch["labels"]) for batch in stream] == [2] * 9
-    assert len(list(data.batches(ROWS, tokenizer, 1, steps=2, seed=0))[0]["labels"]) == 1
-    assert len(loop.train(model, stream, 9, lr=1e-3)) == 3
-    assert len(loop.train(model, stream, steps=9, lr=1e-3)) == 3
+    assert len(next(data.batches(ROWS, tokenizer, 1, steps=2, seed=0))["labels"]) == 1
+    for losses in (loop.train(model, stream, 9, 1e-3), loop.train(model, stream, steps=9, lr=1e-3)):
+        assert len(losses) == 9 and losses[2:] == losses[2:3] * 7 and losses[1] != losses[2]
     asked = []
     monkeypatch.setattr(data, "answers", lambda m, t, prompts, *_: asked.append(prompts) or prompts)
     assert data.exact_match(model, tokenizer, Dataset.from_list(ROWS)) == 0 and len(asked[0]) == 4
+    assert len(stories.documents(seed=0, count=9)) == 4
+    assert len(pages.read(tokenizer, ["a mill"] * 3)["labels"]) == 2
+    counted = []
+    shipping.fastest({"any": lambda input_ids: counted.append(1)}, None)
+    assert len(counted) == 4
 
 
 def test_a_trainer_stops_and_keeps_its_rates(shortened, tmp_path):
