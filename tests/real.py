@@ -42,11 +42,11 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
     for those left out, so that a curve has its length. A Trainer is stopped at the end of a step,
     because chapters compare its rates with those of the whole run.
     """
-    from transformers import TrainingArguments, trainer_callback
-
     from lora_course.kit.models import quiet
 
     quiet()  # as the chapters do before PEFT is imported
+    from transformers import TrainingArguments, trainer_callback
+
     from lora_course import train as loop  # the module
     from lora_course.bridges import shipping
     from lora_course.kit import data, pages
@@ -103,7 +103,7 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
 def in_words(*things, **options):
     """In the place of IPython's display: captions and alternative texts, for a file to be read."""
     for thing in things:
-        print(thing["text/plain"] if isinstance(thing, dict) else thing)
+        print(thing["text/plain"] if isinstance(thing, dict) else getattr(thing, "data", thing))
 
 
 def run_here(path):
