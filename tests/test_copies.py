@@ -56,7 +56,7 @@ def test_links_lead_to_the_copies(course):
 
 def test_links_of_every_chapter_are_there():
     """In the real course each link of a copy leads to a copy."""
-    for original in sorted(ROOT.glob("*/[0-9][0-9]_*.ipynb")):
+    for original in sorted(ROOT.glob("*/*_*.ipynb")):
         text = linked(original.read_bytes(), original.parent.name).decode()
         for link in re.findall(r"\]\(([^)#]*\.ipynb)", text):
             there = (Path(original.parent.name) / link).as_posix()
@@ -66,6 +66,16 @@ def test_links_of_every_chapter_are_there():
                 r"solutions/\d\d_solutions.ipynb",
                 there,
             ), f"{original.name}: {link}"
+
+
+def test_the_appendix_keeps_its_name(course):
+    original = course / "chapters/appendix_claims.ipynb"
+    original.write_text(notebook("[3](03_the_lora_layer.ipynb#3)"))
+    assert bring(course) == []
+    copy = course / "work/chapters/appendix_claims.ipynb"
+    assert copy.read_text() == notebook("[3](03_chapter.ipynb#3)")
+    copy.write_text(notebook("mine"))
+    assert bring(course) == [] and copy.read_text() == notebook("mine")
 
 
 def test_a_copy_under_its_former_name_goes_on(course):

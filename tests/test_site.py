@@ -62,6 +62,7 @@ def test_the_first_page_lists_every_chapter_once(source):
     text = (source / "index.md").read_text(encoding="utf-8")
     for path in (ROOT / "chapters").glob("[0-9]*.ipynb"):
         assert text.count(f"chapters/{path.stem}\n") == 1
+    assert text.count("\ndocs/claims\nchapters/appendix_claims\n") == 1
     assert "codespaces" not in text.lower()
     there = site.first_page({"chapters/01_x.ipynb"}, "https://github.com/a/b")
     assert "https://codespaces.new/a/b" in there

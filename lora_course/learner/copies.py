@@ -63,9 +63,9 @@ def bring(root, work=None):
 
 
 def place(original):
-    """chapters/03_the_lora_layer.ipynb -> chapters/03_chapter.ipynb, as a path."""
-    folder = Path(original).parent.name
-    return Path(folder) / f"{Path(original).name[:2]}_{FOLDERS[folder]}.ipynb"
+    """chapters/03_the_lora_layer.ipynb -> chapters/03_chapter.ipynb, as a path; no other number."""
+    folder, name = Path(original).parent.name, Path(original).name
+    return Path(folder) / (f"{name[:2]}_{FOLDERS[folder]}.ipynb" if name[:2].isdigit() else name)
 
 
 def linked(content, folder):
