@@ -49,6 +49,7 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
 
     from lora_course import train as loop  # the module
     from lora_course.bridges import shipping
+    from lora_course.fast import ranks
     from lora_course.kit import data, pages
     from lora_course.kit.town import stories
 
@@ -75,6 +76,9 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
         losses = whole(model, batches, min(steps, most), *args, **kwargs)
         return losses + losses[-1:] * (steps - len(losses))
 
+    def launch(script, *given, **more):  # the ranks of chapter 17 are processes of their own
+        return ranked(script, *given, "--batch", str(batch), **more)
+
     def small(args):
         args.per_device_train_batch_size = min(batch, args.per_device_train_batch_size)
         args.per_device_eval_batch_size = min(batch, args.per_device_eval_batch_size)
@@ -88,6 +92,7 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
         return control
 
     loop.train = train
+    ranked, ranks.launch = ranks.launch, launch
     change(data, "batches", batch_size=batch)
     change(data, "exact_match", rows=asked)
     change(shipping, "measure", rows=asked)

@@ -9,6 +9,7 @@ from transformers import TrainingArguments, trainer_callback
 
 from lora_course import train as loop
 from lora_course.bridges import shipping
+from lora_course.fast import ranks
 from lora_course.inject import inject_lora
 from lora_course.kit import data, pages
 from lora_course.kit.models import load_base, load_tokenizer
@@ -24,7 +25,7 @@ def shortened(monkeypatch):
     """This process as `few` leaves it; put back afterwards."""
     changed = [(loop, "train"), (pages, "read"), (pages, "ask"), (stories, "documents")]
     changed += [(data, "exact_match"), (data, "batches"), (shipping, "measure")]
-    changed += [(shipping, "fastest"), (TrainingArguments, "__post_init__")]
+    changed += [(shipping, "fastest"), (ranks, "launch"), (TrainingArguments, "__post_init__")]
     for owner, name in [*changed, (trainer_callback.DefaultFlowCallback, "on_step_end")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     real.few(most=3, last=5, batch=2, asked=4)
