@@ -95,6 +95,8 @@ def for_the_page(cell, page, pages, address, source):
     for output in cell["outputs"]:
         data = output.get("data", {})
         data.pop("application/vnd.jupyter.widget-view+json", None)
+        if "text/markdown" in data:
+            data["text/markdown"] = as_page("".join(data["text/markdown"]))
         if "image/png" in data:
             about = output.get("metadata", {}).get("image/png", {})
             content = base64.b64decode("".join(data.pop("image/png")))
@@ -103,6 +105,16 @@ def for_the_page(cell, page, pages, address, source):
             (source / "_static" / name).write_bytes(content)
             alt, width = html.escape(about.get("alt", ""), quote=True), about.get("width", "")
             data["text/html"] = f'<img src="../_static/{name}" alt="{alt}" width="{width}">'
+
+
+def as_page(text):
+    """Links of an output to notebooks lead to their pages; Sphinx does so only in text."""
+
+    def led(match):
+        anchor = re.sub(r"[^a-z0-9]+", "-", match[2].lower()).lstrip("-0123456789")  # as docutils
+        return f"]({match[1]}.html{'#' * bool(anchor)}{anchor})"
+
+    return re.sub(r"\]\(([\w/.]+)\.ipynb#?([^)]*)\)", led, text)
 
 
 def links(text, page, pages, address):
