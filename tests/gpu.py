@@ -29,14 +29,15 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 3600  # seconds a chapter may take
 
 
-def code_cells(path):
-    """(line, source) of each code cell of a percent script, quote cells filled in."""
+def code_cells(path, quoted=True):
+    """(line, source) of each code cell of a percent script; quoted: with quote cells filled in."""
     parts = re.split(r"^# ?%%(.*)\n", path.read_text(encoding="utf-8"), flags=re.M)
     line, found = parts[0].count("\n") + 1, []
     for mark, source in zip(parts[1::2], parts[2::2], strict=True):
         if "[markdown]" not in mark:
             cell = Cell("code", source, f"{path.name}, line {line}")
-            found.append((line, quote(cell, ROOT)[0] if '"quote"' in mark else source))
+            filled = quoted and '"quote"' in mark
+            found.append((line, quote(cell, ROOT)[0] if filled else source))
         line += 1 + source.count("\n")
     return found
 
@@ -54,12 +55,12 @@ def without_ipython():
     sys.modules |= {"IPython": shell, "IPython.display": display}
 
 
-def run_here(path):
+def run_here(path, quoted=True):
     """Run the cells of a source one after the other as __main__, as a kernel does."""
     without_ipython()
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    for line, source in code_cells(path):
+    for line, source in code_cells(path, quoted):
         name = f"{path.name}, cell at line {line}"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         try:
@@ -81,10 +82,10 @@ def device():
     return f"CPU, torch {torch.__version__}: no GPU here, so this says nothing about one"
 
 
-def run_chapter(path, out):
+def run_chapter(path, out, module="tests.gpu"):
     """Run a chapter in a new process: (seconds, "" or what went wrong)."""
-    began, log = time.perf_counter(), out / f"{path.name[:2]}.txt"
-    command = [sys.executable, "-m", "tests.gpu", "--source", str(path)]
+    began, log = time.perf_counter(), out / f"{path.stem.partition('_')[0]}.txt"
+    command = [sys.executable, "-m", module, "--source", str(path)]
     with tempfile.TemporaryDirectory() as home, log.open("w", encoding="utf-8") as stream:
         settings = {**environment(ROOT, home), "MPLBACKEND": "Agg"}
         options = {"env": settings, "cwd": ROOT / "chapters", "timeout": TIMEOUT}

@@ -322,6 +322,7 @@ WHOLE = {  # tests of what is no module
     "latest": "tests/latest.py: the newest packages",
     "mutants": "no mutant of a solution passes its check",
     "notebooks": "the sources of chapters and exercises",
+    "real": "tests/real.py and docs/real_model.py: a real model",
     "training_step": "benchmarks/training_step.py",
     "site": "docs/site/make_site.py: the pages on the web",
     "wheel": "what pip installs, outside the repository",
