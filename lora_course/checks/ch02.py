@@ -401,6 +401,7 @@ ENERGY = (
          "of their squares.", energy_of("share_of_count", "count_rounded")),
     Slip("other_part", "That is the rank which holds 1 - share. Compare with `share`.",
          energy_of("other_part")),
+    Slip("two", "Where the first piece holds the share alone, the answer is 1.", energy_of("two")),
     Slip("each_alone", "The pieces were compared one by one. Add up the first 1, 2, 3, ... of them "
          "(cumsum) and compare the sums.", energy_of("each_alone")),
     Slip("above", "You counted the sums above the share. Count those that are still below it.",
@@ -577,6 +578,7 @@ def ranks_of(budgets, shapes):
         "shared": budgets // len(shapes) // max(map(sum, shapes)),
         **{f"side_{n}": budgets // sum(shape[n] for shape in shapes) for n in range(2)},
         "power": [int(r > 0) << int(np.log2(max(r, 1))) for r in budgets // one],
+        "power_or_one": [1 << int(np.log2(max(r, 1))) for r in budgets // one],
         "one_less": np.maximum(budgets // one - 1, 0),
     }
 
@@ -655,7 +657,7 @@ def weights_of(rule):
 BUDGET = (
     Slip("in_place", "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
          "the caller's tensor: build a new one with `+`.",
-         lambda i: {f"left {n}": 2 for n in ROUNDS}),
+         lambda i: {f"left {n}": 2 for n in range(3)}),
     Slip("same_dict", "A dict that was handed in has changed: `weights = before` gives it a second "
          "name and makes no copy. Start with `weights = {}`.",
          lambda i: {f"left {n}": 1 for n in ROUNDS}),
@@ -671,10 +673,10 @@ BUDGET = (
          "sum of what one unit of rank costs in each.", ranks("shared")),
     Slip("one_side", "Only one side of each matrix was counted. One unit of rank costs a column of "
          "B and a row of A: rows + columns.", ranks("side_0", "side_1")),
-    Slip("at_least_one", "The smallest budget does not pay for rank 1. Then r is 0, and the weights "
-         "stay as before.", ranks("at_least_one")),
+    Slip("at_least_one", "The smallest budget does not pay for rank 1. Then r is 0, and the "
+         "weights stay as before.", ranks("at_least_one")),
     Slip("power", "A rank need not be a power of two. Take the largest that fits.",
-         ranks("power")),
+         ranks("power", "power_or_one")),
     Slip("one_less", "One unit of rank more is within the budget.", ranks("one_less")),
     Slip("only_update", "These are the updates alone. Add each to before[name].",
          weights_of(lambda W, after, r: near(after - W, r))),
