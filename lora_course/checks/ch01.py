@@ -562,15 +562,11 @@ FITS = (
     Slip("frozen_states", "Gradients and optimizer states are counted for frozen weights too. Only "
          "the adapter has them.",
          lambda i: [{"fits": fits(i, more=m)} for m in ((0, 1, 0), (0, 0, 1), (0, 1, 1))]),
-    Slip("adapter_states", "The adapter's numbers are counted, without their gradients and AdamW "
-         "states: 4 + 4 + 8 = 16 bytes each.",
-         lambda i: [{"fits": fits(i, trained=b)} for b in (2, 4, 8, 12)]),
-    Slip("one_adapter", "In one of the two methods the adapter is missing, or counted without its "
-         "gradients and AdamW states: 16 bytes a number, in LoRA and in QLoRA alike.",
-         lambda i: [column(i, way, lambda n, lin, p, way=way, b=b: needed(n, lin, p, trained=b)[
-             :, way]) for way in (1, 2) for b in (0, 2, 4)]),
-    Slip("no_adapter", "The adapter is missing: 16 bytes for each of its numbers.",
-         lambda i: {"fits": fits(i, trained=0)}),
+    Slip("adapter_states", "A number of the adapter takes 16 bytes, in LoRA and in QLoRA: 4 for "
+         "itself, 4 for its gradient and 8 for the AdamW states. Some of that is missing.",
+         lambda i: [{"fits": fits(i, trained=b)} for b in (0, 2, 4, 8, 12)] + [
+             column(i, way, lambda n, lin, p, way=way, b=b: needed(n, lin, p, trained=b)[:, way])
+             for way in (1, 2) for b in (0, 2, 4)]),
     Slip("all_quantized", "Every weight was quantized. Only the linear layers are; the rest stays "
          "at 2 bytes.", lambda i: {"fits": fits(i, quantized=True)}),
     Slip("no_rest", "QLoRA's other weights are missing: what is not in the linear layers stays at "

@@ -402,8 +402,8 @@ LINEAR = (
          spread(lambda n, m: (2 / n) ** 0.5)),
     Slip("xavier", "Xavier's bound looks at both axes of the tensor. The bound here is "
          "1 / sqrt(in).", spread(lambda n, m: (2 / (n + 16)) ** 0.5, 0.04)),
-    Slip("transposed", "The size follows r, not `in`. (kaiming reads `in` from the second axis: give "
-         "it a tensor of shape (r, in).)", spread(lambda n, m: (3 * 16) ** -0.5)),
+    Slip("transposed", "The size follows r, not `in`. (kaiming reads `in` from the second axis: "
+         "give it a tensor of shape (r, in).)", spread(lambda n, m: (3 * 16) ** -0.5)),
     Slip("one_side", "A reaches half as far as it should, or lies on one side of zero. Draw from "
          "-1 / sqrt(in) to 1 / sqrt(in).", spread(lambda n, m: (12 * n) ** -0.5)),
     Slip("no_root", "The bound is 1 / in here. It should be 1 / sqrt(in).",
@@ -826,7 +826,8 @@ def make_grow(seed):
     rng = np.random.default_rng(seed + 400)
     f, r = fixtures.normal(rng), int(rng.integers(2, 5))
     made = {"A": f(r, 20), "B": f(15, r), "alpha": rng.choice([17, 19, 23])}
-    return {**made, "new_r": 2 * r + rng.integers(1, 4)}
+    more = rng.choice([k for k in (1, 2, 3) if k % r])  # the new alpha is no whole number
+    return {**made, "new_r": 2 * r + more}
 
 
 def probe_grow(namespace, a):
@@ -897,8 +898,9 @@ GROW = (
          lambda i: [{"factor": n * len(i["A"]) / i["alpha"]} for n in (1, 2)]),
     Slip("scale_itself", "lora_alpha / r is the scale that must stay. Return the alpha which gives "
          "it at new_r: the scale times new_r.", lambda i: {"factor": 1 / i["new_r"]}),
-    Slip("alpha_wrong", "The scale of the update is off by a power of new_r / r. The new lora_alpha "
-         "divided by new_r must equal the old one divided by r.", lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
+    Slip("alpha_wrong", "The scale of the update is off by a power of new_r / r. The new "
+         "lora_alpha divided by new_r must equal the old one divided by r.",
+         lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
     Slip("whole_number", "Something was cut down to a whole number, by `//` or `int`. Divide with "
          "`/`: alpha need not be whole.", cut_down),
     Slip("adds", "The new directions already add something: their rows of A and columns of B are "
