@@ -158,7 +158,7 @@ WRONG = [
     Answer("full_gb", "bytes", "bytes", edits=((" / 1e9", ""),)),
     Answer("full_gb", "no return", "none", edits=(("return ", "gb = "),)),
     Answer("full_gb", "a text", "type", edits=(("/ 8 / 1e9", "/ 8 / 1e9 * 1.0, 'GB'"),)),
-    Answer("full_gb", "MB", "other", edits=(("1e9", "1e6"),)),
+    Answer("full_gb", "MB", "unit", edits=(("1e9", "1e6"),)),
     Answer(
         "adapter_file_mb",
         "a full matrix",
@@ -217,11 +217,11 @@ def adapter_file_mb(shapes, blocks, r, bits):
             ("    numbers", "    import numpy as np\n    numbers"),
         ),
     ),
-    Answer("adapter_file_mb", "half of both factors", "unit", edits=(("/ 8 /", "/ 16 /"),)),
+    Answer("adapter_file_mb", "half of both factors", "other", edits=(("/ 8 /", "/ 16 /"),)),
     Answer(
         "adapter_file_mb", "whole bytes", "other", edits=(("bits / 8 / 1e6", "(bits // 16) / 1e6"),)
     ),
-    Answer("storage_gb", "whole bytes a number", "other", edits=(("bits / 8", "bits // 8"),)),
+    Answer("storage_gb", "whole bytes a number", "whole_bytes", edits=(("bits / 8", "bits // 8"),)),
     Answer(
         "storage_gb",
         "a dict",
@@ -241,9 +241,9 @@ def adapter_file_mb(shapes, blocks, r, bits):
         edits=(("(parameters + tasks", "(tasks"),),
     ),
     Answer("full_gb", "states as their bits once", "one_state", edits=(("2 * ", ""),)),
-    Answer("full_gb", "divides by 32", "whole_bytes", edits=(("/ 8", "/ 32"),)),
+    Answer("full_gb", "divides by 32", "other", edits=(("/ 8", "/ 32"),)),
     Answer("full_gb", "billions first, then bytes", "bits", edits=(("/ 8", ""),)),
-    Answer("adapter_file_mb", "r twice", "other", edits=(("r * (", "r * r * ("),)),
+    Answer("adapter_file_mb", "r twice", "rank_twice", edits=(("r * (", "r * r * ("),)),
     Answer(
         "storage_gb",
         "base each time",
@@ -281,7 +281,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer("storage_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
     Answer("storage_gb", "only LoRA", "type", edits=(("tasks * parameters * gb, ", ""),)),
     Answer("storage_gb", "forgets to return", "none", edits=(("return ", "pair = "),)),
-    Answer("storage_gb", "MB", "rank_twice", edits=(("1e9", "1e6"),)),
+    Answer("storage_gb", "MB", "unit", edits=(("1e9", "1e6"),)),
     Answer("what_fits", "GiB taken for GB", "gb_card", edits=(("2**30", "1e9"),)),
     Answer("what_fits", "no reserve", "no_reserve", edits=((" - reserve_gb * 1e9", ""),)),
     Answer(

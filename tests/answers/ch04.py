@@ -625,7 +625,7 @@ def mark_only_lora_as_trainable(model):
         "lora_report", "one number", "type", ("return trainable, trainable +", "return trainable +")
     ),
     edit("lora_report", "forgets return", "none", ("return trainable, ", "total = ")),
-    edit("lora_report", "r squared", "other", ("sum(r * sum", "sum(r * r * sum")),
+    edit("lora_report", "r squared", "r_twice", ("sum(r * sum", "sum(r * r * sum")),
     # 4.4
     edit("missed_layers", "those that have LoRA", "found", (ASKED, "isinstance(part, LoRALinear)")),
     edit("missed_layers", "base layers too", "base_layers", (" and not is_base", "")),
@@ -665,7 +665,7 @@ def mark_only_lora_as_trainable(model):
     edit(
         "missed_layers",
         "from block 10 on",
-        "r_twice",
+        "other",
         (ASKED, ASKED + ' and (".1" in name or "gate" in name)'),
     ),
     edit(

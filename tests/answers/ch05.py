@@ -427,7 +427,7 @@ def collate(rows, pad_id):
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
     ),
-    Answer("schedule", "degrees", "other", edits=[("math.pi", "180")]),
+    Answer("schedule", "degrees", "degrees", edits=[("math.pi", "180")]),
     # 5.4
     Answer(
         "save_load", "writes nothing", "no_file", edits=[(SAVE, "save_file(state, path + '.tmp')")]
@@ -454,7 +454,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "in half precision",
-        "degrees",
+        "cast",
         edits=[("state[name] for", "state[name].half() for")],
     ),
     Answer(
@@ -890,7 +890,7 @@ WRONG += [
     edit("loss_mask", "a plus for the minus", "other_number", ("[-100]", "[100]")),
     edit("loss_mask", "eos in the labels alone", "no_eos",
          (ROW, "return prompt_ids + completion_ids, [-100] * len(prompt_ids) + answer")),
-    edit("loss_mask", "the prompt's own list grows", "other",
+    edit("loss_mask", "the prompt's own list grows", "in_place",
          (ROW, "n = len(prompt_ids)\n    prompt_ids += answer\n"
           "    return prompt_ids, [-100] * n + answer")),
     edit("loss_mask", "the completion's own list grows", "in_place",
@@ -898,9 +898,9 @@ WRONG += [
     edit("loss_mask", "floats", "other",
          (ROW, "ids = prompt_ids + answer\n    labels = torch.tensor(ids).float()\n"
           "    labels[: len(prompt_ids)] = -100\n    return ids, labels")),
-    edit("loss_mask", "a mask of true and false", "other",
+    edit("loss_mask", "a mask of true and false", "ones",
          (ROW, "return prompt_ids + answer, [False] * len(prompt_ids) + [True] * len(answer)")),
-    edit("loss_mask", "up to the first end token", "ones",
+    edit("loss_mask", "up to the first end token", "other",
          (ROW, "ids = prompt_ids + answer\n    end = ids.index(eos_id) + 1\n"
           "    return ids[:end], ([-100] * len(prompt_ids) + answer)[:end]")),
     edit("loss_mask", "an end token after the prompt too", "other",
@@ -944,7 +944,7 @@ def collate(rows, pad_id):
     }
 """,
     ),
-    edit("collate", "the rows themselves are filled", "other",
+    edit("collate", "the rows themselves are filled", "in_place",
          (FILL_IDS, 'ids += [pad_id] * n\n        batch["input_ids"].append(ids)'),
          (FILL_MASK, 'batch["attention_mask"].append([1] * (width - n) + [0] * n)')),
     edit("collate", "labels filled with 0 from a zeros tensor", "pads_in_loss",
@@ -963,7 +963,7 @@ def collate(rows, pad_id):
           "return tuple(torch.tensor(lines) for lines in batch.values())")),
     edit("collate", "the end token is filling too", "mask_by_id",
          ("[1] * len(ids) + [0] * n", "[1 if t != pad_id else 0 for t in ids] + [0] * n")),
-    edit("collate", "the last end token hidden", "in_place",
+    edit("collate", "the last end token hidden", "other",
          ("[1] * len(ids) + [0] * n", "[1] * (len(ids) - 1) + [0] * (n + 1)")),
     edit("collate", "labels filled on the left", "other",
          ("labels + [-100] * n", "[-100] * n + labels")),
@@ -981,8 +981,8 @@ def collate(rows, pad_id):
          (PROGRESS, "(step + 1 - warmup) / (steps - warmup)")),
     edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
          (RISE, "return floor + (peak - floor) * step / warmup")),
-    edit("schedule", "a sine", "other", ("math.cos", "math.sin")),
-    edit("schedule", "no pi", "sine", ("math.pi * progress", "progress")),
+    edit("schedule", "a sine", "sine", ("math.cos", "math.sin")),
+    edit("schedule", "no pi", "other", ("math.pi * progress", "progress")),
     edit("schedule", "a share of the peak", "other", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
     edit("schedule", "whole numbers", "other", ("(step + 1) / warmup", "((step + 1) // warmup)")),
@@ -998,8 +998,8 @@ def collate(rows, pad_id):
     edit("save_load", "names that end in A or B", "ends_with",
          ('if "lora_" in name}', 'if name.endswith(("lora_A", "lora_B"))}')),
     edit("save_load", "only A", "one_factor", ('if "lora_" in name}', 'if "lora_A" in name}')),
-    edit("save_load", "bfloat16", "other", ("state[name] for", "state[name].bfloat16() for")),
-    edit("save_load", "with the scale inside", "cast",
+    edit("save_load", "bfloat16", "cast", ("state[name] for", "state[name].bfloat16() for")),
+    edit("save_load", "with the scale inside", "other",
          ("state[name] for", "state[name] * 2 for")),
     edit("save_load", "the model loses its factors", "other",
          (SAVE, SAVE + "\n    for name, p in model.named_parameters():\n"
@@ -1045,7 +1045,7 @@ model.load_state_dict(loaded, strict=False, assign=True)
           'if "lora_A" in name and value.shape != places[name].shape:')),
     edit("save_load", "compares numel", "size_only",
          (SHAPES, "if value.numel() != places[name].numel():")),
-    edit("save_load", "compares the number of axes", "other",
+    edit("save_load", "compares the number of axes", "late_error",
          (SHAPES, "if value.dim() != places[name].dim():")),
     edit("save_load", "copy_ is the test", "half_loaded", (SHAPES, "if False:"),
          (COPY, "try:\n                places[name].copy_(value)\n"
@@ -1058,7 +1058,7 @@ model.load_state_dict(loaded, strict=False, assign=True)
           'raise ValueError(name)')),
     edit("save_load", "compares the number of names", "count",
          (NAMES, "if len(loaded) != len(places):")),
-    edit("save_load", "no look at the names", "late_error", (NAMES, "if False:")),
+    edit("save_load", "no look at the names", "other", (NAMES, "if False:")),
     edit("save_load", "a KeyError for a name", "other",
          (NAMES, "if len(loaded) > len(places):"),
          ("in loaded.items()", "in {n: loaded[n] for n in places}.items()")),
@@ -1121,9 +1121,9 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("losses[-10:].mean()", "losses[-1]")),
     edit("triage", "the lowest loss against the highest", "slow_is_healthy",
          (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
-    edit("triage", "medians", "other",
+    edit("triage", "medians", "by_distance",
          (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
-    edit("triage", "halves instead of tens", "by_distance",
+    edit("triage", "halves instead of tens", "single_loss",
          (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
     edit("triage", "the first row of labels", "one_row",
          ("(labels == -100).all()", "(labels[0] == -100).all()")),
@@ -1131,9 +1131,9 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("(labels == -100).all()", "(labels == -100).any()")),
     edit("triage", "any masked row", "one_row",
          ("(labels == -100).all()", "(labels == -100).all(1).any()")),
-    edit("triage", "2 and 3 exchanged", "other", ("return 3", "return 5"), ("return 2", "return 3"),
+    edit("triage", "2 and 3 exchanged", "two_and_three", ("return 3", "return 5"), ("return 2", "return 3"),
          ("return 5", "return 2")),
-    edit("triage", "0 and 4 exchanged", "two_and_three",
+    edit("triage", "0 and 4 exchanged", "zero_and_four",
          ("return 4 if", "return 0 if"), ("else 0", "else 4")),
     edit("triage", "always 2", "labels_first", (MASKED, "    return 2\n")),
     edit("triage", "words", "type", ("return 1", 'return "labels"')),
@@ -1155,7 +1155,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     edit("training_loop", "clips each number", "value_clipped",
          (CLIP, CLIP.replace("clip)", "1e9)")
           + "        torch.nn.utils.clip_grad_value_(weights, clip)\n")),
-    edit("training_loop", "clips at 1", "other",
+    edit("training_loop", "clips at 1", "all_alike",
          ("clip_grad_norm_(weights, clip)", "clip_grad_norm_(weights, 1.0)")),
     edit("training_loop", "always at the length clip", "all_alike",
          (CLIP, CLIP + "        for p in weights:\n"
@@ -1230,7 +1230,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     edit("training_loop", "losses alone", "type", ("return losses, lengths", "return losses")),
     edit("training_loop", "the mean loss", "other",
          ("return losses, lengths", "return sum(losses) / len(losses), lengths")),
-    edit("training_loop", "lengths first", "other",
+    edit("training_loop", "lengths first", "exchanged",
          ("return losses, lengths", "return lengths, losses")),
     edit("training_loop", "len of a generator", "raised",
          ("    model.train()\n", "    model.train()\n    steps = len(batches)\n")),
