@@ -1121,7 +1121,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("losses[-10:].mean()", "losses[-1]")),
     edit("triage", "the lowest loss against the highest", "slow_is_healthy",
          (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
-    edit("triage", "medians", "by_distance",
+    edit("triage", "medians", "other",
          (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
     edit("triage", "halves instead of tens", "single_loss",
          (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
