@@ -677,7 +677,6 @@ BUDGET = (
          "weights stay as before.", ranks("at_least_one")),
     Slip("power", "A rank need not be a power of two. Take the largest that fits.",
          ranks("power", "power_or_one")),
-    Slip("one_less", "One unit of rank more is within the budget.", ranks("one_less")),
     Slip("only_update", "These are the updates alone. Add each to before[name].",
          weights_of(lambda W, after, r: near(after - W, r))),
     Slip("cut_weights", "You truncated the trained weights themselves. Truncate the update, after "
