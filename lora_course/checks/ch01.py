@@ -26,9 +26,15 @@ def rows(key, values):
 def promises(key, right, cases, unit):
     """A promise for each case. cases: what was asked, in words."""
     return [
-        Promise(f"{key} {n}", value, f"{unit} for {case}", rtol=1e-3, atol=0)
+        Promise(f"{key} {n}", value, f"{unit} for {case}", rtol=1e-6, atol=0)
         for n, (value, case) in enumerate(zip(right, cases, strict=True))
     ]
+
+
+def rounded(right):
+    """A slip's values: right ones with 0 to 3 digits behind the point, or cut to a whole number."""
+    made = [{k: np.round(v, digits) for k, v in right.items()} for digits in range(4)]
+    return [*made, {k: np.floor(v) for k, v in right.items()}]
 
 
 # 1.1 bytes of full fine-tuning
@@ -75,6 +81,20 @@ FULL_SLIPS = (
     Slip("gib", "Divided by 2³⁰, which gives GiB. A GB is 10⁹ bytes here.",
          lambda i: full(i, 8 * GIB)),
     Slip("bytes", "These are bytes. Divide by 10⁹ for GB.", lambda i: full(i, 8)),
+    Slip("unit", "The digits are right, the unit is not: bits / 8 are bytes, and a GB is 10⁹ of "
+         "them, `1e9` in Python.", lambda i: [full(i, 8 * u) for u in (1e3, 1e6, 1e10, 1e12)]
+         + [full(i, 1e9 / 8), full(i, 8 * (10 ^ 9))]),
+    Slip("double_master", "The master copy is in it twice. Only the states come in a pair.",
+         lambda i: full(i, master=2)),
+    Slip("three_states", "Three states are counted. AdamW keeps two; the gradient and the master "
+         "copy are counted by themselves.", lambda i: full(i, state=3)),
+    Slip("instead", "The master copy was counted in the place of the weights. Both are there.",
+         lambda i: rows("gb", i["parameters"] / 8e9 * (
+             np.where(i["bits"][:, 2] > 0, i["bits"][:, 2], i["bits"][:, 0])
+             + i["bits"] @ [0, 1, 0, 2]))),
+    Slip("fixed", "16 bytes a parameter, whatever the number types are. Use the bits that are "
+         "given.", lambda i: rows("gb", i["parameters"] * 16 / 1e9)),
+    Slip("rounded", "The number was rounded. Return it as it is.", lambda i: rounded(full(i))),
 )  # fmt: skip
 
 full_gb = Check(
@@ -181,7 +201,10 @@ PEAK = (
                   lambda p: p["logits"] / p["batch"]),
          ]),
     Slip("one_block", "The activations of one block are in. Every block keeps its own.",
-         lambda i: peak(i, lambda p: np.where(p["on"], p["inputs"] / p["blocks"], 0) + p["live"])),
+         lambda i: [
+             peak(i, lambda p: np.where(p["on"], p["inputs"] / p["blocks"], 0) + p["live"]),
+             peak(i, lambda p: np.where(p["on"], p["inputs"], 0) + p["live"]),
+         ]),
     Slip("always_kept", "`checkpointing` changes nothing yet.",
          lambda i: peak(i, lambda p: p["kept"])),
     Slip("always_again", "The formula for checkpointing is used where checkpointing is off.",
@@ -189,6 +212,20 @@ PEAK = (
              peak(i, lambda p: p["inputs"] + p["live"]),
              peak(i, lambda p: np.where(p["on"], p["kept"], p["inputs"] + p["live"])),
          ]),
+    Slip("all_again", "With checkpointing a block keeps 2 bytes in the place of its 34, and one "
+         "block alone needs 34 more. Not every block.",
+         lambda i: peak(i, lambda p: np.where(p["on"], p["inputs"], 0) + p["kept"])),
+    Slip("one_less", "All blocks keep their 2 bytes, also the one that is run again.",
+         lambda i: peak(i, lambda p: np.where(
+             p["on"], p["inputs"] * (1 - 1 / p["blocks"]) + p["live"], p["kept"]))),
+    Slip("logits_forgotten", "With checkpointing the logits are as large as without.",
+         lambda i: peak(i, logits=lambda p: np.where(p["on"], 0, p["logits"]))),
+    Slip("twice", "34 bytes are all of it, in 16-bit training: no 2 bytes for each of them.",
+         lambda i: peak(i, lambda p: np.where(
+             p["on"], p["inputs"] + 2 * p["live"], 2 * p["kept"]))),
+    Slip("divided", "These are bytes already: 34, 2 and 4 are no bits.",
+         lambda i: peak(i, unit=8e9)),
+    Slip("rounded", "The number was rounded. Return it as it is.", lambda i: rounded(peak(i))),
     Slip("no_live_block", "With checkpointing, one block at a time is run again and needs its 34 "
          "bytes.", lambda i: peak(i, lambda p: np.where(p["on"], p["inputs"], p["kept"]))),
     Slip("per_block_logits", "The logits were counted in every block. There is one output layer.",
@@ -227,7 +264,7 @@ peak_gb = Check(
 def make_file(seed):
     rng = np.random.default_rng(seed)
     made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3)}
-    made["bits"] = rng.permutation([16, 32, 8])
+    made["bits"] = rng.permutation([16, 32, 4])
     for n in range(3):
         d_out = rng.permutation(np.arange(4, 20))[:3] * 128
         d_in = rng.permutation(np.arange(24, 64))[:3] * 128
@@ -247,13 +284,13 @@ def probe_file(namespace, a):
 
 
 def file(i, numbers=lambda d_out, d_in, r: r * (d_out + d_in), of=slice(None), blocks=True,
-         number_bytes=None, unit=1e6):  # fmt: skip
-    """MB of each case. numbers: of one matrix; of: which of four; number_bytes: for `bits`."""
+         number_bytes=lambda bits: bits / 8, unit=1e6):  # fmt: skip
+    """MB of each case. numbers: of one matrix; of: which of four; number_bytes: from bits."""
     sizes = []
     for n in range(3):
         d_out, d_in = i[f"shapes {n}"][of].astype(float).T
         count = numbers(d_out, d_in, float(i["r"][n])).sum() * (i["blocks"][n] if blocks else 1)
-        sizes.append(count * (number_bytes or i["bits"][n] / 8) / unit)
+        sizes.append(count * number_bytes(int(i["bits"][n])) / unit)
     return rows("mb", sizes)
 
 
@@ -286,16 +323,27 @@ FILE = (
     Slip("once", "Two matrices of one shape are two matrices, each with its own A and B.",
          lambda i: file(i, of=slice(3))),
     Slip("fixed_type", "The bytes of a number do not follow `bits`. 16 bits are 2 bytes, 32 bits "
-         "are 4.", lambda i: [file(i, number_bytes=4), file(i, number_bytes=2)]),
+         "are 4.", lambda i: [file(i, number_bytes=lambda bits, n=n: n) for n in (4, 2)]),
+    Slip("whole_bytes", "4 bits are half a byte. `//` makes 0 of it: divide by 8 with `/`.",
+         lambda i: file(i, number_bytes=lambda bits: bits // 8)),
     Slip("bits", "Eight times too large: these are bits. A byte has 8 of them.",
          lambda i: file(i, unit=1e6 / 8)),
     Slip("mib", "Divided by 2²⁰, which gives MiB. A MB is 10⁶ bytes here.",
          lambda i: file(i, unit=2**20)),
     Slip("unit", "The digits are right, the unit is not: MB means bytes divided by 10⁶.",
-         lambda i: [file(i, unit=1), file(i, unit=1e9)]),
+         lambda i: [file(i, unit=u) for u in (1, 1e3, 1e9)]),
+    Slip("no_rank", "The rank is missing: A has r rows, and B has r columns.",
+         lambda i: file(i, lambda d_out, d_in, r: d_out + d_in)),
+    Slip("rank_once", "r belongs to both factors: A has r · d_in numbers and B has d_out · r. Mind "
+         "the brackets.", lambda i: [file(i, lambda d_out, d_in, r: r * d_out + d_in),
+                                     file(i, lambda d_out, d_in, r: d_out + r * d_in)]),
+    Slip("rank_twice", "r is in it twice. A has r · d_in numbers and B has d_out · r.",
+         lambda i: file(i, lambda d_out, d_in, r: r * r * (d_out + d_in))),
+    Slip("rounded", "The number was rounded. Return it as it is.", lambda i: rounded(file(i))),
     Slip("states", "Gradients and optimizer states are counted. They live in memory while you "
          "train; the file holds the adapter alone.",
-         lambda i: [file(i, number_bytes=16), file(i, unit=1e6 / 4)]),
+         lambda i: [file(i, number_bytes=lambda bits: 16), file(i, unit=1e6 / 4),
+                    file(i, unit=1e6 / 3)]),
 )  # fmt: skip
 
 adapter_file_mb = Check(
@@ -305,7 +353,7 @@ adapter_file_mb = Check(
     difficulty=2,
     minutes=8,
     points=10,
-    verified="three adapters on matrices that are not square, of 8, 16 and 32 bits",
+    verified="three adapters on matrices that are not square, of 4, 16 and 32 bits",
     hints=(
         "Draw one matrix of shape (d_out, d_in), and beside it $A$ and $B$ with their shapes.",
         "$A$ has r · d_in numbers and $B$ has d_out · r. Sum over the matrices of a block, then "
@@ -347,7 +395,7 @@ def probe_storage(namespace, a):
 
 def storage(i, full=lambda t, n, p: t * n, lora=lambda t, n, p: n + t * p, byte=None, unit=1e9):
     t, n, p, bits = (i[key].astype(float) for key in TASKS)
-    each = (byte or bits / 8) / unit
+    each = (bits / 8 if byte is None else byte(bits)) / unit
     return rows("full", full(t, n, p) * each) | rows("lora", lora(t, n, p) * each)
 
 
@@ -373,12 +421,26 @@ STORAGE = (
          lambda i: storage(i, lora=lambda t, n, p: n + p)),
     Slip("one_copy", "Full fine-tuning changes every weight: each task needs a whole model.",
          lambda i: storage(i, lambda t, n, p: n)),
+    Slip("one_less", "Every task has an adapter, the first one too.",
+         lambda i: storage(i, lora=lambda t, n, p: n + (t - 1) * p)),
+    Slip("unit", "The digits are right, the unit is not: a GB is 10⁹ bytes.",
+         lambda i: [storage(i, unit=u) for u in (1, 1e6, 1e12)]),
+    Slip("rounded", "The numbers were rounded. Return them as they are.",
+         lambda i: rounded(storage(i))),
     Slip("extra_copy", "Full fine-tuning needs no base beside its copies. Count one model a task.",
          lambda i: storage(i, lambda t, n, p: (t + 1) * n)),
     Slip("fixed_type", "Two bytes for every number, whatever `bits` says.",
-         lambda i: storage(i, byte=2)),
-    Slip("states", "16 bytes a number is the state of training. Only the numbers themselves are "
-         "stored.", lambda i: storage(i, byte=16)),
+         lambda i: storage(i, byte=lambda bits: 2)),
+    Slip("whole_bytes", "4 bits are half a byte. `//` makes 0 of it: divide by 8 with `/`.",
+         lambda i: storage(i, byte=lambda bits: bits // 8)),
+    Slip("states", "Gradients or optimizer states are counted. They live in memory while you "
+         "train; only the numbers of the model are stored.",
+         lambda i: [storage(i, byte=lambda bits: 16), storage(i, unit=1e9 / 3),
+                    storage(i, unit=1e9 / 4), storage(i, lambda t, n, p: 3 * t * n,
+                                                      lambda t, n, p: n + 3 * t * p)]),
+    Slip("brackets", "Mind the brackets: both the base and the adapters are numbers, and each "
+         "takes bits / 8 bytes.", lambda i: rows("full", list(storage(i).values())[:3]) | rows(
+             "lora", i["parameters"] + i["tasks"] * i["adapter"] * i["bits"] / 8e9)),
     Slip("bits", "Eight times too large: these are bits. A byte has 8 of them.",
          lambda i: storage(i, unit=1e9 / 8)),
     Slip("gib", "Divided by 2³⁰, which gives GiB. A GB is 10⁹ bytes here.",
@@ -425,7 +487,8 @@ def make_fits(seed):
     # sizes near the edge of one of the three methods, so that every slip shows
     way, ratio = rng.integers(0, 3, k), rng.uniform(0.85, 1.18, k)
     scales = (2, 1.006, 0.95, 5e-4), (2, 0.994, 0.95, 5e-4)
-    edges = *scales, (1, 1.58, 0.9, 0.08), (2, 2.66, 0.6, 5e-4)
+    far = (2, 0.4, 0.95, 5e-4), (2, 0.2, 0.95, 5e-4)  # wrong sizes that are all too large
+    edges = *scales, *far, (1, 1.58, 0.9, 0.08), (2, 2.66, 0.6, 5e-4)
     for n, edge in enumerate(edges):  # scales, adapter and unquantized rest, told apart for sure
         way[n::10], ratio[n::10], linear[n::10], p[n::10] = edge
     budget = card * GIB - reserve * 1e9
@@ -469,22 +532,41 @@ def judge_fits(i, o):
     return verdict._replace(seen=seen, expected=expected)
 
 
+def column(i, way, rule):
+    """The table of answers with another size for one method."""
+    n, linear, p = i["models"].T.astype(float)
+    table = fits(i)
+    table[:, way] = rule(n, linear, p) <= i["card"] * float(GIB) - i["reserve"] * 1e9
+    return {"fits": table}
+
+
 FITS = (
     Slip("gb_card", "The card was taken as 10⁹ bytes a unit. It is named in GiB: 2³⁰ bytes each.",
          lambda i: {"fits": fits(i, unit=1e9)}),
     Slip("no_reserve", "The reserve is not taken off the card.",
-         lambda i: {"fits": fits(i, reserve=0)}),
+         lambda i: [{"fits": fits(i, reserve=r)} for r in (0, -1)]),
+    Slip("reserve_unit", "`reserve_gb` is in GB, 10⁹ bytes. Only the card is in GiB.",
+         lambda i: {"fits": fits(i, reserve=GIB / 1e9)}),
+    Slip("float_base", "LoRA's base is in bf16: 2 bytes for each parameter.",
+         lambda i: {"fits": fits(i, frozen=4)}),
+    Slip("rest_whole", "The linear weights are counted twice in QLoRA: in NF4, and once more in "
+         "bf16. Only the others stay in bf16: parameters - linear.",
+         lambda i: column(i, 2, lambda n, lin, p: lin * 4.127 / 8 + 2 * n + 16 * p)),
+    Slip("rest_float", "QLoRA's other weights are in bf16: 2 bytes each.",
+         lambda i: {"fits": fits(i, rest=4)}),
+    Slip("parts_exchanged", "QLoRA quantizes the linear weights, and leaves the others in bf16.",
+         lambda i: column(i, 2, lambda n, lin, p: 2 * lin + (n - lin) * 4.127 / 8 + 16 * p)),
     Slip("full_bytes", "Full fine-tuning in mixed precision takes 16 bytes a parameter: 2 + 2 + 4 "
          "+ 8. Some of them are missing.",
          lambda i: [{"fits": fits(i, full=b)} for b in (2, 4, 8, 12)]),
     Slip("frozen_states", "Gradients and optimizer states are counted for frozen weights too. Only "
          "the adapter has them.",
          lambda i: [{"fits": fits(i, more=m)} for m in ((0, 1, 0), (0, 0, 1), (0, 1, 1))]),
-    Slip("adapter_states", "The adapter's numbers are counted, without their gradients and AdamW "
-         "states: 4 + 4 + 8 = 16 bytes each.",
-         lambda i: [{"fits": fits(i, trained=b)} for b in (2, 4)]),
-    Slip("no_adapter", "The adapter is missing: 16 bytes for each of its numbers.",
-         lambda i: {"fits": fits(i, trained=0)}),
+    Slip("adapter_states", "A number of the adapter takes 16 bytes, in LoRA and in QLoRA: 4 for "
+         "itself, 4 for its gradient and 8 for the AdamW states. Some of that is missing.",
+         lambda i: [{"fits": fits(i, trained=b)} for b in (0, 2, 4, 8, 12)] + [
+             column(i, way, lambda n, lin, p, way=way, b=b: needed(n, lin, p, trained=b)[:, way])
+             for way in (1, 2) for b in (0, 2, 4)]),
     Slip("all_quantized", "Every weight was quantized. Only the linear layers are; the rest stays "
          "at 2 bytes.", lambda i: {"fits": fits(i, quantized=True)}),
     Slip("no_rest", "QLoRA's other weights are missing: what is not in the linear layers stays at "

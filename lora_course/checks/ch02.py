@@ -124,6 +124,12 @@ BREAK_EVEN = (
     Slip("no_saving", "Where r * (d_in + d_out) equals d_in * d_out exactly, the factors cost as "
          "much as the full matrix. That rank saves nothing: the one below it is the answer.",
          lambda i: break_even_of(i, lambda product, total, side: product // total)),
+    Slip("one_less", "One too small, except where a rank breaks even exactly. Only there the rank "
+         "itself saves nothing.",
+         lambda i: break_even_of(i, lambda product, total, side: product // total - 1)),
+    Slip("at_least_one", "Where not even rank 1 saves anything, the answer is 0.",
+         lambda i: break_even_of(i, lambda product, total, side: np.maximum(
+             1, (product - 1) // total))),
     Slip("one_more", "This is the first rank that saves nothing. The largest rank that still saves "
          "is one smaller.",
          lambda i: break_even_of(i, lambda product, total, side: -(-product // total))),
@@ -228,6 +234,15 @@ NEAREST = (
          "times row i of Vh.", nearest_of(lambda M, r: pieces(M, slice(r), 0))),
     Slip("values_squared", "Each singular value counts twice. Multiply it into U or into Vh, not "
          "into both.", nearest_of(lambda M, r: pieces(M, slice(r), 2))),
+    Slip("root", "The root of the singular values is in it. Each piece counts with s[i] itself.",
+         nearest_of(lambda M, r: pieces(M, slice(r), 0.5))),
+    Slip("one_less", "You kept r - 1 pieces. In Python [:r] holds r items.",
+         nearest_of(lambda M, r: near(M, r - 1))),
+    Slip("one_piece", "There is one piece alone. Sum the first r of them.",
+         lambda i: [nearest_of(lambda M, r: near(M, 1))(i),
+                    nearest_of(lambda M, r: pieces(M, slice(r - 1, r)))(i)]),
+    Slip("one_value", "Every piece was taken times the largest singular value. Each has its own.",
+         nearest_of(lambda M, r: pieces(M, slice(r), 0) * svd(M)[1][0])),
     Slip("smallest", "You kept the smallest pieces. torch.linalg.svd sorts from large to small: "
          "the first r pieces are wanted.", nearest_of(lambda M, r: pieces(M, slice(-r, None)))),
     Slip("rest", "This is what the truncation leaves out (the matrix minus its nearest of rank r). "
@@ -280,6 +295,13 @@ def answers(s, share):
         "share_of_count": int(np.ceil(share * len(s))),
         "root": int((np.sqrt(sums) < share * np.sqrt(total)).sum()) + 1,
         "below": int((sums <= share * total).sum()),
+        "count_rounded": round(share * len(s)),
+        "other_part": int((sums < (1 - share) * total).sum()) + 1,
+        "each_alone": int((squares < share * total).sum()) + 1,
+        "above": int((sums > share * total).sum()) + 1,
+        "rounded": int((np.round(sums / total, 2) < share).sum()) + 1,
+        "nearly": int((sums < (share - 0.01) * total).sum()) + 1,
+        "two": max(right, 2),
     }
 
 
@@ -310,6 +332,14 @@ def make_energy_rank(seed):
             at = int(rng.integers(2, len(s) - 2))
             spectra.append(s)
             shares.append((s**2)[: at + 1].sum() / 1024)
+        while True:  # the first pieces stay just below the share
+            s = np.sort(rng.uniform(3, 9, 10))[::-1]
+            energy = np.cumsum(s**2) / (s**2).sum()
+            near = energy[2] + 0.001
+            if np.round(energy[2], 2) > near:
+                break
+        spectra += [s, np.array([9.0, 2.5, 1.5, 0.7])]  # the second one needs one piece
+        shares += [near, rng.uniform(0.3, 0.8)]
         found = [answers(s, share) for s, share in zip(spectra, shares, strict=True)]
         if len({tuple(a[key] for a in found) for key in found[0]}) == len(found[0]):
             lengths = np.array([len(s) for s in spectra])  # no two answers look the same
@@ -330,9 +360,14 @@ def probe_energy_rank(namespace, a):
     return {**rows("r", made), "left": before.change()}
 
 
-def energy_of(key):
-    """The values of a slip, or of "right"."""
-    return lambda i: rows("r", [answers(*c)[key] for c in zip(spectra_of(i), i["shares"])])  # noqa: B905
+def energy_of(*keys):
+    """The values of a slip: the answers under any of these keys."""
+
+    def values(i):
+        cases = [answers(*case) for case in zip(spectra_of(i), i["shares"], strict=True)]
+        return [rows("r", [case[key] for case in cases]) for key in keys]
+
+    return values
 
 
 def judge_energy_rank(i, o):
@@ -363,7 +398,16 @@ ENERGY = (
     Slip("smallest_first", "You added from the smallest value up. The first pieces are the largest "
          "ones: s comes sorted from large to small.", energy_of("smallest_first")),
     Slip("share_of_count", "This is a share of the number of values. Asked is a share of the sum "
-         "of their squares.", energy_of("share_of_count")),
+         "of their squares.", energy_of("share_of_count", "count_rounded")),
+    Slip("other_part", "That is the rank which holds 1 - share. Compare with `share`.",
+         energy_of("other_part")),
+    Slip("two", "Where the first piece holds the share alone, the answer is 1.", energy_of("two")),
+    Slip("each_alone", "The pieces were compared one by one. Add up the first 1, 2, 3, ... of them "
+         "(cumsum) and compare the sums.", energy_of("each_alone")),
+    Slip("above", "You counted the sums above the share. Count those that are still below it.",
+         energy_of("above")),
+    Slip("nearly", "Close to the share is not there yet. Compare the shares as they are, without "
+         "rounding and without a tolerance.", energy_of("rounded", "nearly")),
     Slip("root", "You took the root of the running sums, which gives shares of the size. Energy "
          "is the sum of the squares itself.", energy_of("root")),
 )  # fmt: skip
@@ -375,7 +419,7 @@ energy_rank = Check(
     difficulty=2,
     minutes=10,
     points=10,
-    verified="five spectra, two of which reach the share exactly",
+    verified="seven spectra, two of which reach the share exactly",
     hints=(
         "Energy is a sum of squares. How much do the first 1, 2, 3, ... pieces hold together?",
         "`torch.cumsum(s**2, 0)` gives the running sums. Divide them by the total, and find the "
@@ -451,6 +495,10 @@ FACTORS = (
          "`update`, A to its columns.", sides(lambda d_out, d_in, r, k: (d_in, r, r, d_out))),
     Slip("A_transposed", "A has its directions in columns. It needs the shape (r, d_in): its rows "
          "are directions.", sides(lambda d_out, d_in, r, k: (d_out, r, d_in, r))),
+    Slip("B_transposed", "B has its directions in rows. It needs the shape (d_out, r): its columns "
+         "are directions.", sides(lambda d_out, d_in, r, k: (r, d_out, r, d_in))),
+    Slip("one_less", "You kept r - 1 pieces. In Python [:r] holds r items.",
+         sides(lambda d_out, d_in, r, k: (d_out, r - 1, r - 1, d_in))),
     Slip("one_more", "You kept r + 1 pieces. In Python [:r] holds r items.",
          sides(lambda d_out, d_in, r, k: (d_out, r + 1, r + 1, d_in))),
     Slip("not_cut", "All pieces are there. Cut both factors to r.",
@@ -495,7 +543,7 @@ factors = Check(
 
 # 2.5 a rank budget for a whole model
 NAMES = ("up_proj.weight", "down_proj.weight", "q_proj.weight")
-ROUNDS = range(3)
+ROUNDS = range(4)
 
 
 def make_budget(seed):
@@ -503,10 +551,10 @@ def make_budget(seed):
     while True:
         shapes = [tuple(rng.permutation(np.arange(11, 19))[:2]) for _ in NAMES]
         one, full = sum(a + b for a, b in shapes), sum(a * b for a, b in shapes)
-        r = rng.permutation([2, 3, 4])
-        budgets = r * one + [0, 1, one - 1]  # used up, one number left, one number short
-        ranks = {tuple(v) for v in ranks_of(budgets, shapes).values()}
-        if len(ranks) == 6 and full > one:
+        r = np.append(rng.permutation([2, 3, 4]), 0)
+        budgets = r * one + [0, 1, one - 1, one - 2]  # used up, one left, one short, too small
+        ranks = [tuple(v) for v in ranks_of(budgets, shapes).values()]
+        if len(set(ranks)) == len(ranks) and full > one:
             break
     made = {"budgets": budgets}
     for name, shape in zip(NAMES, shapes, strict=True):
@@ -524,7 +572,14 @@ def ranks_of(budgets, shapes):
         "over_budget": -(-budgets // one),
         "always_over": budgets // one + 1,
         "product": budgets // full,
-        "one_matrix": budgets // sum(shapes[-1]),
+        "at_least_one": np.maximum(1, budgets // one),
+        "rounded": np.round(budgets / one).astype(int),
+        **{f"matrix_{n}": budgets // sum(shape) for n, shape in enumerate(shapes)},
+        "shared": budgets // len(shapes) // max(map(sum, shapes)),
+        **{f"side_{n}": budgets // sum(shape[n] for shape in shapes) for n in range(2)},
+        "power": [int(r > 0) << int(np.log2(max(r, 1))) for r in budgets // one],
+        "power_or_one": [1 << int(np.log2(max(r, 1))) for r in budgets // one],
+        "one_less": np.maximum(budgets // one - 1, 0),
     }
 
 
@@ -574,11 +629,14 @@ def judge_budget(i, o):
     return judged(i, o, promises, BUDGET)
 
 
-def ranks(key):
-    """The values of a slip in the rank."""
-    return lambda i: rows(
-        "r", ranks_of(i["budgets"], [i[f"before {name}"].shape for name in NAMES])[key]
-    )
+def ranks(*keys):
+    """The values of a slip in the rank: those of `ranks_of` under any of these keys."""
+
+    def values(i):
+        found = ranks_of(i["budgets"], [i[f"before {name}"].shape for name in NAMES])
+        return [rows("r", found[key]) for key in keys]
+
+    return values
 
 
 def weights_of(rule):
@@ -599,18 +657,26 @@ def weights_of(rule):
 BUDGET = (
     Slip("in_place", "A tensor that was handed in has changed. `+=`, `-=` and `.add_()` write into "
          "the caller's tensor: build a new one with `+`.",
-         lambda i: {f"left {n}": 2 for n in ROUNDS}),
+         lambda i: {f"left {n}": 2 for n in range(3)}),
     Slip("same_dict", "A dict that was handed in has changed: `weights = before` gives it a second "
          "name and makes no copy. Start with `weights = {}`.",
          lambda i: {f"left {n}": 1 for n in ROUNDS}),
     Slip("strict_budget", "A budget that is used up to the last number is still kept. Allow "
          "equality.", ranks("strict_budget")),
     Slip("over_budget", "That rank costs more than the budget. Round down.",
-         lambda i: [ranks("over_budget")(i), ranks("always_over")(i)]),
+         ranks("over_budget", "always_over", "rounded")),
     Slip("product", "It looks as if one unit of rank costs rows * columns. It costs rows + "
          "columns.", ranks("product")),
     Slip("one_matrix", "The budget covers all matrices together, but only one was counted. Sum the "
-         "cost over all of them.", ranks("one_matrix")),
+         "cost over all of them.", ranks("matrix_0", "matrix_1", "matrix_2")),
+    Slip("shared", "The budget was divided among the matrices. It is one for all: divide it by the "
+         "sum of what one unit of rank costs in each.", ranks("shared")),
+    Slip("one_side", "Only one side of each matrix was counted. One unit of rank costs a column of "
+         "B and a row of A: rows + columns.", ranks("side_0", "side_1")),
+    Slip("at_least_one", "The smallest budget does not pay for rank 1. Then r is 0, and the "
+         "weights stay as before.", ranks("at_least_one")),
+    Slip("power", "A rank need not be a power of two. Take the largest that fits.",
+         ranks("power", "power_or_one")),
     Slip("only_update", "These are the updates alone. Add each to before[name].",
          weights_of(lambda W, after, r: near(after - W, r))),
     Slip("cut_weights", "You truncated the trained weights themselves. Truncate the update, after "
@@ -619,6 +685,9 @@ BUDGET = (
          "it to before[name].", weights_of(lambda W, after, r: after + near(after - W, r))),
     Slip("backwards", "The sign is turned round: the update is after minus before.",
          weights_of(lambda W, after, r: W - near(after - W, r))),
+    Slip("base_cut", "before[name] was truncated as well. Only the update loses rank.",
+         lambda i: [weights_of(lambda W, after, r: near(W, r) + near(after - W, r))(i),
+                    weights_of(lambda W, after, r: W + near(after, r) - near(W, r))(i)]),
     Slip("not_cut", "These are the trained weights, with the update at full rank. Truncate it to "
          "r.", weights_of(lambda W, after, r: after)),
     Slip("unchanged", "These are the weights before training. Add the truncated update.",
@@ -632,7 +701,7 @@ budget = Check(
     difficulty=4,
     minutes=18,
     points=20,
-    verified="three budgets, three matrices, and that your inputs stayed as they were",
+    verified="four budgets, three matrices, and that your inputs stayed as they were",
     hints=(
         "First the rank: what does one unit of rank cost, summed over all matrices?",
         "One unit costs the sum of (rows + columns) over the matrices. Then treat each matrix on "

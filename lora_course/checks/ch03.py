@@ -23,7 +23,9 @@ def start(layer, base):
     """A and B as the learner starts them, and how many numbers would be trained."""
     a, b, own = factor(layer, "lora_A"), factor(layer, "lora_B"), {id(p) for p in base.parameters()}
     train = [p for p in layer.parameters() if p.requires_grad]
+    inside = {t.data_ptr() for t in (*layer.parameters(), *layer.buffers())}
     return {
+        "holds_base": base.weight.data_ptr() in inside,
         "A": array(a, "layer.lora_A"),
         "B": array(b, "layer.lora_B"),
         "is_trained": min(trained(a), trained(b)),
@@ -63,6 +65,8 @@ def train_promises(a_shape, b_shape):
         Promise("trains_rest", size, seen="{} trainable numbers beside the base layer",
                 expected=f"{size}, those of A and B"),
         Promise("trains_base", 0, seen="{} trainable numbers in the base layer", expected="0"),
+        Promise("holds_base", 1, seen="the weight of the base layer is not inside", expected="the "
+                "layer that was given, not a copy"),
     ]  # fmt: skip
 
 
@@ -86,7 +90,8 @@ def output_promises(i, o, cases, alpha):
     def seen(v):
         n = int(np.argmax(~np.isclose(v, right, rtol=1e-3)))
         said, r = list(cases.values())[n][3], list(cases.values())[n][2]
-        return f"{said}, the update is {v[n]:.4g} * B A x, with lora_alpha = {alpha:g} and r = {r}"
+        c = 0 if abs(v[n]) < 1e-6 else v[n]
+        return f"{said}, the update is {c:.4g} * B A x, with lora_alpha = {alpha:g} and r = {r}"
 
     scale = Promise("scale", np.array(right), seen=seen, rtol=1e-3, atol=1e-3,
                     expected=" and ".join(f"{s:.4g}" for s in right))  # fmt: skip
@@ -115,10 +120,14 @@ SCALE = (
          "applied once.",
          scale_is(lambda alpha, r: alpha * r, lambda alpha, r: r / alpha, lambda alpha, r: 1 / r,
                   lambda alpha, r: (alpha / r) ** 2, lambda alpha, r: alpha / r**0.5)),
-    Slip("no_update", "With values in A and B, the update must be something.",
-         scale_is(lambda alpha, r: 0)),
+    Slip("minus", "The update is subtracted. Add it.", scale_is(lambda alpha, r: -alpha / r)),
 )  # fmt: skip
+NO_UPDATE = "With values in A and B, the update must be something."
+COPIED = (
+    "A copy was made, or a new layer. Keep the one that was given: `self.base_layer = base_layer`."
+)
 TRAINS = (
+    Slip("base_copied", COPIED, seen_as(holds_base=0)),
     Slip("not_parameter", "Either it is a plain tensor (arithmetic after `nn.Parameter(...)` makes "
          "one: wrap last), or something froze it after it was made: freeze only `base_layer`.",
          seen_as(is_trained=0)),
@@ -126,8 +135,8 @@ TRAINS = (
          "its parameters.", seen_as(trains_base=lambda v: v > 0)),
 )  # fmt: skip
 EQUAL_ROWS = (
-    "Equal rows of A get equal gradients and stay equal: the update never gets beyond the rank "
-    "that A starts with. Draw every entry of A on its own."
+    "Rows of A that are equal, or multiples of one, stay so: their gradients are too. The update "
+    "never gets beyond the rank that A starts with. Draw every entry of A on its own."
 )
 BOTH_ZERO = (
     "A and B are both zero. Then both gradients are zero for ever: each is a product with the "
@@ -189,7 +198,8 @@ def probe_linear(namespace, a):
     dropping, _ = layer("wide", 6, a["p"].item())
     x = tensor(a["x_wide"])
     for key, times in (("zero", 0), ("", 1)):
-        fixtures.fill(dropping, a["A_wide"], times * a["B_wide"])
+        if not fixtures.fill(dropping, a["A_wide"], times * a["B_wide"]):
+            return made
         made[f"y_{key}_train".replace("__", "_")] = array(dropping.train()(x), "the output")
     return {**made, "y_eval": array(dropping.eval()(x), "the output")}
 
@@ -348,6 +358,20 @@ def late_dropout(i):
 LINEAR = (
     *SCALE,
     *TRAINS,
+    Slip("base_copied", COPIED, lambda i: [{"trains_rest": 16 * 112 + 48 * 65},
+                                           {"trains_rest": 16 * 112 + 48 * 64}]),
+    Slip("only_training", "The update acts in train() alone. A trained adapter is used in eval(): "
+         "only dropout differs there.",
+         lambda i: {**scale_is(lambda alpha, r: 0)(i)[0],
+                    "fed": dropped(i["x_wide"], 1 / (1 - float(i["p"])))}),
+    Slip("no_update", NO_UPDATE, lambda i: {
+        **scale_is(lambda alpha, r: 0)(i)[0],
+        "fed": lambda v: not dropped(i["x_wide"], 1 / (1 - float(i["p"])))(v)}),
+    Slip("bias_twice", "The bias is added twice: `self.base_layer(x)` has it already.",
+         outputs_are(lambda base, bias, update, s: base + bias + s * update)),
+    Slip("x_detached", "The gradient of x must pass through the update too. Leave `.detach()` and "
+         "`no_grad` out of forward.",
+         lambda i: {f"grad_x_{name}": i[f"g_{name}"] @ i[f"W_{name}"] for name in FILLED}),
     Slip("shapes", "lora_A is (r, in) and lora_B is (out, r), so that B @ A has the shape of the "
          "weight. A reads the input, B writes the output.",
          lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
@@ -378,8 +402,12 @@ LINEAR = (
          spread(lambda n, m: (2 / n) ** 0.5)),
     Slip("xavier", "Xavier's bound looks at both axes of the tensor. The bound here is "
          "1 / sqrt(in).", spread(lambda n, m: (2 / (n + 16)) ** 0.5, 0.04)),
-    Slip("transposed", "kaiming reads `in` from the second axis: here it was given r there. Fill a "
-         "tensor of shape (r, in).", spread(lambda n, m: (3 * 16) ** -0.5)),
+    Slip("transposed", "The size follows r, not `in`. (kaiming reads `in` from the second axis: "
+         "give it a tensor of shape (r, in).)", spread(lambda n, m: (3 * 16) ** -0.5)),
+    Slip("one_side", "A reaches half as far as it should, or lies on one side of zero. Draw from "
+         "-1 / sqrt(in) to 1 / sqrt(in).", spread(lambda n, m: (12 * n) ** -0.5)),
+    Slip("no_root", "The bound is 1 / in here. It should be 1 / sqrt(in).",
+         spread(lambda n, m: 3**-0.5 / n)),
     Slip("by_out", "The bound is taken from `out`. A reads the input: 1 / sqrt(in).",
          spread(lambda n, m: (3 * m) ** -0.5)),
     Slip("gaussian", "The size is near, but the task asks for a uniform draw with the bound "
@@ -506,6 +534,13 @@ def judge_delta(i, o):
 
 DELTA = (
     *SCALE,
+    Slip("no_update", NO_UPDATE, scale_is(lambda alpha, r: 0)),
+    Slip("reshaped", "`reshape` only counts the entries off anew. Transposing exchanges rows and "
+         "columns: `.T`.",
+         lambda i: {n: float(i["alpha"]) / r * (i[f"B_{n}"] @ i[f"A_{n}"]).reshape(
+             i[f"W_{n}"].shape) for n, (r, *_) in CASES.items()}),
+    Slip("in_place", "`*=`, `.mul_()` and `.data` change the factor that was given. Put the scale "
+         "into the product.", lambda i: {f"own_{n}": 2 for n in CASES}),
     Slip("wrong_r", "The scale divides by the wrong number. r is the number of rows of A, "
          "`lora_A.shape[0]`, which are the columns of B.",
          lambda i: [{"scale": np.array([float(i["alpha"]) / size[k] for size in CASES.values()])}
@@ -622,8 +657,16 @@ BROKEN = (
     Slip("grows", "The wider the layer, the larger A x: the size of A does not follow d_in. Its "
          "entries should lie in +-1 / sqrt(d_in).", lambda i: {"size": lambda v: v[1] > 2 * v[0]
                     and not turned_size(i)(v)}),
-    Slip("not_parameter", "Wrap last: arithmetic after `nn.Parameter(...)` gives a plain tensor "
-         "again.", seen_as(trained0=0)),
+    Slip("kaiming_alone", "That is `kaiming_uniform_` with its default a = 0, sqrt(6) times too "
+         "large. With `a=math.sqrt(5)` the bound is 1 / sqrt(d_in).",
+         seen_as(size=lambda v: np.allclose(v, 2**0.5, rtol=0.06))),
+    Slip("shrinks", "The wider the layer, the smaller A is against 1 / sqrt(d_in). Is the root "
+         "missing, or was the size divided twice?", seen_as(size=lambda v: v[0] > 2 * v[1])),
+    Slip("one_side", "A reaches half as far as it should, or lies on one side of zero. Draw from "
+         "-1 / sqrt(d_in) to 1 / sqrt(d_in).",
+         seen_as(size=lambda v: np.allclose(v, 12**-0.5, rtol=0.06))),
+    Slip("not_parameter", "Both must be an nn.Parameter that requires a gradient. Wrap last: "
+         "arithmetic after `nn.Parameter(...)` gives a plain tensor again.", seen_as(trained0=0)),
 )  # fmt: skip
 
 broken_starts = Check(
@@ -729,6 +772,13 @@ def judge_table(i, o):
 TABLE = (
     *SCALE,
     *TRAINS,
+    Slip("base_copied", COPIED, seen_as(trains_rest=4 * 104 + 40 * 64)),
+    Slip("no_update", NO_UPDATE, scale_is(lambda alpha, r: 0)),
+    Slip("reshaped", "`lora_A[:, ids]` is (r, ...): reshape mixes the tokens. Use `lora_A.T[ids]`, "
+         "which is (..., r).",
+         lambda i: {f"y_{n}": table_case(i, n)[0] + float(i["alpha"]) / r * i[f"A_{n}"][
+             :, i[f"ids_{n}"]].reshape(*i[f"ids_{n}"].shape, -1) @ i[f"B_{n}"].T
+                    for n, (_, r) in TABLES.items()}),
     Slip("shapes", "lora_A is (r, n) with one column for each token, lora_B is (d, r).",
          lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
     Slip("extra_bias", "There is something trainable beside A and B. LoRA has no bias of its own.",
@@ -775,8 +825,9 @@ lora_embedding = Check(
 def make_grow(seed):
     rng = np.random.default_rng(seed + 400)
     f, r = fixtures.normal(rng), int(rng.integers(2, 5))
-    made = {"A": f(r, 20), "B": f(15, r), "alpha": rng.choice([7, 11, 13])}
-    return {**made, "new_r": 2 * r + rng.integers(1, 4)}
+    made = {"A": f(r, 20), "B": f(15, r), "alpha": rng.choice([17, 19, 23])}
+    more = rng.choice([k for k in (1, 2, 3) if k % r])  # the new alpha is no whole number
+    return {**made, "new_r": 2 * r + more}
 
 
 def probe_grow(namespace, a):
@@ -842,9 +893,16 @@ GROW = (
          lambda i: [{"A": lambda v: True}, {"B": lambda v: True}]),
     Slip("alpha_kept", "The scale lora_alpha / r fell, because r grew. Give back a lora_alpha that "
          "makes the quotient what it was.", lambda i: {"factor": len(i["A"]) / i["new_r"]}),
-    Slip("alpha_wrong", "The new lora_alpha divided by new_r must equal the old lora_alpha divided "
-         "by r.", lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
-    Slip("whole_number", "`//` cuts the quotient down. Divide with `/`.", cut_down),
+    Slip("alpha_rule", "That alpha follows from new_r alone. The scale with which the adapter has "
+         "learned must stay: new alpha / new_r = lora_alpha / r.",
+         lambda i: [{"factor": n * len(i["A"]) / i["alpha"]} for n in (1, 2)]),
+    Slip("scale_itself", "lora_alpha / r is the scale that must stay. Return the alpha which gives "
+         "it at new_r: the scale times new_r.", lambda i: {"factor": 1 / i["new_r"]}),
+    Slip("alpha_wrong", "The scale of the update is off by a power of new_r / r. The new "
+         "lora_alpha divided by new_r must equal the old one divided by r.",
+         lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
+    Slip("whole_number", "Something was cut down to a whole number, by `//` or `int`. Divide with "
+         "`/`: alpha need not be whole.", cut_down),
     Slip("adds", "The new directions already add something: their rows of A and columns of B are "
          "both non-zero. One of the two must be zero.",
          seen_as(gap=lambda v: v > 0, kept=1, both=lambda v: v > 0)),

@@ -1,5 +1,7 @@
 """Checks of chapter 04: injection, freezing, a report, what a rule missed, the optimizer's list."""
 
+from itertools import combinations
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -19,12 +21,14 @@ LAYERS = {  # name: has it a bias; every layer feeds the next one
     "blocks.1.mlp.up_proj": False,
     "blocks.1.mlp_up_proj": False,  # what a regular expression takes for mlp.up_proj
     "head": True,
+    "blocks.0.up_proj": False,  # ends in up_proj, not in mlp.up_proj
 }
 NAMES = tuple(LAYERS)
 HITS = (0, 1, 3, 5, 6)  # of the first rule
+UP = (3, 6, 9)  # of the second
 RULES = {  # key: list, the layers that it hits
     "both": (["q_proj", "mlp.up_proj"], HITS),
-    "last": (["up_proj"], (3, 6)),
+    "last": (["up_proj"], UP),
     "single": (["q_proj"], (0, 1, 5)),
     "overlap": (["q_proj", "attn.q_proj"], (0, 1, 5)),
 }
@@ -45,7 +49,7 @@ def make_inject(seed):
     rng = np.random.default_rng(seed)
     f, r = fixtures.normal(rng), int(rng.choice([2, 3, 4]))
     a, b, c = rng.permutation([5, 6, 8])
-    widths = (a, b, c, a, a, b, a, c, a, b)
+    widths = (a, b, c, a, a, b, a, c, a, b, c)
     made = {"r": r, "alpha": rng.choice([7, 9, 11]), "x": f(3, a), "training": rng.integers(2)}
     for n, bias in enumerate(LAYERS.values()):
         d_in, d_out = widths[n], widths[n + 1]
@@ -55,7 +59,7 @@ def make_inject(seed):
 
 
 def chain(a, order=list):
-    """Nine linear layers in a row under the names of LAYERS, a norm, two parts that nobody uses.
+    """Ten linear layers in a row under the names of LAYERS, a norm, two parts that nobody uses.
 
     order: of the names, in which the model holds its parts.
     """
@@ -73,11 +77,12 @@ def chain(a, order=list):
     parts["blocks.1.cross.q_proj"] = Conv1D(4, 3)  # ends in q_proj, and is no nn.Linear
     parts = {"norm": nn.LayerNorm(len(a[f"W{len(NAMES) - 1}"])), **parts}
     parts = {"a_flora_norm": nn.LayerNorm(3), **parts}  # lora_ inside; stands first in any order
-    model = Chain()
+    model = Chain().train(bool(a["training"]))
     for name in order(list(parts)):
-        fixtures.put(model, name, parts[name])
+        fixtures.put(model, name, parts[name].train(model.training))
     parts["blocks.1.cross.q_proj"].bias.requires_grad_(False)
-    return model.train(bool(a["training"]))
+    parts["norm"].train(not a["training"])
+    return model
 
 
 def has_lora(part):
@@ -101,6 +106,7 @@ def inject_once(inject, a, key, rule):
 
     model, x, given = chain(a, sorted if key == "overlap" else list), tensor(a["x"]), list(rule)
     before, old = callers.Before(given), list(model.parameters())
+    modes = [(part, part.training) for part in model.modules()]
     weights, y = [model.get_submodule(name).weight for name in NAMES], model(x).detach()
     try:
         result = inject(model, given, a["r"].item(), a["alpha"].item())
@@ -125,6 +131,7 @@ def inject_once(inject, a, key, rule):
         "old": np.array([p.requires_grad for p in old]),
         "new": np.array([p.requires_grad for p in fresh]),
         "list": before.change(),
+        "mode": 4 * any(part.training != was for part, was in modes),
         "gap": (model(x) - y).abs().max().item(),
     }
     filled = [(n, part) for n, part in enumerate(parts) if has_lora(part)]
@@ -186,7 +193,8 @@ def judge_inject(i, o):
     ]  # fmt: skip
     for key, (rule, entry) in MISSES.items():
         promises += callers.raises(o, key, f"{rule}", "ValueError", entry, keep="the model")
-    promises += [wrapped_promise(o, "overlap"), callers.unchanged("list", "target_modules")]
+    promises += [wrapped_promise(o, "overlap"), callers.unchanged("list", "target_modules"),
+                 callers.unchanged("mode", "the model")]  # fmt: skip
     return judged(i, o, promises, INJECT)
 
 
@@ -199,7 +207,7 @@ INJECT = (
          seen_as(wrapped_both=wrapped(), wrapped_last=wrapped(), same=1, strays=0)),
     Slip("no_dot", "`endswith` on the bare letters also hits `freq_proj`. An ending means whole "
          "parts of the name: compare with a dot in front.",
-         seen_as(wrapped_both=wrapped(*HITS, 2), wrapped_last=wrapped(3, 6, 7))),
+         seen_as(wrapped_both=wrapped(*HITS, 2), wrapped_last=wrapped(*UP, 7))),
     Slip("substring", "`in` finds the entry anywhere in the name. Only the end of the name counts, "
          "in whole parts.", seen_as(wrapped_both=wrapped(*HITS, 2, 4))),
     Slip("regex", "In a regular expression the dot of `mlp.up_proj` stands for any character, also "
@@ -207,13 +215,19 @@ INJECT = (
          lambda i: [{"wrapped_both": wrapped(*HITS, 7)}, {"wrapped_both": wrapped(*HITS, 2, 7)}]),
     Slip("top_level", "A layer directly in the model has no dot before its name. The name may also "
          "be equal to the entry.",
-         seen_as(wrapped_both=wrapped(1, 3, 5, 6), wrapped_last=wrapped(3, 6))),
+         seen_as(wrapped_both=wrapped(1, 3, 5, 6), wrapped_last=wrapped(*UP))),
     Slip("last_part", "An entry may have several parts, like `mlp.up_proj`. Comparing the last "
          "part of the name alone cannot hit it.",
-         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(3, 6), "module_error": 1,
+         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(*UP), "module_error": 1,
                      "wrapped_single": wrapped(0, 1, 5)} for w in (FAILED, wrapped(0, 1, 5))]),
-    Slip("shallow", "Only the layers directly in the model were found. `named_modules()` goes to "
-         "every depth, `named_children()` does not.",
+    Slip("any_part", "An entry may have several parts, like `mlp.up_proj`, and it stands at the "
+         "end: `attn` is in the middle of a name and names no layer.",
+         seen_as(wrapped_both=FAILED, wrapped_last=wrapped(*UP), none_error=1, module_error=0)),
+    Slip("parent_ignored", "`mlp.up_proj` must not hit `blocks.0.up_proj`. All parts of an entry "
+         "count, not its last one alone.",
+         seen_as(wrapped_both=wrapped(*HITS, 9), wrapped_last=wrapped(*UP))),
+    Slip("shallow", "Only a layer directly in the model was found, whose whole name is the entry. "
+         "`named_modules()` goes to every depth, and an entry is the end of a name.",
          lambda i: [{"wrapped_both": wrapped(0), "wrapped_last": wrapped(), "strays": 0},
                     {"wrapped_both": FAILED, "wrapped_last": FAILED, "module_error": 1,
                      "typo_error": 1, "typo_left": 0}]),
@@ -226,10 +240,10 @@ INJECT = (
          lambda i: [{"module_error": 2, "none_error": 1},
                     {"wrapped_both": FAILED, "module_error": 2, "none_error": 1},
                     {"wrapped_both": FAILED, "wrapped_single": FAILED, "none_error": 1,
-                     "wrapped_last": wrapped(3, 6)}]),
+                     "wrapped_last": wrapped(*UP)}]),
     Slip("everything", "Every linear layer was wrapped, whatever the list says.",
          lambda i: [{"wrapped_both": w, "wrapped_last": w}
-                    for w in (wrapped(*range(8)), wrapped(*range(9)))]),
+                    for w in (wrapped(*range(8), 9), wrapped(*range(10)))]),
     Slip("first_hit", "Of each entry only the first hit was wrapped. An entry may hit many layers.",
          seen_as(wrapped_both=wrapped(0, 3), wrapped_last=wrapped(3))),
     Slip("twice", "Two entries may hit one layer, like `q_proj` and `attn.q_proj`. Collect the "
@@ -241,8 +255,9 @@ INJECT = (
          "lora_alpha)`, in that order.",
          lambda i: [{"shapes": shapes_of(i, int(i["alpha"]))}, {"shapes": shapes_of(i, 8)},
                     {"y": run_chain(i, 16 / i["r"])}]),
-    Slip("not_frozen", "Go through all of `model.parameters()`, also those of layers that were not "
-         "wrapped, and of norms.", seen_as(old=lambda v: v[2:].any())),
+    Slip("not_frozen", "Weights or biases of the model are still on. Go through all parameters, "
+         "also of layers that were not wrapped, of norms and inside a wrapper, and leave on the "
+         "factors alone.", seen_as(old=lambda v: v[2:].any())),
     Slip("looks_like", "`lora_` also stands in the name of another part, `a_flora_norm`. Look at "
          "whole parts of the name.", seen_as(old=lambda v: v[:2].any() and not v[2:].any())),
     Slip("lora_frozen", "A freeze after the injection froze the factors as well, and nothing would "
@@ -279,7 +294,7 @@ inject_lora = Check(
 
 
 # 4.2 Only the factors train
-GROUPS = ("A", "B", "base", "rest", "flora", "flora_base", "begins")
+GROUPS = ("A", "B", "base", "rest", "flora", "flora_base", "begins", "inside", "letters")
 DORAS = ("dora", "blocks.0.dora")  # with a parameter lora_magnitude
 OTHERS = GROUPS[2:]
 
@@ -292,7 +307,7 @@ def make_marked(seed):
 def flags_before(i):
     """The flags before the learner's call, {group: bools}; on and off in every group."""
     n, first = int(i["blocks"]), int(i["first"])
-    counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2, 2)
+    counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2, 2, 2, 2)
     return {
         g: (np.arange(k) + first + (g == "B")) % 2 == 0 for g, k in zip(GROUPS, counts, strict=True)
     }
@@ -304,11 +319,24 @@ def flags_with(i, *on, keep=()):
     return np.concatenate([v if g in keep else np.full(v.shape, g in on) for g, v in given])
 
 
+def outer(i, *on, factors):
+    """Flags on in the groups `on`, and of the factors in the outermost wrapper alone or in others.
+
+    The wrapper directly in the model, `flora_gate`, holds the last A and the last B.
+    """
+    flags, n = flags_with(i, *on), int(i["blocks"])
+    flags[: 2 * n + 2] = not factors
+    flags[[n, 2 * n + 1]] = factors
+    return {"flags": flags}
+
+
 def group_of(name):
     if name.endswith((".lora_A", ".lora_B")):
         return name[-1]
     if name.endswith(".lora_magnitude"):
         return "begins"
+    if name.startswith(("lora_A_gate", "mixer")):
+        return "inside" if name.startswith("lora_A_gate") else "letters"
     if "base_layer" in name:
         return "flora_base" if "flora" in name else "base"
     return "flora" if "flora" in name else "rest"
@@ -329,6 +357,8 @@ def probe_marked(namespace, a):
     for name in DORAS:
         fixtures.put(model, name, nn.Module())
         model.get_submodule(name).lora_magnitude = nn.Parameter(torch.ones(1))
+    model.lora_A_gate, model.mixer = nn.Linear(d, d), nn.Module()
+    model.mixer.A, model.mixer.log_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(1))
     for p in model.parameters():
         nn.init.normal_(p)  # a B of zeros would hide that it was reset
     groups = {group: [] for group in GROUPS}
@@ -337,7 +367,7 @@ def probe_marked(namespace, a):
     for group, before in flags_before(a).items():
         for p, flag in zip(groups[group], before, strict=True):
             p.requires_grad = bool(flag)
-    model.train(bool(a["first"]))
+    model.train(bool(a["first"])).flora_gate.train(not a["first"])
     before = callers.Before(model)
     namespace["mark_only_lora_as_trainable"](model)
     after = np.array([p.requires_grad for held in groups.values() for p in held])
@@ -364,8 +394,8 @@ MARKED = (
     Slip("nothing_changed", "Every flag is as before. The attribute is `requires_grad`, and it is "
          "set on the parameter: `parameter.requires_grad = ...`.",
          flags_are(keep=GROUPS)),
-    Slip("all_frozen", "Nothing trains, not even the factors. The loss of such a model cannot be "
-         "differentiated.", flags_are()),
+    Slip("all_frozen", "Nothing trains, not even the factors. The names are full, such as "
+         "`blocks.0.q_proj.lora_A`: compare their last part.", flags_are()),
     Slip("all_train", "Everything trains: that is full fine-tuning with LoRA on top.",
          flags_are(*GROUPS)),
     Slip("inverse", "The other way round: the factors are frozen and the rest trains.",
@@ -373,10 +403,24 @@ MARKED = (
     Slip("base_layer", "The original layer inside the wrapper trains too. Ask for the name of the "
          "parameter, not for the layer around it.",
          flags_are("A", "B", "base", "flora_base")),
-    Slip("looks_like", "`lora_` also stands in `flora_gate` and in `lora_magnitude`. Compare the "
-         "whole last part of the name, behind its last dot.",
+    Slip("looks_like", "`lora_` also stands in `flora_gate`, `lora_magnitude` and `lora_A_gate`. "
+         "Compare the whole last part of the name, behind its last dot.",
          lambda i: [{"flags": flags_with(i, "A", "B", *more)}
-                    for more in (("flora", "flora_base", "begins"), ("begins",))]),
+                    for more in (("flora", "flora_base", "begins", "inside"), ("begins",),
+                                 ("inside",), ("begins", "inside"))]),
+    Slip("from_the_front", "A full name begins with its outermost part: `lora_A_gate.weight` "
+         "begins with `lora_`, `blocks.0.q_proj.lora_A` does not. Compare the last part.",
+         flags_are("inside")),
+    Slip("letters", "Other names end in A or B too: `mixer.A` and `mixer.log_B`. Compare the whole "
+         "last part.", flags_are("A", "B", "letters")),
+    Slip("not_base", "What stands beside the wrappers trains too: norms and other layers. Ask for "
+         "the factors, by name.",
+         flags_are(*(g for g in GROUPS if g not in ("base", "flora_base")))),
+    Slip("flora_left_out", "One wrapped layer is called `flora_gate`, and its factors stay frozen. "
+         "Compare the last part of the name instead of leaving names out.",
+         lambda i: outer(i, "begins", "inside", factors=False)),
+    Slip("shallow", "Only the wrapper directly in the model was found. `named_children()` stops "
+         "there; `named_modules()` goes to every depth.", lambda i: outer(i, factors=True)),
     Slip("not_turned_on", "Factors that were frozen stay frozen. Set the flag of every parameter, "
          "True or False.", flags_are(keep=("A", "B"))),
     Slip("not_turned_off", "Other parameters that were trained still train. Set the flag of every "
@@ -404,7 +448,8 @@ mark_only_lora_as_trainable = Check(
 
 # 4.3 A report before you train
 REPORTED = ("b.up", "shared", "a.c_attn", "b.down", "b.gate")  # shapes of up and gate are alike
-SHARED, DOWN, FROZEN = 1, 3, [0, 3, 4]  # "again" is "shared", "last" is "b.down"
+SHARED, CONV, DOWN, GATE = 1, 2, 3, 4  # "again" is "shared", "last" is "b.down"
+FROZEN, ANGLES = [0, 3, 4], 211
 
 
 def make_report(seed):
@@ -415,6 +460,7 @@ def make_report(seed):
 
 
 def probe_report(namespace, a):
+    import torch
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -427,6 +473,8 @@ def probe_report(namespace, a):
     model.last = model.b.down
     model.head = nn.Linear(d, vocab, bias=False)
     model.head.weight = model.table.weight
+    model.b.gate.weight = model.b.up.weight  # two layers, one weight
+    model.register_buffer("angles", torch.zeros(ANGLES))
     model.b.requires_grad_(False)
     names = [REPORTED[0], "again", *REPORTED[1:3], "last", "b.gate"]  # one under its second name
     before = callers.Before(model, names)
@@ -436,20 +484,16 @@ def probe_report(namespace, a):
 
 
 def sums(i):
-    """(trainable, of the model, of the tied table, of the layers in two places), once each."""
+    """(trainable, the model, what stands in two places: a table, layers, a weight), once each."""
     d_in, d_out = i["shapes"].T
-    each = d_in * d_out + d_out
-    table = int(i["vocab"] * d_in[0])
-    return (
-        int(i["r"] * (d_in + d_out).sum()),
-        int(each.sum()) + table,
-        table,
-        int(each[[SHARED, DOWN]].sum()),
-    )
+    each, table = d_in * d_out + d_out, int(i["vocab"] * d_in[0])
+    tied = int(d_in[GATE] * d_out[GATE])
+    base = int(each.sum()) + table - tied
+    return int(i["r"] * (d_in + d_out).sum()), base, table, int(each[[SHARED, DOWN]].sum()), tied
 
 
 def judge_report(i, o):
-    trainable, base, _, _ = sums(i)
+    trainable, base, *_ = sums(i)
     exact = {"rtol": 0, "atol": 0.01}
     promises = [
         Promise("trainable", trainable, "the first number", **exact),
@@ -475,6 +519,23 @@ def totals(i, adapters, extras):
     return [{"trainable": trainable, "total": base + adapters + extra} for extra in extras]
 
 
+def some_twice(i):
+    """What is too much when some of what stands in two places is counted twice."""
+    table, layers, tied = sums(i)[2:]
+    extras = {a + b + c for a in (0, table) for b in (0, layers) for c in (0, tied)}
+    return sorted({*extras, table + layers + tied + ANGLES} - {0})  # a state dict has buffers too
+
+
+def along(axis):
+    """r times one side of each weight, by its axis: a Conv1D stores (in, out)."""
+    return lambda r, n, m: r * np.where((np.arange(len(n)) == CONV) == (axis == 1), m, n)
+
+
+def without(place):
+    """The slip's values when one layer of REPORTED is left out."""
+    return lambda i: {"trainable": sums(i)[0] - i["r"] * i["shapes"][place].sum()}
+
+
 def once(r, n, m):
     return r * (n + m)
 
@@ -482,24 +543,33 @@ def once(r, n, m):
 REPORT = (
     Slip("shared_twice", "Two of the names lead to the same layer, which gets one adapter. Count "
          "layers, not names.", lambda i: per_layer(once)(i)[1]),
+    Slip("shared_weight", "Two layers share one weight, and are two layers all the same: each gets "
+         "an A and a B of its own. Count layers, not weights.", without(GATE)),
+    Slip("no_conv", "The Conv1D is not in it. It is a linear layer too, and `weight.shape` has its "
+         "two sides, in the other order.", without(CONV)),
     Slip("full_size", "That is in · out, the size of the weight itself. LoRA adds r · (in + out).",
-         per_layer(lambda r, n, m: n * m)),
+         per_layer(lambda r, n, m: n * m, lambda r, n, m: r * n * m)),
+    Slip("r_twice", "The rank is in it twice: r · (in + out).",
+         per_layer(lambda r, n, m: r * r * (n + m))),
     Slip("no_r", "The rank is missing: r · (in + out).", per_layer(lambda r, n, m: n + m)),
     Slip("with_bias", "LoRA adds no bias: r · (in + out) is all.",
-         per_layer(lambda r, n, m: r * (n + m) + m)),
+         per_layer(lambda r, n, m: r * (n + m) + m, lambda r, n, m: r * (n + m + m))),
     Slip("only_in", "A reads `in` numbers and B writes `out`: r · (in + out), not twice the same.",
          per_layer(lambda r, n, m: 2 * r * n, lambda r, n, m: 2 * r * m)),
     Slip("one_factor", "That is one factor alone: A has r · in numbers, and B has r · out.",
-         per_layer(lambda r, n, m: r * n, lambda r, n, m: r * m)),
+         per_layer(lambda r, n, m: r * n, lambda r, n, m: r * m, along(0), along(1))),
     Slip("exchanged", "The first number is what trains, the second one the total.",
          lambda i: {"trainable": sum(sums(i)[:2]), "total": sums(i)[0]}),
     Slip("tied_twice", "A tensor in two places was counted twice. `model.parameters()` gives each "
          "one once; a state dict, or a sum over the modules, does not.",
-         lambda i: totals(i, sums(i)[0], (sums(i)[2], sums(i)[3], sum(sums(i)[2:])))),
+         lambda i: totals(i, sums(i)[0], some_twice(i))),
+    Slip("buffers", "A buffer is counted too. It is no parameter: `model.parameters()`.",
+         lambda i: totals(i, sums(i)[0], [ANGLES])),
     Slip("base_only", "The total is that of the model without the adapters. Add them.",
-         lambda i: totals(i, 0, (0, sums(i)[2], sum(sums(i)[2:])))),
+         lambda i: totals(i, 0, (0, *some_twice(i)))),
     Slip("no_frozen", "The total has every parameter of the model, also those that are frozen.",
-         lambda i: totals(i, sums(i)[0], [-sum((n + 1) * m for n, m in i["shapes"][FROZEN])])),
+         lambda i: totals(i, sums(i)[0],
+                          [sums(i)[4] - sum((n + 1) * m for n, m in i["shapes"][FROZEN])])),
 )  # fmt: skip
 
 lora_report = Check(
@@ -513,13 +583,15 @@ lora_report = Check(
         "`layers = {model.get_submodule(name) for name in names}`, then `r * "
         "sum(layer.weight.shape)` for each, and `p.numel()` over `model.parameters()`.",
     ),
-    slips=REPORT, other="Start with one layer of in × out: how many numbers do A and B have?",
+    slips=REPORT,
+    other="First the layers one by one: how many numbers do A and B of in × out have? Then "
+    "`p.numel()` over `model.parameters()`, and the first number on top.",
     make=make_report, probe=probe_report, judge=judge_report,
 )  # fmt: skip
 
 
 # 4.4 The optimizer's list
-NEW_HEADS = ("new.score", "classifier")
+NEW_HEADS = ("new.score", "top.classifier")
 
 
 def make_prepare(seed):
@@ -542,6 +614,8 @@ def probe_prepare(namespace, a):
         fixtures.put(model, f"blocks.{n}.norm", nn.LayerNorm(d))
     fixtures.put(model, head + "_norm", nn.LayerNorm(d))  # its name begins like that of the head
     fixtures.put(model, head, nn.Linear(d, 3))
+    fixtures.put(model, "again.q_proj", model.get_submodule("blocks.0.q_proj"))
+    given = model.get_submodule(head)
     model.eval().blocks.get_submodule("0.norm").train()
     before, calls = callers.Before(dict(model.named_parameters())), []
     modes = [(part, part.training) for part in model.modules()]
@@ -567,8 +641,9 @@ def probe_prepare(namespace, a):
         "strangers": sum(not any(h is p for p in model.parameters()) for h in held),
         "kind": isinstance(optimizer, torch.optim.AdamW),
         "lr": np.array([group["lr"] for group in optimizer.param_groups], dtype=float),
-        "left": before.change() or 4 * any(part.training != was for part, was in modes),
-    }
+        "left": before.change() or dict(model.named_modules()).get(head) is not given
+        or 4 * any(part.training != was for part, was in modes),
+    }  # fmt: skip
 
 
 def judge_prepare(i, o):
@@ -623,6 +698,12 @@ PREPARE = (
     Slip("twice", "Going through the modules meets a tensor at each level above it, and every step "
          "would move it more than once. `model.parameters()` gives each one once.",
          seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
+    Slip("places", "A layer stands in two places of this model. `model.parameters()` gives each "
+         "tensor once; a list over all places does not.",
+         seen_as(held_lora=lambda v: v.max() == 2, held_head=every)),
+    Slip("copies", "The optimizer holds copies, and would move tensors that the model does not "
+         "use. Give it the parameters themselves: no clones, no `.data`, no state dict.",
+         seen_as(held_lora=none, held_head=none, strangers=lambda n: n > 0)),
     Slip("frozen_too", "The list holds frozen tensors. AdamW skips them while they have no "
          "gradient, but the list should say what trains: filter by `requires_grad`.",
          seen_as(held_near=every, held_rest=every)),
@@ -649,6 +730,7 @@ prepare = Check(
 
 # 4.5 What the rule missed
 HEADS = ("output.head", "lm.score")
+BASE_WORD = "model.database_layer"  # a layer without LoRA
 
 
 def make_missed(seed):
@@ -671,19 +753,25 @@ def tree(i):
     return (
         leaves
         | {"model.c_proj": "conv_wrapped", "model.c_fc": "conv"}
-        | dict.fromkeys(decoys(i), "linear")
+        | dict.fromkeys((*decoys(i), BASE_WORD), "linear")
     )
 
 
 def decoys(i):
     """Layers with the last part of the head's name inside their own, or with all of it."""
     head = HEADS[int(i["head"])]
-    return f"model.multi{head.split('.')[-1]}.out", f"model.{head}"
+    return f"model.multi{head.split('.')[-1]}.out", f"model.{head}", f"{head}_2"
 
 
 def missing(i, *kinds, bases=False):
     """A slip's count of the names: 1 for each leaf of these kinds, as in `named`."""
     return np.array([[kind in kinds, bases and "wrapped" in kind] for kind in tree(i).values()])
+
+
+def gone(i, *names):
+    """A slip's values: these names are missing in the list."""
+    lost = np.outer([name in names for name in tree(i)], [1, 0])
+    return {"named": missing(i, "linear", "conv") - lost}
 
 
 def probe_missed(namespace, a):
@@ -769,11 +857,17 @@ MISSED = (
                     for head in ((), ("head",))]),
     Slip("head", "All but the head: it was not meant to have LoRA, so it was not missed. `head` is "
          "its full name.", lambda i: {"named": missing(i, "linear", "conv", "head")}, share=0.3),
-    Slip("head_word", "A layer that is not the head has `head` in its name. Compare the full name "
-         "with the one that was given.",
-         lambda i: [{"named": missing(i, "linear", "conv")
-                     - np.outer([name in gone for name in tree(i)], [1, 0])}
-                    for gone in (decoys(i), decoys(i)[:1], decoys(i)[1:])]),
+    Slip("head_word", "A layer that is not the head has the head's name, or a part of it, in its "
+         "own. Compare the full name with the one that was given.",
+         lambda i: [gone(i, *names) for n in (1, 2, 3) for names in combinations(decoys(i), n)]),
+    Slip("base_word", "`base_layer` also stands in `model.database_layer`, which is no wrapper's "
+         "inside. There the last part of the name is `base_layer`: mind the dot.",
+         lambda i: gone(i, BASE_WORD)),
+    Slip("with_wrapped", "Layers that have LoRA are in the list too: where the name leads to a "
+         "wrapper, nothing was missed.",
+         lambda i: {"named": missing(i, "linear", "conv", "wrapped", "conv_wrapped")}),
+    Slip("linear_missed", "Only the `Conv1D` is there. An nn.Linear without LoRA was missed too.",
+         lambda i: {"named": missing(i, "conv")}),
     Slip("not_linear", "Norms, tables and containers are no linear layers. Ask for the type.",
          lambda i: {"named": lambda v: all(
              v[n, 0] for n, leaf in enumerate(tree(i).values()) if leaf in ("norm", "table"))}),

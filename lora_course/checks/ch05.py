@@ -108,6 +108,22 @@ MASK = (
          "the loss; any other number is taken for a token.",
          lambda i: [rows(i, lambda ids, p, n=n: (ids, masked(ids, p, n)))
                     for n in (0, -1, 1, 100, int(i["eos"]))]),
+    Slip("label_short", "The labels lack the end token: they have one place less than the tokens. "
+         "It belongs to the answer.", labels(lambda ids, p: masked(ids, p)[:-1])),
+    Slip("by_eos", "The end token may stand in the prompt and inside the answer too. Mask by "
+         "position: the first len(prompt_ids) places, and no others.",
+         labels(lambda ids, p: np.where(ids == ids[-1], IGNORED, masked(ids, p)),
+                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1]))),
+                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1])) + 1))),
+    Slip("ones", "These are zeros and ones, as in an attention mask. A label is the number of the "
+         "token itself, or -100.",
+         labels(lambda ids, p: (np.arange(len(ids)) >= p) * 1,
+                lambda ids, p: masked(np.ones_like(ids), p))),
+    Slip("shifted_right", "The labels are shifted to the right by one. Label t has the same token "
+         "as position t; the model itself compares position t with label t + 1.",
+         labels(lambda ids, p: np.concatenate([[IGNORED], masked(ids, p)[:-1]]))),
+    Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
+         "Build a new one with `+`.", seen_as(left=5)),
 )  # fmt: skip
 
 loss_mask = Check(
@@ -282,7 +298,22 @@ COLLATE = (
              lambda right, *_: right["input_ids"],
              lambda right, _, pad: np.where(real(right) & (right["input_ids"] != pad),
                                             right["input_ids"], IGNORED))]),
+    Slip("sorted", "The rows came back in another order. Keep that of `rows`: nothing else says "
+         "which row is which.",
+         lambda i: [{f"input_ids_{b}": lambda v, b=b: other_order(filled(i)[f"input_ids_{b}"], v)}
+                    for b in BATCHES]),
+    Slip("shifted", "The labels are shifted by one. The model shifts them itself.",
+         one_of("labels", lambda right, *_: np.pad(right["labels"][:, 1:], ((0, 0), (0, 1)),
+                                                   constant_values=IGNORED))),
+    Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
+         "Build a new one with `+`.", seen_as(left=5)),
 )  # fmt: skip
+
+
+def other_order(right, value):
+    """The same rows, in another order."""
+    return value.shape == right.shape and not np.array_equal(value, right) and np.array_equal(
+        np.unique(value, axis=0), np.unique(right, axis=0))  # fmt: skip
 
 
 def fits_where_real(i, batch, value):
@@ -318,9 +349,9 @@ RUNS = ("both", "no_rise", "all_rise")
 def make_schedule(seed):
     rng = np.random.default_rng(seed + 520)
     steps, rise = int(rng.integers(20, 31)), int(rng.integers(4, 8))
-    peak = float(rng.choice([3e-4, 2e-3, 5e-3]))
+    peak = float(rng.choice([3.1e-4, 2.3e-3, 5.7e-3]))
     runs = [(steps, peak, rise, 0.1 * peak), (steps + 7, peak, 0, 0.2 * peak)]
-    return {"runs": np.array([*runs, (rise + 1, 2 * peak, rise + 1, 0.3 * peak)])}
+    return {"runs": np.array([*runs, (rise + 1, 2 * peak, rise + 1, 0.5 * peak)])}
 
 
 def probe_schedule(namespace, a):
@@ -347,6 +378,12 @@ def rates(i, rise=None, fall=None, limit=0):
         down = (fall or half_turn)(t, steps, min(warmup, steps - 2), low)
         made[key] = peak * np.where(t < warmup + limit * (warmup > 0), up, down)
     return made
+
+
+def shares(i):
+    """All rates as shares of the peak, down to 0."""
+    made = rates(i, fall=lambda t, steps, w, low: half_turn(t, steps, w, 0))
+    return {key: made[key] / run[1] for key, run in zip(RUNS, i["runs"], strict=True)}
 
 
 def line_up(t, warmup, low):
@@ -383,6 +420,16 @@ SCHEDULE = (
          "the share (step + 1) / warmup of the peak; floor plays no part.",
          lambda i: [rates(i, rise=lambda t, w, low, n=n: low + (1 - low) * (t + n) / w)
                     for n in (0, 1)]),
+    Slip("rise_slow", "The rise is one step too long: in step warmup - 1 the rate must be the "
+         "peak. Divide by warmup.", lambda i: rates(i, rise=lambda t, w, low: (t + 1) / (w + 1))),
+    Slip("floor_in_rise", "The rise begins below the floor, and that is right: floor plays no part "
+         "in the warm-up.",
+         lambda i: rates(i, rise=lambda t, w, low: np.maximum(low, (t + 1) / w))),
+    Slip("share", "In the warm-up that is the share of the peak, a number up to 1. The rate is the "
+         "share times `peak`.",
+         lambda i: [{k: np.where(np.arange(len(v)) < run[2], v / run[1], fall * v)
+                     for (k, v), run in zip(rates(i).items(), i["runs"], strict=True)}
+                    for fall in (1,)] + [shares(i)]),
     Slip("no_warmup", "The rising part is missing. It comes before the cosine, for step < warmup.",
          lambda i: rates(i, rise=lambda t, w, low: half_turn(t, len(t), 0, low),
                          fall=lambda t, steps, w, low: half_turn(t, steps, 0, low))),
@@ -397,6 +444,15 @@ SCHEDULE = (
          falls(lambda t, steps, w, low: half_turn(t - w, steps, 0, low))),
     Slip("no_floor", "The rate falls to 0. It should fall to floor.",
          falls(lambda t, steps, w, low: half_turn(t, steps, w, 0))),
+    Slip("floor_lost", "The distance from peak to floor is there, and the floor under it is "
+         "missing: add `floor`.",
+         falls(lambda t, steps, w, low: half_turn(t, steps, w, low) - low)),
+    Slip("degrees", "`math.cos` counts in radians: half a turn is pi, not 180.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (
+             1 + np.cos(180 * part(t, steps, w))) / 2)),
+    Slip("sine", "That is the sine, which begins at 0. The cosine begins at 1.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (
+             1 + np.sin(np.pi * part(t, steps, w))) / 2)),
     Slip("clamped", "The rate falls towards 0 and is held at floor. Stretch the cosine instead, "
          "so that it covers the distance from peak to floor.",
          falls(lambda t, steps, w, low: np.maximum(low, half_turn(t, steps, w, 0)))),
@@ -470,6 +526,7 @@ def make_files(seed):
     rng = np.random.default_rng(seed + 530)
     f, (d_in, d_out, r) = fixtures.normal(rng), fixtures.sizes(rng, 3, 3, 9)
     made = {name: f(r, d_in) if "lora_A" in name else f(d_out, r) for name in NAMES}
+    made |= {name: rng.normal(size=made[name].shape) for name in NAMES[4:]}  # these in float64
     return {**made, "W": f(d_out, d_in)}
 
 
@@ -536,7 +593,8 @@ def saved(namespace, a, path):
     made |= {"written": 1, "others": len(found.keys() - set(NAMES))}
     made["missing"] = np.array([name not in found for name in NAMES])
     if not made["missing"].any():
-        made["types"] = sum(found[name].dtype != model.q.lora_A.dtype for name in NAMES)
+        held = model.state_dict()
+        made["types"] = sum(found[name].dtype != held[name].dtype for name in NAMES)
         made["values"] = np.concatenate([array(found[name]).ravel() for name in NAMES])
     return made
 
@@ -568,7 +626,8 @@ def loaded(namespace, a, path):
 
 def values(i, order=NAMES, times=1.0):
     """All factors in the order of NAMES, each taken from the name in `order`."""
-    return times * np.concatenate([i[name].ravel() for name in order])
+    pairs = zip(NAMES, order, strict=True)
+    return times * np.concatenate([i[name].astype(i[at].dtype).ravel() for at, name in pairs])
 
 
 def judge_files(i, o):
@@ -579,7 +638,7 @@ def judge_files(i, o):
         Promise("others", 0, seen="{} other tensors in the file", expected="the factors alone"),
         none_of("missing", "factors are not in the file"),
         Promise("types", 0, seen="{} tensors of another type than in the model",
-                expected="float32, as in the model"),
+                expected="float32 or float64, as in the model"),
         Promise("values", values(i), "of all numbers in the file, number ", **exact),
         callers.unchanged("saver", "the model, after saving"),
     ]  # fmt: skip
@@ -621,6 +680,11 @@ FILE = (
     Slip("ends_with", "One layer calls its factors `lora_A.weight`, as PEFT does. The mark is "
          "`lora_` anywhere in the name, not at its end.",
          seen_as(missing=np.array(["weight" in name for name in NAMES]))),
+    Slip("by_flag", "`requires_grad` does not tell a factor: one factor of this model is frozen, "
+         "and a bias trains. Go by the name.",
+         seen_as(missing=np.array([name == NAMES[0] for name in NAMES]), others=1)),
+    Slip("cast", "Factors were stored in another number type. Store them as they are, or bits get "
+         "lost.", seen_as(types=lambda n: n > 0)),
     Slip("nothing_loaded", "Nothing arrived in the model. Assigning to a variable moves no "
          "numbers: use `place.copy_(value)` or `load_state_dict`.",
          lambda i: {"factors": values(i, times=-0.25)}),
@@ -631,8 +695,8 @@ FILE = (
          "under `torch.no_grad()`.", seen_as(in_place=1)),
     Slip("frozen", "After loading, a factor has another `requires_grad`. Write the numbers "
          "into the parameters, and leave the flag alone.", seen_as(in_place=3)),
-    Slip("not_strict", "With `strict=False`, load_state_dict passes over names that it misses and "
-         "over names that it does not know. Compare the names yourself.",
+    Slip("not_strict", "Names that the file lacks, and names that the model does not know, were "
+         "passed over without a word. (`strict=False` does that too.) Compare the names yourself.",
          errors(lacking=0, extra=0, renamed=0)),
     Slip("silent_lacking", "A factor is missing in the file, and nobody was told. Compare the "
          "names in both directions.", errors(lacking=0, extra=1)),
@@ -646,6 +710,9 @@ FILE = (
          errors(rank_A=1, row=1, rank_B=not_refused)),
     Slip("any_shape", "The shapes were not compared, and factors of any shape came in.",
          errors(renamed=1, rank_A=0, rank_B=0, row=0, turned=0)),
+    Slip("late_error", "The shapes were not compared: this error comes from the copying itself, is "
+         "no ValueError, and comes when other factors have moved.",
+         errors(renamed=1, rank_A=2, rank_B=2)),
     Slip("spread", "`copy_` spreads one row over all rows of a factor without a word, so its own "
          "error is no test. Compare the shapes before.", errors(rank_A=1, rank_B=1, row=0)),
     Slip("size_only", "This factor has as many numbers as its place, and another shape. Compare "
@@ -682,6 +749,7 @@ WORDS = "it learns", "labels masked", "wrong optimizer", "both factors zero", "r
 LOGGED = "grad_A", "grad_B", "A", "B"
 ARGUMENTS = "labels", "losses", *LOGGED
 IDLE = {(0, 1), (4, 2)}  # (fault, variant): runs whose first step has a rate of 0
+SLOW = {(0, 1): 2e-6, (4, 0): 5e-5, (4, 1): 1e-6, (4, 2): 1e-6}  # no distance tells 0 from 4
 SPIKES = {(0, 0): 29, (0, 1): 9, (4, 0): 30, (4, 1): 10}  # (fault, variant): step of a bad batch
 
 
@@ -700,7 +768,7 @@ def one_log(rng, fault, variant):
         A, B = 0 * A, 0 * B
     moments, log = [0.0, 0.0, 0.0, 0.0], {key: [] for key in LOGGED}
     for step in range(1, STEPS + 1):
-        rate = 0 if step == 1 and (fault, variant) in IDLE else 2e-5 if fault == 4 else 0.01
+        rate = 0 if step == 1 and (fault, variant) in IDLE else SLOW.get((fault, variant), 0.01)
         G = 2 * (X @ (2 * B @ A - hidden).T).T @ X / len(X)  # (out, in)
         grads = [(variant != 1) * 2 * B.T @ G + 0, 2 * G @ A.T]
         grads = [0 * g for g in grads] if fault == 1 else grads
@@ -813,6 +881,11 @@ def says(*options):
     return lambda i: [{"said": diagnoses(i, **option(i))} for option in options]
 
 
+def near(i, key, far):
+    """Where a norm has moved by less than this from the first to the last step."""
+    return np.abs(i[key][:, -1] - i[key][:, 0]) < far
+
+
 def by_loss(compare):
     """A slip's values: another question to the losses in the place of the right one."""
     return lambda i: {"slow": compare(i["losses"])}
@@ -833,7 +906,8 @@ TRIAGE = (
          "loss, nan or 0, says nothing. Look at the labels first.",
          lambda i: {"said": lambda v: v.shape == (15,) and none(v[diagnoses(i) == 1] == 1)}),
     Slip("nan_only", "Some trainers log a loss of 0 where others log nan. Look at the labels, not "
-         "at the loss.", says(lambda i: {"labels": (i["losses"] == NAN).all(1)})),
+         "at the loss.", says(*(lambda i, n=n: {"labels": (i["losses"] == n).all(1)}
+                                for n in (NAN, 0)))),
     Slip("one_row", "One row without a label is no fault yet. Is any label left in the batch?",
          says(lambda i: {"labels": (i["labels"] == IGNORED).all(2).any(1)},
               lambda i: {"labels": (i["labels"] == IGNORED).any((1, 2))},
@@ -862,7 +936,17 @@ TRIAGE = (
                          & (i["A"][:, 1] == i["A"][:, 0])})),
     Slip("slow_is_stuck", "These weights do move, by very little. Ask for exact equality between "
          "the first and the last step, not for nearly.",
-         says(lambda i: {"stuck": (diagnoses(i) == 2) | (diagnoses(i) == 4)})),
+         says(lambda i: {"stuck": (diagnoses(i) == 2) | (diagnoses(i) == 4)},
+              *(lambda i, far=far: {"stuck": near(i, "A", far) & near(i, "B", far)}
+                for far in (1e-4, 1e-3, 1e-2)))),
+    Slip("by_distance", "How far the weights move does not say what the loss does: a short way can "
+         "be enough, and a longer one too short. Ask the losses.",
+         says(*(lambda i, far=far: {"slow": near(i, "B", far)} for far in (1e-2, 0.1)))),
+    Slip("two_and_three", "2 and 3 are exchanged: without any gradient it is 3, with gradients and "
+         "without motion it is 2.",
+         lambda i: {"said": np.array([0, 1, 3, 2, 4])[diagnoses(i)]}),
+    Slip("zero_and_four", "0 and 4 are exchanged: a mean above 0.95 times the first is a 4.",
+         lambda i: {"said": np.array([4, 1, 2, 3, 0])[diagnoses(i)]}),
     Slip("stuck_is_slow", "Here the weights do not move at all, in no step. Ask that before you "
          "ask for the loss.",
          says(lambda i: {"order": (1, 3, 4)}, lambda i: {"order": (1, 3, 4, 2)})),
@@ -871,9 +955,11 @@ TRIAGE = (
          says(lambda i: {"order": (1, 3, 2)}, lambda i: {"slow": means(i)[1] > means(i)[0]})),
     Slip("healthy_is_slow", "These losses are at the end more than 5 % below the first ten: below "
          "0.95 times their mean. That is a 0.", says(lambda i: {"slow": np.ones(15, bool)})),
-    Slip("single_loss", "Single losses jump from batch to batch. Compare means: of the last ten, "
-         "and of the first ten.",
-         says(by_loss(lambda v: v[:, -1] > 0.95 * v[:, 0]),
+    Slip("single_loss", "Single losses, and means over other steps, jump from batch to batch. "
+         "Compare the mean of the last ten with that of the first ten.",
+         says(*(by_loss(lambda v, n=n: v[:, -n:].mean(1) > 0.95 * v[:, :n].mean(1))
+                for n in (5, 20)),
+              by_loss(lambda v: v[:, -1] > 0.95 * v[:, 0]),
               by_loss(lambda v: v[:, -1] > 0.95 * v[:, :10].mean(1)),
               by_loss(lambda v: v[:, -10:].mean(1) > 0.95 * v[:, 0]))),
 )  # fmt: skip
@@ -986,17 +1072,18 @@ def length(grads):
 
 
 def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=None, only=TRAINED,
-               order="right", fresh=False):  # fmt: skip
+               order="right", fresh=False, limit=None):  # fmt: skip
     """Losses, lengths and weights of a loop in float64, with AdamW's defaults.
 
-    clip: norm, none, each (tensor), value. zero: before backward, after the step, never.
+    clip: norm, none, each (tensor), value, always (also what is shorter). limit: instead of
+    clip's own. zero: before backward, after the step, never.
     rate: (step) -> share of lr. rule: AdamW, Adam, SGD. order: right; late: the step comes before
     the forward pass; none: no step finds a gradient. fresh: a new optimizer for each step.
     """
     w = {key: i[key].astype(float) for key in TRAINED}
     g = {key: i[f"old_{key}"].astype(float) for key in TRAINED}
     rate = rate or (lambda step: min(1, (step + 1) / i["warmup"]))
-    decay, c = float(i["decay"]) if decay is None else decay, float(i["clip"])
+    decay, c = float(i["decay"]) if decay is None else decay, float(limit or i["clip"])
     m, v = {key: 0.0 for key in only}, {key: 0.0 for key in only}
     losses, lengths = [], []
 
@@ -1025,6 +1112,8 @@ def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=Non
                 g[key] = g[key] * min(1, c / size)
             elif clip == "value":
                 g[key] = g[key].clip(-c, c)
+            elif clip == "always":
+                g[key] = g[key] * c / lengths[-1]
         if order == "right":
             move(step)
     return {"losses": np.array(losses), "lengths": np.array(lengths), **w}
@@ -1080,6 +1169,9 @@ LOOP = (
     Slip("value_clipped", "Every number of the gradient was cut off at the limit, which changes "
          "the direction. `clip` is the length of the whole gradient: `clip_grad_norm_`.",
          loops({"clip": "value"})),
+    Slip("all_alike", "All gradients came out equally long, also the short ones. `clip` is a "
+         "limit: what is shorter stays as it is. (The limit is the one given, not 1.)",
+         loops({"clip": "always"}, {"limit": 1.0})),
     Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
          "Call zero_grad in every step, before backward.",
          loops({"zero": "never"}, {"zero": "never", "clip": "none"})),
@@ -1091,6 +1183,15 @@ LOOP = (
     Slip("endless_warmup", "The rate went on rising after the warm-up, above lr. It stops at lr: "
          "`min(1, (step + 1) / warmup)`.",
          loops(lambda i: {"rate": lambda step: (step + 1) / i["warmup"]})),
+    Slip("rise_slow", "The rise took one step more than `warmup`. In step warmup - 1 the rate is "
+         "lr: divide by warmup.",
+         loops(lambda i: {"rate": lambda step: min(1, (step + 1) / (i["warmup"] + 1))})),
+    Slip("stays_low", "Every step had the rate of the first one, lr / warmup. Write the step's "
+         "rate into `optimizer.param_groups` in every step.",
+         loops(lambda i: {"rate": lambda step: 1 / i["warmup"]})),
+    Slip("falls", "After the warm-up the rate fell. Here it stays at lr.",
+         loops(lambda i: {"rate": lambda step: min((step + 1) / i["warmup"],
+                                                   i["warmup"] / (step + 1))})),
     Slip("from_zero", "The first step had a rate of 0 and moved nothing. Count from 1: "
          "(step + 1) / warmup.",
          loops(lambda i: {"rate": lambda step: min(1, step / i["warmup"])})),
@@ -1108,6 +1209,8 @@ LOOP = (
          "Build it once, before the loop.", loops({"fresh": True})),
     Slip("only_lora", "Something beside the factors requires a gradient too. Ask "
          "`requires_grad`, not the name.", loops({"only": ("A", "B")})),
+    Slip("exchanged", "The two lists are exchanged: first the losses, then the lengths.",
+         lambda i: {"losses": trained_by(i)["lengths"], "lengths": trained_by(i)["losses"]}),
     Slip("clipped_length", "These are the lengths after clipping. clip_grad_norm_ returns the "
          "length before.",
          lambda i: {**trained_by(i), "lengths": np.minimum(trained_by(i)["lengths"], i["clip"])}),

@@ -1,5 +1,7 @@
 """Checks of chapter 06: a rank budget, equal budgets, rsLoRA, LoRA+ groups, reading a grid."""
 
+from itertools import combinations
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -17,7 +19,7 @@ def single(value, name):
 
 # 6.1 The largest rank within a budget
 LAYERS = ("up_proj", "gate_up_proj", "o_proj", "down_proj", "q_proj")
-BUDGETS = ("exact", "rest", "small")
+BUDGETS = ("exact", "rest", "small", "large")
 
 
 def make_rank(seed):
@@ -28,7 +30,8 @@ def make_rank(seed):
         targets = np.append([0], rng.permutation([2, 3, 4])[:2])[targets]  # never gate_up_proj
         cost = layers * shapes[targets].sum()
         exact, rest = rng.choice(np.arange(4, 13), 2, replace=False)
-        budgets = np.array([exact * cost, rest * cost + 2 * cost // 3, 2 * cost // 3])
+        large = int(rng.integers(150, 250)) * cost + cost // 3  # a rank above all sides
+        budgets = np.array([exact * cost, rest * cost + 2 * cost // 3, 2 * cost // 3, large])
         made = {"shapes": shapes, "layers": layers, "targets": targets, "budgets": budgets}
         found = [budgets // cost, *(wrong(made) for wrong in WRONG_RANKS.values())]
         if len({tuple(ranks) for ranks in found}) == len(found):
@@ -40,6 +43,11 @@ def per_rank(i, count=lambda shapes: shapes.sum(1)):
     return int(i["layers"]) * count(i["shapes"][i["targets"]]).sum()
 
 
+def target_costs(i):
+    """Numbers at rank 1 of each target, in one block."""
+    return i["shapes"][i["targets"]].sum(1)
+
+
 WRONG_RANKS = {  # what the budgets become in other hands
     "one_block": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])),
     "all_modules": lambda i: i["budgets"] // (int(i["layers"]) * i["shapes"].sum()),
@@ -47,8 +55,17 @@ WRONG_RANKS = {  # what the budgets become in other hands
     "product": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes.prod(1)),
     "only_out": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 0]),
     "only_in": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 1]),
+    "times_layers": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])) * int(i["layers"]),
+    **{
+        f"each_{n}": lambda i, n=n: i["budgets"] // (int(i["layers"]) * target_costs(i)[n])
+        for n in range(3)
+    },
+    "split": lambda i: (
+        i["budgets"] // len(i["targets"]) // (int(i["layers"]) * target_costs(i).max())
+    ),
     "strict": lambda i: (i["budgets"] - 1) // per_rank(i),
     "over": lambda i: -(-i["budgets"] // per_rank(i)),
+    "rounded": lambda i: np.rint(i["budgets"] / per_rank(i)),
     "above": lambda i: i["budgets"] // per_rank(i) + 1,
     "at_least_one": lambda i: np.maximum(i["budgets"] // per_rank(i), 1),
     "not_whole": lambda i: i["budgets"] / per_rank(i),
@@ -94,18 +111,30 @@ RANK = (
          "r * out.", wrong_rank("only_out", "only_in")),
     Slip("strict", "A budget that is used up to the last number is still kept: at most, not less "
          "than.", wrong_rank("strict")),
-    Slip("over", "That rank costs more than the budget. Round down.", wrong_rank("over", "above")),
+    Slip("over", "That rank costs more than the budget. Round down.",
+         wrong_rank("over", "above", "rounded")),
+    Slip("capped", "The rank was held below a bound: a side of a layer, or the end of a loop. Here "
+         "the budget alone limits it.", lambda i: {
+             **dict(zip(BUDGETS[:3], i["budgets"] // per_rank(i), strict=False)),
+             "large": lambda v: v.size == 1 and 0 < v < i["budgets"][3] // per_rank(i)}),
+    Slip("times_layers", "The blocks enter the other way: more of them leave less for each. Divide "
+         "by `layers`.", wrong_rank("times_layers")),
+    Slip("each", "Only one layer was in the division. The budget is for all targets together: add "
+         "up what they cost first, and divide once.",
+         wrong_rank("each_0", "each_1", "each_2", "split")),
     Slip("at_least_one", "Where not even rank 1 fits, the answer is 0.",
          wrong_rank("at_least_one")),
     Slip("power", "A rank need not be a power of two. Take the largest that fits.",
-         wrong_rank("power")),
+         lambda i: [*wrong_rank("power")(i), dict(zip(
+             BUDGETS, np.minimum(WRONG_RANKS["power"](i), 64), strict=True))]),
     Slip("not_whole", "A rank is a whole number. Round down.", wrong_rank("not_whole")),
 )  # fmt: skip
 
 largest_rank = Check(
     name="largest_rank", title="The largest rank within a budget", wants=("largest_rank",),
     difficulty=1, minutes=6, points=10,
-    verified="a budget used up exactly, one with a remainder, and one too small for rank 1",
+    verified="a budget used up exactly, one with a remainder, a large one, and one too small for "
+    "rank 1",
     hints=(
         "How many numbers do A and B of one layer have at rank 1?",
         "At rank 1 a layer costs out + in. Add that up over the targets, times the blocks. How "
@@ -125,7 +154,7 @@ HALVES = ("rslora_delta", "same_update")
 def make_rslora(seed):
     rng = np.random.default_rng(seed + 800)
     f, (n, m) = fixtures.normal(rng), fixtures.sizes(rng, 2, 10, 16)
-    r, big = rng.choice([2, 3, 5]), rng.choice([6, 7, 8])
+    r, big = rng.choice([2, 3]), rng.choice([6, 7, 8])
     made = {"A0": f(r, n), "B0": f(m, r), "A1": f(big, m), "B1": f(n, big)}
     return {**made, "alpha": rng.choice([11, 13, 17, 19])}
 
@@ -221,6 +250,10 @@ RSLORA = (
          "keep the fraction of the root.",
          scaled(lambda alpha, r, n, m: alpha // np.sqrt(r),
                 lambda alpha, r, n, m: alpha / int(np.sqrt(r)))),
+    Slip("power_first", "`r ** 1 / 2` is r divided by 2: the power comes first. Write `r ** 0.5`, "
+         "or `math.sqrt(r)`.", lambda i: [
+             *scaled(lambda alpha, r, n, m: alpha / r / 2, lambda alpha, r, n, m: 2 * alpha / r)(i),
+             *alphas(lambda alpha, r: alpha / r / 2, lambda alpha, r: 2 * alpha / r)(i)]),
     Slip("transposed", "The update came back transposed. B @ A is (out, in).",
          lambda i: {f"delta{n}": lambda v, n=n: v.shape == product(i, n).T.shape for n in PAIRS}),
     Slip("unchanged", "With the same alpha the scale grows by sqrt(r) when rsLoRA is switched on. "
@@ -232,7 +265,14 @@ RSLORA = (
          "divided by sqrt(r) once more.", alphas(lambda alpha, r: alpha / r)),
     Slip("alpha_rounded", "The new alpha was rounded. Divide with `/`: alpha need not be whole.",
          alphas(lambda alpha, r: alpha // np.sqrt(r), lambda alpha, r: round(alpha / np.sqrt(r)),
-                lambda alpha, r: np.ceil(alpha / np.sqrt(r)))),
+                lambda alpha, r: np.ceil(alpha / np.sqrt(r)),
+                lambda alpha, r: alpha / int(np.sqrt(r)))),
+    Slip("root_over_alpha", "The root covers lora_alpha as well. Only r stands under it.",
+         alphas(lambda alpha, r: np.sqrt(alpha / r), lambda alpha, r: np.sqrt(alpha),
+                lambda alpha, r: np.sqrt(alpha) / r)),
+    Slip("alpha_lost", "The old lora_alpha is not in it. Solve new / sqrt(r) = lora_alpha / r.",
+         alphas(lambda alpha, r: np.sqrt(r), lambda alpha, r: r, lambda alpha, r: 2 * np.sqrt(r),
+                lambda alpha, r: 2 * r, lambda alpha, r: 1 / np.sqrt(r))),
 )  # fmt: skip
 
 rslora = Check(
@@ -271,10 +311,16 @@ def make_fair(seed):
         wrong = [tuple(each) for found in WRONG_PLACES.values() for each in found(made)]
         apart = len({tuple(last(made)), *wrong}) == 1 + len(wrong)
         tables = [reached(made, f) for f in (np.min, np.mean, low_median, np.max)]
-        tables += [made["losses"].min((1, 2)), *(each["losses"] for each in one_rate(made))]
+        tables += [
+            made["losses"].min((1, 2)),
+            below(made),
+            *(each["losses"] for each in one_rate(made)),
+        ]
         apart = apart and len({tuple(each) for each in tables}) == len(tables)
         apart = apart and reached(made).argmin() + 1 != reached(made).argmax()
         apart = apart and (ranks[last(made)] != budget // costs).any()
+        richest = made["ranks"][last(made)].argmax()  # neither the winner nor the loser
+        apart = apart and richest not in (reached(made).argmin(), reached(made).argmax())
         if fits == [1, middle + 1, 5] and apart:
             return made
 
@@ -294,6 +340,7 @@ WRONG_PLACES = {  # which ranks are taken in other hands: places in `ranks`, one
     "equal_rank": lambda i: [np.full(3, place) for place in range(5)],
     "not_largest": lambda i: [np.where(fitting(i), i["losses"].min(2), np.inf).argmin(1)],
     "strict": lambda i: [last(i, fitting(i, np.less))],
+    "one_lower": lambda i: [np.maximum(last(i) - 1, 0)],
     "over": lambda i: [np.minimum(last(i) + 1, 4),
                        np.abs(i["ranks"] * i["per_rank"][:, None] - i["budget"] - 1).argmin(1)],
 }  # fmt: skip
@@ -311,6 +358,11 @@ def probe_fair(namespace, a):
 def reached(i, reduce=np.min):
     """Each group's loss at its right rank. reduce: (losses, axis) over the learning rates."""
     return reduce(i["losses"][np.arange(3), last(i)], axis=1)
+
+
+def below(i):
+    """Each group's lowest loss at any rank within the budget."""
+    return np.where(fitting(i), i["losses"].min(2), np.inf).min(1)
 
 
 def low_median(values, axis):
@@ -365,6 +417,14 @@ FAIR = (
          lambda i: [{"losses": reached(i, np.mean)}, {"losses": reached(i, low_median)}]),
     Slip("one_rate", "One learning rate was used for all groups. Each group gets its own best "
          "one.", one_rate),
+    Slip("exchanged", "The three came back in another order: ranks, losses, winner.",
+         lambda i: [{"ranks": reached(i)}, {"ranks": reached(i).argmin()}]),
+    Slip("one_lower", "There is a larger rank of the grid within the budget: one more.",
+         places("one_lower")),
+    Slip("smaller_ranks", "Losses at smaller ranks were looked at too. Take the lowest one at the "
+         "rank that was chosen.", lambda i: {"losses": below(i)}),
+    Slip("rate_places", "These are positions of learning rates. Return the losses there.",
+         lambda i: {"losses": i["losses"][np.arange(3), last(i)].argmin(1)}),
     Slip("any_rank", "These are the lowest losses of each group at any rank. Take those at the "
          "rank that was chosen.", lambda i: {"losses": i["losses"].min((1, 2))}),
     Slip("worst", "The largest loss was taken. Lower is better.",
@@ -397,9 +457,11 @@ fair_choice = Check(
 
 # 6.4 Parameter groups for LoRA+
 WORDS = {"A": "a lora_A", "B": "a lora_B", "norm": "the norm", "head": "the head",
-         "gate": "lora_B_gate.weight", "frozen": "a frozen weight", "held_A": "a frozen lora_A",
+         "gate": "lora_B_gate.weight", "letter": "gate_B",
+         "frozen": "a frozen weight", "held_A": "a frozen lora_A",
          "held_B": "a frozen lora_B"}  # fmt: skip
 KINDS = (
+    "letter",
     "gate",
     "A",
     "B",
@@ -413,7 +475,7 @@ KINDS = (
     "norm",
     "head",
 )
-TRAINS = np.array([part in ("A", "B", "norm", "head", "gate") for part in KINDS])
+TRAINS = np.array([part in ("A", "B", "norm", "head", "gate", "letter") for part in KINDS])
 NO_RATE = -1.0  # the rate of a group without "lr"
 
 
@@ -437,11 +499,12 @@ def blocks(sizes):
 
     d, wide, r = (int(v) for v in sizes)
     model = nn.Module()
+    model.gate_B = nn.Parameter(torch.zeros(1, d))
     fixtures.put(model, "lora_B_gate", nn.Linear(d, 2, bias=False))
     model.Block = nn.ModuleList([layer(d, wide), layer(wide, d), layer(d, d)])
     model.Block[1].requires_grad_(False)
     model.norm = nn.LayerNorm(d, bias=False)
-    model.head, model.table = nn.Linear(d, 7, bias=False), nn.Embedding(7, d)
+    model.head, model.table = nn.Linear(d, 13, bias=False), nn.Embedding(13, d)
     model.table.weight = model.head.weight
     return model
 
@@ -520,7 +583,7 @@ def held(*parts):
     return {"times": np.isin(KINDS, parts).astype(int)}
 
 
-SLOW = ("norm", "head", "gate")
+SLOW = ("norm", "head", "gate", "letter")
 
 
 def others(rate):
@@ -543,20 +606,26 @@ PLUS = (
          lambda i: held("A", *SLOW)),
     Slip("left_out", "The norm and the head train as well here. Whatever requires a gradient and "
          "is no lora_B goes with lr; otherwise it silently stays as it was.",
-         lambda i: [held("A", "B", *more) for more in (
-             (), ("gate",), ("gate", "norm"), ("gate", "head"), ("norm", "head"))]),
+         lambda i: [held("A", "B", *more) for n in range(len(SLOW))
+                    for more in combinations(SLOW, n)]),
     Slip("no_lr", 'A group has no "lr", so the optimizer\'s own rate would be used for it.',
          learn(lambda lr, ratio: {"A": NO_RATE, **others(NO_RATE)},
                lambda lr, ratio: {"B": NO_RATE},
                lambda lr, ratio: {"A": NO_RATE, "B": NO_RATE, **others(NO_RATE)})),
     Slip("one_rate", "Everything learns at the same rate. The lora_B get lr * ratio.",
          learn(lambda lr, ratio: {"B": lr})),
-    Slip("all_fast", "Everything learns fast. Is the test for a B true for every name? There is a "
-         "capital B in `Block`, for instance: test the end of the name.",
+    Slip("all_fast", "Everything learns fast. Either both groups have lr * ratio, or the test for "
+         "a B is true for every name: test the end of the name.",
          learn(lambda lr, ratio: {"A": lr * ratio, **others(lr * ratio)})),
-    Slip("b_in_name", "`lora_B_gate.weight` has lora_B in its name and is no lora_B. Test the end "
-         "of the name.", learn(lambda lr, ratio: {"gate": lr * ratio},
-                               lambda lr, ratio: {"A": lr * ratio, "gate": lr * ratio})),
+    Slip("b_in_name", "A B stands in `Block`, and lora_B in `lora_B_gate.weight`: none of these is "
+         "a lora_B. Test the end of the name.",
+         learn(lambda lr, ratio: {"gate": lr * ratio},
+               lambda lr, ratio: dict.fromkeys(("A", "gate", "letter"), lr * ratio))),
+    Slip("letter", "`gate_B` ends in B too. Test the whole last part of the name.",
+         learn(lambda lr, ratio: {"letter": lr * ratio})),
+    Slip("both_factors", "The lora_A are fast as well: `lora_` stands in both names. Only lora_B "
+         "gets lr * ratio.", learn(lambda lr, ratio: {"A": lr * ratio},
+                                   lambda lr, ratio: dict.fromkeys(("A", "gate"), lr * ratio))),
     Slip("swapped", "The two groups are exchanged: B starts at zero and is the one that learns "
          "faster.", learn(lambda lr, ratio: {"A": lr * ratio, "B": lr},
                           lambda lr, ratio: {"A": lr * ratio, "B": lr, **others(lr * ratio)})),
@@ -572,8 +641,9 @@ PLUS = (
          learn(lambda lr, ratio: {"B": ratio})),
     Slip("rest_fast", "The norm or the head learns with B's rate. PEFT and the chapter do that "
          "with a norm; here only lora_B is fast.",
-         learn(lambda lr, ratio: others(lr * ratio), lambda lr, ratio: {"norm": lr * ratio},
-               lambda lr, ratio: {"norm": lr * ratio, "head": lr * ratio})),
+         learn(*(lambda lr, ratio, fast=fast: dict.fromkeys(fast, lr * ratio)
+                 for n in range(1, 5) for fast in combinations(SLOW, n)
+                 if "norm" in fast or "head" in fast))),
 )  # fmt: skip
 
 plus_groups = Check(
@@ -598,11 +668,19 @@ NOISE, NO = 0.0625, -1.0  # exact in float32; NO stands for nan in the rates
 
 
 def make_grid(seed):
+    """A drawn grid in which two slips do not give the same rates."""
+    rng = np.random.default_rng(seed + 1000)
+    while True:
+        made = draw_grid(rng)
+        if not np.array_equal(ties(made, lambda at: at[0]), best_rates(made, sorted_places(made))):
+            return made
+
+
+def draw_grid(rng):
     """Rows by their rank: one that diverged, poor ones, the smallest good one, others as good.
 
     The smallest good one lies at the limit of the noise, the poor ones just above it.
     """
-    rng = np.random.default_rng(seed + 1000)
     poor = int(rng.integers(1, 3))
     rest = 0.53125, 0.546875, 0.5, 0.5546875  # the best losses of the larger ranks
     best = np.array([np.nan, *rng.choice([0.578125, 0.59375], poor), 0.5625, *rest])
@@ -616,10 +694,12 @@ def make_grid(seed):
             break
     losses = rng.permutation(np.arange(100, 300))[: 5 * count].reshape(count, 5) / 100
     ended = np.zeros((count, 5), dtype=int)  # 0 well, 1 as nan, 2 as inf
+    lowest = lrs.argmin()
     for row in range(1, count):
-        at = tied if row == small else rng.choice(5, 1)
+        at = tied if row == small else rng.choice(np.setdiff1d(np.arange(5), lowest), 1)
+        losses[row, lowest] = best[row] + NOISE / 2  # within the noise, and not the best
         losses[row, at] = best[row]
-        free = rng.permutation(np.setdiff1d(np.arange(5), at))
+        free = rng.permutation(np.setdiff1d(np.arange(5), [*at, lowest]))
         ended[row, free[:2]] = (1, 2) if row != small else (1, 0)
     ended[0] = rng.permutation([1, 1, 2, 2, 2])
     made = {"finite": losses[order], "ended": ended[order], "ranks": ranks[order], "lrs": lrs}
@@ -732,6 +812,10 @@ GRID = (
          lambda i: {"rates": on_alive(i, finite(i).min(1))}),
     Slip("axis", "One rate for each column came back. Look for the minimum along each row: dim=1.",
          lambda i: {"rates": lambda v: v.shape == (5,)}),
+    Slip("noise_in_rates", "`noise` is for the choice of the rank. For the rate of a rank the "
+         "lowest loss counts, however near another one is.",
+         lambda i: {"rates": on_alive(i, best_rates(i, np.where(
+             finite(i) <= finite(i).min(1, keepdims=True) + NOISE, i["lrs"], np.inf).argmin(1)))}),
     Slip("noise_ignored", "The rank with the lowest loss was chosen, but a smaller one is as good "
          "within `noise`.", lambda i: {"rank": i["ranks"][finite(i).min(1).argmin()]}),
     Slip("not_diverged", "That is the smallest rank with a run that did not diverge. Its best loss "
@@ -747,7 +831,8 @@ GRID = (
     Slip("first", "The first good rank was taken, but `ranks` is not sorted.",
          lambda i: {"rank": i["ranks"][good(i)][0]}),
     Slip("rank_position", "This is the position of the rank. Return the rank.",
-         lambda i: {"rank": np.flatnonzero(i["ranks"] == i["ranks"][good(i)].min())[0]}),
+         lambda i: [{"rank": np.flatnonzero(i["ranks"] == i["ranks"][good(i)].min())[0]},
+                    {"rank": good(i).argmax()}]),
 )  # fmt: skip
 
 read_grid = Check(

@@ -79,7 +79,8 @@ check.factors(split_update)
 # ## Exercise
 # `before` and `after` map names to the matrices of a model, before and after a full fine-tune.
 # Find the largest common rank r for which the factors of all updates together hold at most
-# `budget` numbers. Then rebuild each weight: the old one plus its update at rank r.
+# `budget` numbers; it may be 0. Then rebuild each weight: the old one plus its update at
+# rank r.
 # Leave the given tensors as they are. `truncate(matrix, r)` is imported.
 # %% exercise="budget"
 def fit_budget(before, after, budget):

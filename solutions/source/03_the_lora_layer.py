@@ -21,8 +21,9 @@ from lora_course.checks import ch03 as check
 # Wrap an `nn.Linear` so that it computes
 # $W x + b + \frac{\alpha}{r} B A\,\mathrm{dropout}(x)$.
 # `lora_A` is `(r, in)`, uniform in $\pm 1/\sqrt{\mathrm{in}}$;
-# `lora_B` is `(out, r)`, zero. The base layer is frozen, the two factors train.
-# Dropout acts only on the x that goes into A, and only while training.
+# `lora_B` is `(out, r)`, zero. The base layer itself is inside, not a copy, and frozen;
+# the two factors train. Dropout acts only on the x that goes into A, and only while
+# training.
 
 # %% exercise="lora_linear"
 class LoRALinear(nn.Module):
@@ -146,8 +147,8 @@ check.broken_starts(init_1, init_2, init_3, init_4)
 #
 # Wrap an `nn.Embedding` with `n` rows of width `d`. The row of token `t` becomes
 # $W_t + \frac{\alpha}{r} B A_{:,t}$. `lora_A` is `(r, n)` and starts at zero;
-# `lora_B` is `(d, r)` and starts normal, `torch.randn`. The table is frozen and stays as
-# it is.
+# `lora_B` is `(d, r)` and starts normal, `torch.randn`. The table itself is inside, not
+# a copy; it is frozen and stays as it is.
 
 # %% exercise="lora_embedding"
 class LoRAEmbedding(nn.Module):

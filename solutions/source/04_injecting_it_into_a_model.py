@@ -19,8 +19,9 @@ from lora_course.lora import LoRALinear
 #
 # Wrap every `nn.Linear` whose name is an entry of the list, or ends in a dot and that
 # entry. Work in place, freeze everything but `lora_A` and `lora_B`, and return the
-# model. A layer that two entries hit gets one wrapper. If an entry hits no linear
-# layer, raise a `ValueError` that names it, and leave the model as it was.
+# model. Its mode stays as it is. A layer that two entries hit gets one wrapper. If an
+# entry hits no linear layer, raise a `ValueError` that names it, and leave the model as
+# it was.
 # `LoRALinear(layer, r, lora_alpha)` is the layer of chapter 03.
 
 # %% exercise="inject_lora"
@@ -88,7 +89,7 @@ def lora_report(model, names, r):
 
     names: full names of layers; two names may lead to the same layer.
     trainable: the numbers in all A (r, in) and B (out, r).
-    total: the numbers of the model as it is, plus trainable.
+    total: the parameters of the model as it is, plus trainable. Buffers do not count.
     """
     ### BEGIN SOLUTION
     layers = {model.get_submodule(name) for name in names}

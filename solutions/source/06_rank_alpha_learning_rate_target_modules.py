@@ -19,7 +19,7 @@ from lora_course.checks import ch06 as check
 # A model has `layers` equal blocks. `shapes` names the linear layers of one block and
 # gives each its `(out, in)`. LoRA goes into the layers named in `targets`, in every
 # block. Return the largest whole rank whose A and B have at most `budget` numbers in
-# all; 0 when not even rank 1 fits.
+# all; 0 when not even rank 1 fits. Nothing else limits the rank.
 
 # %% exercise="largest_rank"
 def largest_rank(shapes, targets, layers, budget):

@@ -23,14 +23,14 @@ def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
     ),
     Answer(
         "full_gb",
-        "a tensor, rounded to two digits",
+        "a tensor",
         code="""
 import torch
 
 
 def full_gb(parameters, weight_bits, gradient_bits, master_bits, state_bits):
     each = torch.tensor([weight_bits, gradient_bits, master_bits, 2.0 * state_bits]).sum()
-    return round(parameters / 1e9 * each.item() / 8, 2)
+    return parameters / 1e9 * each.item() / 8
 """,
     ),
     Answer(
@@ -158,7 +158,7 @@ WRONG = [
     Answer("full_gb", "bytes", "bytes", edits=((" / 1e9", ""),)),
     Answer("full_gb", "no return", "none", edits=(("return ", "gb = "),)),
     Answer("full_gb", "a text", "type", edits=(("/ 8 / 1e9", "/ 8 / 1e9 * 1.0, 'GB'"),)),
-    Answer("full_gb", "MB", "other", edits=(("1e9", "1e6"),)),
+    Answer("full_gb", "MB", "unit", edits=(("1e9", "1e6"),)),
     Answer(
         "adapter_file_mb",
         "a full matrix",
@@ -221,7 +221,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer(
         "adapter_file_mb", "whole bytes", "other", edits=(("bits / 8 / 1e6", "(bits // 16) / 1e6"),)
     ),
-    Answer("storage_gb", "whole bytes a number", "other", edits=(("bits / 8", "bits // 8"),)),
+    Answer("storage_gb", "whole bytes a number", "whole_bytes", edits=(("bits / 8", "bits // 8"),)),
     Answer(
         "storage_gb",
         "a dict",
@@ -243,7 +243,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer("full_gb", "states as their bits once", "one_state", edits=(("2 * ", ""),)),
     Answer("full_gb", "divides by 32", "other", edits=(("/ 8", "/ 32"),)),
     Answer("full_gb", "billions first, then bytes", "bits", edits=(("/ 8", ""),)),
-    Answer("adapter_file_mb", "r twice", "other", edits=(("r * (", "r * r * ("),)),
+    Answer("adapter_file_mb", "r twice", "rank_twice", edits=(("r * (", "r * r * ("),)),
     Answer(
         "storage_gb",
         "base each time",
@@ -281,7 +281,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer("storage_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
     Answer("storage_gb", "only LoRA", "type", edits=(("tasks * parameters * gb, ", ""),)),
     Answer("storage_gb", "forgets to return", "none", edits=(("return ", "pair = "),)),
-    Answer("storage_gb", "MB", "other", edits=(("1e9", "1e6"),)),
+    Answer("storage_gb", "MB", "unit", edits=(("1e9", "1e6"),)),
     Answer("what_fits", "GiB taken for GB", "gb_card", edits=(("2**30", "1e9"),)),
     Answer("what_fits", "no reserve", "no_reserve", edits=((" - reserve_gb * 1e9", ""),)),
     Answer(
@@ -313,7 +313,7 @@ def adapter_file_mb(shapes, blocks, r, bits):
     Answer(
         "what_fits", "adapter in bf16", "adapter_states", edits=(("16 * adapter", "2 * adapter"),)
     ),
-    Answer("what_fits", "no adapter", "no_adapter", edits=((" + 16 * adapter", ""),)),
+    Answer("what_fits", "no adapter", "adapter_states", edits=((" + 16 * adapter", ""),)),
     Answer(
         "what_fits",
         "everything in NF4",
@@ -406,5 +406,712 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
     Answer("peak_gb", "MB on top of GB", "other", edits=(("1e9", "1e6"),)),
     Answer(
         "peak_gb", "logits in 16 bits", "logits_once", edits=(("2 * 4 * batch", "2 * 2 * batch"),)
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "full_gb",
+        "Fraction",
+        edits=(
+            (
+                "return parameters * bits / 8 / 1e9",
+                (
+                    "from fractions import Fraction\n"
+                    "    return Fraction(int(parameters * bits), 8 * 10**9)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "numpy",
+        edits=(
+            (
+                "return parameters * bits / 8 / 1e9",
+                "import numpy as np\n    return np.array([parameters * bits / 8e9])[0]",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "np float32",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                (
+                    "import numpy as np\n"
+                    "    return np.float64(states_gb + (activations + logits) / 1e9)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "ternary",
+        edits=(
+            (
+                "if checkpointing:\n        activations = 2 * one * blocks + 34 * one",
+                ("activations = one * (2 * blocks + 34) if checkpointing else activations"),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "sum of tuples",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                "numbers = blocks * r * sum(sum(s) for s in shapes)",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "numpy",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                (
+                    "import numpy as np\n"
+                    "    numbers = int(np.array(list(shapes)).sum()) * r * blocks"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "list",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                "return [tasks * parameters * gb, (parameters + tasks * adapter) * gb]",
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "tensor",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "import torch\n"
+                    "    return torch.tensor([tasks * parameters * gb, (parameters + tasks * "
+                    "adapter) * gb])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "less than",
+        edits=(("<= free", "< free"),),
+    ),
+    Answer(
+        "what_fits",
+        "list of ints",
+        edits=(
+            (
+                "return full <= free, lora <= free, qlora <= free",
+                "return [int(full <= free), int(lora <= free), int(qlora <= free)]",
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "full_gb",
+        "master in place of the weights",
+        "instead",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                "bits = (master_bits or weight_bits) + gradient_bits + 2 * state_bits",
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "brackets",
+        "double_master",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                "bits = weight_bits + gradient_bits + 2 * (master_bits + state_bits)",
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "gradients in master precision",
+        "other",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                (
+                    "bits = weight_bits + (master_bits or gradient_bits) + master_bits + 2 * "
+                    "state_bits"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "master also has states",
+        "other",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                (
+                    "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits * (2 i"
+                    "f master_bits else 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "a fixed 16 bytes",
+        "fixed",
+        edits=(
+            ("bits = weight_bits + gradient_bits + master_bits + 2 * state_bits", "bits = 128"),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "three states",
+        "three_states",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                "bits = weight_bits + gradient_bits + master_bits + 3 * state_bits",
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "states of weight size",
+        "other",
+        edits=(
+            (
+                "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
+                "bits = weight_bits + gradient_bits + master_bits + 2 * weight_bits",
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "times 8",
+        "unit",
+        edits=(("/ 8 ", "* 8 "),),
+    ),
+    Answer(
+        "full_gb",
+        "rounded",
+        "rounded",
+        edits=(
+            ("return parameters * bits / 8 / 1e9", "return round(parameters * bits / 8 / 1e9, 1)"),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "floor of bytes per parameter, in GB",
+        "rounded",
+        edits=(("return parameters * bits / 8 / 1e9", "return parameters * (bits // 8) // 1e9"),),
+    ),
+    Answer(
+        "full_gb",
+        "string",
+        "type",
+        edits=(
+            (
+                "return parameters * bits / 8 / 1e9",
+                "return f'{parameters * bits / 8 / 1e9:.2f} GB'",
+            ),
+        ),
+    ),
+    Answer(
+        "full_gb",
+        "1e-9 wrong: 10e9",
+        "unit",
+        edits=(("1e9", "10e9"),),
+    ),
+    Answer(
+        "full_gb",
+        "xor for power",
+        "unit",
+        edits=(("1e9", "(10^9)"),),
+    ),
+    Answer(
+        "peak_gb",
+        "logits per hidden",
+        "other",
+        edits=(("* vocabulary", "* vocabulary * hidden"),),
+    ),
+    Answer(
+        "peak_gb",
+        "checkpointing 36 per block",
+        "all_again",
+        edits=(
+            ("activations = 2 * one * blocks + 34 * one", "activations = (2 + 34) * one * blocks"),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "34 without one",
+        "no_live_block",
+        edits=(
+            ("activations = 2 * one * blocks + 34 * one", "activations = 2 * one * blocks + 34"),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "one block saved less",
+        "one_less",
+        edits=(
+            (
+                "activations = 2 * one * blocks + 34 * one",
+                "activations = 2 * one * (blocks - 1) + 34 * one",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "blocks forgotten",
+        "one_block",
+        edits=(("activations = 34 * one * blocks", "activations = 34 * one"),),
+    ),
+    Answer(
+        "peak_gb",
+        "states in bytes",
+        "bytes",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "return states_gb + activations + logits",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "all divided",
+        "no_states",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "return (states_gb + activations + logits) / 1e9",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "max of the two",
+        "other",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "return states_gb + max(activations, logits) / 1e9",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "activations in 16 bits: 34*2",
+        "twice",
+        edits=(("34 *", "2 * 34 *"),),
+    ),
+    Answer(
+        "peak_gb",
+        "bits",
+        "divided",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "return states_gb + (activations + logits) / 8 / 1e9",
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "checkpointed adds to all",
+        "all_again",
+        edits=(("activations = 2 * one * blocks + 34 * one", "activations += 2 * one * blocks"),),
+    ),
+    Answer(
+        "peak_gb",
+        "logits only if not checkpointing",
+        "logits_forgotten",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                (
+                    "if checkpointing:\n"
+                    "        logits = 0\n"
+                    "    return states_gb + (activations + logits) / 1e9"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "none",
+        "none",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "states_gb + (activations + logits) / 1e9",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "rank once",
+        "rank_once",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                "numbers = blocks * sum(r * d_out + d_in for d_out, d_in in shapes)",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "rank once, other",
+        "rank_once",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                "numbers = blocks * sum(d_out + r * d_in for d_out, d_in in shapes)",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "no rank",
+        "no_rank",
+        edits=(("r * (d_out", "(d_out"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "last only",
+        "one_matrix",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                ("for d_out, d_in in shapes:\n        numbers = blocks * r * (d_out + d_in)"),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "early return",
+        "one_matrix",
+        edits=(
+            (
+                "numbers = blocks * sum(r * (d_out + d_in) for d_out, d_in in shapes)",
+                (
+                    "for d_out, d_in in shapes:\n"
+                    "        numbers = blocks * r * (d_out + d_in)\n"
+                    "        break"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "Adam states too",
+        "states",
+        edits=(("bits / 8", "3 * bits / 8"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "also the weight",
+        "other",
+        edits=(("r * (d_out + d_in)", "(d_out * d_in + r * (d_out + d_in))"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "kB",
+        "unit",
+        edits=(("1e6", "1e3"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "whole bytes per number",
+        "whole_bytes",
+        edits=(("bits / 8", "(bits // 8)"),),
+    ),
+    Answer(
+        "adapter_file_mb",
+        "int MB",
+        "rounded",
+        edits=(("return numbers * bits / 8 / 1e6", "return int(numbers * bits / 8 / 1e6)"),),
+    ),
+    Answer(
+        "storage_gb",
+        "first adapter in the base",
+        "one_less",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                ("return tasks * parameters * gb, (parameters + (tasks - 1) * adapter) * gb"),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "list of the difference",
+        "other",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "return tasks * parameters * gb, tasks * parameters * gb - (parameters + "
+                    "tasks * adapter) * gb"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "adapter taken as share of base",
+        "other",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "return tasks * parameters * gb, (parameters + tasks * parameters * adapt"
+                    "er) * gb"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "optimizer states too",
+        "states",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                ("return tasks * 3 * parameters * gb, (parameters + 3 * tasks * adapter) * gb"),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "brackets lora",
+        "brackets",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                "return tasks * parameters * gb, parameters + tasks * adapter * gb",
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "precedence",
+        "other",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                "return tasks * parameters * gb, (parameters + tasks) * adapter * gb",
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "saved ratio",
+        "other",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "return tasks * parameters * gb, tasks * parameters / (parameters + tasks"
+                    " * adapter)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "string",
+        "type",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "return f'{tasks * parameters * gb} GB', f'{(parameters + tasks * adapter"
+                    ") * gb} GB'"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "storage_gb",
+        "TB",
+        "unit",
+        edits=(("1e9", "1e12"),),
+    ),
+    Answer(
+        "what_fits",
+        "reserve as GiB",
+        "reserve_unit",
+        edits=(("reserve_gb * 1e9", "reserve_gb * 2**30"),),
+    ),
+    Answer(
+        "what_fits",
+        "reserve added",
+        "no_reserve",
+        edits=((" - reserve_gb", " + reserve_gb"),),
+    ),
+    Answer(
+        "what_fits",
+        "lora 4-byte base",
+        "float_base",
+        edits=(("lora = 2 *", "lora = 4 *"),),
+    ),
+    Answer(
+        "what_fits",
+        "adapter without gradient",
+        "adapter_states",
+        edits=(("16 * adapter", "12 * adapter"),),
+    ),
+    Answer(
+        "what_fits",
+        "qlora all in NF4",
+        "no_rest",
+        edits=(("2 * (parameters - linear)", "0"),),
+    ),
+    Answer(
+        "what_fits",
+        "qlora half byte",
+        "constants",
+        edits=(("linear * 4.127 / 8", "linear * 0.5"),),
+    ),
+    Answer(
+        "what_fits",
+        "qlora rest counted whole",
+        "rest_whole",
+        edits=(("2 * (parameters - linear)", "2 * parameters"),),
+    ),
+    Answer(
+        "what_fits",
+        "lora no adapter",
+        "adapter_states",
+        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 2 * parameters"),),
+    ),
+    Answer(
+        "what_fits",
+        "rest in NF4, linear in bf16",
+        "parts_exchanged",
+        edits=(
+            (
+                "linear * 4.127 / 8 + 2 * (parameters - linear)",
+                "2 * linear + (parameters - linear) * 4.127 / 8",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "lora like full for all",
+        "frozen_states",
+        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 16 * (parameters + adapter)"),),
+    ),
+    Answer(
+        "what_fits",
+        "adapter trained, base gradients too",
+        "float_base",
+        edits=(("lora = 2 * parameters", "lora = 4 * parameters"),),
+    ),
+    Answer(
+        "what_fits",
+        "nested: full false means lora true",
+        "best_only",
+        edits=(
+            (
+                "return full <= free, lora <= free, qlora <= free",
+                (
+                    "return full <= free, full > free and lora <= free, lora > free and qlora"
+                    " <= free"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "bytes",
+        "other",
+        edits=(("return full <= free, lora <= free, qlora <= free", "return full, lora, qlora"),),
+    ),
+    Answer(
+        "what_fits",
+        "names",
+        "type",
+        edits=(
+            (
+                "return full <= free, lora <= free, qlora <= free",
+                (
+                    "return [m for m, x in zip(('full','lora','qlora'), (full, lora, qlora)) "
+                    "if x <= free]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "reversed comparison",
+        "inverted",
+        edits=(("<= free", ">= free"),),
+    ),
+    Answer(
+        "what_fits",
+        "best method",
+        "type",
+        edits=(
+            (
+                "return full <= free, lora <= free, qlora <= free",
+                ("return 'full' if full <= free else 'lora' if lora <= free else 'qlora'"),
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "rest in float32",
+        "rest_float",
+        edits=(("2 * (parameters - linear)", "4 * (parameters - linear)"),),
+    ),
+    Answer(
+        "what_fits",
+        "GiB to the wrong power",
+        "other",
+        edits=(("2**30", "2**10"),),
+    ),
+    Answer(
+        "storage_gb",
+        "rounded",
+        "rounded",
+        edits=(
+            (
+                "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
+                (
+                    "return round(tasks * parameters * gb), round((parameters + tasks * adapt"
+                    "er) * gb)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "peak_gb",
+        "rounded to one digit",
+        "rounded",
+        edits=(
+            (
+                "return states_gb + (activations + logits) / 1e9",
+                "return round(states_gb + (activations + logits) / 1e9, 1)",
+            ),
+        ),
     ),
 ]

@@ -330,7 +330,7 @@ def rank_for_energy(s, share):
     Answer(
         "budget",
         "all matrices of the largest cost",
-        "other",
+        "shared",
         edits=(
             (
                 "sum(sum(W.shape) for W in before.values())",
@@ -507,7 +507,7 @@ def split_update(update, r):
     Answer(
         "factors",
         "B transposed",
-        "other",
+        "B_transposed",
         code="""
 def split_update(update, r):
     U, s, Vh = torch.linalg.svd(update, full_matrices=False)
@@ -690,4 +690,387 @@ def fit_budget(before, after, budget):
         edits=(("    return B, A", "    update -= B @ A\n    return B, A"),),
     ),
     Answer("budget", "no new dict", "same_dict", edits=(("weights = {}", "weights = before"),)),
+]
+
+RIGHT += [
+    Answer(
+        "break_even",
+        "loop",
+        edits=(
+            (
+                "return (d_in * d_out - 1) // (d_in + d_out)",
+                (
+                    "return max(r for r in range(min(d_in, d_out) + 1) if r * (d_in + d_out) "
+                    "< d_in * d_out)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "break_even",
+        "ceil - 1",
+        edits=(
+            (
+                "return (d_in * d_out - 1) // (d_in + d_out)",
+                "return -(-d_in * d_out // (d_in + d_out)) - 1",
+            ),
+        ),
+    ),
+    Answer(
+        "nearest",
+        "full matrices",
+        edits=(
+            (
+                "U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)",
+                "U, s, Vh = torch.linalg.svd(matrix)",
+            ),
+        ),
+    ),
+    Answer(
+        "nearest",
+        "projection",
+        edits=(
+            (
+                "return U[:, :r] * s[:r] @ Vh[:r]",
+                "P = U[:, :r] @ U[:, :r].T\n    return P @ matrix",
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "searchsorted",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                (
+                    "return int(torch.searchsorted(running, torch.tensor(share, dtype=running"
+                    ".dtype))) + 1"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "loop",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                (
+                    "total = 0.0\n"
+                    "    for i, x in enumerate(squares.tolist(), 1):\n"
+                    "        total += x\n"
+                    "        if total >= share * float(squares.sum()):\n"
+                    "            return i"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "factors",
+        "s with A",
+        edits=(
+            ("B = U[:, :r] * s[:r]", "B = U[:, :r]"),
+            ("A = Vh[:r]", "A = s[:r, None] * Vh[:r]"),
+        ),
+    ),
+    Answer(
+        "factors",
+        "sqrt both",
+        edits=(
+            ("B = U[:, :r] * s[:r]", "B = U[:, :r] * s[:r].sqrt()"),
+            ("A = Vh[:r]", "A = s[:r].sqrt()[:, None] * Vh[:r]"),
+        ),
+    ),
+    Answer(
+        "budget",
+        "search",
+        edits=(
+            ("r = budget // cost", "r = max(k for k in range(budget + 1) if k * cost <= budget)"),
+        ),
+    ),
+    Answer(
+        "budget",
+        "own svd",
+        edits=(
+            (
+                "weights[name] = before[name] + truncate(update, r)",
+                (
+                    "U, s, Vh = torch.linalg.svd(update, full_matrices=False)\n"
+                    "        weights[name] = before[name] + U[:, :r] @ torch.diag(s[:r]) @ Vh"
+                    "[:r]"
+                ),
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "break_even",
+        "minus one whole",
+        "one_less",
+        edits=(
+            (
+                "return (d_in * d_out - 1) // (d_in + d_out)",
+                "return d_in * d_out // (d_in + d_out) - 1",
+            ),
+        ),
+    ),
+    Answer(
+        "break_even",
+        "at least 1",
+        "at_least_one",
+        edits=(
+            (
+                "return (d_in * d_out - 1) // (d_in + d_out)",
+                "return max(1, (d_in * d_out - 1) // (d_in + d_out))",
+            ),
+        ),
+    ),
+    Answer(
+        "break_even",
+        "loop from 1",
+        "at_least_one",
+        edits=(
+            (
+                "return (d_in * d_out - 1) // (d_in + d_out)",
+                (
+                    "return max((r for r in range(1, min(d_in, d_out) + 1) if r * (d_in + d_o"
+                    "ut) < d_in * d_out), default=1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "nearest",
+        "sqrt s",
+        "root",
+        edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * s[:r].sqrt() @ Vh[:r]"),),
+    ),
+    Answer(
+        "nearest",
+        "one less",
+        "one_less",
+        edits=(
+            ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, : r - 1] * s[: r - 1] @ Vh[: r - 1]"),
+        ),
+    ),
+    Answer(
+        "nearest",
+        "only r-th",
+        "one_piece",
+        edits=(
+            (
+                "return U[:, :r] * s[:r] @ Vh[:r]",
+                "return U[:, r - 1 : r] * s[r - 1 : r] @ Vh[r - 1 : r]",
+            ),
+        ),
+    ),
+    Answer(
+        "nearest",
+        "rank 1 always",
+        "one_piece",
+        edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :1] * s[:1] @ Vh[:1]"),),
+    ),
+    Answer(
+        "nearest",
+        "largest s only",
+        "one_value",
+        edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * s[0] @ Vh[:r]"),),
+    ),
+    Answer(
+        "energy_rank",
+        "running >",
+        "above",
+        edits=(
+            ("return int((running < share).sum()) + 1", "return int((running > share).sum()) + 1"),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "no cumsum",
+        "each_alone",
+        edits=(
+            ("running = squares.cumsum(0) / squares.sum()", "running = squares / squares.sum()"),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "share of count",
+        "share_of_count",
+        edits=(("return int((running < share).sum()) + 1", "return round(share * len(s))"),),
+    ),
+    Answer(
+        "energy_rank",
+        "1 - share",
+        "other_part",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                "return int((running < 1 - share).sum()) + 1",
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "rounding share",
+        "nearly",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                "return int((running.round(decimals=2) < share).sum()) + 1",
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "tolerance",
+        "nearly",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                "return int((running < share - 0.01).sum()) + 1",
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "max with 2",
+        "two",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                "return max(2, int((running < share).sum()) + 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "energy_rank",
+        "int of the share's place by interpolation",
+        "other",
+        edits=(
+            (
+                "return int((running < share).sum()) + 1",
+                (
+                    "import numpy as np\n"
+                    "    return int(np.interp(share, running.numpy(), np.arange(1, len(s) + 1"
+                    ")))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "factors",
+        "B transposed",
+        "B_transposed",
+        edits=(("B = U[:, :r] * s[:r]", "B = (U[:, :r] * s[:r]).T"),),
+    ),
+    Answer(
+        "factors",
+        "one less",
+        "one_less",
+        edits=(
+            ("B = U[:, :r] * s[:r]", "B = U[:, : r - 1] * s[: r - 1]"),
+            ("A = Vh[:r]", "A = Vh[: r - 1]"),
+        ),
+    ),
+    Answer(
+        "budget",
+        "first only",
+        "one_matrix",
+        edits=(
+            (
+                "cost = sum(sum(W.shape) for W in before.values())",
+                "cost = sum(next(iter(before.values())).shape)",
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "budget each",
+        "one_matrix",
+        edits=(("r = budget // cost", "r = min(budget // sum(W.shape) for W in before.values())"),),
+    ),
+    Answer(
+        "budget",
+        "shared equally",
+        "shared",
+        edits=(
+            (
+                "r = budget // cost",
+                ("r = min(budget // len(before) // sum(W.shape) for W in before.values())"),
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "round",
+        "over_budget",
+        edits=(("r = budget // cost", "r = round(budget / cost)"),),
+    ),
+    Answer(
+        "budget",
+        "r - 1",
+        "raised",
+        edits=(("r = budget // cost", "r = budget // cost - 1"),),
+    ),
+    Answer(
+        "budget",
+        "truncate both",
+        "base_cut",
+        edits=(
+            (
+                "weights[name] = before[name] + truncate(update, r)",
+                "weights[name] = truncate(before[name], r) + truncate(update, r)",
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "difference of truncations",
+        "base_cut",
+        edits=(
+            (
+                "weights[name] = before[name] + truncate(update, r)",
+                (
+                    "weights[name] = before[name] + truncate(after[name], r) - truncate(befor"
+                    "e[name], r)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "rank by rows",
+        "one_side",
+        edits=(
+            (
+                "cost = sum(sum(W.shape) for W in before.values())",
+                "cost = sum(W.shape[0] for W in before.values())",
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "rank by cols",
+        "one_side",
+        edits=(
+            (
+                "cost = sum(sum(W.shape) for W in before.values())",
+                "cost = sum(W.shape[1] for W in before.values())",
+            ),
+        ),
+    ),
+    Answer(
+        "budget",
+        "max 1",
+        "at_least_one",
+        edits=(("r = budget // cost", "r = max(1, budget // cost)"),),
+    ),
+    Answer(
+        "budget",
+        "capped at power of two",
+        "power",
+        edits=(("r = budget // cost", "r = 1 << max(0, (budget // cost).bit_length() - 1)"),),
+    ),
 ]

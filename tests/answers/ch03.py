@@ -107,17 +107,6 @@ return nn.functional.linear(x, base.weight + delta, base.bias)
         ),
     ),
     Answer(
-        "lora_linear",
-        "a new linear layer that shares the weight",
-        edits=[
-            (
-                "self.base_layer = base_layer",
-                "import copy; self.base_layer = copy.deepcopy(base_layer)",
-            ),
-            ("in base_layer.parameters()", "in self.base_layer.parameters()"),
-        ],
-    ),
-    Answer(
         "delta_weight",
         "einsum by layout",
         code="""
@@ -1015,7 +1004,7 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
     Answer(
         "lora_linear",
         "only positive",
-        "other",
+        "one_side",
         edits=[(A_START, "nn.init.uniform_(self.lora_A, 0, base_layer.in_features**-0.5)")],
     ),
     Answer(
@@ -1080,7 +1069,7 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
     Answer(
         "delta_weight",
         "scales B in place",
-        "other",
+        "in_place",
         edits=[
             (
                 "delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A",
@@ -1260,6 +1249,447 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
             (
                 "nn.init.kaiming_uniform_(torch.empty(new_r - r, d_in), a=math.sqrt(5))",
                 "torch.randn(new_r - r, r) @ lora_A",
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "lora_linear",
+        "a frozen copy of the base layer",
+        "base_copied",
+        edits=[
+            (
+                "self.base_layer = base_layer",
+                "import copy; self.base_layer = copy.deepcopy(base_layer)",
+            ),
+            ("in base_layer.parameters()", "in self.base_layer.parameters()"),
+        ],
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "lora_linear",
+        "F.linear",
+        edits=(
+            (
+                "update = self.lora_dropout(x) @ self.lora_A.T @ self.lora_B.T",
+                (
+                    "update = nn.functional.linear(nn.functional.linear(self.lora_dropout(x),"
+                    " self.lora_A), self.lora_B)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "einsum",
+        edits=(
+            (
+                "update = self.lora_dropout(x) @ self.lora_A.T @ self.lora_B.T",
+                (
+                    "update = torch.einsum('...i,ri,or->...o', self.lora_dropout(x), self.lor"
+                    "a_A, self.lora_B)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "delta_weight",
+        "hasattr nx",
+        edits=(("isinstance(base_layer, Conv1D)", "not hasattr(base_layer, 'in_features')"),),
+    ),
+    Answer(
+        "delta_weight",
+        "einsum numpy",
+        edits=(
+            (
+                "delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A",
+                (
+                    "import numpy as np\n"
+                    "    delta = torch.from_numpy(np.einsum('or,ri->oi', lora_B.detach().nump"
+                    "y(), lora_A.detach().numpy()) * (lora_alpha / len(lora_A)))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "list, dirac-like orthogonal",
+        edits=(
+            (
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return lora_A, lora_B"
+                ),
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    nn.init.xavier_normal_(lora_A, gain=1)\n"
+                    "    lora_A.data = torch.randn(r, d_in) / math.sqrt(d_in)\n"
+                    "    return [lora_A, nn.Parameter(torch.zeros(d_out, r))]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "nn.Linear weights",
+        edits=(
+            (
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return lora_A, lora_B"
+                ),
+                (
+                    "    lora_A = nn.Linear(d_in, r, bias=False).weight\n"
+                    "    return lora_A, nn.Parameter(torch.zeros(d_out, r))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "F.embedding",
+        edits=(
+            ("rows = self.lora_A.T[ids]", "rows = nn.functional.embedding(ids, self.lora_A.T)"),
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "index_select",
+        edits=(
+            (
+                "rows = self.lora_A.T[ids]",
+                ("rows = self.lora_A.index_select(1, ids.reshape(-1)).T.reshape(*ids.shape, -1)"),
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "rescaled B, alpha the same",
+        edits=(
+            (
+                "return new_A, new_B, lora_alpha * new_r / r",
+                "return new_A, new_B * new_r / r, lora_alpha",
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "parameters",
+        edits=(
+            (
+                "return new_A, new_B, lora_alpha * new_r / r",
+                ("return nn.Parameter(new_A), nn.Parameter(new_B), lora_alpha * new_r / r"),
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "lora_linear",
+        "A rand positive",
+        "one_side",
+        edits=(
+            (
+                "nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))",
+                ("nn.init.uniform_(self.lora_A, 0, 1 / math.sqrt(base_layer.in_features))"),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "A pm 1/in",
+        "no_root",
+        edits=(
+            (
+                "nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))",
+                (
+                    "nn.init.uniform_(self.lora_A, -1 / base_layer.in_features, 1 / base_laye"
+                    "r.in_features)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "x detached for the update",
+        "x_detached",
+        edits=(
+            (
+                "update = self.lora_dropout(x) @ self.lora_A.T @ self.lora_B.T",
+                ("update = self.lora_dropout(x.detach()) @ self.lora_A.T @ self.lora_B.T"),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "bias added twice",
+        "bias_twice",
+        edits=(
+            (
+                "return self.base_layer(x) + self.scaling * update",
+                (
+                    "return self.base_layer(x) + self.base_layer.bias + self.scaling * update"
+                    " if self.base_layer.bias is not None else self.base_layer(x) + self.scal"
+                    "ing * update"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "minus",
+        "minus",
+        edits=(
+            (
+                "return self.base_layer(x) + self.scaling * update",
+                "return self.base_layer(x) - self.scaling * update",
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "replaces W in eval",
+        "only_training",
+        edits=(
+            (
+                "return self.base_layer(x) + self.scaling * update",
+                (
+                    "if not self.training:\n"
+                    "            return self.base_layer(x)\n"
+                    "        return self.base_layer(x) + self.scaling * update"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "swapped in/out",
+        "shapes",
+        edits=(
+            (
+                "self.lora_A = nn.Parameter(torch.empty(r, base_layer.in_features))",
+                "self.lora_A = nn.Parameter(torch.empty(r, base_layer.out_features))",
+            ),
+            (
+                "self.lora_B = nn.Parameter(torch.zeros(base_layer.out_features, r))",
+                "self.lora_B = nn.Parameter(torch.zeros(base_layer.in_features, r))",
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "F.linear with base weight copy",
+        "base_copied",
+        edits=(
+            (
+                "self.base_layer = base_layer\n",
+                ("self.base_layer = nn.Linear(base_layer.in_features, base_layer.out_features)\n"),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_linear",
+        "deepcopy",
+        "base_copied",
+        edits=(
+            (
+                "self.base_layer = base_layer\n",
+                "import copy\n        self.base_layer = copy.deepcopy(base_layer)\n",
+            ),
+        ),
+    ),
+    Answer(
+        "delta_weight",
+        "reshape",
+        "reshaped",
+        edits=(
+            (
+                "return delta.T if isinstance(base_layer, Conv1D) else delta",
+                "return delta.reshape(base_layer.weight.shape)",
+            ),
+        ),
+    ),
+    Answer(
+        "delta_weight",
+        "B scaled in place",
+        "in_place",
+        edits=(
+            (
+                "delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A",
+                "lora_B *= lora_alpha / lora_A.shape[0]\n    delta = lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "delta_weight",
+        "A scaled in place by data",
+        "in_place",
+        edits=(
+            (
+                "delta = lora_alpha / lora_A.shape[0] * lora_B @ lora_A",
+                ("lora_A.data.mul_(lora_alpha / lora_A.shape[0])\n    delta = lora_B @ lora_A"),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "1: A randn over in",
+        "shrinks",
+        edits=(
+            (
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return lora_A, lora_B"
+                ),
+                (
+                    "    lora_A = nn.Parameter(torch.randn(r, d_in) / d_in)\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    return lora_A, lora_B"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "1: A rand (positive)",
+        "one_side",
+        edits=(
+            (
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return lora_A, lora_B"
+                ),
+                (
+                    "    lora_A = nn.Parameter(torch.rand(r, d_in) / d_in**0.5)\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    return lora_A, lora_B"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "1: kaiming default a",
+        "kaiming_alone",
+        edits=(
+            (
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return lora_A, lora_B"
+                ),
+                (
+                    "    lora_A = nn.Parameter(torch.empty(r, d_in))\n"
+                    "    lora_B = nn.Parameter(torch.zeros(d_out, r))\n"
+                    "    nn.init.kaiming_uniform_(lora_A)\n"
+                    "    return lora_A, lora_B"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "broken_starts",
+        "4: divided by width",
+        "shrinks",
+        edits=(
+            (
+                (
+                    "    lora_A = torch.empty(r, d_in)\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return nn.Parameter(lora_A), nn.Parameter(torch.zeros(d_out, r))"
+                ),
+                (
+                    "    lora_A = torch.empty(d_in, r)\n"
+                    "    nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5))\n"
+                    "    return nn.Parameter(lora_A.T / d_in), nn.Parameter(torch.zeros(d_out"
+                    ", r))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "rows of A first axis",
+        "reshaped",
+        edits=(
+            ("rows = self.lora_A.T[ids]", "rows = self.lora_A[:, ids].reshape(*ids.shape, -1)"),
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "frozen copy",
+        "base_copied",
+        edits=(
+            (
+                "base_layer.requires_grad_(False)",
+                "nn.Embedding.from_pretrained(base_layer.weight.data.clone())",
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "alpha to new_r",
+        "alpha_rule",
+        edits=(("return new_A, new_B, lora_alpha * new_r / r", "return new_A, new_B, new_r"),),
+    ),
+    Answer(
+        "grow_rank",
+        "alpha 2 new_r",
+        "alpha_rule",
+        edits=(("return new_A, new_B, lora_alpha * new_r / r", "return new_A, new_B, 2 * new_r"),),
+    ),
+    Answer(
+        "grow_rank",
+        "alpha plus",
+        "other",
+        edits=(
+            (
+                "return new_A, new_B, lora_alpha * new_r / r",
+                "return new_A, new_B, lora_alpha + new_r - r",
+            ),
+        ),
+    ),
+    Answer(
+        "grow_rank",
+        "alpha is scale",
+        "scale_itself",
+        edits=(
+            ("return new_A, new_B, lora_alpha * new_r / r", "return new_A, new_B, lora_alpha / r"),
+        ),
+    ),
+    Answer(
+        "delta_weight",
+        "subtracted",
+        "minus",
+        edits=(
+            (
+                "return delta.T if isinstance(base_layer, Conv1D) else delta",
+                ("delta = -delta\n    return delta.T if isinstance(base_layer, Conv1D) else delta"),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_embedding",
+        "subtracted",
+        "minus",
+        edits=(
+            (
+                "return self.base_layer(ids) + self.scaling * rows @ self.lora_B.T",
+                "return self.base_layer(ids) - self.scaling * rows @ self.lora_B.T",
             ),
         ),
     ),

@@ -127,9 +127,9 @@ def lora_report(model, names, r):
         "by data pointers",
         code="""
 def lora_report(model, names, r):
-    tensors = {p.data_ptr(): p for p in model.state_dict().values()}
-    weights = {model.get_submodule(n).weight for n in names}
-    trainable = r * sum(w.shape[0] + w.shape[1] for w in weights)
+    tensors = {p.data_ptr(): p for _, p in model.named_parameters(remove_duplicate=False)}
+    layers = {id(layer): layer.weight for layer in map(model.get_submodule, names)}
+    trainable = r * sum(w.shape[0] + w.shape[1] for w in layers.values())
     return [trainable, trainable + sum(t.numel() for t in tensors.values())]
 """,
     ),
@@ -153,7 +153,7 @@ def missed_layers(model, head):
 def missed_layers(model, head):
     for name, part in model.named_modules():
         if isinstance(part, nn.Linear) or isinstance(part, Conv1D):
-            if "base_layer" not in name and part is not model.get_submodule(head):
+            if ".base_layer" not in name and part is not model.get_submodule(head):
                 yield name
 """,
     ),
@@ -625,7 +625,7 @@ def mark_only_lora_as_trainable(model):
         "lora_report", "one number", "type", ("return trainable, trainable +", "return trainable +")
     ),
     edit("lora_report", "forgets return", "none", ("return trainable, ", "total = ")),
-    edit("lora_report", "r squared", "other", ("sum(r * sum", "sum(r * r * sum")),
+    edit("lora_report", "r squared", "r_twice", ("sum(r * sum", "sum(r * r * sum")),
     # 4.4
     edit("missed_layers", "those that have LoRA", "found", (ASKED, "isinstance(part, LoRALinear)")),
     edit("missed_layers", "base layers too", "base_layers", (" and not is_base", "")),
@@ -1014,7 +1014,7 @@ def prepare(model, inject, head, lr):
     edit(
         "lora_report",
         "one layer for each shape",
-        "other",
+        "shared_weight",
         (
             SET,
             "layers = {model.get_submodule(n).weight.shape: model.get_submodule(n) "
@@ -1024,7 +1024,7 @@ def prepare(model, inject, head, lr):
     edit(
         "lora_report",
         "the first name of a layer alone",
-        "other",
+        "shared_weight",
         (SET, "layers = [part for name, part in model.named_modules() if name in names]"),
     ),
     edit(
@@ -1057,5 +1057,437 @@ def prepare(model, inject, head, lr):
         "only the top level",
         "empty",
         ("model.named_modules()", "model.named_children()"),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "inject_lora",
+        "tuple endswith",
+        edits=(
+            (
+                'found = [n for n in names if f".{n}".endswith(f".{entry}")]',
+                'found = [n for n in names if n == entry or n.endswith("." + entry)]',
+            ),
+        ),
+    ),
+    Answer(
+        "inject_lora",
+        "setattr on parent",
+        edits=(
+            (
+                "model.set_submodule(name, layer)",
+                (
+                    'parent, _, last = name.rpartition(".")\n'
+                    "        setattr(model.get_submodule(parent), last, layer)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "rsplit",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                ('parameter.requires_grad_(name.rsplit(".", 1)[-1] in {"lora_A", "lora_B"})'),
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "modules",
+        code="""
+def mark_only_lora_as_trainable(model):
+    model.requires_grad_(False)
+    for part in model.modules():
+        if isinstance(part, LoRALinear):
+            part.lora_A.requires_grad = part.lora_B.requires_grad = True
+""",
+    ),
+    Answer(
+        "lora_report",
+        "ids",
+        edits=(
+            (
+                "layers = {model.get_submodule(name) for name in names}",
+                (
+                    "layers = {id(model.get_submodule(name)): model.get_submodule(name) for n"
+                    "ame in names}.values()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_report",
+        "tensors",
+        edits=(
+            (
+                ("return trainable, trainable + sum(p.numel() for p in model.parameters())"),
+                (
+                    "return torch.tensor([trainable, trainable + sum(p.numel() for p in model"
+                    ".parameters())])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "two groups",
+        edits=(
+            (
+                "return torch.optim.AdamW(trained, lr=lr)",
+                (
+                    "return torch.optim.AdamW([{'params': [p for n, p in model.named_paramete"
+                    "rs() if p.requires_grad and 'lora_' in n]}, {'params': [p for n, p in mo"
+                    "del.named_parameters() if p.requires_grad and 'lora_' not in n]}], lr=lr"
+                    ")"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "filter generator",
+        edits=(
+            (
+                "return torch.optim.AdamW(trained, lr=lr)",
+                (
+                    "return torch.optim.AdamW(filter(lambda p: p.requires_grad, model.paramet"
+                    "ers()), lr=lr)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "missed_layers",
+        "tuple",
+        edits=(("return missed", "return tuple(missed)"),),
+    ),
+    Answer(
+        "missed_layers",
+        "set",
+        edits=(("return missed", "return set(missed)"),),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "inject_lora",
+        "last part equals last of entry",
+        "parent_ignored",
+        edits=(
+            (
+                'found = [n for n in names if f".{n}".endswith(f".{entry}")]',
+                ('found = [n for n in names if n.split(".")[-1] == entry.split(".")[-1]]'),
+            ),
+        ),
+    ),
+    Answer(
+        "inject_lora",
+        "part anywhere",
+        "any_part",
+        edits=(
+            (
+                'found = [n for n in names if f".{n}".endswith(f".{entry}")]',
+                'found = [n for n in names if entry in n.split(".")]',
+            ),
+        ),
+    ),
+    Answer(
+        "inject_lora",
+        "train mode",
+        "other",
+        edits=(("    return model\n", "    return model.train()\n"),),
+    ),
+    Answer(
+        "inject_lora",
+        "eval mode",
+        "other",
+        edits=(("    return model\n", "    return model.eval()\n"),),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "startswith lora",
+        "from_the_front",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                'parameter.requires_grad = name.startswith("lora_")',
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "endswith A, B letters",
+        "letters",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                'parameter.requires_grad = name.endswith(("A", "B"))',
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "lora_A in name",
+        "looks_like",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                'parameter.requires_grad = "lora_A" in name or "lora_B" in name',
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "base_layer not in name",
+        "not_base",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                'parameter.requires_grad = "base_layer" not in name',
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "not flora",
+        "flora_left_out",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                'parameter.requires_grad = "lora" in name and "flora" not in name',
+            ),
+        ),
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "modules' direct parameters without base: children",
+        "shallow",
+        code="""
+def mark_only_lora_as_trainable(model):
+    model.requires_grad_(False)
+    for name, part in model.named_children():
+        if isinstance(part, LoRALinear):
+            part.lora_A.requires_grad_(True)
+            part.lora_B.requires_grad_(True)
+""",
+    ),
+    Answer(
+        "mark_only_lora_as_trainable",
+        "switches to train",
+        "other",
+        edits=(
+            (
+                'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
+                (
+                    'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")\n'
+                    "    model.train()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_report",
+        "product",
+        "full_size",
+        edits=(("sum(layer.weight.shape)", "layer.weight.numel()"),),
+    ),
+    Answer(
+        "lora_report",
+        "only in",
+        "one_factor",
+        edits=(("sum(layer.weight.shape)", "layer.weight.shape[1]"),),
+    ),
+    Answer(
+        "lora_report",
+        "only out",
+        "one_factor",
+        edits=(("sum(layer.weight.shape)", "layer.weight.shape[0]"),),
+    ),
+    Answer(
+        "lora_report",
+        "bias too",
+        "with_bias",
+        edits=(("sum(layer.weight.shape)", "sum(sum(p.shape) for p in layer.parameters())"),),
+    ),
+    Answer(
+        "lora_report",
+        "by shapes: equal shapes once",
+        "shared_weight",
+        edits=(
+            (
+                "layers = {model.get_submodule(name) for name in names}",
+                (
+                    "layers = {model.get_submodule(name).weight.shape: model.get_submodule(na"
+                    "me) for name in names}.values()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_report",
+        "Linear only",
+        "no_conv",
+        edits=(
+            (
+                "layers = {model.get_submodule(name) for name in names}",
+                (
+                    "layers = {model.get_submodule(name) for name in names if isinstance(mode"
+                    "l.get_submodule(name), nn.Linear)}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_report",
+        "tied weights once too in layers",
+        "shared_weight",
+        edits=(
+            (
+                "layers = {model.get_submodule(name) for name in names}",
+                (
+                    "layers = {id(model.get_submodule(name).weight): model.get_submodule(name"
+                    ") for name in names}.values()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "lora_report",
+        "buffers counted",
+        "buffers",
+        edits=(
+            (
+                "sum(p.numel() for p in model.parameters())",
+                "sum(p.numel() for p in [*model.parameters(), *model.buffers()])",
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "state dict tensors",
+        "copies",
+        edits=(
+            (
+                "trained = [p for p in model.parameters() if p.requires_grad]",
+                "trained = [p for p in model.state_dict().values()]",
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "named params list with duplicates",
+        "places",
+        edits=(
+            (
+                "trained = [p for p in model.parameters() if p.requires_grad]",
+                (
+                    "trained = [p for _, p in model.named_parameters(remove_duplicate=False) "
+                    "if p.requires_grad]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "copies",
+        "copies",
+        edits=(
+            (
+                "trained = [p for p in model.parameters() if p.requires_grad]",
+                (
+                    "trained = [p.detach().clone().requires_grad_() for p in model.parameters"
+                    "() if p.requires_grad]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "getattr",
+        "raised",
+        edits=(
+            (
+                "model.get_submodule(head).requires_grad_(True)",
+                "getattr(model, head).requires_grad_(True)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepare",
+        "new head",
+        "other",
+        edits=(
+            (
+                "model.get_submodule(head).requires_grad_(True)",
+                (
+                    "import copy\n"
+                    "    model.set_submodule(head, copy.deepcopy(model.get_submodule(head)))\n"
+                    "    model.get_submodule(head).requires_grad_(True)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "missed_layers",
+        "Conv only",
+        "linear_missed",
+        edits=(("(nn.Linear, Conv1D)", "Conv1D"),),
+    ),
+    Answer(
+        "missed_layers",
+        "startswith head",
+        "head_word",
+        edits=(("name != head", "not name.startswith(head)"),),
+    ),
+    Answer(
+        "missed_layers",
+        "base in name",
+        "base_word",
+        edits=(('is_base = name.endswith(".base_layer")', 'is_base = "base" in name'),),
+    ),
+    Answer(
+        "missed_layers",
+        "base_layer in name",
+        "base_word",
+        edits=(('is_base = name.endswith(".base_layer")', 'is_base = "base_layer" in name'),),
+    ),
+    Answer(
+        "missed_layers",
+        "endswith base_layer without dot",
+        "base_word",
+        edits=(
+            ('is_base = name.endswith(".base_layer")', 'is_base = name.endswith("base_layer")'),
+        ),
+    ),
+    Answer(
+        "missed_layers",
+        "wrapped names beside",
+        "with_wrapped",
+        edits=(
+            (
+                ("if isinstance(part, (nn.Linear, Conv1D)) and not is_base and name != head:"),
+                (
+                    "if isinstance(part, (nn.Linear, Conv1D, LoRALinear)) and not is_base and"
+                    " name != head:"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "missed_layers",
+        "bases cut",
+        "with_wrapped",
+        edits=(
+            (
+                ("if isinstance(part, (nn.Linear, Conv1D)) and not is_base and name != head:"),
+                (
+                    'name = name.removesuffix(".base_layer")\n'
+                    "        if isinstance(part, (nn.Linear, Conv1D)) and name != head:"
+                ),
+            ),
+        ),
     ),
 ]

@@ -370,7 +370,7 @@ def collate(rows, pad_id):
     Answer(
         "collate",
         "rows in another order",
-        "other",
+        "sorted",
         edits=[("in rows:", "in rows[::-1]:")],
     ),
     # 5.3
@@ -427,7 +427,7 @@ def collate(rows, pad_id):
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
     ),
-    Answer("schedule", "degrees", "other", edits=[("math.pi", "180")]),
+    Answer("schedule", "degrees", "degrees", edits=[("math.pi", "180")]),
     # 5.4
     Answer(
         "save_load", "writes nothing", "no_file", edits=[(SAVE, "save_file(state, path + '.tmp')")]
@@ -454,7 +454,7 @@ def collate(rows, pad_id):
     Answer(
         "save_load",
         "in half precision",
-        "other",
+        "cast",
         edits=[("state[name] for", "state[name].half() for")],
     ),
     Answer(
@@ -890,15 +890,15 @@ WRONG += [
     edit("loss_mask", "a plus for the minus", "other_number", ("[-100]", "[100]")),
     edit("loss_mask", "eos in the labels alone", "no_eos",
          (ROW, "return prompt_ids + completion_ids, [-100] * len(prompt_ids) + answer")),
-    edit("loss_mask", "the prompt's own list grows", "other",
+    edit("loss_mask", "the prompt's own list grows", "in_place",
          (ROW, "n = len(prompt_ids)\n    prompt_ids += answer\n"
           "    return prompt_ids, [-100] * n + answer")),
-    edit("loss_mask", "the completion's own list grows", "other",
+    edit("loss_mask", "the completion's own list grows", "in_place",
          (ANSWER, "    completion_ids.append(eos_id)\n    answer = completion_ids\n")),
     edit("loss_mask", "floats", "other",
          (ROW, "ids = prompt_ids + answer\n    labels = torch.tensor(ids).float()\n"
           "    labels[: len(prompt_ids)] = -100\n    return ids, labels")),
-    edit("loss_mask", "a mask of true and false", "other",
+    edit("loss_mask", "a mask of true and false", "ones",
          (ROW, "return prompt_ids + answer, [False] * len(prompt_ids) + [True] * len(answer)")),
     edit("loss_mask", "up to the first end token", "other",
          (ROW, "ids = prompt_ids + answer\n    end = ids.index(eos_id) + 1\n"
@@ -944,7 +944,7 @@ def collate(rows, pad_id):
     }
 """,
     ),
-    edit("collate", "the rows themselves are filled", "other",
+    edit("collate", "the rows themselves are filled", "in_place",
          (FILL_IDS, 'ids += [pad_id] * n\n        batch["input_ids"].append(ids)'),
          (FILL_MASK, 'batch["attention_mask"].append([1] * (width - n) + [0] * n)')),
     edit("collate", "labels filled with 0 from a zeros tensor", "pads_in_loss",
@@ -981,7 +981,7 @@ def collate(rows, pad_id):
          (PROGRESS, "(step + 1 - warmup) / (steps - warmup)")),
     edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
          (RISE, "return floor + (peak - floor) * step / warmup")),
-    edit("schedule", "a sine", "other", ("math.cos", "math.sin")),
+    edit("schedule", "a sine", "sine", ("math.cos", "math.sin")),
     edit("schedule", "no pi", "other", ("math.pi * progress", "progress")),
     edit("schedule", "a share of the peak", "other", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
@@ -998,7 +998,7 @@ def collate(rows, pad_id):
     edit("save_load", "names that end in A or B", "ends_with",
          ('if "lora_" in name}', 'if name.endswith(("lora_A", "lora_B"))}')),
     edit("save_load", "only A", "one_factor", ('if "lora_" in name}', 'if "lora_A" in name}')),
-    edit("save_load", "bfloat16", "other", ("state[name] for", "state[name].bfloat16() for")),
+    edit("save_load", "bfloat16", "cast", ("state[name] for", "state[name].bfloat16() for")),
     edit("save_load", "with the scale inside", "other",
          ("state[name] for", "state[name] * 2 for")),
     edit("save_load", "the model loses its factors", "other",
@@ -1045,7 +1045,7 @@ model.load_state_dict(loaded, strict=False, assign=True)
           'if "lora_A" in name and value.shape != places[name].shape:')),
     edit("save_load", "compares numel", "size_only",
          (SHAPES, "if value.numel() != places[name].numel():")),
-    edit("save_load", "compares the number of axes", "other",
+    edit("save_load", "compares the number of axes", "late_error",
          (SHAPES, "if value.dim() != places[name].dim():")),
     edit("save_load", "copy_ is the test", "half_loaded", (SHAPES, "if False:"),
          (COPY, "try:\n                places[name].copy_(value)\n"
@@ -1123,7 +1123,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
     edit("triage", "medians", "other",
          (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
-    edit("triage", "halves instead of tens", "other",
+    edit("triage", "halves instead of tens", "single_loss",
          (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
     edit("triage", "the first row of labels", "one_row",
          ("(labels == -100).all()", "(labels[0] == -100).all()")),
@@ -1131,9 +1131,9 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("(labels == -100).all()", "(labels == -100).any()")),
     edit("triage", "any masked row", "one_row",
          ("(labels == -100).all()", "(labels == -100).all(1).any()")),
-    edit("triage", "2 and 3 exchanged", "other", ("return 3", "return 5"), ("return 2", "return 3"),
-         ("return 5", "return 2")),
-    edit("triage", "0 and 4 exchanged", "other",
+    edit("triage", "2 and 3 exchanged", "two_and_three", ("return 3", "return 5"),
+         ("return 2", "return 3"), ("return 5", "return 2")),
+    edit("triage", "0 and 4 exchanged", "zero_and_four",
          ("return 4 if", "return 0 if"), ("else 0", "else 4")),
     edit("triage", "always 2", "labels_first", (MASKED, "    return 2\n")),
     edit("triage", "words", "type", ("return 1", 'return "labels"')),
@@ -1155,9 +1155,9 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     edit("training_loop", "clips each number", "value_clipped",
          (CLIP, CLIP.replace("clip)", "1e9)")
           + "        torch.nn.utils.clip_grad_value_(weights, clip)\n")),
-    edit("training_loop", "clips at 1", "other",
+    edit("training_loop", "clips at 1", "all_alike",
          ("clip_grad_norm_(weights, clip)", "clip_grad_norm_(weights, 1.0)")),
-    edit("training_loop", "always at the length clip", "other",
+    edit("training_loop", "always at the length clip", "all_alike",
          (CLIP, CLIP + "        for p in weights:\n"
           "            p.grad *= max(1, clip / lengths[-1])\n")),
     edit("training_loop", "zero_grad forgotten", "no_zero", (ZERO, "")),
@@ -1230,7 +1230,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     edit("training_loop", "losses alone", "type", ("return losses, lengths", "return losses")),
     edit("training_loop", "the mean loss", "other",
          ("return losses, lengths", "return sum(losses) / len(losses), lengths")),
-    edit("training_loop", "lengths first", "other",
+    edit("training_loop", "lengths first", "exchanged",
          ("return losses, lengths", "return lengths, losses")),
     edit("training_loop", "len of a generator", "raised",
          ("    model.train()\n", "    model.train()\n    steps = len(batches)\n")),
@@ -1244,7 +1244,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
 
 
 def cell(note, body):
-    """A wrong encode_row of the key "other"."""
+    """A wrong encode_row of the key "exchanged"."""
     return Answer("loss_mask", note, "other",
                   f"def encode_row(prompt_ids, completion_ids, eos_id):\n    {body}\n")  # fmt: skip
 
@@ -1277,3 +1277,495 @@ WRONG += [
     Answer("training_loop", "keeps the graphs", "graph_kept", edits=(
         ("losses.append(loss.item())", "losses.append(loss)"),)),
 ]  # fmt: skip
+
+RIGHT += [
+    Answer(
+        "loss_mask",
+        "copy and slice",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                (
+                    "ids = [*prompt_ids, *answer]\n"
+                    "    labels = ids.copy()\n"
+                    "    labels[: len(prompt_ids)] = [-100] * len(prompt_ids)\n"
+                    "    return [ids, labels]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "tensors",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                (
+                    "ids = torch.tensor(prompt_ids + answer)\n"
+                    "    labels = ids.clone()\n"
+                    "    labels[: len(prompt_ids)] = -100\n"
+                    "    return ids, labels"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "pad_sequence",
+        code="""
+from torch.nn.utils.rnn import pad_sequence
+
+
+def collate(rows, pad_id):
+    ids, labels = zip(*((torch.tensor(i), torch.tensor(l)) for i, l in rows))
+    return dict(
+        labels=pad_sequence(labels, batch_first=True, padding_value=-100),
+        attention_mask=pad_sequence([torch.ones_like(i) for i in ids], batch_first=True).bool(),
+        input_ids=pad_sequence(ids, batch_first=True, padding_value=pad_id),
+    )
+""",
+    ),
+    Answer(
+        "collate",
+        "torch.full",
+        code="""
+def collate(rows, pad_id):
+    T = max(map(len, (r[0] for r in rows)))
+    ids = torch.full((len(rows), T), pad_id)
+    labels = torch.full_like(ids, -100)
+    mask = torch.zeros_like(ids, dtype=torch.int32)
+    for i, (row, label) in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        labels[i, : len(label)] = torch.tensor(label)
+        mask[i, : len(row)] = 1
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+""",
+    ),
+    Answer(
+        "schedule",
+        "lerp",
+        edits=(
+            (
+                ("return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2"),
+                (
+                    "c = math.cos(math.pi * progress)\n"
+                    "    return 0.5 * (peak + floor) + 0.5 * (peak - floor) * c"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "torch",
+        edits=(
+            (
+                ("return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2"),
+                (
+                    "return floor + (peak - floor) * torch.cos(torch.tensor(math.pi * progres"
+                    "s / 2, dtype=torch.float64)) ** 2"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "data copy_",
+        edits=(
+            (
+                (
+                    "with torch.no_grad():\n"
+                    "        for name, value in loaded.items():\n"
+                    "            places[name].copy_(value)"
+                ),
+                ("for name, value in loaded.items():\n        places[name].data.copy_(value)"),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "state_dict for load after checks",
+        edits=(
+            (
+                (
+                    "with torch.no_grad():\n"
+                    "        for name, value in loaded.items():\n"
+                    "            places[name].copy_(value)"
+                ),
+                "model.load_state_dict(loaded, strict=False)",
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "numpy any",
+        edits=(
+            (
+                "if grad_A.max() == 0 and grad_B.max() == 0:\n        return 3",
+                ("if not (grad_A.numpy().any() or grad_B.numpy().any()):\n        return 3"),
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "whole paths",
+        edits=(
+            (
+                "if B[-1] == B[0] and A[-1] == A[0]:\n        return 2",
+                ("if len(set(B.tolist())) == 1 and len(set(A.tolist())) == 1:\n        return 2"),
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "LambdaLR",
+        edits=(
+            (
+                ("optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)"),
+                (
+                    "optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)"
+                    "\n"
+                    "    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: mi"
+                    "n(1, (s + 1) / warmup))"
+                ),
+            ),
+            (
+                (
+                    "for group in optimizer.param_groups:\n"
+                    '            group["lr"] = lr * min(1, (step + 1) / warmup)'
+                ),
+                "pass",
+            ),
+            ("optimizer.step()\n", "optimizer.step()\n        schedule.step()\n"),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "by hand clip",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                (
+                    "n = sum(p.grad.double().pow(2).sum() for p in weights if p.grad is not N"
+                    "one) ** 0.5\n"
+                    "        lengths.append(n)\n"
+                    "        if n > clip:\n"
+                    "            for p in weights:\n"
+                    "                if p.grad is not None:\n"
+                    "                    p.grad.mul_(clip / n)"
+                ),
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "loss_mask",
+        "labels short",
+        "label_short",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + completion_ids",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "shifted right",
+        "shifted_right",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                ("return prompt_ids + answer, [-100] * (len(prompt_ids) + 1) + answer[:-1]"),
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "0/1 mask",
+        "ones",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [0] * len(prompt_ids) + [1] * len(answer)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "all eos masked",
+        "by_eos",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                (
+                    "return prompt_ids + answer, [-100 if t == eos_id else t for t in [-100] "
+                    "* len(prompt_ids) + answer]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "by first eos",
+        "by_eos",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                (
+                    "return prompt_ids + answer, (lambda ids: [-100] * ids.index(eos_id) + id"
+                    "s[ids.index(eos_id):])(prompt_ids + answer)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "in place labels",
+        "in_place",
+        edits=(
+            (
+                'batch["labels"].append(labels + [-100] * n)',
+                'labels.extend([-100] * n)\n        batch["labels"].append(labels)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "sorted rows",
+        "sorted",
+        edits=(
+            (
+                "for ids, labels in rows:",
+                "for ids, labels in sorted(rows, key=lambda r: -len(r[0])):",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "shifted labels",
+        "shifted",
+        edits=(("labels + [-100] * n", "labels[1:] + [-100] * (n + 1)"),),
+    ),
+    Answer(
+        "schedule",
+        "(step+1)/(warmup+1)",
+        "rise_slow",
+        edits=(
+            (
+                "if step < warmup:\n        return peak * (step + 1) / warmup",
+                "if step < warmup:\n        return peak * (step + 1) / (warmup + 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "peak - floor without adding",
+        "floor_lost",
+        edits=(
+            (
+                ("return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2"),
+                "return (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "ratio, not rate",
+        "share",
+        edits=(
+            (
+                ("return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2"),
+                "return (1 + math.cos(math.pi * progress)) / 2",
+            ),
+            (
+                "if step < warmup:\n        return peak * (step + 1) / warmup",
+                "if step < warmup:\n        return (step + 1) / warmup",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warmup without peak",
+        "share",
+        edits=(
+            (
+                "if step < warmup:\n        return peak * (step + 1) / warmup",
+                "if step < warmup:\n        return (step + 1) / warmup",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warm-up rounds",
+        "other",
+        edits=(
+            (
+                "if step < warmup:\n        return peak * (step + 1) / warmup",
+                "if step < warmup:\n        return round(peak * (step + 1) / warmup, 4)",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "floor in warm-up too",
+        "floor_in_rise",
+        edits=(
+            (
+                "if step < warmup:\n        return peak * (step + 1) / warmup",
+                ("if step < warmup:\n        return max(floor, peak * (step + 1) / warmup)"),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "saves trainable only",
+        "by_flag",
+        edits=(
+            (
+                ('save_file({name: state[name] for name in state if "lora_" in name}, path)'),
+                (
+                    "save_file({n: p.data for n, p in model.named_parameters() if p.requires_"
+                    "grad}, path)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "float32 cast",
+        "cast",
+        edits=(("{name: state[name]", "{name: state[name].float()"),),
+    ),
+    Answer(
+        "save_load",
+        "no shape check",
+        "late_error",
+        edits=(
+            (
+                (
+                    "for name, value in loaded.items():\n"
+                    "        if value.shape != places[name].shape:\n"
+                    '            raise ValueError(f"{name} is {value.shape}, not {places[name'
+                    '].shape}")'
+                ),
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "broadcast shapes pass",
+        "late_error",
+        edits=(
+            (
+                (
+                    "for name, value in loaded.items():\n"
+                    "        if value.shape != places[name].shape:\n"
+                    '            raise ValueError(f"{name} is {value.shape}, not {places[name'
+                    '].shape}")'
+                ),
+                (
+                    "for name, value in loaded.items():\n"
+                    "        if value.ndim != places[name].ndim:\n"
+                    '            raise ValueError(f"{name} is {value.shape}, not {places[name'
+                    '].shape}")'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "loss 0 for 1",
+        "nan_only",
+        edits=(("(labels == -100).all()", "(losses == 0).all()"),),
+    ),
+    Answer(
+        "triage",
+        "2 by small tolerance",
+        "slow_is_stuck",
+        edits=(
+            (
+                "if B[-1] == B[0] and A[-1] == A[0]:\n        return 2",
+                ("if abs(B[-1] - B[0]) < 1e-3 and abs(A[-1] - A[0]) < 1e-3:\n        return 2"),
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "4 by weights hardly moving",
+        "by_distance",
+        edits=(
+            (
+                "return 4 if losses[-10:].mean() > 0.95 * losses[:10].mean() else 0",
+                "return 4 if (B[-1] - B[0]).abs() < 0.01 else 0",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "decays after",
+        "falls",
+        edits=(
+            (
+                'group["lr"] = lr * min(1, (step + 1) / warmup)',
+                (
+                    'group["lr"] = lr * min(1, (step + 1) / warmup)\n'
+                    "            if step >= warmup:\n"
+                    "                group['lr'] = lr * warmup / (step + 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "one step late",
+        "rise_slow",
+        edits=(
+            (
+                'group["lr"] = lr * min(1, (step + 1) / warmup)',
+                'group["lr"] = lr * min(1, (step + 1) / (warmup + 1))',
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "normalised always",
+        "all_alike",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                (
+                    "n = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is "
+                    "not None])\n"
+                    "        lengths.append(n.item())\n"
+                    "        for p in weights:\n"
+                    "            if p.grad is not None:\n"
+                    "                p.grad *= clip / n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "lr only",
+        "stays_low",
+        edits=(
+            (
+                ("optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=weight_decay)"),
+                (
+                    "optimizer = torch.optim.AdamW(weights, lr=lr / warmup, weight_decay=weig"
+                    "ht_decay)"
+                ),
+            ),
+            (
+                (
+                    "for group in optimizer.param_groups:\n"
+                    '            group["lr"] = lr * min(1, (step + 1) / warmup)'
+                ),
+                "pass",
+            ),
+        ),
+    ),
+]

@@ -390,7 +390,7 @@ WRONG += [
     edit("fair_choice", "budget divided by the groups", "raised",
          ("<= budget", "<= budget / len(per_rank)")),
     edit("fair_choice", "two things", "type", (RETURN, "return torch.stack(chosen), reached")),
-    edit("fair_choice", "the winner first", "other",
+    edit("fair_choice", "the winner first", "exchanged",
          (RETURN, "return reached.argmin(), torch.stack(chosen), reached")),
     edit("fair_choice", "counts groups from 1", "other",
          ("reached.argmin()", "reached.argmin() + 1")),
@@ -473,3 +473,368 @@ WRONG += [
         ("a part of the name", "any(t in name for t in targets)"),
     )
 ]  # fmt: skip
+
+RIGHT += [
+    Answer(
+        "largest_rank",
+        "loop",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                (
+                    "r = 0\n"
+                    "    while (r + 1) * layers * one <= budget:\n"
+                    "        r += 1\n"
+                    "    return r"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "numpy floor",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                "import numpy as np\n    return np.floor_divide(budget, layers * one)",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "torch sqrt",
+        edits=(
+            (
+                "return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                (
+                    "r = torch.tensor(float(len(lora_A)))\n"
+                    "    return lora_alpha / r.sqrt() * torch.einsum('or,ri->oi', lora_B, lor"
+                    "a_A)"
+                ),
+            ),
+            ("return lora_alpha / math.sqrt(r)", "return lora_alpha * r ** 0.5 / r"),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "numpy",
+        edits=(
+            (
+                "return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                (
+                    "import numpy as np\n"
+                    "    return np.matmul(lora_B.detach().numpy(), lora_A.detach().numpy()) *"
+                    " lora_alpha * len(lora_A) ** -0.5"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "vectorised",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    at = (per_rank[:, None] * ranks[None] <= budget).sum(1) - 1
+    best = losses.amin(-1).gather(1, at[:, None]).squeeze(1)
+    return ranks[at], best, int(best.argmin())
+""",
+    ),
+    Answer(
+        "fair_choice",
+        "lists",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    chosen, reached = [], []
+    for g, cost in enumerate(per_rank.tolist()):
+        i = max(i for i, r in enumerate(ranks.tolist()) if r * cost <= budget)
+        chosen.append(ranks.tolist()[i])
+        reached.append(min(losses[g, i].tolist()))
+    return chosen, reached, reached.index(min(reached))
+""",
+    ),
+    Answer(
+        "plus_groups",
+        "one group each",
+        edits=(
+            (
+                ('return [{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]'),
+                (
+                    'return [{"params": [p], "lr": lr} for p in slow] + [{"params": [p], "lr"'
+                    ": lr * ratio} for p in fast]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "fast first, tuple",
+        edits=(
+            (
+                ('return [{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]'),
+                (
+                    'return ({"params": tuple(fast), "lr": ratio * lr, "weight_decay": 0.0}, '
+                    '{"params": slow, "lr": lr})'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "read_grid",
+        "loops",
+        code="""
+def read_grid(losses, ranks, lrs, noise):
+    rates, best = [], []
+    for row in losses.tolist():
+        pairs = sorted((x, lr) for x, lr in zip(row, lrs.tolist()) if math.isfinite(x))
+        rates.append(pairs[0][1] if pairs else float("nan"))
+        best.append(pairs[0][0] if pairs else math.inf)
+    limit = torch.tensor(min(best), dtype=losses.dtype) + noise
+    fits = [r for r, x in zip(ranks.tolist(), best) if torch.tensor(x, dtype=losses.dtype) <= limit]
+    return rates, min(fits)
+""",
+    ),
+    Answer(
+        "read_grid",
+        "loops in float64",
+        code="""
+def read_grid(losses, ranks, lrs, noise):
+    rates, best = [], []
+    for row in losses.tolist():
+        pairs = sorted((x, lr) for x, lr in zip(row, lrs.tolist()) if math.isfinite(x))
+        rates.append(pairs[0][1] if pairs else float("nan"))
+        best.append(pairs[0][0] if pairs else math.inf)
+    return rates, min(r for r, x in zip(ranks.tolist(), best) if x <= min(best) + noise)
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "largest_rank",
+        "budget a block",
+        "times_layers",
+        edits=(("return budget // (layers * one)", "return budget // one * layers"),),
+    ),
+    Answer(
+        "largest_rank",
+        "min over targets",
+        "each",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                "return min(budget // (layers * sum(shapes[n])) for n in targets)",
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "split equally",
+        "each",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                (
+                    "return min(budget // len(targets) // (layers * sum(shapes[n])) for n in "
+                    "targets)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "first target",
+        "each",
+        edits=(("for name in targets", "for name in targets[:1]"),),
+    ),
+    Answer(
+        "largest_rank",
+        "capped by the layer",
+        "capped",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                ("return min(budget // (layers * one), min(min(shapes[n]) for n in targets))"),
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "loop until 64",
+        "capped",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                (
+                    "best = 0\n"
+                    "    for r in range(64):\n"
+                    "        if r * layers * one <= budget:\n"
+                    "            best = r\n"
+                    "    return best"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "max side twice",
+        "other",
+        edits=(
+            (
+                "one = sum(sum(shapes[name]) for name in targets)",
+                "one = sum(2 * max(shapes[name]) for name in targets)",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "sqrt alpha",
+        "root_of_all",
+        edits=(
+            (
+                "return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                ("return math.sqrt(lora_alpha) / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A"),
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "precedence",
+        "power_first",
+        edits=(
+            (
+                "return lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "return lora_alpha / lora_A.shape[0] ** 1 / 2 * lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "sqrt alpha",
+        "root_over_alpha",
+        edits=(("return lora_alpha / math.sqrt(r)", "return math.sqrt(lora_alpha)"),),
+    ),
+    Answer(
+        "rslora",
+        "sqrt(r)",
+        "alpha_lost",
+        edits=(("return lora_alpha / math.sqrt(r)", "return math.sqrt(r)"),),
+    ),
+    Answer(
+        "rslora",
+        "r",
+        "alpha_lost",
+        edits=(("return lora_alpha / math.sqrt(r)", "return r"),),
+    ),
+    Answer(
+        "rslora",
+        "2 sqrt r",
+        "alpha_lost",
+        edits=(("return lora_alpha / math.sqrt(r)", "return 2 * math.sqrt(r)"),),
+    ),
+    Answer(
+        "rslora",
+        "isqrt",
+        "alpha_rounded",
+        edits=(("return lora_alpha / math.sqrt(r)", "return lora_alpha / math.isqrt(r)"),),
+    ),
+    Answer(
+        "rslora",
+        "sqrt of both",
+        "root_over_alpha",
+        edits=(("return lora_alpha / math.sqrt(r)", "return math.sqrt(lora_alpha / r)"),),
+    ),
+    Answer(
+        "fair_choice",
+        "best of all fitting ranks",
+        "smaller_ranks",
+        edits=(("grid[fits[-1]].min()", "grid[: fits[-1] + 1].min()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "winner by rank",
+        "other",
+        edits=(("reached.argmin()", "torch.stack(chosen).argmax()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "argmin of the rate",
+        "rate_places",
+        edits=(("grid[fits[-1]].min()", "grid[fits[-1]].argmin()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "order",
+        "exchanged",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                "return reached, torch.stack(chosen), reached.argmin()",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "one too low",
+        "one_lower",
+        edits=(
+            (
+                "fits = [i for i, r in enumerate(ranks) if r * cost <= budget]",
+                (
+                    "fits = [i for i, r in enumerate(ranks) if r * cost <= budget]\n"
+                    "        fits = fits[:-1] or fits"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "endswith B",
+        "letter",
+        edits=(('name.endswith("lora_B")', 'name.endswith("B")'),),
+    ),
+    Answer(
+        "plus_groups",
+        "lora_ in name",
+        "both_factors",
+        edits=(('name.endswith("lora_B")', '"lora_" in name'),),
+    ),
+    Answer(
+        "plus_groups",
+        "three groups with head fast",
+        "rest_fast",
+        edits=(
+            (
+                (
+                    "if p.requires_grad:\n"
+                    '            (fast if name.endswith("lora_B") else slow).append(p)'
+                ),
+                (
+                    "if p.requires_grad:\n"
+                    '            (slow if name.endswith("lora_A") or "norm" in name else fast'
+                    ").append(p)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "read_grid",
+        "position",
+        "rank_position",
+        edits=(("ranks[good].min()", "good.int().argmax()"),),
+    ),
+    Answer(
+        "read_grid",
+        "smallest rate within noise",
+        "noise_in_rates",
+        edits=(
+            (
+                "finite = torch.where(losses.isnan(), math.inf, losses)[:, order]",
+                (
+                    "finite = torch.where(losses.isnan(), math.inf, losses)[:, order]\n"
+                    "    finite = torch.where(finite <= finite.min(dim=1, keepdim=True).value"
+                    "s + noise, finite.min(dim=1, keepdim=True).values, finite)"
+                ),
+            ),
+        ),
+    ),
+]
