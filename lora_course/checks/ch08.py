@@ -83,7 +83,7 @@ BACK = {  # and how a name may come out of from_peft
     "back_eaten": lambda name: name.replace("model.", ""),
     "back_untouched": KEYS[""],
     "back_half": lambda name: f"model.{name}",
-    "back_stripped": lambda name: KEYS[""](name).strip("base_model.model.").strip(".weight"),
+    "back_stripped": lambda name: KEYS[""](name).strip("base_model.model.").strip(".weight"),  # noqa: B005
 }
 
 
@@ -475,7 +475,11 @@ THREE = (
     Slip("not_off", "These outputs are the base's: the adapters are still off. Leave the `with` "
          "block before you switch.",
          in_states({"first": is_output(None), "second": is_output(None),
-                    "after": is_output(None, 0, 1, 2)})),
+                    "after": is_output(0, 1, 2)})),
+    Slip("stay_off", "These outputs are the base's: the adapters stay off, or have no strength "
+         "left. `with model.disable_adapter():` turns them on again by itself.",
+         in_states({"first": is_output(None), "second": is_output(None),
+                    "after": is_output(None)})),
     Slip("late", "Each output is that of the adapter before it. Switch first, then call the "
          "model.", in_states({"first": is_output(2), "second": is_output(0)})),
     Slip("no_switch", "Both outputs are those of the active adapter. Call "
@@ -741,6 +745,9 @@ def gpt2_names(blocks):
     return names
 
 
+CLASS = r"\[(?!0-9\])[\d|,-]+\]"  # brackets that choose one of these characters
+
+
 def probe_rules(namespace, a):
     blocks = a["blocks"].item()
     rules = unpacked(namespace["gpt2_rules"](blocks), SPOKEN, "gpt2_rules")
@@ -765,6 +772,7 @@ def probe_rules(namespace, a):
             f"hits_{k}": table,
             f"refused_{k}": -1 if took is None else refused,
             f"strays_{k}": strays,
+            f"class_{k}": isinstance(rule, str) and re.search(CLASS, rule) is not None,
             f"looser_{k}": table * False if looser is None else looser.reshape(blocks, 4),
             f"comma_{k}": isinstance(rule, str) and "," in rule,
             f"bare_{k}": isinstance(rule, str) and "|" in re.sub(r"\([^()]*\)", "", rule),
@@ -860,9 +868,14 @@ def rule_slips(k):
         Slip("regex_in_list", "The entries of a list are compared letter by letter with the end of "
              "the name, not as regular expressions. Give the expression itself, without a list.",
              lambda i: {fail: none, f"pattern_{k}": 1, f"brace_{k}": 0}),
+        Slip("in_brackets", "`[10]` is one character, 1 or 0. For one of two numbers write "
+             "`(10|11)`.",
+             lambda i: [{f"class_{k}": 1, f"refused_{k}": np.any},
+                        {f"class_{k}": 1, fail: lambda v: True}]),
         Slip("no_linear", "The rule also hits a whole block, its attention or MLP, a norm or an "
              "activation. End it with the names of the linear layers.",
-             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0, f"bare_{k}": 0}),
+             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0, f"bare_{k}": 0,
+                        f"class_{k}": 0}),
         Slip("one_digit", "`\\d` and `[0-9]` are one digit, and block 10 has two. Write `\\d+`.",
              lambda i: {fail: wanted(i, k) & (np.arange(int(i["blocks"])) < 10)[:, None]}
              if k < 2 else {}),
@@ -888,10 +901,11 @@ RULES = (
           lambda i: {"hits_2": columns(i, 0, 1, 2, 3)}),
      Slip("other_blocks", "The last rule hits other blocks as well, whose numbers have a digit in "
           "common. In `.*1.*` any 1 counts, also that of block 1 or 10: put `\\.` on both sides "
-          "of the number.", lambda i: {"hits_2": loose(i)}),
+          "of the number.", lambda i: {"class_2": 0, "hits_2": loose(i)}),
      Slip("fixed", "Two other blocks are hit. `blocks` says how many there are: put blocks - 2 and "
           "blocks - 1 into the rule, no number of your own.",
-          lambda i: [{"hits_2": rows(i, n, n + 1)} for n in range(int(i["blocks"]) - 3)]),
+          lambda i: [{"class_2": 0, "hits_2": rows(i, n, n + 1)}
+                     for n in range(int(i["blocks"]) - 3)]),
      Slip("count", "Blocks count from 0: the last two are blocks - 2 and blocks - 1.",
           lambda i: [{"hits_2": rows(i, *n)} for n in ((-1,), (-2,), (-3, -2), (-3, -2, -1))])),
 )  # fmt: skip
@@ -984,7 +998,7 @@ def make_audit(seed):
         made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
         idle = rng.permutation(3 * BLOCKS) < zeros * rng.integers(3, 5)
         idle[0 if keys else -1] |= zeros  # the first or the last layer is among them
-        made[f"zero{n}"] = idle * (1 + (np.cumsum(idle) == 1))  # 2: A is zero, 1: B
+        made[f"zero{n}"] = idle * (1 + (np.cumsum(idle) <= 1 + keys))  # 2: A is zero, 1: B
     return made
 
 
