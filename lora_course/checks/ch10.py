@@ -262,7 +262,8 @@ BLOCKWISE = (
     Slip("no_128", "127 is the largest code, on the way back as well: absmax / 127, not / 128.",
          lambda i: in_blocks(i, "back", lambda n: decoded(i, n) * 127 / 128)),
     Slip("upside_down", "127 and absmax have changed places. A code counts steps of absmax / 127.",
-         lambda i: in_blocks(i, "back", lambda n: i[f"codes_{n}"] ** 2.0 / decoded(i, n))),
+         lambda i: {"back_even": i["codes_even"] * 127.0
+                    / np.repeat(i["absmax_even"], int(i["size_even"]))}),
     Slip("span", "That is half of the way from the smallest to the largest number. The scale is "
          "the largest magnitude, so that 0 gets the code 0.",
          lambda i: {"scales_even": np.ptp(rows_of(i, "even"), axis=1) / 2}),
@@ -395,9 +396,6 @@ CODE = (
          "out the last, 1/2, not the first.",
          lambda i: books(i, lambda n: lambda v: v.shape == (n,) and np.isfinite(v).all()
                          and (v == 0).sum() > 1)),
-    Slip("each_half", "Each half was divided by its own largest. One number divides all levels.",
-         lambda i: books(i, lambda n: np.where(np.arange(n) < n // 2, halves(n) / np.maximum(
-             -halves(n)[0], 1e-9), book(n)))),
     Slip("one_row", "These are quantiles of one even row of probabilities. Build two halves, each "
          "from the end to 1/2.", lambda i: books(i, lambda n: (
              lambda q: q / np.abs(q).max())(quantiles(0.5 / n, 1 - 0.5 / n, n)))),

@@ -243,13 +243,6 @@ def survives(weight, update):
     return (merged.float() - weight).abs() > 0
 """,
     ),
-    Answer(
-        "rounding",
-        "bfloat16 on both sides",
-        edits=[
-            ("(weight + update).bfloat16()", "(weight.bfloat16() + update.bfloat16())"),
-        ],
-    ),
 ]
 
 RIGHT += [
@@ -2587,4 +2580,15 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
         ),
     ),
     Answer("add_adapters", "stack", "stacked", edits=(("torch.cat([A1", "torch.stack([A1"),)),
+]
+
+WRONG += [
+    Answer(
+        "rounding",
+        "bfloat16 on both sides",
+        "early",
+        edits=[
+            ("(weight + update).bfloat16()", "(weight.bfloat16() + update.bfloat16())"),
+        ],
+    ),
 ]
