@@ -625,7 +625,8 @@ PACK = (
     Slip("positions_rows", "These are numbers of rows. A position says where a token stands in its "
          "row, from 0 on.", lambda i: {"positions": np.repeat(np.arange(len(ROWS)), ROWS)}),
     Slip("exchanged", "The order is: ids, labels, positions.",
-         lambda i: {"labels": np.concatenate([np.arange(n) for n in ROWS])}),
+         lambda i: {"labels": np.concatenate([np.arange(n) for n in ROWS]),
+                    "positions": lambda v: bool((v == IGNORED).any())}),
     Slip("other_number", "The loss leaves out the label -100 alone. Any other number is a token.",
          lambda i: [{"labels": np.concatenate([[c, *i[f"labels_{k}"][1:]]
                                                for k in range(len(ROWS))])} for c in (0, -1)]),

@@ -988,7 +988,12 @@ RIGHT += [
         "",
         code=r"""
 def chat_template():
-    return "{{ bos_token }}{% for m in messages %}{{ '# ' ~ m.role ~ '\\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        "{{ bos_token }}{% for m in messages %}{{ '# ' ~ m.role ~ '\\n' }}{% if "
+        "m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}"
+        "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% en"
+        "dfor %}{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1023,7 +1028,21 @@ class T(str):
 
 
 def chat_template():
-    return T("{%- set nl = '\\n' -%}\n{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + nl }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- nl }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant' + nl }}{% endif %}")
+    return T(
+        "{%- set nl = '\\n' -%}\n"
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + nl }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        '    {{- nl }}\n'
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant' + nl }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1189,7 +1208,19 @@ WRONG += [
         "no_bos",
         code=r"""
 def chat_template():
-    return "{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1198,7 +1229,20 @@ def chat_template():
         "spaces",
         code=r"""
 def chat_template():
-    return "{{ bos_token }}\n{% for message in messages %}\n    {{ '# ' + message['role'] + '\\n' }}\n    {% if message['role'] == 'assistant' %}\n        {% generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {% else %}\n        {{ message['content'] }}\n    {% endif %}\n    {{ '\\n' }}\n{% endfor %}\n{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{ bos_token }}\n'
+        '{% for message in messages %}\n'
+        "    {{ '# ' + message['role'] + '\\n' }}\n"
+        "    {% if message['role'] == 'assistant' %}\n"
+        "        {% generation %}{{ message['content'] + eos_token }}{% endgene"
+        'ration %}\n'
+        '    {% else %}\n'
+        "        {{ message['content'] }}\n"
+        '    {% endif %}\n'
+        "    {{ '\\n' }}\n"
+        '{% endfor %}\n'
+        "{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1207,7 +1251,20 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- bos_token + '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- bos_token + '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1216,7 +1273,20 @@ def chat_template():
         "eos_each",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] + eos_token }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1225,7 +1295,20 @@ def chat_template():
         "eos_below",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + '\\n' + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + '\\n' + eos_token }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1234,7 +1317,20 @@ def chat_template():
         "eos_outside",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] }}{% endgeneration %}{{ eos_token }}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] }}{% endgeneration %}{{"
+        ' eos_token }}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1243,7 +1339,19 @@ def chat_template():
         "no_marks",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {{- message['content'] + eos_token }}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1252,7 +1360,19 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ '# assistant\\n' +  message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- '# user\\n' + message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ '# assistant\\n' +  message['content'] + eo"
+        's_token }}{% endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- '# user\\n' + message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1261,7 +1381,19 @@ def chat_template():
         "newline_marked",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token + '\\n' }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] + '\\n' }}\n    {%- endif %}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token + '\\n' }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] + '\\n' }}\n"
+        '    {%- endif %}\n'
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1270,7 +1402,19 @@ def chat_template():
         "all_marked",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- generation %}{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {{- message['content'] + eos_token }}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}{% endgeneration %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- generation %}{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}{% endgeneration %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1279,7 +1423,19 @@ def chat_template():
         "no_prompt",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}'
+    )
 """,
     ),
     Answer(
@@ -1288,7 +1444,20 @@ def chat_template():
         "always_prompt",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{{- '# assistant\\n' }}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{{- '# assistant\\n' }}"
+    )
 """,
     ),
     Answer(
@@ -1297,7 +1466,20 @@ def chat_template():
         "prompt_break",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1306,7 +1488,20 @@ def chat_template():
         "no_space",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '#' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '#' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1315,7 +1510,20 @@ def chat_template():
         "hard_coded",
         code=r"""
 def chat_template():
-    return "<bos>\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + '<eos>' }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '<bos>\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + '<eos>' }}{% endgener"
+        'ation %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1324,7 +1532,20 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {%- if not loop.last %}{{ '\\n' }}{% endif %}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {%- if not loop.last %}{{ '\\n' }}{% endif %}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1333,7 +1554,21 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- ('# assistant' if message['role'] == 'assistant' else '# user') + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- ('# assistant' if message['role'] == 'assistant' else '# user'"
+        ") + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1351,7 +1586,20 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'].upper() + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'].upper() + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1360,7 +1608,20 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if loop.index0 % 2 == 1 %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        '    {%- if loop.index0 % 2 == 1 %}\n'
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1369,7 +1630,20 @@ def chat_template():
         "other",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' and loop.last %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' and loop.last %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1378,7 +1652,20 @@ def chat_template():
         "trimmed",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] | trim + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] | trim }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] | trim + eos_token }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] | trim }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1387,7 +1674,14 @@ def chat_template():
         "eaten",
         code=r"""
 def chat_template():
-    return "{{ bos_token }}{% for message in messages %}# {{ message['role'] }}\n{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}# assistant\n{% endif %}"
+    return (
+        "{{ bos_token }}{% for message in messages %}# {{ message['role'] }}\n"
+        "{% if message['role'] == 'assistant' %}{% generation %}{{ message['con"
+        "tent'] }}{{ eos_token }}{% endgeneration %}{% else %}{{ message['conte"
+        "nt'] }}{% endif %}\n"
+        '{% endfor %}{% if add_generation_prompt %}# assistant\n'
+        '{% endif %}'
+    )
 """,
     ),
     Answer(
@@ -1396,7 +1690,20 @@ def chat_template():
         "raised",
         code=r"""
 def chat_template():
-    return "{{- bos_token }}\n{%- for message in messages %}\n    {{- '# ' + message['role'] + '\\n' }}\n    {%- if message['role'] == 'assistant' %}\n        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}\n    {%- else %}\n        {{- message['content'] }}\n    {%- endif %}\n    {{- '\\n' }}\n\n{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
 """,
     ),
     Answer(
@@ -1715,7 +2022,7 @@ def join(rows):
     Answer(
         "pack",
         "order",
-        "other",
+        "exchanged",
         edits=(("return ids, labels, positions", "return ids, positions, labels"),),
     ),
     Answer(
