@@ -289,10 +289,6 @@ CONVERT = (
                     for case in ("many", "back") for which in (range(99), range(1, 99, 2))]),
     Slip("twice_r", "alpha is 2 r by habit only. Hand over the alpha that is given.",
          lambda i: {f"alpha_{case}": 2 * rank_of(i, case) for case in CONVERTED}),
-    Slip("scaled_factors", "The scale went into the factors. They stay as they are; the scale is "
-         "the second value.", lambda i: [
-             {f"back_t{n}": i["alpha_back"] / i["r"] * i[f"t{n}"] for n in held(i, "many")
-              if n % 2 == k} for k in (0, 1)]),
     form_slip("back_prefix", "from_peft leaves PEFT's prefix on."),
     form_slip("back_half", "from_peft leaves one `model.` too many: PEFT's prefix is "
               "`base_model.model.`, and our name begins with a `model.` of its own."),

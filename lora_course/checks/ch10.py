@@ -261,9 +261,6 @@ BLOCKWISE = (
          lambda i: in_blocks(i, "back", lambda n: 127 * decoded(i, n))),
     Slip("no_128", "127 is the largest code, on the way back as well: absmax / 127, not / 128.",
          lambda i: in_blocks(i, "back", lambda n: decoded(i, n) * 127 / 128)),
-    Slip("upside_down", "127 and absmax have changed places. A code counts steps of absmax / 127.",
-         lambda i: {"back_even": i["codes_even"] * 127.0
-                    / np.repeat(i["absmax_even"], int(i["size_even"]))}),
     Slip("span", "That is half of the way from the smallest to the largest number. The scale is "
          "the largest magnitude, so that 0 gets the code 0.",
          lambda i: {"scales_even": np.ptp(rows_of(i, "even"), axis=1) / 2}),

@@ -373,8 +373,6 @@ READY_SLIPS = (
          column("no adapter", lambda i: i["beside"] != 4,
                 lambda i: (i["adapter"] == 0) & (i["beside"] != 4),
                 lambda i: ~((i["adapter"] == 1) & (i["beside"] != 3) | (i["beside"] == 4)))),
-    Slip("subfolder", "An `adapter_config.json` in a subfolder was counted. Look in the folder "
-         "itself.", column("no adapter", lambda i: np.zeros(8, bool))),
     Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
          column("no adapter", lambda i: i["adapter"] == 1)),
     Slip("adapter_ignored", "The fifth answer is always True. `adapter_config.json` beside merged "
