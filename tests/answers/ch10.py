@@ -901,8 +901,9 @@ WRONG += [
         (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
     ),
     edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
-    edit("packing", "fills up in front", "in_front",
-         ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")),
+    edit(
+        "packing", "fills up in front", "in_front", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")
+    ),
     edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
     edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
     edit("double", "codes in rows", "in_rows", (NEAREST, NEAREST + ".view(-1, group)")),
