@@ -92,7 +92,8 @@ def record_step(layer, name, a, step):
 
     weight, x = layer.base_layer.weight, tensor(a[f"x_{name}"]).requires_grad_()
     made = {f"W{step}_{name}": array(weight, "base_layer.weight"),
-            f"trains{step}_{name}": weight.requires_grad}  # fmt: skip
+            f"trains{step}_{name}": weight.requires_grad,
+            f"flag{step}_{name}": bool(getattr(layer, "merged", False))}  # fmt: skip
     y = layer(x)
     made[f"y{step}_{name}"] = array(y, "the output")
     g, into = tensor(a[f"g_{name}"]), [fixtures.factor(layer, f"lora_{k}") for k in "AB"] + [x]
@@ -214,7 +215,21 @@ LAYER = (
          lambda i: weights(i, 3, 2)),
     Slip("flag_stays", "The weight is right again, but the layer still thinks that it is merged. "
          "Set self.merged to False in unmerge().",
-         lambda i: weights(i, 3, 0) | outputs_of(i, 3, 0, 0)),
+         lambda i: weights(i, 3, 0) | outputs_of(i, 3, 0, 0) | gradients(flag3=1)),
+    Slip("factors_lost", "The weight is right again, but the update is gone: unmerge() must leave "
+         "lora_A and lora_B as they are.",
+         lambda i: weights(i, 3, 0) | outputs_of(i, 3, 0, 0) | gradients(flag3=0)),
+    Slip("merged_twice", "The layer was merged already when merge() came: forward changes the "
+         "weight. It only computes; merge() alone folds the update in.",
+         lambda i: weights(i, 1, 2) | weights(i, 0, 0)),
+    Slip("no_bias", "The bias of the base layer is missing from the output. Call base_layer(x).",
+         lambda i: {k: v - i[f"b_{k[3:]}"] for k, v in outputs_of(i, 0, 0, 1).items()}),
+    Slip("base_cut", "The output is right, but the gradient of x does not come through the base "
+         "layer: it is under no_grad, or detached. Frozen weights still hand a gradient on.",
+         lambda i: {f"gx0_{n}": layer_values(i, n, i[f"W_{n}"], 1.0)["gx"]
+                    - layer_values(i, n, i[f"W_{n}"])["gx"] for n in CASES}),
+    Slip("over_r", "`self.scaling` is lora_alpha / r already. Do not divide by r again.",
+         lambda i: scaled(i, 1 / i["r"])),
     Slip("stale", "The delta of the first merge was used again. The factors may train in between: "
          "compute it anew in each merge.", lambda i: weights(i, 4, 1)),
     Slip("trains", "The values are right, but the weight would now be trained, or hangs on A and "
@@ -447,6 +462,9 @@ def probe_visit(namespace, a):
     state, second = (  # in another order than the model's
         {NAMES[n]: tensor(a[f"{key}{n}"]) for n in a["order"]} for key in ("new", "next")
     )
+    grads = {}
+    for name in REST[1:]:  # as a training step outside has left it
+        model.get_parameter(name).grad = grads[name] = tensor(a["bias"]) + 1
     before = callers.Before(model)
 
     def note(step):
@@ -454,6 +472,7 @@ def probe_visit(namespace, a):
         made.update({f"{step}{n}": array(found[name], name) for n, name in enumerate(NAMES)})
         made.update({f"W_{step}": array(found[REST[0]]), f"bias_{step}": array(found[REST[1]])})
         made[f"parts_{step}"] = before.change(but=2)
+        made[f"grads_{step}"] = all(model.get_parameter(n).grad is g for n, g in grads.items())
         made[f"on_{step}"] = torch.is_grad_enabled()
 
     def visit(state, error=None):
@@ -527,6 +546,8 @@ def judge_visit(i, o):
     ]  # fmt: skip
     for step in ("inside", "after", "error"):
         promises.append(callers.unchanged(f"parts_{step}", f"the model {step} (beside values)"))
+        promises.append(Promise(f"grads_{step}", 1, seen=f"the gradient of the bias, {step}: it is "
+                                "gone or another one", expected="as it was"))  # fmt: skip
     return judged(i, o, promises, VISIT)
 
 
@@ -558,13 +579,22 @@ VISIT = (
          lambda i: four(i, "after", "new", 1.0)),
     Slip("untrained", "After the block the factors have the visitor's values. Copy back those "
          "that you kept before it.", lambda i: four(i, "after", "new")),
+    Slip("some_restored", "Only one kind of factor, or one layer, got its old values back. Go "
+         "through all names of `state`.",
+         lambda i: [{f"after{n}": i[f"old{n}"] if back[n] else i[f"new{n}"] + 1 for n in range(4)}
+                    for back in ((1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 0, 0), (0, 0, 1, 1))]),
+    Slip("mode", "train() or eval() was called. Only the values of the factors change.",
+         lambda i: [{f"parts_{step}": 4} for step in ("inside", "after", "error")]),
+    Slip("emptied", "`pop` takes the entries out of the caller's dict. Read them: `state[name]`.",
+         seen_as(names=0)),
     Slip("zeroed", "After the block the factors are zero. Keep the old values, and copy them back.",
          lambda i: {f"after{n}": lambda v: v.size > 0 and not v.any() for n in range(4)}),
     Slip("all_restored", "More than the factors was taken back: the code inside also trained a "
          "bias, which is not the visitor's. Keep and restore the names in `state` alone.",
          lambda i: four(i, "after", "old") | {"bias_after": i["bias"]}),
-    Slip("state_changed", "The model and `state` share their memory, so that training in the block "
-         "changes the stored adapter. Copy values with `copy_`, do not hand over the tensors.",
+    Slip("state_changed", "Training in the block changed the stored adapter: the model and `state` "
+         "share their memory, or values were written back. Copy values with `copy_`, from `state` "
+         "into the model alone.",
          lambda i: four(i, "state", "new", 1.0)),
     Slip("no_grad_inside", "The `yield` stands under `no_grad`, so the whole block runs without "
          "gradients. Close `no_grad` before the `yield`.", seen_as(on_inside=0)),
@@ -631,7 +661,13 @@ def make_rounding(seed):
     away = np.concatenate([-np.ones(16), np.ones(8), rng.choice([-1, 1], 48)])
     update = times * half_of(weight) * away * np.sign(weight)
     order = np.argsort(np.abs(np.log2(sizes)), kind="stable")  # numbers near 1 speak first
-    return {"weight": weight[order], "update": update[order].astype(np.float32)}
+    # Just below a power of two, and a little above a tie: there rounding too early shows.
+    below = np.ldexp(2 - 1 / 128, rng.permutation([-9, 5, 7])) * rng.choice([-1, 1], 3)
+    ties = np.ldexp(1 + rng.integers(1, 64, 3) / 64, rng.permutation([-3, 2, 6]))
+    more = np.append(below, ties)
+    added = half_of(more) * np.append([0.5, 1.5, 0.75], np.full(3, 1 + 2.0**-10))
+    weight, update = np.append(weight[order], more), np.append(update[order], added)
+    return {"weight": weight.astype(np.float32), "update": update.astype(np.float32)}
 
 
 def probe_rounding(namespace, a):
@@ -726,11 +762,28 @@ ROUNDING = (
          "weight decides: round down.", by_log(np.log2, np.round)),
     Slip("trunc", "`int` and `trunc` cut towards zero, so a negative log2, of a weight below 1, "
          "goes up. `torch.floor` goes down.", by_log(np.log2, np.trunc)),
+    Slip("short_log", "log2 was taken in bfloat16, where that of a number just below a power of "
+         "two is rounded up. Keep float32.",
+         by_log(lambda w: bfloat16(np.log2(w.astype(np.float32))))),
+    Slip("negative", "The logarithm of a negative number is nan. Take `weight.abs()` first.",
+         lambda i: {"half_unit": lambda v: v.shape == i["weight"].shape and bool(
+             (np.isnan(v) == (i["weight"] < 0)).all())}),
+    Slip("one_number", "One answer for all weights cannot be: each weight has its own.",
+         lambda i: [{name: lambda v: v.size == 1} for name in PARTS]),
+    Slip("below", "That is half the way to the next smaller number. At a power of two the next "
+         "larger one is twice as far.",
+         lambda i: {"half_unit": np.where(np.abs(np.frexp(i["weight"])[0]) == 0.5, 0.5, 1)
+                    * half_of(i["weight"])}),
     Slip("log_base", "That is another logarithm. The step doubles at powers of two: "
          "`torch.log2`.",
          lambda i: [by_log(log)(i) for log in (np.log, np.log10)]),
     Slip("all_survive", "In float32 nearly every sum differs from the weight. The sum must be "
          "rounded to bfloat16 before you compare.", alive_when(lambda w, u, half: u != 0)),
+    Slip("early", "The update was rounded to bfloat16 before it was added, and the sum again: just "
+         "above a tie that loses it. Add in float32, then round once.",
+         alive_when(lambda w, u, half: bfloat16(w + bfloat16(u)) != w)),
+    Slip("tolerance", "Small weights were counted as equal within a tolerance. Compare with `!=`.",
+         alive_when(lambda w, u, half: ~np.isclose(bfloat16(w + u), w, 1e-5, 1e-8))),
     Slip("reversed", "survives says True where an update is lost.",
          alive_when(lambda w, u, half: bfloat16(w + u) == w)),
     Slip("no_abs", "A negative update can survive as well: compare its size.",
@@ -937,6 +990,15 @@ ADD = (
          lambda i: [{"A_equal": lambda v: v.shape == tall(i, "A1", 0),
                      "B_equal": lambda v: v.shape == tall(i, "B1", 0)},
                     {"A_equal": lambda v: v.shape == tall(i, "A1", 1)}]),
+    Slip("exchanged", "A and B are exchanged. The order is: A, B, alpha.",
+         lambda i: {"A_equal": lambda v: v.shape == tall(i, "B1", 1),
+                    "B_equal": lambda v: v.shape == tall(i, "A1", 0)}),
+    Slip("own_order", "The columns of B stand in the other order than the rows of A, so that B1 "
+         "meets A2.", lambda i: both(lambda name: up_to(np.hstack(
+             [factors_of(i, name)[5] * i[f"B2_{name}"], factors_of(i, name)[4] * i[f"B1_{name}"]])
+             @ np.vstack([i[f"A1_{name}"], i[f"A2_{name}"]])))),
+    Slip("stacked", "`stack` makes a new axis. Join along one that is there: torch.cat.",
+         lambda i: {"A_equal": lambda v: v.ndim == 3}),
     Slip("too_large", "The sum was multiplied out, so the adapter is as large as the matrix. "
          "Set the factors side by side instead.",
          lambda i: {"sum_equal": up_to(mix(i, "equal")),

@@ -1,7 +1,9 @@
 """Checks of chapter 08: convert, target rules, switch, audit, a mixed batch."""
 
 import copy
+import itertools
 import logging
+import re
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -80,24 +82,31 @@ BACK = {  # and how a name may come out of from_peft
     "back_weight": lambda name: f"{name}.weight",
     "back_eaten": lambda name: name.replace("model.", ""),
     "back_untouched": KEYS[""],
+    "back_half": lambda name: f"model.{name}",
+    "back_stripped": lambda name: KEYS[""](name).strip("base_model.model.").strip(".weight"),  # noqa: B005
 }
 
 
 def make_convert(seed):
     rng = np.random.default_rng(seed + 800)
-    f, r = fixtures.normal(rng), int(rng.choice([2, 3, 4]))
+    f, r, r_one = fixtures.normal(rng), int(rng.choice([2, 3, 4])), int(rng.choice([10, 11, 12]))
     alpha, other = rng.permutation([5, 7, 11])[:2]
     many, one = np.zeros((2, len(PARTS)), bool), np.zeros(len(LAYERS), bool)
     many[0, rng.permutation(3)[:2]] = many[1, rng.integers(3)] = True  # blocks differ
-    one[rng.integers(len(LAYERS))] = True
+    one[rng.choice(np.flatnonzero(~many))] = True
     made = {"r": r, "alpha": alpha, "alpha_back": other, "many": many.ravel(), "one": one}
+    made["r_one"] = r_one  # more than the layer's sizes
     for n, layer in enumerate(LAYERS):
-        d_in, d_out = PARTS[layer.split(".", 3)[-1]]
-        made |= {f"t{2 * n}": f(r, d_in), f"t{2 * n + 1}": f(d_out, r)}
+        rank, (d_in, d_out) = r_one if one[n] else r, PARTS[layer.split(".", 3)[-1]]
+        made |= {f"t{2 * n}": f(rank, d_in), f"t{2 * n + 1}": f(d_out, rank)}
     order = rng.permutation(len(TENSORS))  # of the names in the dict
     first = int(np.argmax([n % 2 and made["many"][n // 2] for n in order]))  # a lora_B
     order_one = np.arange(len(TENSORS))[:: 1 - 2 * (seed % 2)]  # A first, B first in turn
     return {**made, "order_many": np.roll(order, -first), "order_one": order_one}
+
+
+def rank_of(i, case):
+    return i["r_one" if case == "one" else "r"]
 
 
 def held(i, case):
@@ -204,9 +213,9 @@ def values_promises(i, case, what):
 
 
 def judge_convert(i, o):
-    r, alpha, forward = int(i["r"]), float(i["alpha"]), []
+    alpha, forward = float(i["alpha"]), []
     for case in CONVERTED:
-        layers = int(i[case].sum())
+        layers, r = int(i[case].sum()), int(rank_of(i, case))
         hit = np.append(i[case], False)
         forward.append([
             keys_promise(i, o, case, "to_peft"),
@@ -221,6 +230,7 @@ def judge_convert(i, o):
         ])  # fmt: skip
     to_peft = [judged(i, o, promises, CONVERT, part=case)
                for promises, case in zip(forward, CONVERTED, strict=True)]  # fmt: skip
+    r = int(i["r"])
     scaling = i["alpha_back"] / r
     promises = [
         keys_promise(i, o, "back", "from_peft"),
@@ -256,8 +266,11 @@ CONVERT = (
          "of the two comes first in the dict is not certain.",
          lambda i: {"r_many": lambda v: any(close(v, n) for n in (5, 6, 7, 9)), "keys_many":
                     in_form(i, "many", "")}),
+    Slip("smallest", "The rank is the first size of A, (r, in). It is not always the smallest of "
+         "the sizes: nothing keeps r below those of the layer.",
+         lambda i: {"r_many": i["r"], "r_one": lambda v: v.size == 1 and 5 <= v < i["r_one"]}),
     Slip("alpha", "PEFT divides by r itself: hand alpha over as it is.",
-         lambda i: {f"alpha_{case}": i["alpha"] / i["r"] for case in CONVERTED}),
+         lambda i: {f"alpha_{case}": i["alpha"] / rank_of(i, case) for case in CONVERTED}),
     Slip("text", "A string is one regular expression, which must match the whole name of a layer. "
          "Commas separate nothing in it. Give a list of names.",
          seen_as(hits_many=none, text_many=1)),
@@ -272,9 +285,15 @@ CONVERT = (
          lambda i: {"hits_many": reaches(i, False, True)}),
     Slip("transposed", "The names are right, but the tensors are turned over. PEFT keeps the "
          "shapes: A is (r, in) and B is (out, r).",
-         lambda i: [{f"{case}_t{n}": i[f"t{n}"].T for n in held(i, "many")}
-                    for case in ("many", "back")]),
+         lambda i: [{f"{case}_t{n}": i[f"t{n}"].T for n in held(i, "many") if n in which}
+                    for case in ("many", "back") for which in (range(99), range(1, 99, 2))]),
+    Slip("twice_r", "alpha is 2 r by habit only. Hand over the alpha that is given.",
+         lambda i: {f"alpha_{case}": 2 * rank_of(i, case) for case in CONVERTED}),
     form_slip("back_prefix", "from_peft leaves PEFT's prefix on."),
+    form_slip("back_half", "from_peft leaves one `model.` too many: PEFT's prefix is "
+              "`base_model.model.`, and our name begins with a `model.` of its own."),
+    form_slip("back_stripped", "`strip` takes off letters, as many as there are of those given, "
+              "not a word. Use `removeprefix` and `removesuffix`."),
     form_slip("back_weight", "from_peft leaves `.weight` at the end."),
     form_slip("back_untouched", "from_peft gives the names of PEFT."),
     form_slip("back_eaten", "`replace('model.', '')` and `lstrip` eat more than the prefix: our own"
@@ -453,6 +472,12 @@ THREE = (
          "block before you switch.",
          in_states({"first": is_output(None), "second": is_output(None),
                     "after": is_output(0, 1, 2)})),
+    Slip("stay_off", "These outputs are the base's: the adapters stay off, or have no strength "
+         "left. `with model.disable_adapter():` turns them on again by itself.",
+         in_states({"first": is_output(None), "second": is_output(None),
+                    "after": is_output(None)})),
+    Slip("late", "Each output is that of the adapter before it. Switch first, then call the "
+         "model.", in_states({"first": is_output(2), "second": is_output(0)})),
     Slip("no_switch", "Both outputs are those of the active adapter. Call "
          "`model.set_adapter(name)` before each call of the model.",
          in_states({"base": is_output(None), "first": is_output(2), "second": is_output(2)})),
@@ -509,7 +534,7 @@ three_outputs = Check(
 
 
 # 8.3 A mixed batch
-TEAMS = ("crier", "absent", "clinic", "court")  # nobody asks for the second one
+TEAMS = ("court", "base", "clinic", "courtyard")  # nobody asks for the second one
 NOBODY = len(TEAMS)  # the number of "__base__"
 
 
@@ -538,12 +563,16 @@ def probe_mixed(namespace, a):
     return {"y": y, "left": before.change() or 5 * (list(adapters) != list(TEAMS))}
 
 
-def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True):
-    """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update."""
+def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True, ranks=False):
+    """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update.
+
+    ranks: whether its rank divides it.
+    """
     rows, out = i["rows"] if rows is None else rows, base * i["x"].astype(float) @ i["W"].T
     for k, n in enumerate(rows):
         if n < NOBODY and keep(n, k):
-            out[k] += scale(i["scales"][n]) * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
+            s = scale(i["scales"][n]) / (len(i[f"A{n}"]) if ranks else 1)
+            out[k] += s * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
     return out
 
 
@@ -587,6 +616,29 @@ def grouped(i):
     return [{"y": right[np.argsort(order, kind="stable")]} for order in orders]
 
 
+def of_rows(i, values):
+    """The value of each row's adapter, 1 for the base."""
+    return np.append(values, 1.0)[i["rows"]][:, None, None]
+
+
+def with_parts(i):
+    """The output when each row gets the updates of all adapters whose name is in its own."""
+    names, plain = (*TEAMS, "__base__"), for_all(NOBODY)(i)
+    return plain + sum(
+        mixed(i, np.where([name in names[k] for k in i["rows"]], n, NOBODY)) - plain
+        for n, name in enumerate(TEAMS)
+    )
+
+
+def added_up(i):
+    """The output when each row's update is added to W for good."""
+    W, out = i["W"].astype(float), []
+    for x, n in zip(i["x"], i["rows"], strict=True):
+        W = W + (i["scales"][n] * i[f"B{n}"] @ i[f"A{n}"] if n < NOBODY else 0)
+        out.append(x @ W.T)
+    return np.stack(out)
+
+
 def first_rows(i):
     rows = i["rows"].tolist()
     return mixed(i, keep=lambda n, k: rows.index(n) == k)
@@ -595,6 +647,20 @@ def first_rows(i):
 MIXED = (
     Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
          "that.", seen_as(left=2)),
+    Slip("in_place", "An update was added to W itself, and the rows after it got it too. Make a "
+         "new matrix, or add to the output.", lambda i: {"left": np.any, "y": added_up(i)}),
+    Slip("part_of_name", "A name that is a part of another one was taken for it: `court` for "
+         "`courtyard`. Compare whole names, with `==`.",
+         outputs_are(with_parts)),
+    Slip("rows_lost", "The rows of `__base__` are missing. They get W x, in their place.",
+         lambda i: {"y": lambda v: v.shape == mixed(i)[i["rows"] < NOBODY].shape}),
+    Slip("axes", "Rows and time are exchanged. Stack the rows along the first axis.",
+         outputs_are(lambda i: mixed(i).swapaxes(0, 1))),
+    Slip("over_r", "The third value of an adapter is alpha / r already. Do not divide by r again.",
+         outputs_are(lambda i: mixed(i, ranks=True))),
+    Slip("base_scaled", "The scale also went into W x. It belongs to the update alone.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: 1) * of_rows(i, i["scales"]),
+                     lambda i: mixed(i) + (of_rows(i, i["scales"]) - 1) * for_all(NOBODY)(i))),
     Slip("no_scale", "The updates go in without their scale, the third value of each adapter.",
          outputs_are(lambda i: mixed(i, scale=lambda s: 1))),
     Slip("one_scale", "All updates get the scale of one adapter. Each has its own, its third value."
@@ -604,7 +670,8 @@ MIXED = (
     Slip("base_only", "Every row gets W x alone. `out[rows].add_(...)` changes a copy: use "
          "`out[rows] += ...`.", outputs_are(for_all(NOBODY))),
     Slip("update_only", "W x is missing. Every row gets it, and the update on top.",
-         outputs_are(lambda i: mixed(i, base=0.0))),
+         outputs_are(lambda i: mixed(i, base=0.0), lambda i: np.where(
+             (i["rows"] < NOBODY)[:, None, None], mixed(i, base=0.0), mixed(i)))),
     Slip("base_empty", "The rows of `__base__` come out as zero. They get W x like all others.",
          outputs_are(lambda i: mixed(i) * (i["rows"] < NOBODY)[:, None, None])),
     Slip("base_adapted", "The rows of `__base__` get the update of an adapter. They get W x alone.",
@@ -674,6 +741,9 @@ def gpt2_names(blocks):
     return names
 
 
+CLASS = r"\[(?!0-9\])[\d|,-]+\]"  # brackets that choose one of these characters
+
+
 def probe_rules(namespace, a):
     blocks = a["blocks"].item()
     rules = unpacked(namespace["gpt2_rules"](blocks), SPOKEN, "gpt2_rules")
@@ -698,8 +768,10 @@ def probe_rules(namespace, a):
             f"hits_{k}": table,
             f"refused_{k}": -1 if took is None else refused,
             f"strays_{k}": strays,
+            f"class_{k}": isinstance(rule, str) and re.search(CLASS, rule) is not None,
             f"looser_{k}": table * False if looser is None else looser.reshape(blocks, 4),
             f"comma_{k}": isinstance(rule, str) and "," in rule,
+            f"bare_{k}": isinstance(rule, str) and "|" in re.sub(r"\([^()]*\)", "", rule),
             f"brace_{k}": any("{blocks" in entry for entry in entries),
             f"pattern_{k}": not isinstance(rule, str) and any(c in e for e in rule for c in "*\\|"),
         }
@@ -783,13 +855,23 @@ def rule_slips(k):
              lambda i: {fail: none, f"comma_{k}": 1, f"looser_{k}": none, f"brace_{k}": 0}),
         Slip("part", "A string is one regular expression, and it must match the whole name, from "
              "`transformer` on. Begin with `.*`, or give a list.",
-             lambda i: {fail: none, f"looser_{k}": wanted(i, k)}),
+             lambda i: {fail: none, f"looser_{k}": lambda v: v.shape == wanted(i, k).shape
+                        and v.any() and not (v > wanted(i, k)).any()}),
+        Slip("no_group", "`|` parts the whole expression in two. Put brackets around what is to be "
+             "parted: `(10|11)`.",
+             lambda i: [{f"bare_{k}": 1, f"refused_{k}": lambda v: v.size == 1 and v.item() > 0},
+                        {f"bare_{k}": 1, fail: np.any}]),
         Slip("regex_in_list", "The entries of a list are compared letter by letter with the end of "
              "the name, not as regular expressions. Give the expression itself, without a list.",
              lambda i: {fail: none, f"pattern_{k}": 1, f"brace_{k}": 0}),
+        Slip("in_brackets", "`[10]` is one character, 1 or 0. For one of two numbers write "
+             "`(10|11)`.",
+             lambda i: [{f"class_{k}": 1, f"refused_{k}": np.any},
+                        {f"class_{k}": 1, fail: lambda v: True}]),
         Slip("no_linear", "The rule also hits a whole block, its attention or MLP, a norm or an "
              "activation. End it with the names of the linear layers.",
-             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0}),
+             lambda i: {f"refused_{k}": lambda v: v.size == 1 and v.item() > 0, f"bare_{k}": 0,
+                        f"class_{k}": 0}),
         Slip("one_digit", "`\\d` and `[0-9]` are one digit, and block 10 has two. Write `\\d+`.",
              lambda i: {fail: wanted(i, k) & (np.arange(int(i["blocks"])) < 10)[:, None]}
              if k < 2 else {}),
@@ -815,7 +897,11 @@ RULES = (
           lambda i: {"hits_2": columns(i, 0, 1, 2, 3)}),
      Slip("other_blocks", "The last rule hits other blocks as well, whose numbers have a digit in "
           "common. In `.*1.*` any 1 counts, also that of block 1 or 10: put `\\.` on both sides "
-          "of the number.", lambda i: {"hits_2": loose(i)}),
+          "of the number.", lambda i: {"class_2": 0, "hits_2": loose(i)}),
+     Slip("fixed", "Two other blocks are hit. `blocks` says how many there are: put blocks - 2 and "
+          "blocks - 1 into the rule, no number of your own.",
+          lambda i: [{"class_2": 0, "hits_2": rows(i, n, n + 1)}
+                     for n in range(int(i["blocks"]) - 3)]),
      Slip("count", "Blocks count from 0: the last two are blocks - 2 and blocks - 1.",
           lambda i: [{"hits_2": rows(i, *n)} for n in ((-1,), (-2,), (-3, -2), (-3, -2, -1))])),
 )  # fmt: skip
@@ -899,15 +985,16 @@ def make_audit(seed):
         entries += [(0, 2), (2, 3)]  # the first and the last layer
         made[f"asked{n}"] = np.array(entries)[rng.permutation(len(entries))]
         state = np.zeros(tensors, int)
-        places = rng.permutation(tensors)
+        places = rng.permutation(np.arange(2, tensors))
         if keys:
             state[places[: rng.integers(2, 4)]] = LOST_PREFIX
-            state[places[4:6]], state[places[6]] = WITH_NAME, ABSENT
+            state[places[4:6]], state[:2], state[places[6]] = WITH_NAME, ABSENT, ABSENT
         if values:
-            state[places[8 : rng.integers(10, 12)]] = STALE
+            state[places[7 : rng.integers(9, 11)]] = STALE
         made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
-        made[f"zero{n}"] = rng.permutation(3 * BLOCKS) < zeros * rng.integers(2, 5)
-        made[f"zero{n}"][0 if keys else -1] |= zeros  # the first or the last layer is among them
+        idle = rng.permutation(3 * BLOCKS) < zeros * rng.integers(3, 5)
+        idle[0 if keys else -1] |= zeros  # the first or the last layer is among them
+        made[f"zero{n}"] = idle * (1 + (np.cumsum(idle) <= 1 + keys))  # 2: A is zero, 1: B
     return made
 
 
@@ -925,11 +1012,17 @@ def probe_audit(namespace, a):
     for n in range(len(CASES)):
         draw = torch.Generator().manual_seed(int(a["seed"]) + n)
         with torch.no_grad(), quiet_peft() as peft:
-            for zero, layer in zip(a[f"zero{n}"], lora_layers(model), strict=True):
+            alive = np.cumsum(a[f"zero{n}"] == 0)
+            for k, (zero, layer) in enumerate(zip(a[f"zero{n}"], lora_layers(model), strict=True)):
                 A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-                A.normal_(generator=draw)
-                B.normal_(generator=draw)[1] = 0  # a row of zeros is no update of zero
-                B *= 1 - float(zero)
+                for factor in (A, B):  # values whose sum is exact in any order
+                    factor.normal_(generator=draw).mul_(64).round_().div_(64)
+                B[1] = 0  # a row of zeros is no update of zero
+                if alive[k] == 1:  # nor is one whose numbers add up to 0
+                    A[:, 1], A[:, 2:] = -A[:, 0], 0
+                    B[1:] = 0
+                B *= 2.0**-17 if alive[k] in (2, 3) else 1  # nor a small one
+                (B if zero == 1 else A).mul_(float(zero == 0))
             own = peft.get_peft_model_state_dict(model)
         keys, tensors = list(own), {}
         for k in a[f"order{n}"].tolist():
@@ -975,7 +1068,32 @@ def count_lost(i, *states):
 
 
 def count_idle(i):
-    return np.array([i[f"zero{n}"].sum() for n in range(len(CASES))])
+    return np.array([(i[f"zero{n}"] > 0).sum() for n in range(len(CASES))])
+
+
+def count_zero(i, kind, held=lambda i, n: True):
+    """For each case, the layers whose B (1) or A (2) is zero; held(i, n): those looked at."""
+    return np.array([((i[f"zero{n}"] == kind) & held(i, n)).sum() for n in range(len(CASES))])
+
+
+def in_file(i, n):
+    """Which layers have a tensor in the file, in a key that ends as it should."""
+    return np.isin(i[f"state{n}"].reshape(-1, 2), (GOOD, LOST_PREFIX, STALE)).any(1)
+
+
+def hit_by_file(i):
+    """The first count when the layers are those of the file's keys."""
+    names = [f"model.layers.{n}.{e}" for n in range(BLOCKS) for e in adapted_endings(i["bare"])]
+    held = [[x for x, there in zip(names, in_file(i, n), strict=True) if there]
+            for n in range(len(CASES))]  # fmt: skip
+    return np.array([sum(not ends(entry, held[n]) for entry in asked(i, n))
+                     for n in range(len(CASES))])  # fmt: skip
+
+
+def alive_but(i, first, last):
+    """The third count when some of the layers that are alive are taken for idle."""
+    alive = 3 * BLOCKS - count_idle(i)
+    return count_idle(i) + np.clip(alive, first, last) - first
 
 
 def ends(entry, names):
@@ -1019,6 +1137,12 @@ def flagged(i):
     return [{word: np.minimum(c, 1)} for word, c in zip(COUNTED, right, strict=True)]
 
 
+def turned(i):
+    right = count_missed(i, ends), count_lost(i, 1, 2, 3), count_idle(i)
+    return [[right[k] for k in order] for order in itertools.permutations(range(3)) if order !=
+            (0, 1, 2)]  # fmt: skip
+
+
 def good_ones(i):
     sizes = [[len(i[f"asked{n}"]), (i[f"state{n}"] != ABSENT).sum(), 3 * BLOCKS]
              for n in range(len(CASES))]  # fmt: skip
@@ -1050,9 +1174,19 @@ AUDIT = (
     Slip("adapter_name", "In `model.state_dict()` the keys have the adapter's name in them, and "
          "those of the file have not. Compare with `get_peft_model_state_dict(model)`.",
          lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, STALE)}),
-    Slip("looks_at_A", "No idle layer was found. A layer whose B is zero has an update of zero, "
-         "though its A is not: look at the update B @ A, or at B.",
-         lambda i: {"idle": np.zeros(len(CASES))}),
+    Slip("from_file", "This looks at the layers of the file. What counts is the model: a layer "
+         "may be there and not in the file.", lambda i: {"missed": hit_by_file(i)}),
+    Slip("looks_at_A", "A layer whose B is zero has an update of zero, though its A is not: look "
+         "at the update B @ A.",
+         lambda i: [{"idle": np.zeros(len(CASES))}, {"idle": count_zero(i, 2)}]),
+    Slip("looks_at_B", "A layer whose A is zero has an update of zero, though its B is not: look "
+         "at the update B @ A.", lambda i: {"idle": count_zero(i, 1)}),
+    Slip("adds_up", "An update whose numbers add up to 0 is not zero. Ask for any number that is "
+         "not 0.", lambda i: {"idle": alive_but(i, 0, 1)}),
+    Slip("small", "A small update is not zero. Compare with 0 itself, without a tolerance.",
+         lambda i: {"idle": alive_but(i, 1, 3)}),
+    Slip("order", "The order is: missed, lost, idle.",
+         lambda i: [{word: right[k] for k, word in enumerate(COUNTED)} for right in turned(i)]),
     Slip("some_zeros", "Every layer was counted. An update with a row of zeros is not zero: ask "
          "whether all of its numbers are 0.", lambda i: {"idle": np.full(len(CASES), 3 * BLOCKS)}),
     Slip("tensors", "This counts tensors. Count layers: each has an A and a B.",

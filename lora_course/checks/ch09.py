@@ -39,6 +39,7 @@ def make_template(seed):
 def talk(i, k):
     """[(role, content)] of talk k."""
     contents = [" ".join(WORDS[int(n)] for n in row) for row in i[f"words_{k}"]]
+    contents[-1] = f" {contents[-1]} "  # spaces of the message's own
     return list(zip(TALKS[k][0], contents, strict=True))
 
 
@@ -76,16 +77,17 @@ def message_parts(i, k, slip=""):
     ready = {"always_prompt": 1, "no_prompt": 0}.get(slip, ready)
     ready = messages[-1][0] == "user" if slip == "prompt_by_role" else ready
     nl, made = "\\n" if slip == "backslash" else "\n", []
+    sign = "#" if slip == "no_space" else "# "
     for n, (role, content) in enumerate(messages):
         ends = role == "assistant" or slip == "eos_each" or slip == "system" and role == "system"
         last = n == len(messages) - 1 and not ready
         end = "" if slip == "no_eos" or not ends else nl + eos if slip == "eos_below" else eos
         made += [
             ("", 0, bos if slip == "bos_each" or n == 0 and slip != "no_bos" else ""),
-            (role, HEAD, f"# {role}" + (" " if slip == "one_line" else nl)),
-            (role, CONTENT, content),
+            (role, HEAD, sign + role + (" " if slip == "one_line" else nl)),
+            (role, CONTENT, content.strip() if slip == "trimmed" else content),
             (role, EOS, end),
-            (role, BREAK, "" if slip == "last_break" and last else nl),
+            (role, BREAK, "" if slip == "last_break" and last or slip == "eaten" else nl),
             ("", 0, f"# assistant{nl}" if slip == "prompt_in_loop" and ready else ""),
         ]
     tail = f"# assistant{'' if slip == 'prompt_break' else nl}"
@@ -198,6 +200,11 @@ TEMPLATE = (
          "too, as it does in the talks that the model learns from.", writes("prompt_break")),
     Slip("last_break", "The last line has no line break. Put it behind each message, not between "
          "them.", writes("last_break")),
+    Slip("trimmed", "A message begins or ends with a space of its own, which is gone. Write the "
+         "content as it is, without `trim`.", writes("trimmed")),
+    Slip("no_space", "The space between `#` and the role is missing.", writes("no_space")),
+    Slip("eaten", "The line break after a message is missing. One that follows a tag `%}` in the "
+         "template is removed: write it as `{{ '\\n' }}`.", writes("eaten")),
     Slip("one_line", "Role and content share a line. A line break follows the role.",
          writes("one_line")),
     Slip("backslash", "A backslash and an n stand in the text. `\\n` becomes a line break inside "
@@ -420,6 +427,8 @@ def fill(lengths, most, order="down", way="best", slip=""):
             fits = [(int(most), len(free) - 1)]
             if slip == "lost":
                 continue
+        if way == "crowded":
+            fits = [max(fits, key=lambda fit: np.sum(bins == fit[1]))]
         _, b = PICKS.get(way, PICKS["first"])(fits)
         bins[i] = b
         free[b] -= lengths[i] * (slip != "not_reduced")
@@ -439,6 +448,7 @@ WAYS = {  # slip: ways to fill
     "unsorted": [("given", way) for way in PICKS],
     "shortest_first": [("up", "best")],  # only the newest bin has room, whatever the way
     "one_each": [("down", "alone")],
+    "most_rows": [("down", "crowded")],
     "strict": [("down", "best", "strict"), ("down", "first", "strict")],
 }
 
@@ -479,7 +489,7 @@ def probe_pack(namespace, a):
     before = callers.Before(lengths), callers.Before(rows)
     bins = namespace["pack"](lengths, most)
     for part in (bins, *fixtures.expect(bins, (list, tuple), "pack", wanted)):
-        fixtures.expect(part, (list, tuple), "pack", wanted)
+        fixtures.expect(part, (list, tuple, np.ndarray), "pack", wanted)
     flat = [array(i, "a row number") for b in bins for i in b]
     if any(i.shape != () for i in flat):
         raise Refused("type", "pack returns something else than row numbers.", f"{wanted}.")
@@ -597,6 +607,8 @@ PACK = (
          "has the least room left.", filled("first_fit")),
     Slip("worst_fit", "This is worst fit: each row went into the emptiest bin that had room. Take "
          "the fullest.", filled("worst_fit")),
+    Slip("most_rows", "The bin with the most rows was taken. The fullest has the least room left, "
+         "in tokens.", filled("most_rows")),
     Slip("last_bin", "Only the newest bin is looked at. Older ones still have room.",
          filled("last_bin")),
     Slip("unsorted", "The rows are taken as they come. Take the longest first: the short ones fill "
@@ -610,6 +622,17 @@ PACK = (
     Slip("empty", "Open a bin when a row needs it.", seen_as(empty=lambda v: v > 0)),
     Slip("positions_run", "The positions run on. A row that begins must not see those before it: "
          "begin again at 0.", lambda i: {"positions": np.arange(sum(ROWS))}),
+    Slip("positions_rows", "These are numbers of rows. A position says where a token stands in its "
+         "row, from 0 on.", lambda i: {"positions": np.repeat(np.arange(len(ROWS)), ROWS)}),
+    Slip("exchanged", "The order is: ids, labels, positions.",
+         lambda i: {"labels": np.concatenate([np.arange(n) for n in ROWS]),
+                    "positions": lambda v: bool((v == IGNORED).any())}),
+    Slip("other_number", "The loss leaves out the label -100 alone. Any other number is a token.",
+         lambda i: [{"labels": np.concatenate([[c, *i[f"labels_{k}"][1:]]
+                                               for k in range(len(ROWS))])} for c in (0, -1)]),
+    Slip("last_masked", "Each row's last label is gone. It is the first one that nobody can guess.",
+         lambda i: {"labels": np.concatenate([[*i[f"labels_{k}"][:-1], IGNORED]
+                                              for k in range(len(ROWS))])}),
     Slip("positions_from_1", "The positions begin at 1. The first token has position 0.",
          lambda i: {"positions": joined(i)[2] + 1}),
     Slip("first_graded", "The first token of a row is still graded. The token before it, the last "

@@ -61,7 +61,8 @@ def make_blockwise(seed):
     for name in BLOCKS:
         size = int(rng.choice([6, 7, 9]))
         n = {"even": 3 * size, "rest": 4 * size - int(rng.integers(1, size - 1)), "one": 5}[name]
-        scale = np.repeat(10.0 ** rng.permutation([-1, 0, 1, 2]), size)[:n]
+        powers = [*rng.permutation([0, 1, 2]), -1]  # the block that may be short is the smallest
+        scale = np.repeat(10.0 ** np.array(powers), size)[:n]
         x = (rng.uniform(0.05, 0.9, n) * rng.choice([-1, 1], n) * scale).astype(np.float32)
         for start in range(0, n, size):  # the largest magnitude; in the first block negative
             at = start + rng.integers(min(size, n - start))
@@ -91,8 +92,9 @@ def probe_blockwise(namespace, a):
     def there(name):
         x = tensor(a[f"x_{name}"])
         before = callers.Before(x)
-        own[name] = namespace["quantize_int8"](x, a[f"size_{name}"].item())
-        codes, absmax = fixtures.several(own[name], ("codes", "absmax"), "quantize_int8")
+        made = namespace["quantize_int8"](x, a[f"size_{name}"].item())
+        codes, absmax = fixtures.several(made, ("codes", "absmax"), "quantize_int8")
+        own[name] = tensor(codes), tensor(absmax)
         made = {f"scales_{name}": absmax, f"ints_{name}": codes, f"left_{name}": before.change()}
         if codes.shape != x.shape or absmax.shape != a[f"absmax_{name}"].shape:
             own.pop(name)
@@ -101,7 +103,9 @@ def probe_blockwise(namespace, a):
     def back(name):
         codes, absmax = tensor(a[f"codes_{name}"]), tensor(a[f"absmax_{name}"])
         size, said = a[f"size_{name}"].item(), "what dequantize_int8 returns"
+        before = callers.Before(codes, absmax)
         made = {f"back_{name}": array(namespace["dequantize_int8"](codes, absmax, size), said)}
+        made[f"kept_{name}"] = before.change()
         if name in own:
             again = namespace["dequantize_int8"](*own[name], size)
             made[f"round_{name}"] = array(again, said)
@@ -126,7 +130,8 @@ def judge_blockwise(i, o):
             callers.unchanged(f"left_{name}", f"{case} x"),
         ]  # fmt: skip
         back += [ran(f"back_{name}", case),
-                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x")]  # fmt: skip
+                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x"),
+                 callers.unchanged(f"kept_{name}", f"{case} codes or absmax")]  # fmt: skip
     first = judged(i, o, there, BLOCKWISE, "quantize_int8")
     if first.share == 1:
         back += [own_way_back(i, name) for name in BLOCKS]
@@ -254,6 +259,11 @@ BLOCKWISE = (
          "each: .to(torch.int8).", lambda i: in_blocks(i, "ints", lambda n: nearest_codes(i, n))),
     Slip("no_127", "127 times too large. A code counts steps of absmax / 127.",
          lambda i: in_blocks(i, "back", lambda n: 127 * decoded(i, n))),
+    Slip("no_128", "127 is the largest code, on the way back as well: absmax / 127, not / 128.",
+         lambda i: in_blocks(i, "back", lambda n: decoded(i, n) * 127 / 128)),
+    Slip("span", "That is half of the way from the smallest to the largest number. The scale is "
+         "the largest magnitude, so that 0 gets the code 0.",
+         lambda i: {"scales_even": np.ptp(rows_of(i, "even"), axis=1) / 2}),
     Slip("divided", "The way back divides by the scale. Multiply: code * absmax / 127.",
          lambda i: {"back_even": i["codes_even"] / 127
                     / np.repeat(i["absmax_even"], int(i["size_even"]))}),
@@ -375,6 +385,22 @@ CODE = (
          lambda i: books(i, lambda n: lambda v: v.size > n and twice(v))),
     Slip("no_zero_between", "The 0 between the halves is missing.",
          lambda i: books(i, lambda n: np.delete(book(n), n // 2 - 1))),
+    Slip("level_short", "A level is missing: the positive half has n / 2 levels, from n / 2 + 1 "
+         "probabilities, and the negative one has one less.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n - 1,) and close(
+             np.abs(v[[0, -1]]), [1, 1], 1e-4) and close(v, -v[::-1], 1e-4, 1e-5))),
+    Slip("no_end", "The end is missing, and 1/2 is in: of the evenly spaced probabilities leave "
+         "out the last, 1/2, not the first.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and np.isfinite(v).all()
+                         and (v == 0).sum() > 1)),
+    Slip("one_row", "These are quantiles of one even row of probabilities. Build two halves, each "
+         "from the end to 1/2.", lambda i: books(i, lambda n: (
+             lambda q: q / np.abs(q).max())(quantiles(0.5 / n, 1 - 0.5 / n, n)))),
+    Slip("no_minus", "The negative half has lost its minus.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and (v >= 0).all() and close(
+             np.sort(v), np.sort(np.abs(book(n))), 1e-4, 1e-5))),
+    Slip("two_bits", "2**bits levels, not 2 * bits.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (2 * int(np.log2(n)),))),
     Slip("one_bit_more", "2**bits levels, not 2**(bits + 1).", lambda i: books(
         i, lambda n: book(2 * n))),
     Slip("order", "The levels are right, in another order. Sort them from -1 to 1.",
@@ -532,6 +558,16 @@ PACKING = (
     Slip("no_shift", "Both codes lie in the same four bits. Shift the first one: << 4.",
          lambda i: packings(i, lambda p: p[0::2] + p[1::2], lambda p: p[0::2] | p[1::2],
                             names=("even",))),
+    Slip("no_sixteen", "The high half counts sixteens: shift the first code by 4, or multiply it "
+         "by 16.", lambda i: packings(i, *(lambda p, c=c: (p[0::2] * c + p[1::2]) % 256
+                                          for c in (8, 10, 15, 32, 100)),
+                                      lambda p: p[0::2] * 8 | p[1::2], names=("even",))),
+    Slip("and", "`&` keeps the bits that both have, and the two halves share none. Use `|` or `+`.",
+         lambda i: packings(i, lambda p: 0 * p[0::2], names=("even",))),
+    Slip("in_front", "The code that is added stands in front. It belongs behind the last one.",
+         lambda i: {"packed_even": bytes_of(i, "even"), **{f"packed_{n}": cleared(
+             np.append(0, i[f"codes_{n}"])[0::2] * 16 + np.append(0, i[f"codes_{n}"])[1::2],
+             len(i[f"codes_{n}"])) for n in LENGTHS if len(i[f"codes_{n}"]) % 2}}),
     Slip("not_packed", "There are as many bytes as codes. Two codes must share one byte.",
          lambda i: {f"packed_{n}": lambda v, n=n: v.shape == i[f"codes_{n}"].shape
                     for n in ("even",)}),
@@ -563,6 +599,11 @@ PACKING = (
          lambda i: unpackings(i, lambda p: np.concatenate([p >> 4, p & 15]))),
     Slip("unpack_mask", "The low half still has the high one on top of it. Keep four bits: & 15.",
          lambda i: unpackings(i, lambda p: woven(p >> 4, p))),
+    Slip("other_mask", "The low half is the rest after 16, the four lowest bits: & 15, or % 16.",
+         lambda i: unpackings(i, *(lambda p, f=f: woven(p >> 4, f(p)) for f in (
+             lambda p: p & 16, lambda p: p % 15, lambda p: p & 14, lambda p: p % 10)))),
+    Slip("fraction", "`/` keeps the fraction. Shift, or divide by `//`.",
+         lambda i: unpackings(i, lambda p: woven(p / 16, p & 15))),
     Slip("unpack_shift", "The high half was not shifted down: packed >> 4.",
          lambda i: unpackings(i, lambda p: woven(p & 240, p & 15), lambda p: woven(p, p & 15))),
 )  # fmt: skip
@@ -592,6 +633,9 @@ def make_double(seed):
     absmax = mean + rng.uniform(-0.8, 0.8, group * groups)
     for start in range(0, len(absmax), 2 * group):  # in every second group one far below the mean
         absmax[start + rng.integers(group)] = mean[start] - 1.9
+    middle = np.sort(absmax)[(len(absmax) - 1) // 2 :][:2] - absmax.mean()
+    if np.abs(middle).min() < 0.05:  # the mean is no median
+        absmax[::group] += np.where(np.arange(groups) % 2, 0.0, 0.4) + 0.2
     codes = rng.permutation(256)[: group * groups]
     codes[int(rng.integers(len(codes)))] = 255
     return {
@@ -642,6 +686,12 @@ def rest_of(i):
     """What is left of the scales without their mean, one group in a row."""
     absmax = i["absmax"].astype(float)
     return (absmax - absmax.mean()).reshape(-1, int(i["group"]))
+
+
+def centred(i):
+    """The scales without the mean of their own group."""
+    rows = i["absmax"].astype(float).reshape(rest_of(i).shape)
+    return rows - rows.mean(axis=1, keepdims=True)
 
 
 def divided(i):
@@ -729,6 +779,16 @@ DOUBLE = (
                               (i["absmax"].min() + i["absmax"].max()) / 2)]),
     Slip("one_scale", "There is one scale for all groups. Take the largest magnitude of each row.",
          lambda i: {"scales": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0}),
+    Slip("each_taken_off", "Each group's own mean was taken off. The offset is one number: the "
+         "mean of all scales.", lambda i: {"scales": np.abs(centred(i)).max(axis=1)}),
+    Slip("in_rows", "The codes still lie in groups. Flatten them: as many as there are scales.",
+         lambda i: {"codes": lambda v: v.shape == rest_of(i).shape}),
+    Slip("even_levels", "The codes are even steps from -1 to 1. Take the number of the nearest of "
+         "`levels`.", lambda i: [{"codes": np.round(f(divided(i)))} for f in (
+             lambda z: (z + 1) * 127.5, lambda z: z * 127, lambda z: (z + 1) * 127)]),
+    Slip("signed_codes", "int8 ends at 127, and there are 256 levels: from 128 on the codes turn "
+         "negative. Use torch.uint8.", lambda i: {"codes": lambda v: bool(
+             (v < 0).any()) and nearest_levels(i)(v.astype(int) % 256)}),
     Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim.",
          lambda i: {"scales": flat(np.abs(rest_of(i)).max(axis=1))}),
     Slip("signed", "The group's scale is its largest number, not its largest magnitude. After the "
@@ -861,6 +921,18 @@ def one_more(i):
 BITS = (
     Slip("no_scales", "The scales are missing. Each block has one.",
          sums(lambda n, b, g, s: 4 + 0 * n, lambda n, b, g, s: 4 + 0 * n)),
+    Slip("fixed", "That is the figure for large matrices and blocks of 64. It depends on n and on "
+         "the block size.", sums(lambda n, b, g, s: 4.5 + 0 * n, lambda n, b, g, s: 4.127 + 0 * n)),
+    Slip("once", "What is stored only once, the levels and the offset, was counted. Leave it out.",
+         sums(lambda n, b, g, s: 4 + (32 * b + 16 * 32) / n, lambda n, b, g, s: 4 + (
+             32 * b + 32) / n)),
+    Slip("offset", "The offset was counted. It is stored only once: leave it out.",
+         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * g + 32) / n)),
+    Slip("no_bytes", "The scales themselves are missing: with double quantization one byte each.",
+         sums(None, lambda n, b, g, s: 4 + 32 * g / n)),
+    Slip("cut", "The result was rounded. Return it as it is.",
+         lambda i: [{"single": np.round(4 + 32 * counts(i)[1] / counts(i)[0], k)}
+                    for k in (0, 1, 2, 3)]),
     Slip("in_bytes", "A scale was counted with its bytes. A float32 has 4 bytes, and 32 bits.",
          sums(lambda n, b, g, s: 4 + 4 * b / n, lambda n, b, g, s: 4 + (b + 4 * g) / n)),
     Slip("not_rounded", "The last block is not full, and has a whole scale. Round the number of "

@@ -97,6 +97,18 @@ BUDGET = (
     Slip("frozen_gradients", "Frozen weights have no gradient. Only the adapter has.",
          counted("gradients", *(lambda n, q, rest, A, B, p, _, b=b, k=k, m=m: b * (n + k * rest)
                                 + 4 * p * m for b in (2, 4) for k in (0, 1) for m in (0, 1)))),
+    Slip("full_size", "An adapter of rank r has r * (out + in) numbers for each matrix, not "
+         "r * out * in.",
+         lambda i: [{f"gradients_{k}": 4 * i["r"] * counts(i)[0] for k in (0, 1)}]),
+    Slip("no_rank", "Every number of the adapter occurs r times: A is (r, in), B is (out, r).",
+         lambda i: [{f"gradients_{k}": 4 * counts(i)[5] / i["r"] for k in (0, 1)}]),
+    Slip("units", "The numbers are to be bytes: not bits, and not megabytes.",
+         counted("gradients", *(lambda n, q, rest, A, B, p, _, c=c: 4 * p * c
+                                for c in (8, 1e-6, 2.0**-20, 1e-9, 2.0**-30)))),
+    Slip("exchanged", "Gradients and optimizer states are exchanged. The order is: weights, "
+         "gradients, optimizer, logits.",
+         lambda i: {f"{part}_{n}": budget(i)[other][n] for n in range(2) for part, other in (
+             ("gradients", "optimizer"), ("optimizer", "gradients"))}),
     Slip("half_gradients", "The adapter is in float32, and so are its gradients: 4 bytes for each "
          "number.", counted("gradients", lambda n, q, rest, A, B, p, _: 2 * p)),
     Slip("one_state", "AdamW keeps two numbers for each trained one: m and v, 4 bytes each.",
@@ -113,6 +125,11 @@ BUDGET = (
          counted("weights", stored(lambda n, q: n / 2 + n / 64))),
     Slip("each_256", "There is a float32 for every 256 scales, not for every 256 weights.",
          counted("weights", stored(lambda n, q: n / 2 + n / 64 + n / 64))),
+    Slip("second_byte", "The scale of 256 scales is a float32, which takes 4 bytes.",
+         counted("weights", stored(lambda n, q: n / 2 + n / 64 + n / 64 / 256))),
+    Slip("rounded", "4.127 bits is a rounded figure. Count the codes, the scales and their scales, "
+         "each by itself.", counted("weights", stored(lambda n, q: 4.127 * n / 8),
+                                    stored(lambda n, q: 4.13 * n / 8))),
     Slip("single", "These are scales in float32. With double quantization each takes one byte, and "
          "4 bytes more for every 256 of them.",
          counted("weights", stored(lambda n, q: n / 2 + n / 16))),
@@ -131,10 +148,14 @@ BUDGET = (
          counted("weights", others(2, 2), others(4, 4), others(4, 2))),
     Slip("no_adapter", "The adapter's own weights are missing: they lie beside the frozen ones.",
          counted("weights", others(2, 4, 0))),
-    Slip("half_weights", "The adapter is in float32: 4 bytes for each of its numbers.",
-         counted("weights", others(2, 4, 2))),
+    Slip("half_weights", "The adapter is in float32, prepared or not: 4 bytes for each of its "
+         "numbers.",
+         counted("weights", others(2, 4, 2), lambda n, q, rest, A, B, p, _: (
+             q + 2 * rest + 2 * p, q + 2 * rest + 4 * p))),
     Slip("logits_once", "The logits take 4 bytes each in float32, and their gradient as much "
          "again.", counted("logits", lambda n, q, rest, A, B, p, logits: 4 * logits)),
+    Slip("logits_prepared", "The logits are in float32, whether the model is prepared or not.",
+         counted("logits", lambda n, q, rest, A, B, p, logits: (4 * logits, 8 * logits))),
     Slip("no_logits", "The logits are missing: one number for every token and every word.",
          counted("logits", lambda *all: 0)),
 )  # fmt: skip
@@ -306,14 +327,18 @@ def probe_skip(namespace, a):
 
     from lora_course.bits.fourbit import four_bit_config, four_bit_layers
 
-    made, left = {}, 0
+    made, left, weights = {}, 0, 0
     for family in FAMILIES:
         config = AutoConfig.for_model(
-            family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=10,
+            family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=16,
             num_attention_heads=2, num_key_value_heads=2, is_decoder=True,
         )  # fmt: skip
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
+        if family == "llama":  # the head need not be the last part
+            rest = dict(model._modules)
+            model._modules.clear()
+            model._modules.update({"lm_head": rest.pop("lm_head"), **rest})
         more = ends(a, family)
         before = callers.Before(more)
         names = namespace["skip_list"](model, more)
@@ -325,7 +350,8 @@ def probe_skip(namespace, a):
             replace_with_bnb_linear(model, list(names), four_bit_config(torch.float32))
         packed = four_bit_layers(model)
         made[family] = np.array([name in packed for name in linears(family)])
-    return {**made, "left": left}
+        weights += sum(name.endswith(".weight") for name in names)
+    return {**made, "left": left, "weights": weights}
 
 
 def packs(keeps):
@@ -369,7 +395,20 @@ def judge_skip(i, o):
 SKIP = (
     Slip("head_lost", "The list replaces the rule that protects the head. Put the head's name into "
          "it, that of `get_output_embeddings()`.",
-         packs(lambda name, head, ends: name.endswith(tuple(ends)))),
+         lambda i: {**packs(lambda name, head, ends: name.endswith(tuple(ends)))(i),
+                    "weights": 0}),
+    Slip("parameters", "The list names layers, such as `lm_head`, not their weights: no "
+         "`.weight` at the end.",
+         lambda i: {**packs(lambda name, head, ends: name.endswith(tuple(ends)))(i),
+                    "weights": lambda v: v.size == 1 and v.item() > 0}),
+    Slip("by_place", "The head is not the last part of every model. Ask "
+         "`model.get_output_embeddings()`, and look its name up.",
+         packs(lambda name, head, ends: name.endswith(tuple(ends)) or name == (
+             "model.layers.1.mlp.down_proj" if head == "lm_head" else head))),
+    Slip("by_size", "Another layer may have as many outputs as there are words. Ask "
+         "`model.get_output_embeddings()`, and look its name up.",
+         packs(lambda name, head, ends: name == head or name.endswith(
+             ("gate_proj", "up_proj", "fc1", "intermediate.dense", *ends)))),
     Slip("head_by_name", "The head is not called lm_head in every model. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
          packs(lambda name, head, ends: name.endswith(("lm_head", *ends)))),
@@ -457,11 +496,17 @@ def probe_protect(namespace, a):
     known = [any(part is layer for layer in layers) for part in model.modules()]
     flagged = [hasattr(part, "support_avx512bf16_for_cpu") for part in model.modules()]
     return {
-        "on": np.array([bool(layer.support_avx512bf16_for_cpu) for layer in layers]),
+        "on": np.array([flag_of(layer) for layer in layers]),
         "alone": bool(alone.support_avx512bf16_for_cpu),
         "strays": sum(has and not mine for has, mine in zip(flagged, known, strict=True)),
         "left": before.change(),
     }
+
+
+def flag_of(part):
+    """1 for True, 0 for False, 2 for anything else."""
+    flag = getattr(part, "support_avx512bf16_for_cpu", None)
+    return int(flag) if isinstance(flag, (bool, int)) else 2
 
 
 def judge_protect(i, o):
@@ -470,12 +515,14 @@ def judge_protect(i, o):
     def seen(value):
         if value.shape != layout.shape:
             return ""
+        if (value == 2).all():
+            return f"the flags of {len(layout)} layers are neither True nor False"
         still = [PLACES[k] for k in KINDS if value[layout == k].any()]
         return f"{np.count_nonzero(value)} of {len(layout)} layers may still repack: those " \
                f"{', '.join(still)}"  # fmt: skip
 
     promises = [
-        Promise("on", np.zeros(len(layout)), seen=seen, expected="none"),
+        Promise("on", np.zeros(len(layout)), seen=seen, expected="none, each is False"),
         callers.unchanged("left", "the model, beside the flags"),
         Promise("strays", 0, seen="{} parts that are no Linear4bit have the flag now",
                 expected="only those that had it"),
@@ -497,6 +544,13 @@ PROTECT = (
          "down, `children()` does not.", leaves(DEEP, WRAPPED)),
     Slip("exact_type", "A LinearNF4 is left out. Ask with isinstance, not for the exact type.",
          leaves(SUBCLASS)),
+    Slip("allowed", "True allows a layer to repack. The flag must become False.",
+         lambda i: {"on": np.ones(len(i["layout"]))}),
+    Slip("all_parts", "The flag was set in parts of other kinds as well. Ask with isinstance "
+         "whether a part is a bnb.nn.Linear4bit.",
+         seen_as(strays=lambda v: v.size == 1 and v.item() > 0)),
+    Slip("root", "The model itself may be a Linear4bit. `model.modules()` begins with the model.",
+         lambda i: {"on": np.zeros(len(i["layout"])), "alone": 1}),
     Slip("lora_only", "Layers without LoRA around them repack as well. Walk through "
          "`model.modules()`.", leaves(TOP, DEEP, SUBCLASS)),
 )  # fmt: skip

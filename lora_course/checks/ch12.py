@@ -65,7 +65,11 @@ def make_merge(seed):
     rng = np.random.default_rng(seed + 1200)
     f, (d_out, d_in) = fixtures.normal(rng), fixtures.sizes(rng, 2, 38, 60)
     r, W = int(rng.integers(3, 7)), f(d_out, d_in)
-    made = {"scaling": rng.choice([2.25, 2.5, 3.5]), "A": f(r, d_in) / 4, "B": f(d_out, r) / 4}
+    made = {
+        "scaling": rng.choice([7 / 3, 8 / 3, 11 / 3]),
+        "A": f(r, d_in) / 4,
+        "B": f(d_out, r) / 4,
+    }
     made |= {f"W_{dtype}": rounded(W, dtype) for dtype in STORED}
     made["W_bfloat16"][0, :20] *= 2.0**18  # too large for float16
     return made
@@ -165,10 +169,18 @@ MERGE = (
     Slip("rounds_update", "The update was rounded before it was added, and the sum again. That is "
          "what `safe_merge=True` does. Only the sum may be rounded.",
          sum_is(lambda i, dtype: merged(i, dtype, early=lambda a: rounded(a, dtype)))),
-    Slip("rounds_early", "Nearly right: something was rounded before the sum, a factor or a "
-         "product. Keep A, B and B @ A in float32.",
-         lambda i: {dtype: lambda v, d=dtype: nearly(i, d)(v) and not agrees(i, d, merged(
-             i, d, early=lambda a: rounded(a, d)), 0.02)(v) for dtype in STORED}),
+    Slip("rounds_early", "Nearly right: something was rounded before the sum, a factor, the "
+         "scale or a product. Keep A, B and B @ A in float32, and the scale as it is.",
+         lambda i: {dtype: lambda v, d=dtype: nearly(i, d)(v) and not any(agrees(i, d, merged(
+             i, d, early=way), 0.02)(v) for way in (lambda a: a, lambda a: rounded(a, d)))
+             for dtype in STORED}),
+    Slip("rounds_after", "The sum went through the other 16-bit type before it got its own, and "
+         "was rounded twice. Go from float32 to `weight.dtype` at once.",
+         lambda i: [{"bfloat16": agrees(i, "bfloat16", merged(i, "bfloat16")), "float16": agrees(
+                     i, "float16", rounded(merged(i, "float16"), "bfloat16"), 0.02)},
+                    {"bfloat16": lambda v: bool(np.isinf(v).any()), "type_float16": 1}]),
+    Slip("over_r", "`scaling` is lora_alpha / r already. Do not divide by r again.",
+         sum_is(lambda i, dtype: merged(i, dtype, 1 / len(i["A"])))),
     Slip("no_scale", "The update goes in without `scaling`.",
          sum_is(lambda i, dtype: merged(i, dtype, 1 / float(i["scaling"])))),
     Slip("scaled_twice", "The update is scaled twice.",
@@ -204,7 +216,9 @@ merge_weight = Check(
 
 # 12.2 Catch what is missing
 READY = ("weights", "tokenizer", "chat template", "a row for every token", "no adapter")
-LEFT = ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (1, 1), (2, 0))  # weights, an adapter
+LEFT = (  # weights, an adapter, beside: 1: parts without index, 2: .bin files, 3: the adapter's
+    (0, 0, 1), (0, 1, 2), (1, 0, 4), (1, 1, 3), (2, 0, 0), (2, 1, 0), (1, 1, 3), (2, 0, 4),
+)  # fmt: skip  # weights as .bin, 4: the adapter's weights without its settings
 TOKENS = (  # has a tokenizer, are the added ids the highest, rows beyond the highest id, order
     (1, 1, 0, 0), (1, 1, -1, 1), (1, 0, 0, 0), (1, 0, 0, 1), (1, 1, 1, 0), (1, 0, 1, 1),
     (1, 0, 9, 0), (0, 1, 9, 1),
@@ -221,7 +235,7 @@ def make_ready(seed):
         low=rng.permutation(np.arange(20, 70))[:8],
     )
     made["high"] = made["low"] + rng.integers(2, 6, 8)
-    made["weights"], made["adapter"] = made.pop("left").T
+    made["weights"], made["adapter"], made["beside"] = made.pop("left").T
     return {**made, "rows": made["high"] + made["tokens"][:, 2]}
 
 
@@ -231,27 +245,39 @@ def write_folder(folder, a, n):
     def write(name, content):
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
-    weights, template, adapter = (int(a[key][n]) for key in ("weights", "template", "adapter"))
+    weights, template, adapter, beside = (
+        int(a[key][n]) for key in ("weights", "template", "adapter", "beside")
+    )
     has, added_high, _, order = a["tokens"][n].tolist()
     step, low, high = 1 - 2 * order, int(a["low"][n]), int(a["high"][n])
     write("config.json", {"model_type": "llama", "vocab_size": int(a["rows"][n])})
     if template not in (1, 4):
-        settings = {"eos_token": "<eos>"} | ({"chat_template": "{}"} if template == 2 else {})
+        settings = {"eos_token": "<eos>", "chat_template" if template == 2 else
+                    "no_chat_template": "{}"}  # fmt: skip
         write("tokenizer_config.json", settings)
     if template in (1, 3):
         (folder / "chat_template.jinja").write_text("{}", encoding="utf-8")
     if weights:
         write("model.safetensors.index.json" if weights == 2 else "model.safetensors", {})
-    if weights == 2:
+    if weights == 2 or beside == 1:
         write("model-00001-of-00002.safetensors", {})
+    for name in ("pytorch_model.bin", "pytorch_model.bin.index.json")[: 2 * (beside == 2)]:
+        write(name, {})
     if has:
         ids = [5, high if added_high else low]
         added = [{"id": k, "content": f"<t{k}>"} for k in ids[::step]]
         vocab = {f"t{k}": k for k in [3, low if added_high else high, 4][::step]}
         write("tokenizer.json", {"model": {"vocab": vocab}, "added_tokens": added})
+    else:
+        write("tokenizer.model", {})
+        write("tokenizer_old.json", {})
     if adapter:
         write("adapter_config.json", {"r": 8})
-        write("adapter_model.safetensors", {})
+    if adapter or beside == 4:
+        write("adapter_model.bin" if beside == 3 else "adapter_model.safetensors", {})
+    (folder / "checkpoint-40").mkdir()  # as a trainer leaves it
+    for name in ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json"):
+        write(f"checkpoint-40/{name}", {})
 
 
 def probe_ready(namespace, a):
@@ -304,17 +330,26 @@ def column(name, *values):
 READY_SLIPS = (
     Slip("not_sharded", "Weights in several files have no `model.safetensors`, but "
          "`model.safetensors.index.json`.", column("weights", lambda i: i["weights"] == 1)),
-    Slip("adapter_weights", "The weights of an adapter, `adapter_model.safetensors`, were taken "
-         "for those of the model. Look for the two names of the task.",
-         column("weights", lambda i: (i["weights"] > 0) | (i["adapter"] == 1))),
+    Slip("other_weights", "Other files were taken for the model's weights: those of an adapter, "
+         "parts without their index, or a `.bin`. Look for the two names of the task.",
+         column("weights", lambda i: np.ones(8, bool), *(
+             lambda i, n=n: (i["weights"] > 0) | (i["beside"] == n) for n in (1, 2)))),
+    Slip("both_weights", "Nothing is ever ready: one of the two files is enough. Use `or`.",
+         column("weights", lambda i: np.zeros(8, bool))),
+    Slip("other_tokenizer", "A file of another name, or in a subfolder, was taken for the "
+         "tokenizer. What counts is `tokenizer.json` in the folder itself.",
+         column("tokenizer", lambda i: np.ones(8, bool))),
+    Slip("only_settings", "`tokenizer_config.json` holds settings. The tokenizer itself is "
+         "`tokenizer.json`.", column("tokenizer", lambda i: np.isin(i["template"], (0, 2, 3)))),
     Slip("old_template", "Older releases keep the template in `tokenizer_config.json`, under "
          "`chat_template`. Look there as well.",
          column("chat template", lambda i: i["template"] % 2 == 1)),
     Slip("new_template", "The template may lie in a file of its own, `chat_template.jinja`.",
          column("chat template", lambda i: i["template"] == 2)),
-    Slip("config_alone", "`tokenizer_config.json` alone is no template: ask whether it has the key "
-         "`chat_template`.", column("chat template", lambda i: i["template"] != 4,
-                                    lambda i: np.isin(i["template"], (0, 2, 3)))),
+    Slip("config_alone", "`tokenizer_config.json` alone is no template: read it as json, and ask "
+         "whether it has the key `chat_template`.",
+         column("chat template", lambda i: i["template"] != 4,
+                lambda i: np.isin(i["template"], (0, 2, 3)))),
     Slip("added_tokens", "The added tokens are forgotten. They have the highest ids, as a rule: "
          "just those that a resized embedding was resized for.",
          column("a row for every token", lambda i: fits(i, added=False))),
@@ -331,6 +366,13 @@ READY_SLIPS = (
     Slip("counts_tokens", "The answer is True for every tokenizer. Compare the highest id with "
          "`vocab_size`, not the number of tokens: ids may have gaps.",
          column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
+    Slip("no_tokenizer", "Without `tokenizer.json` the fourth answer is False: nobody knows the "
+         "ids.", column("a row for every token", lambda i: fits(i) | (i["tokens"][:, 0] == 0))),
+    Slip("adapter_file", "What counts is `adapter_config.json`. The weights of an adapter may "
+         "have other names, and without their settings nobody loads them.",
+         column("no adapter", lambda i: i["beside"] != 4,
+                lambda i: (i["adapter"] == 0) & (i["beside"] != 4),
+                lambda i: ~((i["adapter"] == 1) & (i["beside"] != 3) | (i["beside"] == 4)))),
     Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
          column("no adapter", lambda i: i["adapter"] == 1)),
     Slip("adapter_ignored", "The fifth answer is always True. `adapter_config.json` beside merged "
@@ -364,6 +406,9 @@ def make_ties(seed):
     sizes = rng.permutation([0.5, 1.0, 1.5, 2.0])[:n, None, None]
     weights = rng.permutation([0.5, 1.5, 0.8, 1.2])[:n].astype(np.float32)
     made = {"updates": f(n, *size) * sizes.astype(np.float32), "weights": weights}
+    place = int(rng.integers(size[0])), int(rng.integers(size[1]))
+    made["updates"][(slice(3), *place)] = rng.permutation([7, -5, -6])  # two outweigh the largest
+    made["updates"][(slice(3, None), *place)] = -3
     return made | {"density": rng.choice([0.4, 0.55, 0.6])}
 
 
@@ -402,6 +447,7 @@ def combine(i, t=None, elect=None, weighted=True, divide="agrees"):
         "one": np.ones(t[0].shape),
         "weights": (takes * w).sum(0),
         "zeros": (takes | (t == 0)).sum(0),
+        "stayed": (t != 0).sum(0),
     }[divide]
     return (t * w * takes).sum(0) / np.maximum(count, 1e-9)
 
@@ -451,6 +497,21 @@ TIES = (
     Slip("signed", "The entries were ordered by their value, so that negative ones fell out. Order "
          "them by their absolute value.", outs(lambda i: combine(i, np.stack(
              [u * (keep(u - u.min() + 1, float(i["density"])) != 0) for u in updates(i)])))),
+    Slip("one_short", "One entry of each update too few stays. The smallest that stays counts as "
+         "well: `>=`, not `>`.", outs(lambda i: combine(i, np.stack(
+             [keep(u, float(i["density"]) - 1 / u.size) for u in updates(i)])))),
+    Slip("by_rows", "Each row was trimmed by itself. The share is one of all entries of an update.",
+         outs(lambda i: combine(i, np.stack([[keep(row, float(i["density"])) for row in u]
+                                             for u in updates(i)])))),
+    Slip("rescaled", "The result was divided by `density`. That belongs to DARE, where entries "
+         "fall out by chance.", outs(lambda i: combine(i) / i["density"])),
+    Slip("elects_largest", "The sign of the largest entry was elected. The sign of the sum counts: "
+         "several small entries can outweigh a large one.",
+         outs(lambda i: combine(i, elect=np.where(
+             np.abs(trimmed(i)) == np.abs(trimmed(i)).max(0), trimmed(i), 0)))),
+    Slip("divides_by_stayed", "It was divided by the number of entries that stay, those of the "
+         "other sign too. Divide by the number of those that agree.",
+         outs(lambda i: combine(i, divide="stayed"))),
     Slip("counts_heads", "The sign was elected by counting signs. What counts is the mass: the sign"
          " of the sum.", outs(lambda i: combine(i, elect=np.sign(trimmed(i))))),
     Slip("elects_before", "The sign was elected before trimming. Elect with the trimmed updates.",
@@ -553,6 +614,15 @@ def summed(i, least):
     return plain + sum(each)
 
 
+def added_up(i):
+    """The output when each row's update is added to W for good."""
+    W, out = i["W"].astype(np.float64), []
+    for x, n in zip(i["x"].astype(np.float64), i["which"], strict=True):
+        W = W + (i["scaling"][n] * i["B"][n] @ i["A"][n] if n >= 0 else 0)
+        out.append(x @ W.T)
+    return np.stack(out)
+
+
 def row_numbers(i):
     return np.arange(len(i["which"])) % ADAPTERS
 
@@ -576,7 +646,26 @@ SERVED = (
     Slip("divided", "The update is multiplied by the scale, not divided by it.",
          outs(lambda i: served(i, scale=1 / i["scaling"][i["which"]]))),
     Slip("one_for_all", "All rows got the same adapter. Each has its own number in `which`.",
-         outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)))),
+         outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)),
+              *(lambda i, n=n: served(i, np.where(i["which"] < 0, -1, n))
+                for n in range(ADAPTERS)))),
+    Slip("zero_lost", "Rows of adapter 0 got no update. Only −1 means none: `which >= 0`.",
+         outs(lambda i: served(i, np.where(i["which"] > 0, i["which"], -1)))),
+    Slip("rows_lost", "The rows of the bare base are missing. They get x @ W.T, in their place.",
+         outs(lambda i: served(i)[i["which"] >= 0])),
+    Slip("first_row", "Only the first row of each adapter got its update.",
+         outs(lambda i: served(i, np.where(np.isin(np.arange(len(i["which"])), np.unique(
+             i["which"], return_index=True)[1]), i["which"], -1)))),
+    Slip("scaled_twice", "The updates are scaled twice.",
+         outs(lambda i: served(i, scale=i["scaling"][i["which"]] ** 2))),
+    Slip("base_scaled", "The scale also went into x @ W.T. It belongs to the update alone.",
+         outs(*(lambda i, none=none: served(i, scale=np.ones(len(i["which"]))) * np.where(
+             i["which"] < 0, none, i["scaling"][i["which"]])[:, None, None] for none in (0, 1)))),
+    Slip("over_r", "`scaling` is alpha / r already. Do not divide by r again.",
+         outs(lambda i: served(i, scale=i["scaling"][i["which"]] / i["A"].shape[1]))),
+    Slip("in_place", "An update was added to W itself, and the rows after it got it too. Make a "
+         "new matrix, or add to the output.",
+         lambda i: {"left": np.any, "out": added_up(i)}),
     Slip("all_summed", "Rows got the sum of all adapters. Each has one of its own.",
          outs(lambda i: summed(i, -1), lambda i: summed(i, 0))),
     Slip("out_of_order", "The rows are right, but sorted by adapter. Put each back in its place.",
@@ -609,7 +698,7 @@ mixed_forward = Check(
 
 # 12.5 The card's checks
 CARD = ("base", "licence", "test result", "limits", "nothing left open")
-SPLITS = ((), ("test",), ("train",), ("train", "test"), ("test", "train"))
+SPLITS = ((), ("test",), ("train",), ("train", "test"), ("test", "train"), ("test_easy",))
 SECTIONS = (  # what stands in the card about its limits
     "a subtitle `### Limits` alone", "a section", "an empty section", "a section at the end",
     "a section with a subtitle", "a section at the start", "an empty section at the end",
@@ -623,7 +712,7 @@ def make_card(seed):
         np.random.default_rng(seed + 1600),
         base=[0, 0, 0, 1, 1, 1, 2, 2],  # 2: a list of two
         license=[0, 0, 1, 1, 2, 2, 3, 3],  # 1: named, 2: other with a name, 3: other alone
-        results=[0, 0, 1, 1, 2, 2, 3, 4],  # as in SPLITS
+        results=[0, 0, 1, 1, 2, 5, 3, 4],  # as in SPLITS
         limits=range(8),  # as in SECTIONS
         open=[0, 0, 0, 0, 1, 1, 2, 2],  # 1: in the text, 2: in the metadata
     )
@@ -646,7 +735,8 @@ def card_text(a, n):
         lines += [f"    dataset: {{type: generated, name: forms {split}, split: {split}}}"]
         lines += ["    metrics: [{type: exact_match, value: 0.97}]"]
     said = "[More Information Needed]" if open_ == 1 else "Forms of a court."
-    body = ["# forms", "", "base_model, license and test results are named above.", ""]
+    body = ["# forms", "", "base_model, license and results (split: test) are named above.", ""]
+    body += ["More Information: ask the court. Is more information needed, write to us.", ""]
     body += ["## Intended use", "", said, ""]
     title, text = ["## Limits", ""], ["Not for real cases.", ""]
     section = [
@@ -714,6 +804,8 @@ CARD_SLIPS = (
          column("licence", lambda i: i["license"] == 2)),
     Slip("any_result", "A result on the training rows counted as a test. Look at `dataset_split`.",
          column("test result", lambda i: i["results"] > 0)),
+    Slip("split_prefix", "`test_easy` is another split. The name must be `test`.",
+         column("test result", lambda i: tested(i, lambda s: any("test" in x for x in s)))),
     Slip("one_result", "A card may hold several results: look at all of them, in any order.",
          column("test result", lambda i: tested(i, lambda s: s[:1] == ("test",)),
                 lambda i: tested(i, lambda s: s[-1:] == ("test",)),
@@ -722,6 +814,12 @@ CARD_SLIPS = (
          "the title and the next one.",
          column("limits", lambda i: sections(i, 1, 2, 3, 4, 5, 6),
                 lambda i: sections(i, *range(8)), lambda i: sections(i, *range(6), 7))),
+    Slip("blank_section", "A section without text counted: under its title there are blank lines, "
+         "or the next section. Cut at the next `## `, and strip what is left.",
+         column("limits", lambda i: sections(i, 1, 2, 3, 4, 5),
+                lambda i: sections(i, 0, 1, 2, 3, 4, 5))),
+    Slip("next_line", "The line under the title may be blank. Look at all lines up to the next "
+         "title.", column("limits", lambda i: sections(i, 1))),
     Slip("other_title", "`## Limits of memory` is another section. The line is `## Limits` and "
          "nothing else.", column("limits", lambda i: sections(i, 1, 3, 4, 5, 7))),
     Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
@@ -739,6 +837,11 @@ CARD_SLIPS = (
          column("nothing left open", lambda i: np.ones(8, bool))),
     Slip("open_in_text", "An open point may stand in the metadata too. Look at the whole of `text`."
          , column("nothing left open", lambda i: i["open"] != 1)),
+    Slip("open_in_data", "An open point may stand in the prose too. Look at the whole of `text`.",
+         column("nothing left open", lambda i: i["open"] != 2)),
+    Slip("not_the_words", "Other words were taken for the template's. What counts is "
+         "`[More Information Needed]`, with its brackets.",
+         column("nothing left open", lambda i: np.zeros(8, bool))),
 )  # fmt: skip
 
 card_checks = Check(

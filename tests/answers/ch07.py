@@ -243,13 +243,6 @@ def survives(weight, update):
     return (merged.float() - weight).abs() > 0
 """,
     ),
-    Answer(
-        "rounding",
-        "bfloat16 on both sides",
-        edits=[
-            ("(weight + update).bfloat16()", "(weight.bfloat16() + update.bfloat16())"),
-        ],
-    ),
 ]
 
 RIGHT += [
@@ -1017,7 +1010,7 @@ WRONG += [
     edit(
         "merge_layer",
         "base under no_grad",
-        "other",
+        "base_cut",
         ("out = self.base_layer(x)", "out = self.base_layer(x).detach()"),
     ),
     edit(
@@ -1107,7 +1100,7 @@ WRONG += [
     edit(
         "merge_layer",
         "merges in forward",
-        "other",
+        "merged_twice",
         (
             MERGED,
             "        if not self.merged:\n            self.merge()\n"
@@ -1296,13 +1289,13 @@ def adapter(model, state):
     edit(
         "adapter",
         "empties state",
-        "other",
+        "emptied",
         ("place.copy_(state[name])", "place.copy_(state.pop(name))"),
     ),
     edit(
         "adapter",
         "eval inside",
-        "other",
+        "mode",
         ("    try:\n", "    model.training = not model.training\n    try:\n"),
     ),
     edit("adapter", "loads with strict", "raised", (PUT, "    model.load_state_dict(state)\n")),
@@ -1360,7 +1353,7 @@ def adapter(model, state):
         ("r1, r2 = len(A1), len(A2)", "r1, r2 = len(A1), len(A2)\n    new = A1.shape[1]"),
         (RETURN, "return A, B, new"),
     ),
-    edit("add_adapters", "order returned wrong", "other", (RETURN, "return B, A, r1 + r2")),
+    edit("add_adapters", "order returned wrong", "exchanged", (RETURN, "return B, A, r1 + r2")),
     edit(
         "add_adapters",
         "doubled rank",
@@ -1431,10 +1424,10 @@ def adapter(model, state):
     edit(
         "rounding",
         "one bool",
-        "other",
+        "one_number",
         (SURVIVES, "return ((weight + update).bfloat16() != weight.bfloat16()).any()"),
     ),
-    edit("rounding", "no abs in half_unit", "other", ("weight.abs()", "weight")),
+    edit("rounding", "no abs in half_unit", "negative", ("weight.abs()", "weight")),
     edit("rounding", "half_unit not done", "unfinished", (UNIT, "raise NotImplementedError")),
     edit("rounding", "changes the weight", "other", ("weight.abs()", "weight.abs_()")),
     # a second round
@@ -1549,5 +1542,1053 @@ def adapter(model, state):
         "isclose",
         "other",
         (SURVIVES, "return ~torch.isclose(weight + update, weight, rtol=2**-8)"),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "merge_layer",
+        "merge idempotent",
+        "",
+        edits=(
+            (
+                ("        with torch.no_grad():\n            self.base_layer.weight += self"),
+                (
+                    "        if self.merged:\n"
+                    "            return\n"
+                    "        with torch.no_grad():\n"
+                    "            self.base_layer.weight += self"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "new weight, kept old",
+        "",
+        edits=(
+            (
+                ("with torch.no_grad():\n            self.base_layer.weight += self.delta("),
+                (
+                    "self.old = self.base_layer.weight\n"
+                    "        self.base_layer.weight = nn.Parameter((self.old + "
+                    "self.delta()).detach(), requires_grad=False"
+                ),
+            ),
+            (
+                ("with torch.no_grad():\n            self.base_layer.weight -= self.delta()"),
+                "self.base_layer.weight = self.old",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "einsum and forward from delta",
+        "",
+        edits=(
+            (
+                "self.scaling * self.lora_B @ self.lora_A  # (out, in",
+                "torch.einsum('or,ri->oi', self.lora_B, self.lora_A).mul(self.scaling",
+            ),
+            (
+                (
+                    "out = self.base_layer(x)  # (..., out)\n"
+                    "        if self.merged:\n"
+                    "            return out\n"
+                    "        return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T"
+                ),
+                (
+                    "if self.merged:\n"
+                    "            return self.base_layer(x)\n"
+                    "        d = self.delta()\n"
+                    "        return self.base_layer(x) + x @ (d if type(self.base_layer) "
+                    "is Conv1D else d.t()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "data and copy_",
+        "",
+        edits=(
+            (
+                (
+                    "with torch.no_grad():\n"
+                    "            self.base_layer.weight += self.delta()\n"
+                    "        self.merged = True"
+                ),
+                (
+                    "w = self.base_layer.weight\n"
+                    "        w.data.copy_((w.double() + self.delta().double()).float())\n"
+                    "        self.merged = not self.merged"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "rollback",
+        "",
+        code="""
+def merge_all(layers):
+    done = []
+    for layer in layers:
+        if layer.merged:
+            for d, old in done:
+                d.base_layer.weight.data.copy_(old)
+                d.merged = False
+            raise ValueError("merged")
+        done.append((layer, layer.base_layer.weight.detach().clone()))
+        with torch.no_grad():
+            layer.base_layer.weight.add_(layer.get_delta_weight())
+        layer.merged = True
+""",
+    ),
+    Answer(
+        "merge_all",
+        "new frozen weight",
+        "",
+        edits=(
+            (
+                "layer.base_layer.weight.data += layer.get_delta_weight(",
+                (
+                    "w = layer.base_layer.weight\n"
+                    "        layer.base_layer.weight = nn.Parameter((w + "
+                    "layer.get_delta_weight()).detach(), requires_grad=False"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "subclass of ValueError",
+        "",
+        edits=(
+            ("  if", ("  class Merged(ValueError):\n        pass\n\n    if")),
+            ("raise ValueError", "raise Merged"),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "class",
+        "",
+        code="""
+class adapter:
+    def __init__(self, model, state):
+        self.model, self.state = model, state
+
+    def __enter__(self):
+        p = dict(self.model.named_parameters())
+        self.old = {n: p[n].detach().clone() for n in self.state}
+        with torch.no_grad():
+            for n in self.state:
+                p[n].copy_(self.state[n])
+        return self.model
+
+    def __exit__(self, *error):
+        p = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for n in self.old:
+                p[n].copy_(self.old[n])
+""",
+    ),
+    Answer(
+        "adapter",
+        "load_state_dict with clones of factors only",
+        "",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name]"
+                ),
+                (
+                    "before = {n: model.state_dict()[n].clone() for n in state}\n"
+                    "    model.load_state_dict(state, strict=False)\n"
+                    "    try:\n"
+                    "        yield model\n"
+                    "    finally:\n"
+                    "        model.load_state_dict(before, strict=False"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "data swapped with clones",
+        "",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name])"
+                ),
+                (
+                    "before = {}\n"
+                    "    for n, p in model.named_parameters():\n"
+                    "        if n in state:\n"
+                    "            before[n] = p.data\n"
+                    "            p.data = state[n].clone()\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for n, p in model.named_parameters():\n"
+                    "            if n in before:\n"
+                    "                p.data = before[n]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "numpy",
+        "",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8)"
+                ),
+                ("import numpy as np\n    return np.spacing(np.abs(weight.numpy())) * 2.0 ** 15"),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "nextafter up bf16",
+        "",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8"
+                ),
+                (
+                    "b = weight.abs().bfloat16()\n"
+                    "    return ((torch.nextafter(b, torch.full_like(b, "
+                    "float('inf'))).float() - b.float()) / 2"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "math lists",
+        "",
+        code="""
+import math
+
+
+def half_unit(weight):
+    return [2.0 ** (math.frexp(w)[1] - 9) for w in weight.tolist()]
+
+
+def survives(weight, update):
+    total = (weight + update).to(torch.bfloat16).float()
+    return [bool(t != w) for t, w in zip(total, weight)]
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "scaling in A, alpha 1 with rank",
+        "",
+        edits=(
+            ("A1, A2", "A1 * alpha1 / r1, A2 * alpha2 / r2"),
+            ("alpha1 / r1 * B1, alpha2 / r2 *", "B1,"),
+            ("B, r1 + r2\n", "B, float(r1 + r2)\n"),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "alpha kept",
+        "",
+        edits=(
+            ("alpha1 / r1 * B1, alpha2 / r2 * B2", "B1, B2 * (alpha2 / r2) / (alpha1 / r1)"),
+            ("B, r1 + r2\n", "B, alpha1 / r1 * (r1 + r2)\n"),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "vstack hstack numpy",
+        "",
+        edits=(("A, B, r1 + r2", "[A.numpy(), B.numpy(), torch.tensor(r1 + r2)]"),),
+    ),
+    Answer(
+        "add_adapters",
+        "svd to rank r1+r2",
+        "",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    A = torch.vstack((A2, A1)).double()
+    B = torch.hstack((B2 * alpha2 / len(A2), B1 * alpha1 / len(A1))).double()
+    return A, B, A.shape[0]
+""",
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer(
+        "merge_layer",
+        "transposed by shape",
+        "conv_layout",
+        edits=(
+            (
+                "delta.T if isinstance(self.base_layer, Conv1D) else delta",
+                "delta if delta.shape == self.base_layer.weight.shape else delta.T",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "always transposed, again",
+        "linear_layout",
+        edits=(("T if isinstance(self.base_layer, Conv1D) else delta", "T"),),
+    ),
+    Answer(
+        "merge_layer",
+        "transposed for Linear",
+        "swapped_layout",
+        edits=(("base_layer, Conv1D) else", "base_layer, nn.Linear) else"),),
+    ),
+    Answer(
+        "merge_layer",
+        "no no_grad in merge",
+        "graph",
+        edits=(
+            (
+                ("        with torch.no_grad():\n            self.base_layer.weight +="),
+                "        self.base_layer.weight +=",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "merge with a new trainable Parameter",
+        "trains",
+        edits=(
+            (
+                ("with torch.no_grad():\n            self.base_layer.weight += self.delta("),
+                ("self.base_layer.weight = nn.Parameter(self.base_layer.weight + self.delta()"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward merges",
+        "merged_twice",
+        edits=(
+            (
+                (
+                    "out = self.base_layer(x)  # (..., out)\n"
+                    "        if self.merged:\n"
+                    "            return out\n"
+                    "        return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T"
+                ),
+                ("if not self.merged:\n            self.merge()\n        return self.base_layer(x"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "no_grad around base",
+        "base_cut",
+        edits=(
+            (
+                "out = self.base_layer(x)  # (..., out",
+                ("with torch.no_grad():\n            out = self.base_layer(x"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward via detached delta",
+        "detached",
+        edits=(
+            (
+                "self.scaling * (x @ self.lora_A.T @ self.lora_B.T",
+                "x @ (self.scaling * self.lora_B @ self.lora_A).T.detach(",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward without bias",
+        "no_bias",
+        edits=(
+            (
+                (
+                    "out = self.base_layer(x)  # (..., out)\n"
+                    "        if self.merged:\n"
+                    "            return out\n"
+                    "        return out + self.scaling * (x @ self.lora_A.T @ "
+                    "self.lora_B.T)"
+                ),
+                (
+                    "W = self.base_layer.weight\n"
+                    "        W = W if isinstance(self.base_layer, Conv1D) else W.T\n"
+                    "        if not self.merged:\n"
+                    "            d = self.delta()\n"
+                    "            W = W + (d if isinstance(self.base_layer, Conv1D) else "
+                    "d.T)\n"
+                    "        return x @ W"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward with delta untransposed",
+        "raised",
+        edits=(("self.scaling * (x @ self.lora_A.T @ self.lora_B.T", "x @ self.delta("),),
+    ),
+    Answer(
+        "merge_layer",
+        "forward with delta T",
+        "raised",
+        edits=(("self.scaling * (x @ self.lora_A.T @ self.lora_B.T)", "x @ self.delta().T"),),
+    ),
+    Answer(
+        "merge_layer",
+        "forward scale twice",
+        "scale_twice",
+        edits=(
+            (
+                "(x @ self.lora_A.T @ self.lora_B",
+                (
+                    "nn.functional.linear(x, self.delta() if not "
+                    "isinstance(self.base_layer, Conv1D) else self.delta()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "backup in first merge only",
+        "stale",
+        edits=(
+            (
+                ("with torch.no_grad():\n            self.base_layer.weight += self.delta()"),
+                (
+                    "if not hasattr(self, 'old'):\n"
+                    "            self.d = self.delta().detach().clone()\n"
+                    "            self.old = 1\n"
+                    "        with torch.no_grad():\n"
+                    "            self.base_layer.weight += self.d"
+                ),
+            ),
+            (("self.delta()\n "), ("self.d\n ")),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "merge toggles only the flag",
+        "not_folded",
+        edits=(
+            (
+                (
+                    "with torch.no_grad():\n"
+                    "            self.base_layer.weight += self.delta()\n"
+                    "        self"
+                ),
+                "self",
+            ),
+            (
+                (
+                    "with torch.no_grad():\n"
+                    "            self.base_layer.weight -= self.delta()\n"
+                    "        self"
+                ),
+                "self",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "merge ends in no requires_grad off factors",
+        "raised",
+        edits=(
+            (
+                "True\n",
+                (
+                    "True\n"
+                    "        self.lora_A.requires_grad_(False)\n"
+                    "        self.lora_B.requires_grad_(False)\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "unmerge zeroes B",
+        "factors_lost",
+        edits=(
+            (
+                (")\n        self.merged = False\n"),
+                (")\n        self.merged = False\n        nn.init.zeros_(self.lora_B)\n"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "divided by r again",
+        "over_r",
+        edits=(
+            (
+                "* self.lora_B @ self.lora_A  # (out, in)",
+                "/ self.lora_A.shape[0] * self.lora_B @ self.lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "checks while merging",
+        "partial",
+        code="""
+def merge_all(layers):
+    for layer in layers:
+        if layer.merged:
+            raise ValueError("merged already")
+        layer.base_layer.weight.data += layer.get_delta_weight()
+        layer.merged = True
+""",
+    ),
+    Answer(
+        "merge_all",
+        "skips merged",
+        "silent",
+        code="""
+def merge_all(layers):
+    for layer in layers:
+        if not layer.merged:
+            layer.base_layer.weight.data += layer.get_delta_weight()
+            layer.merged = True
+""",
+    ),
+    Answer(
+        "merge_all",
+        "RuntimeError, again",
+        "wrong_error",
+        edits=(("raise ValueError", "raise RuntimeError"),),
+    ),
+    Answer("merge_all", "returns the error", "silent", edits=(("raise", "return"),)),
+    Answer(
+        "merge_all",
+        "new Parameter trainable",
+        "trains",
+        edits=(
+            (
+                "weight.data += layer.get_delta_weight(",
+                ("weight = nn.Parameter(layer.base_layer.weight + layer.get_delta_weight()"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "transposed",
+        "other",
+        edits=(("layer.get_delta_weight()", "layer.get_delta_weight().T"),),
+    ),
+    Answer(
+        "merge_all",
+        "first only return in loop",
+        "other",
+        edits=(("True\n", ("True\n        return\n")),),
+    ),
+    Answer(
+        "merge_all",
+        "checks only the first",
+        "only_first",
+        edits=(("any(layer.merged for layer in layers)", "layers[0].merged"),),
+    ),
+    Answer(
+        "merge_all",
+        "checks only the last",
+        "only_last",
+        edits=(("any(layer.merged for layer in layers)", "layers[-1].merged"),),
+    ),
+    Answer(
+        "merge_all",
+        "checks neighbours, merges in the check",
+        "all",
+        edits=(
+            ("any(layer.merged for layer in layers)", "sum(layer.merged for layer in layers) > 1"),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "unmerges then raise",
+        "other",
+        edits=(
+            (
+                'raise ValueError("A layer is merged already: unmerge it first.',
+                (
+                    "for layer in layers:\n"
+                    "            layer.merged = False\n"
+                    '        raise ValueError("x'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "sets all weights requires grad",
+        "trains",
+        edits=(
+            (
+                "  layer.merged =",
+                ("  layer.base_layer.weight.requires_grad = True\n        layer.merged ="),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "catch and print",
+        "silent",
+        code="""
+def merge_all(layers):
+    try:
+        for layer in layers:
+            if layer.merged:
+                raise ValueError("x")
+        for layer in layers:
+            layer.base_layer.weight.data += layer.get_delta_weight()
+            layer.merged = True
+    except ValueError as e:
+        print(e)
+""",
+    ),
+    Answer(
+        "adapter",
+        "except re-raises only on error restores",
+        "not_restored",
+        edits=(("finally", "except Exception"),),
+    ),
+    Answer(
+        "adapter",
+        "no_grad around yield",
+        "no_grad_inside",
+        edits=(
+            (
+                (
+                    "p.data for n, p in model.named_parameters() if n in state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                ),
+                (
+                    "p for n, p in model.named_parameters() if n in state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    with torch.no_grad():\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(state[name])\n"
+                    "        try:\n"
+                    "            yield\n"
+                    "        finally:\n"
+                    "            for name, place in places.items():\n"
+                    "    "
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "data = state tensor",
+        "state_changed",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name])"
+                ),
+                (
+                    "before = {}\n"
+                    "    for n, p in model.named_parameters():\n"
+                    "        if n in state:\n"
+                    "            before[n] = p.data\n"
+                    "            p.data = state[n]\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for n, p in model.named_parameters():\n"
+                    "            if n in before:\n"
+                    "                p.data = before[n]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "load_state_dict whole model back",
+        "all_restored",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name]"
+                ),
+                (
+                    "before = {n: p.clone() for n, p in model.state_dict().items()}\n"
+                    "    model.load_state_dict(state, strict=False)\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        model.load_state_dict(before"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "state_dict before without clone",
+        "not_restored",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name]"
+                ),
+                (
+                    "before = model.state_dict()\n"
+                    "    model.load_state_dict(state, strict=False)\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        model.load_state_dict(before"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "replaces parameters",
+        "replaced",
+        edits=(
+            (
+                (
+                    "places = {n: p.data for n, p in model.named_parameters() if n in "
+                    "state}\n"
+                    "    before = {n: place.clone() for n, place in places.items()}\n"
+                    "    for name, place in places.items():\n"
+                    "        place.copy_(state[name])\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for name, place in places.items():\n"
+                    "            place.copy_(before[name"
+                ),
+                (
+                    "before = {}\n"
+                    "    for n in state:\n"
+                    '        parent, leaf = n.rsplit(".", 1)\n'
+                    "        parent = model.get_submodule(parent)\n"
+                    "        before[n] = getattr(parent, leaf)\n"
+                    "        setattr(parent, leaf, nn.Parameter(state[n].clone()))\n"
+                    "    try:\n"
+                    "        yield\n"
+                    "    finally:\n"
+                    "        for n in state:\n"
+                    '            parent, leaf = n.rsplit(".", 1)\n'
+                    "            setattr(model.get_submodule(parent), leaf, before[n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "restores only A",
+        "some_restored",
+        edits=(
+            (
+                "          place.copy_",
+                ("          if 'lora_A' in name:\n                place.copy_"),
+            ),
+        ),
+    ),
+    Answer("adapter", "without data: error in leaf", "raised", edits=(("p.data", "p"),)),
+    Answer(
+        "adapter",
+        "freezes afterwards",
+        "flags",
+        edits=(("before[name])", ("before[name])\n        model.requires_grad_(False)")),),
+    ),
+    Answer(
+        "adapter",
+        "yields twice, again",
+        "type",
+        edits=(("yield", ("yield model\n        yield model")),),
+    ),
+    Answer(
+        "adapter",
+        "swaps: writes back to state",
+        "state_changed",
+        edits=(
+            (
+                "          place.copy_",
+                ("          state[name].copy_(place)\n            place.copy_"),
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "clears grads",
+        "other",
+        edits=(("before[name])\n", ("before[name])\n        model.zero_grad()\n")),),
+    ),
+    Answer(
+        "rounding",
+        "without floor",
+        "relative",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8)"
+                ),
+                "return weight.abs() / 256",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "frexp off by one",
+        "whole",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent"
+                ),
+                "return 2.0 ** (torch.frexp(weight)[1]",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "eps of bf16",
+        "fixed",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8"
+                ),
+                "return torch.full_like(weight, torch.finfo(torch.bfloat16).eps / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "in place",
+        "other",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                (
+                    "old = weight.bfloat16()\n"
+                    "    weight += update\n"
+                    "    return weight.bfloat16() != old"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "update != 0",
+        "all_survive",
+        edits=(("(weight + update).bfloat16() != weight.bfloat16()", "update != 0"),),
+    ),
+    Answer(
+        "rounding",
+        "nextafter fp32",
+        "float32",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8)"
+                ),
+                (
+                    "return (torch.nextafter(weight.abs(), torch.tensor(float('inf'))) - "
+                    "weight.abs()) / 2"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "nextafter down bf16",
+        "below",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent - 8"
+                ),
+                (
+                    "b = weight.abs().bfloat16()\n"
+                    "    return ((b - torch.nextafter(b, torch.zeros_like(b))) / 2).float("
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "bfloat16 log",
+        "short_log",
+        edits=(("))  # 2**exponent <= |weight|", ".bfloat16()))"),),
+    ),
+    Answer(
+        "rounding",
+        "allclose",
+        "tolerance",
+        edits=(
+            (
+                "(weight + update).bfloat16() != weight.bfloat16(",
+                "~torch.isclose((weight + update).bfloat16(), weight.bfloat16()",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "scalar of first",
+        "one_number",
+        edits=(
+            (
+                (
+                    "exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= "
+                    "|weight|\n"
+                    "    return 2.0 ** (exponent"
+                ),
+                "return 2.0 ** (torch.floor(torch.log2(weight.abs().max()))",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "r from out",
+        "own_rank",
+        edits=(("len(A1), len(A2)", "A1.shape[1], A2.shape[1]"),),
+    ),
+    Answer(
+        "add_adapters",
+        "B in other order",
+        "own_order",
+        edits=(("alpha1 / r1 * B1, alpha2 / r2 * B2", "alpha2 / r2 * B2, alpha1 / r1 * B1"),),
+    ),
+    Answer(
+        "add_adapters", "returns scaling not alpha", "scale", edits=(("B, r1 + r2\n", "B, 1.0\n"),)
+    ),
+    Answer("add_adapters", "sum of A and B", "other", edits=(("torch.cat([A1, A2])", "A1 + A2"),)),
+    Answer(
+        "add_adapters",
+        "delta svd rank wrong",
+        "other",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    r1, r2 = len(A1), len(A2)
+    delta = alpha1 / r1 * B1 @ A1 + alpha2 / r2 * B2 @ A2
+    U, S, V = torch.linalg.svd(delta, full_matrices=False)
+    r = max(r1, r2)
+    return V[:r], U[:, :r] * S[:r], r
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "returns delta eye",
+        "too_large",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    r1, r2 = len(A1), len(A2)
+    delta = alpha1 / r1 * B1 @ A1 + alpha2 / r2 * B2 @ A2
+    return torch.eye(A1.shape[1]), delta, A1.shape[1]
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "in place B",
+        "in_place",
+        edits=(
+            ("  A ", ("  B1 *= alpha1 / r1\n    B2 *= alpha2 / r2\n    A ")),
+            ("alpha1 / r1 * B1, alpha2 / r2 *", "B1,"),
+        ),
+    ),
+    Answer(
+        "add_adapters", "alpha product", "scale", edits=(("B, r1 + r2\n", "B, alpha1 * alpha2\n"),)
+    ),
+    Answer("add_adapters", "mean", "scale", edits=(("B, r1 + r2\n", "B, (r1 + r2) / 2\n"),)),
+    Answer(
+        "add_adapters",
+        "keeps alpha1, B2 scaled without rank",
+        "own_rank",
+        edits=(
+            ("alpha1 / r1 * B1, alpha2 / r2", "B1, alpha2 / alpha1"),
+            ("B, r1 + r2\n", "B, alpha1\n"),
+        ),
+    ),
+    Answer("add_adapters", "stack", "stacked", edits=(("torch.cat([A1", "torch.stack([A1"),)),
+]
+
+WRONG += [
+    Answer(
+        "rounding",
+        "bfloat16 on both sides",
+        "early",
+        edits=[
+            ("(weight + update).bfloat16()", "(weight.bfloat16() + update.bfloat16())"),
+        ],
     ),
 ]

@@ -141,7 +141,9 @@ def audit(model, target_modules, tensors):
         if place not in state or (state[place] != value).any():
             lost += 1
     for n in names:
-        if model.get_submodule(n).lora_B["default"].weight.abs().sum() == 0:
+        layer = model.get_submodule(n)
+        update = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        if update.abs().sum() == 0:
             idle += 1
     return missed, lost, idle
 """,
@@ -711,7 +713,7 @@ WRONG += [
     edit("convert", "transposed on the way back", "transposed",
          (f"{BACK}: t\n", f"{BACK}: t.T\n")),
     edit("convert", "PEFT's names come back", "back_untouched", (BACK, "key")),
-    edit("convert", "lstrip", "other",
+    edit("convert", "lstrip", "back_stripped",
          (BACK, 'key.lstrip("base_model.").removesuffix(".weight")')),
     edit("convert", "empties the state", "other", ("    return {\"r\"", "    state.clear()\n"
          "    return {\"r\"")),
@@ -739,7 +741,7 @@ WRONG += [
     edit("gpt2_rules", "all linear layers", "all_blocks", (LAST, '"all-linear"')),
     edit("gpt2_rules", "the last three", "count",
          (LAST, r'rf".*\.h\.({blocks - 3}|{blocks - 2}|{blocks - 1})\.(attn|mlp)\.c_\w+"')),
-    edit("gpt2_rules", "a class of digits", "other_blocks",
+    edit("gpt2_rules", "a class of digits", "in_brackets",
          (LAST, r'rf".*\.h\.[{blocks - 2}{blocks - 1}]+\.(attn|mlp)\.c_\w+"')),
     edit("gpt2_rules", "an open bracket", "other", (LAST, LAST.replace("1})", "1}"))),
     edit("gpt2_rules", "another order", "order",
@@ -780,7 +782,7 @@ def three_outputs(model, x, first, second):
         for name in getattr(m, "scaling", {}):
             m.scaling[name] = 0.0
     return model(x), model(x), model(x)
-""", "other"),
+""", "stay_off"),
     whole("three_outputs", "layers alone", """
 def three_outputs(model, x, first, second):
     with model.disable_adapter():
@@ -822,7 +824,7 @@ def audit(model, target_modules, tensors):
     edit("audit", "any zero in the update", "some_zeros", (ALIVE,
          'bool(m.get_delta_weight("default").all())')),
     edit("audit", "tensors found", "good", ("held.count(False)", "held.count(True)")),
-    edit("audit", "swapped", "other", (COUNTS,
+    edit("audit", "swapped", "order", (COUNTS,
          "return held.count(False), hit.count(False), alive.count(False)")),
     edit("audit", "repairs the file", "other", (COUNTS, "tensors.clear()\n    " + COUNTS)),
     edit("audit", "one number", "type", (COUNTS, "return hit.count(False)")),
@@ -842,7 +844,7 @@ def mixed_batch(x, W, adapters, names):
         rows.append(row @ W.T + scaling * (row @ A.T @ B.T))
     return torch.stack(rows)
 """, "base_adapted"),
-    edit("mixed_batch", "sets instead of adds", "other", ("out[rows] +=", "out[rows] =")),
+    edit("mixed_batch", "sets instead of adds", "update_only", ("out[rows] +=", "out[rows] =")),
     edit("mixed_batch", "pops the adapters", "other", ("    return out", "    adapters.clear()\n"
          "    return out")),
     edit("mixed_batch", "sorts the names", "other", (ALL, "    names = sorted(names)\n" + ALL)),
@@ -850,3 +852,867 @@ def mixed_batch(x, W, adapters, names):
     edit("mixed_batch", "mean over rows", "other", ("    return out", "    return out.mean(0)")),
     edit("mixed_batch", "forgets return", "none", ("    return out", "")),
 ]  # fmt: skip
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "convert",
+        "slice with indices",
+        "",
+        edits=(
+            (
+                (
+                    "\n"
+                    '        key.removeprefix("base_model.model.").removesuffix(".weight"):'
+                    " t\n"
+                    "        for key, t in tensors.items()\n"
+                    "    "
+                ),
+                '".".join(key.split(".")[2:-1]): t for key, t in tensors.items()',
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "set as target, numpy r",
+        "",
+        edits=(
+            (
+                'return {"r": r, "lora_alpha": lora_alpha, "target_modules": layers',
+                (
+                    "import numpy as np\n"
+                    '    return {"r": np.int64(r), "lora_alpha": float(lora_alpha), '
+                    '"target_modules": set(layers)'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "tuple target and endings",
+        "",
+        edits=(
+            (
+                ('return {"r": r, "lora_alpha": lora_alpha, "target_modules": layers}, tensors'),
+                (
+                    "from collections import OrderedDict\n"
+                    "    return OrderedDict(r=r, lora_alpha=lora_alpha, "
+                    'target_modules=tuple(n.removeprefix("model.") for n in layers)), '
+                    "OrderedDict(tensors)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "extra keys in settings",
+        "",
+        edits=(("layers},", 'layers, "lora_dropout": 0.0, "bias": "none"},'),),
+    ),
+    Answer(
+        "three_outputs",
+        "deepcopy",
+        "",
+        code="""
+import copy
+def three_outputs(model, x, first, second):
+    m = copy.deepcopy(model)
+    outs = []
+    for name in (first, second):
+        m.set_adapter(name)
+        outs.append(m(x).detach())
+    return [m.unload()(x).detach(), *outs]
+""",
+    ),
+    Answer(
+        "three_outputs",
+        "numpy, enable in finally",
+        "",
+        edits=(
+            (
+                ("with model.disable_adapter():\n            outputs = [model(x)]"),
+                (
+                    "model.base_model.disable_adapter_layers()\n"
+                    "        try:\n"
+                    "            outputs = [model(x)]\n"
+                    "        finally:\n"
+                    "            model.base_model.enable_adapter_layers()"
+                ),
+            ),
+            (
+                "tuple(outputs",
+                (
+                    "{'base': outputs[0], 'first': outputs[1], 'second': "
+                    "outputs[2]}.values() and tuple(o.numpy() for o in outputs"
+                ),
+            ),
+        ),
+    ),
+    Answer("three_outputs", "with gradients", "", edits=(("with torch.no_grad()", "if True"),)),
+    Answer(
+        "mixed_batch",
+        "padded bmm",
+        "",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    r = max(len(A) for A, _, _ in adapters.values())
+    zero = (torch.zeros(1, x.shape[2]), torch.zeros(W.shape[0], 1), 0.0)
+    As, Bs = [], []
+    for n in names:
+        A, B, s = adapters.get(n, zero)
+        As.append(torch.nn.functional.pad(A, (0, 0, 0, r - len(A))))
+        Bs.append(torch.nn.functional.pad(B * s, (0, r - len(A))))
+    return torch.baddbmm(x @ W.T, torch.bmm(x, torch.stack(As).mT), torch.stack(Bs).mT)
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "merged weight per row, list of rows",
+        "",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = []
+    for xi, n in zip(x, names):
+        A, B, s = adapters.get(n, (0, 0, 0))
+        out.append(xi @ (W if n == "__base__" else W + s * B @ A).T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "float64 numpy",
+        "",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    import numpy as np
+    out = x.double().numpy() @ W.double().numpy().T
+    for i, n in enumerate(names):
+        if n in adapters:
+            A, B, s = adapters[n]
+            out[i] = out[i] + s * np.einsum("ti,ri,or->to", x[i].numpy(), A.numpy(), B.numpy())
+    return out
+""",
+    ),
+    Answer(
+        "gpt2_rules",
+        "list of whole names",
+        "",
+        edits=(
+            (
+                'rf".*\\.h\\.({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+"',
+                (
+                    '[f"transformer.h.{b}.{n}" for b in range(blocks - 2, blocks) for n in '
+                    '("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "regexes",
+        "",
+        edits=(
+            ('["attn.c_attn", "attn.c_proj"]', 'r".*attn\\.c_(attn|proj)$"'),
+            ('["mlp.c_proj"]', 'r"transformer\\.h\\.\\d+\\.mlp\\.c_proj"'),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "list return, sets",
+        "",
+        edits=(
+            ('["attn.c_attn", "attn.c_proj"]', '{"attn.c_attn", "attn.c_proj"}'),
+            ("attention, second, last_two", "[attention, tuple(second), last_two]"),
+        ),
+    ),
+    Answer(
+        "audit",
+        "numpy counts",
+        "",
+        edits=(
+            (
+                "return hit.count(False), held.count(False), alive.count(False",
+                (
+                    "import numpy as np\n"
+                    "    return np.array([hit.count(False), held.count(False), "
+                    "alive.count(False)]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "audit",
+        "via lora layer class",
+        "",
+        edits=(
+            ('hasattr(m, "lora_A"', 'isinstance(m, __import__("peft").tuners.lora.LoraLayer'),
+            (
+                "hit.count(False), held.count(False), alive",
+                "torch.tensor(hit.count(False)), sum(not h for h in held), [*alive]",
+            ),
+        ),
+    ),
+    Answer(
+        "audit",
+        "delta by hand",
+        "",
+        edits=(
+            (
+                'm.get_delta_weight("default").any()',
+                ('(m.lora_B["default"].weight @ m.lora_A["default"].weight).abs().sum() > 0'),
+            ),
+        ),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer(
+        "convert",
+        "r min of shape",
+        "smallest",
+        edits=(
+            (
+                ('next(t.shape[0] for name, t in state.items() if name.endswith("lora_A")'),
+                "min(next(iter(state.values())).shape",
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "peft names as target",
+        "no_hit",
+        edits=(
+            ('name.rsplit(".", 1)[0] for name in state', 'k.rsplit(".", 2)[0] for k in tensors'),
+        ),
+    ),
+    Answer(
+        "convert",
+        "comma joined",
+        "text",
+        edits=(
+            (
+                'sorted({name.rsplit(".", 1)[0] for name in state}',
+                '",".join(sorted({name.rsplit(".", 1)[0] for name in state})',
+            ),
+        ),
+    ),
+    Answer("convert", "alpha = 2r", "twice_r", edits=((": lora_alpha", ": 2 * r"),)),
+    Answer(
+        "convert",
+        "transposed B",
+        "transposed",
+        edits=(('weight": t', "weight\": (t if 'lora_A' in name else t.T)"),),
+    ),
+    Answer("convert", "A scaled", "other", edits=(('weight": t', 'weight": t * lora_alpha'),)),
+    Answer(
+        "convert",
+        "back with strip",
+        "back_stripped",
+        edits=(
+            (
+                (
+                    "\n"
+                    '        key.removeprefix("base_model.model.").removesuffix(".weight"):'
+                    " t\n"
+                    "        for key, t in tensors.items()\n"
+                    "    "
+                ),
+                (
+                    'key.strip("base_model.model.").strip(".weight"): t for key, t in '
+                    "tensors.items()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "back replace everything model.",
+        "back_eaten",
+        edits=(
+            (
+                (
+                    "\n"
+                    '        key.removeprefix("base_model.model.").removesuffix(".weight"):'
+                    " t\n"
+                    "        for key, t in tensors.items()\n"
+                    "    "
+                ),
+                (
+                    'key.replace("base_model.model.", "").replace(".weight", '
+                    '"").replace("model.", ""): t for key, t in tensors.items()'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "back replace base_model only",
+        "back_half",
+        edits=(
+            (
+                (
+                    "\n"
+                    '        key.removeprefix("base_model.model.").removesuffix(".weight"):'
+                    " t\n"
+                    "        for key, t in tensors.items()\n"
+                    "    "
+                ),
+                (
+                    'key.replace("base_model.", "").replace(".weight", ""): t for key, t '
+                    "in tensors.items()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "convert",
+        "back: scale into B",
+        "other",
+        edits=(
+            (
+                ": t\n",
+                (": (t * settings['lora_alpha'] / settings['r'] if 'lora_B' in key else t)\n"),
+            ),
+        ),
+    ),
+    Answer(
+        "convert", "only A goes", "other", edits=(("items()}", 'items() if name.endswith("A")}'),)
+    ),
+    Answer(
+        "convert",
+        "pops",
+        "other",
+        edits=(
+            (
+                "  tensors",
+                (
+                    "  state2 = {k: state.pop(k) for k in list(state)}\n"
+                    "    state = state2\n"
+                    "    tensors"
+                ),
+            ),
+        ),
+    ),
+    Answer("convert", "all-linear, again", "too_many", edits=((": layers},", ': "all-linear"},'),)),
+    Answer(
+        "convert",
+        "LoraConfig object",
+        "type",
+        edits=(
+            (
+                'return {"r": r, "lora_alpha": lora_alpha, "target_modules": layers}',
+                (
+                    "from peft import LoraConfig\n"
+                    "    return LoraConfig(r=r, lora_alpha=lora_alpha, "
+                    "target_modules=layers)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs",
+        "reset to first",
+        "left",
+        edits=(("set_adapter(active)", "set_adapter(first)"),),
+    ),
+    Answer(
+        "three_outputs",
+        "reset to default",
+        "raised",
+        edits=(("set_adapter(active)", 'set_adapter("default")'),),
+    ),
+    Answer(
+        "three_outputs",
+        "base_model.model",
+        "not_disabled",
+        edits=(
+            (
+                ("with model.disable_adapter():\n            outputs = [model"),
+                "outputs = [model.base_model.model",
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs",
+        "get_base_model",
+        "not_disabled",
+        edits=(
+            (
+                ("with model.disable_adapter():\n            outputs = [model"),
+                "outputs = [model.get_base_model()",
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs",
+        "unload, again",
+        "raised",
+        edits=(
+            (
+                ("with model.disable_adapter():\n            outputs = [model"),
+                "outputs = [model.unload()",
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs",
+        "merge",
+        "zeroed",
+        edits=(
+            (
+                "        outputs.append",
+                ("        model.merge_adapter()\n            outputs.append"),
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs",
+        "cumulative: both active",
+        "other",
+        edits=(("set_adapter(name", "base_model.set_adapter([first, second]"),),
+    ),
+    Answer(
+        "three_outputs",
+        "set outside loop",
+        "late",
+        edits=(
+            (
+                ("model.set_adapter(name)\n            outputs.append(model(x)"),
+                ("outputs.append(model(x))\n            model.set_adapter(name"),
+            ),
+        ),
+    ),
+    Answer(
+        "three_outputs", "train()", "mode", edits=(("  active", ("  model.train()\n    active")),)
+    ),
+    Answer(
+        "three_outputs",
+        "disable without with",
+        "not_disabled",
+        edits=((("with model.disable_adapter():\n    "), "model.disable_adapter()\n"),),
+    ),
+    Answer(
+        "three_outputs",
+        "disable_adapter_layers no enable",
+        "stay_off",
+        edits=(
+            (
+                ("with model.disable_adapter():\n    "),
+                "model.base_model.disable_adapter_layers()\n",
+            ),
+        ),
+    ),
+    Answer("three_outputs", "freezes everything", "frozen", edits=(("trains[name]", "False"),)),
+    Answer("three_outputs", "second without base", "type", edits=(("outputs)", "outputs[1:])"),)),
+    Answer("three_outputs", "logits minus base", "other", edits=(("x))\n", "x) - outputs[0])\n"),)),
+    Answer(
+        "mixed_batch",
+        "base key error",
+        "raised",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    for i, n in enumerate(names):
+        A, B, s = adapters[n]
+        out[i] += s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "all adapters summed",
+        "everybody",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    for A, B, s in adapters.values():
+        out = out + s * (x @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "rows in order of adapters",
+        "rows_lost",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = []
+    for name, (A, B, s) in adapters.items():
+        rows = [i for i, n in enumerate(names) if n == name]
+        out.append(x[rows] @ W.T + s * (x[rows] @ A.T @ B.T))
+    return torch.cat(out)
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "base rows zero",
+        "base_empty",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = torch.zeros(*x.shape[:2], W.shape[0])
+    for i, n in enumerate(names):
+        if n in adapters:
+            A, B, s = adapters[n]
+            out[i] = x[i] @ W.T + s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "no base for adapters",
+        "update_only",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = torch.zeros(*x.shape[:2], W.shape[0])
+    for i, n in enumerate(names):
+        if n == "__base__":
+            out[i] = x[i] @ W.T
+        else:
+            A, B, s = adapters[n]
+            out[i] = s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "index",
+        "first_row",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    for name in adapters:
+        if name in names:
+            A, B, s = adapters[name]
+            i = names.index(name)
+            out[i] += s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "in place into W",
+        "in_place",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = []
+    for i, n in enumerate(names):
+        if n != "__base__":
+            A, B, s = adapters[n]
+            W += s * B @ A
+        out.append(x[i] @ W.T)
+    return torch.stack(out)
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "pops names",
+        "other",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    i = 0
+    while names:
+        n = names.pop(0)
+        if n in adapters:
+            A, B, s = adapters[n]
+            out[i] += s * (x[i] @ A.T @ B.T)
+        i += 1
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "scaled by alpha over r",
+        "over_r",
+        edits=(("scaling * ", "scaling / len(A) * "),),
+    ),
+    Answer(
+        "mixed_batch",
+        "zip adapters",
+        "other",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    for i, (A, B, s) in enumerate(adapters.values()):
+        if i < len(names) and names[i] != "__base__":
+            out[i] += s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "first adapter for base",
+        "base_adapted",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    for i, n in enumerate(names):
+        A, B, s = adapters.get(n, next(iter(adapters.values())))
+        out[i] += s * (x[i] @ A.T @ B.T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "time as rows",
+        "other",
+        edits=(
+            (
+                "rows] += scaling * (x[rows] @ A.T @ B.T)",
+                ":, 0][rows] += scaling * (x[rows] @ A.T @ B.T)[:, 0]",
+            ),
+        ),
+    ),
+    Answer("mixed_batch", "substring", "part_of_name", edits=(("n == name", "name in n"),)),
+    Answer(
+        "mixed_batch",
+        "base scaled too",
+        "base_scaled",
+        edits=(("rows] +=", ("rows] *= scaling\n        out[rows] +=")),),
+    ),
+    Answer(
+        "mixed_batch",
+        "stack wrong dim",
+        "axes",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = []
+    for i, n in enumerate(names):
+        y = x[i] @ W.T
+        if n in adapters:
+            A, B, s = adapters[n]
+            y = y + s * (x[i] @ A.T @ B.T)
+        out.append(y)
+    return torch.stack(out, dim=1)
+""",
+    ),
+    Answer(
+        "mixed_batch",
+        "list out",
+        "first_row",
+        code="""
+def mixed_batch(x, W, adapters, names):
+    out = x @ W.T
+    seen = set()
+    for i, n in enumerate(names):
+        if n in adapters and n not in seen:
+            A, B, s = adapters[n]
+            out[i] += s * (x[i] @ A.T @ B.T)
+            seen.add(n)
+    return out
+""",
+    ),
+    Answer(
+        "gpt2_rules",
+        "attn regex no start",
+        "part",
+        edits=(('["attn.c_attn", "attn.c_proj"]', 'r"attn\\.(c_attn|c_proj)"'),),
+    ),
+    Answer(
+        "gpt2_rules",
+        "string ending as regex",
+        "part",
+        edits=(('["attn.c_attn", "attn.c_proj"]', '"attn.c_attn"'),),
+    ),
+    Answer(
+        "gpt2_rules", "glob", "regex_in_list", edits=(('attn.c_attn", "attn.c_proj', "*.attn.*"),)
+    ),
+    Answer(
+        "gpt2_rules",
+        "second with transformer.h.*",
+        "regex_in_list",
+        edits=(('["mlp', '["transformer.h.*.mlp'),),
+    ),
+    Answer(
+        "gpt2_rules",
+        "last class",
+        "in_brackets",
+        edits=(
+            (
+                "({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+",
+                "[{blocks - 2}{blocks - 1}]\\..*",
+            ),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "last range",
+        "in_brackets",
+        edits=(
+            ("({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_", "[{blocks - 2}-{blocks - 1}]\\..*c_"),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "last whole blocks",
+        "no_linear",
+        edits=(
+            (
+                'rf".*\\.h\\.({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+"',
+                '[f"h.{blocks - 2}", f"h.{blocks - 1}"]',
+            ),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "no group",
+        "no_group",
+        edits=(("({blocks - 2}|{blocks - 1})", "{blocks - 2}|{blocks - 1}"),),
+    ),
+    Answer(
+        "gpt2_rules",
+        "three of four",
+        "missed",
+        edits=(
+            (
+                'rf".*\\.h\\.({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+"',
+                (
+                    '[f"h.{b}.{n}" for b in (blocks - 2, blocks - 1) for n in '
+                    '("attn.c_attn", "attn.c_proj", "mlp.c_proj")]'
+                ),
+            ),
+        ),
+    ),
+    Answer("gpt2_rules", "first two", "fixed", edits=(("{blocks - 2}|{blocks - 1}", "0|1"),)),
+    Answer(
+        "gpt2_rules",
+        "only the last",
+        "count",
+        edits=(("({blocks - 2}|{blocks - 1})", "{blocks - 1}"),),
+    ),
+    Answer(
+        "gpt2_rules",
+        "layers_to_transform tuple",
+        "type",
+        edits=(
+            (
+                'rf".*\\.h\\.({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+"',
+                "[blocks - 2, blocks - 1]",
+            ),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "compiled",
+        "type",
+        edits=(
+            (
+                'rf".*\\.h\\.({blocks - 2}|{blocks - 1})\\.(attn|mlp)\\.c_\\w+"',
+                (
+                    '__import__("re").compile(rf".*\\.h\\.({blocks - 2}|{blocks - '
+                    '1})\\.(attn|mlp)\\.c_\\w+")'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "gpt2_rules",
+        "dict",
+        "type",
+        edits=(
+            (
+                "attention, second, last_two",
+                "{'attention': attention, 'second': second, 'last': last_two}",
+            ),
+        ),
+    ),
+    Answer(
+        "audit",
+        "any module",
+        "no_lora",
+        edits=(
+            (
+                '{n: m for n, m in model.named_modules() if hasattr(m, "lora_A")}',
+                "dict(model.named_modules())",
+            ),
+            ("values()]", 'values() if hasattr(m, "get_delta_weight")]'),
+        ),
+    ),
+    Answer(
+        "audit",
+        "held values of common only",
+        "values_only",
+        edits=(("items()]", "items() if k in own]"),),
+    ),
+    Answer(
+        "audit",
+        "sum equal",
+        "names_only",
+        edits=(("torch.equal(own[k], t", "own[k].sum() == t.sum("),),
+    ),
+    Answer(
+        "audit",
+        "shape only",
+        "names_only",
+        edits=(("torch.equal(own[k], t)", "own[k].shape == t.shape"),),
+    ),
+    Answer(
+        "audit",
+        "idle: B zero",
+        "looks_at_B",
+        edits=(('get_delta_weight("default")', 'lora_B["default"].weight'),),
+    ),
+    Answer("audit", "idle: sum", "adds_up", edits=((").any()", ").sum()"),)),
+    Answer(
+        "audit",
+        "idle: any A or B",
+        "looks_at_A",
+        edits=(
+            (
+                'get_delta_weight("default")',
+                'lora_A["default"].weight.any() or m.lora_B["default"].weight',
+            ),
+        ),
+    ),
+    Answer("audit", "counts alive", "good", edits=(("alive.count(False)", "alive.count(True)"),)),
+    Answer(
+        "audit",
+        "set of layers",
+        "from_file",
+        edits=(("in layers)", 'in [k.rsplit(".", 2)[0] for k in tensors])'),),
+    ),
+    Answer(
+        "audit", "merges", "other", edits=(("  layers", ("  model.merge_adapter()\n    layers")),)
+    ),
+    Answer(
+        "audit",
+        "pops tensors",
+        "other",
+        edits=(("tensors.items()", "[(k, tensors.pop(k)) for k in list(tensors)]"),),
+    ),
+    Answer(
+        "audit",
+        "difference of numbers",
+        "other",
+        edits=(
+            (
+                "hit.count(False), held.count(False",
+                "len(target_modules) - len(layers), len(tensors) - len(own",
+            ),
+        ),
+    ),
+    Answer("audit", "idle tolerance", "small", edits=(("any()", "abs().max() > 1e-3"),)),
+    Answer(
+        "audit",
+        "bools",
+        "flags",
+        edits=(
+            (
+                "hit.count(False), held.count(False), alive.count(False)",
+                "False in hit, False in held, False in alive",
+            ),
+        ),
+    ),
+    Answer(
+        "audit",
+        "ratios",
+        "other",
+        edits=(
+            (
+                ", held.count(False), alive.count(False",
+                (" / len(hit), held.count(False) / len(held), alive.count(False) / len(alive"),
+            ),
+        ),
+    ),
+]

@@ -979,3 +979,1170 @@ def choose(folder):
     ),
     Answer("choose", "one dict", "type", code="def choose(folder):\n    return {'r': 4}\n"),
 ]
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "chat_template",
+        "dots and one liner",
+        "",
+        code=r"""
+def chat_template():
+    return (
+        "{{ bos_token }}{% for m in messages %}{{ '# ' ~ m.role ~ '\\n' }}{% if "
+        "m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}"
+        "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% en"
+        "dfor %}{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "join of list",
+        "",
+        code=r"""
+def chat_template():
+    parts = [
+        '{{- bos_token }}',
+        '{%- for message in messages %}',
+        "    {{- '# ' + message['role'] + '\\n' }}",
+        "    {%- if message['role'] == 'assistant' %}",
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}",
+        '    {%- else %}',
+        "        {{- message['content'] }}",
+        '    {%- endif %}',
+        "    {{- '\\n' }}",
+        '{%- endfor %}',
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}",
+    ]
+    return "\n".join(parts)
+""",
+    ),
+    Answer(
+        "chat_template",
+        "str subclass and set",
+        "",
+        code=r"""
+class T(str):
+    pass
+
+
+def chat_template():
+    return T(
+        "{%- set nl = '\\n' -%}\n"
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + nl }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        '    {{- nl }}\n'
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant' + nl }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "generator-ish tensor",
+        "",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    on, labels = 0, torch.full((len(ids),), -100) if False else []
+    it = iter(ids)
+    for t in it:
+        labels.append(-100)
+        if t == assistant_id:
+            for t in it:
+                labels.append(t)
+                if t == end_id:
+                    break
+    return tuple(labels)
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "numpy",
+        "",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    import numpy as np
+    x = np.array(ids)
+    keep = np.zeros(len(x), bool)
+    for a in np.flatnonzero(x == assistant_id):
+        if keep[a]:
+            continue
+        e = np.flatnonzero(x[a + 1:] == end_id)
+        keep[a + 1: a + 2 + e[0] if len(e) else None] = True
+    return np.where(keep, x, -100)
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "opener said again inside",
+        "",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else -100)
+        on = (on or t == assistant_id) and not (on and t == end_id)
+    return labels
+""",
+    ),
+    Answer(
+        "pack",
+        "heap tuples arrays",
+        "",
+        edits=(
+            ("return bins", ("import numpy as np\n    return tuple(np.array(b) for b in bins)")),
+            (
+                "return ids, labels, positions",
+                ("import numpy as np\n    return np.array([ids, labels, positions])"),
+            ),
+        ),
+    ),
+    Answer(
+        "pack",
+        "reverse=True ties",
+        "",
+        edits=(
+            ("lambda i: -lengths[i]", "lengths.__getitem__, reverse=True"),
+            ("return bins\n", "return [b[::-1] for b in bins[::-1]]\n"),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "gradient_checkpointing False",
+        "",
+        edits=(("activation_checkpointing", "gradient_checkpointing"),),
+    ),
+    Answer("make_trainer", "no report_to", "", edits=(('        report_to="none",\n', ""),)),
+    Answer(
+        "make_trainer",
+        "get_peft_model first",
+        "",
+        edits=(
+            (
+                "    args =",
+                (
+                    "    from peft import get_peft_model\n"
+                    "    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, "
+                    "target_modules=['q_proj', 'v_proj'], task_type='CAUSAL_LM'))\n"
+                    "    args ="
+                ),
+            ),
+            (
+                (
+                    "        peft_config=LoraConfig(r=4, lora_alpha=8, "
+                    'target_modules=["q_proj", "v_proj"]),\n'
+                ),
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "regex targets and completion_only",
+        "",
+        edits=(
+            ('["q_proj", "v_proj"]', 'r".*\\.(q|v)_proj"'),
+            ("max_length=length,", ("max_length=length,\n        completion_only_loss=True,")),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "report list, set targets",
+        "",
+        edits=(
+            ('"none"', "[]"),
+            ('["q_proj", "v_proj"]', '{"v_proj", "q_proj"}'),
+        ),
+    ),
+    Answer("choose", "default max_steps", "", edits=(("        max_steps=250,\n", ""),)),
+    Answer(
+        "choose",
+        "linear, small batch",
+        "",
+        edits=(
+            ("cosine", "linear"),
+            ("max_steps=250", "max_steps=500"),
+            ("size=32", "size=16"),
+        ),
+    ),
+    Answer(
+        "choose",
+        "constant r=8",
+        "",
+        edits=(
+            ("cosine", "constant"),
+            ("2e-2", "1e-2"),
+            ("4, lora_alpha=8", "8, lora_alpha=16"),
+        ),
+    ),
+    Answer(
+        "choose",
+        "list return, rslora off, ratio warmup",
+        "",
+        edits=(
+            (
+                "args, LoraConfig(r=4, lora_alpha=8)",
+                (
+                    "[args, LoraConfig(r=4, lora_alpha=8, target_modules='all-linear', "
+                    "lora_dropout=0.5)]"
+                ),
+            ),
+            ("warmup_steps=10", "warmup_steps=0.05"),
+        ),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer(
+        "chat_template",
+        "no bos",
+        "no_bos",
+        code=r"""
+def chat_template():
+    return (
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "no minus signs",
+        "spaces",
+        code=r"""
+def chat_template():
+    return (
+        '{{ bos_token }}\n'
+        '{% for message in messages %}\n'
+        "    {{ '# ' + message['role'] + '\\n' }}\n"
+        "    {% if message['role'] == 'assistant' %}\n"
+        "        {% generation %}{{ message['content'] + eos_token }}{% endgene"
+        'ration %}\n'
+        '    {% else %}\n'
+        "        {{ message['content'] }}\n"
+        '    {% endif %}\n'
+        "    {{ '\\n' }}\n"
+        '{% endfor %}\n'
+        "{% if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "bos per message",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- bos_token + '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "eos after each",
+        "eos_each",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "eos on own line",
+        "eos_below",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + '\\n' + eos_token }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "eos outside generation",
+        "eos_outside",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] }}{% endgeneration %}{{"
+        ' eos_token }}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "no generation",
+        "no_marks",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "role line in generation",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ '# assistant\\n' +  message['content'] + eo"
+        's_token }}{% endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- '# user\\n' + message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "linebreak inside generation",
+        "newline_marked",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token + '\\n' }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] + '\\n' }}\n"
+        '    {%- endif %}\n'
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "generation around everything",
+        "all_marked",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- generation %}{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {{- message['content'] + eos_token }}\n"
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}{% endgeneration %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "no prompt",
+        "no_prompt",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}'
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "prompt always",
+        "always_prompt",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{{- '# assistant\\n' }}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "prompt without newline",
+        "prompt_break",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "no space",
+        "no_space",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '#' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "literal bos eos",
+        "hard_coded",
+        code=r"""
+def chat_template():
+    return (
+        '<bos>\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + '<eos>' }}{% endgener"
+        'ation %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "no last line break",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {%- if not loop.last %}{{ '\\n' }}{% endif %}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "only user and assistant",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- ('# assistant' if message['role'] == 'assistant' else '# user'"
+        ") + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "f-string python",
+        "other",
+        code=r"""
+def chat_template():
+    return "{bos_token}# {role}\n{content}{eos_token}\n"
+""",
+    ),
+    Answer(
+        "chat_template",
+        "role upper",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'].upper() + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "alternating by index",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        '    {%- if loop.index0 % 2 == 1 %}\n'
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "only last turn marked",
+        "other",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' and loop.last %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "trimmed content",
+        "trimmed",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] | trim + eos_token }}{%"
+        ' endgeneration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] | trim }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '{%- endfor %}\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "real newline swallowed",
+        "eaten",
+        code=r"""
+def chat_template():
+    return (
+        "{{ bos_token }}{% for message in messages %}# {{ message['role'] }}\n"
+        "{% if message['role'] == 'assistant' %}{% generation %}{{ message['con"
+        "tent'] }}{{ eos_token }}{% endgeneration %}{% else %}{{ message['conte"
+        "nt'] }}{% endif %}\n"
+        '{% endfor %}{% if add_generation_prompt %}# assistant\n'
+        '{% endif %}'
+    )
+""",
+    ),
+    Answer(
+        "chat_template",
+        "syntax error",
+        "raised",
+        code=r"""
+def chat_template():
+    return (
+        '{{- bos_token }}\n'
+        '{%- for message in messages %}\n'
+        "    {{- '# ' + message['role'] + '\\n' }}\n"
+        "    {%- if message['role'] == 'assistant' %}\n"
+        "        {%- generation %}{{ message['content'] + eos_token }}{% endgen"
+        'eration %}\n'
+        '    {%- else %}\n'
+        "        {{- message['content'] }}\n"
+        '    {%- endif %}\n'
+        "    {{- '\\n' }}\n"
+        '\n'
+        "{%- if add_generation_prompt %}{{ '# assistant\\n' }}{% endif %}"
+    )
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "first turn to the end",
+        "never_closed",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    start = ids.index(assistant_id) + 1
+    return [-100] * start + ids[start:]
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "includes opener",
+        "sign_graded",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == assistant_id:
+            on = True
+        labels.append(t if on else -100)
+        if t == end_id:
+            on = False
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "without end",
+        "end_masked",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == end_id:
+            on = False
+        labels.append(t if on else -100)
+        if t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "end always graded",
+        "ends_everywhere",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on or t == end_id else -100)
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "index pairs, cut last lost",
+        "cut_lost",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels = [-100] * len(ids)
+    i = 0
+    while assistant_id in ids[i:]:
+        a = ids.index(assistant_id, i) + 1
+        if end_id not in ids[a:]:
+            break
+        e = ids.index(end_id, a)
+        labels[a:e + 1] = ids[a:e + 1]
+        i = e
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "raises when cut",
+        "raised",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels = [-100] * len(ids)
+    i = 0
+    while assistant_id in ids[i:]:
+        a = ids.index(assistant_id, i) + 1
+        e = ids.index(end_id, a)
+        labels[a:e + 1] = ids[a:e + 1]
+        i = e
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "zip starts ends",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels = [-100] * len(ids)
+    starts = [i for i, t in enumerate(ids) if t == assistant_id]
+    ends = [i for i, t in enumerate(ids) if t == end_id]
+    for a, e in zip(starts, ends):
+        labels[a + 1:e + 1] = ids[a + 1:e + 1]
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "shifted, again",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == assistant_id:
+            on = True
+        labels.append(t if on else -100)
+        if t == end_id:
+            on = False
+    return labels[1:] + [-100]
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "toggle on end",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else -100)
+        if t == assistant_id or t == end_id:
+            on = not on
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "in place",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    on = False
+    for i, t in enumerate(ids):
+        if not on:
+            ids[i] = -100
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return ids
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "drops ungraded",
+        "filtered",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if on:
+            labels.append(t)
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "mask bools",
+        "flags",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(int(on))
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "inverted",
+        "inverted",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(-100 if on else t)
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "0 instead of -100",
+        "zero",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else 0)
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "last end of talk",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    a = ids.index(assistant_id) + 1
+    e = len(ids) - ids[::-1].index(end_id)
+    return [-100] * a + ids[a:e] + [-100] * (len(ids) - e)
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "only first turn",
+        "first_only",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    a = ids.index(assistant_id) + 1
+    e = ids.index(end_id, a) + 1 if end_id in ids[a:] else len(ids)
+    return [-100] * a + ids[a:e] + [-100] * (len(ids) - e)
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "never closes",
+        "never_closed",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else -100)
+        if t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "pack",
+        "index by value: duplicates",
+        "other",
+        code="""
+def pack(lengths, max_length):
+    bins, room = [], []
+    for n in sorted(lengths, reverse=True):
+        i = lengths.index(n)
+        fits = [b for b in range(len(bins)) if room[b] >= n]
+        if not fits:
+            bins.append([])
+            room.append(max_length)
+            fits = [len(bins) - 1]
+        b = min(fits, key=lambda b: room[b])
+        bins[b].append(i)
+        room[b] -= n
+    return bins
+
+
+def join(rows):
+    ids, labels, positions = [], [], []
+    for row, graded in rows:
+        ids += row
+        labels += [-100] + graded[1:]
+        positions += range(len(row))
+    return ids, labels, positions
+""",
+    ),
+    Answer(
+        "pack",
+        "sorts in place",
+        "sorted_numbers",
+        edits=(
+            (
+                "for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]",
+                ("lengths.sort(reverse=True)\n    for i in range(len(lengths)"),
+            ),
+        ),
+    ),
+    Answer("pack", "one row each", "one_each", edits=(("  if", ("  fits = []\n        if")),)),
+    Answer(
+        "pack",
+        "fullest by number of rows",
+        "most_rows",
+        edits=(("b: room[b])", "b: -len(bins[b]))"),),
+    ),
+    Answer(
+        "pack",
+        "first row keeps its label",
+        "first_free",
+        edits=(("= [-100", "= graded if not labels else [-100"),),
+    ),
+    Answer(
+        "pack", "last label", "last_masked", edits=(("[-100] + graded[1:", "graded[:-1] + [-100"),)
+    ),
+    Answer("pack", "append", "type", edits=(("ids += row", "ids.append(row)"),)),
+    Answer("pack", "-1", "other_number", edits=(("-100] ", "-1] "),)),
+    Answer("pack", "0", "other_number", edits=(("-100", "0"),)),
+    Answer(
+        "pack",
+        "order",
+        "exchanged",
+        edits=(("return ids, labels, positions", "return ids, positions, labels"),),
+    ),
+    Answer(
+        "pack",
+        "positions are row numbers",
+        "positions_rows",
+        edits=(
+            ("row, graded in rows", "k, (row, graded) in enumerate(rows)"),
+            ("range(len(row)", "[k] * len(row"),
+        ),
+    ),
+    Answer(
+        "pack",
+        "extends the first row",
+        "in_place",
+        edits=(
+            (
+                ("[], [], []\n    for row, graded in rows:\n"),
+                (
+                    "rows[0][0], [], []\n"
+                    "    for k, (row, graded) in enumerate(rows):\n"
+                    "        if k:\n"
+                    "    "
+                ),
+            ),
+        ),
+    ),
+    Answer("make_trainer", "eval_steps 20", "other", edits=(("eval_steps=5", "eval_steps=20"),)),
+    Answer(
+        "make_trainer", "warmup 1 step", "other", edits=(("warmup_steps=0.1", "warmup_steps=1"),)
+    ),
+    Answer(
+        "make_trainer",
+        "max_seq_length",
+        "old_max_seq_length",
+        edits=(("max_length", "max_seq_length"),),
+    ),
+    Answer(
+        "make_trainer",
+        "assistant_only_loss",
+        "other",
+        edits=(("length,\n", ("length,\n        assistant_only_loss=True,\n")),),
+    ),
+    Answer(
+        "make_trainer",
+        "no eval rows",
+        "other",
+        edits=(
+            ("        eval_dataset=new_rows,\n", ""),
+            (('        eval_strategy="steps",\n        eval_steps=5,\n'), ""),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "trains on new rows",
+        "other",
+        edits=(("train_dataset=rows", "train_dataset=new_rows"),),
+    ),
+    Answer(
+        "make_trainer",
+        "no tokenizer",
+        "other",
+        edits=(("        processing_class=tokenizer,\n", ""),),
+    ),
+    Answer("make_trainer", "max_steps 200", "other", edits=(("max_steps=20,", "max_steps=200,"),)),
+    Answer("make_trainer", "epochs", "lost", edits=(("max_steps", "num_train_epochs"),)),
+    Answer(
+        "make_trainer",
+        "output dir fixed",
+        "other",
+        edits=(("output_dir=folder", 'output_dir="out"'),),
+    ),
+    Answer(
+        "make_trainer",
+        "returns args",
+        "type",
+        edits=(
+            ("return SFTTrainer", "SFTTrainer"),
+            (("),\n    )"), ("),\n    )\n    return args")),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "bigger batch",
+        "other",
+        edits=(("max_steps=20,", ("max_steps=20,\n        per_device_train_batch_size=4,")),),
+    ),
+    Answer(
+        "make_trainer",
+        "dropout, again",
+        "other",
+        edits=(("lora_alpha=8,", "lora_alpha=8, lora_dropout=0.1,"),),
+    ),
+    Answer("choose", "r 16", "other", edits=(("r=4", "r=16"),)),
+    Answer("choose", "few steps", "short", edits=(("max_steps=250", "max_steps=20"),)),
+    Answer(
+        "choose",
+        "swapped",
+        "type",
+        edits=(("args, LoraConfig(r=4, lora_alpha=8)", "LoraConfig(r=4, lora_alpha=8), args"),),
+    ),
+    Answer(
+        "choose",
+        "batch 8000 one step",
+        "few_updates",
+        edits=(
+            ("max_steps=250", "max_steps=1"),
+            ("size=32", "size=8000"),
+        ),
+    ),
+    Answer(
+        "choose",
+        "dict",
+        "type",
+        code="""
+def choose(folder):
+    return {"learning_rate": 2e-2}, {"r": 4}
+""",
+    ),
+    Answer("choose", "only args", "type", edits=(("args, LoraConfig(r=4, lora_alpha=8)", "args"),)),
+    Answer("choose", "polynomial", "type", edits=(("cosine", "polynomial"),)),
+    Answer("choose", "just over", "budget", edits=(("max_steps=250", "max_steps=251"),)),
+]

@@ -523,7 +523,7 @@ def normal_code(bits):
     Answer("packing", "no shift back", "unpack_shift", edits=[("packed >> 4", "packed & 240")]),
     Answer("packing", "whole byte", "unpack_shift", edits=[("packed >> 4", "packed")]),
     Answer("packing", "three bits", "other", edits=[("packed & 15", "packed & 3")]),
-    Answer("packing", "shifts by 3", "other", edits=[("<< 4", "<< 3")]),
+    Answer("packing", "shifts by 3", "no_sixteen", edits=[("<< 4", "<< 3")]),
     Answer("packing", "no return", "none", edits=[("return " + FLAT, FLAT)]),
     # 10.4
     Answer("double", "no mean", "no_offset", edits=[(OFFSET, "offset = torch.tensor(0.0)")]),
@@ -714,7 +714,7 @@ WRONG += [
     ),
     edit("blockwise", "the way back not done", "unfinished", (BACK, "raise NotImplementedError")),
     edit(
-        "blockwise", "scale of 128 on the way back", "other", (BACK, "return codes * scales / 128")
+        "blockwise", "scale of 128 on the way back", "no_128", (BACK, "return codes * scales / 128")
     ),
     edit(
         "blockwise",
@@ -727,10 +727,10 @@ WRONG += [
         "code_book", "the number of the chapter", "constant_end", (END, "end = 0.9677083333333333")
     ),
     edit("code_book", "always 16", "table", ("n, quantile = 2**bits", "n, quantile = 16")),
-    edit("code_book", "2 * bits", "other", ("n, quantile = 2**bits", "n, quantile = 2 * bits")),
+    edit("code_book", "2 * bits", "two_bits", ("n, quantile = 2**bits", "n, quantile = 2 * bits")),
     edit("code_book", "end of 0.99", "end", (END, "end = 0.99")),
-    edit("code_book", "cuts at the other end", "other", ("[:-1].tolist()", "[1:].tolist()")),
-    edit("code_book", "negative half not turned", "other", ("[-quantile(p)", "[quantile(p)")),
+    edit("code_book", "cuts at the other end", "no_end", ("[:-1].tolist()", "[1:].tolist()")),
+    edit("code_book", "negative half not turned", "no_minus", ("[-quantile(p)", "[quantile(p)")),
     edit("code_book", "divided by the sum", "other", (DIVIDE, "return levels / levels.sum()")),
     edit("code_book", "as a column", "other", (DIVIDE, "return (levels / levels.max())[:, None]")),
     edit(
@@ -765,8 +765,8 @@ WRONG += [
         "low_first",
         (PACK, "return codes[0::2] | codes[1::2] << 4"),
     ),
-    edit("packing", "a decimal shift", "other", ("codes[0::2] << 4 |", "codes[0::2] * 10 +")),
-    edit("packing", "and for or", "other", (PACK, PACK.replace("|", "&"))),
+    edit("packing", "a decimal shift", "no_sixteen", ("codes[0::2] << 4 |", "codes[0::2] * 10 +")),
+    edit("packing", "and for or", "and", (PACK, PACK.replace("|", "&"))),
     edit("packing", "a list of pairs", "other", ("return " + FLAT, "return pairs[:n]")),
     edit(
         "packing",
@@ -817,7 +817,7 @@ WRONG += [
         (NEAREST, "((rows / scales[:, None]).flatten() * 127 + 128).round().to(torch.uint8)"),
     ),
     edit("double", "int16 codes", "wide", ("torch.uint8", "torch.int16")),
-    edit("double", "int8 codes", "other", (".to(torch.uint8)", ".to(torch.int8)")),
+    edit("double", "int8 codes", "signed_codes", (".to(torch.uint8)", ".to(torch.int8)")),
     edit(
         "double",
         "the way back not done",
@@ -850,7 +850,7 @@ WRONG += [
         ("blocks // 256", "blocks // block_size"),
     ),
     edit("bits", "128 scales in a group", "other", ("blocks // 256", "blocks // 128")),
-    edit("bits", "rounded to one place", "other", (SHARE, "return round(4 + scales / n, 1)")),
+    edit("bits", "rounded to one place", "cut", (SHARE, "return round(4 + scales / n, 1)")),
     edit("bits", "whole bits", "other", (SHARE, "return 4 + scales // n")),
     edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
     edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
@@ -890,7 +890,7 @@ WRONG += [
     edit(
         "blockwise",
         "half the range",
-        "other",
+        "span",
         (ABSMAX, "(rows.amax(dim=1) - rows.amin(dim=1)) / 2"),
     ),
     edit("code_book", "cdf", "other", ("NormalDist().inv_cdf", "NormalDist().cdf")),
@@ -901,10 +901,12 @@ WRONG += [
         (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
     ),
     edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
-    edit("packing", "fills up in front", "other", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")),
+    edit(
+        "packing", "fills up in front", "in_front", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")
+    ),
     edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
     edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
-    edit("double", "codes in rows", "other", (NEAREST, NEAREST + ".view(-1, group)")),
+    edit("double", "codes in rows", "in_rows", (NEAREST, NEAREST + ".view(-1, group)")),
     edit("double", "argmin over the numbers", "other", ("argmin(dim=1)", "argmin(dim=0)")),
     edit(
         "bits", "blocks rounded to the nearest", "other", (BLOCKS, "blocks = round(n / block_size)")
@@ -917,4 +919,491 @@ WRONG += [
         ("8 * blocks + 32 * groups", "32 * blocks + 8 * groups"),
     ),
     edit("bits", "always blocks of 64", "other", (BLOCKS, "blocks = -(-n // 64)")),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "blockwise",
+        "list loop",
+        "",
+        code="""
+def quantize_int8(x, block_size):
+    codes, top = [], []
+    for block in x.split(block_size):
+        m = block.abs().max().item()
+        top.append(m)
+        codes += [round(v * 127 / m) for v in block.tolist()]
+    return torch.tensor(codes, dtype=torch.int8), top
+
+
+def dequantize_int8(codes, absmax, block_size):
+    return [int(c) * float(absmax[i // block_size]) / 127 for i, c in enumerate(codes)]
+""",
+    ),
+    Answer(
+        "blockwise",
+        "numpy",
+        "",
+        edits=(
+            (
+                "return codes.flatten()[: len(x)].to(torch.int8), absmax",
+                (
+                    "import numpy as np\n"
+                    "    return codes.flatten()[: len(x)].numpy().astype(np.int8), "
+                    "absmax.double()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "blockwise",
+        "rint and float64",
+        "",
+        edits=(
+            (
+                "(127 * rows / absmax[:, None]).round(",
+                "torch.round(rows.double() / absmax.double().unsqueeze(-1) * 127",
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "numpy sort",
+        "",
+        edits=(
+            (
+                "levels = torch.tensor([*negative, 0.0, *reversed(positive)]",
+                ("import numpy as np\n    levels = np.sort(np.array(positive + negative + [0])"),
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "list sorted",
+        "",
+        edits=(
+            (
+                (
+                    "levels = torch.tensor([*negative, 0.0, *reversed(positive)])\n"
+                    "    return levels / levels.max()"
+                ),
+                (
+                    "all_ = sorted(positive + negative + [0.0])\n"
+                    "    return [v / all_[-1] for v in all_]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "float64 steps",
+        "",
+        code="""
+def normal_code(bits):
+    n, quantile = 2**bits, NormalDist().inv_cdf
+    end = 1 - (1 / (n - 1) + 1 / n) / 4
+    m = n // 2
+    ps = [end + (0.5 - end) * i / m for i in range(m)]
+    ns = [end + (0.5 - end) * i / (m - 1) for i in range(m - 1)]
+    top = quantile(end)
+    return tuple(sorted([quantile(p) / top for p in ps] + [-quantile(p) / top for p in ns] + [0.0]))
+""",
+    ),
+    Answer(
+        "packing",
+        "arithmetics",
+        "",
+        edits=(
+            ("<< 4 |", "* 16 +"),
+            (">> 4, packed & 15", "// 16, packed % 16"),
+        ),
+    ),
+    Answer(
+        "packing",
+        "view and filled with 15",
+        "",
+        edits=(
+            ("% 2))", "% 2), value=15)"),
+            (
+                "codes[0::2] << 4 | codes[1::2]",
+                (
+                    "(codes.view(-1, 2) * torch.tensor([16, 1], "
+                    "dtype=torch.uint8)).sum(1).to(torch.uint8)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "packing",
+        "numpy",
+        "",
+        code="""
+import numpy as np
+
+
+def pack(codes):
+    c = codes.numpy()
+    c = np.append(c, np.zeros(len(c) % 2, np.uint8))
+    return np.bitwise_or(c[::2] << 4, c[1::2])
+
+
+def unpack(packed, n):
+    out = torch.empty(2 * len(packed), dtype=torch.uint8)
+    out[::2], out[1::2] = packed >> 4, packed.bitwise_and(0xF)
+    return out[:n].clone()
+""",
+    ),
+    Answer(
+        "double",
+        "bucketize midpoints",
+        "",
+        edits=(
+            (
+                (
+                    "distance = (rows / scales[:, None]).flatten()[:, None] - levels  # "
+                    "(blocks, 256)\n"
+                    "    return distance.abs().argmin(dim=1).to(torch.uint8), scales, "
+                    "offset"
+                ),
+                (
+                    "mid = (levels[1:] + levels[:-1]) / 2\n"
+                    "    return torch.bucketize((rows / scales[:, None]).flatten(), "
+                    "mid).to(torch.uint8), scales, offset.item()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "double",
+        "cdist, offset of shape 1",
+        "",
+        edits=(
+            (
+                (
+                    "(rows / scales[:, None]).flatten()[:, None] - levels  # (blocks, 256)\n"
+                    "    return distance.abs()"
+                ),
+                (
+                    "torch.cdist((rows / scales[:, None]).reshape(-1, 1), levels[:, None])\n"
+                    "    return distance"
+                ),
+            ),
+            ("scales, offset\n", "scales, offset[None]\n"),
+        ),
+    ),
+    Answer(
+        "double",
+        "float64 numpy, list",
+        "",
+        edits=(
+            ("scales, offset\n", "scales.double().numpy(), float(offset)\n"),
+            (
+                "levels[codes.long()] * scales.repeat_interleave(group) + offset",
+                (
+                    "[float(levels[int(c)]) * float(scales[i // group]) + float(offset) "
+                    "for i, c in enumerate(codes)]"
+                ),
+            ),
+        ),
+    ),
+    Answer("bits", "ceil", "", edits=(("-(-n /", "__import__('math').ceil(n "),)),
+    Answer(
+        "bits",
+        "Fraction",
+        "",
+        edits=(("4 + scales / n", "__import__('fractions').Fraction(4 * n + scales, n)"),),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer("blockwise", "one scale for all", "one_scale", edits=(("dim=1", ").expand(len(rows)"),)),
+    Answer("blockwise", "wrong dim", "other", edits=(("dim=1)", "dim=0)"),)),
+    Answer(
+        "blockwise",
+        "pads with edge",
+        "other",
+        edits=(
+            (
+                "F.pad(x, (0, -len(x) % block_size)",
+                "torch.cat([x, x.max().expand(-len(x) % block_size)]",
+            ),
+        ),
+    ),
+    Answer("blockwise", "int32", "wide", edits=(("int8)", "int32)"),)),
+    Answer("blockwise", "uint8, again", "unsigned", edits=(("torch.int8", "torch.uint8"),)),
+    Answer(
+        "blockwise",
+        "absmax is scale /127",
+        "step",
+        edits=(
+            ("int8), absmax", "int8), absmax / 127"),
+            ("scales / 127", "scales"),
+        ),
+    ),
+    Answer(
+        "blockwise",
+        "interleaved blocks",
+        "other",
+        edits=(("-1, block_size)", "block_size, -1).T"),),
+    ),
+    Answer(
+        "blockwise",
+        "back blocks by view",
+        "back_rest",
+        edits=(
+            (
+                (
+                    "scales = absmax.repeat_interleave(block_size)[: len(codes)]  # (n,)\n"
+                    "    return codes * scales / 127"
+                ),
+                "return (codes.view(-1, block_size) * absmax[:, None] / 127).flatten()",
+            ),
+        ),
+    ),
+    Answer("blockwise", "back int overflow", "other", edits=(("scales / 127", "127 / scales"),)),
+    Answer(
+        "blockwise", "absmax kept as column", "column", edits=(("absmax\n", "absmax[:, None]\n"),)
+    ),
+    Answer(
+        "blockwise", "in place", "other", edits=(("  rows", ("  x /= x.abs().max()\n    rows")),)
+    ),
+    Answer(
+        "blockwise",
+        "minmax",
+        "span",
+        edits=(("rows.abs().amax(dim=1)", "(rows.amax(1) - rows.amin(1)) / 2"),),
+    ),
+    Answer(
+        "blockwise",
+        "back in place",
+        "other",
+        edits=(
+            (
+                "return codes * scales / 127",
+                (
+                    "absmax /= 127\n"
+                    "    return codes * absmax.repeat_interleave(block_size)[: len(codes)]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "uniform",
+        "even",
+        code="""
+def normal_code(bits):
+    return torch.linspace(-1, 1, 2**bits)
+""",
+    ),
+    Answer("code_book", "n-1 for both", "level_short", edits=(("2 + 1", "2"),)),
+    Answer("code_book", "keeps 1/2", "zero_twice", edits=(("2)[:-1]", "2)"),)),
+    Answer("code_book", "drops the end", "no_end", edits=(("1)[:-1]", "1)[1:]"),)),
+    Answer(
+        "code_book",
+        "halves exchanged",
+        "sides",
+        edits=(
+            ("n // 2 + 1", "N"),
+            (" 2)[", " 2 + 1)["),
+            ("5, N)", "5, n // 2)"),
+        ),
+    ),
+    Answer("code_book", "divided by n", "other", edits=(("levels.max()", "levels.abs().sum()"),)),
+    Answer(
+        "code_book",
+        "each side own max",
+        "other",
+        edits=(
+            (
+                (
+                    "levels = torch.tensor([*negative, 0.0, *reversed(positive)])\n"
+                    "    return levels / levels.max("
+                ),
+                (
+                    "negative = [v / max(-x for x in negative) for v in negative]\n"
+                    "    positive = [v / positive[1] for v in positive]\n"
+                    "    return torch.tensor([*negative, 0.0, *reversed(positive)]"
+                ),
+            ),
+        ),
+    ),
+    Answer("code_book", "bits 4 only", "table", edits=(("2**bits", "16"),)),
+    Answer(
+        "code_book",
+        "quantiles evenly n",
+        "one_row",
+        code="""
+def normal_code(bits):
+    n = 2**bits
+    q = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
+    q = torch.tensor(q)
+    return q / q.abs().max()
+""",
+    ),
+    Answer("code_book", "unsorted cat", "order", edits=(("*negative, 0.0", "0.0, *negative"),)),
+    Answer("code_book", "end n+1", "other", edits=(("(n - 1) + 1 / n", "n + 1 / (n + 1)"),)),
+    Answer(
+        "code_book",
+        "bf16",
+        "other",
+        edits=(("levels / levels.max", "(levels / levels.max()).bfloat16"),),
+    ),
+    Answer("code_book", "2*bits", "two_bits", edits=(("2**bits", "2 * bits"),)),
+    Answer(
+        "code_book",
+        "arange evenly spaced to 0",
+        "other",
+        edits=(("0.5, n // 2 +", "0.0, n // 2 +"),),
+    ),
+    Answer(
+        "packing",
+        "low first both",
+        "low_first",
+        edits=(
+            ("<< 4 | codes[1::2]", "| codes[1::2] << 4"),
+            (">> 4, packed & 15", "& 15, packed >> 4"),
+        ),
+    ),
+    Answer(
+        "packing",
+        "halves",
+        "halves",
+        edits=(("0::2] << 4 | codes[1::2", ": len(codes) // 2] << 4 | codes[len(codes) // 2 :"),),
+    ),
+    Answer("packing", "times 15", "no_sixteen", edits=(("<< 4 |", "* 15 +"),)),
+    Answer(
+        "packing",
+        "int64",
+        "wide",
+        edits=(("codes[0::2] << 4 | codes[1::2]", "(codes[0::2] << 4 | codes[1::2]).long()"),),
+    ),
+    Answer("packing", "unpack stack 0", "unpack_apart", edits=(("dim=1) ", "dim=0) "),)),
+    Answer("packing", "unpack mask 16", "other_mask", edits=(("packed & 15", "packed & 16"),)),
+    Answer("packing", "unpack %15", "other_mask", edits=(("packed & 15", "packed % 15"),)),
+    Answer("packing", "unpack /16 float", "fraction", edits=((">> 4", "/ 16"),)),
+    Answer("packing", "unpack int32", "wide", edits=(("[:n]", "[:n].int()"),)),
+    Answer(
+        "packing",
+        "in place",
+        "other",
+        edits=(
+            ("codes = F", ("codes <<= 0\n    codes[0::2] <<= 4\n    codes = F")),
+            ("<< 4 ", ""),
+        ),
+    ),
+    Answer(
+        "packing",
+        "unpack n bytes",
+        "extra",
+        edits=(("pairs.flatten()[:n]", "pairs[:n].flatten()"),),
+    ),
+    Answer(
+        "packing",
+        "strings",
+        "type",
+        edits=(
+            (
+                "codes[0::2] << 4 | codes[1::2",
+                (
+                    '[format(int(a), "x") + format(int(b), "x") for a, b in '
+                    "zip(codes[0::2], codes[1::2])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "double",
+        "offset per group",
+        "each_taken_off",
+        edits=(
+            (
+                "(absmax - offset).view(-1, group",
+                ("absmax.view(-1, group)\n    rows = rows - rows.mean(1, keepdim=True"),
+            ),
+        ),
+    ),
+    Answer("double", "median", "middle", edits=(("mean", "median"),)),
+    Answer(
+        "double", "one scale, again", "one_scale", edits=(("amax(dim=1", "max().expand(len(rows)"),)
+    ),
+    Answer(
+        "double",
+        "searchsorted, again",
+        "one_side",
+        edits=(
+            (
+                (
+                    "distance = (rows / scales[:, None]).flatten()[:, None] - levels  # "
+                    "(blocks, 256)\n"
+                    "    return distance.abs().argmin(dim=1"
+                ),
+                (
+                    "return torch.searchsorted(levels, (rows / scales[:, "
+                    "None]).flatten()).clamp(max=255"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "double",
+        "uniform codes",
+        "even_levels",
+        edits=(
+            (
+                (
+                    "distance = (rows / scales[:, None]).flatten()[:, None] - levels  # "
+                    "(blocks, 256)\n"
+                    "    return distance.abs().argmin(dim=1"
+                ),
+                "return ((rows / scales[:, None] + 1) / 2 * 255).round().flatten(",
+            ),
+        ),
+    ),
+    Answer(
+        "double",
+        "offset zero returned",
+        "no_offset",
+        edits=(("scales, offset\n", "scales, 0.0\n"),),
+    ),
+    Answer(
+        "double",
+        "scale incl offset",
+        "not_taken_off",
+        edits=(("rows.abs(", "absmax.view(-1, group"),),
+    ),
+    Answer(
+        "double", "squared scale", "other", edits=(("scales, offset\n", "scales / 127, offset\n"),)
+    ),
+    Answer(
+        "bits",
+        "4.5",
+        "fixed",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    return 4.127 if double_quant else 4.5
+""",
+    ),
+    Answer("bits", "8 bits forgotten", "no_bytes", edits=(("8 * blocks + 32", "32"),)),
+    Answer(
+        "bits",
+        "bytes",
+        "in_bytes",
+        edits=(
+            ("8 * blocks + 32", "1 * blocks + 4"),
+            ("32 *", "4 *"),
+        ),
+    ),
+    Answer("bits", "offset counted", "offset", edits=(("groups if", "groups + 32 if"),)),
+    Answer(
+        "bits",
+        "256 params group",
+        "offset",
+        edits=(("blocks // 256)", "n // (256 * block_size)) + 1"),),
+    ),
+    Answer("bits", "levels counted", "once", edits=(("+ scales /", "+ (scales + 16 * 32) /"),)),
+    Answer("bits", "both scales", "kept", edits=(("8 * blocks", "32 * blocks + 8 * blocks"),)),
+    Answer("bits", "int result", "cut", edits=(("4 + scales / n", "round(4 + scales / n)"),)),
 ]

@@ -252,7 +252,7 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
     Answer("step_bytes", "a byte a weight", "bits", edits=[(PACKED, PACKED.replace("n / 2", "n"))]),
     Answer("step_bytes", "no rest", "no_rest", edits=[(f" + {REST}", "")]),
     Answer("step_bytes", "a copy in the optimizer", "master", edits=[("8 * p,", "12 * p,")]),
-    Answer("step_bytes", "sizes multiplied", "other", edits=[(P, "r * out * into")]),
+    Answer("step_bytes", "sizes multiplied", "full_size", edits=[(P, "r * out * into")]),
     Answer(
         "step_bytes",
         "one matrix",
@@ -559,10 +559,10 @@ def skip_list(model, more):
     Answer(
         "protect",
         "every part gets the flag",
-        "other",
+        "all_parts",
         edits=[("isinstance(module, bnb.nn.Linear4bit)", "True")],
     ),
-    Answer("protect", "True", "other", edits=[("= False", "= True")]),
+    Answer("protect", "True", "allowed", edits=[("= False", "= True")]),
     Answer(
         "protect", "another name", "nothing", edits=[(".support_avx512bf16_for_cpu", ".support")]
     ),
@@ -576,7 +576,7 @@ def skip_list(model, more):
     Answer(
         "protect",
         "parts of the model alone",
-        "other",
+        "root",
         edits=[(WALK, "for module in list(model.modules())[1:]:")],
     ),
     Answer(
@@ -614,5 +614,763 @@ def protect(model):
         "asks every layer",
         "raised",
         edits=[("isinstance(module, bnb.nn.Linear4bit)", "module.weight.quant_state")],
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "step_bytes",
+        "ints numpy",
+        "",
+        edits=(
+            (
+                "return weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                (
+                    "import numpy as np\n"
+                    "    return np.array([weights, 4 * p, 8 * p, 2 * 4 * tokens * "
+                    "vocabulary])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "bits_per Fraction list",
+        "",
+        edits=(
+            (
+                "packed = n / 2 + n / 64 + 4 * n / 64 / 256",
+                (
+                    "from fractions import Fraction\n"
+                    "    packed = Fraction(n) * (4 + Fraction(8, 64) + Fraction(32, 64 * "
+                    "256)) / 8"
+                ),
+            ),
+            (
+                "weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                "[int(weights), p * 4, p * 8, tokens * vocabulary * 8]",
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "torch numel",
+        "",
+        edits=(
+            ("r * (out + into) for out, into", "o * r + r * i for (o, i)"),
+            (
+                "weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                (
+                    "tuple(torch.tensor([weights, 4 * p, 8 * p, 8 * tokens * vocabulary], "
+                    "dtype=torch.float64))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "strings",
+        "",
+        edits=(("torch.bfloat16 if bf16 else torch.float16", '"bfloat16" if bf16 else "float16"'),),
+    ),
+    Answer(
+        "qlora_config",
+        "positional attr",
+        "",
+        code="""
+def qlora_config(bf16):
+    c = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    c.bnb_4bit_use_double_quant = True
+    c.bnb_4bit_compute_dtype = getattr(torch, "bfloat16" if bf16 else "float16")
+    return c
+""",
+    ),
+    Answer(
+        "qlora_config",
+        "from_dict",
+        "",
+        code="""
+class QConfig(BitsAndBytesConfig):
+    pass
+
+
+def qlora_config(bf16):
+    return QConfig(**{
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": (torch.float16, torch.bfloat16)[bool(bf16)]})
+""",
+    ),
+    Answer(
+        "skip_list", "last part of the name", "", edits=(("name for", "name.split('.')[-1] for"),)
+    ),
+    Answer(
+        "skip_list",
+        "regex",
+        "",
+        edits=(
+            (
+                "name for name, m in model.named_modules() if m is head] + more",
+                ('n for n, m in model.named_modules() if m is head] + [".*" + e for e in more]'),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "tuple to list, full names",
+        "",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                (
+                    "names = [n for n, m in model.named_modules() if m is head]\n"
+                    '    names += [n for n, m in model.named_modules() if any(("." + '
+                    'n).endswith("." + e) for e in more)]\n'
+                    "    return names"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "more first, dict",
+        "",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head] + "
+                    "more"
+                ),
+                (
+                    "where = {id(m): n for n, m in model.named_modules()}\n"
+                    "    return [*more, where[id(model.get_output_embeddings())]]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "tuple",
+        "",
+        edits=(
+            (
+                "[name for name, m in model.named_modules() if m is head] + more",
+                "tuple([n for n, m in model.named_modules() if m is head] + more)",
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "hasattr",
+        "",
+        edits=(
+            (
+                "isinstance(module, bnb.nn.Linear4bit",
+                "hasattr(module, 'support_avx512bf16_for_cpu'",
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "setattr, return model",
+        "",
+        edits=(
+            (
+                "module.support_avx512bf16_for_cpu = False",
+                ("setattr(module, 'support_avx512bf16_for_cpu', False)\n    return model"),
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "apply",
+        "",
+        code="""
+def protect(model):
+    def forbid(m):
+        if isinstance(m, bnb.nn.Linear4bit):
+            setattr(m, "support_avx512bf16_for_cpu", False)
+
+    model.apply(forbid)
+""",
+    ),
+    Answer(
+        "protect",
+        "recursive",
+        "",
+        code="""
+def protect(model):
+    stack = [model]
+    while stack:
+        m = stack.pop()
+        stack.extend(m.children())
+        if isinstance(m, (bnb.nn.Linear4bit,)):
+            m.support_avx512bf16_for_cpu = 0 > 1
+""",
+    ),
+    Answer(
+        "run_blocks",
+        "x in place requires grad",
+        "",
+        edits=(
+            (
+                ("for block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "x.requires_grad_()\n"
+                    "    for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=True"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "detach once",
+        "",
+        edits=(
+            (
+                ("for block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "x = x.detach().requires_grad_()\n"
+                    "    for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=True"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "clone requires_grad non leaf dummy",
+        "",
+        edits=(
+            (
+                ("for block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "x = x + torch.zeros((), requires_grad=True)\n"
+                    "    for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=True"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "reduce, lambda",
+        "",
+        edits=(
+            (
+                (
+                    "for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=False)\n"
+                    "    return x"
+                ),
+                (
+                    "from functools import reduce\n"
+                    "    return reduce(lambda h, b: checkpoint(lambda t: b(t), h, "
+                    "use_reentrant=False, preserve_rng_state=False), blocks, x)"
+                ),
+            ),
+        ),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer("step_bytes", "group scale 1 byte", "second_byte", edits=(("4 * n", "n"),)),
+    Answer(
+        "step_bytes",
+        "4.127 bits",
+        "rounded",
+        edits=(("/ 2 + n / 64 + 4 * n / 64 / 256", "* 4.127 / 8"),),
+    ),
+    Answer("step_bytes", "rest always 2", "prepared", edits=(("(4 if prepared else 2)", "2"),)),
+    Answer(
+        "step_bytes",
+        "rest flag reversed",
+        "prepared",
+        edits=(("4 if prepared else 2", "2 if prepared else 4"),),
+    ),
+    Answer("step_bytes", "grads of rest too", "other", edits=(("* p, 8", "* (p + rest), 8"),)),
+    Answer("step_bytes", "logits bf16", "logits_once", edits=(("* 4 *", "* 2 *"),)),
+    Answer(
+        "step_bytes",
+        "logits float32 only prepared",
+        "logits_prepared",
+        edits=(("* 4 *", "* (4 if prepared else 2) *"),),
+    ),
+    Answer("step_bytes", "p 2r", "other", edits=(("r * (out + into)", "2 * r * out"),)),
+    Answer("step_bytes", "full grads", "frozen_gradients", edits=(("p, 8 * p", "n, 8 * n"),)),
+    Answer("step_bytes", "no r", "no_rank", edits=(("r * ", ""),)),
+    Answer("step_bytes", "order", "exchanged", edits=(("4 * p, 8", "8 * p, 4"),)),
+    Answer(
+        "step_bytes",
+        "sum",
+        "type",
+        edits=(("weights, 4 * p, 8 * p,", "weights + 4 * p + 8 * p +"),),
+    ),
+    Answer(
+        "step_bytes",
+        "MB",
+        "units",
+        edits=(
+            (
+                "weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                ("weights / 1e6, 4 * p / 1e6, 8 * p / 1e6, 2 * 4 * tokens * vocabulary / 1e6"),
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "bits",
+        "units",
+        edits=(("weights, 4 * p, 8 * p, 2 * 4", "weights * 8, 4 * p * 8, 8 * p * 8, 2 * 4 * 8"),),
+    ),
+    Answer(
+        "step_bytes",
+        "prepared casts the adapter only",
+        "half_weights",
+        edits=(("(4 if prepared else 2) + 4", "2 + (4 if prepared else 2)"),),
+    ),
+    Answer("qlora_config", "fp4", "fp4", edits=(('"nf4"', '"fp4"'),)),
+    Answer("qlora_config", "NF4 upper", "fp4", edits=(('"nf4"', '"NF4"'),)),
+    Answer(
+        "qlora_config",
+        "reversed",
+        "swapped",
+        edits=(("bfloat16 if bf16 else torch.float16", "float16 if bf16 else torch.bfloat16"),),
+    ),
+    Answer("qlora_config", "dict", "type", edits=(("BitsAndBytesConfig", "dict"),)),
+    Answer(
+        "qlora_config",
+        "storage bf16",
+        "other",
+        edits=(
+            (
+                "load_in_4bit=True,",
+                ("load_in_4bit=True,\n        bnb_4bit_quant_storage=torch.bfloat16,"),
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "skip lm_head",
+        "skip_list",
+        edits=(
+            (
+                "load_in_4bit=True,",
+                ("load_in_4bit=True,\n        llm_int8_skip_modules=['lm_head'],"),
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "threshold",
+        "other",
+        edits=(("load_in_4bit=True,", ("load_in_4bit=True,\n        llm_int8_threshold=0.0,")),),
+    ),
+    Answer(
+        "qlora_config",
+        "double as string",
+        "raised",
+        edits=(("use_double_quant=True", "use_double_quant='True'"),),
+    ),
+    Answer(
+        "qlora_config",
+        "compute via torch.cuda",
+        "always_fp16",
+        edits=(("bf16 else", "torch.cuda.is_bf16_supported() else"),),
+    ),
+    Answer(
+        "qlora_config",
+        "has_fp16_weight",
+        "other",
+        edits=(
+            ("load_in_4bit=True,", ("load_in_4bit=True,\n        llm_int8_has_fp16_weight=True,")),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "lm_head constant",
+        "head_by_name",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head"
+                ),
+                'return ["lm_head"',
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "only more",
+        "head_lost",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head] +"
+                ),
+                "return",
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "only more copy",
+        "head_lost",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head] + "
+                    "more"
+                ),
+                "return list(more)",
+            ),
+        ),
+    ),
+    Answer("skip_list", "nested list", "type", edits=(("+ more\n", "+ [more]\n"),)),
+    Answer(
+        "skip_list",
+        "last linear",
+        "by_place",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head"
+                ),
+                (
+                    "return [n for n, m in model.named_modules() if isinstance(m, "
+                    "torch.nn.Linear)][-1:"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "contains head",
+        "head_by_name",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head"
+                ),
+                'return [n for n, _ in model.named_modules() if "head" in n',
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "by vocab size",
+        "by_size",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head"
+                ),
+                (
+                    "return [n for n, m in model.named_modules() if isinstance(m, "
+                    "torch.nn.Linear) and m.out_features == model.config.vocab_size"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list", "equal weights", "nothing", edits=(("m is head", "isinstance(m, type(head))"),)
+    ),
+    Answer(
+        "skip_list",
+        "everything",
+        "nothing",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head] + "
+                    "more"
+                ),
+                ("return [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]"),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "module instead of name",
+        "type",
+        edits=(
+            (
+                (
+                    "head = model.get_output_embeddings()\n"
+                    "    return [name for name, m in model.named_modules() if m is head"
+                ),
+                "return [model.get_output_embeddings()",
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "string",
+        "type",
+        edits=(
+            (
+                "[name for name, m in model.named_modules() if m is head] + more",
+                '",".join([n for n, m in model.named_modules() if m is head] + more)',
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "parent of head",
+        "other",
+        edits=(("name for name", 'n.rsplit(".", 1)[0] for n'),),
+    ),
+    Answer(
+        "skip_list",
+        "weights tied name",
+        "parameters",
+        edits=(
+            (
+                "name for name, m in model.named_modules() if m is head",
+                "n for n, p in model.named_parameters() if p is head.weight",
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list", "weight names", "parameters", edits=(("name for name", 'n + ".weight" for n'),)
+    ),
+    Answer(
+        "protect",
+        "LoRA base_layer only",
+        "lora_only",
+        code="""
+def protect(model):
+    for module in model.modules():
+        if hasattr(module, "base_layer"):
+            module.base_layer.support_avx512bf16_for_cpu = False
+""",
+    ),
+    Answer(
+        "protect",
+        "all modules",
+        "all_parts",
+        edits=((("if isinstance(module, bnb.nn.Linear4bit):\n            module"), "module"),),
+    ),
+    Answer("protect", "none", "other", edits=(("False", "None"),)),
+    Answer("protect", "linear", "all_parts", edits=(("bnb.nn.Linear4bit", "torch.nn.Linear"),)),
+    Answer(
+        "protect",
+        "name 4bit",
+        "exact_type",
+        edits=(("isinstance(module, bnb.nn.Linear4bit)", "type(module).__name__ == 'Linear4bit'"),),
+    ),
+    Answer("protect", "first only", "other", edits=(("False", ("False\n            return")),)),
+    Answer(
+        "protect",
+        "other name",
+        "nothing",
+        edits=(("support_avx512bf16_for_cpu", "enable_optimized_cpu"),),
+    ),
+    Answer(
+        "protect",
+        "named q_proj",
+        "nothing",
+        code="""
+def protect(model):
+    for name, module in model.named_modules():
+        if name.endswith("_proj"):
+            module.support_avx512bf16_for_cpu = False
+""",
+    ),
+    Answer("protect", "function", "other", edits=(("False", "lambda: False"),)),
+    Answer(
+        "protect",
+        "counts",
+        "nothing",
+        edits=(
+            (
+                "module.support_avx512bf16_for_cpu = False",
+                "setattr(module.weight, 'support_avx512bf16_for_cpu', False)",
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "unfreeze all",
+        "vanished",
+        edits=(
+            ("False", "True"),
+            ("for block", ("for b in blocks:\n        b.requires_grad_(True)\n    for block")),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "requires grad in the loop detach",
+        "cut",
+        edits=(("x, use_reentrant=False", "x.detach().requires_grad_(), use_reentrant=True"),),
+    ),
+    Answer(
+        "run_blocks",
+        "first not checkpointed",
+        "some",
+        edits=(
+            (
+                ("for block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "x = blocks[0](x)\n"
+                    "    for block in blocks[1:]:\n"
+                    "        x = checkpoint(block, x, use_reentrant=True"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "one checkpoint around all",
+        "whole",
+        edits=(
+            (
+                (
+                    "for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=False)\n"
+                    "    return x"
+                ),
+                (
+                    "def run(x):\n"
+                    "        for block in blocks:\n"
+                    "            x = block(x)\n"
+                    "        return x\n"
+                    "\n"
+                    "    return checkpoint(run, x, use_reentrant=False)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "no_grad",
+        "no_grad",
+        edits=(
+            (
+                "for block in blocks:\n",
+                ("with torch.no_grad():\n        for block in blocks:\n    "),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "enable_grad only",
+        "vanished",
+        edits=(
+            (
+                ("for block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "with torch.enable_grad():\n"
+                    "        for block in blocks:\n"
+                    "            x = checkpoint(block, x, use_reentrant=True"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "train() lists",
+        "vanished",
+        edits=(
+            (
+                "x = checkpoint(block, x, use_reentrant=False",
+                ("block.train()\n        x = checkpoint(block, x, use_reentrant=True"),
+            ),
+        ),
+    ),
+    Answer("run_blocks", "reverse", "other", edits=(("in blocks", "in reversed(blocks)"),)),
+    Answer("run_blocks", "residual", "other", edits=(("checkpoint", "x + checkpoint"),)),
+    Answer(
+        "run_blocks",
+        "checkpoint_sequential 1",
+        "some",
+        edits=(
+            (
+                (
+                    "for block in blocks:\n"
+                    "        x = checkpoint(block, x, use_reentrant=False)\n"
+                    "    return x"
+                ),
+                (
+                    "from torch.utils.checkpoint import checkpoint_sequential\n"
+                    "    return checkpoint_sequential(torch.nn.Sequential(*blocks), 2, x, "
+                    "use_reentrant=False)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "every other",
+        "some",
+        edits=(
+            (
+                ("block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "i, block in enumerate(blocks):\n"
+                    "        x = checkpoint(block, x, use_reentrant=False) if i % 2 == 0 "
+                    "else block(x"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "only reentrant on first",
+        "first_lost",
+        edits=(
+            (
+                ("block in blocks:\n        x = checkpoint(block, x, use_reentrant=False"),
+                (
+                    "i, block in enumerate(blocks):\n"
+                    "        x = checkpoint(block, x, use_reentrant=i == 0"
+                ),
+            ),
+        ),
+    ),
+    Answer("run_blocks", "returns list", "other", edits=(("return x", "return [x]"),)),
+    Answer(
+        "run_blocks",
+        "detached output",
+        "no_grad",
+        edits=(("return x", "return x.detach().requires_grad_()"),),
+    ),
+    Answer(
+        "run_blocks",
+        "wraps Variable of blocks params",
+        "unfrozen",
+        edits=(
+            (
+                "  x ",
+                ("  for p in block.parameters():\n            p.requires_grad = True\n        x "),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "last not checkpointed",
+        "some",
+        edits=(
+            (
+                ("blocks:\n        x = checkpoint(block, x, use_reentrant=False)\n    return x"),
+                (
+                    "blocks[:-1]:\n"
+                    "        x = checkpoint(block, x, use_reentrant=False)\n"
+                    "    return blocks[-1](x)"
+                ),
+            ),
+        ),
     ),
 ]

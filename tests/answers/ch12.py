@@ -294,7 +294,7 @@ WRONG = [
         "raised",
         edits=[(TEMPLATE, 'template = read("tokenizer_config.json")["chat_template"]')],
     ),
-    Answer("ready", "says yes to all", "other", edits=[(READY, "return [True] * 5")]),
+    Answer("ready", "says yes to all", "other_weights", edits=[(READY, "return [True] * 5")]),
     Answer("ready", "prints", "none", edits=[(READY, READY.replace("return ", "print(") + ")")]),
     # 12.3
     Answer("ties", "no trim", "no_trim", edits=[(TRIMMED, "trimmed = updates")]),
@@ -686,10 +686,10 @@ WRONG += [
     edit("merge_weight", "scales B in place", "other", (TOTAL,
          "total = weight.float() + lora_B.mul_(scaling) @ lora_A")),
     edit("merge_weight", "the transposed", "other", (TO, "return total.to(weight.dtype).T")),
-    edit("merge_weight", "by way of float16", "other", (TO,
+    edit("merge_weight", "by way of float16", "rounds_after", (TO,
          "return total.half().to(weight.dtype)")),
     # 12.2
-    edit("ready", "any safetensors", "adapter_weights", (WEIGHTS,
+    edit("ready", "any safetensors", "other_weights", (WEIGHTS,
          'weights = any(f.suffix == ".safetensors" or f.name.endswith("index.json") for f in '
          "folder.iterdir())")),
     edit("ready", "a tokenizer_config is enough", "config_alone", (IN_CONFIG,
@@ -699,12 +699,13 @@ WRONG += [
     edit("ready", "counts the tokens", "counts_tokens", (FITS, FITS.replace("max(", "len("))),
     edit("ready", "the last added token", "other", (ADDED,
          '        ids += [spec["added_tokens"][-1]["id"]]\n')),
-    edit("ready", "the tokenizer's config", "other", (READY, READY.replace("tokenizer.json",
+    edit("ready", "the tokenizer's config", "only_settings", (READY, READY.replace("tokenizer.json",
          "tokenizer_config.json"))),
     edit("ready", "adds texts", "raised", ("folder = Path(folder)\n", "Path\n"),
          ("(folder / name)", 'Path(folder + "/" + name)')),
     edit("ready", "four answers", "type", (READY, READY.replace(", not has", "  # "))),
-    edit("ready", "without a tokenizer all is well", "other", ("fits = False", "fits = True")),
+    edit("ready", "without a tokenizer all is well", "no_tokenizer",
+         ("fits = False", "fits = True")),
     edit("ready", "a table of answers", "other", (READY,
          "import itertools\n    global COUNT\n    COUNT = globals().get('COUNT', "
          "itertools.count())\n    return [bool(next(COUNT) % 2)] * 5")),
@@ -716,12 +717,12 @@ WRONG += [
          "round((1 - density) *")),
     edit("ties", "weights that sum to one", "weights_shared_out", (SUM,
          "weights = weights / weights.sum()\n    " + SUM)),
-    edit("ties", "one entry too few", "other", (TRIMMED, TRIMMED.replace(">=", ">"))),
+    edit("ties", "one entry too few", "one_short", (TRIMMED, TRIMMED.replace(">=", ">"))),
     edit("ties", "trims in place", "other", (TRIMMED,
          "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
     edit("ties", "the absolute mean", "other", (MEAN, MEAN.replace("total", "total.abs()"))),
     edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
-    edit("ties", "per row", "other", (LEAST, "rows = updates.abs().topk(round(density * "
+    edit("ties", "per row", "by_rows", (LEAST, "rows = updates.abs().topk(round(density * "
          "updates.shape[2])).values[..., -1]"), (TRIMMED, "trimmed = updates * (updates.abs() >= "
          "rows[..., None])")),
     edit("ties", "no return", "none", (MEAN, "total")),
@@ -732,7 +733,7 @@ WRONG += [
          "1 / scaling[which] *"))),
     edit("mixed_forward", "writes into which", "other", (MIXED, "which[which < 0] = 0\n    " +
          MIXED)),
-    edit("mixed_forward", "adapter 0 is the base", "other", ("which >= 0", "which > 0")),
+    edit("mixed_forward", "adapter 0 is the base", "zero_lost", ("which >= 0", "which > 0")),
     edit("mixed_forward", "scale along the tokens", "raised", ("strength.view(-1, 1, 1)",
          "strength")),
     whole("mixed_forward", "sorted numbers", """
@@ -769,3 +770,904 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
     edit("card_checks", "four answers", "type", (CARD, CARD.removesuffix(", not open_"))),
     edit("card_checks", "no return", "none", (CARD, "None")),
 ]  # fmt: skip
+
+# Another round of novices' answers: written from the exercise's text alone
+RIGHT += [
+    Answer(
+        "merge_weight",
+        "+= in place",
+        "",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                ("weight += scaling * lora_B @ lora_A\n    total = weight"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "changes weight too",
+        "",
+        edits=(("return total.to(weight.dtype)", ("weight.copy_(total)\n    return weight")),),
+    ),
+    Answer(
+        "merge_weight",
+        "float64, again",
+        "",
+        edits=(
+            (
+                "float() + scaling * lora_B @ lora_A  # float32",
+                "double() + scaling * (lora_B.double() @ lora_A.double())",
+            ),
+            ("to(weight.dtype", "type_as(weight"),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "addmm",
+        "",
+        edits=(
+            (
+                "weight.float() + scaling * lora_B @ lora_A  # float32",
+                "torch.addmm(weight.float(), lora_B, lora_A, alpha=scaling)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "mixed add promotes",
+        "",
+        edits=(
+            (
+                "weight.float() + scaling * lora_B @ lora_A  # float32",
+                "weight + torch.einsum('or,ri->oi', lora_B, lora_A) * scaling",
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "os.path, numpy bools",
+        "",
+        edits=(
+            (
+                (
+                    'return weights, has("tokenizer.json"), template, fits, not '
+                    'has("adapter_config.json"'
+                ),
+                (
+                    "import numpy as np\n"
+                    '    return np.array([weights, has("tokenizer.json"), template, fits, '
+                    'not has("adapter_config.json")]'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "listdir",
+        "",
+        edits=(
+            (
+                "return (folder / name).exists(",
+                ("import os\n        return name in os.listdir(folder"),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "all ids, list",
+        "",
+        edits=(
+            (
+                'max(ids) < read("config.json")["vocab_size"]',
+                'all(i < read("config.json")["vocab_size"] for i in set(ids))',
+            ),
+            (
+                ('weights, has("tokenizer.json"), template, fits, not has("adapter_config.json")'),
+                (
+                    '[weights, (folder / "tokenizer.json").is_file(), template, fits, not '
+                    'has("adapter_config.json")]'
+                ),
+            ),
+        ),
+    ),
+    Answer("ties", "zeros take part", "", edits=((" & (trimmed != 0)", ""),)),
+    Answer(
+        "ties",
+        "elect 0 becomes plus",
+        "",
+        edits=(
+            ("trimmed.sum(0).sign()  # (out, in", "torch.where(trimmed.sum(0) >= 0, 1.0, -1.0"),
+        ),
+    ),
+    Answer(
+        "ties",
+        "loops",
+        "",
+        code="""
+def ties(updates, density, weights):
+    n, o, i = updates.shape
+    k = int(density * o * i + 0.5)
+    kept = torch.zeros_like(updates)
+    for j in range(n):
+        flat = updates[j].reshape(-1)
+        top = flat.abs().argsort(descending=True)[:k]
+        kept[j].view(-1)[top] = flat[top]
+    out = [[0.0] * i for _ in range(o)]
+    for a in range(o):
+        for b in range(i):
+            col = kept[:, a, b].tolist()
+            s = sum(col)
+            vals = [v * float(w) for v, w in zip(col, weights) if v * s > 0]
+            out[a][b] = sum(vals) / len(vals) if vals else 0.0
+    return out
+""",
+    ),
+    Answer(
+        "ties",
+        "kthvalue nan_to_num",
+        "",
+        edits=(
+            ("topk(keep).values[:, -1]", "kthvalue(flat.shape[1] - keep + 1, dim=1).values"),
+            ("total / agrees.sum(0).clamp(min=1", "(total / agrees.sum(0)).nan_to_num("),
+        ),
+    ),
+    Answer(
+        "ties",
+        "float64 numpy",
+        "",
+        edits=(
+            (
+                "return total / agrees.sum(0).clamp(min=1",
+                (
+                    "import numpy as np\n"
+                    "    return (total.double() / agrees.sum(0).clamp(min=1)).numpy("
+                ),
+            ),
+            ("  flat", ("  updates = updates.double()\n    flat")),
+        ),
+    ),
+    Answer(
+        "mixed_forward",
+        "loop",
+        "",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    rows = []
+    for xi, a in zip(x, which.tolist()):
+        weight = W if a < 0 else W + scaling[a] * lora_B[a] @ lora_A[a]
+        rows.append(torch.nn.functional.linear(xi, weight))
+    return rows
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "appended zero adapter",
+        "",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    A = torch.cat([lora_A, torch.zeros_like(lora_A[:1])])
+    B = torch.cat([lora_B * scaling[:, None, None], torch.zeros_like(lora_B[:1])])
+    update = torch.einsum("bti,bri,bor->bto", x, A[which], B[which])
+    return torch.einsum("bti,oi->bto", x, W) + update
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "float64 and group",
+        "",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = (x.double() @ W.double().T)
+    for a in range(len(lora_A)):
+        m = which == a
+        out[m] += (scaling[a] * (x[m] @ lora_A[a].T @ lora_B[a].T)).double()
+    return out
+""",
+    ),
+    Answer(
+        "card_checks",
+        "case",
+        "",
+        edits=(('partition("\\n## Limits', 'lower().partition("\\n## limits'),),
+    ),
+    Answer(
+        "card_checks",
+        "base_model not None",
+        "",
+        edits=(("bool(about.base_model)", "about.base_model is not None"),),
+    ),
+    Answer(
+        "card_checks",
+        "regex",
+        "",
+        edits=(
+            (
+                (
+                    'limits = f"\\n{card.text}".partition("\\n## '
+                    'Limits\\n")[2].partition("\\n## ")[0]'
+                ),
+                (
+                    "import re\n"
+                    '    m = re.search(r"(?ms)^## Limits$\\n(.*?)(?=^## |\\Z)", card.text)\n'
+                    '    limits = m.group(1) if m else ""'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "lines loop",
+        "",
+        edits=(
+            (
+                (
+                    'limits = f"\\n{card.text}".partition("\\n## '
+                    'Limits\\n")[2].partition("\\n## ")[0]'
+                ),
+                (
+                    'inside, limits = False, ""\n'
+                    "    for line in card.text.splitlines():\n"
+                    '        if line.startswith("## "):\n'
+                    '            inside = line == "## Limits"\n'
+                    "        elif inside:\n"
+                    "            limits += line"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "numpy ints",
+        "",
+        edits=(
+            (
+                (
+                    "return bool(about.base_model), bool(licensed), tested, "
+                    "bool(limits.strip()), not open_"
+                ),
+                (
+                    "import numpy as np\n"
+                    "    return np.array([bool(about.base_model), bool(licensed), tested, "
+                    "bool(limits.strip()), not open_])"
+                ),
+            ),
+            (
+                'f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                (
+                    '("\\n" + card.text).split("\\n## Limits\\n", 1)\n'
+                    '    limits = limits[1].split("\\n## ", 1)[0] if len(limits) > 1 else ""'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "to_dict",
+        "",
+        edits=(
+            (
+                ('licensed = about.license and (about.license != "other" or about.license_name'),
+                (
+                    "d = about.to_dict()\n"
+                    '    licensed = bool(d.get("license")) and (d["license"] != "other" or '
+                    'bool(d.get("license_name"))'
+                ),
+            ),
+        ),
+    ),
+]
+
+# Another round of novices' answers: written from the exercise's text alone
+WRONG += [
+    Answer(
+        "merge_weight",
+        "factors to weight type",
+        "rounds_early",
+        edits=(
+            (
+                "weight.float() + scaling * lora_B @ lora_A  # float32",
+                "weight + scaling * lora_B.to(weight.dtype) @ lora_A.to(weight.dtype)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "delta rounded, sum in float32",
+        "rounds_update",
+        edits=(
+            (
+                "scaling * lora_B @ lora_A  # float32",
+                "(scaling * lora_B @ lora_A).to(weight.dtype).float()",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight", "transposed", "raised", edits=(("lora_B @ lora_A", "(lora_B @ lora_A).T"),)
+    ),
+    Answer(
+        "merge_weight",
+        "scaling rounded",
+        "rounds_early",
+        edits=(
+            (
+                "scaling * lora_B @ lora_A  # float32",
+                "(torch.tensor(scaling).to(weight.dtype) * lora_B @ lora_A)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "B scaled in place",
+        "other",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                ("lora_B *= scaling\n    total = weight.float() + lora_B @ lora_A"),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "divide by r",
+        "over_r",
+        edits=(("scaling * lora_B", "scaling / lora_A.shape[0] * lora_B"),),
+    ),
+    Answer(
+        "merge_weight",
+        "via the other 16 bit",
+        "rounds_after",
+        edits=(("total.to", "total.bfloat16().to"),),
+    ),
+    Answer(
+        "merge_weight",
+        "A rounded only",
+        "rounds_early",
+        edits=(("@ lora_A", "@ lora_A.to(weight.dtype).float()"),),
+    ),
+    Answer(
+        "merge_weight",
+        "B rounded only",
+        "rounds_early",
+        edits=(("* lora_B", "* lora_B.to(weight.dtype).float()"),),
+    ),
+    Answer("merge_weight", "numpy trunc", "other", edits=(("total.to", "torch.trunc(total).to"),)),
+    Answer(
+        "merge_weight",
+        "scaling twice",
+        "scaled_twice",
+        edits=(("@ lora_A", "@ (scaling * lora_A)"),),
+    ),
+    Answer(
+        "ready",
+        "bin counts",
+        "other_weights",
+        edits=(('index.json")\n', 'index.json") or has("pytorch_model.bin")\n'),),
+    ),
+    Answer(
+        "ready",
+        "any safetensors, again",
+        "other_weights",
+        edits=(
+            (
+                'has("model.safetensors") or has("model.safetensors.index.json"',
+                'any(folder.glob("*.safetensors")',
+            ),
+        ),
+    ),
+    Answer("ready", "and", "both_weights", edits=((") or has", ") and has"),)),
+    Answer(
+        "ready",
+        "shards count",
+        "other_weights",
+        edits=(
+            (
+                'has("model.safetensors") or has("model.safetensors.index.json"',
+                'any(folder.glob("model*.safetensors")',
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "tokenizer.model counts",
+        "other_tokenizer",
+        edits=(('has("tokenizer.json"),', '(has("tokenizer.json") or has("tokenizer.model")),'),),
+    ),
+    Answer(
+        "ready",
+        "template as text in file",
+        "config_alone",
+        edits=(
+            (
+                '"chat_template" in read("tokenizer_config.json"',
+                (
+                    '(has("tokenizer_config.json") and "chat_template" in (folder / '
+                    '"tokenizer_config.json").read_text()'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "template in tokenizer.json",
+        "old_template",
+        edits=(("tokenizer_config", "tokenizer"),),
+    ),
+    Answer(
+        "ready",
+        "reads without file",
+        "raised",
+        edits=(
+            (
+                'read("tokenizer_config.json"',
+                'json.loads((folder / "tokenizer_config.json").read_text()',
+            ),
+        ),
+    ),
+    Answer("ready", "len of ids", "counts_tokens", edits=(("max(ids) <", "len(ids) <="),)),
+    Answer(
+        "ready",
+        "adapter weights file",
+        "adapter_file",
+        edits=(("adapter_config.json", "adapter_model.safetensors"),),
+    ),
+    Answer(
+        "ready",
+        "any adapter*",
+        "adapter_file",
+        edits=(('has("adapter_config.json"', 'any(folder.glob("adapter*")'),),
+    ),
+    Answer(
+        "ready",
+        "single bool",
+        "type",
+        edits=(
+            (
+                ('weights, has("tokenizer.json"), template, fits, not has("adapter_config.json"'),
+                (
+                    'all((weights, has("tokenizer.json"), template, fits, not '
+                    'has("adapter_config.json"))'
+                ),
+            ),
+        ),
+    ),
+    Answer("ready", "str only", "raised", edits=(("    folder = Path(folder)\n", ""),)),
+    Answer(
+        "ready",
+        "recursive",
+        "raised",
+        edits=(("(folder / name).exists(", "any(folder.rglob(name)"),),
+    ),
+    Answer(
+        "ready",
+        "len vocab + len added",
+        "counts_tokens",
+        edits=(("max(ids) <", 'len(spec["model"]["vocab"]) + len(spec["added_tokens"]) <='),),
+    ),
+    Answer(
+        "ready",
+        "len vocab dict keys max str",
+        "only_added",
+        edits=(('[*spec["model"]["vocab"].values()]', 'list(range(len(spec["model"]["vocab"])))'),),
+    ),
+    Answer(
+        "ready",
+        "glob index",
+        "other_weights",
+        edits=(("weights = ", "weights = any(folder.glob('*.index.json')) or "),),
+    ),
+    Answer(
+        "ready",
+        "directory startswith tokenizer",
+        "other_tokenizer",
+        edits=(('has("tokenizer.json"),', 'any(folder.glob("tokenizer*.json")),'),),
+    ),
+    Answer(
+        "ties",
+        "trim over all updates",
+        "trims_together",
+        edits=(
+            (
+                (
+                    "1)  # (n, out * in)\n"
+                    "    keep = round(density * flat.shape[1])\n"
+                    "    least = flat.topk(keep).values[:, -1]"
+                ),
+                (
+                    ")\n"
+                    "    keep = round(density * len(flat))\n"
+                    "    least = flat.topk(keep).values[-1:].expand(len(updates))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "per row, again",
+        "by_rows",
+        edits=(
+            (
+                (
+                    "flat = updates.abs().flatten(1)  # (n, out * in)\n"
+                    "    keep = round(density * flat.shape[1])\n"
+                    "    least = flat.topk(keep).values[:, -1]  # (n,), the smallest that "
+                    "stays\n"
+                    "    trimmed = updates * (updates.abs() >= least.view(-1, 1, 1)"
+                ),
+                (
+                    "keep = max(1, round(density * updates.shape[2]))\n"
+                    "    least = updates.abs().topk(keep, dim=2).values[..., -1:]\n"
+                    "    trimmed = updates * (updates.abs() >= least"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "weights first",
+        "weights_first",
+        edits=(
+            ("  flat", ("  updates = updates * weights.view(-1, 1, 1)\n    flat")),
+            ("weights.view(-1, 1, 1) * agrees", "agrees"),
+        ),
+    ),
+    Answer("ties", "disagree", "other", edits=((") == sign", ") != sign"),)),
+    Answer(
+        "ties",
+        "mean over trimmed",
+        "divides_by_stayed",
+        edits=(("agrees.sum", "(trimmed != 0).sum"),),
+    ),
+    Answer(
+        "ties",
+        "in place",
+        "other",
+        edits=(
+            ("  trimmed", ("  updates *= (updates.abs() >= least.view(-1, 1, 1))\n    trimmed")),
+        ),
+    ),
+    Answer(
+        "ties",
+        "largest",
+        "elects_largest",
+        edits=(
+            (
+                "sum(0).sign()  # (out, in",
+                "gather(0, trimmed.abs().argmax(0, keepdim=True))[0].sign(",
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "int keep -1",
+        "one_short",
+        edits=(("round(density * flat.shape[1])", "int(density * flat.shape[1]) - 1"),),
+    ),
+    Answer(
+        "ties",
+        "keep smallest",
+        "trims_the_share",
+        edits=(
+            ("topk(keep).values", "topk(flat.shape[1] - keep + 1, largest=False).values"),
+            (") >=", ") <"),
+        ),
+    ),
+    Answer(
+        "ties",
+        "rescaled 1/density",
+        "rescaled",
+        edits=(("return total", "return 1 / density * total"),),
+    ),
+    Answer(
+        "ties",
+        "quantile",
+        "trims_the_share",
+        edits=(("topk(keep).values[:, -1]", "quantile(density, dim=1)"),),
+    ),
+    Answer(
+        "ties",
+        "softmax weights",
+        "weights_shared_out",
+        edits=(("weights.view", "(weights / weights.sum()).view"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "one adapter",
+        "other",
+        edits=(("which], lora_B[which", "which[:1]], lora_B[which[:1]"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "scaling by row",
+        "raised",
+        edits=(("scaling[which]", "scaling[: len(which)]"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "which as row index",
+        "raised",
+        edits=(("which], lora_B[which", ": len(x)], lora_B[: len(x)"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "base zero",
+        "no_base",
+        edits=(("out + strength", "out * (which >= 0).view(-1, 1, 1) + strength"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "in place which",
+        "clamped",
+        edits=(("  A,", ("  which[which < 0] = 0\n    A,")),),
+    ),
+    Answer(
+        "mixed_forward",
+        "clamped",
+        "clamped",
+        edits=(("  A,", ("  which = which.clamp(min=0)\n    A,")),),
+    ),
+    Answer(
+        "mixed_forward",
+        "sorted",
+        "out_of_order",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = []
+    for a in which.unique():
+        rows = which == a
+        y = x[rows] @ W.T
+        if a >= 0:
+            y = y + scaling[a] * (x[rows] @ lora_A[a].T @ lora_B[a].T)
+        out.append(y)
+    return torch.cat(out)
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "all adapters, again",
+        "all_summed",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = x @ W.T
+    for a in range(len(lora_A)):
+        out = out + scaling[a] * (x @ lora_A[a].T @ lora_B[a].T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "skips base rows",
+        "rows_lost",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = []
+    for i, a in enumerate(which):
+        if a >= 0:
+            out.append(x[i] @ W.T + scaling[a] * (x[i] @ lora_A[a].T @ lora_B[a].T))
+    return torch.stack(out)
+""",
+    ),
+    Answer("mixed_forward", "W without T", "raised", edits=((" W.T", " W"),)),
+    Answer(
+        "mixed_forward",
+        "scaling squared",
+        "scaled_twice",
+        edits=(("B.mT", "B.mT * strength.view(-1, 1, 1)"),),
+    ),
+    Answer("mixed_forward", "divided by r", "over_r", edits=(("1) *", "1) / lora_A.shape[1] *"),)),
+    Answer(
+        "mixed_forward", "sum over T", "other", edits=(("x @ A", "x.mean(1, keepdim=True) @ A"),)
+    ),
+    Answer(
+        "mixed_forward",
+        "W in place",
+        "in_place",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = []
+    for i, a in enumerate(which):
+        if a >= 0:
+            W += scaling[a] * lora_B[a] @ lora_A[a]
+        out.append(x[i] @ W.T)
+    return torch.stack(out)
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "first row of each adapter",
+        "first_row",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    out = x @ W.T
+    for a in range(len(lora_A)):
+        if a in which.tolist():
+            i = which.tolist().index(a)
+            out[i] += scaling[a] * (x[i] @ lora_A[a].T @ lora_B[a].T)
+    return out
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "base scaled",
+        "base_scaled",
+        edits=(("out + strength.view(-1, 1, 1) * (", "strength.view(-1, 1, 1) * (out + "),),
+    ),
+    Answer("mixed_forward", "strength broadcast wrong", "raised", edits=(("-1, 1", "1, -1"),)),
+    Answer("mixed_forward", "off by one", "other", edits=(("which] *", "which - 1] *"),)),
+    Answer(
+        "mixed_forward",
+        "strength bool only",
+        "other",
+        edits=(("= x @", "= (x * (which < 0).view(-1, 1, 1)) @"),),
+    ),
+    Answer(
+        "card_checks",
+        "other never",
+        "never_other",
+        edits=(('(about.license != "other" or about.license_name)', 'about.license != "other"'),),
+    ),
+    Answer(
+        "card_checks",
+        "license_name needed",
+        "only_named",
+        edits=(('(about.license != "other" or about.license_name)', "about.license_name"),),
+    ),
+    Answer(
+        "card_checks",
+        "license or name",
+        "other_license",
+        edits=(('and (about.license != "other" or about.license_name)', "or about.license_name"),),
+    ),
+    Answer(
+        "card_checks",
+        "first result",
+        "one_result",
+        edits=(
+            (
+                'any(r.dataset_split == "test" for r in about.eval_results or [])',
+                ('bool(about.eval_results) and about.eval_results[0].dataset_split == "test"'),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "all results, again",
+        "one_result",
+        edits=(
+            (
+                'any(r.dataset_split == "test" for r in about.eval_results or []',
+                (
+                    'bool(about.eval_results) and all(r.dataset_split == "test" for r in '
+                    "about.eval_results"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "split: test in text",
+        "reads_prose",
+        edits=(
+            (
+                'any(r.dataset_split == "test" for r in about.eval_results or [])',
+                '"split: test" in text',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "test prefix",
+        "split_prefix",
+        edits=(('r.dataset_split == "test"', '(r.dataset_split or "").startswith("test")'),),
+    ),
+    Answer(
+        "card_checks",
+        "Limits in text",
+        "empty_section",
+        edits=(
+            (
+                'f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                '"x" if "## Limits" in card.text else ""',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "limits to the end",
+        "blank_section",
+        edits=(
+            (
+                'f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0',
+                'card.text.partition("## Limits\\n")[2',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks", "first hash", "subtitle", edits=(('partition("\\n## ")', 'partition("#")'),)
+    ),
+    Answer("card_checks", "not first", "first_line", edits=(('f"\\n{card.text}"', "card.text"),)),
+    Answer(
+        "card_checks",
+        "### counted",
+        "hashes",
+        edits=(('partition("\\n## Limits', 'partition("## Limits'),),
+    ),
+    Answer("card_checks", "no strip", "blank_section", edits=(("limits.strip()", "limits"),)),
+    Answer(
+        "card_checks",
+        "split lines next",
+        "next_line",
+        edits=(
+            (
+                (
+                    'limits = f"\\n{card.text}".partition("\\n## '
+                    'Limits\\n")[2].partition("\\n## ")[0]'
+                ),
+                (
+                    "lines = card.text.splitlines()\n"
+                    '    i = lines.index("## Limits") if "## Limits" in lines else None\n'
+                    "    limits = lines[i + 1] if i is not None and i + 1 < len(lines) "
+                    'else ""'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "open only in data",
+        "open_in_data",
+        edits=(("in text", "in str(card.data)"),),
+    ),
+    Answer(
+        "card_checks",
+        "license text",
+        "other_license",
+        edits=(
+            (
+                'about.license and (about.license != "other" or about.license_name)',
+                '"license:" in text',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "one bool",
+        "type",
+        edits=(
+            (
+                ("bool(about.base_model), bool(licensed), tested, bool(limits.strip()), not open_"),
+                "all([about.base_model, licensed, tested, limits.strip(), not open_])",
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "More Information case-insens",
+        "not_the_words",
+        edits=(('[More Information Needed]" in text', 'more information needed" in text.lower()'),),
+    ),
+    Answer(
+        "card_checks",
+        "TODO",
+        "not_the_words",
+        edits=(("[More Information Needed]", "More Information"),),
+    ),
+    Answer(
+        "card_checks",
+        "regex greedy",
+        "last_section",
+        edits=(
+            (
+                (
+                    'limits = f"\\n{card.text}".partition("\\n## '
+                    'Limits\\n")[2].partition("\\n## ")[0]'
+                ),
+                (
+                    "import re\n"
+                    '    m = re.search(r"## Limits\\n(.*)\\n## ", card.text, re.S)\n'
+                    '    limits = m.group(1) if m else ""'
+                ),
+            ),
+        ),
+    ),
+]
