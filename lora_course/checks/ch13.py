@@ -702,7 +702,6 @@ IA3 = (
     Slip("bias_made", "A layer without a bias has none after the merge: return None in its place.",
          lambda i: [{f"none_{key}": 0} for key in ("bare", "bare_in")]),
     cut("x_out", "l_out", "x_in", "l_in"),
-    *TURNED,
 )  # fmt: skip
 
 ia3 = Check(
@@ -716,7 +715,7 @@ ia3 = Check(
         "`weight * scale[:, None]` and `bias * scale`; with feedforward `weight * scale` and the "
         "bias as it is.",
     ),
-    slips=IA3, other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
+    slips=(*IA3, *TURNED), other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
     make=make_ia3, probe=probe_ia3, judge=judge_ia3,
 )  # fmt: skip
 

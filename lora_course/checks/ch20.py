@@ -729,7 +729,7 @@ PLACE = (
     "a B of twice the height",
 )
 MERGE = ("the update once", "no update", "the update twice", "the last layer forgotten",
-         "the scale of the other rule", "an entry off by 0.0013 of the update's norm",
+         "the scale of the other rule", "an entry off by 0.003 of the update's norm",
          "an entry off by 0.0008 of the update's norm")  # fmt: skip
 FAULTS = (  # of the pairs, of their places, of the merge; rsLoRA
     (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (4, 1, 5, 0),
@@ -791,7 +791,7 @@ def release(a, n):
         weight = a["W"][k] + np.float32(factor) * (a["B"][k] @ a["A"][k])
         if pick["merge"] > 4:  # where a comparison of entries allows least
             at = np.unravel_index(np.abs(weight).argmin(), weight.shape)
-            off = (0.0013, 0.0008)[pick["merge"] - 5]
+            off = (0.003, 0.0008)[pick["merge"] - 5]
             weight[at] += off * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
         merged[f"{LAYERS[k]}.weight"] = weight.astype(np.float32)
     if pick["in_file"]:

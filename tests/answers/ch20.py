@@ -249,7 +249,7 @@ WRONG = [
     edit(
         "clean",
         "normal texts come back",
-        "other",
+        "rewritten",
         ("kept.append(row)", 'kept.append({**row, "prompt": key})'),
     ),
     edit("clean", "as a set of prompts", "type", ("return kept", "return set(map(str, kept))")),
@@ -356,7 +356,7 @@ WRONG = [
     edit(
         "decide",
         "None when nothing fits",
-        "other",
+        "no_winner",
         (
             'raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
             "return None",
@@ -556,11 +556,11 @@ WRONG = [
     edit(
         "prove",
         "the height of B not compared",
-        "other",
+        "names",
         ('        fits = fits and ("B" not in pair or len(pair["B"]) == len(weight))\n', ""),
         (
-            "if fits and len(pair) == 2:",
-            "if fits and len(pair) == 2 and len(pair['B']) == len(weight):",
+            "if fits and len(pair) == 2",
+            "if fits and len(pair) == 2 and len(pair['B']) == len(weight)",
         ),
     ),
     edit(
