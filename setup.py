@@ -10,7 +10,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-KEPT = ("chapters/*.ipynb", "chapters/results/**/*.json", "exercises/*.ipynb", "solutions/*.ipynb")
+KEPT = (
+    "chapters/*.ipynb", "chapters/results/**/*.json", "exercises/*.ipynb", "solutions/*.ipynb",
+    "docs/architectures.md", "docs/claims.md",
+)  # fmt: skip
 
 
 class WithCourse(build_py):

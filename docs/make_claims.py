@@ -10,7 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE, TARGET = ROOT / "docs/claims.toml", ROOT / "docs/claims.md"
-SHOWN = ROOT / "docs/claims_shown.py"
 GROUPS = {
     1: "Cost and memory", 34: "How it works", 64: "Quality and settings", 90: "Code",
 }  # fmt: skip
@@ -22,8 +21,8 @@ HEAD = """\
 
 {count} claims that circulate in articles, courses and glossaries, in our words. Each has a verdict,
 what holds instead, and where it stands. The last column leads to the cells that show it:
-{cells} lead to a chapter, {shown} to [a file of cells](claims_shown.py), and {none} say why nothing
-here shows it.
+{chapters} lead to a chapter, {appendix} to
+[the appendix](../chapters/appendix_claims.ipynb), and {none} say why nothing here shows it.
 """
 
 
@@ -36,12 +35,6 @@ def link(row):
     """The last column of a row."""
     if "why" in row:
         return row["why"]
-    if "shown" in row:
-        lines = SHOWN.read_text(encoding="utf-8").splitlines()
-        number = next(
-            n for n, line in enumerate(lines, 1) if line.startswith(f"def {row['shown']}(")
-        )
-        return f"[`{row['shown']}`](claims_shown.py#L{number})"
     number, heading = row["cell"]
     (source,) = (ROOT / "chapters/source").glob(f"{number}_*.py")
     anchor = heading.replace(" ", "-")
@@ -51,9 +44,10 @@ def link(row):
 def page():
     """The whole file as text."""
     rows = claims()
-    kinds = {kind: sum(kind in row for row in rows) for kind in ("cell", "shown", "why")}
-    lines = [HEAD.format(count=len(rows), cells=kinds["cell"], shown=kinds["shown"],
-                         none=kinds["why"])]  # fmt: skip
+    none = sum("why" in row for row in rows)
+    appendix = sum(row.get("cell", "")[:1] == ["appendix"] for row in rows)
+    chapters = len(rows) - none - appendix
+    lines = [HEAD.format(count=len(rows), chapters=chapters, appendix=appendix, none=none)]
     for row in rows:
         if title := GROUPS.get(int(row["id"][1:])):
             lines += ["", f"## {title}", "", TITLES, "|:--|:--|:--|:--|:--|:--|"]

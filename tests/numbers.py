@@ -45,6 +45,11 @@ def counts(text):
     return found.get("passed", 0), found.get("failed", 0) + found.get("error", 0)
 
 
+def number_of(path):
+    """03, or "appendix"."""
+    return path.name.partition("_")[0]
+
+
 def table(results):
     """One line for a chapter: passed/failed cells and seconds for every combination."""
     heads = [f"{threads} thread{'s' * (threads > '1')}, {cpu}" for threads, cpu in COMBINATIONS]
@@ -63,8 +68,8 @@ def main(argv=None):
     parser.add_argument("numbers", nargs="*", metavar="NN", help="chapter numbers (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     args = parser.parse_args(argv)
-    paths = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-    paths = [path for path in paths if not args.numbers or path.name[:2] in args.numbers]
+    paths = sorted((ROOT / "chapters").glob("*_*.ipynb"))
+    paths = [path for path in paths if not args.numbers or number_of(path) in args.numbers]
     if not paths:
         parser.error(f"there is no chapter {' '.join(args.numbers)}")
     paths.sort(key=lambda path: -seconds_of(path.relative_to(ROOT).as_posix()))
@@ -73,7 +78,7 @@ def main(argv=None):
         for (path, *combination), (found, lines) in zip(
             work, pool.map(lambda job: run(*job), work), strict=True
         ):
-            results[path.name[:2], *combination] = found
+            results[number_of(path), *combination] = found
             failures += [f"{' '.join(combination)}: {line}" for line in lines]
             print(
                 path.stem, *combination, "passed {} failed {} {:.0f} s".format(*found), flush=True

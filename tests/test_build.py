@@ -749,6 +749,19 @@ def test_check_finds_missing_damaged_and_orphaned_notebooks(built):
     assert any("04_alone.py lies in only one of" in line for line in lines)
 
 
+def test_the_appendix_is_a_chapter_without_exercises(built):
+    source = built / "chapters/source/appendix_claims.py"
+    source.write_text("# %% [markdown]\n# # Appendix\n\n# %%\nprint(6 * 7)\n")
+    (line,) = check(built, [])
+    assert line.endswith("Run: python -m lora_course.builder appendix")
+    assert main(["appendix"], built) == 0 and check(built, []) == []
+    assert "42" in (built / "chapters/appendix_claims.ipynb").read_text()
+    source.write_text(source.read_text().replace("6", "5"))
+    (line,) = check(built, ["appendix"])
+    assert "chapters/appendix_claims.ipynb is stale" in line
+    assert main([str(source), "--no-run"], built) == 0
+
+
 def test_check_reports_a_broken_source(built):
     edit(built, f"chapters/source/{NAME}.py", "scale, ALPHA", "gone")
     assert "cannot be built: chapters/source/03_small.py, line 8" in check(built, [])[0]

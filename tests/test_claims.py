@@ -32,7 +32,7 @@ def test_every_claim_is_there_once_and_whole():
     assert [row["id"] for row in CLAIMS] == [f"A{n:02}" for n in range(1, 100)]
     for row in CLAIMS:
         assert all(row[key].strip() for key in ("claim", "verdict", "right", "source")), row
-        assert len({"cell", "shown", "why"} & row.keys()) == 1, row
+        assert len({"cell", "why"} & row.keys()) == 1, row
         assert "!" not in "".join(map(str, row.values())), row
 
 
@@ -57,13 +57,19 @@ def test_a_link_leads_to_a_section_with_code(row):
     assert anchor in there, f"{path} has no heading {anchor!r}"
 
 
-@pytest.mark.parametrize("name", sorted({r["shown"] for r in CLAIMS if "shown" in r}))
-def test_what_no_chapter_shows_holds(name):
-    getattr(load("claims_shown"), name)()
+def told(row):
+    """What the appendix says of a claim, above the cells that show it."""
+    verdict = row["verdict"]
+    return f"**{row['id']}.** *{row['claim']}* {verdict[0].upper()}{verdict[1:]}."
 
 
-def test_each_function_is_claimed():
-    text = (ROOT / "docs/claims_shown.py").read_text(encoding="utf-8")
-    listed = re.search(r"for show in \((.+?)\)", text, re.S)[1]
-    names = {name.strip() for name in listed.split(",") if name.strip()}
-    assert names == {row["shown"] for row in CLAIMS if "shown" in row}
+def test_the_appendix_tells_its_claims_under_their_headings_and_no_other():
+    here, there = "", []
+    for cell in read(ROOT / "chapters/source/appendix_claims.py", ROOT):
+        for part in cell.source.split("\n\n") if cell.kind == "markdown" else ():
+            if found := re.match(r"#+ (.+)", part):
+                here = found[1]
+            elif part.startswith("**A"):
+                there.append((here, " ".join(part.split())))
+    wanted = [(r["cell"][1], told(r)) for r in CLAIMS if r.get("cell", "")[:1] == ["appendix"]]
+    assert wanted and sorted(there) == sorted(wanted)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_course.learner.copies import bring, linked
+from lora_course.learner.copies import PAGES, bring, linked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,16 +56,26 @@ def test_links_lead_to_the_copies(course):
 
 def test_links_of_every_chapter_are_there():
     """In the real course each link of a copy leads to a copy."""
-    for original in sorted(ROOT.glob("*/[0-9][0-9]_*.ipynb")):
+    for original in [*sorted(ROOT.glob("*/*_*.ipynb")), *(ROOT / page for page in PAGES)]:
         text = linked(original.read_bytes(), original.parent.name).decode()
-        for link in re.findall(r"\]\(([^)#]*\.ipynb)", text):
+        for link in re.findall(r"\]\((?!\w+:|#|attachment)([^)#\s]+\.\w+)[)#]", text):
             there = (Path(original.parent.name) / link).as_posix()
             there = os.path.normpath(there).replace("\\", "/")
             assert re.fullmatch(
                 r"chapters/\d\d_chapter.ipynb|exercises/\d\d_exercises.ipynb|"
-                r"solutions/\d\d_solutions.ipynb",
+                r"solutions/\d\d_solutions.ipynb|chapters/appendix_claims.ipynb|" + "|".join(PAGES),
                 there,
             ), f"{original.name}: {link}"
+
+
+def test_the_appendix_keeps_its_name(course):
+    original = course / "chapters/appendix_claims.ipynb"
+    original.write_text(notebook("[3](03_the_lora_layer.ipynb#3)"))
+    assert bring(course) == []
+    copy = course / "work/chapters/appendix_claims.ipynb"
+    assert copy.read_text() == notebook("[3](03_chapter.ipynb#3)")
+    copy.write_text(notebook("mine"))
+    assert bring(course) == [] and copy.read_text() == notebook("mine")
 
 
 def test_a_copy_under_its_former_name_goes_on(course):

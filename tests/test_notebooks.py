@@ -26,6 +26,7 @@ from lora_course.builder.source import END
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters/source").glob("[0-9][0-9]_*.py"))
 EXERCISES = sorted(path.stem for path in (ROOT / "solutions/source").glob("[0-9][0-9]_*.py"))
+APPENDIX = "appendix_claims"
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u26ff\u2705\u2728\u274c\u2757\u2b50\ufe0f]")
 
 
@@ -90,7 +91,8 @@ def test_pointers_name_exercises_that_exist(stem):
 
 
 @pytest.mark.parametrize(
-    "kind, stem", [("chapter", s) for s in CHAPTERS] + [("exercise", s) for s in EXERCISES]
+    "kind, stem",
+    [("chapter", s) for s in (*CHAPTERS, APPENDIX)] + [("exercise", s) for s in EXERCISES],
 )
 def test_words(kind, stem):
     for cell in cells(kind, stem):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_course.learner.copies import PAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "work", "build", "__pycache__", "*.egg-info", "tests")
 pytestmark = pytest.mark.slow
@@ -45,9 +47,10 @@ def test_a_folder_of_ones_own(installed):
     assert status == 0 and "Made: mine" in said, said
     mine = installed / "home/mine"
     for folder in ("chapters", "exercises", "solutions"):
-        theirs = sorted(path.name[:2] for path in (ROOT / folder).glob("[0-9]*.ipynb"))
+        theirs = sorted(path.name[:2] for path in (ROOT / folder).glob("*.ipynb"))
         assert sorted(path.name[:2] for path in (mine / folder).glob("*.ipynb")) == theirs
     records = {p.relative_to(ROOT) for p in (ROOT / "chapters/results").rglob("*.json")}
+    assert all((mine / page).is_file() for page in PAGES)
     assert records == {p.relative_to(mine) for p in (mine / "chapters/results").rglob("*.json")}
 
 

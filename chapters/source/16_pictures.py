@@ -130,8 +130,7 @@ for name, model in (("ours", ours), ("PEFT", theirs)):
 # %%
 drawn = pictures.scenes(random.Random(0), "test", 200)
 batch = pictures.batch(drawn, np.random.default_rng(0))
-names = [f"a {color} {thing}" for thing, color, _ in drawn[0].things]
-print("in the first picture:", ", ".join(names))
+print("in the first picture:", ", ".join(f"a {c} {thing}" for thing, c, _ in drawn[0].things))
 fig, axes = figure(9, 1.7, ncols=6)
 strip(axes, batch["pixel_values"][:6])
 show(fig, caption="Six pictures of the town. In every quarter is another ground; one to three "

@@ -23,14 +23,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("chapters", "exercises", "solutions")
-GUIDES = ("claims", "your_own_model", "architectures", "glossary", "instructors", "exercises")
+NAMES = ("your_own_model", "architectures", "glossary", "instructors", "exercises")
+GUIDES = ("docs/claims.md", "chapters/appendix_claims.ipynb", *(f"docs/{n}.md" for n in NAMES))
 PARTS = {
     "I. Why low rank": range(1, 3),
     "II. LoRA from scratch": range(3, 8),
     "III. The Hugging Face stack": range(8, 13),
     "IV. The family, and its limits": range(13, 17),
     "V. In the field": range(17, 21),
-    "Appendix": range(21, 100),
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -64,7 +64,7 @@ def repository():
 def collect(source, address):
     """Writes the pages' sources: notebooks, guides, and the first page with the contents."""
     pages = {f"{f}/{path.name}" for f in FOLDERS for path in (ROOT / f).glob("*.ipynb")}
-    pages |= {f"docs/{name}.md" for name in GUIDES if (ROOT / f"docs/{name}.md").is_file()}
+    pages |= {page for page in GUIDES if (ROOT / page).is_file()}
     for page in sorted(pages):
         target = source / page
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,8 @@ def for_the_page(cell, page, pages, address, source):
     for output in cell["outputs"]:
         data = output.get("data", {})
         data.pop("application/vnd.jupyter.widget-view+json", None)
+        if "text/markdown" in data:
+            data["text/markdown"] = as_page("".join(data["text/markdown"]))
         if "image/png" in data:
             about = output.get("metadata", {}).get("image/png", {})
             content = base64.b64decode("".join(data.pop("image/png")))
@@ -103,6 +105,16 @@ def for_the_page(cell, page, pages, address, source):
             (source / "_static" / name).write_bytes(content)
             alt, width = html.escape(about.get("alt", ""), quote=True), about.get("width", "")
             data["text/html"] = f'<img src="../_static/{name}" alt="{alt}" width="{width}">'
+
+
+def as_page(text):
+    """Links of an output to notebooks lead to their pages; Sphinx does so only in text."""
+
+    def led(match):
+        anchor = re.sub(r"[^a-z0-9]+", "-", match[2].lower()).lstrip("-0123456789")  # as docutils
+        return f"]({match[1]}.html{'#' * bool(anchor)}{anchor})"
+
+    return re.sub(r"\]\(([\w/.]+)\.ipynb#?([^)]*)\)", led, text)
 
 
 def links(text, page, pages, address):
@@ -137,12 +149,12 @@ def first_page(pages, address):
         lines.extend([":hidden:"] if hidden else [])
         lines.extend(["", *entries, "```", ""])
 
-    numbered = sorted(page for page in pages if page.startswith("chapters/"))
+    numbered = sorted(page for page in pages if re.match(r"chapters/\d", page))
     for caption, numbers in PARTS.items():
         part = [page[: -len(".ipynb")] for page in numbered if int(Path(page).name[:2]) in numbers]
         if part:
             tree(caption, part)
-    tree("Guides", [f"docs/{name}" for name in GUIDES if f"docs/{name}.md" in pages])
+    tree("Guides", [page.rpartition(".")[0] for page in GUIDES if page in pages])
     for folder in ("exercises", "solutions"):  # the notebooks of both are called «Exercises»
         found = sorted(page for page in pages if page.startswith(f"{folder}/"))
         tree(folder.title(), [f"{title(page)} <{page[: -len('.ipynb')]}>" for page in found], True)

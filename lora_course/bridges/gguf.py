@@ -1,13 +1,9 @@
-"""Base and adapters as GGUF, the files of llama.cpp: sizes, tokenizer and weights in one.
-
-By the package `gguf`, as llama.cpp's convert_hf_to_gguf.py and convert_lora_to_gguf.py write them.
-"""
+"""Base and adapters as GGUF, the files of llama.cpp, written as its own two converters do."""
 
 import json
 
 from lora_course.inject import lora_layers
 
-PLAIN = {"LoRALinear", "LoRAConv1D", "LeanLoRA"}  # layers with A and B and no more
 KINDS = ("F32", "F16", "Q8_0", "Q4_0")  # owned by chapter 18
 
 
@@ -33,10 +29,9 @@ def engine_tensor(name, weight, config):
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     if names.get_name(name) is None:
         raise ValueError(f"A Llama file has no place for {name}. Merge the adapter first.")
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    if count := heads.get(name.split(".")[-1]):
-        weight = rope_rows(weight, count)
-    return names.get_name(name), weight
+    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    heads = counts.get(name.split(".")[-1])
+    return names.get_name(name), rope_rows(weight, heads) if heads else weight
 
 
 # owned by chapter 18
@@ -67,21 +62,19 @@ def write_base(model, tokenizer, path, kind="F16"):
 def write_adapter(model, path, kind="F32"):
     """Write the LoRA of a Llama model, and nothing of its base, to one GGUF file.
 
-    llama.cpp scales by alpha / r with the r of each B: one alpha must fit all layers.
-    Raises ValueError without LoRA, for another method, when scaling * r differs, and what
-    write_base does.
+    llama.cpp scales by alpha / r with the r of each B: one alpha must fit all layers. Raises
+    ValueError without LoRA, for other methods, when scaling * r differs, and what write_base does.
     """
     import gguf
 
     layers = lora_layers(model)
-    kinds = {type(layer).__name__ for layer in layers.values()} - PLAIN
-    if kinds:  # DoRA has more than A and B, an embedding's factors lie the other way round
-        raise ValueError(f"GGUF keeps A and B of linear layers, not {sorted(kinds)}: merge first.")
+    more = {type(x).__name__ for x in layers.values()} - {"LoRALinear", "LoRAConv1D", "LeanLoRA"}
     alphas = {layer.scaling * len(layer.lora_A) for layer in layers.values()}
-    if len(alphas) != 1:
+    if more or len(alphas) != 1:  # DoRA has more than A and B, an embedding's lie the other way
         raise ValueError(
-            f"GGUF keeps one alpha for all layers, and this model has {sorted(alphas) or 'no LoRA'}"
-            " (scaling * r). Inject LoRA with one lora_alpha, or merge the adapter and write_base."
+            "GGUF keeps A and B of linear layers and one alpha for all. This model has "
+            f"{sorted(more) or sorted(alphas) or 'no LoRA'} (or scaling * r). Inject LoRA with one "
+            "lora_alpha, or merge the adapter and write_base."
         )
     fits_engine(model.config, None, kind)
     file = gguf.GGUFWriter(path, "llama")
@@ -103,9 +96,8 @@ def write_sizes(file, config):
     file.add_feed_forward_length(config.intermediate_size)
     file.add_head_count(config.num_attention_heads)
     file.add_head_count_kv(config.num_key_value_heads)
-    file.add_key_length(config.head_dim)
-    file.add_value_length(config.head_dim)
-    file.add_rope_dimension_count(config.head_dim)
+    for part in ("key_length", "value_length", "rope_dimension_count"):
+        getattr(file, f"add_{part}")(config.head_dim)
     file.add_rope_freq_base(config.rope_parameters["rope_theta"])
     file.add_layer_norm_rms_eps(config.rms_norm_eps)
     file.add_vocab_size(config.vocab_size)
@@ -149,8 +141,7 @@ def fits_engine(config, tokenizer, kind):
     wrong = {
         f"kind={kind!r} is none of {', '.join(KINDS)}": kind not in KINDS,
         f"the architecture is {config.model_type}, not llama": config.model_type != "llama",
-        "the model has biases": getattr(config, "attention_bias", False)
-        or getattr(config, "mlp_bias", False),
+        "the model has biases": any(vars(config).get(b) for b in ("attention_bias", "mlp_bias")),
         "the model scales its rope": config.model_type == "llama"
         and config.rope_parameters["rope_type"] != "default",
         "the tokenizer is no byte-level BPE as GPT-2's": tokenizer

@@ -4,7 +4,6 @@ Arrows go one way: chapters/source, solutions/source and the package make the no
 """
 
 import argparse
-import re
 import sys
 import time
 from pathlib import Path
@@ -42,11 +41,11 @@ def targets(root: Path, numbers: list[str]) -> list[Target]:
     """List what is to be built for these chapter numbers (none: all)."""
     found = []
     for folder, kinds in (("chapters", ["chapters"]), ("solutions", ["solutions", "exercises"])):
-        for source in sorted((root / folder / "source").glob("[0-9][0-9]_*.py")):
-            if not numbers or source.name[:2] in numbers:
+        for source in sorted((root / folder / "source").glob("*_*.py")):
+            if not numbers or source.name.partition("_")[0] in numbers:
                 found += [Target(source, root / k / f"{source.stem}.ipynb") for k in kinds]
     for number in numbers:
-        if not any(t.source.name[:2] == number for t in found):
+        if not any(t.source.name.startswith(f"{number}_") for t in found):
             raise SourceError(f"there is no chapters/source/{number}_*.py")
     return found
 
@@ -102,7 +101,7 @@ def check(root: Path, numbers: list[str]) -> list[str]:
         except SourceError as error:
             text = f"cannot be built: {error}"
         if text:
-            mend = f"python -m lora_course.builder {target.source.name[:2]}"
+            mend = f"python -m lora_course.builder {target.source.name.partition('_')[0]}"
             found.append(f"{target.notebook.relative_to(root).as_posix()} {text}. Run: {mend}")
     if numbers:
         return found
@@ -110,6 +109,7 @@ def check(root: Path, numbers: list[str]) -> list[str]:
     found += [
         f"{stem}.py lies in only one of chapters/source and solutions/source"
         for stem in sorted(stems[0] ^ stems[1])
+        if stem[:2].isdigit()
     ]
     for kind, known in zip(MAKERS, stems, strict=True):
         stored = sorted(path.stem for path in (root / kind).glob("*.ipynb"))
@@ -120,15 +120,14 @@ def check(root: Path, numbers: list[str]) -> list[str]:
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lora_course.builder", description=__doc__)
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="chapter numbers (default: all)")
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="default: all; or: appendix")
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
     parser.add_argument("--no-run", action="store_true", help="do not execute the notebooks")
     parser.add_argument("--fresh", action="store_true", help="make every output anew")
     args = parser.parse_args(argv)
     if args.fresh and (args.no_run or args.check):
         parser.error("--fresh runs the notebooks: it goes with neither --no-run nor --check")
-    found = [re.match(r"\d+", Path(n).name) for n in args.numbers]  # 3, 03, 03_x or a path to it
-    numbers = [m[0].zfill(2) if m else n for m, n in zip(found, args.numbers, strict=True)]
+    numbers = [Path(n).stem.partition("_")[0].zfill(2) for n in args.numbers]  # 3, 03, a path
     try:
         if args.check:
             lines = check(root, numbers)

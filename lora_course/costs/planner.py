@@ -152,7 +152,5 @@ def gathered_each_step(run, cards):
     Forward gathers every block, backward again; checkpointing within backward needs no third time.
     Scales are on every card and do not travel. Gradients that travel back are not counted.
     """
-    mine = rank_bytes(run, cards, sharded=True)["base"]
-    if run["method"] == "qlora" and cards > 1:
-        mine -= scale_bytes(shapes_of(run["shape"])[1])
-    return 2 * (cards - 1) * mine
+    scales = scale_bytes(shapes_of(run["shape"])[1]) * (run["method"] == "qlora")
+    return 2 * (cards - 1) * (rank_bytes(run, cards, sharded=True)["base"] - scales)

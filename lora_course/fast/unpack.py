@@ -9,8 +9,9 @@ from functools import cache
 
 import torch
 
-BLOCK = 64  # numbers that share a scale; owned by chapter 17
-SCALES = 256  # scales that share one of theirs; owned by chapter 17
+# Numbers that share a scale; and scales that share one of theirs.
+BLOCK = 64  # owned by chapter 17
+SCALES = 256  # owned by chapter 17
 
 
 # owned by chapter 17

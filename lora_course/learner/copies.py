@@ -16,6 +16,7 @@ from pathlib import Path
 from lora_course.plumbing.files import write_atomically
 
 FOLDERS = {"chapters": "chapter", "exercises": "exercises", "solutions": "solutions"}
+PAGES = ("docs/architectures.md", "docs/claims.md")  # what chapters lead to, besides notebooks
 RECORD = ".copied.json"  # for every copy the digest of the cells it was made with
 LINK = re.compile(r"\]\((?:\.\./(chapters|exercises|solutions)/)?(\d\d)_\w+\.ipynb")
 
@@ -54,18 +55,21 @@ def bring(root, work=None):
                 f"{_shown(copy)} has changes of yours and stays; the course has a newer "
                 "one. To get it, rename yours and run this again."
             )
-    for original in sorted((root / "chapters" / "results").rglob("*.json")):  # chapters read them
-        copy = work / original.relative_to(root)
-        if not copy.exists() or copy.read_bytes() != original.read_bytes():
-            write_atomically(copy, original.read_bytes())
+    beside = [*(root / "chapters/results").rglob("*.json"), *(root / page for page in PAGES)]
+    for original in sorted(path for path in beside if path.is_file()):
+        copy, content = work / original.relative_to(root), original.read_bytes()
+        if original.suffix == ".md":
+            content = linked(content, "docs")
+        if not copy.exists() or copy.read_bytes() != content:
+            write_atomically(copy, content)
     write_atomically(work / RECORD, json.dumps(known, indent=1, sort_keys=True))
     return said
 
 
 def place(original):
-    """chapters/03_the_lora_layer.ipynb -> chapters/03_chapter.ipynb, as a path."""
-    folder = Path(original).parent.name
-    return Path(folder) / f"{Path(original).name[:2]}_{FOLDERS[folder]}.ipynb"
+    """chapters/03_the_lora_layer.ipynb -> chapters/03_chapter.ipynb, as a path; no other number."""
+    folder, name = Path(original).parent.name, Path(original).name
+    return Path(folder) / (f"{name[:2]}_{FOLDERS[folder]}.ipynb" if name[:2].isdigit() else name)
 
 
 def linked(content, folder):
