@@ -715,7 +715,8 @@ ia3 = Check(
         "`weight * scale[:, None]` and `bias * scale`; with feedforward `weight * scale` and the "
         "bias as it is.",
     ),
-    slips=(*IA3, *TURNED), other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
+    slips=(*IA3, *TURNED),
+    other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
     make=make_ia3, probe=probe_ia3, judge=judge_ia3,
 )  # fmt: skip
 
