@@ -32,7 +32,7 @@ def own_record(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def seeds(request):
-    """Twenty seeds (see `verdicts`); three when the slow tests are left out."""
+    """Twenty seeds (see `verdicts` and `turned`); three when the slow tests are left out."""
     return range(3 if request.config.option.markexpr == "not slow" else 20)
 
 
@@ -114,6 +114,25 @@ def verdicts(check, namespace, seeds):
             return
 
 
+def from_turn(seeds, turn):
+    first = 7 * turn % len(seeds)
+    return [*seeds[first:], *seeds[:first]]
+
+
+def turned(check, namespace, seeds, turn):
+    """(seed, verdict) of a wrong answer: all seeds while they take 30 ms together, else four.
+
+    Each answer begins at another seed, so that the wrong ones of an exercise try every seed.
+    """
+    spent = 0.0
+    for number, seed in enumerate(from_turn(seeds, turn), 1):
+        start = time.process_time()
+        yield seed, judged(check, namespace, seed)
+        spent += time.process_time() - start
+        if number >= 4 and spent > 0.03:
+            return
+
+
 def solved(chapter, name):
     return run_cell(chapter, source(chapter)[1][name][0], f"{chapter} {name}")
 
@@ -155,6 +174,14 @@ def test_lists(chapter, name):
     listed = {key for key in check.mistakes if key not in FREE and not key.startswith("raised")}
     assert listed <= {a.mistake for a in wrong}, "mistakes that no wrong answer reaches"
     assert {a.mistake for a in wrong} <= {*check.mistakes, *FREE}
+
+
+@each_exercise
+def test_slow_wrong_answers_try_every_seed_together(chapter, name):
+    """Four seeds each, as in `turned`."""
+    count = sum(answer.exercise == name for answer in answers(chapter)[1])
+    tried = [seed for turn in range(count) for seed in from_turn(range(20), turn)[:4]]
+    assert set(tried) == set(range(20))
 
 
 @each_exercise
@@ -210,7 +237,9 @@ def test_right_answer_gets_full_points(chapter, answer, seeds):
 def test_wrong_answer_gets_its_hint(chapter, answer, seeds):
     check = checks(chapter)[answer.exercise]
     namespace = run_cell(chapter, code_of(chapter, answer), answer.note)
-    for seed, verdict in verdicts(check, namespace, seeds):
+    same = [other for other in answers(chapter)[1] if other.exercise == answer.exercise]
+    turn = same.index(answer)
+    for seed, verdict in turned(check, namespace, seeds, turn):
         message = check.result(verdict).message
         assert verdict.share < 1, f"seed {seed}: full points for: {answer.note}"
         named = {verdict.mistake, verdict.mistake.partition(":")[0]}

@@ -14,6 +14,7 @@ from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.kit.town import messy
 from lora_course.rubric import whole
 from lora_course.rubric.judge import RUBRIC, as_lines, judge_project
+from lora_course.rubric.project import Project
 
 
 def clean(rows, test, tokens, limit, wrong):
@@ -39,8 +40,33 @@ def copy(good, tmp_path):
     return shutil.copytree(good, tmp_path / "copy")
 
 
-def open_ones(folder):
-    return {found.name for found in judge_project(folder) if found.holds is False}
+@pytest.fixture(scope="module")
+def base_once():
+    """The base on the same rows, with the same tokenizer, scores the same: measured once.
+
+    The reference is judged without this.
+    """
+    known, real = {}, Project.measure
+
+    def measure(self, model, rows):
+        if model != "base":
+            return real(self, model, rows)
+        asked = rows, json.dumps(getattr(self, rows)), self.tokenizer.chat_template
+        if asked not in known:
+            known[asked] = real(self, model, rows)
+        return known[asked]
+
+    return measure
+
+
+@pytest.fixture
+def open_ones(base_once, monkeypatch):
+    def names(folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(Project, "measure", base_once)
+            return {found.name for found in judge_project(folder) if found.holds is False}
+
+    return names
 
 
 @pytest.mark.slow
@@ -53,7 +79,7 @@ def test_the_reference_holds_every_property_for_every_judge(good):
 
 
 @pytest.mark.slow
-def test_nothing_cleaned(tmp_path):
+def test_nothing_cleaned(tmp_path, open_ones):
     """It scores as well: only its rows tell."""
     make(tmp_path, clean=lambda rows, *_: [as_row(row) for row in rows], seeds=(0,), steps=40)
     bad = open_ones(tmp_path)
@@ -62,7 +88,7 @@ def test_nothing_cleaned(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch):
+def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch, open_ones):
     def without_end(*given, **settings):
         for batch in batches(*given, **settings):
             for row in batch["labels"]:
@@ -76,13 +102,13 @@ def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_rate_that_forgets(tmp_path):
+def test_a_rate_that_forgets(tmp_path, open_ones):
     make(tmp_path, rates=(0.02,), seeds=(0,))
     assert open_ones(tmp_path) == {"old skills"}
 
 
 @pytest.mark.slow
-def test_the_whole_embedding_in_the_adapters_file(copy):
+def test_the_whole_embedding_in_the_adapters_file(copy, open_ones):
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(load_base(), copy / "adapter")
@@ -94,7 +120,7 @@ def test_the_whole_embedding_in_the_adapters_file(copy):
 
 
 @pytest.mark.slow
-def test_adapter_and_merged_model_in_one_folder(copy):
+def test_adapter_and_merged_model_in_one_folder(copy, open_ones):
     for file in (copy / "adapter").glob("adapter_*"):
         shutil.copy(file, copy / "merged")
     bad = open_ones(copy)
@@ -189,7 +215,7 @@ KINDS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_wrong_thing_opens_its_properties_and_no_others(kind, copy):
+def test_one_wrong_thing_opens_its_properties_and_no_others(kind, copy, open_ones):
     wanted = done(kind, copy)
     assert open_ones(copy) == wanted
 

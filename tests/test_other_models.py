@@ -1,21 +1,23 @@
 """Chapters 08 and later on other people's models and data: a GPT-2 and a Qwen3, random weights.
 
-A chapter's source is a plain script (text is comment, a quote is an import), so it is run as one.
+A chapter's source is a plain script (text is comment, a quote is an import): so it is run as one,
+in a process of its own (tests/warm.py).
 Nothing is learned in a model of random weights; what counts is that no cell stumbles over layer
 names, sizes, a missing chat template, or data with few rows.
 """
 
 import json
-import os
-import subprocess
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.warm import run_script
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "chapters/source").glob("[01][0-9]_*.py"))
 LATER = [path for path in SOURCES if int(path.stem[:2]) >= 8]
+OF_TEXT = [path for path in LATER if path.stem[:2] not in ("16", "18")]  # these two are below
 ROWS = 300  # test 30, validation 27, train 243
 
 
@@ -47,68 +49,72 @@ def folders(tmp_path_factory):
     return made
 
 
-WITHOUT = """
-import importlib.util, runpy, sys
-real, hidden = importlib.util.find_spec, ("gguf", "xllamacpp")
-importlib.util.find_spec = lambda name, *more: None if name in hidden else real(name, *more)
-sys.modules |= dict.fromkeys(hidden)
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
+def chapter(number):
+    (source,) = (path for path in LATER if path.stem.startswith(f"{number}_"))
+    return source
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", [True, False], ids=["engine", "no engine"])
-def test_chapter_18_with_and_without_llama_cpp(engine, tmp_path):
-    """A random Llama, which llama.cpp can serve; and where its packages are missing."""
-    from lora_course.kit.models import load_tokenizer
-    from tests.small_llama import llama
-
-    if engine:
-        pytest.importorskip("gguf")
-        pytest.importorskip("xllamacpp")
-    tokenizer = load_tokenizer("base")
-    tokenizer.save_pretrained(tmp_path)
-    model = llama(width=64, wide=96, vocabulary=len(tokenizer))
-    model.save_pretrained(tmp_path)
-    (source,) = (path for path in LATER if path.stem.startswith("18"))
-    env = {**os.environ, "LORA_COURSE_MODEL": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *(() if engine else ("-c", WITHOUT)), source],
-        cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600, encoding="utf-8",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = "Not installed: gguf, xllamacpp. `pip install -e .[edge]` brings them." in done.stdout
-    served = "court.merged.gguf" in done.stdout and "tokens/s" in done.stdout
-    assert (told, served) == (not engine, engine)
+def ran(source, tmp_path, model="", data="", eye="", hidden=()):
+    """What a chapter printed, run as a program; it must end well."""
+    environment = {
+        "LORA_COURSE_MODEL": str(model),
+        "LORA_COURSE_DATA": str(data),
+        "LORA_COURSE_VISION_MODEL": str(eye),
+        "MPLBACKEND": "Agg",
+    }
+    place = ROOT / "chapters", tmp_path / "printed"
+    code, said = run_script(source, *place, environment=environment, hidden=hidden)
+    assert code == 0, said[-3000:]
+    return said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
-@pytest.mark.parametrize("source", LATER, ids=lambda path: path.stem[:2])
+@pytest.mark.parametrize("source", OF_TEXT, ids=lambda path: path.stem[:2])
 def test_chapter_runs(source, kind, folders, tmp_path):
-    env = {
-        **os.environ,
-        "LORA_COURSE_MODEL": str(folders[kind]),
-        "LORA_COURSE_DATA": str(folders["data"]),
-        "MPLBACKEND": "Agg",
-        "HF_HOME": str(tmp_path),  # the prepared data set goes here
-    }
-    done = subprocess.run(
-        [sys.executable, source], cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    ran(source, tmp_path, folders[kind], folders["data"])
+
+
+PACKAGES = ("gguf", "xllamacpp")
+MISSING = "Not installed: gguf, xllamacpp. `pip install -e .[edge]` brings them."
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["resnet", "dinov2"])
-def test_pictures_with_another_eye(kind, tmp_path):
-    """Chapter 16 with convolutions alone, and with a ViT of another family; random weights."""
+def test_chapter_18_with_llama_cpp(folders, tmp_path):
+    """A random Llama, which llama.cpp can serve."""
+    from lora_course.kit.models import load_tokenizer
+    from tests.small_llama import llama
+
+    for package in PACKAGES:
+        pytest.importorskip(package)
+    tokenizer = load_tokenizer("base")
+    tokenizer.save_pretrained(tmp_path)
+    model = llama(width=64, wide=96, vocabulary=len(tokenizer))
+    model.save_pretrained(tmp_path)
+    said = ran(chapter("18"), tmp_path, tmp_path)
+    assert MISSING not in said and "court.merged.gguf" in said and "tokens/s" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
+def test_chapter_18_on_models_that_llama_cpp_does_not_serve(kind, folders, tmp_path):
+    """Once with its packages, once where they are missing."""
+    hidden = PACKAGES if kind == "gpt2" else ()
+    said = ran(chapter("18"), tmp_path, folders[kind], folders["data"], hidden=hidden)
+    assert (MISSING in said) == (kind == "gpt2" or not all(map(find_spec, PACKAGES)))
+    assert "court.merged.gguf" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "eye"), [("gpt2", "resnet"), ("qwen3", "dinov2")])
+def test_pictures_with_another_eye_and_another_model(kind, eye, folders, tmp_path):
+    """Chapter 16 with convolutions alone, and with a ViT of another family; random weights.
+
+    One word decides what it asserts of the course's own: that both are the course's.
+    """
     from tests.test_vision import random_classifier
 
-    random_classifier(kind).save_pretrained(tmp_path / "eye")
-    env = {**os.environ, "LORA_COURSE_VISION_MODEL": str(tmp_path / "eye"), "MPLBACKEND": "Agg"}
-    (source,) = [path for path in LATER if path.stem.startswith("16_")]
-    done = subprocess.run(
-        [sys.executable, source], cwd=ROOT / "chapters", env=env, capture_output=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    text = chapter("16").read_text(encoding="utf-8")
+    assert text.count("is_shipped()") == text.count("is_shipped() and is_shipped_eye()") == 1
+    random_classifier(eye).save_pretrained(tmp_path / "eye")
+    ran(chapter("16"), tmp_path, folders[kind], folders["data"], tmp_path / "eye")

@@ -3,8 +3,6 @@
 import ast
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 
 from lora_course.inject import inject_lora, lora_layers
 from lora_course.train import learning_rate, train
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -344,11 +343,13 @@ torch.save({"losses": losses, "weights": weights(model)}, out)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 @pytest.mark.parametrize(("moment", "step"), [("step", 5), ("write", 3)])
 def test_a_killed_process_is_resumed(tmp_path, moment, step):
+    script = tmp_path / "script.py"
+    script.write_text(KILLED, encoding="utf-8")
+
     def run(name, *how):
         out = tmp_path / f"{name}.end"
-        command = [sys.executable, "-c", KILLED, str(tmp_path / f"{name}.pt"), *how, str(out)]
-        code = subprocess.run(command, cwd=ROOT, timeout=300, capture_output=True).returncode
-        return code, out
+        options = tmp_path / f"{name}.pt", *how, out
+        return run_script(script, ROOT, tmp_path / "printed", options)[0], out
 
     code, out = run("killed", moment, str(step))
     assert code == -signal.SIGKILL and not out.exists()
