@@ -42,6 +42,12 @@ def slope_promises(i, names, function):
     ]  # fmt: skip
 
 
+def cut(*keys, advice="`detach`, `.data`, `.item()` or `no_grad` on the way cuts the gradient off: "
+        "nothing before that place can learn."):  # fmt: skip
+    """The slip that no gradient arrives at one of these inputs."""
+    return Slip("cut", advice, lambda i: [{f"slope_{key}": 0.0} for key in keys])
+
+
 # 13.1 A bottleneck behind a layer
 PARTS = ("W", "b", "W1", "b1", "W2", "b2")
 
@@ -109,6 +115,10 @@ def after(i, kind=""):
         "whole": relu(y + up),
         "early": y + (relu(y) @ W1.T + b1) @ W2.T + b2,
         "base": y,
+        "twice": 2 * y + up,
+        "sigmoid": y + (1 / (1 + np.exp(-z))) @ W2.T + b2,
+        "tanh": y + np.tanh(z) @ W2.T + b2,
+        "silu": y + (z / (1 + np.exp(-z))) @ W2.T + b2,
         "gelu": y + (0.5 * z * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))) @ W2.T + b2,
     }[kind]
 
@@ -151,8 +161,22 @@ BOTTLENECK = (
          lambda i: [{"y": after(i, kind)} for kind in ("late", "both", "whole", "early")]),
     Slip("unused", "The adapter is there, and `forward` does not use it.", output_is("base")),
     Slip("gelu", "A ReLU was asked for; this is a GELU.", output_is("gelu")),
-    Slip("base_trains", "Freeze the base layer: `base_layer.requires_grad_(False)`.",
-         seen_as(frozen=np.ones(2, bool))),
+    Slip("curve", "A ReLU was asked for, `torch.relu`; this is another curve.",
+         lambda i: [{"y": after(i, kind)} for kind in ("sigmoid", "tanh", "silu")]),
+    Slip("skip_twice", "y is added once. `forward` of the parts returns up(...) alone; somewhere y "
+         "is in it already.", output_is("twice")),
+    Slip("base_trains", "Freeze the base layer, weight and bias: "
+         "`base_layer.requires_grad_(False)`.", seen_as(frozen=lambda v: v.any())),
+    Slip("not_kept", "Keep the layer that was given, not a copy, under the name that was asked "
+         "for: whoever shares it still sees it.", seen_as(kept=0)),
+    Slip("no_bias", "The formula has two biases, b_1 and b_2: leave out `bias=False`.",
+         seen_as(biases=lambda v: v.size and not v.all(), linear=lambda v: v.all())),
+    Slip("adapter_frozen", "down and up are all that trains: freeze the base layer alone.",
+         seen_as(trained=lambda v: not v.all())),
+    Slip("cut", "A frozen layer still passes gradients to x: no `no_grad` around it, and no "
+         "`detach` before the adapter.",
+         lambda i: [{"slope_x": 0.0},
+                    {"slope_x": slope(i, "x", lambda changed: after(changed, "base"))}]),
     Slip("default_start", "nn.Linear starts its matrices too large for an adapter: begin with a "
          "much smaller standard deviation, or with one matrix of zeros.",
          seen_as(gap=lambda v: v > 0.01)),
@@ -164,8 +188,8 @@ BOTTLENECK = (
          lambda i: {"shapes": np.array([i["W2"].shape, i["W1"].shape])}),
     Slip("wrong_width", "The adapter works on the output of the base layer, so d is "
          "`base_layer.out_features`.",
-         lambda i: {"shapes": np.array([(len(i["W1"]), i["W"].shape[1]),
-                                        (i["W"].shape[1], len(i["W1"]))])}),
+         lambda i: [{"shapes": np.array([(len(i["W1"]), i["W"].shape[1]), (out, len(i["W1"]))])}
+                    for out in i["W"].shape]),
 )  # fmt: skip
 
 bottleneck = Check(
@@ -266,6 +290,11 @@ def behind(i, key, value):
     return np.concatenate([mask, np.full((len(mask), len(i["prompt"])), value)], axis=1)
 
 
+def is_float(right):
+    """A condition: these numbers as floats."""
+    return lambda v: v.dtype.kind == "f" and v.shape == right.shape and np.array_equal(v, right)
+
+
 PREPEND = (
     Slip("at_the_end", "The prompt is read first: it goes before the text, not after it.",
          lambda i: {"vectors": np.concatenate([i["embeds"], np.broadcast_to(
@@ -280,9 +309,26 @@ PREPEND = (
          lambda i: {"mask": behind(i, "mask", 1)}),
     Slip("labels_short", "The row is p places longer, and so are its labels.",
          lambda i: {"labels": i["labels"]}),
-    Slip("labels_zero", "0 is the number of a token: the model would be asked for it. -100 asks "
-         "for nothing.", lambda i: [{"labels": longer(i["labels"], len(i["prompt"]), value)}
-                                    for value in (0, -1)]),
+    Slip("labels_zero", "Whatever is not -100 is the number of a token: the model would be asked "
+         "for it.", lambda i: [{"labels": longer(i["labels"], len(i["prompt"]), value)}
+                               for value in (0, -1, 1, 100)]),
+    Slip("labels_moved", "Do not move the labels: the model itself compares each place with the "
+         "next label.", lambda i: {"labels": longer(np.roll(i["labels"], -1, 1),
+                                                    len(i["prompt"]), -100)}),
+    Slip("p_is_d", "p is the number of vectors, `len(prompt)`; `prompt.shape[1]` is their width.",
+         lambda i: {"mask": longer(i["mask"], i["prompt"].shape[1])}),
+    Slip("floats", "`torch.ones` and `torch.full` with -100.0 make floats. Take the type of what "
+         "was given: `attention_mask.new_ones`, `labels.new_full`.",
+         lambda i: [{"mask": is_float(longer(i["mask"], len(i["prompt"])))},
+                    {"labels": is_float(longer(i["labels"], len(i["prompt"]), -100))}]),
+    Slip("exchanged", "The order is vectors, mask, labels, positions.",
+         lambda i: {"mask": longer(i["labels"], len(i["prompt"]), -100),
+                    "labels": longer(i["mask"], len(i["prompt"]))}),
+    Slip("positions_short", "The row is p places longer, and so are its positions.",
+         lambda i: {"positions": lambda v: v.shape == i["mask"].shape}),
+    Slip("in_place", "What was given stays as it is: make new tensors, without `+=`, `[...] =` or "
+         "a name that ends in `_`.", seen_as(left=lambda v: v > 0)),
+    cut("prompt", "embeds"),
     Slip("labels_behind", "The -100s stand before the labels. Behind them, every label has moved "
          "p places.", lambda i: {"labels": behind(i, "labels", -100)}),
     Slip("padding_counts", "Counting places also counts the pads on the left. Count ones of the "
@@ -347,11 +393,24 @@ def attention(i, kind=""):
         seen = np.tril(np.ones((T, p + T)), p - 1)
     if kind == "no_prefix":
         K, V, seen = k, v, np.tril(np.ones((T, T)))
+    if kind == "prefix_causal":
+        seen[:, :p] = np.tril(np.ones((T, p)))
+    if kind == "prefix_only":
+        seen[:, p:] = 0
+    if kind == "inverted":
+        seen = 1 - seen
+    if kind == "behind":
+        K, V = np.concatenate([k, pk], 2), np.concatenate([v, pv], 2)
+    if kind in ("v_as_k", "crossed"):
+        K = np.concatenate([pv, k], 2)
+    if kind in ("k_as_v", "crossed"):
+        V = np.concatenate([pk, v], 2)
     if kind == "keys_only":
         V = np.concatenate([np.zeros_like(pv), v], 2)
     n = H // k.shape[1]
     K, V = (
-        np.tile(t, (1, n, 1, 1)) if kind == "tiled" else np.repeat(t, n, axis=1) for t in (K, V)
+        np.tile(t, (1, n, 1, 1)) if kind in ("tiled", name) else np.repeat(t, n, axis=1)
+        for t, name in ((K, "tiled_k"), (V, "tiled_v"))
     )
     size = {"no_scale": 1, "by_h": h**2, "by_width": H * h, "scaled_up": 1 / h}.get(kind, h)
     scores = q @ K.swapaxes(-1, -2) / math.sqrt(size)
@@ -359,8 +418,15 @@ def attention(i, kind=""):
         w = np.exp(scores - scores.max(-1, keepdims=True))
         return (w / w.sum(-1, keepdims=True) * seen) @ V
     scores = np.where(seen > 0, scores, 0 if kind == "zeros" else -1e30)
-    w = np.exp(scores - scores.max(-1, keepdims=True))
-    return w / w.sum(-1, keepdims=True) @ V
+    if kind == "apart":
+        return sum(softmax(s) @ x for s, x in ((scores[..., :p], V[:, :, :p]),
+                                               (scores[..., p:], V[:, :, p:])))  # fmt: skip
+    return softmax(scores, -2 if kind == "axis" else -1) @ V
+
+
+def softmax(scores, axis=-1):
+    w = np.exp(scores - scores.max(axis, keepdims=True))
+    return w / w.sum(axis, keepdims=True)
 
 
 def judge_attend(i, o):
@@ -383,12 +449,31 @@ ATTEND = (
     Slip("shifted", "The triangle starts at the first key of the prefix. It belongs over the text: "
          "shift it by p, `tril(p)`.", attends("shifted")),
     Slip("blind_to_itself", "A token also sees itself.", attends("no_self")),
+    Slip("no_text", "Only the prefix is seen. A token also sees itself and the text before it.",
+         attends("prefix_only")),
+    Slip("inverted", "`masked_fill` hides where its mask is True: here it hides what may be seen.",
+         lambda i: {"y": lambda v: v.shape == i["q"].shape and np.allclose(
+             v[:, :, :-1], attention(i, "inverted")[:, :, :-1], rtol=1e-3, atol=1e-4)}),
+    Slip("prefix_hidden", "Of the prefix nothing is hidden: every token sees all p keys.",
+         attends("prefix_causal")),
+    Slip("behind", "In `cat` the prefix comes first, then the text. The triangle counts on that.",
+         attends("behind")),
+    Slip("crossed", "`prefix_k` goes with the keys, `prefix_v` with the values.",
+         attends("v_as_k", "k_as_v", "crossed")),
+    Slip("apart", "One softmax over prefix and text together: what a token gives to the prefix it "
+         "takes from the text.", attends("apart")),
+    Slip("axis", "A token's shares add up to 1 over the keys: `softmax(-1)`.", attends("axis")),
+    Slip("flat", "The heads stay apart: (B, H, T, h) comes out.",
+         lambda i: {"y": lambda v: v.ndim == 3 and v.size == i["q"].size}),
+    Slip("in_place", "What was given stays as it is: no `*=`, `/=` or a name that ends in `_`.",
+         seen_as(left=lambda v: v > 0)),
+    cut(*QKV),
     Slip("no_prefix", "The prefix has no effect. Its keys and values stand before those of the "
          "text.", attends("no_prefix")),
     Slip("keys_only", "The prefix has values too: what a token takes from it.",
          attends("keys_only")),
     Slip("tiled", "Neighbouring query heads share a key head. `repeat` deals them out in turn: use "
-         "`repeat_interleave`.", attends("tiled")),
+         "`repeat_interleave`, for keys and values.", attends("tiled", "tiled_k", "tiled_v")),
     Slip("no_scale", "The scores are not divided by the square root of the head size.",
          attends("no_scale")),
     Slip("wrong_scale", "Divide by the square root of h, the size of one head.",
@@ -425,6 +510,7 @@ IA3_CASES = {  # key: shape of the weight, a bias, feedforward
     "bare_in": ("wide", False, True),
 }
 HALVES = ("scaled", "fold")
+SQUARE = ("square", "square_in")
 
 
 def make_ia3(seed):
@@ -446,12 +532,15 @@ def probe_ia3(namespace, a):
     made = {}
     for name in HALVES:
         made |= fixtures.attempt(name, lambda name=name: half(namespace[name], a, name))
+        if f"raised:{name}" in made:  # a square layer shows what was scaled instead
+            made |= fixtures.attempt("", lambda name=name: half(namespace[name], a, name, SQUARE))
+    made.pop("raised:", None)
     return fixtures.unless_all_open(made, HALVES)
 
 
-def half(function, a, name):
+def half(function, a, name, cases=tuple(IA3_CASES)):
     made, changed = {}, []
-    for key in IA3_CASES:
+    for key in cases:
         x, W, b, scale, inner = parts(a, key)
         given = [None if t is None else tensor(t) for t in (x, W, b, scale)]
         before = callers.Before(*[t for t in given if t is not None])
@@ -495,6 +584,23 @@ def output(i, key, kind=""):
     return (x * scale) @ W.T + b if inner else (x @ W.T + b) * scale
 
 
+def as_if(i, key, inner):
+    """(output, weight, bias) of a square case with this value of `feedforward`."""
+    x, W, b, scale, _ = parts(i, key)
+    y = (x * scale) @ W.T + b if inner else (x @ W.T + b) * scale
+    return y, W * scale if inner else W * scale[:, None], b if inner else b * scale
+
+
+def turned(out, inner):
+    """Values of both square cases when these are treated as inputs or as outputs."""
+
+    def values(i):
+        (y, W, _), (y_in, W_in, _) = as_if(i, "square", out), as_if(i, "square_in", inner)
+        return [{"y_square": y, "y_square_in": y_in}, {"W_square": W, "W_square_in": W_in}]
+
+    return values
+
+
 def merged_pair(i, key, kind=""):
     """(weight, bias or None) of a case, or that of a mistake."""
     _, W, b, scale, inner = parts(i, key)
@@ -524,7 +630,17 @@ def judge_ia3(i, o):
         else:
             second.append(Promise(f"b_{key}", bias, f"for {case_words(key)} the bias"))
     second += [callers.unchanged("left_fold", "what fold was given")]
-    return in_parts(judged(i, o, first, IA3, part="scaled"), judged(i, o, second, IA3, part="fold"))
+    return in_parts(one_half(i, o, first, "scaled"), one_half(i, o, second, "fold"))
+
+
+def one_half(i, o, promises, name):
+    """The verdict on a half; where it raised, by what it did to square layers, if that is known."""
+    said = judged(i, o, promises, IA3, part=name)
+    if said.mistake != "raised":
+        return said
+    square = [p for p in promises if p.key[2:] in SQUARE]
+    known = judged(i, o, square, TURNED)
+    return known if known.mistake not in ("", "other") else said
 
 
 def scale_slope(i, key, place, what):
@@ -554,20 +670,38 @@ def folds_are(*kinds):
     ]  # fmt: skip
 
 
+TURNED = (  # what square layers show
+    Slip("exchanged", "The two are in each other's place: with `feedforward` the input is scaled, "
+         "the columns of the weight; without it the output, the rows.", turned(True, False)),
+    Slip("inputs_alone", "This scales inputs, the columns, in both cases. Without `feedforward` "
+         "the output is scaled: the rows, `scale[:, None]`.", turned(True, True)),
+    Slip("outputs_alone", "This scales outputs, the rows, in both cases. With `feedforward` the "
+         "input is scaled: the columns.", turned(False, False)),
+    Slip("bias_of_inputs", "With `feedforward` the input is scaled, and the bias stays as it is.",
+         lambda i: {"W_square_in": as_if(i, "square_in", True)[1],
+                    "b_square_in": i["b"] * i["l_in_square"]}),
+)  # fmt: skip
+
 IA3 = (
     Slip("bias_after", "The scale multiplies the whole output, bias included. Add the bias first.",
          outputs_are("bias_after")),
     Slip("plus_one", "The scale itself multiplies; it starts at 1. 1 + scale starts at 2.",
-         lambda i: outputs_are("plus_one")(i) + folds_are("plus_one")(i)),
+         lambda i: [*outputs_are("plus_one")(i), *folds_are("plus_one")(i),
+                    {"y_out": output(i, "out", "plus_one"), "y_in": output(i, "in")}]),
     Slip("bias_left", "The output is scaled with its bias, so the merged bias is scaled too.",
          folds_are("bias_left")),
     Slip("by_shape", "A square layer does not tell by its shape what is scaled: ask `feedforward`. "
          "Outputs are rows, with the bias; inputs are columns, without it.",
-         lambda i: [{"y_square_in": output(i, "square_in", "by_shape")},
-                    {"W_square_in": merged_pair(i, "square_in", "by_shape")[0]},
-                    {"b_square_in": i["b"] * i["l_in_square"]}]),
-    Slip("in_place", "`*=` changes the weight that was given; a merge that fails halfway could not "
-         "be repeated. Return new tensors.", seen_as(left_fold=2)),
+         lambda i: [{"y_square_in": output(i, "square_in", "by_shape"), "y_in": output(i, "in")},
+                    {"W_square_in": merged_pair(i, "square_in", "by_shape")[0],
+                     "W_in": merged_pair(i, "in")[0]},
+                    {"b_square_in": i["b"] * i["l_in_square"], "b_in": i["b"]}]),
+    Slip("in_place", "`*=` changes what was given; a merge that fails halfway could not be "
+         "repeated. Return new tensors.",
+         lambda i: [{"left_fold": lambda v: v > 0}, {"left_scaled": lambda v: v > 0}]),
+    Slip("bias_made", "A layer without a bias has none after the merge: return None in its place.",
+         lambda i: [{f"none_{key}": 0} for key in ("bare", "bare_in")]),
+    cut("x_out", "l_out", "x_in", "l_in"),
 )  # fmt: skip
 
 ia3 = Check(
@@ -581,7 +715,8 @@ ia3 = Check(
         "`weight * scale[:, None]` and `bias * scale`; with feedforward `weight * scale` and the "
         "bias as it is.",
     ),
-    slips=IA3, other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
+    slips=(*IA3, *TURNED),
+    other="Compare `linear(x, *fold(...))` with `scaled(x, ...)` for one case.",
     make=make_ia3, probe=probe_ia3, judge=judge_ia3,
 )  # fmt: skip
 
@@ -590,6 +725,7 @@ ia3 = Check(
 METHODS = ("lora", "bottleneck", "prompt", "prefix", "ia3")
 WIDTHS = ("n", "blocks", "d", "q", "kv", "ff")
 ROUNDS = 2
+OTHERS = {"adapters": "other", "LoRA": "letters"}  # methods that are none
 
 
 def make_count(seed):
@@ -610,8 +746,10 @@ def probe_count(namespace, a):
         for method in METHODS:
             value = namespace["count"](method, **given(a, case))
             made[f"{method}{case}"] = array(value, f"count({method!r}, ...)")
-    call = lambda: namespace["count"]("adapters", **given(a, 0))  # noqa: E731
-    return made | callers.failing("other", call, ValueError, names="adapters")
+    for name, key in OTHERS.items():
+        call = lambda name=name: namespace["count"](name, **given(a, 0))  # noqa: E731
+        made |= callers.failing(key, call, ValueError, names=name)
+    return made
 
 
 def numbers(i, case, method, kind=""):
@@ -629,12 +767,18 @@ def numbers(i, case, method, kind=""):
             "mha": L * n * (8 * d + 3 * (d + ff)),
             "no_rank": L * sum(i + o for i, o in layers),
             "qv": L * n * (d + q + d + kv),
+            "q_only": L * (sum(n * (i + o) for i, o in layers) + n * (d - q)),
+            "no_o": L * sum(n * (i + o) for i, o in layers if (i, o) != (q, d)),
+            "one_gate": L * (sum(n * (i + o) for i, o in layers) - n * (d + ff)),
+            "one_kv": L * (sum(n * (i + o) for i, o in layers) - n * (d + kv)),
             "attention": L * n * (2 * (d + q) + 2 * (d + kv)),
         },
         "bottleneck": {
             "": 2 * L * one,
             "no_bias": 2 * L * 2 * n * d,
             "one_bias": 2 * L * (2 * n * d + n),
+            "two_n": 2 * L * (2 * n * d + 2 * n),
+            "two_d": 2 * L * (2 * n * d + 2 * d),
             "one": L * one,
             "one_block": 2 * one,
             "half": 2 * L * (n * d + n + d),
@@ -649,6 +793,7 @@ def numbers(i, case, method, kind=""):
             "d": n * L * 2 * d,
             "one_layer": n * 2 * kv,
             "prompt": n * d,
+            "both": n * L * 2 * kv + n * d,
         },
         "ia3": {
             "": L * (2 * kv + ff),
@@ -659,6 +804,7 @@ def numbers(i, case, method, kind=""):
             "one": L * (kv + ff),
             "times_n": n * L * (2 * kv + ff),
             "no_ff": L * 2 * kv,
+            "qkv": L * (q + 2 * kv + ff),
         },
     }[method][kind]
 
@@ -670,7 +816,8 @@ def judge_count(i, o):
         for method in METHODS:
             right, what = numbers(i, case, method), f"{method} for {words}"
             promises.append(Promise(f"{method}{case}", right, what, rtol=0, atol=0.5))
-    promises += callers.raises(o, "other", "'adapters'", "ValueError", "adapters")
+    for name, key in OTHERS.items():
+        promises += callers.raises(o, key, f"{name!r}", "ValueError", name)
     return judged(i, o, promises, COUNT)
 
 
@@ -691,15 +838,15 @@ COUNT = (
          counts_are("lora", "product", "full")),
     Slip("rank", "The rank is missing: A has n rows and B n columns.",
          counts_are("lora", "no_rank")),
-    Slip("some_layers", "LoRA goes into all seven layers of a block.",
-         counts_are("lora", "qv", "attention")),
+    Slip("some_layers", "LoRA goes into all seven layers of a block: q, k, v, o, gate, up, down.",
+         counts_are("lora", "qv", "attention", "no_o", "one_gate", "one_kv")),
     Slip("q_is_not_d", "All query heads together need not be as wide as the model: q: d → q, "
-         "o: q → d, and k and v: d → kv.", counts_are("lora", "square_q", "mha")),
+         "o: q → d, and k and v: d → kv.", counts_are("lora", "square_q", "mha", "q_only")),
     Slip("one_block", "Every block has its own: times `blocks`.",
          any_of(counts_are("lora", "one_block"), counts_are("bottleneck", "one_block"),
                 counts_are("prefix", "one_layer"), counts_are("ia3", "one_block"))),
     Slip("biases", "A bottleneck has two biases: n below, d above.",
-         counts_are("bottleneck", "no_bias", "one_bias")),
+         counts_are("bottleneck", "no_bias", "one_bias", "two_n", "two_d")),
     Slip("one_adapter", "A block has two bottlenecks, behind o and behind down.",
          counts_are("bottleneck", "one")),
     Slip("one_matrix", "A bottleneck has a way down and a way up: twice n d.",
@@ -714,10 +861,16 @@ COUNT = (
          "less than q or d.", any_of(counts_are("prefix", "q", "d"), counts_are("ia3", "d", "q"))),
     Slip("prefix_is_prompt", "That counts a prompt: one vector before the text. A prefix is in "
          "every layer.", counts_are("prefix", "prompt")),
+    Slip("no_prompt", "A prefix has no vectors before the text: keys and values are all.",
+         counts_are("prefix", "both")),
+    Slip("silent", "What is none of the five names must not get a number, not in other letters "
+         "either: `raise ValueError`, with the name in its text.",
+         lambda i: [{f"{key}_{what}": value} for key in OTHERS.values()
+                    for what, value in (("error", lambda v: v != 1), ("names", 0))]),
     Slip("down_output", "IA³ scales the input of down, which has ff numbers.",
          counts_are("ia3", "down_out")),
     Slip("ia3_part", "IA³ has three vectors in a block: for k, for v and for the input of down.",
-         counts_are("ia3", "one", "no_ff")),
+         counts_are("ia3", "one", "no_ff", "qkv")),
     Slip("ia3_n", "A scale has one number for each place; n plays no part in it.",
          counts_are("ia3", "times_n")),
 )  # fmt: skip

@@ -26,25 +26,31 @@ def make_dora(seed):
 
 
 def probe_dora(namespace, a):
+    made = {}
+    for case in CASES:
+        made |= fixtures.attempt(case, lambda case=case: dora_once(namespace, a, case))
+    return fixtures.unless_all_open(made, CASES)
+
+
+def dora_once(namespace, a, case):
     import torch
 
-    made = {}
-    for case, bias in CASES.items():
-        t = {key: tensor(a[f"{key}_{case}"]) for key in GIVEN}
-        for key in ("x", "A", "B", "m"):
-            t[key].requires_grad_()
-        before = callers.Before(*t.values())
-        y = namespace["dora_forward"](
-            t["x"], t["W"], t["b"] if bias else None, t["A"], t["B"], a["scaling"].item(), t["m"]
-        )
-        made |= {f"y_{case}": array(y, "the output"), f"left_{case}": before.change()}
-        G, learned = tensor(a[f"G_{case}"]), [t[key] for key in ("A", "B", "m", "x")]
-        grads = [None] * 4
-        if isinstance(y, torch.Tensor) and y.requires_grad and y.shape == G.shape:
-            grads = torch.autograd.grad((y * G).sum(), learned, allow_unused=True)
-        for key, p, grad in zip(("A", "B", "m", "x"), learned, grads, strict=True):
-            grad = torch.zeros_like(p) if grad is None else grad
-            made[f"g{key}_{case}"] = array(grad, "a gradient")
+    bias, made = CASES[case], {}
+    t = {key: tensor(a[f"{key}_{case}"]) for key in GIVEN}
+    for key in ("x", "A", "B", "m"):
+        t[key].requires_grad_()
+    before = callers.Before(*t.values())
+    y = namespace["dora_forward"](
+        t["x"], t["W"], t["b"] if bias else None, t["A"], t["B"], a["scaling"].item(), t["m"]
+    )
+    made |= {f"y_{case}": array(y, "the output"), f"left_{case}": before.change()}
+    G, learned = tensor(a[f"G_{case}"]), [t[key] for key in ("A", "B", "m", "x")]
+    grads = [None] * 4
+    if isinstance(y, torch.Tensor) and y.requires_grad and y.shape == G.shape:
+        grads = torch.autograd.grad((y * G).sum(), learned, allow_unused=True)
+    for key, p, grad in zip(("A", "B", "m", "x"), learned, grads, strict=True):
+        grad = torch.zeros_like(p) if grad is None else grad
+        made[f"g{key}_{case}"] = array(grad, "a gradient")
     return made
 
 
@@ -91,7 +97,15 @@ def judge_dora(i, o):
             words_here = f"{'with' if bias else 'without'} a bias, {words}"
             promises.append(Promise(f"{key}_{case}", right, words_here, rtol=1e-3, atol=1e-3))
     promises += [callers.unchanged(f"left_{case}", "a tensor that was given") for case in CASES]
-    return judged(i, o, promises, DORA)
+    said = judged(i, o, promises, DORA, part="bias")
+    if said.mistake == "raised":  # the square layer shows what would have been computed
+        square = [p for p in promises if p.key.endswith("_plain")]
+        known = judged(i, o, square, COLUMNS)
+        return known if known.mistake == "columns" else said
+    if "raised:plain" in o and "raised:bias" not in o:  # without a bias
+        with_bias = [p for p in promises if p.key.endswith("_bias")]
+        said = judged(i, o, with_bias, DORA)
+    return said if said.share < 1 else judged(i, o, promises, DORA, part="plain")
 
 
 def not_through(i, dead):
@@ -100,7 +114,28 @@ def not_through(i, dead):
     return {k: 0 * v if k.split("_")[0] in dead else v for k, v in right.items()}
 
 
+COLUMNS = (
+    Slip("columns", "These are lengths of columns, one for each input. The norm is taken of each "
+         "row, one for each output: `V.norm(dim=1)`.",
+         lambda i: [by_columns(i, "plain", False), by_columns(i, "plain", True)]),
+)  # fmt: skip
+
+
+def by_columns(i, case, each):
+    """The output with the norms of columns, taken for those of rows or dividing the columns."""
+    x, W, A, B, m, b = (i[f"{k}_{case}"].astype(float) for k in GIVEN)
+    V = W + float(i["scaling"]) * B @ A
+    n = np.sqrt((V**2).sum(0))
+    y = x @ (m[:, None] * V / n).T if each else m / n * (x @ V.T)
+    return {f"y_{case}": y + (b if CASES[case] else 0)}
+
+
 DORA = (
+    Slip("columns", COLUMNS[0].advice, lambda i: by_columns(i, "bias", True)),
+    Slip("flat", "Whatever axes x has in front, y has them, too: leave x as it is, `x @ V.T`.",
+         lambda i: {"y_bias": lambda v: v.ndim == 2 and v.size == i["G_bias"].size}),
+    Slip("in_place", "What was given stays as it is: build V as a new tensor.",
+         lambda i: [{f"left_{case}": lambda v: v > 0} for case in CASES]),
     Slip("not_normed", "V is multiplied by the magnitude, but it still has its own length. Divide "
          "by the norm of each row first.",
          lambda i: dora_cases(i, lambda x, V, W, m, n, b: m * (x @ V.T) + b)),
@@ -112,10 +147,12 @@ DORA = (
          "`V.norm(dim=1)`.",
          lambda i: both_cases(i, norm=lambda V, W: np.full(len(V), np.sqrt((V**2).sum())),
                               keys=("y",))),
-    Slip("squared", "That is the sum of squares. The length of a row is its root.",
-         lambda i: both_cases(i, norm=lambda V, W: (V**2).sum(1), keys=("y",))),
-    Slip("no_scale", "The update inside V lacks its scale: V = W + scaling * B A.",
-         lambda i: both_cases(i, scaling=1.0, keys=("y",))),
+    Slip("squared", "The length of a row is the root of the sum of its squares: `V.norm(dim=1)`.",
+         lambda i: [both_cases(i, norm=norm, keys=("y",)) for norm in (
+             lambda V, W: (V**2).sum(1), lambda V, W: abs(V).sum(1), lambda V, W: abs(V).max(1))]),
+    Slip("no_scale", "The update inside V has its scale once: V = W + scaling * B A.",
+         lambda i: [both_cases(i, scaling=c, keys=("y",))
+                    for c in (1.0, i["scaling"] ** 2.0, 1 / i["scaling"])]),
     Slip("update_only", "Only the update was scaled by m / |V|. DoRA scales the whole row of V, "
          "the part from W included.",
          lambda i: dora_cases(i, lambda x, V, W, m, n, b: x @ W.T + m / n * (x @ (V - W).T)
@@ -268,7 +305,8 @@ PISSA = (
          "SVD.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, -r:] * s[-r:] @ Vh[-r:], None))),
     Slip("no_root", "Both factors got the whole singular value, so it counts twice. Give each the "
          "square root.",
-         lambda i: [*times(lambda s, c: s**2 / c)(i), *times(lambda s, c: c * s**2)(i)]),
+         lambda i: [*times(lambda s, c: s**2 / c)(i), *times(lambda s, c: c * s**2)(i),
+                    *times(lambda s, c: s**2)(i)]),
     Slip("all_in_b", "The product is right, but A's rows have length 1: the singular values sit in "
          "B alone. Give each factor the root.",
          lengths(lambda s, c: np.ones_like(s), lambda s, c: s / c)),
@@ -279,6 +317,20 @@ PISSA = (
          "s / scaling.",
          lambda i: [lengths(lambda s, c: s**0.5 / c, lambda s, c: s**0.5)(i),
                     lengths(lambda s, c: s**0.5, lambda s, c: s**0.5 / c)(i)]),
+    Slip("scale_wrong", "The layer multiplies B A by the scale, so B A holds s / scaling: each "
+         "factor gets `(s / scaling).sqrt()`.",
+         lambda i: [*times(lambda s, c: s / c)(i), *times(lambda s, c: c**2 * s)(i)]),
+    Slip("rest_without_scale", "The residual is W minus what the layer adds: scaling * B A, not "
+         "B A.", pissa_slip(lambda W, U, s, Vh, r, c: (
+             U[:, :r] * s[:r] @ Vh[:r], W - U[:, :r] * s[:r] @ Vh[:r] / c))),
+    Slip("rest_is_update", "The residual is what is left: W minus the update.",
+         pissa_slip(lambda W, U, s, Vh, r, c: [U[:, :r] * s[:r] @ Vh[:r]] * 2)),
+    Slip("exchanged", "The order is residual, A, B: A has r rows, B has r columns.",
+         lambda i: [{f"shapes_{case}": np.array(
+             [*i[f"W_{case}"].shape, 0, 0, len(i[f"W_{case}"]), i["r"], 0, 0,
+              i["r"], i[f"W_{case}"].shape[1], 0, 0])} for case in SHAPES]),
+    Slip("in_place", "`-=` writes into the weight that was given. Compute a new tensor.",
+         lambda i: [{f"left_{case}": lambda v: v > 0} for case in SHAPES]),
     Slip("lora_start", "The update is zero: that is the start of LoRA. PiSSA starts with the "
          "largest pieces of W.", pissa_slip(lambda W, U, s, Vh, r, c: (0 * W, None))),
 )  # fmt: skip
@@ -383,6 +435,8 @@ ALLOCATIONS = {
     "no_e": both_budgets(lambda i, k: made_masks(i, k, parts="AB")),
     "no_uncertainty": both_budgets(lambda i, k: made_masks(i, k, product=lambda s, j: s)),
     "added": both_budgets(lambda i, k: made_masks(i, k, product=lambda s, j: s + j)),
+    "only_uncertainty": both_budgets(lambda i, k: made_masks(i, k, product=lambda s, j: j)),
+    "means_first": both_budgets(lambda i, k: by_means(i, k)),
     "one_less": both_budgets(lambda i, k: made_masks(i, k, off=-1)),
     "one_more": both_budgets(lambda i, k: made_masks(i, k, off=1)),
 }
@@ -390,7 +444,18 @@ ALLOCATIONS = {
 
 def by_means(i, key):
     """The product of the means in the place of the mean of the products."""
-    return made_masks(i, key, product=lambda s, j: s.mean(-1, keepdims=True) * j)
+    found = []
+    for n in range(len(LAYERS)):
+        s, j = ({k: i[f"{part}{k}{n}"].astype(float) for k in "AEB"} for part in "sj")
+        found.append(s["E"][:, 0] * j["E"][:, 0] + s["A"].mean(1) * j["A"].mean(1)
+                     + s["B"].mean(0) * j["B"].mean(0))  # fmt: skip
+    return top(found, budget_of(i, key))
+
+
+def best_of_each(i, key):
+    """The right choice, and the best triplet of every layer."""
+    each = np.concatenate([found == found.max() for found in scores(i)])
+    return made_masks(i, key) | each
 
 
 def other_axis(values, axis):
@@ -404,7 +469,12 @@ NEAR = (  # other answers, that must not look like one of the above
     both_budgets(lambda i, k: made_masks(i, k, parts="EB")),
     both_budgets(lambda i, k: made_masks(i, k, A=lambda v, n: v.mean(), B=lambda v, n: v.mean())),
     both_budgets(lambda i, k: made_masks(i, k, A=np.max, B=np.max)),
-    both_budgets(by_means),
+    both_budgets(
+        lambda i, k: top(
+            [a * b * c for a, b, c in zip(*(scores(i, parts=part) for part in "AEB"), strict=True)],
+            budget_of(i, k),
+        )
+    ),
     both_budgets(lambda i, k: made_masks(i, k, A=other_axis)),
     both_budgets(lambda i, k: made_masks(i, k, B=other_axis)),
 )
@@ -475,8 +545,18 @@ ALLOCATE = (
     Slip("only_e", "Only the entry of E was looked at. The row of A and the column of B count "
          "too.", ALLOCATIONS["only_e"]),
     Slip("no_e", "The entry of E itself was left out.", ALLOCATIONS["no_e"]),
-    Slip("no_uncertainty", "Only the sensitivity was used. A score is sensitivity times "
-         "uncertainty.", ALLOCATIONS["no_uncertainty"]),
+    Slip("no_uncertainty", "Only one of the two tensors was used. A score is sensitivity times "
+         "uncertainty.", lambda i: [ALLOCATIONS[name](i) for name in (
+             "no_uncertainty", "only_uncertainty")]),
+    Slip("means_first", "Multiply number by number first, and take the mean of the scores.",
+         ALLOCATIONS["means_first"]),
+    Slip("no_mask", "A mask is (r,) of bool: the comparison `score > bar` itself, for scores of "
+         "shape (r,); no scores, places or counts.",
+         lambda i: [{f"{what}_{key}": 0} for what in ("bool", "fits") for key in BUDGETS]),
+    Slip("one_each", "A layer may lose all of its triplets: nothing is kept for it.",
+         lambda i: {key: best_of_each(i, key) for key in ("some", "few", "none")}),
+    Slip("in_place", "`mul_` and `*=` change the averages that were given.",
+         lambda i: [{f"left_{key}": lambda v: v > 0} for key in BUDGETS]),
     Slip("added", "Sensitivity and uncertainty were added. A score is their product.",
          ALLOCATIONS["added"]),
     Slip("one_less", "One triplet too few stays. Look at what happens to the one that equals the "
@@ -485,7 +565,8 @@ ALLOCATE = (
          "bar.", ALLOCATIONS["one_more"]),
     Slip("edge_none", "A budget of 0 leaves nothing on. `topk(0)` and slices such as `[-0:]` have "
          "a way of their own.",
-         lambda i: {"some": made_masks(i, "some"), "none": lambda v: v.any()}),
+         lambda i: {"some": made_masks(i, "some"), "none": lambda v: v.any() and not
+                    np.array_equal(v, best_of_each(i, "none"))}),
     Slip("edge_all", "With a budget of all triplets, all of them stay.",
          lambda i: {"some": made_masks(i, "some"), "all": lambda v: not v.all()}),
 )  # fmt: skip
@@ -515,7 +596,7 @@ PLACES = ("up_proj", "k_proj", "down_proj")
 
 def make_vera(seed):
     rng = np.random.default_rng(seed + 1430)
-    d, wide, kv, r = (int(n) for n in (rng.integers(5, 8), rng.integers(13, 17),
+    d, wide, kv, r = (int(n) for n in (rng.integers(5, 8), rng.integers(13, 16),
                                        rng.integers(3, 5), rng.integers(9, 12)))  # fmt: skip
     shapes = np.array([(wide + 2, d), (kv, d), (d, wide)])  # the widest in and out differ
     made = {"seed": rng.integers(1000), "r": r, "shapes": shapes}
@@ -539,27 +620,32 @@ def probe_vera(namespace, a):
     return {**made, "left": 0 if same else 2}
 
 
-def vera(i, order="AB", bound=lambda name, shape: (6 / shape[1]) ** 0.5, own=False, last=False,
-         vectors=lambda d, b: (d, b), fresh=False):  # fmt: skip
+def vera(i, order="AB", bound=lambda name, shape: (6 / shape[1]) ** 0.5, own=False, last="",
+         vectors=lambda d, b: (d, b), fresh=False, again=False, turned="",
+         generator=np.random.default_rng, square=False):  # fmt: skip
     """The updates, with the slips that are asked for."""
     shapes, r, made = i["shapes"], int(i["r"]), {}
-    rng = np.random.default_rng(int(i["seed"]))
+    rng = generator(int(i["seed"]))
 
     def draw(rng, out, into):
         wanted, found = {"A": (r, into), "B": (out, r)}, {}
         for name in order:
             limit = bound(name, wanted[name])
-            found[name] = rng.uniform(-limit, limit, wanted[name])
+            found[name] = rng.uniform(-limit, limit, wanted[name][:: -1 if name in turned else 1])
+            found[name] = found[name].T if name in turned else found[name]
         return found
 
-    shared = draw(rng, *shapes.max(0))
+    largest = shapes.max(0)
+    shared = draw(rng, *([largest.max()] * 2 if square else largest))
     for n, (d_out, d_in) in enumerate(shapes):
         if own:  # matrices of the layer's own size, from the seed or one after the other
             if n == 0 or fresh:
                 rng = np.random.default_rng(int(i["seed"]))
             shared = draw(rng, d_out, d_in)
-        A = shared["A"][:, -d_in:] if last else shared["A"][:, :d_in]
-        B = shared["B"][-d_out:] if last else shared["B"][:d_out]
+        elif again and n:
+            shared = draw(rng, *largest)
+        A = shared["A"][:, -d_in:] if "A" in last else shared["A"][:, :d_in]
+        B = shared["B"][-d_out:] if "B" in last else shared["B"][:d_out]
         d, b = vectors(i[f"d{n}"], i[f"b{n}"])
         made[f"u{n}"] = b[:, None] * (B * d) @ A
     return made
@@ -576,11 +662,33 @@ def judge_vera(i, o):
 VERA = (
     Slip("other_order", "B was drawn first. The numbers come out of the generator in one order: A, "
          "then B.", lambda i: vera(i, order="BA")),
+    Slip("again", "They were drawn anew for every layer. Draw A and B once, before the layers.",
+         lambda i: vera(i, again=True)),
+    Slip("turned_draw", "A is drawn as (r, in), B as (out, r). The other shape, turned "
+         "afterwards, has the numbers in other places.",
+         lambda i: [vera(i, turned=part) for part in ("A", "B", "AB")]),
+    Slip("one_size", "The widest input belongs to A, the tallest output to B: these are two "
+         "numbers.", lambda i: [vera(i, square=True), vera(
+             i, square=True, bound=lambda name, shape: (6 / (
+                 i["shapes"][:, 1].max() if name == "A" else shape[1])) ** 0.5)]),
+    Slip("generator", "Another generator draws other numbers from one seed: "
+         "`np.random.default_rng(seed)`.", lambda i: vera(i, generator=np.random.RandomState)),
+    Slip("own_bound", "The bound belongs to the shared matrix: all its columns count, not those "
+         "that a layer uses.", lambda i: {
+             f"u{n}": u * (i["shapes"][:, 1].max() / i["shapes"][n, 1]) ** 0.5
+             for n, u in enumerate(vera(i).values())}),
+    Slip("constant", "The bound is the root of 6 / n.",
+         lambda i: [vera(i, bound=lambda name, shape, c=c: (c / shape[1]) ** 0.5)
+                    for c in (3, 1, 2)]),
+    Slip("turned", "An update has the shape of its weight, (out, in).",
+         lambda i: {key: u.T for key, u in vera(i).items()}),
+    Slip("in_place", "The vectors of the file stay as they are: no `*=`.",
+         lambda i: {"left": lambda v: v > 0}),
     Slip("own_size", "Each layer got matrices of its own size. They are drawn once, in the largest "
          "size, and a layer uses a part of them.",
          lambda i: [vera(i, own=True), vera(i, own=True, fresh=True)]),
     Slip("last_part", "The last columns and rows were taken. A layer uses the first ones.",
-         lambda i: vera(i, last=True)),
+         lambda i: [vera(i, last=part) for part in ("AB", "A", "B")]),
     Slip("bound_rows", "The bound was taken from the number of rows. It is the root of 6 over the "
          "number of columns: in for A, r for B.",
          lambda i: vera(i, bound=lambda name, shape: (6 / shape[0]) ** 0.5)),
@@ -637,9 +745,10 @@ def make_unmask(seed):
         made |= {"losses_third": coded(losses), "shared_third": shared}
         right = unmasked(made)
         ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS[:2]])
-        said = [right, *(rule(made) for rule in UNMASKED.values())]
+        said = [right, *(UNMASKED[name](made) for name in APART)]
         pairs = [(a, b) for n, a in enumerate(said) for b in said[:n]]
         pairs += [(a, b) for b in (rule(made) for rule in UNLIKE) for a in said]
+        pairs += [(right, UNMASKED[name](made)) for name in ("nan_left_out",)]
         if {0, 5} <= set(ends.tolist()) and all(apart(a, b) for a, b in pairs):
             return made
 
@@ -798,6 +907,49 @@ UNMASKED = {
 }  # fmt: skip
 
 
+def with_edges(rule):
+    """Right answers but for the last: rule(at, finite means, L, S) -> edge."""
+
+    def values(i):
+        made = unmasked(i)
+        for grid in GRIDS:
+            losses = grid_of(i, grid)
+            at, means = best_of(losses)[0], mean_of(losses)
+            made[f"edge_{grid}"] = rule(at, np.isfinite(means), *losses.shape[1:])
+        return made
+
+    return values
+
+
+def finite_ends(at, finite, L, S):
+    ends = finite.argmax(1), L - 1 - finite[:, ::-1].argmax(1)
+    return (at == ends[0]) | (at == ends[1])
+
+
+def at_shared(i):
+    """The spread taken at the shared rate."""
+    made = unmasked(i, keys=("claimed", "winner"))
+    for grid in GRIDS:
+        losses, winner = grid_of(i, grid), made[f"winner_{grid}"]
+        shared = np.full(len(losses), int(i[f"shared_{grid}"]))
+        spread, best = spread_of(losses, shared), best_of(losses)[1]
+        made[f"equal_{grid}"] = best - best[winner] <= np.maximum(spread, spread[winner])
+    return made
+
+
+def changed_equal(change):
+    """Right answers but for the third. change: equal, winner, edge -> equal, edge."""
+
+    def values(i):
+        made = unmasked(i)
+        for grid in GRIDS:
+            names = (f"{key}_{grid}" for key in ("equal", "winner", "edge"))
+            made[f"equal_{grid}"], made[f"edge_{grid}"] = change(*(made[n] for n in names))
+        return made
+
+    return values
+
+
 def deviations(i):
     """Equal within the larger standard deviation of the seeds."""
     made = unmasked(i, keys=("claimed", "winner"))
@@ -817,6 +969,29 @@ def overlapping(i):
         rows = losses[np.arange(len(losses)), best_of(losses)[0]]
         made[f"equal_{grid}"] = rows.min(1) <= rows[made[f"winner_{grid}"]].max()
     return made
+
+
+APART = tuple(UNMASKED)  # none of these gives the answers of another one
+UNMASKED |= {
+    "nan_left_out": lambda i: unmasked(i, mean=lambda v: left_out(v), keys=ANSWERS[:3]),
+    "zeros": lambda i: unmasked(i, mean=lambda v: np.where(np.isfinite(mean_of(v)), mean_of(v), 0),
+                                keys=ANSWERS[:3]),
+    "edge": with_edges(lambda at, finite, L, S: at == L - 1),
+    "left_edge": with_edges(lambda at, finite, L, S: at == 0),
+    "seeds_edge": with_edges(lambda at, finite, L, S: (at == 0) | (at == S - 1)),
+    "finite_edge": with_edges(finite_ends),
+    "inside": with_edges(lambda at, finite, L, S: (at > 0) & (at < L - 1)),
+    "equal_edge": changed_equal(lambda equal, winner, edge: (edge, equal)),
+    "itself": changed_equal(lambda equal, winner, edge: (
+        equal & (np.arange(len(equal)) != winner), edge)),
+}  # fmt: skip
+
+
+def left_out(losses):
+    """Means without the nan, but with inf."""
+    with np.errstate(all="ignore"):
+        sums = np.nansum(losses.astype(float), -1) / np.maximum((~np.isnan(losses)).sum(-1), 1)
+    return np.where(np.isnan(losses).all(-1), np.inf, sums)
 
 
 UNLIKE = (  # other answers, that must not look like one of the above
@@ -870,12 +1045,19 @@ def judge_unmask(i, o):
     return judged(i, o, promises, UNMASK)
 
 
-def value_of(name):
-    return lambda i: {key: alike(value) for key, value in UNMASKED[name](i).items()}
+def value_of(*names):
+    return lambda i: [{key: alike(value) for key, value in UNMASKED[name](i).items()}
+                      for name in names]  # fmt: skip
+
+
+ALSO = {
+    "nan_wins": ("zeros",),
+    "edge": ("left_edge", "seeds_edge", "finite_edge"),
+}
 
 
 UNMASK = tuple(
-    Slip(name, advice, value_of(name))
+    Slip(name, advice, value_of(name, *ALSO.get(name, ())))
     for name, advice in (
         ("one_rate", "The second winner was taken at the shared rate as well. Each method gets its "
          "own best rate."),
@@ -886,8 +1068,8 @@ UNMASK = tuple(
         ("survivors", "A rate at which one seed diverged was judged by the other seeds. Such a "
          "rate does not count: you cannot choose the seed."),
         ("best_seed", "The best seed stands for each method. Take the mean over the seeds."),
-        ("nan_wins", "A `nan` won: `min` and `argmin` return it when there is one. Put infinity "
-         "in its place first."),
+        ("nan_wins", "A run that diverged won: `min` and `argmin` return a `nan`, and a 0 in its "
+         "place is lower than every loss. Put infinity there first."),
         ("no_spread", "Only the winner itself is called equal. Two methods are equal when their "
          "difference is within the spread of the seeds."),
         ("own_spread", "Only the method's own spread was used. The larger of the two counts, the "
@@ -897,7 +1079,19 @@ UNMASK = tuple(
         ("small_spread", "The smaller of the two spreads was used. The larger one counts."),
         ("strict", "A loss that exceeds the winner's by exactly the spread is still equal: at "
          "most, not less than."),
+        ("edge", "A grid ends at both sides, at rate 0 and at rate L - 1, whatever diverged: "
+         "`(at == 0) | (at == losses.shape[1] - 1)`."),
+        ("inside", "True means that the best rate lies at an end of the grid."),
+        ("equal_edge", "The third and the fourth answer are in each other's place."),
+        ("itself", "The winner is equal to itself: its loss exceeds its own by 0."),
     )
+) + (
+    Slip("at_shared", "The spread of a method is that at its own best rate, not at the shared one.",
+         lambda i: {key: alike(value) for key, value in at_shared(i).items()}),
+    Slip("losses_named", "A winner is a position: `argmin`, not `min`.",
+         lambda i: {"claimed_first": lambda v: v.size == 1 and not (v % 1 == 0).all()}),
+    Slip("in_place", "The losses that were given stay as they are: `torch.where` makes new ones.",
+         lambda i: [{f"left_{grid}": lambda v: v > 0} for grid in GRIDS]),
 )  # fmt: skip
 
 unmask = Check(

@@ -9,8 +9,8 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.ch12 import five, judge_five, spread
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, all_of, judged
-from lora_course.checks.values import Refused, array, kind
+from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
+from lora_course.checks.values import Refused, array, kind, text, words
 
 # 20.1 Clean
 STYLES = 6  # how a prompt may be written
@@ -28,10 +28,11 @@ def make_clean(seed):
         plan.append((int(report[n]), answer, style, told, pad))
 
     for n in range(4):  # good ones, alone
-        row(n, style=int(rng.integers(STYLES)))
+        row(n, style=int(rng.integers(STYLES)), pad=3 * (n == 3))
     row(4), row(4)  # a copy, letter by letter
     for n in (5, 6):  # copies in other letters, also of the answer
-        first, second = (int(s) for s in rng.permutation(STYLES)[:2])
+        ways = rng.permutation([1, 2] if n == 5 else STYLES)  # 5: more than capitals differs
+        first, second = (int(s) for s in ways[:2])
         row(n, style=first, told=0), row(n, style=second, told=1)
     row(7), row(8, style=int(rng.choice([1, 2, 3, 5])))  # leaks: see tested
     row(9, answer=-1)  # wrong, alone
@@ -40,13 +41,15 @@ def make_clean(seed):
     row(12, answer=0), row(12, answer=1, style=3)  # a contradiction
     row(13, answer=1), row(13, answer=2), row(13, answer=1)
     row(14, pad=1)  # as long as may be
-    row(15, pad=2)  # one word longer
-    row(16, pad=3), row(16, style=1)  # too long, then the same report without the padding
-    row(17, pad=4, answer=1), row(17)  # the same, with another answer
+    row(15, pad=2), row(15, pad=2)  # one word longer, twice: the next one after it as well
+    row(16, answer=1, pad=5), row(16)  # a form that is too long, then another one that is not
+    row(17), row(17, answer=2, pad=5)  # the reverse
     drawn, at = np.array(plan), rng.permutation(len(plan))
     at = np.array(sorted(range(len(plan)), key=lambda n: at[first_of(plan, n)] * 100 + n))
-    tested = np.array([[report[7], 0], [report[8], 4], [report[30], 2], [report[31], 0]])
+    tested = np.array([[report[7], 0, 0], [report[8], 4, 0], [report[30], 2, 0],
+                       [report[0], 1, 1], [report[3], 0, 0]])  # fmt: skip
     made = {"rows": drawn[at], "format": rng.integers(0, 2, len(plan))}
+    # The last two of the test: the text of a row and more, or less.
     return made | {"tested": rng.permutation(tested)}
 
 
@@ -61,16 +64,19 @@ def styled(text, style):
 
 
 def prompt_text(report, style, pad=0):
+    """pad: 0 for 8 words, 1, 2 or 3 for 12, 13 or 10; 5: the form is longer, and not the prompt."""
     body = f"The {WORDS[report % 12]} paid, and coin {report} is here."
-    more = {0: 0, 1: 3, 2: 4, 3: 5, 4: 6}[int(pad)]  # 9 + 3 + 3 + pad = 15 words at pad 1
-    return styled(body, style) + " so" * more
+    return styled(body, style) + " so" * {0: 0, 1: 4, 2: 5, 3: 2, 5: 0}[int(pad)]
 
 
-def answer_text(answer, style):
-    return styled(f"Paid by {BAD if answer < 0 else WORDS[answer]}.", style)
+def answer_text(answer, style, pad=0):
+    """3 words, or 8."""
+    said = styled(f"Paid by {BAD if answer < 0 else WORDS[answer]}.", style)
+    return said + " so" * (5 if pad == 5 else 0)
 
 
 LIMIT = 15
+NO_ROW, TURNED = -1, -2  # a row that was not given; one with its texts exchanged
 
 
 def written(a):
@@ -78,7 +84,7 @@ def written(a):
     made = []
     for (report, answer, style, told, pad), talk in zip(a["rows"].tolist(), a["format"],
                                                         strict=True):  # fmt: skip
-        prompt, form = prompt_text(report, style, pad), answer_text(answer, told)
+        prompt, form = prompt_text(report, style, pad), answer_text(answer, told, pad)
         said = ("user", prompt), ("assistant", form)
         made.append({"messages": [dict(role=r, content=c) for r, c in said]} if talk
                     else {"prompt": prompt, "completion": form})  # fmt: skip
@@ -94,9 +100,10 @@ def probe_clean(namespace, a):
     wrong = lambda row: BAD in row["completion"].lower()  # noqa: E731
     found = namespace["clean"](rows, test, count, LIMIT, wrong)
     fixtures.expect(found, (list, tuple), "clean", "a list of rows")
-    texts = [(prompt_text(r, s, p), answer_text(w, t)) for r, w, s, t, p in a["rows"].tolist()]
+    texts = [(prompt_text(r, s, p), answer_text(w, t, p)) for r, w, s, t, p in a["rows"].tolist()]
     places = {(p.strip(), c.strip()): n for n, (p, c) in reversed([*enumerate(texts)])}
-    kept, keys, bare = [], [], []
+    swapped = {(c, p) for p, c in places}
+    kept, keys, bare, strange = [], [], [], ""
     for row in found:
         if not isinstance(row, dict):
             raise Refused("type", f"clean returns a list with {kind(row)}.", "a list of rows.")
@@ -104,94 +111,154 @@ def probe_clean(namespace, a):
         keys.append(set(row) == {"prompt", "completion"} and all(type(t) is str for t in pair))
         pair = tuple(str(text) for text in pair)
         bare.append(pair == (pair[0].strip(), pair[1].strip()))
-        kept.append(places.get((pair[0].strip(), pair[1].strip()), -1))
+        pair = pair[0].strip(), pair[1].strip()
+        kept.append(places.get(pair, TURNED if pair in swapped else NO_ROW))
+        strange = strange or (str(row)[:200] if kept[-1] < 0 else "")
     return {"kept": np.array(kept, int), "keys": np.array(keys, bool),
-            "bare": np.array(bare, bool), "left": before.change()}  # fmt: skip
+            "bare": np.array(bare, bool), "left": before.change(),
+            "strange": text(strange)}  # fmt: skip
 
 
-def stay(i, kind=""):
-    """Numbers of the rows that stay, or those of a mistake. A copy has the number of its first."""
-    rows, tested = i["rows"].tolist(), {int(r) for r, _ in i["tested"]}
-    letters = {prompt_text(*t).strip() for t in i["tested"].tolist()}
+def stay(i, *kinds):
+    """Numbers of the rows that stay, or those of mistakes. A copy has the number of its first."""
+    rows, tested = i["rows"].tolist(), i["tested"].tolist()
     texts = [prompt_text(r, s, p).strip() for r, _, s, _, p in rows]
-    long = [len(f"{prompt_text(r, s, p)} {answer_text(w, t)}".split()) for r, w, s, t, p in rows]
-    key = lambda n: texts[n] if kind == "letters" else (rows[n][0], rows[n][4])  # noqa: E731
+    forms = [answer_text(w, t, p).strip() for _, w, _, t, p in rows]
+    asked = [prompt_text(*t).strip() for t in tested]
+    if "lower" in kinds:
+        texts, forms, asked = ([t.lower() for t in each] for each in (texts, forms, asked))
+    by_letters = {"letters", "lower"} & {*kinds}
+    key = lambda n: texts[n] if by_letters else (rows[n][0], rows[n][4] % 5)  # noqa: E731
 
     def out(n):
-        over = long[n] >= LIMIT if kind == "at_limit" else long[n] > LIMIT
-        return (over and kind != "any_length", rows[n][1] < 0 and kind != "keeps_wrong")
+        size = len(f"{texts[n]} {forms[n]}".split())
+        long = size >= LIMIT if "at_limit" in kinds else size > LIMIT
+        wrong = (rows[n][1] < 0) != ("turned" in kinds)
+        if "both" in kinds:
+            return long and wrong
+        return (long and "any_length" not in kinds) or (wrong and "keeps_wrong" not in kinds)
 
     def leaks(n):
-        if kind == "leak_letters":
-            return texts[n] in letters
-        return rows[n][0] in tested and rows[n][4] == 0 and kind != "keeps_leaks"
+        if "leak_letters" in kinds or "lower" in kinds:
+            return texts[n] in asked
+        pads = [t[2] for t in tested if t[0] == rows[n][0]]
+        if "within" in kinds and pads and max(pads) >= rows[n][4] % 5:
+            return True  # part of a text of the test
+        if "around" in kinds and pads and min(pads) <= rows[n][4] % 5:
+            return True
+        return [*key_of(rows[n])] in [[t[0], t[2]] for t in tested] and "keeps_leaks" not in kinds
 
-    said, kept, seen = {}, [], set()
+    gone, skip = set(), False
+    for n in range(len(rows)):  # what is taken out of a list that somebody goes through
+        skip = not skip and out(n)
+        gone |= {n} if skip else set()
+    gone = gone if "skips" in kinds else {n for n in range(len(rows)) if out(n)}
+    gone |= set(np.flatnonzero(i["format"]).tolist()) if "prompt_only" in kinds else set()
+    said, kept, seen, copies = {}, [], set(), Counter(key(n) for n in range(len(rows)) if n
+                                                      not in gone)  # fmt: skip
     for n, row in enumerate(rows):
-        counts = not any(out(n)) or kind == "wrong_answers_count"
-        told = answer_text(row[1], row[3]).strip() if kind == "answer_letters" else row[1]
-        if counts:
+        if n not in gone or "wrong_answers_count" in kinds or (
+                "long_answers_count" in kinds and row[1] >= 0):  # fmt: skip
+            told = forms[n] if {"answer_letters", "lower"} & {*kinds} else (row[1], row[4] == 5)
             said.setdefault(key(n), set()).add(told)
     order = range(len(rows))
-    for n in reversed(order) if kind == "keeps_last" else order:
-        two = len(said.get(key(n), ())) > 1 and kind != "first_answer"
-        again = key(n) in seen and kind != "keeps_copies"
-        if kind == "copies_first":
-            seen.add(key(n))
-        if any(out(n)) or leaks(n) or two or again:
+    for n in reversed(order) if "keeps_last" in kinds else order:
+        two = len(said.get(key(n), ())) > 1 and "first_answer" not in kinds
+        two = two or ("alone" in kinds and copies[key(n)] > 1)
+        mine = (key(n), rows[n][1]) if "pairs" in kinds else key(n)
+        again = mine in seen and "keeps_copies" not in kinds
+        if "copies_first" in kinds:
+            seen.add(mine)
+        if n in gone or leaks(n) or two or again:
             continue
-        seen.add(key(n))
+        seen.add(mine)
         kept.append(n)
-    first = {(texts[n], rows[n][1], rows[n][3]): n for n in reversed(order)}
-    return np.array([first[texts[n], rows[n][1], rows[n][3]] for n in sorted(kept)])
+    return np.array([same_as(rows, n) for n in sorted(kept)], int)
+
+
+def key_of(row):
+    """What decides whether two prompts have the same words: the report, and the padding."""
+    return row[0], row[4] % 5
+
+
+def same_as(rows, n):
+    """The first row with the texts of row n."""
+    written = [(prompt_text(r, s, p).strip(), answer_text(w, t, p).strip())
+               for r, w, s, t, p in rows]  # fmt: skip
+    return written.index(written[n])
 
 
 def judge_clean(i, o):
     def seen(value):
+        if (value < 0).any():
+            return f"a row that is none of those given: {words(o.get('strange', text('')))}"
         right = set(stay(i).tolist())
         lost, more = sorted(right - set(value.tolist())), sorted(set(value.tolist()) - right)
         texts = written(i)
-        for rows, words in ((more, "stays"), (lost, "is gone")):
+        for rows, verb in ((more, "stays"), (lost, "is gone")):
             if rows and 0 <= rows[0] < len(texts):
                 shown = texts[int(rows[0])]
                 shown = shown if "prompt" in shown else [m["content"] for m in shown["messages"]]
-                return f"this row {words}: {shown}"
-        strange = "a row that is none of those given"
-        return strange if -1 in value else "another order, or a row twice"
+                return f"this row {verb}: {shown}"
+        return "another order, or a row twice"
 
     promises = [
         all_of("keys", "rows have just the two texts prompt and completion"),
         all_of("bare", "rows have no space at the ends of their texts"),
         Promise("kept", stay(i), seen=seen, expected="the opposite; rows in the order of the file",
                 rtol=0, atol=0.1),
-        callers.unchanged("left", "the rows that were given"),
+        callers.unchanged("left", "the rows or the test that were given"),
     ]  # fmt: skip
     return judged(i, o, promises, CLEAN)
 
 
 def stays(*kinds):
-    return lambda i: [{"kept": stay(i, kind)} for kind in kinds]
+    """A slip's values: what stays with these mistakes; several in one string happen together."""
+    return lambda i: [{"kept": stay(i, *kind.split())} for kind in kinds]
 
 
 CLEAN = (
     Slip("by_letters", "Copies in other letters were missed: compare `words_of(prompt)`.",
-         stays("letters")),
+         stays("letters", "letters leak_letters", "letters leak_letters answer_letters", "lower",
+               "letters answer_letters")),
     Slip("leak_letters", "A test row in other letters is a leak, too. Compare `words_of` of both.",
          stays("leak_letters")),
     Slip("leaks_stay", "Rows of the test split are still there.", stays("keeps_leaks")),
     Slip("copies_stay", "Copies are still there.", stays("keeps_copies")),
     Slip("copies_first", "A row that goes for another reason still pushed out its copy. Only a row "
-         "that stays may do so.", stays("copies_first")),
+         "that stays may do so.", stays("copies_first", "copies_first first_answer")),
     Slip("last_stays", "Of several copies the first one stays.", stays("keeps_last")),
     Slip("first_answer", "Two answers to one prompt: nobody knows which is right, so both go.",
-         stays("first_answer")),
+         stays("first_answer", "first_answer pairs")),
     Slip("wrong_answers_count", "A row that is known to be wrong or is too long does not contradict"
-         " anybody. Look for contradictions among the others.", stays("wrong_answers_count")),
+         " anybody. Look for contradictions among the others.",
+         stays("wrong_answers_count", "long_answers_count")),
     Slip("answer_letters", "Two answers that differ in capitals or spaces are one answer. Compare "
          "`words_of(completion)`.", stays("answer_letters")),
     Slip("at_limit", "A row with just `limit` tokens stays.", stays("at_limit")),
     Slip("long_stay", "Rows that are too long are still there.", stays("any_length")),
     Slip("wrong_stay", "Rows that `wrong` accuses are still there.", stays("keeps_wrong")),
+    Slip("within", "`in` on a text finds a part of it: a prompt that is longer or shorter than "
+         "that of the test is another prompt. Compare whole ones.",
+         stays("within", "around", "within around")),
+    Slip("skips", "A list that loses rows while somebody goes through it skips the next one. Make "
+         "a new list.", stays("skips")),
+    Slip("turned", "`wrong(row)` is True for a row that goes.", stays("turned")),
+    Slip("or_and", "Too long **or** accused: one of the two is enough to go.", stays("both")),
+    Slip("copies_all_go", "Copies with one and the same answer do not contradict each other: the "
+         "first one stays. Compare the completions.", stays("alone")),
+    Slip("one_format", "Half of the rows have `messages`: `as_row` reads both formats.",
+         stays("prompt_only")),
+    Slip("mixed", "The rows stay in the order of the file. A set has none, and nobody asked to "
+         "sort.", lambda i: {"kept": lambda v: not np.array_equal(v, stay(i)) and
+                             np.array_equal(np.sort(v), np.sort(stay(i)))}),
+    Slip("sides", "The prompt stands under `completion`, and the completion under `prompt`.",
+         seen_as(kept=lambda v: v.size > 0 and (v == TURNED).all())),
+    Slip("rewritten", "Rows come back with their own texts. `words_of` is for comparing alone.",
+         seen_as(kept=lambda v: v.size > 0 and (v == NO_ROW).all())),
+    Slip("in_place", "Whoever calls `clean` goes on with what was given. Make new lists and new "
+         "rows; `rows[:] =`, `append` and `update` write into the caller's.",
+         seen_as(left=lambda v: v > 0)),
     Slip("other_keys", "Each row that stays has `prompt` and `completion`, in one format.",
          lambda i: {"keys": lambda v: not v.all()}),
     Slip("spaces", "Strip both texts: a space at the end of a prompt is a token.",
@@ -395,13 +462,16 @@ split = Check(
 
 
 # 20.3 Decide
-CASES, SEEDS = 4, 3
-PLAN = {  # run: mean below the best that may win, standard deviation, file as a share of the limit
-    "best": (0, 0.03, 1), "near": (0.002, 0.006, 0.875), "third": (0.004, 0.004, 0.75),
-    "level": (0.009, 0.004, 0.625), "right": (0.0155, 0.004, 0.5), "twin": (0.0165, 0.004, 0.5),
-    "one seed forgot": (0.007, 0.004, 0.375), "worse": (0.024, 0.004, 0.3),
-    "odd": (0.1, None, 0.2), "bad": (0.2, 0.004, 0.125), "tested": (0.25, 0.004, 0.8),
-    "forgot": (-0.02, 0.0398, 0.25), "large": (-0.015, 0.004, 1.5),
+SEEDS = (3, 4, 3, 4)  # seeds of each set of runs; arrays have room for four
+CASES, MOST = len(SEEDS), max(SEEDS)
+STEP = 1 / 64  # the best run's standard error with four seeds: all of that set's sums are exact
+PLAN = {  # run: mean below the best's, own error (in errors of the best), share of the limit
+    "best": (0, 1, 1), "near": (0.1, 0.2, 0.875), "third": (0.25, 0.1, 0.75),
+    "level": (0.45, 0.1, 0.625), "mid": (0.75, 0.1, 0.56), "right": (0.9, 0.1, 0.5),
+    "twin": (0.95, 0.1, 0.5), "edge": (1, 0.125, 0.45), "root": (1.1, 0.1, 0.42),
+    "one seed forgot": (0.4, 0.1, 0.375), "sum": (1.4, 0.1, 0.34), "two": (1.9, 0.1, 0.3),
+    "odd": (0, 0, 0.2), "peak": (0, 0, 0.19), "bad": (12, 0.1, 0.125), "tested": (35, 0.1, 0.8),
+    "forgot": (-1.15, 1.32, 0.25), "also forgot": (0.6, 0.1, 0.22), "large": (-0.9, 0.1, 1.5),
 }  # fmt: skip
 RUNS = len(PLAN)
 
@@ -409,66 +479,99 @@ RUNS = len(PLAN)
 def make_decide(seed):
     """Sets of runs in which each mistake takes another run; see PLAN and `choice`."""
     rng, cases = np.random.default_rng(seed + 2200), []
-    for n in range(CASES):
+    for n, count in enumerate(SEEDS):
         names = list(rng.permutation(list(PLAN)))
         first, second = sorted((names.index("right"), names.index("twin")))
         names[first], names[second] = "twin", "right"
-        if n == CASES - 1:  # here the right one is the first of all
+        if n == CASES - 2:  # here the right one is the first of all
             names.insert(0, names.pop(second))
-        cases.append(drawn_runs(rng, names, n % 2))
+        cases.append(drawn_runs(rng, names, count, exact=n >= CASES / 2))
     return {key: np.stack([case[key] for case in cases]) for key in cases[0]}
 
 
-def drawn_runs(rng, names, exact):
+def drawn_runs(rng, names, count, exact):
     """One set in this order. exact: the right run keeps just what must be kept."""
-    top, keep, most = rng.uniform(0.7, 0.8), rng.choice([0.8, 0.85]), rng.choice([1.0, 2.0, 8.0])
-    lines = [PLAN[name] for name in names]
-    shape = rng.permutation([-1.0, 0.0, 1.0])
-    validation = np.array([
-        top + rng.permutation([0.05, 0.05, -0.4]) if std is None else top - below + std * shape
-        for below, std, _ in lines])  # fmt: skip
-    old = keep + rng.uniform(0.02, 0.1, (RUNS, SEEDS))
-    old[names.index("forgot")] -= 0.2
-    old[names.index("one seed forgot")] = keep + rng.permutation([-0.02, 0.06, 0.06])
+    top, keep, most = rng.integers(45, 52) * STEP, rng.choice([0.8, 0.85]), rng.choice([1, 2, 8.0])
+    plan = dict(PLAN)
+    # Sample deviation 1. Of four seeds, the error of the best is STEP, and `edge` lies on it.
+    shape = rng.permutation([-1.0, 0, 1] if count == 3 else [-1.5, 0.5, 0.5, 0.5])
+    if count == 3:
+        plan["edge"] = (1.05, 0.1, 0.45)
+    else:
+        plan["odd"], plan["peak"] = (0, 0, 0.19), (0, 0, 0.2)
+    rows = []
+    for name in names:
+        below, error, _ = plan[name]
+        row = top - below * STEP + error * STEP * math.sqrt(count) * shape
+        if name == "odd":  # a high median
+            row = top + rng.permutation([0.05] * (count - 1) + [-0.4])
+        if name == "peak":  # one high seed
+            row = top + rng.permutation([-0.2 if count == 3 else -0.15] * (count - 1) + [0.2])
+        rows.append([*row, *[0] * (MOST - count)])
+    old = keep + rng.uniform(0.02, 0.1, (RUNS, MOST))
+    old[[names.index("forgot"), names.index("also forgot")]] -= 0.2
+    old[names.index("one seed forgot"), :3] = keep + rng.permutation([-0.02, 0.06, 0.06])
     if exact:
-        old[names.index("right"), 0] = keep
+        old[names.index("right" if count == 3 else "edge"), 0] = keep
     test = rng.uniform(0.3, 0.5, RUNS)
     test[names.index("tested")] = 0.97
-    return {"validation": validation, "old": old, "test": test, "limits": np.array([keep, most]),
-            "megabytes": most * np.array([share for *_, share in lines])}  # fmt: skip
+    return {"validation": np.array(rows), "old": old, "test": test, "count": count,
+            "limits": np.array([keep, most]),
+            "megabytes": most * np.array([plan[name][2] for name in names])}  # fmt: skip
 
 
 def choice(case, kind=""):
     """The number of the run that the rule takes, or that of a mistake; None where nothing fits."""
-    score, old, size = case["validation"].mean(1), case["old"], case["megabytes"]
-    if kind == "median":
-        score = np.median(case["validation"], 1)
-    if kind == "test":
-        score = case["test"]
+    count, size = int(case["count"]), case["megabytes"]
+    scores, old = case["validation"][:, :count], case["old"][:, :count]
+    score = {"median": np.median(scores, 1), "peak": scores.max(1), "test": case["test"]}.get(
+        kind, scores.mean(1))  # fmt: skip
     keep, most = case["limits"]
-    kept = (old.mean(1) if kind == "old_mean" else old.min(1)) >= keep
+    least = {"old_mean": old.mean(1), "old_max": old.max(1)}.get(kind, old.min(1))
+    kept = least > keep if kind == "above_keep" else least >= keep
     fits = size < most if kind == "smaller_size" else size <= most
     fit = np.where((kept | (kind == "any_old")) & (fits | (kind == "any_size")))[0]
     if not len(fit):
         return None
     if kind == "best_mean":
         return int(fit[np.argmax(score[fit])])
+    pool = np.arange(RUNS) if kind == "filter_late" else fit
+    best = pool[np.argmax(score[pool])]
+    wobble = scores.std(1, ddof=0 if kind.startswith("whole") else 1)
+    root = {"spread": 1, "by_n": count, "whole_by_n": count, "less_one": math.sqrt(count - 1),
+            "three": math.sqrt(3), "two": math.sqrt(count) / 2}.get(
+        kind, math.sqrt(count))  # fmt: skip
+    level = score[best] - wobble[best] / root
+    if kind == "own":
+        level = score[best] - wobble / root
     if kind == "smallest":
         level = -np.inf
-    else:
-        pool = np.arange(RUNS) if kind == "filter_late" else fit
-        best = pool[np.argmax(score[pool])]
-        wobble = case["validation"][best].std(ddof=0 if kind == "whole_std" else 1)
-        level = score[best] - wobble / (1 if kind == "spread" else math.sqrt(SEEDS))
-    same = [n for n in fit if score[n] >= level]
-    if not same:
+    same = np.flatnonzero(score > level if kind == "above_level" else score >= level)
+    same = same if kind == "all_level" else same[np.isin(same, fit)]
+    if not len(same):
         return None
     small = [n for n in same if size[n] == size[same].min()]
-    return int(small[0] if kind == "tie" else max(small, key=lambda n: score[n]))
+    if kind in ("tie", "tie_low"):
+        return int(small[0] if kind == "tie" else min(small, key=lambda n: score[n]))
+    taken = int(max(small, key=lambda n: score[n]))
+    lists = {"in_fit": fit, "in_same": same, "by_size": np.argsort(size, kind="stable"),
+             "by_score": np.argsort(-score, kind="stable")}  # fmt: skip
+    return lists[kind].tolist().index(taken) if kind in lists else taken + (kind == "from_one")
+
+
+def are_level(case):
+    """The runs among which the file decides."""
+    found = []
+    for n in range(RUNS):
+        alone = {**case, "megabytes": np.where(np.arange(RUNS) == n, 0, case["megabytes"])}
+        found += [n] if choice(alone) == n and case["megabytes"][n] <= case["limits"][1] else []
+    return found
 
 
 def runs_of(a, n):
-    return [{"validation": a["validation"][n][k].tolist(), "old": a["old"][n][k].tolist(),
+    count = int(a["count"][n])
+    return [{"validation": a["validation"][n][k, :count].tolist(),
+             "old": a["old"][n][k, :count].tolist(),
              "megabytes": float(a["megabytes"][n][k]), "test": float(a["test"][n][k])}
             for k in range(RUNS)]  # fmt: skip
 
@@ -479,7 +582,10 @@ def probe_decide(namespace, a):
         runs = runs_of(a, n)
         before = callers.Before(runs)
         keep, most = a["limits"][n].tolist()
-        value = array(namespace["decide"](runs, keep, most), "what decide returns")
+        value = namespace["decide"](runs, keep, most)
+        if isinstance(value, dict):
+            raise Refused("type", "decide returns a run.", "the number of a run, from 0.")
+        value = array(value, "what decide returns")
         if value.shape != ():
             raise Refused("type", f"decide returns an array of shape {value.shape}.",
                           "the number of a run.")  # fmt: skip
@@ -489,9 +595,12 @@ def probe_decide(namespace, a):
     return {"chosen": np.array(chosen), "left": left} | callers.failing("none", call, ValueError)
 
 
+def cases_of(i):
+    return [{key: i[key][n] for key in i} for n in range(CASES)]
+
+
 def choices(i, kind=""):
-    cases = [{key: i[key][n] for key in i} for n in range(CASES)]
-    found = [choice(case, kind) for case in cases]
+    found = [choice(case, kind) for case in cases_of(i)]
     return np.array([-1 if n is None else n for n in found])
 
 
@@ -531,32 +640,63 @@ def decided(*kinds):
     return lambda i: [{"chosen": choices(i, kind)} for kind in kinds]
 
 
+KINDS = """old_mean old_max any_old any_size best_mean spread by_n whole_by_n less_one three two
+    whole own smallest filter_late all_level tie tie_low test smaller_size above_keep above_level
+    median peak in_fit in_same by_size by_score from_one"""
+
+
+def not_smallest(i, value):
+    """Whether level runs were taken, by a rule that is none of the named ones."""
+    known = [choices(i, kind) for kind in KINDS.split()] + [choices(i)]
+    return value.shape == (CASES,) and not any(np.array_equal(value, k) for k in known) and all(
+        n in are_level(case) for n, case in zip(value, cases_of(i), strict=True))  # fmt: skip
+
+
 DECIDE = (
-    Slip("old_mean", "A mean hides the one seed that forgot. `keep` is a limit for every seed.",
-         decided("old_mean")),
+    Slip("old_mean", "One seed that forgot is enough: `keep` is a limit for every seed, so the "
+         "smallest share decides.", decided("old_mean", "old_max")),
     Slip("any_old", "`keep` is a limit for the old skills: look at `old`.", decided("any_old")),
     Slip("any_size", "`megabytes` is a limit for the file.", decided("any_size")),
     Slip("no_noise", "Runs within one standard error of the best are equal to it. Of equals the "
          "smallest file wins.", decided("best_mean")),
-    Slip("std", "The standard error of a mean of n is the standard deviation / sqrt(n).",
-         decided("spread")),
-    Slip("whole_std", "Three seeds are a sample: divide by n - 1 (`statistics.stdev`).",
-         decided("whole_std")),
+    Slip("std", "The standard error of a mean of n is the standard deviation / sqrt(n), with the n "
+         "of that run, and it is taken off once.",
+         decided("spread", "by_n", "whole_by_n", "less_one", "three", "two")),
+    Slip("whole_std", "A few seeds are a sample: divide by n - 1 (`statistics.stdev`).",
+         decided("whole")),
+    Slip("own_error", "One level for all: the best mean minus the standard error of the **best** "
+         "run.", decided("own")),
     Slip("smallest", "The smallest file counts only among runs that are level with the best.",
          decided("smallest")),
-    Slip("filter_late", "A run that does not fit cannot be the best: leave it out first.",
-         decided("filter_late")),
+    Slip("not_smallest", "The run that was taken is level with the best, and a smaller file is, "
+         "too. Among level ones the file decides.",
+         lambda i: {"chosen": lambda v: not_smallest(i, v)}),
+    Slip("filter_late", "A run that may not win can be neither the best nor level with it: leave "
+         "it out first.", decided("filter_late", "all_level")),
     Slip("tie", "Of equally small files the one with the higher mean validation wins.",
-         decided("tie")),
+         decided("tie", "tie_low")),
     Slip("test", "The test is not for choosing: who chooses by it has no test left.",
          decided("test")),
-    Slip("below", "A file of just `megabytes` fits.", decided("smaller_size")),
-    Slip("median", "The mean of the seeds was asked for, not the median.", decided("median")),
+    Slip("below", "A file of just `megabytes` fits, and just `keep` is kept.",
+         decided("smaller_size", "above_keep")),
+    Slip("above_level", "A run whose mean is just the best mean minus the error is level.",
+         decided("above_level")),
+    Slip("median", "The mean of the seeds was asked for, not the median and not the best seed.",
+         decided("median", "peak")),
+    Slip("place", "The number asked for is the run's place in `runs` as given, from 0: not its "
+         "place in a list that was filtered or sorted.",
+         decided("in_fit", "in_same", "by_size", "by_score", "from_one")),
+    Slip("in_place", "Whoever calls `decide` goes on with the runs: keep what you compute in "
+         "lists of your own.", seen_as(left=lambda v: v > 0)),
+    Slip("no_winner", "A number that fits nothing would be taken for a decision. When no run may "
+         "win, raise a ValueError, before the best is looked for.",
+         seen_as(none_error=lambda v: v != 1)),
 )  # fmt: skip
 
 decide = Check(
     name="decide", title="Decide", wants=("decide",), difficulty=3, minutes=20, points=20,
-    verified="four drawn sets of thirteen runs with a trap each, and one that nothing fits",
+    verified="four drawn sets of nineteen runs, with three or four seeds, a trap in each run, and "
+    "one set that nothing fits",
     hints=(
         "Three questions in this order: which runs may win at all, which of them are level with "
         "the best, and which of those is the smallest?",
@@ -575,9 +715,13 @@ PROOF = ("only factors", "pairs of rank r", "places", "merged", "nothing else")
 LAYERS = ("model.layers.0.q_proj", "model.layers.0.flora_A", "model.layers.1.up_proj")
 PREFIX = "base_model.model."
 NORM, EMBEDDING = "model.norm.bias", "model.embed_tokens.weight"
-IN_FILE = ("", f"{PREFIX}{EMBEDDING}", f"{PREFIX}{NORM}", f"{PREFIX}{LAYERS[1]}.weight")
-FILE = ("factors alone", "the embedding", "a bias", "the weight of the layer `flora_A`")
-PAIR = ("whole pairs", "an A without a B", "a B without an A", "another r in the config")
+IN_FILE = ("", f"{PREFIX}{EMBEDDING}", f"{PREFIX}{NORM}", f"{PREFIX}{LAYERS[1]}.weight",
+           f"{PREFIX}model.norm.lora_A.weight.old",
+           f"old.{PREFIX}model.norm.lora_A.weight")  # fmt: skip
+FILE = ("factors alone", "the embedding", "a bias", "the weight of the layer `flora_A`",
+        f"`{IN_FILE[4]}`", f"`{IN_FILE[5]}`")  # fmt: skip
+PAIR = ("whole pairs", "an A without a B", "a B without an A", "another r in the config",
+        "a B with a column more", "an A with a row more")  # fmt: skip
 PLACE = (
     "layers of the base",
     "a layer that the base does not have",
@@ -585,13 +729,14 @@ PLACE = (
     "a B of twice the height",
 )
 MERGE = ("the update once", "no update", "the update twice", "the last layer forgotten",
-         "the scale of the other rule", "one entry off")  # fmt: skip
+         "the scale of the other rule", "an entry off by 0.003 of the update's norm",
+         "an entry off by 0.0008 of the update's norm")  # fmt: skip
 FAULTS = (  # of the pairs, of their places, of the merge; rsLoRA
-    (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (0, 1, 5, 0),
-    (0, 2, 0, 1), (0, 3, 2, 0),
+    (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (4, 1, 5, 0),
+    (5, 0, 6, 1), (0, 3, 2, 0), (0, 2, 5, 1),
 )  # fmt: skip
 REST = ("all else as in the base", "a layer's bias off in the last digit", "a name more",
-        "a name less", "an embedding off by 0.01")  # fmt: skip
+        "a name less", "an embedding off by 0.01", "a norm's bias off by 0.01")  # fmt: skip
 
 
 def make_prove(seed):
@@ -602,9 +747,9 @@ def make_prove(seed):
             "bias": f(d_out), "emb": f(11, d_in), "alpha": int(rng.choice([5, 7, 11]))}  # fmt: skip
     return made | spread(
         rng,
-        in_file=[0, 0, 0, 0, 0, 1, 2, 3],
-        rest=[0, 0, 0, 0, 1, 2, 3, 4],
-        layers=[2, 3, 2, 3, 2, 3, 2, 3],
+        in_file=[0, 0, 0, 0, 1, 2, 3, 4, 5],
+        rest=[0, 0, 0, 0, 1, 2, 3, 4, 5],
+        layers=[2, 3, 2, 3, 2, 3, 2, 3, 3],
         faults=FAULTS,
     )
 
@@ -630,21 +775,28 @@ def release(a, n):
         home = PREFIX + LAYERS[k]
         if pick["place"] == 1 and k == last:
             home = f"{PREFIX}model.layers.9.o_proj"
-        wide = np.concatenate([a["A"][k]] * 2, 1) if pick["place"] == 2 and k == last else a["A"][k]
+        A, B = a["A"][k], a["B"][k]
+        if k == last:  # the one with the fault
+            A = np.concatenate([A] * (1 + (pick["place"] == 2)), 1)
+            B = np.concatenate([B] * (1 + (pick["place"] == 3)), 0)
+            A = np.concatenate([A, A[:1]]) if pick["pair"] == 5 else A
+            B = np.concatenate([B, B[:, :1]], 1) if pick["pair"] == 4 else B
         if not (pick["pair"] == 2 and k == last):
-            adapter[f"{home}.lora_A.weight"] = wide
+            adapter[f"{home}.lora_A.weight"] = A
         if not (pick["pair"] == 1 and k == last):
-            tall = pick["place"] == 3 and k == last
-            adapter[f"{home}.lora_B.weight"] = np.concatenate([a["B"][k]] * (1 + tall), 0)
+            adapter[f"{home}.lora_B.weight"] = B
         if pick["place"] == 1 and k == last:
             continue
-        factor = (s, 0.0, 2 * s, s if k < last else 0.0, other, s)[pick["merge"]]
+        factor = (s, 0.0, 2 * s, s if k < last else 0.0, other, s, s)[pick["merge"]]
         weight = a["W"][k] + np.float32(factor) * (a["B"][k] @ a["A"][k])
-        if pick["merge"] == 5:
-            weight[-1, 0] += 0.005 * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
+        if pick["merge"] > 4:  # where a comparison of entries allows least
+            at = np.unravel_index(np.abs(weight).argmin(), weight.shape)
+            off = (0.003, 0.0008)[pick["merge"] - 5]
+            weight[at] += off * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
         merged[f"{LAYERS[k]}.weight"] = weight.astype(np.float32)
     if pick["in_file"]:
-        adapter[IN_FILE[pick["in_file"]]] = a["bias"] if pick["in_file"] == 2 else a["emb"]
+        strange = (a["emb"], a["bias"], a["emb"], a["A"][0] + 1, a["A"][0] + 1)
+        adapter[IN_FILE[pick["in_file"]]] = strange[pick["in_file"] - 1]
     if pick["rest"] == 1:
         merged[f"{LAYERS[0]}.bias"] = a["bias"] * np.float32(1 + 2**-22)
     if pick["rest"] == 2:
@@ -653,6 +805,8 @@ def release(a, n):
         del merged[EMBEDDING]
     if pick["rest"] == 4:
         merged[EMBEDDING] = a["emb"] + np.float32(0.01)
+    if pick["rest"] == 5:
+        merged[NORM] = a["bias"] + np.float32(0.01)
     return config, adapter, base, merged
 
 
@@ -668,41 +822,52 @@ def probe_prove(namespace, a):
     return {name: np.array(column) for name, column in columns} | {"left": left}
 
 
+NAMES = {  # what is taken for a factor's name
+    "contains": "lora_", "tail": r"lora_[AB]\.weight$", "weight": r"weight$",
+    "dots": rf"^{PREFIX}.+lora_[AB].weight$", "end": r"\.lora_[AB]\.weight$",
+    "start": rf"^{re.escape(PREFIX)}.+\.lora_[AB]\.weight",
+    "part": rf"{re.escape(PREFIX)}.+\.lora_[AB]\.weight",
+}  # fmt: skip
+
+
 def proven(i, n, kind=""):
     """The five answers for release n, or those of a mistake."""
     config, adapter, base, merged = release(i, n)
-    ends = re.compile("lora_" if kind == "contains" else r"\.lora_[AB]\.weight$")
-    if kind == "tail":
-        ends = re.compile(r"lora_[AB]\.weight$")
-    only = all(ends.search(key) for key in adapter)
     found = {}
     for key, value in adapter.items():
         if m := re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key):
             found.setdefault(m[1], {})[m[2]] = value
-    r, s = config["r"], config["lora_alpha"] / config["r"]
-    if config["use_rslora"] and kind != "plain":
-        s = config["lora_alpha"] / math.sqrt(r)
-    ranks = [{"A": 0, "B": 1}[x] for pair in found.values() for x in pair]
-    sizes = [value.shape for pair in found.values() for value in pair.values()]
-    whole = all(len(pair) == 2 for pair in found.values()) or kind == "any_pair"
-    ranked = all(shape[k] == r for shape, k in zip(sizes, ranks, strict=True)) or kind == "any_rank"
-    fitting = {}
+    only = all(re.search(NAMES[kind], key) if kind in NAMES else
+               re.fullmatch(rf"{re.escape(PREFIX)}.+\.lora_[AB]\.weight", key)
+               for key in adapter)  # fmt: skip
+    r = config["r"]
+    root = config["use_rslora"] and kind != "plain" or kind == "root"
+    s = config["lora_alpha"] / (math.sqrt(r) if root else r)
+    s = 1.0 if kind == "no_scale" else s
+    pairs, places, right = [], [], []
     for name, pair in found.items():
         weight = base.get(f"{name}.weight")
-        fitting[name] = weight is not None and all(
-            kind == "names" or v.shape[1 - k] == weight.shape[1 - k]
-            for v, k in ((v, {"A": 0, "B": 1}[x]) for x, v in pair.items()))  # fmt: skip
-    right = []
-    for name, pair in found.items():
-        weight = base.get(f"{name}.weight")
-        if len(pair) < 2 or weight is None:
+        parts = [(x, v.shape) for x, v in pair.items()]
+        pairs.append(len(pair) == 2 or kind == "any_pair")
+        rows = len(i["A"][0]) if kind == "own_rank" else r  # those of the first A
+        ranked = [shape[x == "B"] == rows for x, shape in parts if kind != f"no_{x}"]
+        pairs[-1] = pairs[-1] and (all(ranked) or kind == "any_rank")
+        places.append(weight is not None and all(
+            kind in ("names", f"wide_{x}") or shape[x == "A"] == weight.shape[x == "A"]
+            for x, shape in parts))  # fmt: skip
+        if len(pair) < 2 or weight is None or pair["A"].shape[0] != pair["B"].shape[1]:
             continue
         if (len(pair["B"]), pair["A"].shape[1]) != weight.shape:
             continue
         update = s * (pair["B"] @ pair["A"])
-        off = np.linalg.norm(merged[f"{name}.weight"] - weight - update)
-        size = 1.0 if kind == "absolute" else np.linalg.norm(update)
+        ours, size = weight + update, np.linalg.norm(update)
+        off = np.linalg.norm(merged[f"{name}.weight"] - ours)
+        size = {"absolute": 1.0, "weight": np.linalg.norm(weight), "strict": 0.03 * size}.get(
+            kind, size)  # fmt: skip
         right.append(off <= (0.05 if kind == "loose" else 1e-3) * size)
+    every_one = any if kind == "any" else all
+    if kind == "first":
+        pairs, places, right = pairs[:1], places[:1], right[:1]
     spoken = set() if kind == "whole" else {f"{name}.weight" for name in found}
     if kind == "layer":
         spoken = {key for key in base for name in found if key.startswith(f"{name}.")}
@@ -714,8 +879,7 @@ def proven(i, n, kind=""):
     rest = all(np.array_equal(base[k], merged[k]) or kind == "names_only" or (
         kind == "near" and np.abs(base[k] - merged[k]).max() < 5e-3)
         for k in base.keys() & merged.keys() - spoken)  # fmt: skip
-    joined = any(right) if kind == "any" else all(right)
-    return only, whole and ranked, all(fitting.values()), joined, names and rest
+    return only, every_one(pairs), every_one(places), every_one(right), names and rest
 
 
 def answers_of(i, name, kind=""):
@@ -732,7 +896,7 @@ def judge_prove(i, o):
     }
     verdict = judge_five(i, o, {name: answers_of(i, name) for name in PROOF}, PROVE,
                          lambda name, n: f"a release with {words[name](n)}")  # fmt: skip
-    left = judged(i, o, [callers.unchanged("left", "what was given")], ())
+    left = judged(i, o, [callers.unchanged("left", "what was given")], PROVE)
     return left if verdict.share == 1 else verdict
 
 
@@ -740,23 +904,40 @@ def said_as(name, *kinds):
     return lambda i: [{name: answers_of(i, name, kind)} for kind in kinds]
 
 
+def exchanged(i):
+    """Two answers in each other's place."""
+    right = {name: answers_of(i, name) for name in PROOF}
+    return [{a: right[b], b: right[a]} for n, a in enumerate(PROOF) for b in PROOF[:n]]
+
+
 PROVE = (
+    Slip("exchanged", "Two of the five answers stand in each other's place.", exchanged),
     Slip("part_of_a_name", "`flora_A.weight` ends like a factor and is none: the name of the part "
-         "is `lora_A`, with a point before it.", said_as("only factors", "contains", "tail")),
-    Slip("any_rank", "A has `config['r']` rows, and B as many columns.",
-         said_as("pairs of rank r", "any_rank")),
+         "is `lora_A`, with a point before it.",
+         said_as("only factors", "contains", "tail", "dots")),
+    Slip("whole_name", "The whole name counts: `base_model.model.`, a layer, `.lora_A.weight` or "
+         "`.lora_B.weight`, nothing before and nothing after. `re.fullmatch` looks at all of it.",
+         said_as("only factors", "weight", "end", "start", "part")),
+    Slip("any_rank", "A has `config['r']` rows, and B as many columns: look at both.",
+         said_as("pairs of rank r", "any_rank", "no_A", "no_B", "own_rank")),
     Slip("any_pair", "An A without its B, or a B without its A, is no pair.",
          said_as("pairs of rank r", "any_pair")),
     Slip("names", "A layer of that name is not enough: A must be as wide as its input, and B as "
-         "its output.", said_as("places", "names")),
-    Slip("plain_scale", "With `use_rslora` the scale is lora_alpha / sqrt(r).",
-         said_as("merged", "plain")),
+         "high as its output.", said_as("places", "names", "wide_A", "wide_B")),
+    Slip("plain_scale", "The scale is lora_alpha / r, and with `use_rslora` lora_alpha / sqrt(r).",
+         said_as("merged", "plain", "root")),
+    Slip("no_scale", "The update is scaling · B A. Where is the scaling?",
+         said_as("merged", "no_scale")),
     Slip("loose", "Too generous: off by a thousandth of the **update's** size is rounding. A fixed "
-         "number is too much for a small update.", said_as("merged", "loose", "absolute")),
-    Slip("any_layer", "Every adapted layer must be merged, not one of them.",
-         said_as("merged", "any")),
-    Slip("always_merged", "The fourth answer is True for every release.",
-         lambda i: {"merged": np.ones(8, bool)}),
+         "number, or a share of the weight, is too much for a small update.",
+         said_as("merged", "loose", "absolute", "weight")),
+    Slip("strict", "Too strict: a merge rounds. Take the norm of the whole difference, and allow a "
+         "thousandth of the update's norm.", said_as("merged", "strict")),
+    Slip("any_layer", "What is asked holds for **every** layer, not for one of them.",
+         lambda i: [{"merged": answers_of(i, "merged", "any")},
+                    *({name: answers_of(i, name, "first")} for name in PROOF[1:4])]),
+    Slip("always", "This answer is True for every release: is it read from nothing, or is it `any` "
+         "where `all` is meant?", lambda i: [{name: i["rest"] >= 0} for name in PROOF]),
     Slip("names_forgotten", "A tensor more or less is a change, too: compare the names.",
          said_as("nothing else", "any_names", "no_more", "no_less")),
     Slip("values_forgotten", "Same names are not same numbers: compare what no factor speaks of.",
@@ -765,12 +946,14 @@ PROVE = (
          "equal to the last bit.", said_as("nothing else", "near", "layer")),
     Slip("whole_model", "Adapted layers differ from the base: that is their task. Leave them out.",
          said_as("nothing else", "whole")),
+    Slip("in_place", "`sub_`, `-=` and `pop` change what was given. Compute new tensors.",
+         seen_as(left=lambda v: v > 0)),
 )  # fmt: skip
 
 prove = Check(
     name="prove", title="Prove a release", wants=("prove",), difficulty=4, minutes=25, points=25,
-    verified="eight drawn releases: other tensors in the file, torn pairs, lost places, five wrong "
-    "merges, four other changes",
+    verified="nine drawn releases: other tensors in the file, torn pairs, lost places, five wrong "
+    "merges, five other changes",
     hints=(
         "Take the factors apart by layer first: {layer: {'A': ..., 'B': ...}}. Which of the five "
         "can you read off that dict?",

@@ -87,7 +87,7 @@ check.split(split)
 # %% [markdown]
 # ## Exercise
 #
-# Decide between runs, each made with three seeds. A run may win when **every** seed keeps
+# Decide between runs, each made with a few seeds. A run may win when **every** seed keeps
 # at least `keep` of the old skills, and its file has at most `megabytes`. The best of those
 # has the highest mean validation score. Level with it are those (that may win) whose mean
 # is at least the best mean minus its standard error: the standard deviation of its seeds,
@@ -130,8 +130,9 @@ check.decide(decide)
 # 2. Every layer with a factor has both, A with `r` rows and B with `r` columns.
 # 3. Each of these layers has `LAYER.weight` in the base, with A's width as its input and
 #    B's height as its output.
-# 4. In every layer with both factors that fit its weight, merged is base + scaling · B A,
-#    off by at most a thousandth of the update's norm. The scaling follows the config.
+# 4. In every layer with both factors that fit its weight and each other, merged is
+#    base + scaling · B A, the norm of the difference at most a thousandth of the update's
+#    norm. The scaling follows the config.
 # 5. Merged has the names of the base, and every tensor but the `LAYER.weight` of layers with
 #    a factor is equal to the base's, to the last bit.
 #
@@ -160,7 +161,7 @@ def prove(config, adapter, base, merged):
         fits = fits and ("A" not in pair or pair["A"].shape[1] == weight.shape[1])
         fits = fits and ("B" not in pair or len(pair["B"]) == len(weight))
         places.append(fits)
-        if fits and len(pair) == 2:
+        if fits and len(pair) == 2 and len(pair["A"]) == pair["B"].shape[1]:
             update = scaling * pair["B"] @ pair["A"]
             off = (merged[f"{layer}.weight"] - weight - update).norm()
             sums.append(bool(off <= 1e-3 * update.norm()))

@@ -199,13 +199,13 @@ WRONG = [
     edit("bottleneck", "down and up swapped", "swapped",
          (LAYERS, "self.down, self.up = nn.Linear(m, d), nn.Linear(d, m)")),
     edit("bottleneck", "in instead of out", "wrong_width", ("out_features", "in_features")),
-    edit("bottleneck", "no biases", "other",
+    edit("bottleneck", "no biases", "no_bias",
          (LAYERS, "self.down, self.up = nn.Linear(d, m, False), nn.Linear(m, d, False)"),
          (ZEROS, "")),
-    edit("bottleneck", "a copy of the base", "other",
+    edit("bottleneck", "a copy of the base", "not_kept",
          ("self.base_layer = base_layer", "import copy\n        "
           "self.base_layer = copy.deepcopy(base_layer)"), (".requires_grad_(False)", "")),
-    edit("bottleneck", "adapter frozen too", "other",
+    edit("bottleneck", "adapter frozen too", "adapter_frozen",
          (OUT, OUT), (ZEROS, ZEROS + "        self.requires_grad_(False)\n")),
     edit("bottleneck", "skip from half of y", "other", (OUT, OUT.replace("y +", "0.5 * y +"))),
     edit("prepend", "prompt at the end", "at_the_end",
@@ -229,15 +229,15 @@ WRONG = [
     edit("prepend", "text starts at 0, pads count", "restart",
          (PLACES, "torch.cat([torch.arange(p).expand(B, -1), "
           "torch.arange(embeds.shape[1]).expand(B, -1)], 1)")),
-    edit("prepend", "float mask", "other", (MASK, MASK + ".float()")),
-    edit("prepend", "labels of another type", "other",
+    edit("prepend", "float mask", "floats", (MASK, MASK + ".float()")),
+    edit("prepend", "labels of another type", "floats",
          ("labels.new_full", "prompt.new_full")),
     edit("prepend", "float positions", "other", (PLACES, PLACES + ".float()")),
     edit("prepend", "writes into the labels", "other",
          ("    asked =", "    labels[attention_mask == 0] = 7\n    asked =")),
     edit("prepend", "one row of the prompt", "other",
          ("prompt.expand(B, -1, -1)", "prompt[:1].expand(p, -1).expand(B, -1, -1)")),
-    edit("prepend", "no gradient to the prompt", "other", ("prompt.expand", "prompt.data.expand")),
+    edit("prepend", "no gradient to the prompt", "cut", ("prompt.expand", "prompt.data.expand")),
     edit("prepend", "three values", "type",
          (f"asked, {PLACES}", "asked")),
     edit("attend", "no mask", "sees_the_future", (".tril(p)", "")),
@@ -259,9 +259,9 @@ WRONG = [
     edit("attend", "score 0", "zero_scores", ("-math.inf", "0.0")),
     edit("attend", "masked late", "masked_late",
          (SOFTMAX, "return scores.softmax(-1).masked_fill(~seen, 0.0) @ values")),
-    edit("attend", "softmax over tokens", "other",
+    edit("attend", "softmax over tokens", "axis",
          (SOFTMAX, "return scores.masked_fill(~seen, -1e9).softmax(-2) @ values")),
-    edit("attend", "prefix behind", "other",
+    edit("attend", "prefix behind", "behind",
          (KEYS, "torch.cat([k, prefix_k.expand(B, -1, -1, -1)], dim=2)"),
          (VALUES, "torch.cat([v, prefix_v.expand(B, -1, -1, -1)], dim=2)")),
     edit("attend", "in place on v", "other",
@@ -269,7 +269,7 @@ WRONG = [
           "    values = torch.cat")),
     edit("attend", "tokens on the second axis", "other",
          (SOFTMAX, "return (" + SOFTMAX[7:] + ").transpose(1, 2)")),
-    edit("attend", "no gradient to the prefix", "other",
+    edit("attend", "no gradient to the prefix", "cut",
          ("prefix_k.expand", "prefix_k.data.expand")),
     edit("ia3", "bias after the scale", "bias_after",
          (SCALED_OUT, "y = nn.functional.linear(x, weight) * scale\n"
@@ -295,11 +295,11 @@ WRONG = [
           "    return weight, None if bias is None else bias * scale")),
     edit("ia3", "in place, bias", "in_place",
          (FOLD_OUT, "return weight * scale[:, None], None if bias is None else bias.mul_(scale)")),
-    edit("ia3", "zeros where there was no bias", "other",
+    edit("ia3", "zeros where there was no bias", "bias_made",
          (FOLD_IN, "return weight * scale, torch.zeros(len(weight)) if bias is None else bias")),
     edit("ia3", "never scales", "other", (FOLD_OUT, "return weight, bias")),
     edit("ia3", "scaled twice", "other", (SCALED_OUT, SCALED_OUT + " * scale")),
-    edit("ia3", "always the output", "raised",
+    edit("ia3", "always the output", "outputs_alone",
          ("    if feedforward:\n        return nn", "    if False:\n        return nn")),
     edit("ia3", "one value", "type", (FOLD_IN, "return weight * scale")),
     edit("count", "in times out", "product", ("n * (i + o)", "n * i * o")),
@@ -337,8 +337,1058 @@ WRONG = [
     edit("count", "only k", "ia3_part", (IA3, "blocks * (kv + ff)")),
     edit("count", "no mlp", "ia3_part", (IA3, "blocks * 2 * kv")),
     edit("count", "ia3 times n", "ia3_n", (IA3, "n * blocks * (2 * kv + ff)")),
-    edit("count", "no error", "other",
+    edit("count", "no error", "silent",
          ("    raise ValueError", "    return 0\n    raise ValueError")),
-    edit("count", "a KeyError", "other", ("raise ValueError", "raise KeyError")),
-    edit("count", "an error without the name", "other", ('f"{method!r} is none', '"it is none')),
+    edit("count", "a KeyError", "silent", ("raise ValueError", "raise KeyError")),
+    edit("count", "an error without the name", "silent", ('f"{method!r} is none', '"it is none')),
 ]  # fmt: skip
+
+RIGHT += [
+    Answer(
+        "bottleneck",
+        "zero up",
+        "",
+        edits=(
+            (("            nn.init.normal_(layer.weight, std=1e-3)\n"), ""),
+            (
+                "nn.init.zeros_(layer.bias)",
+                ("nn.init.zeros_(layer.bias)\n        nn.init.zeros_(self.up.weight)"),
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "functional, clamp",
+        "",
+        edits=(
+            (
+                "torch.relu(self.down(y))",
+                "nn.functional.linear(y, self.down.weight, self.down.bias).clamp_min(0)",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "in place relu, addcmul",
+        "",
+        edits=(
+            (
+                "return y + self.up(torch.relu(self.down(y)))",
+                ("h = self.down(y).relu_()\n        return torch.add(self.up(h), y)"),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "pad with F.pad; positions -1 at padding",
+        "",
+        edits=(
+            (
+                "mask = torch.cat([attention_mask.new_ones(B, p), attention_mask], dim=1)",
+                "mask = nn.functional.pad(attention_mask, (p, 0), value=1)",
+            ),
+            (
+                "asked = torch.cat([labels.new_full((B, p), -100), labels], dim=1)",
+                "asked = nn.functional.pad(labels, (p, 0), value=-100)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "list of results, row by row",
+        "",
+        code="""
+def prepend(prompt, embeds, attention_mask, labels):
+    p = prompt.size(0)
+    out = [[], [], [], []]
+    for e, m, l in zip(embeds, attention_mask, labels):
+        out[0].append(torch.vstack([prompt, e]))
+        out[1].append(torch.hstack([torch.ones(p, dtype=torch.long), m]))
+        out[2].append(torch.hstack([torch.tensor([-100] * p), l]))
+        start = int(m.argmax())
+        where = torch.arange(len(m)) - start + p
+        where[m == 0] = 1
+        out[3].append(torch.hstack([torch.arange(p), where]))
+    return [torch.stack(o) for o in out]
+""",
+    ),
+    Answer(
+        "prepend",
+        "repeat and masked_fill",
+        "",
+        edits=(
+            ("prompt.expand(B, -1, -1)", "prompt.unsqueeze(0).repeat(B, 1, 1)"),
+            ("(mask.cumsum(1) - 1).clamp(min=0)", "(mask.cumsum(1) - 1).masked_fill(mask == 0, 0)"),
+        ),
+    ),
+    Answer(
+        "attend",
+        "sdpa with mask",
+        "",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, T, p = q.shape[0], q.shape[2], prefix_k.shape[1]
+    K = torch.cat([prefix_k[None].repeat(B, 1, 1, 1), k], -2)
+    V = torch.cat([prefix_v[None].repeat(B, 1, 1, 1), v], -2)
+    mask = torch.ones(T, p + T, dtype=torch.bool).tril(diagonal=p)
+    return nn.functional.scaled_dot_product_attention(q, K, V, attn_mask=mask, enable_gqa=True)
+""",
+    ),
+    Answer(
+        "attend",
+        "einsum with groups",
+        "",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, H, T, h = q.shape
+    G, p, _ = prefix_k.shape
+    Q = q.reshape(B, G, H // G, T, h)
+    a = torch.einsum("bgnth,gph->bgntp", Q, prefix_k)
+    b = torch.einsum("bgnth,bgsh->bgnts", Q, k)
+    b = b + torch.full((T, T), float("-inf")).triu(1)
+    w = torch.cat([a, b], -1).mul(h**-0.5).softmax(-1)
+    o = torch.einsum("bgntp,gph->bgnth", w[..., :p], prefix_v) + w[..., p:] @ v[:, :, None]
+    return o.reshape(B, H, T, h)
+""",
+    ),
+    Answer(
+        "attend",
+        "loop over heads and tokens",
+        "",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, H, T, h = q.shape
+    per = H // k.size(1)
+    heads = []
+    for n in range(H):
+        g = n // per
+        rows = []
+        for t in range(T):
+            K = torch.cat([prefix_k[g].expand(B, -1, -1), k[:, g, : t + 1]], 1)
+            V = torch.cat([prefix_v[g].expand(B, -1, -1), v[:, g, : t + 1]], 1)
+            s = torch.bmm(K, q[:, n, t, :, None])[..., 0] / h**0.5
+            rows.append((s.softmax(1)[..., None] * V).sum(1))
+        heads.append(torch.stack(rows, 1))
+    return torch.stack(heads, 1)
+""",
+    ),
+    Answer(
+        "ia3",
+        "diag and einsum",
+        "",
+        code="""
+def scaled(x, weight, bias, scale, feedforward):
+    y = torch.einsum("...i,oi->...o", x.mul(scale) if feedforward else x, weight)
+    if bias is not None:
+        y = y + bias
+    return y if feedforward else torch.mul(y, scale)
+
+
+def fold(weight, bias, scale, feedforward):
+    if feedforward:
+        return [weight @ torch.diag(scale), bias]
+    return [torch.diag(scale) @ weight, bias if bias is None else scale * bias]
+""",
+    ),
+    Answer(
+        "ia3",
+        "fold from scaled",
+        "",
+        code="""
+def fold(weight, bias, scale, feedforward):
+    w = weight.T.mul(scale[:, None]).T if feedforward else weight.T.mul(scale).T
+    return w.clone(), None if bias is None else bias.clone() * (1 if feedforward else scale)
+
+
+def scaled(x, weight, bias, scale, feedforward):
+    w, b = fold(weight, bias, scale, feedforward)
+    return nn.functional.linear(x, w, b)
+""",
+    ),
+    Answer(
+        "ia3",
+        "numpy numbers in fold",
+        "",
+        edits=(
+            (
+                ("    if feedforward:\n        return weight * scale, bias"),
+                (
+                    "    if feedforward:\n"
+                    "        return (weight.double() * scale.double()).to(weight.dtype), bias"
+                ),
+            ),
+        ),
+    ),
+    Answer("count", "float", "", edits=(("return n * d", "return n * d / 1"),)),
+    Answer(
+        "count",
+        "match",
+        "",
+        code="""
+def count(method, n, blocks, d, q, kv, ff):
+    match method:
+        case "lora":
+            per = n * (d + q) + 2 * n * (d + kv) + n * (q + d) + 3 * n * (d + ff)
+        case "bottleneck":
+            per = 2 * (n * d + n + d * n + d)
+        case "prompt":
+            return d * n
+        case "prefix":
+            per = 2 * n * kv
+        case "ia3":
+            per = kv + kv + ff
+        case _:
+            raise ValueError("unknown method: " + method)
+    return per * blocks
+""",
+    ),
+    Answer(
+        "count",
+        "numpy table, builds nn.Linear sizes",
+        "",
+        code="""
+import numpy as np
+
+
+def count(method, n, blocks, d, q, kv, ff):
+    table = {
+        "lora": lambda: (
+            np.int64(blocks) * n * np.sum([d, q, d, kv, d, kv, q, d, d, ff, d, ff, ff, d])
+        ),
+        "bottleneck": lambda: (
+            blocks
+            * 2
+            * sum(p.numel() for l in (nn.Linear(d, n), nn.Linear(n, d)) for p in l.parameters())
+        ),
+        "prompt": lambda: torch.zeros(n, d).numel(),
+        "prefix": lambda: torch.tensor(blocks * 2 * n * kv),
+        "ia3": lambda: float(blocks * (kv * 2 + ff)),
+    }
+    if method not in table:
+        raise ValueError(method)
+    return table[method]()
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "bottleneck",
+        "gelu",
+        "gelu",
+        edits=(("torch.relu(self.down(y))", "nn.functional.gelu(self.down(y))"),),
+    ),
+    Answer(
+        "bottleneck", "no relu", "no_relu", edits=(("torch.relu(self.down(y))", "self.down(y)"),)
+    ),
+    Answer(
+        "bottleneck",
+        "relu behind up",
+        "relu_late",
+        edits=(("self.up(torch.relu(self.down(y)))", "torch.relu(self.up(self.down(y)))"),),
+    ),
+    Answer(
+        "bottleneck",
+        "reads x",
+        "wrong_width",
+        edits=(
+            ("self.down(y)", "self.down(x)"),
+            (
+                "nn.Linear(d, m), nn.Linear(m, d)",
+                "nn.Linear(base_layer.in_features, m), nn.Linear(m, d)",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "default init",
+        "biases_left",
+        edits=(
+            (
+                (
+                    "        for layer in (self.down, self.up):\n"
+                    "            nn.init.normal_(layer.weight, std=1e-3)\n"
+                    "            nn.init.zeros_(layer.bias)\n"
+                ),
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "copy of base",
+        "not_kept",
+        edits=(
+            (
+                "base_layer.requires_grad_(False)",
+                "__import__('copy').deepcopy(base_layer).requires_grad_(False)",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "no_grad base",
+        "cut",
+        edits=(
+            (
+                "y = self.base_layer(x)",
+                ("with torch.no_grad():\n            y = self.base_layer(x)"),
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "biases not zero",
+        "biases_left",
+        edits=((("            nn.init.zeros_(layer.bias)\n"), ""),),
+    ),
+    Answer(
+        "bottleneck",
+        "freezes the adapter",
+        "adapter_frozen",
+        edits=(
+            (
+                "self.down, self.up = nn.Linear(d, m), nn.Linear(m, d)",
+                "self.down, self.up = nn.Linear(d, m).requires_grad_(False), nn.Linear(m, d)",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "freezes weight only",
+        "base_trains",
+        edits=(
+            (
+                "base_layer.requires_grad_(False)",
+                ("base_layer\n        base_layer.weight.requires_grad = False"),
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "detach y into adapter",
+        "cut",
+        edits=(("self.down(y)", "self.down(y.detach())"),),
+    ),
+    Answer(
+        "bottleneck",
+        "skip twice",
+        "skip_twice",
+        edits=(
+            (
+                "return y + self.up(torch.relu(self.down(y)))",
+                "return y + y + self.up(torch.relu(self.down(y)))",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "relu of y",
+        "relu_late",
+        edits=(("torch.relu(self.down(y))", "self.down(torch.relu(y))"),),
+    ),
+    Answer(
+        "bottleneck",
+        "in-place add on y (+=)",
+        "raised",
+        edits=(
+            (
+                "return y + self.up(torch.relu(self.down(y)))",
+                ("y += self.up(torch.relu(self.down(y)))\n        return y"),
+            ),
+        ),
+    ),
+    Answer("bottleneck", "sigmoid", "curve", edits=(("torch.relu(", "torch.sigmoid("),)),
+    Answer(
+        "bottleneck", "std 0.02 both too large?", "default_start", edits=(("std=1e-3", "std=0.3"),)
+    ),
+    Answer(
+        "bottleneck",
+        "train flag: eval changes nothing; requires x grad off",
+        "cut",
+        edits=(("y = self.base_layer(x)", "y = self.base_layer(x.detach())"),),
+    ),
+    Answer(
+        "bottleneck",
+        "down in_features",
+        "wrong_width",
+        edits=(
+            (
+                "nn.Linear(d, m), nn.Linear(m, d)",
+                "nn.Linear(base_layer.in_features, m), nn.Linear(m, d)",
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "dropout",
+        "other",
+        edits=(
+            ("torch.relu(self.down(y))", "nn.functional.dropout(torch.relu(self.down(y)), 0.1)"),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "positions from arange",
+        "padding_counts",
+        edits=(("(mask.cumsum(1) - 1).clamp(min=0)", "torch.arange(mask.shape[1]).expand(B, -1)"),),
+    ),
+    Answer(
+        "prepend",
+        "positions without clamp and minus",
+        "from_one",
+        edits=(("(mask.cumsum(1) - 1).clamp(min=0)", "mask.cumsum(1)"),),
+    ),
+    Answer(
+        "prepend",
+        "positions of text only",
+        "positions_short",
+        edits=(
+            ("(mask.cumsum(1) - 1).clamp(min=0)", "(attention_mask.cumsum(1) - 1).clamp(min=0)"),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "text at position 0",
+        "restart",
+        edits=(
+            (
+                "(mask.cumsum(1) - 1).clamp(min=0)",
+                (
+                    "torch.cat([torch.arange(p).expand(B, -1), (attention_mask.cumsum(1) - "
+                    "1).clamp(min=0)], 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer("prepend", "mask zeros", "mask_zeros", edits=(("new_ones(B, p)", "new_zeros(B, p)"),)),
+    Answer(
+        "prepend",
+        "labels zeros",
+        "labels_zero",
+        edits=(("new_full((B, p), -100)", "new_zeros((B, p))"),),
+    ),
+    Answer(
+        "prepend",
+        "labels of prompt = 1",
+        "labels_zero",
+        edits=(("new_full((B, p), -100)", "new_ones((B, p))"),),
+    ),
+    Answer(
+        "prepend",
+        "prompt behind",
+        "at_the_end",
+        edits=(
+            (
+                "torch.cat([prompt.expand(B, -1, -1), embeds], dim=1)",
+                "torch.cat([embeds, prompt.expand(B, -1, -1)], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "prompt after left padding? detach",
+        "cut",
+        edits=(("prompt.expand", "prompt.detach().expand"),),
+    ),
+    Answer(
+        "prepend",
+        "embeds detached",
+        "cut",
+        edits=((", embeds], dim=1)", ", embeds.detach()], dim=1)"),),
+    ),
+    Answer(
+        "prepend",
+        "float labels",
+        "floats",
+        edits=(("labels.new_full((B, p), -100)", "torch.full((B, p), -100.0)"),),
+    ),
+    Answer(
+        "prepend",
+        "order of the results",
+        "exchanged",
+        edits=(("return vectors, mask, asked, ", "return vectors, asked, mask, "),),
+    ),
+    Answer(
+        "prepend", "three results", "type", edits=((", (mask.cumsum(1) - 1).clamp(min=0)", ""),)
+    ),
+    Answer("prepend", "cat on dim 0", "raised", edits=(("dim=1)  # (B, p + T, d)", "dim=-1)"),)),
+    Answer(
+        "prepend",
+        "repeat prompt only first row",
+        "other",
+        edits=(
+            (
+                "prompt.expand(B, -1, -1)",
+                "torch.cat([prompt[None], prompt.new_zeros(B - 1, *prompt.shape)])",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "p is d",
+        "p_is_d",
+        edits=(("B, p = len(embeds), len(prompt)", "B, p = len(embeds), prompt.shape[1]"),),
+    ),
+    Answer(
+        "prepend",
+        "positions p + arange for text, right padding only",
+        "padding_counts",
+        edits=(
+            (
+                "(mask.cumsum(1) - 1).clamp(min=0)",
+                "torch.cat([torch.arange(p), p + torch.arange(embeds.shape[1])]).expand(B, -1)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "positions count from 1",
+        "from_one",
+        edits=(("(mask.cumsum(1) - 1).clamp(min=0)", "mask.cumsum(1) * mask"),),
+    ),
+    Answer(
+        "prepend",
+        "mean prompt",
+        "other",
+        edits=(("prompt.expand(B, -1, -1)", "prompt.mean(0).expand(B, p, -1)"),),
+    ),
+    Answer(
+        "prepend",
+        "shift labels",
+        "labels_moved",
+        edits=(
+            (
+                "asked = torch.cat([labels.new_full((B, p), -100), labels], dim=1)",
+                "asked = torch.cat([labels.new_full((B, p), -100), labels.roll(-1, 1)], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "labels: pads at behind",
+        "labels_behind",
+        edits=(
+            (
+                "torch.cat([labels.new_full((B, p), -100), labels], dim=1)",
+                "torch.cat([labels, labels.new_full((B, p), -100)], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "mask: ones behind",
+        "mask_behind",
+        edits=(
+            (
+                "torch.cat([attention_mask.new_ones(B, p), attention_mask], dim=1)",
+                "torch.cat([attention_mask, attention_mask.new_ones(B, p)], dim=1)",
+            ),
+        ),
+    ),
+    Answer("attend", "scale by h", "wrong_scale", edits=(("math.sqrt(h)", "h"),)),
+    Answer("attend", "scale by sqrt T", "other", edits=(("math.sqrt(h)", "math.sqrt(T)"),)),
+    Answer("attend", "tril(0)", "shifted", edits=((".tril(p)", ".tril()"),)),
+    Answer("attend", "tril(p-1)", "blind_to_itself", edits=((".tril(p)", ".tril(p - 1)"),)),
+    Answer("attend", "triu", "inverted", edits=(("masked_fill(~seen", "masked_fill(seen"),)),
+    Answer(
+        "attend",
+        "repeat for repeat_interleave",
+        "tiled",
+        edits=(
+            (
+                "keys = keys.repeat_interleave(H // len(prefix_k), dim=1)",
+                "keys = keys.repeat(1, H // len(prefix_k), 1, 1)",
+            ),
+            (
+                "values = values.repeat_interleave(H // len(prefix_k), dim=1)",
+                "values = values.repeat(1, H // len(prefix_k), 1, 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "only keys interleaved, values repeated",
+        "tiled",
+        edits=(
+            (
+                "values = values.repeat_interleave(H // len(prefix_k), dim=1)",
+                "values = values.repeat(1, H // len(prefix_k), 1, 1)",
+            ),
+        ),
+    ),
+    Answer("attend", "softmax over queries", "axis", edits=((".softmax(-1)", ".softmax(-2)"),)),
+    Answer(
+        "attend",
+        "softmax twice: prefix apart",
+        "apart",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, H, T, h = q.shape
+    n = H // k.shape[1]
+    K, V = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
+    PK, PV = prefix_k.repeat_interleave(n, 0), prefix_v.repeat_interleave(n, 0)
+    s = q @ K.mT / math.sqrt(h)
+    s = s.masked_fill(~torch.ones(T, T, dtype=torch.bool).tril(), -math.inf)
+    return s.softmax(-1) @ V + (q @ PK.mT / math.sqrt(h)).softmax(-1) @ PV
+""",
+    ),
+    Answer(
+        "attend",
+        "prefix ignored",
+        "no_prefix",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+""",
+    ),
+    Answer(
+        "attend",
+        "is_causal aligned to the top left",
+        "shifted",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B = len(q)
+    K = torch.cat([prefix_k.expand(B, -1, -1, -1), k], 2)
+    V = torch.cat([prefix_v.expand(B, -1, -1, -1), v], 2)
+    return nn.functional.scaled_dot_product_attention(q, K, V, is_causal=True, enable_gqa=True)
+""",
+    ),
+    Answer(
+        "attend",
+        "prefix values zero",
+        "keys_only",
+        edits=(
+            ("prefix_v.expand(B, -1, -1, -1)", "torch.zeros_like(prefix_v).expand(B, -1, -1, -1)"),
+        ),
+    ),
+    Answer("attend", "masked with 0", "zero_scores", edits=(("-math.inf", "0.0"),)),
+    Answer(
+        "attend",
+        "mask after softmax",
+        "masked_late",
+        edits=(
+            ("scores.masked_fill(~seen, -math.inf).softmax(-1)", "(scores.softmax(-1) * seen)"),
+        ),
+    ),
+    Answer(
+        "attend",
+        "prefix causal too",
+        "prefix_hidden",
+        edits=(
+            (
+                "seen = torch.ones(T, p + T, dtype=torch.bool, device=q.device).tril(p)",
+                (
+                    "seen = torch.cat([torch.ones(T, p, dtype=torch.bool).tril(), "
+                    "torch.ones(T, T, dtype=torch.bool).tril()], 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "detach the prefix keys",
+        "cut",
+        edits=(("prefix_k.expand", "prefix_k.detach().expand"),),
+    ),
+    Answer(
+        "attend",
+        "text not seen: only prefix",
+        "no_text",
+        edits=(
+            (
+                "seen = torch.ones(T, p + T, dtype=torch.bool, device=q.device).tril(p)",
+                "seen = torch.arange(p + T).expand(T, -1) < p",
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "k and v swapped in prefix",
+        "crossed",
+        edits=(("prefix_k.expand", "prefix_v.expand"),),
+    ),
+    Answer(
+        "attend",
+        "scales q in place",
+        "in_place",
+        edits=(
+            (
+                "scores = q @ keys.mT / math.sqrt(h)",
+                ("q.data.div_(math.sqrt(h))\n    scores = q @ keys.mT"),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "softmax in float16",
+        "other",
+        edits=((".softmax(-1)", ".half().softmax(-1).float()"),),
+    ),
+    Answer(
+        "attend",
+        "output (B, T, H h)",
+        "flat",
+        edits=(
+            (
+                ".softmax(-1) @ values",
+                (".softmax(-1) @ values\n           ).transpose(1, 2).flatten(2)"),
+            ),
+            ("return scores", "return (scores"),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "scale before bias",
+        "bias_after",
+        edits=(
+            (
+                "nn.functional.linear(x, weight, bias) * scale",
+                "nn.functional.linear(x, weight * scale[:, None], bias)",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "scale on input always",
+        "inputs_alone",
+        edits=(
+            (
+                (
+                    "    if feedforward:\n"
+                    "        return nn.functional.linear(x * scale, weight, bias)\n"
+                    "    return nn.functional.linear(x, weight, bias) * scale"
+                ),
+                "    return nn.functional.linear(x * scale, weight, bias)",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "feedforward inverted in scaled",
+        "exchanged",
+        edits=(
+            (
+                ("    if feedforward:\n        return nn.functional.linear(x"),
+                ("    if not feedforward:\n        return nn.functional.linear(x"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "feedforward inverted in fold",
+        "exchanged",
+        edits=(
+            (
+                ("    if feedforward:\n        return weight"),
+                ("    if not feedforward:\n        return weight"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "fold forgets the bias",
+        "bias_left",
+        edits=(("None if bias is None else bias * scale", "bias"),),
+    ),
+    Answer(
+        "ia3",
+        "fold scales bias also with feedforward",
+        "other",
+        edits=(
+            (
+                "return weight * scale, bias",
+                "return weight * scale, None if bias is None else bias * scale.mean()",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "fold columns for outputs",
+        "inputs_alone",
+        edits=(("weight * scale[:, None], None", "weight * scale, None"),),
+    ),
+    Answer(
+        "ia3",
+        "fold rows for feedforward",
+        "outputs_alone",
+        edits=(("return weight * scale, bias", "return weight * scale[:, None], bias"),),
+    ),
+    Answer(
+        "ia3",
+        "fold in place",
+        "in_place",
+        edits=(
+            (
+                "return weight * scale[:, None], None",
+                ("weight.mul_(scale[:, None])\n    return weight, None"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "fold: bias zeros instead of None",
+        "bias_made",
+        edits=(
+            (
+                "None if bias is None else bias * scale",
+                "torch.zeros_like(scale) if bias is None else bias * scale",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "bias None crashes",
+        "raised",
+        edits=(("None if bias is None else bias * scale", "bias * scale"),),
+    ),
+    Answer(
+        "ia3",
+        "1 + scale",
+        "plus_one",
+        edits=(("(x, weight, bias) * scale", "(x, weight, bias) * (1 + scale)"),),
+    ),
+    Answer(
+        "ia3",
+        "adds scale",
+        "other",
+        edits=(("(x, weight, bias) * scale", "(x, weight, bias) + scale"),),
+    ),
+    Answer(
+        "ia3",
+        "scale detached",
+        "cut",
+        edits=(("(x, weight, bias) * scale", "(x, weight, bias) * scale.detach()"),),
+    ),
+    Answer(
+        "ia3",
+        "divides in fold",
+        "other",
+        edits=(("weight * scale[:, None], None", "weight / scale[:, None], None"),),
+    ),
+    Answer(
+        "ia3",
+        "scaled writes into x",
+        "in_place",
+        edits=(
+            (
+                "return nn.functional.linear(x * scale, weight, bias)",
+                ("x.data.mul_(scale)\n        return nn.functional.linear(x, weight, bias)"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "fold returns only the weight",
+        "type",
+        edits=(("return weight * scale, bias", "return weight * scale"),),
+    ),
+    Answer(
+        "ia3",
+        "bias outside of scale",
+        "bias_after",
+        edits=(
+            (
+                "nn.functional.linear(x, weight, bias) * scale",
+                "nn.functional.linear(x, weight) * scale + (0 if bias is None else bias)",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "feedforward: scale input and output",
+        "other",
+        edits=(
+            (
+                "return nn.functional.linear(x * scale, weight, bias)",
+                "return nn.functional.linear(x * scale, weight * scale, bias)",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "returns merged twice",
+        "other",
+        edits=(
+            ("return weight * scale[:, None], None", "return weight * scale[:, None] ** 2, None"),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "x detached",
+        "cut",
+        edits=(
+            (
+                "return nn.functional.linear(x, weight, bias) * scale",
+                "return nn.functional.linear(x.detach(), weight, bias) * scale",
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "weight.T",
+        "raised",
+        edits=(
+            (
+                "return nn.functional.linear(x, weight, bias) * scale",
+                "return (x @ weight + (0 if bias is None else bias)) * scale",
+            ),
+        ),
+    ),
+    Answer(
+        "count",
+        "bottleneck without biases",
+        "biases",
+        edits=(("2 * (2 * n * d + n + d)", "2 * (2 * n * d)"),),
+    ),
+    Answer(
+        "count",
+        "one bottleneck per block",
+        "one_adapter",
+        edits=(("blocks * 2 * (2 * n * d + n + d)", "blocks * (2 * n * d + n + d)"),),
+    ),
+    Answer(
+        "count",
+        "bottleneck behind down of width ff",
+        "wrong_side",
+        edits=(
+            (
+                "blocks * 2 * (2 * n * d + n + d)",
+                "blocks * (2 * n * d + n + d + 2 * n * ff + n + ff)",
+            ),
+        ),
+    ),
+    Answer(
+        "count",
+        "prompt in every block",
+        "prompt_layers",
+        edits=(("return n * d", "return blocks * n * d"),),
+    ),
+    Answer(
+        "count",
+        "prefix with d",
+        "query_heads",
+        edits=(("return n * blocks * 2 * kv", "return n * blocks * 2 * d"),),
+    ),
+    Answer(
+        "count",
+        "prefix only keys",
+        "keys_only",
+        edits=(("return n * blocks * 2 * kv", "return n * blocks * kv"),),
+    ),
+    Answer(
+        "count",
+        "prefix with q",
+        "query_heads",
+        edits=(("return n * blocks * 2 * kv", "return n * blocks * 2 * q"),),
+    ),
+    Answer("count", "ia3 of q k v", "ia3_part", edits=(("(2 * kv + ff)", "(q + 2 * kv + ff)"),)),
+    Answer("count", "ia3 down output", "down_output", edits=(("(2 * kv + ff)", "(2 * kv + d)"),)),
+    Answer("count", "lora q square", "q_is_not_d", edits=(("(d, q), (d, kv)", "(d, d), (d, kv)"),)),
+    Answer(
+        "count",
+        "lora without o",
+        "some_layers",
+        edits=((", (q, d), (d, ff), (d, ff), (ff, d)]", ", (d, ff), (d, ff), (ff, d)]"),),
+    ),
+    Answer("count", "lora with full weights", "product", edits=(("n * (i + o)", "i * o"),)),
+    Answer(
+        "count", "lora one block", "one_block", edits=(("return blocks * sum(n", "return sum(n"),)
+    ),
+    Answer(
+        "count",
+        "no gate",
+        "some_layers",
+        edits=(("(d, ff), (d, ff), (ff, d)", "(d, ff), (ff, d)"),),
+    ),
+    Answer(
+        "count",
+        "returns None for other",
+        "silent",
+        edits=(
+            (
+                (
+                    '    raise ValueError(f"{method!r} is none of lora, bottleneck, prompt, '
+                    'prefix, ia3.")'
+                ),
+                "    return None",
+            ),
+        ),
+    ),
+    Answer(
+        "count",
+        "KeyError",
+        "silent",
+        edits=(
+            (
+                (
+                    'raise ValueError(f"{method!r} is none of lora, bottleneck, prompt, '
+                    'prefix, ia3.")'
+                ),
+                "raise KeyError(method)",
+            ),
+        ),
+    ),
+    Answer(
+        "count", "message does not name", "silent", edits=(("{method!r} is none", "It is none"),)
+    ),
+    Answer(
+        "count",
+        "ValueError for upper case too? accepts LoRA",
+        "silent",
+        edits=(("    layers =", ("    method = method.lower()\n    layers =")),),
+    ),
+    Answer(
+        "count",
+        "else: ia3",
+        "silent",
+        edits=(
+            (
+                (
+                    '    if method == "ia3":\n'
+                    "        return blocks * (2 * kv + ff)\n"
+                    '    raise ValueError(f"{method!r} is none of lora, bottleneck, prompt, '
+                    'prefix, ia3.")'
+                ),
+                "    return blocks * (2 * kv + ff)",
+            ),
+        ),
+    ),
+    Answer(
+        "count",
+        "startswith",
+        "prefix_is_prompt",
+        edits=(('method == "prompt"', 'method.startswith("p")'),),
+    ),
+    Answer(
+        "count",
+        "o as d -> q is same; k and v one layer",
+        "some_layers",
+        edits=(("(d, kv), (d, kv)", "(d, kv)"),),
+    ),
+    Answer("count", "bottleneck bias wrong: 2n + d", "biases", edits=(("+ n + d)", "+ 2 * n)"),)),
+    Answer("count", "ia3 k only", "ia3_part", edits=(("(2 * kv + ff)", "(kv + ff)"),)),
+    Answer(
+        "count",
+        "prefix plus prompt",
+        "no_prompt",
+        edits=(("return n * blocks * 2 * kv", "return n * blocks * 2 * kv + n * d"),),
+    ),
+    Answer(
+        "prepend",
+        "labels wiped after use",
+        "in_place",
+        edits=(("    return vectors", ("    labels.fill_(-100)\n    return vectors")),),
+    ),
+    Answer(
+        "ia3",
+        "feedforward scales the bias",
+        "bias_of_inputs",
+        edits=(
+            (
+                "return weight * scale, bias",
+                "return weight * scale, None if bias is None else bias * scale",
+            ),
+        ),
+    ),
+]

@@ -229,8 +229,8 @@ WRONG = [
     edit("dora_forward", "no_grad around all", "all_cut", (V, "torch.set_grad_enabled(False)\n    "
          + V), (BIAS, "torch.set_grad_enabled(True)\n    " + BIAS)),
     edit("dora_forward", "product detached", "factors_cut", (Y, Y.split("  #")[0] + ".detach()")),
-    edit("dora_forward", "norm of columns", "raised", ("V.norm(dim=1)", "V.norm(dim=0)")),
-    edit("dora_forward", "V stored in W", "other", (BIAS, "W.copy_(V.detach())\n    " + BIAS)),
+    edit("dora_forward", "norm of columns", "columns", ("V.norm(dim=1)", "V.norm(dim=0)")),
+    edit("dora_forward", "V stored in W", "in_place", (BIAS, "W.copy_(V.detach())\n    " + BIAS)),
     edit("dora_forward", "forgets return", "none", (BIAS, "y if bias is None else y + bias")),
     edit("pissa_start", "W kept", "base_kept", (REST, "return W, lora_A, lora_B")),
     edit("pissa_start", "scale nowhere", "scale_ignored", (ROOT, "root = s[:r].sqrt()"),
@@ -253,9 +253,9 @@ WRONG = [
     edit("pissa_start", "B zero", "lora_start", ("U[:, :r] * root", "0 * U[:, :r] * root")),
     edit("pissa_start", "transposed factors", "other", (REST, REST.replace("lora_A, lora_B",
          "lora_A.T, lora_B.T"))),
-    edit("pissa_start", "A and B exchanged", "other", (REST, REST.replace(", lora_A, lora_B",
+    edit("pissa_start", "A and B exchanged", "exchanged", (REST, REST.replace(", lora_A, lora_B",
          ", lora_B, lora_A"))),
-    edit("pissa_start", "W changed", "other", (REST, "W -= scaling * lora_B @ lora_A\n"
+    edit("pissa_start", "W changed", "in_place", (REST, "W -= scaling * lora_B @ lora_A\n"
          "    return W, lora_A, lora_B")),
     edit("pissa_start", "first r without sorting by size", "other", ("s[:r]", "s[1:r+1]"),
          ("Vh[:r]", "Vh[1:r+1]"), ("U[:, :r]", "U[:, 1:r+1]")),
@@ -281,13 +281,13 @@ WRONG = [
          "ranking = ranking.flip(0)\n    on = ranking[-budget:]\n    bar = on[0]"),
          ("score > bar", "score >= bar")),
     edit("allocate", "nothing on for all", "edge_all", ("-math.inf", "math.inf")),
-    edit("allocate", "numbers instead of bool", "other", (MASKS,
+    edit("allocate", "numbers instead of bool", "no_mask", (MASKS,
          "return {n: (s > bar).float() for n, s in scores.items()}")),
-    edit("allocate", "a column", "other", (MASKS,
+    edit("allocate", "a column", "no_mask", (MASKS,
          "return {n: (s > bar)[:, None] for n, s in scores.items()}")),
     edit("allocate", "one tensor", "type", (MASKS,
          "return torch.cat(list(scores.values())) > bar")),
-    edit("allocate", "scores in place", "other", (PRODUCT,
+    edit("allocate", "scores in place", "in_place", (PRODUCT,
          '(parts[key][0].mul_(parts[key][1]) for key in "AEB")')),
     edit("allocate", "index beyond the end", "raised", (BAR, "bar = ranking[budget]")),
     edit("allocate", "forgets return", "none", ("return {layer", "{layer")),
@@ -315,7 +315,7 @@ WRONG = [
     edit("vera_deltas", "b added", "other", ("b[:, None] * B", "b[:, None] + B")),
     edit("vera_deltas", "normal numbers", "other", (DRAW_A,
          "    A = rng.normal(size=(r, d_in))\n")),
-    edit("vera_deltas", "the vectors changed", "other", (DELTA,
+    edit("vera_deltas", "the vectors changed", "in_place", (DELTA,
          DELTA + "\n        vectors[layer][0][:] = 0")),
     edit("vera_deltas", "in and out exchanged", "raised", ("for layer, (rows, columns)",
          "for layer, (columns, rows)")),
@@ -343,12 +343,12 @@ WRONG = [
          "spread + spread[winner]")),
     edit("unmask", "the smaller spread", "small_spread", ("torch.maximum", "torch.minimum")),
     edit("unmask", "less than the spread", "strict", ("best[winner] <=", "best[winner] <")),
-    edit("unmask", "only the upper end", "other", (EDGE, "edge = at == losses.shape[1] - 1")),
-    edit("unmask", "only the lower end", "other", (EDGE, "edge = at == 0")),
+    edit("unmask", "only the upper end", "edge", (EDGE, "edge = at == losses.shape[1] - 1")),
+    edit("unmask", "only the lower end", "edge", (EDGE, "edge = at == 0")),
     edit("unmask", "nan stays", "nan_wins", (FINITE, "")),
-    edit("unmask", "not at an end", "other", (RETURN, RETURN.replace("edge", "~edge"))),
+    edit("unmask", "not at an end", "inside", (RETURN, RETURN.replace("edge", "~edge"))),
     edit("unmask", "three values", "type", (RETURN, RETURN.replace(", edge", ""))),
-    edit("unmask", "nan filled in place", "other", (FINITE,
+    edit("unmask", "nan filled in place", "in_place", (FINITE,
          "losses.nan_to_num_(math.inf)\n    " + FINITE)),
     edit("unmask", "forgets return", "none", (RETURN, RETURN.replace("return ", ""))),
     edit("dora_forward", "squeezed", "other", (BIAS, "y = y if bias is None else y + bias\n"
@@ -361,7 +361,7 @@ WRONG = [
          .replace("mean(0)", "mean()"))),
     edit("allocate", "other axis where B is square", "other", (SCORE, SCORE.replace("B.mean(0)",
          "B.mean(int(len(B) == B.shape[1]))"))),
-    edit("allocate", "takes the layers out", "other", ("for layer, parts in averages.items():",
+    edit("allocate", "takes the layers out", "in_place", ("for layer, parts in averages.items():",
          "for layer in list(averages):\n        parts = averages.pop(layer)")),
     edit("vera_deltas", "vectors by place", "raised", ("vectors[layer])",
          "list(vectors.values())[list(shapes).index(layer)])")),
@@ -372,3 +372,985 @@ WRONG = [
     edit("unmask", "ranges that overlap", "other", (EQUAL,
          "equal = rows.amin(1) <= rows[winner].amax()")),
 ]  # fmt: skip
+
+RIGHT += [
+    Answer(
+        "dora_forward",
+        "einsum",
+        "",
+        code="""
+def dora_forward(x, W, bias, lora_A, lora_B, scaling, magnitude):
+    V = torch.addmm(W, lora_B, lora_A, alpha=scaling)
+    with torch.no_grad():
+        n = torch.einsum("oi,oi->o", V, V).sqrt()
+    y = torch.einsum("...i,oi,o->...o", x, V, magnitude / n)
+    if bias is not None:
+        y = y + bias
+    return y
+""",
+    ),
+    Answer(
+        "dora_forward",
+        "PEFT's way",
+        "",
+        code="""
+def dora_forward(x, W, bias, lora_A, lora_B, scaling, magnitude):
+    norm = torch.linalg.norm(W + scaling * lora_B @ lora_A, dim=1).detach()
+    m = magnitude / norm
+    base = nn_linear(x, W)
+    out = base + (m - 1) * base + m * (x @ lora_A.mT @ lora_B.mT) * scaling
+    return out if bias is None else out + bias
+
+
+def nn_linear(x, W):
+    return torch.nn.functional.linear(x, W)
+""",
+    ),
+    Answer(
+        "dora_forward",
+        "normalized rows in float64",
+        "",
+        code="""
+def dora_forward(x, W, bias, lora_A, lora_B, scaling, magnitude):
+    V = (W + scaling * (lora_B @ lora_A)).double()
+    D = magnitude[:, None].double() * V / V.detach().pow(2).sum(-1, keepdim=True).sqrt()
+    return torch.nn.functional.linear(
+        x.double(), D, None if bias is None else bias.double()
+    ).float()
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "numpy svd",
+        "",
+        code="""
+def pissa_start(W, r, scaling):
+    U, s, Vh = np.linalg.svd(W.double().numpy(), full_matrices=False)
+    root = np.sqrt(s / scaling)
+    A = -(root[:, None] * Vh)[:r]
+    B = -(U * root)[:, :r]
+    return [W.numpy() - scaling * (B @ A), A, B]
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "residual from the rest, signs flipped",
+        "",
+        code="""
+def pissa_start(W, r, scaling):
+    U, s, V = torch.svd(W)
+    A = torch.diag(s[:r].sqrt()) @ V[:, :r].T / math.sqrt(scaling)
+    B = U[:, :r] @ torch.diag(s[:r].sqrt()) / math.sqrt(scaling)
+    return U[:, r:] * s[r:] @ V[:, r:].T, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "rotated inside",
+        "",
+        code="""
+def pissa_start(W, r, scaling):
+    U, s, Vh = torch.linalg.svd(W.double(), full_matrices=False)
+    root = (s[:r] / scaling).sqrt()
+    at = torch.arange(r).flip(0)
+    A, B = (root[:, None] * Vh[:r])[at].float(), (U[:, :r] * root)[:, at].float()
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "allocate",
+        "topk on flat",
+        "",
+        code="""
+def allocate(averages, budget):
+    flat, sizes = [], {}
+    for layer, p in averages.items():
+        s = [torch.mul(*p[k]) for k in ("E", "A", "B")]
+        flat.append(s[0].squeeze(1) + s[1].mean(dim=-1) + s[2].T.mean(dim=-1))
+        sizes[layer] = len(flat[-1])
+    flat = torch.cat(flat)
+    mask = torch.zeros(len(flat), dtype=torch.bool)
+    mask[flat.topk(budget).indices] = True
+    return dict(zip(sizes, mask.split(list(sizes.values()))))
+""",
+    ),
+    Answer(
+        "allocate",
+        "sorted python, lists of bool",
+        "",
+        code="""
+def allocate(averages, budget):
+    ranked = []
+    for layer, p in averages.items():
+        for i in range(len(p["E"][0])):
+            a = (p["A"][0][i] * p["A"][1][i]).mean().item()
+            b = (p["B"][0][:, i] * p["B"][1][:, i]).mean().item()
+            ranked.append((p["E"][0][i, 0].item() * p["E"][1][i, 0].item() + a + b, layer, i))
+    top = {(layer, i) for _, layer, i in sorted(ranked, reverse=True)[:budget]}
+    return {
+        layer: [(layer, i) in top for i in range(len(p["E"][0]))] for layer, p in averages.items()
+    }
+""",
+    ),
+    Answer(
+        "allocate",
+        "numpy masks",
+        "",
+        edits=(("{layer: score > bar for", "{layer: np.array(score > bar) for"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "torch out",
+        "",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    outs, ins = zip(*shapes.values())
+    r = next(len(d) for d, _ in vectors.values())
+    a, b = (6 / max(ins)) ** 0.5, (6 / r) ** 0.5
+    A = torch.tensor(rng.uniform(-a, a, size=(r, max(ins))))
+    B = torch.tensor(rng.uniform(-b, b, size=(max(outs), r)))
+    return {
+        n: torch.einsum(
+            "o,or,r,ri->oi",
+            torch.as_tensor(vectors[n][1]).double(),
+            B[: shapes[n][0]],
+            torch.as_tensor(vectors[n][0]).double(),
+            A[:, : shapes[n][1]],
+        )
+        for n in shapes
+    }
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "diag matrices, lists",
+        "",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    widest, tallest = max(i for _, i in shapes.values()), max(o for o, _ in shapes.values())
+    r = len(list(vectors.values())[-1][0])
+    A = rng.uniform(-np.sqrt(6 / widest), np.sqrt(6 / widest), (r, widest))
+    B = rng.uniform(-np.sqrt(6 / r), np.sqrt(6 / r), (tallest, r))
+    return {
+        n: (np.diag(vectors[n][1]) @ B[:o] @ np.diag(vectors[n][0]) @ A[:, :i]).tolist()
+        for n, (o, i) in shapes.items()
+    }
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "float32",
+        "",
+        edits=(
+            (
+                "deltas[layer] = (b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                (
+                    "deltas[layer] = ((b[:, None] * B[:rows] * d) @ A[:, "
+                    ":columns]).astype(np.float32)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "numpy loops",
+        "",
+        code="""
+def unmask(losses, shared):
+    x = losses.numpy().astype(float)
+    M, L, S = x.shape
+    mean = [
+        [np.mean(x[m, i]) if np.isfinite(x[m, i]).all() else np.inf for i in range(L)]
+        for m in range(M)
+    ]
+    at = [int(np.argmin(row)) for row in mean]
+    best = [mean[m][at[m]] for m in range(M)]
+    spread = [np.ptp(x[m, at[m]]) for m in range(M)]
+    one = int(np.argmin([mean[m][shared] for m in range(M)]))
+    two = int(np.argmin(best))
+    same = [bool(best[m] - best[two] <= max(spread[m], spread[two])) for m in range(M)]
+    return one, two, same, [a in (0, L - 1) for a in at]
+""",
+    ),
+    Answer(
+        "unmask",
+        "sum over seeds, lists",
+        "",
+        code="""
+def unmask(losses, shared):
+    means = losses.sum(2) / losses.shape[2]
+    means[~torch.isfinite(means)] = float("inf")
+    at = torch.argmin(means, 1)
+    best = torch.gather(means, 1, at[:, None])[:, 0]
+    rows = torch.stack([losses[m, i] for m, i in enumerate(at)])
+    spread = rows.max(1)[0] - rows.min(1)[0]
+    w = torch.argmin(best)
+    return [
+        int(torch.argmin(means[:, shared])),
+        int(w),
+        (best <= best[w] + torch.clamp(spread, min=spread[w].item())).tolist(),
+        torch.isin(at, torch.tensor([0, losses.shape[1] - 1])).tolist(),
+    ]
+""",
+    ),
+    Answer(
+        "unmask",
+        "float64",
+        "",
+        edits=(
+            ("means = losses.mean(-1)", ("losses = losses.double()\n    means = losses.mean(-1)")),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "dora_forward",
+        "norm of columns where it fits: keepdim broadcast",
+        "columns",
+        edits=(
+            (
+                (
+                    "factor = magnitude / V.norm(dim=1).detach()  # (out,)\n"
+                    "    y = factor * (x @ V.T)"
+                ),
+                "y = x @ (magnitude[:, None] * V / V.norm(dim=0, keepdim=True).detach()).T",
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "V detached altogether",
+        "factors_cut",
+        edits=(("y = factor * (x @ V.T)", "y = factor * (x @ V.detach().T)"),),
+    ),
+    Answer(
+        "dora_forward",
+        "no scaling",
+        "no_scale",
+        edits=(("W + scaling * lora_B @ lora_A", "W + lora_B @ lora_A"),),
+    ),
+    Answer(
+        "dora_forward",
+        "bias scaled",
+        "bias_scaled",
+        edits=(
+            ("factor * (x @ V.T)", "factor * (x @ V.T + (0 if bias is None else bias))"),
+            ("return y if bias is None else y + bias", "return y"),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "bias left out",
+        "bias_lost",
+        edits=(("return y if bias is None else y + bias", "return y"),),
+    ),
+    Answer(
+        "dora_forward",
+        "bias None crashes",
+        "raised",
+        edits=(("return y if bias is None else y + bias", "return y + bias"),),
+    ),
+    Answer(
+        "dora_forward",
+        "magnitude in numerator missing",
+        "no_magnitude",
+        edits=(("magnitude / V", "1 / V"),),
+    ),
+    Answer(
+        "dora_forward", "squared norm", "squared", edits=(("V.norm(dim=1)", "V.square().sum(1)"),)
+    ),
+    Answer("dora_forward", "L1 norm", "squared", edits=(("V.norm(dim=1)", "V.abs().sum(1)"),)),
+    Answer(
+        "dora_forward",
+        "no norm",
+        "not_normed",
+        edits=(("magnitude / V.norm(dim=1).detach()", "magnitude"),),
+    ),
+    Answer(
+        "dora_forward",
+        "magnitude detached",
+        "magnitude_cut",
+        edits=(("magnitude / V", "magnitude.detach() / V"),),
+    ),
+    Answer(
+        "dora_forward",
+        "factor detached as a whole",
+        "magnitude_cut",
+        edits=(("magnitude / V.norm(dim=1).detach()", "(magnitude / V.norm(dim=1)).detach()"),),
+    ),
+    Answer(
+        "dora_forward",
+        "base not multiplied",
+        "update_only",
+        edits=(("y = factor * (x @ V.T)", "y = x @ W.T + factor * (x @ (V - W).T)"),),
+    ),
+    Answer("dora_forward", "x flattened", "flat", edits=(("x @ V.T", "x.flatten(0, -2) @ V.T"),)),
+    Answer(
+        "dora_forward",
+        "no_grad around V",
+        "factors_cut",
+        edits=(
+            (
+                "    V = W + scaling * lora_B @ lora_A  # (out, in)",
+                ("    with torch.no_grad():\n        V = W + scaling * lora_B @ lora_A"),
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "W changed in place",
+        "in_place",
+        edits=(
+            (
+                "    V = W + scaling * lora_B @ lora_A  # (out, in)",
+                (
+                    "    W.data += (scaling * lora_B @ lora_A).detach()\n"
+                    "    V = W + scaling * lora_B @ lora_A - (scaling * lora_B @ lora_A).detach()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "eps 0.01",
+        "other",
+        edits=(("V.norm(dim=1).detach()", "(V.norm(dim=1).detach() + 0.01)"),),
+    ),
+    Answer(
+        "dora_forward",
+        "A and B order: scaling on A twice",
+        "no_scale",
+        edits=(("W + scaling * lora_B @ lora_A", "W + scaling * (scaling * lora_B) @ lora_A"),),
+    ),
+    Answer(
+        "dora_forward",
+        "divided by scaling",
+        "no_scale",
+        edits=(("W + scaling *", "W + 1 / scaling *"),),
+    ),
+    Answer(
+        "pissa_start",
+        "scale forgotten",
+        "scale_ignored",
+        edits=(("(s[:r] / scaling).sqrt()", "s[:r].sqrt()"),),
+    ),
+    Answer(
+        "pissa_start",
+        "s all in A",
+        "all_in_a",
+        edits=(
+            (
+                "root[:, None] * Vh[:r], U[:, :r] * root",
+                "(s[:r] / scaling)[:, None] * Vh[:r], U[:, :r]",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "no root: s in both",
+        "no_root",
+        edits=(("(s[:r] / scaling).sqrt()", "s[:r] / scaling"),),
+    ),
+    Answer(
+        "pissa_start",
+        "residual is W",
+        "base_kept",
+        edits=(("return W - scaling * lora_B @ lora_A, lora_A", "return W, lora_A"),),
+    ),
+    Answer(
+        "pissa_start",
+        "residual without scale",
+        "rest_without_scale",
+        edits=(("return W - scaling *", "return W -"),),
+    ),
+    Answer(
+        "pissa_start",
+        "smallest",
+        "smallest",
+        edits=(
+            ("(s[:r] / scaling).sqrt()", "(s[-r:] / scaling).sqrt()"),
+            ("Vh[:r], U[:, :r]", "Vh[-r:], U[:, -r:]"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "order A B swapped in the return",
+        "exchanged",
+        edits=(((", lora_A, lora_B\n"), (", lora_B, lora_A\n")),),
+    ),
+    Answer(
+        "pissa_start",
+        "V instead of Vh",
+        "raised",
+        edits=(("root[:, None] * Vh[:r]", "root[:, None] * Vh.T[:r]"),),
+    ),
+    Answer(
+        "pissa_start",
+        "root of scale in denominators doubled",
+        "scale_wrong",
+        edits=(("(s[:r] / scaling).sqrt()", "s[:r].sqrt() / scaling"),),
+    ),
+    Answer(
+        "pissa_start",
+        "multiplies by scaling",
+        "scale_wrong",
+        edits=(("(s[:r] / scaling).sqrt()", "(s[:r] * scaling).sqrt()"),),
+    ),
+    Answer(
+        "pissa_start",
+        "W changed in place",
+        "in_place",
+        edits=(
+            (
+                "return W - scaling * lora_B @ lora_A",
+                ("W -= scaling * lora_B @ lora_A\n    return W"),
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "random lowrank",
+        "other",
+        edits=(
+            (
+                "torch.linalg.svd(W, full_matrices=False)",
+                "torch.linalg.svd(torch.randn_like(W), full_matrices=False)",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "first rows of W",
+        "other",
+        code="""
+def pissa_start(W, r, scaling):
+    A, B = W[:r] / scaling, torch.eye(len(W), r)
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "balanced by total norm only: QR",
+        "other",
+        code="""
+def pissa_start(W, r, scaling):
+    U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+    k = s[:r].mean().sqrt()
+    A = k * Vh[:r] / scaling**0.5
+    B = U[:, :r] * s[:r] / k / scaling**0.5
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "residual from remaining pieces, r off",
+        "other",
+        edits=(
+            ("s[:r]", "s[: r - 1]"),
+            ("Vh[:r], U[:, :r]", "Vh[: r - 1], U[:, : r - 1]"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "returns the update for the residual",
+        "rest_is_update",
+        edits=(("return W - scaling * lora_B @ lora_A", "return scaling * lora_B @ lora_A"),),
+    ),
+    Answer(
+        "pissa_start",
+        "eigh of W^T W: s squared",
+        "no_root",
+        edits=(("root = (s[:r] / scaling).sqrt()", "root = (s[:r].square() / scaling).sqrt()"),),
+    ),
+    Answer(
+        "pissa_start",
+        "dict",
+        "type",
+        edits=(
+            (
+                "return W - scaling * lora_B @ lora_A, lora_A, lora_B",
+                "return {'residual': W - scaling * lora_B @ lora_A, 'A': lora_A, 'B': lora_B}",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "sum of A and B instead of mean",
+        "sums",
+        edits=(("A.mean(1) + B.mean(0)", "A.sum(1) + B.sum(0)"),),
+    ),
+    Answer(
+        "allocate",
+        "sensitivity only",
+        "no_uncertainty",
+        edits=(("parts[key][0] * parts[key][1]", "parts[key][0]"),),
+    ),
+    Answer(
+        "allocate",
+        "uncertainty only",
+        "no_uncertainty",
+        edits=(("parts[key][0] * parts[key][1]", "parts[key][1]"),),
+    ),
+    Answer(
+        "allocate",
+        "sum of both",
+        "added",
+        edits=(("parts[key][0] * parts[key][1]", "parts[key][0] + parts[key][1]"),),
+    ),
+    Answer("allocate", "E only", "only_e", edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0]"),)),
+    Answer(
+        "allocate",
+        "B over wrong axis where shapes allow",
+        "other",
+        edits=(("B.mean(0)", "B.T.mean(1) * 0 + B.mean()"),),
+    ),
+    Answer(
+        "allocate",
+        "each layer an equal share",
+        "each_layer",
+        code="""
+def allocate(averages, budget):
+    kept = {}
+    each = budget // len(averages)
+    for layer, parts in averages.items():
+        A, E, B = (parts[key][0] * parts[key][1] for key in "AEB")
+        score = E[:, 0] + A.mean(1) + B.mean(0)
+        keep = torch.zeros(len(score), dtype=torch.bool)
+        keep[score.topk(min(each, len(score))).indices] = True
+        kept[layer] = keep
+    return kept
+""",
+    ),
+    Answer(
+        "allocate",
+        "ascending",
+        "least",
+        edits=(
+            ("descending=True", "descending=False"),
+            ("score > bar", "score < bar"),
+        ),
+    ),
+    Answer("allocate", "inverted mask", "inverse", edits=(("score > bar", "score <= bar"),)),
+    Answer(
+        "allocate",
+        "IndexError at full budget",
+        "raised",
+        edits=(
+            (
+                "bar = ranking[budget] if budget < len(ranking) else -math.inf",
+                "bar = ranking[budget]",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate", "returns scores", "no_mask", edits=(("{layer: score > bar", "{layer: score"),)
+    ),
+    Answer(
+        "allocate",
+        "returns counts",
+        "no_mask",
+        edits=(("{layer: score > bar", "{layer: (score > bar).sum()"),),
+    ),
+    Answer(
+        "allocate",
+        "at least one per layer",
+        "one_each",
+        edits=(
+            (
+                "{layer: score > bar for layer, score in scores.items()}",
+                (
+                    "{layer: (score > bar) | (score == score.max()) for layer, score in "
+                    "scores.items()}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "median as bar",
+        "other",
+        edits=(
+            (
+                "bar = ranking[budget] if budget < len(ranking) else -math.inf",
+                "bar = ranking.median()",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "mean of scores, then product of means",
+        "means_first",
+        edits=(
+            (
+                (
+                    'A, E, B = (parts[key][0] * parts[key][1] for key in "AEB")\n'
+                    "        scores[layer] = E[:, 0] + A.mean(1) + B.mean(0)"
+                ),
+                (
+                    "scores[layer] = parts['E'][0][:, 0] * parts['E'][1][:, 0] + "
+                    "parts['A'][0].mean(1) * parts['A'][1].mean(1) + parts['B'][0].mean(0) * "
+                    "parts['B'][1].mean(0)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "mean of the three",
+        "other",
+        edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] * A.mean(1) * B.mean(0)"),),
+    ),
+    Answer(
+        "allocate",
+        "negative index at budget 0",
+        "edge_none",
+        edits=(
+            (
+                "bar = ranking[budget] if budget < len(ranking) else -math.inf",
+                "bar = ranking[budget - 1]",
+            ),
+            ("score > bar", "score >= bar"),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "in place product",
+        "in_place",
+        edits=(("parts[key][0] * parts[key][1]", "parts[key][0].mul_(parts[key][1])"),),
+    ),
+    Answer(
+        "allocate",
+        "list of masks",
+        "type",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                "return [score > bar for score in scores.values()]",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "indices",
+        "no_mask",
+        edits=(("{layer: score > bar for", "{layer: (score > bar).nonzero()[:, 0] for"),),
+    ),
+    Answer(
+        "allocate",
+        "(r,1) masks",
+        "no_mask",
+        edits=(("{layer: score > bar for", "{layer: (score > bar)[:, None] for"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "one bound for both",
+        "one_bound",
+        edits=(
+            (
+                "bounds = math.sqrt(6 / d_in), math.sqrt(6 / r)",
+                "bounds = math.sqrt(6 / d_in), math.sqrt(6 / d_in)",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "bounds by rows",
+        "bound_rows",
+        edits=(
+            ("math.sqrt(6 / d_in), math.sqrt(6 / r)", "math.sqrt(6 / r), math.sqrt(6 / d_out)"),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "bound 1 / n",
+        "no_root",
+        edits=(("math.sqrt(6 / d_in), math.sqrt(6 / r)", "6 / d_in, 6 / r"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "root 3",
+        "constant",
+        edits=(("math.sqrt(6 / d_in), math.sqrt(6 / r)", "math.sqrt(3 / d_in), math.sqrt(3 / r)"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "new generator for each layer",
+        "own_size",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    deltas = {}
+    for layer, (d_out, d_in) in shapes.items():
+        d, b = (np.asarray(v) for v in vectors[layer])
+        rng = np.random.default_rng(seed)
+        r = len(d)
+        A = rng.uniform(-math.sqrt(6 / d_in), math.sqrt(6 / d_in), (r, d_in))
+        B = rng.uniform(-math.sqrt(6 / r), math.sqrt(6 / r), (d_out, r))
+        deltas[layer] = (b[:, None] * B * d) @ A
+    return deltas
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "d and b swapped in the file",
+        "raised",
+        edits=(("d, b = (np", "b, d = (np"),),
+    ),
+    Answer(
+        "vera_deltas", "last columns", "last_part", edits=(("A[:, :columns]", "A[:, -columns:]"),)
+    ),
+    Answer("vera_deltas", "last rows", "last_part", edits=(("B[:rows]", "B[-rows:]"),)),
+    Answer(
+        "vera_deltas",
+        "b left out",
+        "no_b",
+        edits=(("(b[:, None] * B[:rows] * d)", "(B[:rows] * d)"),),
+    ),
+    Answer("vera_deltas", "d left out", "no_d", edits=(("B[:rows] * d)", "B[:rows])"),)),
+    Answer(
+        "vera_deltas",
+        "legacy RandomState",
+        "generator",
+        edits=(("np.random.default_rng(seed)", "np.random.RandomState(seed)"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "normal",
+        "other",
+        edits=(
+            (
+                "rng.uniform(-bounds[0], bounds[0], (r, d_in))",
+                "rng.normal(0, bounds[0], (r, d_in))",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "A transposed shape",
+        "turned_draw",
+        edits=(
+            (
+                "rng.uniform(-bounds[0], bounds[0], (r, d_in))",
+                "rng.uniform(-bounds[0], bounds[0], (d_in, r)).T",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "sizes of the first layer",
+        "other",
+        edits=(
+            ("max(shape[axis] for shape in shapes.values())", "next(iter(shapes.values()))[axis]"),
+        ),
+    ),
+    Answer("vera_deltas", "smallest", "raised", edits=(("max(shape[axis]", "min(shape[axis]"),)),
+    Answer(
+        "vera_deltas",
+        "largest overall for both",
+        "one_size",
+        edits=(
+            (
+                "(max(shape[axis] for shape in shapes.values()) for axis in (0, 1))",
+                "(max(max(shape) for shape in shapes.values()) for axis in (0, 1))",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "sums the diagonals",
+        "other",
+        edits=(("(b[:, None] * B[:rows] * d)", "(b[:, None] + B[:rows] * d)"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "shape (in, out)",
+        "turned",
+        edits=(
+            (
+                "deltas[layer] = (b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "deltas[layer] = ((b[:, None] * B[:rows] * d) @ A[:, :columns]).T",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "new draw of A per layer from the same generator",
+        "again",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    r = len(next(iter(vectors.values()))[0])
+    d_out, d_in = (max(shape[axis] for shape in shapes.values()) for axis in (0, 1))
+    bounds = math.sqrt(6 / d_in), math.sqrt(6 / r)
+    deltas = {}
+    for layer, (rows, columns) in shapes.items():
+        A = rng.uniform(-bounds[0], bounds[0], (r, d_in))
+        B = rng.uniform(-bounds[1], bounds[1], (d_out, r))
+        d, b = (np.asarray(v) for v in vectors[layer])
+        deltas[layer] = (b[:, None] * B[:rows] * d) @ A[:, :columns]
+    return deltas
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "bound with each layer's columns",
+        "own_bound",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    r = len(next(iter(vectors.values()))[0])
+    d_out, d_in = (max(shape[axis] for shape in shapes.values()) for axis in (0, 1))
+    A = rng.uniform(-1, 1, (r, d_in))
+    B = rng.uniform(-1, 1, (d_out, r)) * math.sqrt(6 / r)
+    deltas = {}
+    for layer, (rows, columns) in shapes.items():
+        d, b = (np.asarray(v) for v in vectors[layer])
+        deltas[layer] = (b[:, None] * B[:rows] * d) @ A[:, :columns] * math.sqrt(6 / columns)
+    return deltas
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "in place on the vectors",
+        "in_place",
+        edits=(
+            (
+                "deltas[layer] = (b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                (
+                    "d *= 1.0\n"
+                    "        b *= 2.0\n"
+                    "        deltas[layer] = (b[:, None] / 2 * B[:rows] * d) @ A[:, :columns]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "float32 draw: torch generator",
+        "other",
+        edits=(("rng = np.random.default_rng(seed)", "rng = np.random.default_rng(seed + 1)"),),
+    ),
+    Answer(
+        "unmask",
+        "nan left in means",
+        "nan_wins",
+        edits=(("means = torch.where(means.isfinite(), means, math.inf)", "means = means"),),
+    ),
+    Answer(
+        "unmask",
+        "nan as 0",
+        "nan_wins",
+        edits=(("means.isfinite(), means, math.inf", "means.isfinite(), means, 0.0"),),
+    ),
+    Answer(
+        "unmask",
+        "own spread only",
+        "own_spread",
+        edits=(("torch.maximum(spread, spread[winner])", "spread"),),
+    ),
+    Answer(
+        "unmask",
+        "winner's spread only",
+        "winner_spread",
+        edits=(("torch.maximum(spread, spread[winner])", "spread[winner]"),),
+    ),
+    Answer("unmask", "smaller spread", "small_spread", edits=(("torch.maximum", "torch.minimum"),)),
+    Answer(
+        "unmask",
+        "std for the spread",
+        "other",
+        edits=(("rows.amax(1) - rows.amin(1)", "rows.std(1)"),),
+    ),
+    Answer(
+        "unmask",
+        "spread over the whole grid",
+        "other",
+        edits=(
+            (
+                "rows = losses[torch.arange(len(losses)), at]",
+                "rows = torch.where(losses.isfinite(), losses, losses[0, 0, 0]).flatten(1)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "spread at the shared rate",
+        "at_shared",
+        edits=(("losses[torch.arange(len(losses)), at]", "losses[:, shared]"),),
+    ),
+    Answer(
+        "unmask", "strict", "strict", edits=(("best - best[winner] <=", "best - best[winner] <"),)
+    ),
+    Answer("unmask", "edge: only the right end", "edge", edits=(("(at == 0) | (at", "(at"),)),
+    Answer(
+        "unmask",
+        "edge inverted",
+        "inside",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                "edge = (at > 0) & (at < losses.shape[1] - 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask", "edge off by one", "edge", edits=(("losses.shape[1] - 1", "losses.shape[1]"),)
+    ),
+    Answer(
+        "unmask",
+        "edge uses the number of seeds",
+        "edge",
+        edits=(("losses.shape[1] - 1", "losses.shape[2] - 1"),),
+    ),
+    Answer(
+        "unmask",
+        "shared winner among fair ones: same",
+        "own_for_both",
+        edits=(("means[:, shared].argmin(), winner", "winner, winner"),),
+    ),
+    Answer(
+        "unmask",
+        "winners exchanged",
+        "swapped",
+        edits=(
+            (
+                "return means[:, shared].argmin(), winner",
+                "return winner, means[:, shared].argmin()",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "equal and edge exchanged",
+        "equal_edge",
+        edits=(("winner, equal, edge", "winner, edge, equal"),),
+    ),
+    Answer(
+        "unmask",
+        "winner not equal to itself",
+        "itself",
+        edits=(("edge = (at", ("equal[winner] = False\n    edge = (at")),),
+    ),
+    Answer(
+        "unmask",
+        "loss values for the winners",
+        "losses_named",
+        edits=(("means[:, shared].argmin(), winner", "means[:, shared].min(), best.min()"),),
+    ),
+    Answer(
+        "unmask", "names best rates", "other", edits=(("winner, equal, edge", "at, equal, edge"),)
+    ),
+    Answer(
+        "unmask",
+        "writes inf into losses",
+        "in_place",
+        edits=(
+            (
+                "means = losses.mean(-1)",
+                ("losses[losses.isnan()] = math.inf\n    means = losses.mean(-1)"),
+            ),
+        ),
+    ),
+]

@@ -249,7 +249,7 @@ WRONG = [
     edit(
         "clean",
         "normal texts come back",
-        "other",
+        "rewritten",
         ("kept.append(row)", 'kept.append({**row, "prompt": key})'),
     ),
     edit("clean", "as a set of prompts", "type", ("return kept", "return set(map(str, kept))")),
@@ -356,7 +356,7 @@ WRONG = [
     edit(
         "decide",
         "None when nothing fits",
-        "other",
+        "no_winner",
         (
             'raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
             "return None",
@@ -401,7 +401,7 @@ WRONG = [
     edit("prove", "a thousandth, of nothing", "loose", (OFF, "sums.append(bool(off <= 1e-3))")),
     edit("prove", "off by five percent", "loose", (OFF, OFF.replace("1e-3", "5e-2"))),
     edit("prove", "one layer is enough", "any_layer", ("all(sums), equal", "any(sums), equal")),
-    edit("prove", "always merged", "always_merged", ("all(sums), equal", "True, equal")),
+    edit("prove", "always merged", "always", ("all(sums), equal", "True, equal")),
     edit(
         "prove",
         "names not compared",
@@ -556,11 +556,11 @@ WRONG = [
     edit(
         "prove",
         "the height of B not compared",
-        "other",
+        "names",
         ('        fits = fits and ("B" not in pair or len(pair["B"]) == len(weight))\n', ""),
         (
-            "if fits and len(pair) == 2:",
-            "if fits and len(pair) == 2 and len(pair['B']) == len(weight):",
+            "if fits and len(pair) == 2",
+            "if fits and len(pair) == 2 and len(pair['B']) == len(weight)",
         ),
     ),
     edit(
@@ -571,5 +571,979 @@ WRONG = [
             '{f"{layer}.weight" for layer in found}',
             '{n for n in base for layer in found if n.startswith(layer + ".")}',
         ),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "clean",
+        "streaming, removes on contradiction",
+        "",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    seen, kept = {}, []
+    asked = {words_of(row["prompt"]) for row in test}
+    for row in map(as_row, rows):
+        if tokens(row) > limit or wrong(row):
+            continue
+        key, said = words_of(row["prompt"]), words_of(row["completion"])
+        if key in asked or key in seen:
+            if key in seen and seen[key] != said:
+                kept = [k for k in kept if words_of(k["prompt"]) != key]
+            continue
+        seen[key] = said
+        kept.append(row)
+    return kept
+""",
+    ),
+    Answer(
+        "clean",
+        "test's answers counted too",
+        "",
+        edits=(
+            (
+                ("    for row in rows:\n        key"),
+                (
+                    "    for row in test:\n"
+                    "        answers.setdefault(words_of(row['prompt']), "
+                    "set()).add(words_of(row['completion']))\n"
+                    "    for row in rows:\n"
+                    "        key"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "dict comprehension in passes",
+        "",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    from collections import defaultdict
+
+    good = tuple(filter(lambda row: not (wrong(row) or tokens(row) > limit), map(as_row, rows)))
+    by = defaultdict(list)
+    for row in good:
+        by[words_of(row["prompt"])].append(row)
+    asked = frozenset(words_of(row["prompt"]) for row in test)
+    return [
+        same[0]
+        for key, same in by.items()
+        if key not in asked and len({words_of(row["completion"]) for row in same}) == 1
+    ]
+""",
+    ),
+    Answer(
+        "clean",
+        "leaks first, keyword use, tuple back",
+        "",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    asked = [words_of(t["prompt"]) for t in test]
+    one = [as_row(row) for row in rows]
+    one = [row for row in one if words_of(row["prompt"]) not in asked]
+    one = (
+        [row for row in one if not wrong(row=row) if not tokens(row=row) > limit]
+        if False
+        else [row for row in one if not wrong(row) if not tokens(row) > limit]
+    )
+    kept = []
+    for i, row in enumerate(one):
+        same = [other for other in one if words_of(other["prompt"]) == words_of(row["prompt"])]
+        if any(words_of(o["completion"]) != words_of(row["completion"]) for o in same):
+            continue
+        if same[0] is row:
+            kept += [dict(completion=row["completion"], prompt=row["prompt"])]
+    return kept
+""",
+    ),
+    Answer("clean", "a tuple", "", edits=(("    return kept", "    return tuple(kept)"),)),
+    Answer(
+        "decide",
+        "numpy integer",
+        "",
+        code="""
+import numpy as np
+
+
+def decide(runs, keep, megabytes):
+    mean = np.array([np.mean(run["validation"]) for run in runs])
+    size = np.array([run["megabytes"] for run in runs])
+    may = np.array([all(o >= keep for o in run["old"]) for run in runs]) & (size <= megabytes)
+    if not may.any():
+        raise ValueError("none")
+    best = np.argmax(np.where(may, mean, -1))
+    v = runs[best]["validation"]
+    bar = mean[best] - np.std(v, ddof=1) / len(v) ** 0.5
+    level = np.flatnonzero(may & (mean >= bar))
+    return level[np.lexsort((-mean[level], size[level]))[0]]
+""",
+    ),
+    Answer(
+        "decide",
+        "torch",
+        "",
+        code="""
+def decide(runs, keep, megabytes):
+    ok = [
+        i
+        for i, run in enumerate(runs)
+        if not any(o < keep for o in run["old"]) and not run["megabytes"] > megabytes
+    ]
+    if len(ok) == 0:
+        raise ValueError
+    m = {i: torch.tensor(runs[i]["validation"], dtype=torch.float64).mean() for i in ok}
+    s = {i: torch.tensor(runs[i]["validation"], dtype=torch.float64).std() for i in ok}
+    best = sorted(ok, key=lambda i: m[i])[-1]
+    bar = m[best] - s[best] * len(runs[best]["validation"]) ** -0.5
+    level = [i for i in ok if m[i] >= bar]
+    small = min(runs[i]["megabytes"] for i in level)
+    return torch.tensor(
+        max((i for i in level if runs[i]["megabytes"] == small), key=lambda i: m[i])
+    )
+""",
+    ),
+    Answer(
+        "decide",
+        "sum / n, sqrt of sums",
+        "",
+        code="""
+def decide(runs, keep, megabytes):
+    def mean(x):
+        return sum(x) / len(x)
+
+    fit = []
+    for i in range(len(runs)):
+        if sum(o < keep for o in runs[i]["old"]) == 0 and runs[i]["megabytes"] <= megabytes:
+            fit.append((mean(runs[i]["validation"]), i))
+    if not fit:
+        raise ValueError("no run may win")
+    top, best = max(fit)
+    v = runs[best]["validation"]
+    se = (sum((x - top) ** 2 for x in v) / (len(v) - 1) / len(v)) ** 0.5
+    return min((runs[i]["megabytes"], -m, i) for m, i in fit if m >= top - se)[2]
+""",
+    ),
+    Answer(
+        "prove",
+        "dtype not: == all",
+        "",
+        edits=(("torch.equal(base[n], merged[n])", "bool((base[n] == merged[n]).all())"),),
+    ),
+    Answer(
+        "prove",
+        "list of tensors",
+        "",
+        edits=(
+            (
+                "return only, all(pairs), all(places), all(sums), equal",
+                (
+                    "return [torch.tensor(x) for x in (only, all(pairs), all(places), "
+                    "all(sums), equal)]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "float64",
+        "",
+        edits=(
+            (
+                'update = scaling * pair["B"] @ pair["A"]',
+                'update = scaling * pair["B"].double() @ pair["A"].double()',
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "numpy, plain text handling",
+        "",
+        code="""
+def prove(config, adapter, base, merged):
+    import numpy as np
+
+    r, front = config["r"], "base_model.model."
+    s = config["lora_alpha"] / (r**0.5 if config["use_rslora"] else r)
+    As, Bs, rest = {}, {}, []
+    for k, v in adapter.items():
+        mid = k.removeprefix(front)
+        if mid != k and mid.endswith(".lora_A.weight") and len(mid) > 14:
+            As[mid.removesuffix(".lora_A.weight")] = v.detach().double().numpy()
+        elif mid != k and mid.endswith(".lora_B.weight") and len(mid) > 14:
+            Bs[mid.removesuffix(".lora_B.weight")] = v.detach().double().numpy()
+        else:
+            rest.append(k)
+    two = (
+        As.keys() == Bs.keys()
+        and all(a.shape[0] == r for a in As.values())
+        and all(b.shape[1] == r for b in Bs.values())
+    )
+    three = four = True
+    for l in {*As, *Bs}:
+        W = base.get(l + ".weight")
+        good = W is not None
+        if good and l in As:
+            good &= As[l].shape[1] == W.shape[1]
+        if good and l in Bs:
+            good &= Bs[l].shape[0] == W.shape[0]
+        three &= good
+        if good and l in As and l in Bs and As[l].shape[0] == Bs[l].shape[1]:
+            u = s * np.einsum("or,ri->oi", Bs[l], As[l])
+            e = merged[l + ".weight"].double().numpy() - W.double().numpy() - u
+            four &= bool(np.linalg.norm(e) <= np.linalg.norm(u) / 1000)
+    five = sorted(base) == sorted(merged)
+    for k in base:
+        if (
+            five
+            and k.removesuffix(".weight") not in {*As, *Bs}
+            or (five and not k.endswith(".weight"))
+        ):
+            five = torch.equal(base[k], merged[k])
+    return np.array([not rest, two, three, four, five])
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "clean",
+        "never one format",
+        "other_keys",
+        edits=(
+            (
+                (
+                    "rows = [as_row(row) for row in rows]\n"
+                    "    rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]"
+                ),
+                (
+                    "rows = [row for row in rows if tokens(as_row(row)) <= limit and not "
+                    "wrong(as_row(row))]"
+                ),
+            ),
+            ('row["prompt"]', 'as_row(row)["prompt"]'),
+            ('row["completion"]', 'as_row(row)["completion"]'),
+        ),
+    ),
+    Answer(
+        "clean",
+        "contradictions counted before the wrong go",
+        "wrong_answers_count",
+        edits=(
+            (("    rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]\n"), ""),
+            (
+                ("    for row in rows:\n        key ="),
+                (
+                    "    rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]\n"
+                    "    for row in rows:\n"
+                    "        key ="
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "long ones count in contradictions",
+        "wrong_answers_count",
+        edits=(
+            ("tokens(row) <= limit and not wrong(row)", "not wrong(row)"),
+            (
+                "if len(answers[key]) == 1 and",
+                "if tokens(row) <= limit and len(answers[key]) == 1 and",
+            ),
+        ),
+    ),
+    Answer("clean", "strictly shorter", "at_limit", edits=(("<= limit", "< limit"),)),
+    Answer(
+        "clean",
+        "completions letter by letter",
+        "answer_letters",
+        edits=(('.add(words_of(row["completion"]))', '.add(row["completion"])'),),
+    ),
+    Answer(
+        "clean",
+        "prompts letter by letter",
+        "by_letters",
+        edits=(('words_of(row["prompt"])', 'row["prompt"]'),),
+    ),
+    Answer(
+        "clean",
+        "test letter by letter, else words",
+        "leak_letters",
+        edits=(
+            (
+                'seen = {words_of(row["prompt"]) for row in test}',
+                ('asked = {row["prompt"] for row in test}\n    seen = set()'),
+            ),
+            ("and key not in seen", "and key not in seen and row['prompt'] not in asked"),
+        ),
+    ),
+    Answer(
+        "clean",
+        "last copy stays",
+        "last_stays",
+        edits=(
+            (
+                "    return kept",
+                (
+                    "    kept = list({words_of(row['prompt']): row for row in rows if "
+                    "len(answers[words_of(row['prompt'])]) == 1 and words_of(row['prompt']) "
+                    "not in {words_of(t['prompt']) for t in test}}.values())\n"
+                    "    return kept"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "first answer wins in a contradiction",
+        "first_answer",
+        edits=(("len(answers[key]) == 1 and ", ""),),
+    ),
+    Answer(
+        "clean",
+        "leak forgotten",
+        "leaks_stay",
+        edits=(('seen = {words_of(row["prompt"]) for row in test}', "seen = set()"),),
+    ),
+    Answer(
+        "clean",
+        "copies of whole rows by set: order lost",
+        "mixed",
+        edits=(
+            (
+                "    return kept",
+                "    return [dict(t) for t in sorted({tuple(k.items()) for k in kept})]",
+            ),
+        ),
+    ),
+    Answer("clean", "wrong inverted", "turned", edits=(("not wrong(row)", "wrong(row)"),)),
+    Answer(
+        "clean",
+        "wrong on the raw row",
+        "raised",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]
+    rows = [as_row(row) for row in rows]
+    answers, kept = {}, []
+    for row in rows:
+        answers.setdefault(words_of(row["prompt"]), set()).add(words_of(row["completion"]))
+    seen = {words_of(row["prompt"]) for row in test}
+    for row in rows:
+        key = words_of(row["prompt"])
+        if len(answers[key]) == 1 and key not in seen:
+            seen.add(key)
+            kept.append(row)
+    return kept
+""",
+    ),
+    Answer(
+        "clean",
+        "pairs as key: contradictions stay both",
+        "first_answer",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    seen, kept = set(), []
+    asked = {words_of(row["prompt"]) for row in test}
+    for row in map(as_row, rows):
+        key = words_of(row["prompt"]), words_of(row["completion"])
+        if tokens(row) > limit or wrong(row) or key[0] in asked or key in seen:
+            continue
+        seen.add(key)
+        kept.append(row)
+    return kept
+""",
+    ),
+    Answer(
+        "clean",
+        "own lower() instead of words_of",
+        "by_letters",
+        edits=(("words_of(", "str.lower("),),
+    ),
+    Answer(
+        "clean",
+        "prompt and completion swapped on return",
+        "sides",
+        edits=(
+            (
+                "kept.append(row)",
+                'kept.append({"prompt": row["completion"], "completion": row["prompt"]})',
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "returns words",
+        "rewritten",
+        edits=(
+            (
+                "kept.append(row)",
+                'kept.append({"prompt": key, "completion": words_of(row["completion"])})',
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "leak before contradiction is fine; but copies first then contradictions",
+        "copies_first",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    asked = {words_of(row["prompt"]) for row in test}
+    first = {}
+    for row in map(as_row, rows):
+        first.setdefault(words_of(row["prompt"]), row)
+    return [
+        row
+        for key, row in first.items()
+        if key not in asked and tokens(row) <= limit and not wrong(row)
+    ]
+""",
+    ),
+    Answer(
+        "clean",
+        "deletes in the list that is iterated",
+        "skips",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    rows = [as_row(row) for row in rows]
+    for row in rows:
+        if tokens(row) > limit or wrong(row):
+            rows.remove(row)
+    answers = {}
+    for row in rows:
+        answers.setdefault(words_of(row["prompt"]), set()).add(words_of(row["completion"]))
+    seen = {words_of(row["prompt"]) for row in test}
+    kept = []
+    for row in rows:
+        key = words_of(row["prompt"])
+        if len(answers[key]) == 1 and key not in seen:
+            seen.add(key)
+            kept.append(row)
+    return kept
+""",
+    ),
+    Answer(
+        "clean",
+        "clears the caller's list",
+        "in_place",
+        edits=(
+            ("rows = [as_row(row) for row in rows]", "rows[:] = [as_row(row) for row in rows]"),
+        ),
+    ),
+    Answer(
+        "clean",
+        "appends test with train",
+        "in_place",
+        edits=(("    return kept", ("    test.extend(kept)\n    return kept")),),
+    ),
+    Answer(
+        "clean",
+        "strips in place",
+        "other_keys",
+        edits=(
+            (
+                "rows = [as_row(row) for row in rows]",
+                ("for row in rows:\n        row.update(as_row(row))"),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "two counted among all copies (len of list > 1)",
+        "copies_all_go",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    rows = [as_row(row) for row in rows]
+    rows = [row for row in rows if tokens(row) <= limit and not wrong(row)]
+    from collections import Counter
+
+    n = Counter(words_of(row["prompt"]) for row in rows)
+    asked = {words_of(row["prompt"]) for row in test}
+    return [
+        row
+        for row in rows
+        if n[words_of(row["prompt"])] == 1 and words_of(row["prompt"]) not in asked
+    ]
+""",
+    ),
+    Answer(
+        "clean",
+        "or for and",
+        "or_and",
+        edits=(
+            ("tokens(row) <= limit and not wrong(row)", "tokens(row) <= limit or not wrong(row)"),
+        ),
+    ),
+    Answer(
+        "clean",
+        "prompt in test as substring of joined text",
+        "within",
+        edits=(
+            (
+                "key not in seen",
+                'key not in seen and not any(key in words_of(t["prompt"]) for t in test)',
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "rows with messages left out",
+        "one_format",
+        edits=(
+            (
+                "rows = [as_row(row) for row in rows]",
+                'rows = [as_row(row) for row in rows if "prompt" in row]',
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "skips broken rows silently; sorted by prompt",
+        "mixed",
+        edits=(("    return kept", "    return sorted(kept, key=lambda row: row['prompt'])"),),
+    ),
+    Answer(
+        "decide",
+        "uses test",
+        "raised",
+        edits=(
+            ('run["validation"]', 'run["test"]'),
+            ('["validation"]', '["test"]'),
+        ),
+    ),
+    Answer("decide", "any seed keeps", "old_mean", edits=(('min(run["old"])', 'max(run["old"])'),)),
+    Answer(
+        "decide",
+        "population deviation",
+        "whole_std",
+        edits=(("statistics.stdev", "statistics.pstdev"),),
+    ),
+    Answer("decide", "no root", "std", edits=(("/ math.sqrt(len(scores))", ""),)),
+    Answer("decide", "divided by n", "std", edits=(("math.sqrt(len(scores))", "len(scores)"),)),
+    Answer(
+        "decide",
+        "root of n-1",
+        "std",
+        edits=(("math.sqrt(len(scores))", "math.sqrt(len(scores) - 1)"),),
+    ),
+    Answer(
+        "decide",
+        "strictly above level",
+        "above_level",
+        edits=(("means[n] >= level", "means[n] > level"),),
+    ),
+    Answer(
+        "decide",
+        "best only",
+        "no_noise",
+        edits=(("equal = [n for n in fit if means[n] >= level]", "equal = [best]"),),
+    ),
+    Answer(
+        "decide",
+        "smallest of all that fit",
+        "smallest",
+        edits=(("equal = [n for n in fit if means[n] >= level]", "equal = fit"),),
+    ),
+    Answer(
+        "decide",
+        "best of all runs, not of those that may win",
+        "filter_late",
+        edits=(("best = max(fit", "best = max(range(len(runs))"),),
+    ),
+    Answer(
+        "decide",
+        "level among all runs",
+        "filter_late",
+        edits=(("equal = [n for n in fit", "equal = [n for n in range(len(runs))"),),
+    ),
+    Answer("decide", "keep strictly", "below", edits=((">= keep", "> keep"),)),
+    Answer("decide", "megabytes strictly", "below", edits=(("<= megabytes", "< megabytes"),)),
+    Answer(
+        "decide",
+        "index within fit",
+        "place",
+        edits=(
+            (
+                'return min(equal, key=lambda n: (runs[n]["megabytes"], -means[n]))',
+                ('return equal.index(min(equal, key=lambda n: (runs[n]["megabytes"], -means[n])))'),
+            ),
+        ),
+    ),
+    Answer("decide", "tie of sizes: lowest mean", "tie", edits=(("-means[n])", "means[n])"),)),
+    Answer(
+        "decide",
+        "tie of sizes: first",
+        "tie",
+        edits=(('(runs[n]["megabytes"], -means[n])', 'runs[n]["megabytes"]'),),
+    ),
+    Answer(
+        "decide",
+        "returns the run",
+        "type",
+        edits=(
+            ("return min(", "return runs[min("),
+            ("-means[n]))", "-means[n]))]"),
+        ),
+    ),
+    Answer(
+        "decide",
+        "returns None when none",
+        "no_winner",
+        edits=(
+            (
+                'raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
+                "return None",
+            ),
+        ),
+    ),
+    Answer("decide", "counts from 1", "place", edits=(("return min(", "return 1 + min("),)),
+    Answer(
+        "decide",
+        "error of the mean of both (sum)",
+        "other",
+        edits=(
+            (
+                "statistics.stdev(scores) / math.sqrt(len(scores))",
+                "statistics.stdev([m for m in means]) / math.sqrt(len(means))",
+            ),
+        ),
+    ),
+    Answer("decide", "best seed", "median", edits=(("statistics.mean(run", "max(run"),)),
+    Answer(
+        "decide",
+        "two standard errors",
+        "std",
+        edits=(("statistics.stdev(scores) /", "2 * statistics.stdev(scores) /"),),
+    ),
+    Answer(
+        "decide",
+        "each run's own error",
+        "own_error",
+        edits=(
+            (
+                "equal = [n for n in fit if means[n] >= level]",
+                (
+                    "equal = [n for n in fit if means[n] + "
+                    "statistics.stdev(runs[n]['validation']) / "
+                    "math.sqrt(len(runs[n]['validation'])) >= means[best]]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "sorts the runs in place",
+        "place",
+        edits=(("means = [", ("runs.sort(key=lambda run: run['megabytes'])\n    means = [")),),
+    ),
+    Answer(
+        "decide",
+        "writes the mean into the run",
+        "in_place",
+        edits=(
+            (
+                'means = [statistics.mean(run["validation"]) for run in runs]',
+                (
+                    "for run in runs:\n"
+                    "        run['mean'] = statistics.mean(run['validation'])\n"
+                    "    means = [run['mean'] for run in runs]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "IndexError where none",
+        "no_winner",
+        edits=(
+            (
+                (
+                    "    if not fit:\n"
+                    '        raise ValueError(f"No run keeps {keep:.0%} in a file of '
+                    '{megabytes} MB.")\n'
+                ),
+                ("    if not fit:\n        raise KeyError('none')\n"),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "only size limit forgotten",
+        "any_size",
+        edits=((' and run["megabytes"] <= megabytes', ""),),
+    ),
+    Answer(
+        "decide",
+        "numpy std without ddof",
+        "whole_std",
+        edits=(("statistics.stdev(scores)", "__import__('numpy').std(scores)"),),
+    ),
+    Answer(
+        "decide",
+        "always divides by root 3",
+        "std",
+        edits=(("math.sqrt(len(scores))", "math.sqrt(3)"),),
+    ),
+    Answer(
+        "decide",
+        "highest old among level",
+        "not_smallest",
+        edits=(
+            ('(runs[n]["megabytes"], -means[n])', "(-min(runs[n]['old']), runs[n][\"megabytes\"])"),
+        ),
+    ),
+    Answer(
+        "prove",
+        "scaling always alpha / r",
+        "plain_scale",
+        edits=(('(math.sqrt(r) if config["use_rslora"] else r)', "r"),),
+    ),
+    Answer(
+        "prove",
+        "scaling always rslora",
+        "plain_scale",
+        edits=(('(math.sqrt(r) if config["use_rslora"] else r)', "math.sqrt(r)"),),
+    ),
+    Answer(
+        "prove",
+        "rank from A's rows",
+        "any_rank",
+        edits=(
+            ('r = config["r"]', "r = len(next(v for k, v in adapter.items() if 'lora_A' in k))"),
+        ),
+    ),
+    Answer(
+        "prove",
+        "A and B swapped in the product",
+        "raised",
+        edits=(('pair["B"] @ pair["A"]', 'pair["A"].T @ pair["B"].T'),),
+    ),
+    Answer("prove", "scaling left out", "no_scale", edits=(("update = scaling * ", "update = "),)),
+    Answer(
+        "prove",
+        "allclose for the rest",
+        "near",
+        edits=(("torch.equal(base[n], merged[n])", "torch.allclose(base[n], merged[n])"),),
+    ),
+    Answer(
+        "prove",
+        "allclose with default tolerances for sums",
+        "strict",
+        edits=(
+            (
+                "sums.append(bool(off <= 1e-3 * update.norm()))",
+                'sums.append(torch.allclose(merged[f"{layer}.weight"], weight + update))',
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "off relative to the weight",
+        "loose",
+        edits=(("1e-3 * update.norm()", "1e-3 * weight.norm()"),),
+    ),
+    Answer("prove", "off absolute", "loose", edits=(("1e-3 * update.norm()", "1e-3"),)),
+    Answer("prove", "in for fullmatch", "whole_name", edits=(("re.fullmatch(", "re.search("),)),
+    Answer(
+        "prove",
+        "dots not escaped",
+        "part_of_a_name",
+        edits=(
+            (
+                "base_model\\.model\\.(.+)\\.lora_([AB])\\.weight",
+                "base_model.model.(.+).lora_([AB]).weight",
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "names of merged not compared",
+        "raised",
+        edits=(("base.keys() == merged.keys() and ", ""),),
+    ),
+    Answer(
+        "prove",
+        "only subset of names",
+        "names_forgotten",
+        edits=(("base.keys() == merged.keys()", "base.keys() <= merged.keys()"),),
+    ),
+    Answer(
+        "prove",
+        "rest = no weights at all checked",
+        "values_forgotten",
+        edits=(("for n in rest)", "for n in [])"),),
+    ),
+    Answer(
+        "prove",
+        "compares only layers that are there in base (any)",
+        "other",
+        edits=(("all(places)", "any(places)"),),
+    ),
+    Answer("prove", "any(sums)", "any_layer", edits=(("all(sums)", "any(sums)"),)),
+    Answer("prove", "any(pairs)", "always", edits=(("all(pairs)", "any(pairs)"),)),
+    Answer(
+        "prove",
+        "only A and B both, no rank",
+        "any_rank",
+        edits=(
+            (
+                (
+                    '        pairs += [len(pair["A"]) == r] if "A" in pair else []\n'
+                    '        pairs += [pair["B"].shape[1] == r] if "B" in pair else []\n'
+                ),
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "rank by A only",
+        "any_rank",
+        edits=((('        pairs += [pair["B"].shape[1] == r] if "B" in pair else []\n'), ""),),
+    ),
+    Answer(
+        "prove",
+        "B's height not checked",
+        "raised",
+        edits=(('fits = fits and ("B" not in pair or len(pair["B"]) == len(weight))', "pass"),),
+    ),
+    Answer(
+        "prove",
+        "A's width not checked",
+        "raised",
+        edits=(
+            ('fits = fits and ("A" not in pair or pair["A"].shape[1] == weight.shape[1])', "pass"),
+        ),
+    ),
+    Answer(
+        "prove",
+        "bias of the layer may change",
+        "near",
+        edits=(
+            (
+                'rest = base.keys() - {f"{layer}.weight" for layer in found}',
+                'rest = [n for n in base if n.rpartition(".")[0] not in found]',
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "only the first factor",
+        "any_layer",
+        edits=(
+            ("for layer, pair in found.items():", "for layer, pair in list(found.items())[:1]:"),
+        ),
+    ),
+    Answer(
+        "prove",
+        "factors: endswith weight",
+        "whole_name",
+        edits=(
+            (
+                "only = len(adapter) == sum(map(len, found.values()))",
+                "only = all(k.endswith('weight') for k in adapter)",
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "factors: lora_ in name",
+        "part_of_a_name",
+        edits=(
+            (
+                "only = len(adapter) == sum(map(len, found.values()))",
+                "only = all('lora_' in k for k in adapter)",
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "order of answers 4 and 5 swapped",
+        "exchanged",
+        edits=(("all(sums), equal", "equal, all(sums)"),),
+    ),
+    Answer(
+        "prove",
+        "all True",
+        "always",
+        edits=(
+            (
+                "return only, all(pairs), all(places), all(sums), equal",
+                "return True, True, True, True, True",
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "subtracts in place",
+        "in_place",
+        edits=(
+            (
+                'off = (merged[f"{layer}.weight"] - weight - update).norm()',
+                'off = merged[f"{layer}.weight"].sub_(weight).sub_(update).norm()',
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "merged in bf16 tolerance 1e-2",
+        "loose",
+        edits=(("1e-3 * update.norm()", "1e-2 * update.norm()"),),
+    ),
+    Answer(
+        "prove",
+        "max for norm",
+        "loose",
+        edits=(
+            (
+                "off <= 1e-3 * update.norm()",
+                '(merged[f"{layer}.weight"] - weight - update).abs().max() <= 1e-3',
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "strips the prefix with replace, any suffix",
+        "part_of_a_name",
+        code="""
+def prove(config, adapter, base, merged):
+    r = config["r"]
+    scaling = config["lora_alpha"] / r
+    if config["use_rslora"]:
+        scaling = config["lora_alpha"] / math.sqrt(r)
+    layers = sorted(
+        {k.replace("base_model.model.", "").split(".lora_")[0] for k in adapter if "lora_" in k}
+    )
+    one = all(
+        k.startswith("base_model.model.")
+        and (k.endswith("lora_A.weight") or k.endswith("lora_B.weight"))
+        for k in adapter
+    )
+    two, three, four = True, True, True
+    for layer in layers:
+        A = adapter.get(f"base_model.model.{layer}.lora_A.weight")
+        B = adapter.get(f"base_model.model.{layer}.lora_B.weight")
+        W = base.get(f"{layer}.weight")
+        if A is None or B is None or A.shape[0] != r or B.shape[1] != r:
+            two = False
+        if W is None:
+            three = False
+            continue
+        if A is not None and A.shape[1] != W.shape[1]:
+            three = False
+        if B is not None and B.shape[0] != W.shape[0]:
+            three = False
+        if two and three:
+            d = scaling * B @ A
+            if (merged[f"{layer}.weight"] - W - d).norm() > 1e-3 * d.norm():
+                four = False
+    five = set(base) == set(merged) and all(
+        torch.equal(base[k], merged[k])
+        for k in base
+        if not any(k == f"{l}.weight" for l in layers)
+    )
+    return one, two, three, four, five
+""",
     ),
 ]
