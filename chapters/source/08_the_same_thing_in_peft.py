@@ -200,7 +200,7 @@ hearing = court["test"].select(range(50))
 loaded.add_adapter("court", LoraConfig(task_type="CAUSAL_LM", **settings))
 print("active after add_adapter:", loaded.active_adapter)
 loaded.set_adapter("court")
-losses = train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, lr=1e-2)
+losses = train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, lr=rate)
 
 # %% [markdown]
 # Neither `add_adapter` nor `load_adapter` activates. **Predict** the six numbers: two

@@ -244,7 +244,7 @@ half = sorted(lengths)[len(lengths) // 2]
 print(f"rows have {min(lengths)} to {max(lengths)} tokens, half of them up to {half}")
 for only in (True, False):
     cut = prepared(some, max_length=half, completion_only_loss=only)
-    ended = sum(ids[-1] == tokenizer.eos_token_id for ids in cut["input_ids"])
+    ended = sum(tokenizer.eos_token_id in ids[-2:] for ids in cut["input_ids"])  # or a line break
     print("graded:", "answers" if only else "everything")
     print(f"  {len(cut)} of {len(some)} rows left, {ended} with an end token")
 assert len(cut) == len(some) > ended or not SHIPPED

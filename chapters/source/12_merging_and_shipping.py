@@ -151,7 +151,7 @@ for dtype in (torch.float16, torch.bfloat16):
         assert not shipped or right > 0.9
     unit = off["merge, round"]
     print(str(dtype)[6:], "error:", {way: round(e / unit, 2) for way, e in off.items()})
-    assert unit < off["round, merge"] <= off["round, safe merge"]
+    assert not shipped or unit < off["round, merge"] <= off["round, safe merge"]
 
 # %% [markdown]
 # > **Verdict: wrong.** Every rounding costs. Rounded last, there is one: the sum. Rounded

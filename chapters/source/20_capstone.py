@@ -240,7 +240,7 @@ print(answer(choose("SmolLM2-135M", card=8, fast=True)))
 # keeps the most look-ups?
 
 # %%
-STEPS, SPEED = (60, 1) if shipped else (8, 0.05)  # a large model wants smaller rates
+STEPS, WARM, SPEED = (60, 10, 1) if shipped else (8, 2, 0.05)  # a large model wants smaller rates
 
 
 def fit(r, rate):
@@ -248,7 +248,8 @@ def fit(r, rate):
     torch.manual_seed(0)
     config = LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(load_base(), config).to(DEVICE)
-    train(model, batches(train_rows, tokenizer, 16, STEPS, seed=0), STEPS, lr=rate)
+    rows = batches(train_rows, tokenizer, 16, STEPS, seed=0)
+    train(model, rows, STEPS, lr=rate, warmup=WARM)
     return model.cpu()
 
 # %% tags=["nbval-ignore-output"]
@@ -307,7 +308,7 @@ CONFIG = LoraConfig(r=R, lora_alpha=2 * R, target_modules="all-linear", task_typ
 
 def trainer(rows, **changed):
     """An SFTTrainer for these rows. changed: settings in place of ours."""
-    ours = {"learning_rate": RATE, "max_length": LIMIT, "max_steps": STEPS, "warmup_steps": 10}
+    ours = {"learning_rate": RATE, "max_length": LIMIT, "max_steps": STEPS, "warmup_steps": WARM}
     args = SFTConfig(
         output_dir=tempfile.mkdtemp(), use_cpu=DEVICE == "cpu", bf16=False, report_to="none",
         activation_checkpointing=False, dataloader_pin_memory=False, save_strategy="no",
