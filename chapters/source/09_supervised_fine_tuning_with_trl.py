@@ -108,7 +108,7 @@ print("the talk goes on as in training:", told.startswith(ready))
 batch = write(return_tensors="pt")
 print(f"{type(batch).__name__} with {', '.join(batch)}")
 ids = batch["input_ids"][0].tolist(), tokenizer(asked)["input_ids"]
-counts = [row.count(tokenizer.bos_token_id) for row in ids]
+counts = [next(n for n, i in enumerate(row) if i != tokenizer.bos_token_id) for row in ids]
 print("first tokens: from the messages {}, from the text {}".format(*counts))
 
 # %% [markdown]
@@ -349,7 +349,7 @@ for row, answer in zip(test.select(range(3)), said, strict=True):
 theirs, warm = logged_losses(trainer, "learning_rate"), -(-STEPS // 10)
 for step in (1, 2, warm, warm + 1):
     ours = learning_rate(step - 1, STEPS, RATE, warmup=warm)
-    print(f"step {step:2}: theirs {theirs[step]:.4f}, ours {ours:.4f}")
+    print(f"step {step:2}: theirs {theirs[step]:.1e}, ours {ours:.1e}")
     late = step > 1 and learning_rate(step - 2, STEPS, RATE, warmup=warm)  # of the step before
     assert abs(theirs[step] - late) < 1e-6 * RATE
 

@@ -429,7 +429,7 @@ twice = bits_per_parameter(2**24, 64, True)
 star = {"color": COLORS["full"], "ms": 15, "label": "NF4 double"}
 right.plot(twice, total_error(nf4_double), "*", **star)
 left.set(xlabel="weights in a block", ylabel="error / size of the weights")
-right.set(xlabel="bits a weight, scales included", ylim=(0.08, 0.17))
+right.set(xlabel="bits a weight, scales included")
 left.legend()
 right.legend()
 show(

@@ -156,7 +156,7 @@ for dtype in (torch.float16, torch.bfloat16):
 # %% [markdown]
 # > **Verdict: wrong.** Every rounding costs. Rounded last, there is one: the sum. Rounded
 # > first, there are two, and `safe_merge` adds a third, of the update. What it saves you
-# > from is NaN.
+# > from is NaN. (A base that is stored in 16 bits loses nothing when it is rounded to them.)
 #
 # The forms do not notice: this update is large (chapter 07, section 6, has small ones).
 #

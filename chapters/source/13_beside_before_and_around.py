@@ -408,8 +408,8 @@ print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pai
 # Counted, by formula, and in PEFT where it has the method: the same. **Exercise 13.5**
 # counts any method.
 #
-# > **Verdict, first half: wrong.** A prompt of 20 has as many here, and on 7B far fewer.
-# > Second half: in Liu et al. 2022 (figure 2, T0-3B) IA³ is the only one above full
+# > **Verdict, first half: wrong.** A prompt of 20 has as many on this model, and on 7B far
+# > fewer. Second half: in Liu et al. 2022 (figure 2, T0-3B) IA³ is the only one above full
 # > fine-tuning. Section 9 measures.
 #
 # Fewer numbers, less memory? **Predict** the peak of a training step, against full

@@ -349,7 +349,7 @@ for run, found in changes.items():
 whole = math.sqrt(sum(w.square().sum().item() for w, _ in changes["full", 0].values()))
 for name in NAMES:
     print(f"{name:7} rank at 90 %: {[int(rank90[name, k]) for k in range(3)]}, size of the "
-          f"update / size of the weights: {[f'{size[name, k] / whole:.2f}' for k in range(3)]}")
+          f"update / size of the weights: {[f'{size[name, k] / whole:.2g}' for k in range(3)]}")
     if shipped and name != "full":
         assert max(rank90[name, k] for k in range(3)) < rank90["full", 0]
         assert all(size[name, k] > size["full", k] for k in range(3))

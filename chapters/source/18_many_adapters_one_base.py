@@ -57,7 +57,7 @@ def adapter_for(name, r, size, steps):
     """A copy of the base with an adapter trained on one task."""
     model = inject_lora(copy.deepcopy(base), r=r, lora_alpha=2 * r, seed=r)
     rows = batches(tasks[name]["train"], tokenizer, size, steps, seed=0)
-    train(model, rows, steps, lr=1e-2)
+    train(model, rows, steps, lr=1e-2 if is_shipped() else 2e-4)
     return model.requires_grad_(False)
 
 

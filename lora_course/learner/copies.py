@@ -1,9 +1,8 @@
 """The learner's copies: JupyterLab opens these, so reading never changes the course.
 
-JupyterLab stores an open notebook again by itself, and an update (`git pull`) stops at a file that
-was changed. The copies lie as the originals do, chapters beside exercises, so a chapter's link to
-its exercises opens the learner's own. They are called 03_chapter, 03_exercises and 03_solutions,
-because a browser tab shows the beginning of a name and nothing else.
+JupyterLab stores an open notebook again by itself, and `git pull` stops at a file that was changed.
+Copies lie as the originals do, so a chapter's link opens the learner's own exercises. They are
+called 03_chapter and 03_exercises: a browser tab shows the beginning of a name and no more.
 """
 
 import hashlib
@@ -25,8 +24,8 @@ def bring(root, work=None):
     """Copies what is missing in the learner's folder, and renews what was not changed there.
 
     root: the folder of the course. work: the learner's folder; root/work by default.
-    Returns sentences: one for every copy that was changed while the course has a newer original
-    (it stays as it is), and one for every original with answers in it, which are carried over.
+    Returns a sentence for every changed copy (it stays) of which the course has a newer original,
+    and for every original with answers in it, which are carried over.
     Outputs do not count as changes: running an older text again is of no use.
     """
     root, said = Path(root), []
@@ -57,9 +56,7 @@ def bring(root, work=None):
             )
     beside = [*(root / "chapters/results").rglob("*.json"), *(root / page for page in PAGES)]
     for original in sorted(path for path in beside if path.is_file()):
-        copy, content = work / original.relative_to(root), original.read_bytes()
-        if original.suffix == ".md":
-            content = linked(content, "docs")
+        copy, content = work / original.relative_to(root), linked(original.read_bytes(), "docs")
         if not copy.exists() or copy.read_bytes() != content:
             write_atomically(copy, content)
     write_atomically(work / RECORD, json.dumps(known, indent=1, sort_keys=True))
