@@ -823,6 +823,17 @@ def chatml_in_trl(kind):
 
 
 @healthy()
+def every_turn_opens_with_the_begin_token_on_a_line_of_its_own(kind):
+    """As SmolLM2 has it."""
+    tok = load_tokenizer()
+    tok.chat_template = (
+        "{% for m in messages %}{{ bos_token }}{{ m['role'] }}\n{{ m['content'] }}{{ eos_token }}\n"
+        "{% endfor %}{% if add_generation_prompt %}{{ bos_token }}assistant\n{% endif %}"
+    )
+    return sft(kind, tokenizer=tok)
+
+
+@healthy()
 def one_token_for_begin_end_and_padding(kind):
     """As GPT-2 has it."""
     tok = load_tokenizer()

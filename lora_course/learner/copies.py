@@ -46,8 +46,8 @@ def bring(root, work=None):
         mine = cells_digest(copy.read_bytes()) if copy.exists() else None
         if mine is None or mine == known.get(name) != newest:
             write_atomically(copy, content)
-            known[name] = newest
-        elif mine == newest:
+            mine = newest
+        if mine == newest:
             known[name] = newest
         elif known.get(name) != newest:
             said.append(
