@@ -97,6 +97,12 @@ def test_type():
     assert "is a str." in result.message and "Expected: a tensor" in result.message
 
 
+def test_one_full_stop():
+    for advice, end in (("Divide (by r.)", "r.)"), ("Divide (by r)", "r)."), ("By r?", "r?")):
+        result = run("return x", altered(mistakes={**scaled.mistakes, "no_scale": advice}))
+        assert f"{end}\nStuck?" in result.message
+
+
 def test_raised_names_the_learners_line():
     result = run("\nreturn torch.nn.functional.linear(x, x.T)")
     assert result.mistake == "raised:RuntimeError"

@@ -62,6 +62,7 @@ def _count(number, word):
 
 
 def _dot(text):
-    """The text with a full stop at its end, without one at a code or another mark."""
+    """The text with a full stop at its end; none after another mark, also within a bracket."""
     text = text.strip()
-    return text if text.endswith((".", "?", ":", "!")) else f"{text}."
+    closed = text.rstrip(")»").endswith((".", "?", ":", "!"))
+    return text if closed else f"{text}."
