@@ -116,7 +116,8 @@ RANK = (
     Slip("capped", "The rank was held below a bound: a side of a layer, or the end of a loop. Here "
          "the budget alone limits it.", lambda i: {
              **dict(zip(BUDGETS[:3], i["budgets"] // per_rank(i), strict=False)),
-             "large": lambda v: v.size == 1 and 0 < v < i["budgets"][3] // per_rank(i)}),
+             "large": lambda v: v.size == 1 and v != WRONG_RANKS["power"](i)[3]
+             and 0 < v < i["budgets"][3] // per_rank(i)}),
     Slip("times_layers", "The blocks enter the other way: more of them leave less for each. Divide "
          "by `layers`.", wrong_rank("times_layers")),
     Slip("each", "Only one layer was in the division. The budget is for all targets together: add "

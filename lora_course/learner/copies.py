@@ -84,10 +84,7 @@ def linked(content, folder):
 
 
 def cells_digest(content):
-    """A digest of what a person can change in a notebook: kinds and sources of its cells.
-
-    A file that is no notebook counts with all its bytes.
-    """
+    """A digest of the kinds and sources of a notebook's cells; of another file, of all bytes."""
     try:
         cells = json.loads(content)["cells"]
         texts = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]

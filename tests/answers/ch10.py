@@ -851,7 +851,6 @@ WRONG += [
     ),
     edit("bits", "128 scales in a group", "other", ("blocks // 256", "blocks // 128")),
     edit("bits", "rounded to one place", "cut", (SHARE, "return round(4 + scales / n, 1)")),
-    edit("bits", "whole bits", "other", (SHARE, "return 4 + scales // n")),
     edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
     edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
     edit("bits", "divides by blocks", "other", (SHARE, "return 4 + scales / blocks")),

@@ -5,7 +5,7 @@ from lora_course.preflight.rules.answers import _instructed, _text
 from lora_course.preflight.talk import ANSWER, USER, end_ids, opening_of, squeezed, template_parts
 
 
-def last_word(tokenizer, ids):
+def _last_word(tokenizer, ids):
     """The last token that is no white space: a template may break the line after an end token."""
     return next((n for n in reversed(ids) if tokenizer.decode([n]).strip()), None)
 
@@ -25,7 +25,7 @@ def begin_token_doubled(run):
             spots = [n for n in range(2, len(row.ids)) if row.ids[n] == bos]
             begins = row.positions and [n for n in spots if row.positions[n] == 0]
             middle += any(
-                last_word(tokenizer, row.ids[:n]) not in ends and n not in (begins or ())
+                _last_word(tokenizer, row.ids[:n]) not in ends and n not in (begins or ())
                 for n in spots
             )
     if double >= 0.5 * len(run.rows) and double:
