@@ -24,7 +24,7 @@ lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live
 test: $(READY)  ## every test; under 20 minutes on two cores. CODE=file keeps pytest's exit code
 	$(SHARED) $(NBVAL) $(TEST_ARGS) chapters solutions tests; code=$$?; echo $$code > $(CODE); exit $$code
 
-test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 2 minutes
+test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 4 minutes
 	$(SHARED) -m "not slow" $(TEST_ARGS) tests
 
 test-numbers: $(READY)  ## the chapters' numbers with 1 and 2 threads and two instruction sets

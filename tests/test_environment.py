@@ -134,7 +134,7 @@ def dry_run(target, *variables):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        env={k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "TEST_ARGS"))},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
