@@ -624,7 +624,7 @@ for name in ("SmolLM2-135M", "Qwen2.5-0.5B", "Llama-3.1-8B"):
 # %% [markdown]
 # A bound: a processor can be slower. For a phone's chip [its maker
 # names](https://www.fonearena.com/blog/408835/qualcomm-snapdragon-8-gen-3-features.html) up to
-# 20 tokens per second, and models of up to 10 billion numbers: not in 4.5 bits, says the bound.
+# 20 tokens per second, and models of up to 10 billion numbers. Both at once need fewer bits.
 #
 # ## Takeaways
 #

@@ -73,8 +73,8 @@ def write_adapter(model, path, kind="F32"):
     if more or len(alphas) != 1:  # DoRA has more than A and B, an embedding's lie the other way
         raise ValueError(
             "GGUF keeps A and B of linear layers and one alpha for all. This model has "
-            f"{sorted(more) or sorted(alphas) or 'no LoRA'} (or scaling * r). Inject LoRA with one "
-            "lora_alpha, or merge the adapter and write_base."
+            f"{sorted(more) or (alphas and f'scaling * r of {sorted(alphas)}') or 'no LoRA'}. "
+            "Inject LoRA with one lora_alpha, or merge the adapter and write_base."
         )
     fits_engine(model.config, None, kind)
     file = gguf.GGUFWriter(path, "llama")
