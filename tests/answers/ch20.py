@@ -367,7 +367,7 @@ WRONG = [
     edit(
         "prove",
         "lora_ somewhere in the name",
-        "part_of_a_name",
+        "whole_name",
         (ONLY, 'only = all("lora_" in key for key in adapter)'),
     ),
     edit(
@@ -986,7 +986,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "clean",
         "leak before contradiction is fine; but copies first then contradictions",
-        "copies_first",
+        "first_of_all",
         code="""
 def clean(rows, test, tokens, limit, wrong):
     asked = {words_of(row["prompt"]) for row in test}
@@ -1377,7 +1377,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "prove",
         "compares only layers that are there in base (any)",
-        "other",
+        "always",
         edits=(("all(places)", "any(places)"),),
     ),
     Answer("prove", "any(sums)", "any_layer", edits=(("all(sums)", "any(sums)"),)),
@@ -1449,7 +1449,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "prove",
         "factors: lora_ in name",
-        "part_of_a_name",
+        "whole_name",
         edits=(
             (
                 "only = len(adapter) == sum(map(len, found.values()))",
