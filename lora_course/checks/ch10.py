@@ -1,5 +1,7 @@
 """Checks of chapter 10: blockwise absmax, the code book, packing, double quantization, bits."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -123,15 +125,15 @@ def judge_blockwise(i, o):
         case, n, most = f"for {len(x)} numbers in blocks of {size}", len(x), largest(i, name)
         there += [
             ran(name, case),
+            callers.unchanged(f"left_{name}", f"{case} x"),
             Promise(f"scales_{name}", most, f"{case} absmax"),
             Promise(f"ints_{name}", nearest_codes(i, name), expected=f"{n} codes, each the nearest "
                     "whole number", seen=codes_seen(i, name, case)),
             Promise(f"ints_{name}", nearest_codes(i, name), f"{case} codes", dtype="int8"),
-            callers.unchanged(f"left_{name}", f"{case} x"),
         ]  # fmt: skip
         back += [ran(f"back_{name}", case),
-                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x"),
-                 callers.unchanged(f"kept_{name}", f"{case} codes or absmax")]  # fmt: skip
+                 callers.unchanged(f"kept_{name}", f"{case} codes or absmax"),
+                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x")]  # fmt: skip
     first = judged(i, o, there, BLOCKWISE, "quantize_int8")
     if first.share == 1:
         back += [own_way_back(i, name) for name in BLOCKS]
@@ -174,7 +176,9 @@ def codes_seen(i, name, case):
     def seen(v):
         if v.shape != exact.shape:
             return f"{case} codes: {shape(v)}"
-        at = int(np.argmax(~(np.abs(v.astype(float) - exact) <= 0.501) | (v != np.round(v))))
+        far = ~(np.abs(v.astype(float) - exact) <= 0.501)
+        whole = np.abs(v - np.round(v)) < 1e-3  # by eye
+        at = int(np.argmax(2 * (far | ~whole) + (v != np.round(v))))
         return f"{case} codes[{at}] is {v[at]:.6g}, where 127 x / absmax is {exact[at]:.6g}"
 
     return seen
@@ -215,8 +219,16 @@ BLOCKWISE = (
          lambda i: [in_blocks(i, "scales", lambda n, c=c: c / largest(i, n)) for c in (1, 127)]),
     Slip("across", "The blocks run across. Neighbours share a block: view(-1, block_size), one "
          "block in a row.",
-         lambda i: {f"scales_{n}": lambda v, n=n: v.shape == (int(i[f"size_{n}"]),)
-                    for n in ("even",)}),
+         lambda i: [{"scales_even": lambda v: v.shape == (int(i["size_even"]),)},
+                    {"scales_even": np.abs(i["x_even"].reshape(-1, 3)).max(axis=0)}]),
+    Slip("in_front", "The filling stands in front, so that all blocks have moved. It belongs "
+         "behind the last number: F.pad(x, (0, ...)).",
+         lambda i: {"scales_rest": np.abs(np.roll(rows_of(i, "rest").ravel(), rows_of(
+             i, "rest").size - len(i["x_rest"])).reshape(rows_of(i, "rest").shape)).max(axis=1)}),
+    Slip("filled", "The last block was filled up with something larger than its own numbers. "
+         "Fill up with zeros: they change no largest magnitude.",
+         lambda i: {"scales_rest": lambda v: v.shape == largest(i, "rest").shape and close(
+             v[:-1], largest(i, "rest")[:-1]) and v[-1] > 1.01 * largest(i, "rest")[-1]}),
     Slip("block_more", "Where the block size divides the length, nothing is missing: "
          "-len(x) % block_size.", lambda i: {"scales_even": lambda v: v.shape == (4,)}),
     Slip("last_lost", "The last block is shorter and has a scale as well.",
@@ -265,8 +277,8 @@ BLOCKWISE = (
          "the largest magnitude, so that 0 gets the code 0.",
          lambda i: {"scales_even": np.ptp(rows_of(i, "even"), axis=1) / 2}),
     Slip("divided", "The way back divides by the scale. Multiply: code * absmax / 127.",
-         lambda i: {"back_even": i["codes_even"] / 127
-                    / np.repeat(i["absmax_even"], int(i["size_even"]))}),
+         lambda i: [{"back_even": c * i["codes_even"] / np.repeat(i["absmax_even"], int(
+             i["size_even"]))} for c in (1 / 127, 1, 127)]),
     Slip("no_scale", "The way back forgets the scale of the block. Multiply by absmax.",
          lambda i: in_blocks(i, "back", lambda n: i[f"codes_{n}"] / 127)),
     Slip("repeat", "`repeat` writes the whole list again and again. Each scale is needed "
@@ -324,11 +336,11 @@ def end_of(n):
     return 1 - (1 / (n - 1) + 1 / n) / 4
 
 
-def halves(n, end=None):
+def halves(n, end=None, rule=quantiles):
     """The levels 0 and two halves around it, not divided yet."""
     end = end_of(n) if end is None else end
-    down = -quantiles(end, 0.5, n // 2)[:-1]
-    return np.concatenate([down, [0.0], quantiles(end, 0.5, n // 2 + 1)[:-1][::-1]])
+    down = -rule(end, 0.5, n // 2)[:-1]
+    return np.concatenate([down, [0.0], rule(end, 0.5, n // 2 + 1)[:-1][::-1]])
 
 
 def book(n, end=None):
@@ -363,14 +375,30 @@ def twice(v):
     return v.ndim == 1 and len(np.unique(np.round(v, 6))) < len(v)
 
 
+def normal_cdf(*steps):
+    return np.array([NormalDist().cdf(p) for p in np.linspace(*steps)])
+
+
+def some_end(n):
+    """The condition that the levels are right for another end than that of the task."""
+    ends = 1 - np.geomspace(0.4, 1e-6, 24)  # the larger the end, the nearer to 0 a level
+
+    def condition(v):
+        if v.shape != (n,) or not np.isfinite(v).all() or close(v, book(n), 1e-4, 1e-5):
+            return False
+        low, high = ends[0], ends[-1]
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (low, middle) if book(n, middle)[-2] < v[-2] else (middle, high)
+        return close(v, book(n, low), 1e-4, 1e-4)
+
+    return condition
+
+
 def no_zero(n):
     """One even row of probabilities, through both halves."""
     return scaled(quantiles(1 - end_of(n), end_of(n), n))
 
-
-ENDS = (lambda n: 1 - 1 / n, lambda n: 1 - 1 / (2 * n), lambda n: 1 - 1 / (2 * (n - 1)),
-        lambda n: 1 - (1 / (n - 1) + 1 / n) / 2, lambda n: 0.99, lambda n: 0.995, lambda n: 0.999,
-        lambda n: 1 - 1 / (n - 1), lambda n: 1 - 1 / (n + 1))  # fmt: skip
 
 CODE = (
     Slip("table", "The answer is the same for every number of bits. All of it depends on n.",
@@ -406,8 +434,17 @@ CODE = (
     Slip("order", "The levels are right, in another order. Sort them from -1 to 1.",
          lambda i: books(i, lambda n: lambda v: v.ndim == 1 and close(np.sort(v), book(n), 1e-4,
                                                                       1e-5))),
-    Slip("not_divided", "These are quantiles still. Divide by the largest, so that they end at 1.",
-         lambda i: books(i, halves)),
+    Slip("not_divided", "The levels are right up to a factor. Divide by the largest, "
+         "`levels.max()`, so that they end at 1.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and abs(v.max() - 1) > 1e-3
+                         and close(v / v.max(), book(n), 1e-4, 1e-5))),
+    Slip("rounded", "The levels are right, but rounded: to a few decimals, or in a type with few "
+         "digits. Return them in float32.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and close(v, book(n), 0, 6e-3))),
+    Slip("no_quantiles", "These are no quantiles: `inv_cdf(p)` turns each probability into one. "
+         "(`cdf` goes the other way.)",
+         lambda i: books(i, *(lambda n, rule=rule: scaled(halves(n, rule=rule))
+                              for rule in (np.linspace, normal_cdf)))),
     Slip("even", "These levels are evenly spaced. Take quantiles: crowded in the middle, far apart "
          "at the ends.",
          lambda i: books(i, lambda n: np.linspace(-1, 1, n),
@@ -417,7 +454,7 @@ CODE = (
     Slip("sides", "The negative half has the extra level. Give n / 2 levels to the positive one.",
          lambda i: books(i, lambda n: -book(n)[::-1])),
     Slip("end", "The halves end at another probability. Look at the formula for the end again.",
-         lambda i: books(i, *(lambda n, e=e: book(n, e(n)) for e in ENDS))),
+         lambda i: books(i, some_end)),
 )  # fmt: skip
 
 code_book = Check(
@@ -496,18 +533,18 @@ def judge_packing(i, o):
         odd = ", with 0 in the last low half," if n % 2 else ""
         pack += [
             ran(name, case),
+            callers.unchanged(f"left_{name}", f"{case}, what pack was given"),
             Promise(key, bytes_of(i, name), f"for the codes {codes.tolist()}{odd} packed",
                     atol=0),
             Promise(key, bytes_of(i, name), f"{case} packed", dtype="uint8"),
-            callers.unchanged(f"left_{name}", f"{case}, what pack was given"),
         ]  # fmt: skip
         unpack += [
             ran(f"back_{name}", case),
+            callers.unchanged(f"kept_{name}", f"{case}, what unpack was given"),
             Promise(f"unpacked_{name}", lambda v, n=n: v.shape == (n,), expected=f"{n} numbers",
                     seen=lambda v, case=case: f"{case} unpack gives {shape(v)}"),
             Promise(f"unpacked_{name}", codes, f"{case} unpacked", atol=0),
             Promise(f"unpacked_{name}", codes, f"{case} unpacked", dtype="uint8"),
-            callers.unchanged(f"kept_{name}", f"{case}, what unpack was given"),
         ]  # fmt: skip
     return in_parts(judged(i, o, pack, PACKING, "pack"), judged(i, o, unpack, PACKING, "unpack"))
 
@@ -560,7 +597,7 @@ PACKING = (
                             names=("even",))),
     Slip("no_sixteen", "The high half counts sixteens: shift the first code by 4, or multiply it "
          "by 16.", lambda i: packings(i, *(lambda p, c=c: (p[0::2] * c + p[1::2]) % 256
-                                          for c in (8, 10, 15, 32, 100)),
+                                          for c in (2, 8, 10, 15, 32, 64, 100, 256)),
                                       lambda p: p[0::2] * 8 | p[1::2], names=("even",))),
     Slip("and", "`&` keeps the bits that both have, and the two halves share none. Use `|` or `+`.",
          lambda i: packings(i, lambda p: 0 * p[0::2], names=("even",))),
@@ -601,7 +638,12 @@ PACKING = (
          lambda i: unpackings(i, lambda p: woven(p >> 4, p))),
     Slip("other_mask", "The low half is the rest after 16, the four lowest bits: & 15, or % 16.",
          lambda i: unpackings(i, *(lambda p, f=f: woven(p >> 4, f(p)) for f in (
-             lambda p: p & 16, lambda p: p % 15, lambda p: p & 14, lambda p: p % 10)))),
+             *(lambda p, m=m: p & m for m in (3, 7, 8, 14, 16, 31)), lambda p: p % 15,
+             lambda p: p % 10)))),
+    Slip("last_n", "The last n codes were taken. What is too much stands at the end: [:n].",
+         lambda i: {f"unpacked_{n}": lambda v, n=n: np.array_equal(
+             v, woven(*divmod(bytes_of(i, n, int(i[f"any_{n}"])), 16))[-len(i[f"codes_{n}"]):])
+             for n in LENGTHS}),
     Slip("fraction", "`/` keeps the fraction. Shift, or divide by `//`.",
          lambda i: unpackings(i, lambda p: woven(p / 16, p & 15))),
     Slip("unpack_shift", "The high half was not shifted down: packed >> 4.",
@@ -729,18 +771,18 @@ def judge_double(i, o):
     rest, condition = rest_of(i), nearest_levels(i)
     offset = float(i["absmax"].astype(float).mean())
     there = [
+        callers.unchanged("left", "absmax or levels"),
         Promise("offset", lambda v: v.size == 1 and close(v.reshape(()), offset),
                 "the offset", expected=f"{offset:.5g}, the mean of all scales"),
         Promise("scales", np.abs(rest).max(axis=1), "scales", rtol=1e-4, atol=1e-5),
         Promise("codes", condition, seen=codes_words(i), expected="the number of the nearest "
                 "level"),
         Promise("codes", condition, "codes", dtype="uint8"),
-        callers.unchanged("left", "absmax or levels"),
     ]  # fmt: skip
     back = [
         Promise("stop", lambda v: v.size == 0, seen=words, expected="no error"),
-        Promise("back", decoded_scales(i), "back again, absmax"),
         callers.unchanged("kept", "codes, scales or offset"),
+        Promise("back", decoded_scales(i), "back again, absmax"),
     ]
     first = judged(i, o, there, DOUBLE, "double_quantize")
     if first.share == 1:
@@ -766,7 +808,11 @@ def beside(i, side):
 
 DOUBLE = (
     Slip("no_offset", "The scales are all positive: take their mean off first, or half of the "
-         "levels is never used.", lambda i: {"offset": same(np.zeros(()))}),
+         "levels is never used.", lambda i: {"offset": same(np.zeros(())), "scales": lambda v:
+                                             not close(v, np.abs(rest_of(i)).max(axis=1))}),
+    Slip("offset_not_returned", "The mean was taken off, but 0 is returned as the offset. Without "
+         "the mean nobody finds the way back.", lambda i: {
+             "offset": same(np.zeros(())), "scales": np.abs(rest_of(i)).max(axis=1)}),
     Slip("offset_per_group", "Each group has an offset of its own. One mean over all scales is "
          "stored once.", lambda i: {"offset": lambda v: close(
              v.ravel(), i["absmax"].reshape(rest_of(i).shape).mean(axis=1))}),
@@ -785,7 +831,24 @@ DOUBLE = (
          lambda i: {"codes": lambda v: v.shape == rest_of(i).shape}),
     Slip("even_levels", "The codes are even steps from -1 to 1. Take the number of the nearest of "
          "`levels`.", lambda i: [{"codes": np.round(f(divided(i)))} for f in (
-             lambda z: (z + 1) * 127.5, lambda z: z * 127, lambda z: (z + 1) * 127)]),
+             lambda z: (z + 1) * 127.5, lambda z: z * 127, lambda z: (z + 1) * 127,
+             lambda z: z * 127 + 128)]),
+    Slip("factor", "The groups' scales are right up to a factor. A scale is the largest magnitude "
+         "itself.", lambda i: {"scales": lambda v: v.shape == (len(rest_of(i)),) and (
+             lambda q: np.ptp(q) < 1e-3 * abs(q[0]) and q[0] != 0)(
+                 v / np.abs(rest_of(i)).max(axis=1))}),
+    Slip("spread", "That is another measure of a group's size, such as a mean, a deviation or a "
+         "range. Its scale is the largest magnitude.",
+         lambda i: [{"scales": f(rest_of(i))} for f in (
+             lambda r: np.abs(r).mean(axis=1), lambda r: r.std(axis=1, ddof=1),
+             lambda r: r.std(axis=1), lambda r: np.ptp(r, axis=1), lambda r: np.ptp(r, axis=1) / 2,
+             lambda r: np.sqrt((r**2).sum(axis=1)), lambda r: np.sqrt((r**2).mean(axis=1)))]),
+    Slip("axis", "argmin went along the numbers. For each number the nearest of the levels was "
+         "asked for: dim=1.", lambda i: {"codes": lambda v: v.shape == i["levels"].shape}),
+    Slip("one_scale_back", "The way back takes one scale for all groups. Each code needs that of "
+         "its group: repeat_interleave.",
+         lambda i: [{"back": i["levels"][i["codes"]] * s + i["offset"]} for s in (
+             *i["scales"], i["scales"].mean())]),
     Slip("signed_codes", "int8 ends at 127, and there are 256 levels: from 128 on the codes turn "
          "negative. Use torch.uint8.", lambda i: {"codes": lambda v: bool(
              (v < 0).any()) and nearest_levels(i)(v.astype(int) % 256)}),
@@ -921,12 +984,21 @@ def one_more(i):
 BITS = (
     Slip("no_scales", "The scales are missing. Each block has one.",
          sums(lambda n, b, g, s: 4 + 0 * n, lambda n, b, g, s: 4 + 0 * n)),
-    Slip("fixed", "That is the figure for large matrices and blocks of 64. It depends on n and on "
-         "the block size.", sums(lambda n, b, g, s: 4.5 + 0 * n, lambda n, b, g, s: 4.127 + 0 * n)),
+    Slip("fixed", "That counts blocks of 64, as in the chapter. The bits depend on n and on "
+         "`block_size`.",
+         lambda i: sums(lambda n, b, g, s: 4.5 + 0 * n, lambda n, b, g, s: 4.127 + 0 * n)(i)
+         + sums(lambda n, b, g, s: 4 + 32 * up(n, 64) / n)(i)),
+    Slip("by_blocks", "The bits of the scales were divided by the number of blocks. All bits are "
+         "divided by n.",
+         sums(lambda n, b, g, s: 36 + 0 * n, lambda n, b, g, s: 4 + (8 * b + 32 * g) / b)),
+    Slip("exchanged", "8 and 32 stand in each other's place: with double quantization a byte for "
+         "each block, and a float32 for each group.",
+         sums(None, lambda n, b, g, s: 4 + (32 * b + 8 * g) / n)),
     Slip("once", "What is stored only once, the levels and the offset, was counted. Leave it out.",
          sums(lambda n, b, g, s: 4 + (32 * b + 16 * 32) / n, lambda n, b, g, s: 4 + (
              32 * b + 32) / n)),
-    Slip("offset", "The offset was counted. It is stored only once: leave it out.",
+    Slip("offset", "With double quantization there is always one float32 too many: the offset, "
+         "which is stored only once and not counted, or one group more than there is.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * g + 32) / n)),
     Slip("no_bytes", "The scales themselves are missing: with double quantization one byte each.",
          sums(None, lambda n, b, g, s: 4 + 32 * g / n)),
@@ -941,10 +1013,13 @@ BITS = (
     Slip("group_not_rounded", "The last group of 256 scales is not full, and has a whole float32. "
          "Round the number of groups up.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * b / 256) / n)),
-    Slip("dropped", "The last block or group is missing. n // size rounds down; round up.",
+    Slip("dropped", "The last block or group is missing where it is not full: `//` rounds down, "
+         "and `round` to the nearest. Round up.",
          lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s) / n, lambda n, b, g, s:
                         4 + (8 * (n // s) + 32 * (n // s // 256)) / n)(i)
-         + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)),
+         + sums(lambda n, b, g, s: 4 + 32 * np.round(n / s) / n,
+                lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)
+         + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * np.round(b / 256)) / n)(i)),
     Slip("one_more", "`n // size + 1` counts one too many where it divides.",
          lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s + 1) / n)(i)
          + [{"double": 4 + (8 * b + 32 * g) / n} for n, b, g in one_more(i)]),
@@ -970,8 +1045,9 @@ BITS = (
          "of each.", sums(None, lambda n, b, g, s: 4 + (40 * b + 32 * g) / n)),
     Slip("groups_of_weights", "The groups are of 256 scales, not of 256 weights.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(n, 256)) / n)),
-    Slip("groups_of_blocks", "The groups are of 256 scales, also where a block has another size.",
-         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(b, s)) / n)),
+    Slip("groups_of_blocks", "A group has 256 scales, whatever the size of a block.",
+         lambda i: [{"double": 4 + (8 * counts(i)[1] + 32 * up(counts(i)[1], size)) / counts(i)[0]}
+                    for size in (counts(i)[3], 64, 128)]),
 )  # fmt: skip
 
 bits = Check(

@@ -195,8 +195,9 @@ def judge_clean(i, o):
         lost, more = differences(value)
         for rows, verb in ((more, "stays"), (lost, "is gone")):
             if rows:
-                said = [m["content"] for m in written(i)[rows[0]].get("messages", ())]
-                shown = dict(zip(("prompt", "completion"), said)) or written(i)[rows[0]]
+                row = written(i)[rows[0]]
+                said = [m["content"] for m in row.get("messages", ())]
+                shown = {"prompt": said[0], "completion": said[1]} if said else row
                 return f"this row {verb}: {shown}"
         return "another order, or a row twice"
 
@@ -1120,7 +1121,7 @@ TRUTH = (
                  lambda i: np.isin(i["score"], (0, 1, 5)), lambda i: np.isin(i["score"], (0, 5)))),
     Slip("to_the_bit", "A card rounds: 0.0005 may lie between.",
          as_told("score", lambda i: np.isin(i["score"], (0, 1, 2)))),
-    Slip("loose_score", "0.0008 is more than rounding to three digits: at most 0.0005 may lie between.",
+    Slip("loose_score", "0.0008 is more than rounding to three digits: that takes at most 0.0005.",
          as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 5, 6)))),
     Slip("has_result", "There is a result on the test; compare its value.",
          as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 4, 5, 6)))),

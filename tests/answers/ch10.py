@@ -522,7 +522,7 @@ def normal_code(bits):
     Answer("packing", "no mask", "unpack_mask", edits=[("packed & 15", "packed")]),
     Answer("packing", "no shift back", "unpack_shift", edits=[("packed >> 4", "packed & 240")]),
     Answer("packing", "whole byte", "unpack_shift", edits=[("packed >> 4", "packed")]),
-    Answer("packing", "three bits", "other", edits=[("packed & 15", "packed & 3")]),
+    Answer("packing", "three bits", "other_mask", edits=[("packed & 15", "packed & 3")]),
     Answer("packing", "shifts by 3", "no_sixteen", edits=[("<< 4", "<< 3")]),
     Answer("packing", "no return", "none", edits=[("return " + FLAT, FLAT)]),
     # 10.4
@@ -615,7 +615,7 @@ def normal_code(bits):
     Answer(
         "double",
         "twice the scale",
-        "other",
+        "factor",
         edits=[(SCALES, "scales = 2 * rows.abs().amax(dim=1)")],
     ),
     Answer(
@@ -731,7 +731,9 @@ WRONG += [
     edit("code_book", "end of 0.99", "end", (END, "end = 0.99")),
     edit("code_book", "cuts at the other end", "no_end", ("[:-1].tolist()", "[1:].tolist()")),
     edit("code_book", "negative half not turned", "no_minus", ("[-quantile(p)", "[quantile(p)")),
-    edit("code_book", "divided by the sum", "other", (DIVIDE, "return levels / levels.sum()")),
+    edit(
+        "code_book", "divided by the sum", "not_divided", (DIVIDE, "return levels / levels.sum()")
+    ),
     edit("code_book", "as a column", "other", (DIVIDE, "return (levels / levels.max())[:, None]")),
     edit(
         "code_book",
@@ -802,7 +804,7 @@ WRONG += [
     edit("double", "repeat of each group", "repeat", ("repeat_interleave(group)", "repeat(group)")),
     edit("double", "the maximum as offset", "middle", (OFFSET, "offset = absmax.max()")),
     edit("double", "codes over 255", "codes_as_values", ("levels[codes.long()]", "codes / 255")),
-    edit("double", "standard deviation", "other", (SCALES, "scales = rows.std(dim=1)")),
+    edit("double", "standard deviation", "spread", (SCALES, "scales = rows.std(dim=1)")),
     edit("double", "two values", "type", (", scales, offset", ", scales")),
     edit(
         "double",
@@ -813,7 +815,7 @@ WRONG += [
     edit(
         "double",
         "rounds to 255 steps",
-        "other",
+        "even_levels",
         (NEAREST, "((rows / scales[:, None]).flatten() * 127 + 128).round().to(torch.uint8)"),
     ),
     edit("double", "int16 codes", "wide", ("torch.uint8", "torch.int16")),
@@ -834,7 +836,7 @@ WRONG += [
     edit(
         "double",
         "scale of the first group",
-        "other",
+        "one_scale_back",
         ("scales.repeat_interleave(group)", "scales[0]"),
     ),
     # 10.5
@@ -849,11 +851,11 @@ WRONG += [
         "groups_of_blocks",
         ("blocks // 256", "blocks // block_size"),
     ),
-    edit("bits", "128 scales in a group", "other", ("blocks // 256", "blocks // 128")),
+    edit("bits", "128 scales in a group", "groups_of_blocks", ("blocks // 256", "blocks // 128")),
     edit("bits", "rounded to one place", "cut", (SHARE, "return round(4 + scales / n, 1)")),
     edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
     edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
-    edit("bits", "divides by blocks", "other", (SHARE, "return 4 + scales / blocks")),
+    edit("bits", "divides by blocks", "by_blocks", (SHARE, "return 4 + scales / blocks")),
     # a second round
     edit("blockwise", "codes from -1 to 1", "no_127_there", (ROUND, ROUND.replace("127 * ", ""))),
     edit(
@@ -883,7 +885,7 @@ WRONG += [
     edit(
         "blockwise",
         "fills up in front",
-        "other",
+        "in_front",
         ("(0, -len(x) % block_size)", "(-len(x) % block_size, 0)"),
     ),
     edit(
@@ -892,32 +894,35 @@ WRONG += [
         "span",
         (ABSMAX, "(rows.amax(dim=1) - rows.amin(dim=1)) / 2"),
     ),
-    edit("code_book", "cdf", "other", ("NormalDist().inv_cdf", "NormalDist().cdf")),
+    edit("code_book", "cdf", "no_quantiles", ("NormalDist().inv_cdf", "NormalDist().cdf")),
     edit(
         "code_book",
         "two decimals",
-        "other",
+        "rounded",
         (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
     ),
-    edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
+    edit("packing", "shift of 8", "no_sixteen", ("<< 4", "<< 8")),
     edit(
         "packing", "fills up in front", "in_front", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")
     ),
-    edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
+    edit("packing", "the last n", "last_n", ("[:n]", "[-n:]")),
     edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
     edit("double", "codes in rows", "in_rows", (NEAREST, NEAREST + ".view(-1, group)")),
-    edit("double", "argmin over the numbers", "other", ("argmin(dim=1)", "argmin(dim=0)")),
+    edit("double", "argmin over the numbers", "axis", ("argmin(dim=1)", "argmin(dim=0)")),
     edit(
-        "bits", "blocks rounded to the nearest", "other", (BLOCKS, "blocks = round(n / block_size)")
+        "bits",
+        "blocks rounded to the nearest",
+        "dropped",
+        (BLOCKS, "blocks = round(n / block_size)"),
     ),
     edit("bits", "one block more", "one_more", (BLOCKS, "blocks = n // block_size + 1")),
     edit(
         "bits",
         "32 and 8 exchanged",
-        "other",
+        "exchanged",
         ("8 * blocks + 32 * groups", "32 * blocks + 8 * groups"),
     ),
-    edit("bits", "always blocks of 64", "other", (BLOCKS, "blocks = -(-n // 64)")),
+    edit("bits", "always blocks of 64", "fixed", (BLOCKS, "blocks = -(-n // 64)")),
 ]
 
 # Another round of novices' answers: written from the exercise's text alone
@@ -1122,7 +1127,7 @@ WRONG += [
     Answer(
         "blockwise",
         "pads with edge",
-        "other",
+        "filled",
         edits=(
             (
                 "F.pad(x, (0, -len(x) % block_size)",
@@ -1144,7 +1149,7 @@ WRONG += [
     Answer(
         "blockwise",
         "interleaved blocks",
-        "other",
+        "across",
         edits=(("-1, block_size)", "block_size, -1).T"),),
     ),
     Answer(
@@ -1161,7 +1166,7 @@ WRONG += [
             ),
         ),
     ),
-    Answer("blockwise", "back int overflow", "other", edits=(("scales / 127", "127 / scales"),)),
+    Answer("blockwise", "back int overflow", "divided", edits=(("scales / 127", "127 / scales"),)),
     Answer(
         "blockwise", "absmax kept as column", "column", edits=(("absmax\n", "absmax[:, None]\n"),)
     ),
@@ -1210,7 +1215,9 @@ def normal_code(bits):
             ("5, N)", "5, n // 2)"),
         ),
     ),
-    Answer("code_book", "divided by n", "other", edits=(("levels.max()", "levels.abs().sum()"),)),
+    Answer(
+        "code_book", "divided by n", "not_divided", edits=(("levels.max()", "levels.abs().sum()"),)
+    ),
     Answer(
         "code_book",
         "each side own max",
@@ -1243,11 +1250,11 @@ def normal_code(bits):
 """,
     ),
     Answer("code_book", "unsorted cat", "order", edits=(("*negative, 0.0", "0.0, *negative"),)),
-    Answer("code_book", "end n+1", "other", edits=(("(n - 1) + 1 / n", "n + 1 / (n + 1)"),)),
+    Answer("code_book", "end n+1", "end", edits=(("(n - 1) + 1 / n", "n + 1 / (n + 1)"),)),
     Answer(
         "code_book",
         "bf16",
-        "other",
+        "rounded",
         edits=(("levels / levels.max", "(levels / levels.max()).bfloat16"),),
     ),
     Answer("code_book", "2*bits", "two_bits", edits=(("2**bits", "2 * bits"),)),
@@ -1364,7 +1371,7 @@ def normal_code(bits):
     Answer(
         "double",
         "offset zero returned",
-        "no_offset",
+        "offset_not_returned",
         edits=(("scales, offset\n", "scales, 0.0\n"),),
     ),
     Answer(
@@ -1374,7 +1381,7 @@ def normal_code(bits):
         edits=(("rows.abs(", "absmax.view(-1, group"),),
     ),
     Answer(
-        "double", "squared scale", "other", edits=(("scales, offset\n", "scales / 127, offset\n"),)
+        "double", "squared scale", "factor", edits=(("scales, offset\n", "scales / 127, offset\n"),)
     ),
     Answer(
         "bits",
