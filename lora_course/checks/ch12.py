@@ -95,7 +95,7 @@ def probe_merge(namespace, a):
 
 def type_name(value):
     known = value.size == 1 and value.item() in range(len(DTYPES))
-    return DTYPES[int(value.item())] if known else "of no such type"
+    return DTYPES[int(value.item())] if known else "no tensor of a float type"
 
 
 def merged(i, dtype, times=1.0, early=lambda a: a):
@@ -158,7 +158,24 @@ def nearly(i, dtype):
     return fits
 
 
+def other_factor(i, dtype):
+    """A condition: the update goes in with a factor that no other slip names."""
+    A, B, s = i["A"].astype(np.float64), i["B"].astype(np.float64), float(i["scaling"])
+    update, known = (s * B @ A)[1:], (1, 0, -1, 1 / s, s, int(s) / s, s**-2, 1 / len(A))
+
+    def fits(value):
+        if value.shape != i[f"W_{dtype}"].shape or not np.isfinite(value).all():
+            return False
+        t = ((value - i[f"W_{dtype}"])[1:] * update).sum() / (update**2).sum()
+        new = min(abs(t - k) for k in known) > 0.02
+        return new and agrees(i, dtype, merged(i, dtype, t), 0.15)(value)
+
+    return fits
+
+
 MERGE = (
+    Slip("other_factor", "The update goes in with another factor than `scaling`: print both.",
+         lambda i: {dtype: other_factor(i, dtype) for dtype in STORED}),
     Slip("wide", "The result stays in a wider type. Return it in `weight.dtype`.",
          lambda i: [{f"type_{dtype}": n for dtype in STORED} for n in (2, 3)]),
     Slip("always_half", "The result is float16 whatever the weight was. `.half()` names a type of "
@@ -332,13 +349,17 @@ READY_SLIPS = (
          "`model.safetensors.index.json`.", column("weights", lambda i: i["weights"] == 1)),
     Slip("other_weights", "Other files were taken for the model's weights: those of an adapter, "
          "parts without their index, or a `.bin`. Look for the two names of the task.",
-         column("weights", lambda i: np.ones(8, bool), *(
-             lambda i, n=n: (i["weights"] > 0) | (i["beside"] == n) for n in (1, 2)))),
-    Slip("both_weights", "Nothing is ever ready: one of the two files is enough. Use `or`.",
-         column("weights", lambda i: np.zeros(8, bool))),
-    Slip("other_tokenizer", "A file of another name, or in a subfolder, was taken for the "
-         "tokenizer. What counts is `tokenizer.json` in the folder itself.",
-         column("tokenizer", lambda i: np.ones(8, bool))),
+         column("weights", *(lambda i, n=n: (i["weights"] > 0) | (i["beside"] == n)
+                             for n in (1, 2)))),
+    Slip("always", "This answer is True for every folder: other files were taken for those of the "
+         "task, or none was looked at. Some folders have an adapter's weights, parts without their "
+         "index, a `.bin`, or a config without a template.",
+         lambda i: [{name: np.ones(8, bool)} for name in (READY[0], READY[2], READY[3])]),
+    Slip("both_files", "This answer is False for every folder: one of the two places is enough. "
+         "Use `or`.", lambda i: [{name: np.zeros(8, bool)} for name in (READY[0], READY[2])]),
+    Slip("other_tokenizer", "True for every folder: a file of another name, or in a subfolder, was "
+         "taken for the tokenizer, or none was looked at. What counts is `tokenizer.json` in the "
+         "folder itself.", column("tokenizer", lambda i: np.ones(8, bool))),
     Slip("only_settings", "`tokenizer_config.json` holds settings. The tokenizer itself is "
          "`tokenizer.json`.", column("tokenizer", lambda i: np.isin(i["template"], (0, 2, 3)))),
     Slip("old_template", "Older releases keep the template in `tokenizer_config.json`, under "
@@ -354,7 +375,11 @@ READY_SLIPS = (
          "just those that a resized embedding was resized for.",
          column("a row for every token", lambda i: fits(i, added=False))),
     Slip("only_added", "Look at the vocabulary and at the added tokens: either may have the "
-         "highest id.", column("a row for every token", lambda i: fits(i, vocab=False))),
+         "highest id. In a vocabulary that is not the last one, nor the number of tokens.",
+         column("a row for every token", lambda i: fits(i, vocab=False))),
+    Slip("last_added", "Added tokens stand in any order: the last one need not have the highest "
+         "id.", column("a row for every token", lambda i: np.where(
+             i["tokens"][:, 3] == 1, fits(i, added=False), fits(i)))),
     Slip("off_by_one", "Rows are counted from 0: the highest id must be below `vocab_size`, not "
          "equal to it.",
          column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids <= n))),
@@ -435,12 +460,12 @@ def updates(i):
     return i["updates"].astype(np.float64)
 
 
-def combine(i, t=None, elect=None, weighted=True, divide="agrees"):
+def combine(i, t=None, elect=None, weighted=True, divide="agrees", agree=np.equal):
     """TIES with one step made in another way; t: trimmed updates, elect: where the sign is from."""
     t = trimmed(i) if t is None else t
     w = i["weights"].astype(np.float64)[:, None, None] if weighted else np.ones((len(t), 1, 1))
     sign = np.sign((t if elect is None else elect).sum(0))
-    takes = (np.sign(t) == sign) & (t != 0)
+    takes = agree(np.sign(t), sign) & (t != 0)
     count = {
         "agrees": takes.sum(0),
         "all": np.full(t[0].shape, len(t)),
@@ -497,8 +522,8 @@ TIES = (
     Slip("signed", "The entries were ordered by their value, so that negative ones fell out. Order "
          "them by their absolute value.", outs(lambda i: combine(i, np.stack(
              [u * (keep(u - u.min() + 1, float(i["density"])) != 0) for u in updates(i)])))),
-    Slip("one_short", "One entry of each update too few stays. The smallest that stays counts as "
-         "well: `>=`, not `>`.", outs(lambda i: combine(i, np.stack(
+    Slip("one_short", "One entry of each update too few stays. `density` times all entries stay, "
+         "the smallest of them as well (`>=`, not `>`).", outs(lambda i: combine(i, np.stack(
              [keep(u, float(i["density"]) - 1 / u.size) for u in updates(i)])))),
     Slip("by_rows", "Each row was trimmed by itself. The share is one of all entries of an update.",
          outs(lambda i: combine(i, np.stack([[keep(row, float(i["density"])) for row in u]
@@ -530,6 +555,10 @@ TIES = (
          outs(lambda i: combine(i) / i["weights"].astype(np.float64).sum())),
     Slip("counts_zeros", "Trimmed entries were counted in the average. A zero agrees with nobody.",
          outs(lambda i: combine(i, divide="zeros"))),
+    Slip("disagrees", "Those whose sign is another than the elected one were averaged.",
+         outs(lambda i: combine(i, agree=np.not_equal))),
+    Slip("signs", "The sizes are right, the signs are not: an entry has the elected sign.",
+         outs(lambda i: -combine(i), lambda i: np.abs(combine(i)))),
     Slip("no_election", "There was no election: entries of both signs are in the result.",
          without_election),
     Slip("nan", "Some entries are nan: where nobody agrees, 0 was divided by 0. The result there "
@@ -630,8 +659,8 @@ def row_numbers(i):
 SERVED = (
     Slip("minus_one", "Rows of the base got an adapter: an index of −1 picks the last one. Set "
          "their update to 0.", outs(lambda i: served(i, i["which"] % ADAPTERS))),
-    Slip("clamped", "Rows of the base got the first adapter: `clamp` makes 0 of −1. Set their "
-         "update to 0.", outs(lambda i: served(i, i["which"].clip(0)))),
+    Slip("clamped", "Rows of the base got the first adapter: −1 was made 0, as `clamp` does. Set "
+         "their update to 0.", outs(lambda i: served(i, i["which"].clip(0)))),
     Slip("base_only", "No row has an update. Did its result get lost?",
          outs(lambda i: served(i, np.full(len(i["which"]), -1)))),
     Slip("update_only", "x @ W.T is missing.", outs(lambda i: served(i, base=0.0))),
@@ -642,13 +671,18 @@ SERVED = (
     Slip("one_scale", "Every adapter has a scale of its own: `scaling[which]`.",
          lambda i: [{"out": served(i, scale=scale)} for scale in (
              *(np.full(len(i["which"]), s) for s in i["scaling"]),
-             np.resize(i["scaling"], len(i["which"])))]),
+             np.resize(i["scaling"], len(i["which"])),
+             *(i["scaling"][(i["which"] + k) % ADAPTERS] for k in (1, 2)))]),
     Slip("divided", "The update is multiplied by the scale, not divided by it.",
          outs(lambda i: served(i, scale=1 / i["scaling"][i["which"]]))),
     Slip("one_for_all", "All rows got the same adapter. Each has its own number in `which`.",
          outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)),
               *(lambda i, n=n: served(i, np.where(i["which"] < 0, -1, n))
-                for n in range(ADAPTERS)))),
+                for n in range(ADAPTERS)),
+              *(lambda i, n=n: served(i, np.where(i["which"] < 0, -1, n),
+                                      scale=i["scaling"][i["which"]]) for n in range(ADAPTERS)))),
+    Slip("numbers_sorted", "The numbers in `which` were sorted and the rows were not: each row got "
+         "the adapter of another one.", outs(lambda i: served(i, np.sort(i["which"])))),
     Slip("zero_lost", "Rows of adapter 0 got no update. Only −1 means none: `which >= 0`.",
          outs(lambda i: served(i, np.where(i["which"] > 0, i["which"], -1)))),
     Slip("rows_lost", "The rows of the bare base are missing. They get x @ W.T, in their place.",

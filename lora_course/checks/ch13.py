@@ -1,6 +1,7 @@
 """Checks of chapter 13: a bottleneck, a prompt, a prefix, IA3 and its merge, any method's count."""
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -115,7 +116,6 @@ def after(i, kind=""):
         "whole": relu(y + up),
         "early": y + (relu(y) @ W1.T + b1) @ W2.T + b2,
         "base": y,
-        "twice": 2 * y + up,
         "sigmoid": y + (1 / (1 + np.exp(-z))) @ W2.T + b2,
         "tanh": y + np.tanh(z) @ W2.T + b2,
         "silu": y + (z / (1 + np.exp(-z))) @ W2.T + b2,
@@ -130,8 +130,8 @@ def judge_bottleneck(i, o):
                 expected="that layer itself"),
         Promise("linear", lambda v: v.all(), seen="down or up is missing, or is no nn.Linear",
                 expected="two nn.Linear"),
-        Promise("shapes", np.array([(m, d), (d, m)]), "the shapes of the weights, at [down or up, "
-                "axis]"),
+        Promise("shapes", np.array([(m, d), (d, m)]), seen=weights_seen,
+                expected=weights_seen(np.array([(m, d), (d, m)]))),
         Promise("biases", lambda v: v.all(), seen="down or up has no bias", expected="both have"),
         none_of("frozen", "tensors of the base layer still train"),
         Promise("trained", lambda v: v.all(), seen="down or up is frozen",
@@ -146,6 +146,18 @@ def judge_bottleneck(i, o):
                             "W2": "up's weight", "b2": "up's bias"}, after),
     ]  # fmt: skip
     return judged(i, o, promises, BOTTLENECK)
+
+
+def weights_seen(shapes):
+    (a, b), (c, d) = shapes.tolist()
+    return f"down's weight is {a} x {b}, that of up {c} x {d}"
+
+
+def y_times(i, v):
+    """Whether y is in the output, but not once."""
+    y, up = after(i, "base"), after(i, "no_skip")
+    times = ((v - up) * y).sum() / (y * y).sum() if v.shape == y.shape else 1
+    return min(abs(times - 1), abs(times)) > 1e-2 and np.allclose(v, times * y + up, 1e-3, 1e-3)
 
 
 def output_is(kind):
@@ -163,8 +175,8 @@ BOTTLENECK = (
     Slip("gelu", "A ReLU was asked for; this is a GELU.", output_is("gelu")),
     Slip("curve", "A ReLU was asked for, `torch.relu`; this is another curve.",
          lambda i: [{"y": after(i, kind)} for kind in ("sigmoid", "tanh", "silu")]),
-    Slip("skip_twice", "y is added once. `forward` of the parts returns up(...) alone; somewhere y "
-         "is in it already.", output_is("twice")),
+    Slip("skip_twice", "y itself is added, once. (`self.up(...)` returns its own output alone.)",
+         lambda i: {"y": lambda v: y_times(i, v)}),
     Slip("base_trains", "Freeze the base layer, weight and bias: "
          "`base_layer.requires_grad_(False)`.", seen_as(frozen=lambda v: v.any())),
     Slip("not_kept", "Keep the layer that was given, not a copy, under the name that was asked "
@@ -273,12 +285,12 @@ def placed(i, kind=""):
 def judge_prepend(i, o):
     p = len(i["prompt"])
     promises = [
+        callers.unchanged("left", "the tensors that were given"),
         Promise("vectors", joined(i), "the vectors"),
         Promise("mask", longer(i["mask"], p), "the mask", dtype="int64"),
         Promise("labels", longer(i["labels"], p, -100), "the labels", dtype="int64"),
         Promise("positions", placed(i), "the positions at trained vectors and text, row by row"),
         Promise("whole", 1, seen="the positions are no whole numbers", expected="whole numbers"),
-        callers.unchanged("left", "the tensors that were given"),
         *slope_promises(i, {"prompt": "the prompt", "embeds": "the texts' vectors"}, joined),
     ]
     return judged(i, o, promises, PREPEND)
@@ -299,6 +311,10 @@ PREPEND = (
     Slip("at_the_end", "The prompt is read first: it goes before the text, not after it.",
          lambda i: {"vectors": np.concatenate([i["embeds"], np.broadcast_to(
              i["prompt"], (len(i["embeds"]), *i["prompt"].shape))], 1)}),
+    Slip("prompt_rows", "The vectors of the texts are right, those before them are not. Every row "
+         "of the batch begins with all p trained vectors, as they are.",
+         lambda i: {"vectors": lambda v: v.shape == joined(i).shape and np.array_equal(
+             v[:, len(i["prompt"]) :], i["embeds"])}),
     Slip("mask_zeros", "With zeros in the mask nobody looks at the trained vectors. Ones.",
          lambda i: {"mask": longer(i["mask"], len(i["prompt"]), 0)}),
     Slip("mask_short", "The row is p places longer, and so is its mask.",
@@ -412,7 +428,8 @@ def attention(i, kind=""):
         np.tile(t, (1, n, 1, 1)) if kind in ("tiled", name) else np.repeat(t, n, axis=1)
         for t, name in ((K, "tiled_k"), (V, "tiled_v"))
     )
-    size = {"no_scale": 1, "by_h": h**2, "by_width": H * h, "scaled_up": 1 / h}.get(kind, h)
+    size = {"no_scale": 1, "by_h": h**2, "by_width": H * h, "scaled_up": 1 / h, "by_T": T,
+            "by_keys": p + T, "by_H": H}.get(kind, h)  # fmt: skip
     scores = q @ K.swapaxes(-1, -2) / math.sqrt(size)
     if kind == "after":  # masked after the softmax
         w = np.exp(scores - scores.max(-1, keepdims=True))
@@ -431,9 +448,9 @@ def softmax(scores, axis=-1):
 
 def judge_attend(i, o):
     promises = [
+        callers.unchanged("left", "the tensors that were given"),
         Promise("y", attention(i), "the output, at [row, head, token, number]", rtol=1e-3,
                 atol=1e-4),
-        callers.unchanged("left", "the tensors that were given"),
         *slope_promises(i, {key: key for key in QKV}, attention),
     ]  # fmt: skip
     return judged(i, o, promises, ATTEND)
@@ -464,7 +481,8 @@ ATTEND = (
          "takes from the text.", attends("apart")),
     Slip("axis", "A token's shares add up to 1 over the keys: `softmax(-1)`.", attends("axis")),
     Slip("flat", "The heads stay apart: (B, H, T, h) comes out.",
-         lambda i: {"y": lambda v: v.ndim == 3 and v.size == i["q"].size}),
+         lambda i: [{"y": lambda v: v.ndim == 3 and v.size == i["q"].size},
+                    {"y": attention(i).swapaxes(1, 2)}]),
     Slip("in_place", "What was given stays as it is: no `*=`, `/=` or a name that ends in `_`.",
          seen_as(left=lambda v: v > 0)),
     cut(*QKV),
@@ -477,7 +495,7 @@ ATTEND = (
     Slip("no_scale", "The scores are not divided by the square root of the head size.",
          attends("no_scale")),
     Slip("wrong_scale", "Divide by the square root of h, the size of one head.",
-         attends("by_h", "by_width", "scaled_up")),
+         attends("by_h", "by_width", "scaled_up", "by_T", "by_keys", "by_H")),
     Slip("zero_scores", "A score of 0 still gets a share: e to the power 0 is 1. Hide with minus "
          "infinity.", attends("zeros")),
     Slip("masked_late", "Hidden after the softmax, the shares no longer add up to 1. Hide the "
@@ -674,7 +692,8 @@ TURNED = (  # what square layers show
     Slip("exchanged", "The two are in each other's place: with `feedforward` the input is scaled, "
          "the columns of the weight; without it the output, the rows.", turned(True, False)),
     Slip("inputs_alone", "This scales inputs, the columns, in both cases. Without `feedforward` "
-         "the output is scaled: the rows, `scale[:, None]`.", turned(True, True)),
+         "the output is scaled: the rows of the weight (in `fold`, `scale[:, None]`).",
+         turned(True, True)),
     Slip("outputs_alone", "This scales outputs, the rows, in both cases. With `feedforward` the "
          "input is scaled: the columns.", turned(False, False)),
     Slip("bias_of_inputs", "With `feedforward` the input is scaled, and the bias stays as it is.",
@@ -682,7 +701,33 @@ TURNED = (  # what square layers show
                     "b_square_in": i["b"] * i["l_in_square"]}),
 )  # fmt: skip
 
+
+def with_scale(rule):
+    """Values of one case when rule(scale) stands in place of the scale."""
+
+    def values(i):
+        made = []
+        for key in ("out", "in"):
+            changed = {**i, "l_out": rule(i["l_out"]), "l_in_wide": rule(i["l_in_wide"])}
+            made += [{f"y_{key}": output(changed, key)}, {f"W_{key}": merged_pair(changed, key)[0]}]
+        return made
+
+    return values
+
+
+def with_sum(i):
+    """Values of one case when the scale is added."""
+    x, W, b, scale, _ = parts(i, "out")
+    inner, one = parts(i, "in")[3], x @ W.T + b
+    return [{"y_out": one + scale}, {"y_in": (x + inner) @ W.T + b},
+            {"W_out": W + scale[:, None]}, {"W_in": W + inner}]  # fmt: skip
+
+
 IA3 = (
+    Slip("not_scaled", "The scale has no effect here.", with_scale(np.ones_like)),
+    Slip("scaled_twice", "The scale was multiplied in twice.", with_scale(np.square)),
+    Slip("divided", "The scale multiplies; here it divides.", with_scale(lambda s: 1 / s)),
+    Slip("added", "The scale multiplies; here it is added.", with_sum),
     Slip("bias_after", "The scale multiplies the whole output, bias included. Add the bias first.",
          outputs_are("bias_after")),
     Slip("plus_one", "The scale itself multiplies; it starts at 1. 1 + scale starts at 2.",
@@ -766,12 +811,7 @@ def numbers(i, case, method, kind=""):
             "square_q": L * n * (4 * d + 2 * (d + kv) + 3 * (d + ff)),
             "mha": L * n * (8 * d + 3 * (d + ff)),
             "no_rank": L * sum(i + o for i, o in layers),
-            "qv": L * n * (d + q + d + kv),
             "q_only": L * (sum(n * (i + o) for i, o in layers) + n * (d - q)),
-            "no_o": L * sum(n * (i + o) for i, o in layers if (i, o) != (q, d)),
-            "one_gate": L * (sum(n * (i + o) for i, o in layers) - n * (d + ff)),
-            "one_kv": L * (sum(n * (i + o) for i, o in layers) - n * (d + kv)),
-            "attention": L * n * (2 * (d + q) + 2 * (d + kv)),
         },
         "bottleneck": {
             "": 2 * L * one,
@@ -809,6 +849,12 @@ def numbers(i, case, method, kind=""):
     }[method][kind]
 
 
+def some_of(i, case, few):
+    """The count of LoRA in so many layers as wide as q and o, k and v, gate and up, down."""
+    n, L, d, q, kv, ff = (int(i[f"{name}{case}"]) for name in WIDTHS)
+    return L * n * sum(k * (d + w) for k, w in zip(few, (q, kv, ff, ff), strict=True))
+
+
 def judge_count(i, o):
     promises = []
     for case in range(ROUNDS):
@@ -839,7 +885,9 @@ COUNT = (
     Slip("rank", "The rank is missing: A has n rows and B n columns.",
          counts_are("lora", "no_rank")),
     Slip("some_layers", "LoRA goes into all seven layers of a block: q, k, v, o, gate, up, down.",
-         counts_are("lora", "qv", "attention", "no_o", "one_gate", "one_kv")),
+         lambda i: [{f"lora{case}": some_of(i, case, few) for case in range(ROUNDS)}
+                    for few in product((0, 1, 2), (0, 1, 2), (0, 1, 2), (0, 1)) if any(few)
+                    and few != (2, 2, 2, 1)]),
     Slip("q_is_not_d", "All query heads together need not be as wide as the model: q: d → q, "
          "o: q → d, and k and v: d → kv.", counts_are("lora", "square_q", "mha", "q_only")),
     Slip("one_block", "Every block has its own: times `blocks`.",

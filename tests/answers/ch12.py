@@ -253,7 +253,9 @@ WRONG = [
     Answer("merge_weight", "subtracts", "subtracted", edits=[("() + scaling", "() - scaling")]),
     Answer("merge_weight", "returns nothing", "none", edits=[(TO, "total.to(weight.dtype)")]),
     Answer("merge_weight", "A B", "raised", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]),
-    Answer("merge_weight", "other numbers", "other", edits=[("scaling * ", "(scaling + 1) * ")]),
+    Answer(
+        "merge_weight", "other numbers", "other_factor", edits=[("scaling * ", "(scaling + 1) * ")]
+    ),
     # 12.2
     Answer(
         "ready",
@@ -294,7 +296,7 @@ WRONG = [
         "raised",
         edits=[(TEMPLATE, 'template = read("tokenizer_config.json")["chat_template"]')],
     ),
-    Answer("ready", "says yes to all", "other_weights", edits=[(READY, "return [True] * 5")]),
+    Answer("ready", "says yes to all", "always", edits=[(READY, "return [True] * 5")]),
     Answer("ready", "prints", "none", edits=[(READY, READY.replace("return ", "print(") + ")")]),
     # 12.3
     Answer("ties", "no trim", "no_trim", edits=[(TRIMMED, "trimmed = updates")]),
@@ -689,7 +691,7 @@ WRONG += [
     edit("merge_weight", "by way of float16", "rounds_after", (TO,
          "return total.half().to(weight.dtype)")),
     # 12.2
-    edit("ready", "any safetensors", "other_weights", (WEIGHTS,
+    edit("ready", "any safetensors", "always", (WEIGHTS,
          'weights = any(f.suffix == ".safetensors" or f.name.endswith("index.json") for f in '
          "folder.iterdir())")),
     edit("ready", "a tokenizer_config is enough", "config_alone", (IN_CONFIG,
@@ -697,7 +699,7 @@ WRONG += [
     edit("ready", "one row more than needed", "too_strict", (FITS, FITS.replace("max(ids)",
          "max(ids) + 1"))),
     edit("ready", "counts the tokens", "counts_tokens", (FITS, FITS.replace("max(", "len("))),
-    edit("ready", "the last added token", "other", (ADDED,
+    edit("ready", "the last added token", "last_added", (ADDED,
          '        ids += [spec["added_tokens"][-1]["id"]]\n')),
     edit("ready", "the tokenizer's config", "only_settings", (READY, READY.replace("tokenizer.json",
          "tokenizer_config.json"))),
@@ -720,7 +722,7 @@ WRONG += [
     edit("ties", "one entry too few", "one_short", (TRIMMED, TRIMMED.replace(">=", ">"))),
     edit("ties", "trims in place", "other", (TRIMMED,
          "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
-    edit("ties", "the absolute mean", "other", (MEAN, MEAN.replace("total", "total.abs()"))),
+    edit("ties", "the absolute mean", "signs", (MEAN, MEAN.replace("total", "total.abs()"))),
     edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
     edit("ties", "per row", "by_rows", (LEAST, "rows = updates.abs().topk(round(density * "
          "updates.shape[2])).values[..., -1]"), (TRIMMED, "trimmed = updates * (updates.abs() >= "
@@ -1147,7 +1149,7 @@ WRONG += [
     Answer(
         "ready",
         "any safetensors, again",
-        "other_weights",
+        "always",
         edits=(
             (
                 'has("model.safetensors") or has("model.safetensors.index.json"',
@@ -1155,7 +1157,7 @@ WRONG += [
             ),
         ),
     ),
-    Answer("ready", "and", "both_weights", edits=((") or has", ") and has"),)),
+    Answer("ready", "and", "both_files", edits=((") or has", ") and has"),)),
     Answer(
         "ready",
         "shards count",
@@ -1311,7 +1313,7 @@ WRONG += [
             ("weights.view(-1, 1, 1) * agrees", "agrees"),
         ),
     ),
-    Answer("ties", "disagree", "other", edits=((") == sign", ") != sign"),)),
+    Answer("ties", "disagree", "disagrees", edits=((") == sign", ") != sign"),)),
     Answer(
         "ties",
         "mean over trimmed",
@@ -1373,7 +1375,7 @@ WRONG += [
     Answer(
         "mixed_forward",
         "one adapter",
-        "other",
+        "one_for_all",
         edits=(("which], lora_B[which", "which[:1]], lora_B[which[:1]"),),
     ),
     Answer(
@@ -1493,7 +1495,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         edits=(("out + strength.view(-1, 1, 1) * (", "strength.view(-1, 1, 1) * (out + "),),
     ),
     Answer("mixed_forward", "strength broadcast wrong", "raised", edits=(("-1, 1", "1, -1"),)),
-    Answer("mixed_forward", "off by one", "other", edits=(("which] *", "which - 1] *"),)),
+    Answer("mixed_forward", "off by one", "one_scale", edits=(("which] *", "which - 1] *"),)),
     Answer(
         "mixed_forward",
         "strength bool only",

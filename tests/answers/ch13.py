@@ -207,7 +207,7 @@ WRONG = [
           "self.base_layer = copy.deepcopy(base_layer)"), (".requires_grad_(False)", "")),
     edit("bottleneck", "adapter frozen too", "adapter_frozen",
          (OUT, OUT), (ZEROS, ZEROS + "        self.requires_grad_(False)\n")),
-    edit("bottleneck", "skip from half of y", "other", (OUT, OUT.replace("y +", "0.5 * y +"))),
+    edit("bottleneck", "skip from half of y", "skip_twice", (OUT, OUT.replace("y +", "0.5 * y +"))),
     edit("prepend", "prompt at the end", "at_the_end",
          (VECTORS, "torch.cat([embeds, prompt.expand(B, -1, -1)], dim=1)")),
     edit("prepend", "mask of zeros", "mask_zeros", ("new_ones(B, p)", "new_zeros(B, p)")),
@@ -233,9 +233,9 @@ WRONG = [
     edit("prepend", "labels of another type", "floats",
          ("labels.new_full", "prompt.new_full")),
     edit("prepend", "float positions", "other", (PLACES, PLACES + ".float()")),
-    edit("prepend", "writes into the labels", "other",
+    edit("prepend", "writes into the labels", "in_place",
          ("    asked =", "    labels[attention_mask == 0] = 7\n    asked =")),
-    edit("prepend", "one row of the prompt", "other",
+    edit("prepend", "one row of the prompt", "prompt_rows",
          ("prompt.expand(B, -1, -1)", "prompt[:1].expand(p, -1).expand(B, -1, -1)")),
     edit("prepend", "no gradient to the prompt", "cut", ("prompt.expand", "prompt.data.expand")),
     edit("prepend", "three values", "type",
@@ -264,10 +264,10 @@ WRONG = [
     edit("attend", "prefix behind", "behind",
          (KEYS, "torch.cat([k, prefix_k.expand(B, -1, -1, -1)], dim=2)"),
          (VALUES, "torch.cat([v, prefix_v.expand(B, -1, -1, -1)], dim=2)")),
-    edit("attend", "in place on v", "other",
+    edit("attend", "in place on v", "in_place",
          ("    values = torch.cat", "    v.mul_(1.0 + 1e-7)\n    v += 0.5\n"
           "    values = torch.cat")),
-    edit("attend", "tokens on the second axis", "other",
+    edit("attend", "tokens on the second axis", "flat",
          (SOFTMAX, "return (" + SOFTMAX[7:] + ").transpose(1, 2)")),
     edit("attend", "no gradient to the prefix", "cut",
          ("prefix_k.expand", "prefix_k.data.expand")),
@@ -297,8 +297,8 @@ WRONG = [
          (FOLD_OUT, "return weight * scale[:, None], None if bias is None else bias.mul_(scale)")),
     edit("ia3", "zeros where there was no bias", "bias_made",
          (FOLD_IN, "return weight * scale, torch.zeros(len(weight)) if bias is None else bias")),
-    edit("ia3", "never scales", "other", (FOLD_OUT, "return weight, bias")),
-    edit("ia3", "scaled twice", "other", (SCALED_OUT, SCALED_OUT + " * scale")),
+    edit("ia3", "never scales", "not_scaled", (FOLD_OUT, "return weight, bias")),
+    edit("ia3", "scaled twice", "scaled_twice", (SCALED_OUT, SCALED_OUT + " * scale")),
     edit("ia3", "always the output", "outputs_alone",
          ("    if feedforward:\n        return nn", "    if False:\n        return nn")),
     edit("ia3", "one value", "type", (FOLD_IN, "return weight * scale")),
@@ -816,7 +816,7 @@ WRONG += [
     Answer(
         "prepend",
         "repeat prompt only first row",
-        "other",
+        "prompt_rows",
         edits=(
             (
                 "prompt.expand(B, -1, -1)",
@@ -850,7 +850,7 @@ WRONG += [
     Answer(
         "prepend",
         "mean prompt",
-        "other",
+        "prompt_rows",
         edits=(("prompt.expand(B, -1, -1)", "prompt.mean(0).expand(B, p, -1)"),),
     ),
     Answer(
@@ -887,7 +887,7 @@ WRONG += [
         ),
     ),
     Answer("attend", "scale by h", "wrong_scale", edits=(("math.sqrt(h)", "h"),)),
-    Answer("attend", "scale by sqrt T", "other", edits=(("math.sqrt(h)", "math.sqrt(T)"),)),
+    Answer("attend", "scale by sqrt T", "wrong_scale", edits=(("math.sqrt(h)", "math.sqrt(T)"),)),
     Answer("attend", "tril(0)", "shifted", edits=((".tril(p)", ".tril()"),)),
     Answer("attend", "tril(p-1)", "blind_to_itself", edits=((".tril(p)", ".tril(p - 1)"),)),
     Answer("attend", "triu", "inverted", edits=(("masked_fill(~seen", "masked_fill(seen"),)),
@@ -1151,7 +1151,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "adds scale",
-        "other",
+        "added",
         edits=(("(x, weight, bias) * scale", "(x, weight, bias) + scale"),),
     ),
     Answer(
@@ -1163,7 +1163,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "divides in fold",
-        "other",
+        "divided",
         edits=(("weight * scale[:, None], None", "weight / scale[:, None], None"),),
     ),
     Answer(
@@ -1197,7 +1197,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "feedforward: scale input and output",
-        "other",
+        "scaled_twice",
         edits=(
             (
                 "return nn.functional.linear(x * scale, weight, bias)",
@@ -1208,7 +1208,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "returns merged twice",
-        "other",
+        "scaled_twice",
         edits=(
             ("return weight * scale[:, None], None", "return weight * scale[:, None] ** 2, None"),
         ),
