@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from lora_course.checks import callers, fixtures
-from lora_course.checks.ch12 import five, judge_five, spread
+from lora_course.checks.ch12 import FIVE, five, judge_five, spread
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
 from lora_course.checks.values import Refused, array, kind, text, words
@@ -917,14 +917,7 @@ def said_as(name, *kinds):
     return lambda i: [{name: answers_of(i, name, kind)} for kind in kinds]
 
 
-def exchanged(i):
-    """Two answers in each other's place."""
-    right = {name: answers_of(i, name) for name in PROOF}
-    return [{a: right[b], b: right[a]} for n, a in enumerate(PROOF) for b in PROOF[:n]]
-
-
 PROVE = (
-    Slip("exchanged", "Two of the five answers stand in each other's place.", exchanged),
     Slip("part_of_a_name", "`flora_A.weight` ends like a factor and is none: the name of the part "
          "is `lora_A`, with a point before it.",
          said_as("only factors", "tail", "dots")),
@@ -976,7 +969,8 @@ prove = Check(
         "`(m - w - u).norm() <= 1e-3 * u.norm()` for each whole pair that has its place, and "
         "`torch.equal` for every name of the base that is not `layer + '.weight'`.",
     ),
-    slips=PROVE, other="Print the names in the adapter, and what each of your five looks at.",
+    slips=(*PROVE, *FIVE),
+    other="Print the names in the adapter, and what each of your five looks at.",
     make=make_prove, probe=probe_prove, judge=judge_prove,
 )  # fmt: skip
 
@@ -1140,7 +1134,7 @@ true_card = Check(
         "`re.search(r', ([\\d,]+) rows\\.$', text, re.M)`, `int(m[1].replace(',', ''))`, and "
         "`re.search(r'^\\| r \\| (\\d+) \\|$', text, re.M)`.",
     ),
-    slips=TRUTH, other="Print one card, and look for the five by eye.",
+    slips=(*TRUTH, *FIVE), other="Print one card, and look for the five by eye.",
     make=make_card, probe=probe_card, judge=judge_card,
 )  # fmt: skip
 
