@@ -27,6 +27,7 @@ def spread(rng, **columns):
 
 FIVE = (  # slips of five answers; judge_five knows their values
     Slip("exchanged", "Two of the five answers stand in each other's place."),
+    Slip("reversed", "This answer is True where it should be False, and the reverse."),
     Slip("joined", "This answer is False also where another one is: each of the five stands for "
          "itself."),
 )  # fmt: skip
@@ -37,15 +38,16 @@ def of_five(right):
     pairs = [(a, b) for a in right for b in right if a != b]
     exchanged = [{a: right[b], b: right[a]} for a, b in pairs if a < b]
     joined = [{a: right[a] & right[b]} for a, b in pairs]
+    turned = [{a: ~np.asarray(right[a], bool)} for a in right]
     return tuple(
         slip._replace(values=lambda i, values=values: values)
-        for slip, values in zip(FIVE, (exchanged, joined), strict=True)
+        for slip, values in zip(FIVE, (exchanged, turned, joined), strict=True)
     )
 
 
 def judge_five(i, o, right, slips, describe):
     """Each answer is worth a fifth. describe(name, row): what stands there, in words."""
-    exchanged, joined = of_five(right)
+    exchanged, *rest = of_five(right)
 
     def promise(number, name):
         def seen(value):
@@ -63,7 +65,7 @@ def judge_five(i, o, right, slips, describe):
         return Promise(name, right[name], seen=seen, expected=expected, rtol=0, atol=0)
 
     def verdict(number, name):
-        for known in ((exchanged,), slips, (joined,)):
+        for known in ((exchanged,), slips, rest):
             said = judged(i, o, [promise(number, name)], known)
             if said.mistake != "other":
                 return said

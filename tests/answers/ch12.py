@@ -2322,4 +2322,21 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
             ),
         ),
     ),
+    Answer(
+        "ready",
+        "no weights is good",
+        "reversed",
+        edits=(
+            (
+                ('weights = has("model.safetensors") or has("model.safetensors.index.json")'),
+                ('weights = not (has("model.safetensors") or has("model.safetensors.index.json"))'),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "a test is bad",
+        "reversed",
+        edits=(("licensed), tested,", "licensed), not tested,"),),
+    ),
 ]
