@@ -2339,4 +2339,10 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         "reversed",
         edits=(("licensed), tested,", "licensed), not tested,"),),
     ),
+    Answer(
+        "card_checks",
+        "open points: tested",
+        "joined",
+        edits=(("not open_\n", "not open_ and bool(tested)\n"),),
+    ),
 ]

@@ -1773,27 +1773,6 @@ def prove(config, adapter, base, merged):
         ),
     ),
     Answer(
-        "split",
-        "names stripped of their numbers",
-        "counts_rows",
-        edits=(
-            ('row["report"] for row in rows}', 'row["report"][:-1] for row in rows}'),
-            ('row["report"] not in held', 'row["report"][:-1] not in held'),
-            ('row["report"] in held', 'row["report"][:-1] in held'),
-        ),
-    ),
-    Answer(
-        "split",
-        "hash of the name",
-        "counts_rows",
-        edits=(
-            (
-                ("held = set(random.Random(seed).sample(reports, round(share * len(reports))))"),
-                ("held = {r for r in reports if hash((r, seed)) % 100 < 100 * share}"),
-            ),
-        ),
-    ),
-    Answer(
         "decide",
         "ignores the smallest, takes the highest old mean",
         "not_smallest",
