@@ -286,7 +286,7 @@ peak_gb = Check(
 # 1.3 the size of an adapter file
 def make_file(seed):
     rng = np.random.default_rng(seed)
-    made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3)}
+    made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3, replace=False)}
     made["bits"] = rng.permutation([16, 32, 4])
     for n in range(3):
         d_out = rng.permutation(np.arange(4, 20))[:3] * 128

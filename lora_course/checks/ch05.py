@@ -4,8 +4,9 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.guard import described
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, none_of, seen_as
-from lora_course.checks.values import Refused, every, kind, none
+from lora_course.checks.values import Refused, close, every, kind, none, text, words
 
 IGNORED = -100
 
@@ -59,6 +60,24 @@ def labels(*changes):
     return lambda i: [rows(i, lambda ids, p, c=c: (ids, c(ids, p))) for c in changes]
 
 
+def tokens(*changes):
+    """A slip's values of the ids, by any of changes(ids, p)."""
+    return lambda i: [{k: v for k, v in rows(i, lambda ids, p, c=c: (c(ids, p), ids)).items()
+                       if k.startswith("ids")} for c in changes]  # fmt: skip
+
+
+def wrong_at(i, k, where):
+    """A condition: the first wrong label of row k is in the prompt, or in the answer."""
+    right, p = rows(i, lambda ids, p: (ids, masked(ids, p)))[f"labels_{k}"], len(i[f"prompt_{k}"])
+
+    def found(value):
+        if value.shape != right.shape:
+            return where == "nowhere"
+        return where == ("prompt" if np.argmax(value != right) < p else "answer")
+
+    return found
+
+
 def judge_mask(i, o):
     right = rows(i, lambda ids, p: (ids, masked(ids, p)))
     promises = []
@@ -69,7 +88,7 @@ def judge_mask(i, o):
             promises.append(Promise(f"{key}_{k}", right[f"{key}_{k}"], case))
     whole = Promise("whole", every, expected="whole numbers", seen="token numbers that are floats")
     promises += [whole, callers.unchanged("left", "prompt_ids or completion_ids")]
-    return judged(i, o, promises, MASK)
+    return judged(i, o, promises, MASK, last=MASK_LAST)
 
 
 MASK = (
@@ -88,6 +107,7 @@ MASK = (
     Slip("shifted", "The labels are shifted by one. The model shifts them itself: label t has the "
          "same token as position t. Shifted twice, it learns the token after next.",
          labels(lambda ids, p: np.append(masked(ids, p)[1:], IGNORED),
+                lambda ids, p: np.append(masked(np.append(ids[:p], ids[p + 1:]), p), IGNORED),
                 lambda ids, p: masked(ids, p)[1:],
                 lambda ids, p: np.append(masked(ids, p)[1:], ids[-1]))),
     Slip("one_early", "The last token of the prompt is still in the loss. Count: the mask has as "
@@ -100,9 +120,10 @@ MASK = (
          "nan.", labels(lambda ids, p: np.full(len(ids), IGNORED))),
     Slip("completion_only", "The labels have no places for the prompt. Labels and tokens are as "
          "long as each other: the prompt's places hold -100.", labels(lambda ids, p: ids[p:])),
-    Slip("by_token", "A token of the answer is masked because it also stands in the prompt. Mask "
-         "by position: the first len(prompt_ids) places.",
+    Slip("by_token", "A token may stand in the prompt and in the answer, so its number tells "
+         "nothing. Mask by position: the first len(prompt_ids) places.",
          labels(lambda ids, p: np.where(np.isin(ids, ids[:p]), IGNORED, ids),
+                lambda ids, p: masked(ids, int(np.argmax(ids == ids[p]))),
                 lambda ids, p: np.where(np.isin(ids, ids[:p]) & (ids != ids[-1]), IGNORED, ids))),
     Slip("other_number", "The prompt is painted over with another number. Only -100 is skipped by "
          "the loss; any other number is taken for a token.",
@@ -110,20 +131,59 @@ MASK = (
                     for n in (0, -1, 1, 100, int(i["eos"]))]),
     Slip("label_short", "The labels lack the end token: they have one place less than the tokens. "
          "It belongs to the answer.", labels(lambda ids, p: masked(ids, p)[:-1])),
-    Slip("by_eos", "The end token may stand in the prompt and inside the answer too. Mask by "
-         "position: the first len(prompt_ids) places, and no others.",
-         labels(lambda ids, p: np.where(ids == ids[-1], IGNORED, masked(ids, p)),
-                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1]))),
-                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1])) + 1))),
+    Slip("by_eos", "The end token may stand in the prompt and anywhere in the completion. Do not "
+         "look for it: every row gets one at its end, and the first len(prompt_ids) labels are "
+         "-100, no others.",
+         lambda i: labels(
+             lambda ids, p: np.where(ids == ids[-1], IGNORED, masked(ids, p)),
+             lambda ids, p: np.append(np.where(ids == ids[-1], IGNORED, masked(ids, p))[:-1],
+                                      ids[-1]),
+             lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1]))),
+             lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1])) + 1))(i) + tokens(
+             lambda ids, p: ids[: np.argmax(ids == ids[-1]) + 1],
+             lambda ids, p: ids[:-1] if ids[-2] == ids[-1] else ids)(i)),
+    Slip("eos_place", "The end token stands in another place too, or twice. It comes once, after "
+         "the completion.",
+         tokens(lambda ids, p: np.concatenate([ids[:p], ids[-1:], ids[p:-1]]),
+                lambda ids, p: np.concatenate([ids[:p], ids[-1:], ids[p:]]),
+                lambda ids, p: np.append(ids, ids[-1]))),
+    Slip("answer_first", "The completion stands before the prompt. The prompt comes first.",
+         tokens(lambda ids, p: np.append(ids[p:], ids[:p]),
+                lambda ids, p: np.concatenate([ids[p:-1], ids[:p], ids[-1:]]))),
+    Slip("one_row", "A row is one plain list of numbers: take off the outer brackets.",
+         lambda i: {"ids_0": lambda v: v.ndim > 1}),
+    Slip("long_as_answer", "The mask is as long as the answer. It covers the prompt: "
+         "len(prompt_ids) places.", labels(lambda ids, p: masked(ids, len(ids) - p - 1),
+                                           lambda ids, p: masked(ids, len(ids) - p))),
+    Slip("one_mark", "One -100 stands for the whole prompt. Each of its tokens needs one.",
+         labels(lambda ids, p: masked(ids, p)[p - 1:])),
+    Slip("mark_after", "The -100 come after the answer. Label t belongs to token t, so they come "
+         "first, where the prompt is.",
+         labels(lambda ids, p: np.append(ids[p:], np.full(p, IGNORED)))),
+    Slip("only_eos", "The completion is masked too, and the model learns the end token alone.",
+         labels(lambda ids, p: masked(ids, len(ids) - 1))),
     Slip("ones", "These are zeros and ones, as in an attention mask. A label is the number of the "
          "token itself, or -100.",
          labels(lambda ids, p: (np.arange(len(ids)) >= p) * 1,
-                lambda ids, p: masked(np.ones_like(ids), p))),
+                lambda ids, p: np.ones_like(ids), lambda ids, p: masked(np.ones_like(ids), p))),
     Slip("shifted_right", "The labels are shifted to the right by one. Label t has the same token "
          "as position t; the model itself compares position t with label t + 1.",
          labels(lambda ids, p: np.concatenate([[IGNORED], masked(ids, p)[:-1]]))),
     Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
          "Build a new one with `+`.", seen_as(left=5)),
+)  # fmt: skip
+
+MASK_LAST = (
+    Slip("tokens", "The tokens are the prompt, the completion and one end token, in this order. "
+         "Nothing else is added, left out or moved.",
+         lambda i: [{f"ids_{k}": lambda v: True} for k in ROWS]),
+    *(Slip(name, advice, lambda i, where=where: [{f"labels_{k}": wrong_at(i, k, where)}
+                                                 for k in ROWS])
+      for name, where, advice in (
+          ("length", "nowhere", "Each token of the row has one label, that of the end token too."),
+          ("prompt_labels", "prompt", "This place belongs to the prompt: its label is -100."),
+          ("answer_labels", "answer", "This place belongs to the answer, which is all that comes "
+           "after the prompt's len(prompt_ids) places: its label is the token itself."))),
 )  # fmt: skip
 
 loss_mask = Check(
@@ -137,7 +197,8 @@ loss_mask = Check(
         "`ids = prompt_ids + completion_ids + [eos_id]`; the labels are "
         "`[-100] * len(prompt_ids)` and then the rest of `ids`.",
     ),
-    slips=MASK, other="Print both rows under each other, and go through them token by token.",
+    slips=MASK + MASK_LAST,
+    other="Print both rows under each other, and go through them token by token.",
     make=make_mask, probe=probe_mask, judge=judge_mask,
 )  # fmt: skip
 
@@ -184,8 +245,7 @@ def probe_collate(namespace, a):
             raise Refused(key, f"collate returns {kind(result)}.", "a dict of three tensors.")
         keys = set(result.keys())
         if keys != set(KEYS):
-            odd = ", ".join(sorted(map(str, keys ^ set(KEYS))))
-            seen = f"the keys differ: {odd}."
+            seen = f"the keys are {', '.join(sorted(map(str, keys)))}."
             raise Refused("type", seen, f"the keys {', '.join(KEYS)}, no others.")
         for key in KEYS:
             if not isinstance(result[key], torch.Tensor):
@@ -236,7 +296,7 @@ def judge_collate(i, o):
                 )
             promises.append(Promise(name, right[name], what, dtype=dtype))
     promises.append(callers.unchanged("left", "the rows that were given"))
-    return judged(i, o, promises, COLLATE)
+    return judged(i, o, promises, COLLATE, last=COLLATE_LAST)
 
 
 def one_of(key, change):
@@ -258,7 +318,7 @@ def real(right):
 
 
 COLLATE = (
-    Slip("floats", "Token numbers must be whole numbers. `torch.zeros` and `torch.ones` make "
+    Slip("floats", "Tokens, mask and labels are whole numbers. `torch.zeros` and `torch.ones` make "
          "floats; give them `dtype=torch.long`.",
          lambda i: [{f"{key}_{b}": is_float for b in BATCHES} for key in KEYS]),
     Slip("left_padding", "The rows are filled on the left. That is for generating; for training "
@@ -303,8 +363,26 @@ COLLATE = (
          lambda i: [{f"input_ids_{b}": lambda v, b=b: other_order(filled(i)[f"input_ids_{b}"], v)}
                     for b in BATCHES]),
     Slip("shifted", "The labels are shifted by one. The model shifts them itself.",
-         one_of("labels", lambda right, *_: np.pad(right["labels"][:, 1:], ((0, 0), (0, 1)),
-                                                   constant_values=IGNORED))),
+         lambda i: [one_of("labels", change)(i) for change in (
+             lambda right, *_: np.pad(right["labels"][:, 1:], ((0, 0), (0, 1)),
+                                      constant_values=IGNORED),
+             lambda _, pairs, pad: padded([np.append(IGNORED, t[:-1]) for _, t in pairs],
+                                          IGNORED))]),
+    Slip("two_sides", "The tokens are filled on the right, and this tensor on the left. All three "
+         "are filled on the right, or a label and its token no longer meet.",
+         lambda i: [{f"{key}_{b}": filled(i, left=True)[f"{key}_{b}"] for b in BATCHES}
+                    for key in KEYS[1:]]),
+    Slip("mask_values", "The attention mask holds 1 and 0 and nothing else: 1 for each token of "
+         "the row, 0 for the filling.",
+         lambda i: [{f"attention_mask_{b}": lambda v: v.dtype.kind in "iu"
+                     and not np.isin(v, (0, 1)).all()} for b in BATCHES]),
+    Slip("mask_count", "The ones of a row are as many as its tokens, len(ids), the end token "
+         "included. Here it is one more or one less.",
+         lambda i: [one_of("attention_mask", lambda _, pairs, pad, n=n: padded(
+             [np.ones(len(ids), int) for ids, _ in pairs], 0) * (np.arange(
+                 max(len(ids) for ids, _ in pairs)) < [[len(ids) + n] for ids, _ in pairs])
+             | (np.arange(max(len(ids) for ids, _ in pairs)) < [[len(ids) + n] for ids, _ in pairs]
+                ))(i) for n in (-1, 1)]),
     Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
          "Build a new one with `+`.", seen_as(left=5)),
 )  # fmt: skip
@@ -325,6 +403,40 @@ def fits_where_real(i, batch, value):
     return whole and np.array_equal(value[at], right[at])
 
 
+def spoiled(i, key, what):
+    """Conditions, one for each batch: a wrong shape, or the first wrong place is of this kind."""
+
+    def found(value, batch):
+        right = filled(i)[f"{key}_{batch}"]
+        if value.ndim != 2 or len(value) != len(right):
+            return what == "shape"
+        if value.shape != right.shape:
+            return what == "width"
+        at = filled(i)[f"attention_mask_{batch}"][value != right]
+        return at.size > 0 and what == ("real" if at[0] else "filling")
+
+    return [{f"{key}_{batch}": lambda v, b=batch: found(v, b)} for batch in BATCHES]
+
+
+COLLATE_LAST = tuple(
+    Slip(name, advice, lambda i, keys=keys, what=what: sum((spoiled(i, k, what) for k in keys), []))
+    for name, keys, what, advice in (
+        ("rectangle", KEYS, "shape", "Each tensor has the shape (B, T): a line for each row that "
+         "was given."),
+        ("width", KEYS, "width", "A batch is as wide as its longest row: "
+         "`max(len(ids) for ids, _ in rows)`."),
+        ("real_tokens", KEYS[:1], "real", "A token of the row itself is another one. Copy the "
+         "row's tokens whole, the end token too, and fill up after them."),
+        ("real_mask", KEYS[1:2], "real", "The mask is 0 on a token of the row. It is 1 on "
+         "`len(ids)` places."),
+        ("more_mask", KEYS[1:2], "filling", "The mask is not 0 on the filling. It is 1 on "
+         "`len(ids)` places alone."),
+        ("real_labels", KEYS[2:], "real", "On the row's own tokens the labels are those that the "
+         "row brings, unchanged and in their places."),
+        ("filled_labels", KEYS[2:], "filling", "Every place of the filling has the label -100."),
+    )
+)  # fmt: skip
+
 collate = Check(
     name="collate", title="The collate function", wants=("collate",),
     difficulty=2, minutes=12, points=15,
@@ -337,7 +449,7 @@ collate = Check(
         "For one row with `n = width - len(ids)` places to fill: `ids + [pad_id] * n`, "
         "`[1] * len(ids) + [0] * n`, `labels + [-100] * n`. Then `torch.tensor` of each list.",
     ),
-    slips=COLLATE, other="Print the three tensors of a batch with two short rows.",
+    slips=COLLATE + COLLATE_LAST, other="Print the three tensors of a batch with two short rows.",
     make=make_collate, probe=probe_collate, judge=judge_collate,
 )  # fmt: skip
 
@@ -357,10 +469,12 @@ def make_schedule(seed):
 def probe_schedule(namespace, a):
     made = {}
     for key, (steps, peak, warmup, floor) in zip(RUNS, a["runs"].tolist(), strict=True):
-        rates = [
-            namespace["schedule"](step, int(steps), peak, int(warmup), floor)
-            for step in range(int(steps))
-        ]
+        rates = []
+        for step in range(int(steps)):
+            try:
+                rates.append(namespace["schedule"](step, int(steps), peak, int(warmup), floor))
+            except ZeroDivisionError as error:  # warmup, or what is left after it, may be 0
+                return {**made, f"zero_{key}": text(described(error)[1])}
         made[key] = array([array(rate, "the rate") for rate in rates], "the rates")
     return made
 
@@ -403,8 +517,12 @@ def judge_schedule(i, o):
     for key, (steps, peak, warmup, floor) in zip(RUNS, i["runs"], strict=True):
         what = (f"for steps = {steps:g}, peak = {peak:g}, warmup = {warmup:g} and floor = "
                 f"{floor:g}, the rate of step ")  # fmt: skip
+        if f"zero_{key}" in o:
+            said = f"{what[:-6]} {words(o[f'zero_{key}'])}".replace("the rate of ", "")
+            promises.append(Promise(f"zero_{key}", none, seen=lambda v, said=said: said,
+                                    expected="a rate for every step"))  # fmt: skip
         promises.append(Promise(key, right[key], what, rtol=1e-4, atol=1e-6 * peak))
-    return judged(i, o, promises, SCHEDULE)
+    return judged(i, o, promises, SCHEDULE, last=SCHEDULE_LAST)
 
 
 def falls(*falls, **options):
@@ -412,10 +530,30 @@ def falls(*falls, **options):
     return lambda i: [rates(i, fall=fall, **options) for fall in falls]
 
 
+def cut_off(value, right):
+    """True where the wrong entries are the right ones with a few digits."""
+    if value.shape != right.shape or not np.isfinite(value).all():
+        return False
+    at = ~np.isclose(value, right, rtol=1e-4, atol=0)
+    return any(np.allclose(value[at], np.round(value[at], n), rtol=1e-9, atol=0)
+               and np.all(np.abs(value - right)[at] < 0.51 * 10.0**-n)
+               for n in (3, 4, 5))  # fmt: skip
+
+
 SCHEDULE = (
     Slip("from_zero", "The first step has a rate of 0 and is wasted. Count the rise from 1: "
          "(step + 1) / warmup, so that the last rising step has the peak.",
-         lambda i: rates(i, rise=lambda t, w, low: t / w)),
+         lambda i: [rates(i, rise=lambda t, w, low, n=n: t / np.maximum(w - n, 1))
+                    for n in (0, 1)]),
+    Slip("zero_warmup", "`warmup` may be 0. Divide by it only where step < warmup.",
+         lambda i: {"both": np.any, "zero_no_rise": np.any}),
+    Slip("all_warmup", "`warmup` may be `steps`: then nothing is left for the fall. Work out its "
+         "progress only where step >= warmup.",
+         lambda i: {"both": np.any, "no_rise": np.any, "zero_all_rise": np.any}),
+    Slip("cut", "`//` cuts the share down to a whole number. Divide with `/`.",
+         lambda i: rates(i, rise=lambda t, w, low: (t + 1) // w)),
+    Slip("rounded", "The rate was rounded. Return it as it is.",
+         lambda i: {"both": lambda v: cut_off(v, rates(i)["both"])}),
     Slip("rise_from_floor", "The rise is counted from floor to peak. In the warm-up, the rate is "
          "the share (step + 1) / warmup of the peak; floor plays no part.",
          lambda i: [rates(i, rise=lambda t, w, low, n=n: low + (1 - low) * (t + n) / w)
@@ -429,7 +567,8 @@ SCHEDULE = (
          "share times `peak`.",
          lambda i: [{k: np.where(np.arange(len(v)) < run[2], v / run[1], fall * v)
                      for (k, v), run in zip(rates(i).items(), i["runs"], strict=True)}
-                    for fall in (1,)] + [shares(i)]),
+                    for fall in (1,)] + [shares(i), {k: v / run[1] for (k, v), run in zip(
+                        rates(i).items(), i["runs"], strict=True)}]),
     Slip("no_warmup", "The rising part is missing. It comes before the cosine, for step < warmup.",
          lambda i: rates(i, rise=lambda t, w, low: half_turn(t, len(t), 0, low),
                          fall=lambda t, steps, w, low: half_turn(t, steps, 0, low))),
@@ -450,6 +589,14 @@ SCHEDULE = (
     Slip("degrees", "`math.cos` counts in radians: half a turn is pi, not 180.",
          falls(lambda t, steps, w, low: low + (1 - low) * (
              1 + np.cos(180 * part(t, steps, w))) / 2)),
+    Slip("no_pi", "The progress goes into the cosine as it is, and 1 radian is no half turn. "
+         "Multiply it by pi.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (1 + np.cos(part(t, steps, w))) / 2)),
+    Slip("half_of_all", "The floor is halved as well. Only 1 + cos is divided by 2.",
+         falls(lambda t, steps, w, low: low / 2 + (1 - low) * (
+             1 + np.cos(np.pi * part(t, steps, w))) / 2)),
+    Slip("floor_share", "`floor` is a rate like `peak`, not a share of it.",
+         lambda i: rates_of_shares(i)),
     Slip("sine", "That is the sine, which begins at 0. The cosine begins at 1.",
          falls(lambda t, steps, w, low: low + (1 - low) * (
              1 + np.sin(np.pi * part(t, steps, w))) / 2)),
@@ -485,6 +632,53 @@ SCHEDULE = (
          falls(lambda t, steps, w, low: np.ones(len(t)))),
 )  # fmt: skip
 
+
+def rates_of_shares(i):
+    """The rates where floor is taken for a share of the peak."""
+    shares = {key: run[3] for key, run in zip(RUNS, i["runs"], strict=True)}
+    made = rates(i)
+    for key, (steps, peak, warmup, _) in zip(RUNS, i["runs"], strict=True):
+        t = np.arange(int(steps))
+        down = half_turn(t, steps, min(warmup, steps - 2), shares[key])
+        made[key] = np.where(t < warmup, made[key], peak * down)
+    return made
+
+
+def halves(i, rise, fall, start=None):
+    """Conditions on the first run: is the rise right, the fall, the beginning of the fall?"""
+    warmup, right = int(i["runs"][0][2]), rates(i)["both"]
+
+    def found(v):
+        if v.shape != right.shape or not np.isfinite(v).all():
+            return False
+        same = [
+            close(v[:warmup], right[:warmup], atol=0),
+            close(v[warmup:], right[warmup:], atol=0),
+        ]
+        begins = close(v[warmup], right[warmup], atol=0)
+        return same == [rise, fall] and (start is None or begins == start)
+
+    return {"both": found}
+
+
+SCHEDULE_LAST = (
+    Slip("rise", "The fall is right, the rise is not. It is a straight line of `warmup` equal "
+         "steps, the first of them peak / warmup, the last peak: peak * (step + 1) / warmup.",
+         lambda i: halves(i, False, True)),
+    Slip("fall_begins", "The warm-up is right. The fall begins elsewhere: in step `warmup` the "
+         "progress is 0, its cosine 1, and the rate is peak.",
+         lambda i: halves(i, True, False, False)),
+    Slip("fall", "The warm-up is right, and the fall begins at the peak. On the way down its "
+         "share is (1 + cos(pi * progress)) / 2 of the distance from floor to peak.",
+         lambda i: halves(i, True, False, True)),
+    Slip("no_rise", "With a warm-up it is right, without one it is not: where warmup is 0, all "
+         "steps belong to the fall.", lambda i: {
+             "both": rates(i)["both"],
+             "no_rise": lambda v: not close(v, rates(i)["no_rise"], atol=0)}),
+    Slip("all_rise", "Only the run that is all warm-up is wrong: where warmup is `steps`, every "
+         "step rises.", lambda i: rates(i) | {"all_rise": np.any}),
+)  # fmt: skip
+
 schedule = Check(
     name="schedule", title="The schedule", wants=("schedule",),
     difficulty=2, minutes=10, points=15,
@@ -498,7 +692,7 @@ schedule = Check(
         "`progress = (step - warmup) / (steps - warmup)` and `floor + (peak - floor) * "
         "(1 + math.cos(math.pi * progress)) / 2`.",
     ),
-    slips=SCHEDULE, other="Print the rates of 10 steps with a warm-up of 3.",
+    slips=SCHEDULE + SCHEDULE_LAST, other="Print the rates of 10 steps with a warm-up of 3.",
     make=make_schedule, probe=probe_schedule, judge=judge_schedule,
 )  # fmt: skip
 

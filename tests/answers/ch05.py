@@ -261,7 +261,7 @@ WRONG = [
     Answer(
         "loss_mask",
         "eos between prompt and completion",
-        "other",
+        "eos_place",
         edits=[("completion_ids + [eos_id]", "[eos_id] + completion_ids")],
     ),
     Answer("loss_mask", "tokens alone", "type", edits=[(ROW, "return prompt_ids + answer")]),
@@ -900,10 +900,10 @@ WRONG += [
           "    labels[: len(prompt_ids)] = -100\n    return ids, labels")),
     edit("loss_mask", "a mask of true and false", "ones",
          (ROW, "return prompt_ids + answer, [False] * len(prompt_ids) + [True] * len(answer)")),
-    edit("loss_mask", "up to the first end token", "other",
+    edit("loss_mask", "up to the first end token", "by_eos",
          (ROW, "ids = prompt_ids + answer\n    end = ids.index(eos_id) + 1\n"
           "    return ids[:end], ([-100] * len(prompt_ids) + answer)[:end]")),
-    edit("loss_mask", "an end token after the prompt too", "other",
+    edit("loss_mask", "an end token after the prompt too", "eos_place",
          ("answer = completion_ids", "answer = [eos_id] + completion_ids")),
     edit("loss_mask", "a dict", "type",
          (ROW, 'return {"ids": prompt_ids + answer, "labels": [-100] * len(prompt_ids) + answer}')),
@@ -1251,14 +1251,14 @@ def cell(note, body):
 
 # What others tried, without having seen the checks.
 WRONG += [
-    cell("no second eos", "ids = prompt_ids + completion_ids\n"
+    cell("no second eos", "by_eos"
          "    ids = ids if ids[-1] == eos_id else ids + [eos_id]\n"
          "    return ids, [-100] * len(prompt_ids) + ids[len(prompt_ids):]"),
-    cell("an eos on the way masked", "ids = prompt_ids + completion_ids + [eos_id]\n"
+    cell("an eos on the way masked", "by_eos"s + [eos_id]\n"
          "    inner = [-100 if t == eos_id else t for t in completion_ids]\n"
          "    return ids, [-100] * len(prompt_ids) + inner + [eos_id]"),
     cell("looks for the first token of the answer",
-         "ids = prompt_ids + completion_ids + [eos_id]\n"
+         "by_token"
          "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
     Answer("save_load", "saves what requires a gradient", "other", edits=(
         ("state = model.state_dict()",
