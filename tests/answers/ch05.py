@@ -177,6 +177,78 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 2 if not moves else 0 if falls else 4
 """,
     ),
+    Answer(
+        "loss_mask",
+        "torch, painted over by a slice",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    ids = torch.tensor([*prompt_ids, *completion_ids, eos_id])
+    labels = ids.clone()
+    labels[: -len(completion_ids) - 1].fill_(-100)
+    return ids.tolist(), labels.tolist()
+""",
+    ),
+    Answer(
+        "loss_mask",
+        "by enumerate",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    ids = [t for part in (prompt_ids, completion_ids, [eos_id]) for t in part]
+    return ids, [t if place >= len(prompt_ids) else -100 for place, t in enumerate(ids)]
+""",
+    ),
+    Answer(
+        "collate",
+        "full tensors, rows written in",
+        code="""
+def collate(rows, pad_id):
+    shape = len(rows), max(map(len, (ids for ids, _ in rows)))
+    batch = dict(
+        input_ids=torch.full(shape, pad_id),
+        attention_mask=torch.zeros(shape, dtype=torch.bool),
+        labels=torch.full(shape, -100),
+    )
+    for k, (ids, labels) in enumerate(rows):
+        for name, values in zip(batch, (ids, True, labels)):
+            batch[name][k, : len(ids)] = values if values is True else torch.tensor(values)
+    return batch
+""",
+    ),
+    Answer(
+        "collate",
+        "zip_longest",
+        code="""
+def collate(rows, pad_id):
+    from itertools import zip_longest
+    ids = list(zip(*zip_longest(*[i for i, _ in rows], fillvalue=pad_id)))
+    labels = list(zip(*zip_longest(*[l for _, l in rows], fillvalue=-100)))
+    mask = [[int(k < len(i)) for k in range(len(ids[0]))] for i, _ in rows]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+""",
+    ),
+    Answer(
+        "schedule",
+        "a product and a half cosine",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    if step + 1 <= warmup:
+        return (step + 1) * (peak / warmup)
+    share = math.cos(math.pi / 2 * (step - warmup) / (steps - warmup)) ** 2
+    return peak * share + floor * (1 - share)
+""",
+    ),
+    Answer(
+        "schedule",
+        "torch lerp",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    if warmup > step:
+        return torch.linspace(0, peak, warmup + 1)[step + 1].item()
+    angle = torch.tensor(math.pi * (step - warmup) / (steps - warmup), dtype=torch.float64)
+    middle, half = (peak + floor) / 2, (peak - floor) / 2
+    return middle + half * angle.cos()
+""",
+    ),
 ]
 
 WRONG = [
@@ -276,7 +348,7 @@ WRONG = [
             (FILL_LABELS, 'batch["labels"].append([-100] * n + labels)'),
         ],
     ),
-    Answer("collate", "to 16", "other", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
+    Answer("collate", "to 16", "width", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
     Answer(
         "collate",
         "cut to the shortest",
@@ -422,7 +494,7 @@ def collate(rows, pad_id):
     Answer(
         "schedule",
         "divides first",
-        "raised",
+        "zero_warmup",
         edits=[
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
@@ -617,6 +689,448 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         "healthy for all that moves not",
         "other",
         edits=[(ZEROS, "    if grad_B.max() == 0:\n        return 0\n")],
+    ),
+    Answer(
+        "loss_mask",
+        "eos also after the prompt",
+        "eos_place",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + [eos_id] + answer, [-100] * (len(prompt_ids) + 1) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "minus 100 in the middle: mask appended after",
+        "mark_after",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, answer + [-100] * len(prompt_ids)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels all -100 but last",
+        "only_eos",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * (len(prompt_ids) + len(completion_ids)) + [eos_id]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "eos twice",
+        "eos_place",
+        edits=(("completion_ids + [eos_id]", "completion_ids + [eos_id, eos_id]"),),
+    ),
+    Answer(
+        "loss_mask",
+        "eos id in labels as -100 and shifted",
+        "shifted",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + completion_ids[1:] + [eos_id, -100]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels of the completion length mask",
+        "long_as_answer",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * len(completion_ids) + (prompt_ids + answer)[len(completion_ids):]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "completion first",
+        "answer_first",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return answer + prompt_ids, answer + [-100] * len(prompt_ids)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "attention masks",
+        "ones",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [1] * len(prompt_ids + answer)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "None for masked",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [None] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "nested list",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [[-100] * len(prompt_ids)] + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "string -100",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, ['-100'] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "a batch of one",
+        "one_row",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return [prompt_ids + answer], [[-100] * len(prompt_ids) + answer]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "if eos there then none",
+        "by_eos",
+        edits=(
+            (
+                "completion_ids + [eos_id]",
+                "completion_ids if completion_ids[-1] == eos_id else completion_ids + [eos_id]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "-100 for one prompt place",
+        "one_mark",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "pads with -100 in ids",
+        "pad_id",
+        edits=(("ids + [pad_id] * n", "ids + [-100] * n"),),
+    ),
+    Answer("collate", "mask -100 filled", "mask_values", edits=(("[0] * n", "[-100] * n"),)),
+    Answer("collate", "mask pad_id filled", "mask_values", edits=(("[0] * n", "[pad_id] * n"),)),
+    Answer("collate", "ids copy as mask", "mask_values", edits=(("[1] * len(ids)", "ids"),)),
+    Answer(
+        "collate",
+        "width minus one",
+        "raised",
+        edits=(("max(len(ids) for ids, _ in rows)", "max(len(ids) for ids, _ in rows) - 1"),),
+    ),
+    Answer(
+        "collate",
+        "width of first",
+        "raised",
+        edits=(("max(len(ids) for ids, _ in rows)", "len(rows[0][0])"),),
+    ),
+    Answer("collate", "512", "width", edits=(("max(len(ids) for ids, _ in rows)", "512"),)),
+    Answer(
+        "collate",
+        "left labels only",
+        "two_sides",
+        edits=(
+            (
+                'batch["labels"].append(labels + [-100] * n)',
+                'batch["labels"].append([-100] * n + labels)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "left mask only",
+        "two_sides",
+        edits=(
+            (
+                'batch["attention_mask"].append([1] * len(ids) + [0] * n)',
+                'batch["attention_mask"].append([0] * n + [1] * len(ids))',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "left ids only",
+        "left_padding",
+        edits=(
+            (
+                'batch["input_ids"].append(ids + [pad_id] * n)',
+                'batch["input_ids"].append([pad_id] * n + ids)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "labels masked everywhere mask 0, ids as labels",
+        "prompt_in_loss",
+        edits=(("labels + [-100] * n", "[t if t != pad_id else -100 for t in ids] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "labels shifted right",
+        "shifted",
+        edits=(("labels + [-100] * n", "[-100] + labels[:-1] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "only attention from nonzero labels",
+        "mask_hides_prompt",
+        edits=(
+            (
+                'batch["attention_mask"].append([1] * len(ids) + [0] * n)',
+                'batch["attention_mask"].append([int(v != -100) for v in labels] + [0] * n)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "float mask",
+        "floats",
+        edits=(
+            (
+                "torch.tensor(lines)",
+                "torch.tensor(lines).float() if name == 'attention_mask' else torch.tensor(lines)",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "flattened",
+        "rectangle",
+        edits=(("torch.tensor(lines)", "torch.tensor(lines).flatten()"),),
+    ),
+    Answer(
+        "collate",
+        "one long row (concatenated)",
+        "rectangle",
+        edits=(("torch.tensor(lines)", "torch.cat([torch.tensor(l) for l in lines])[None]"),),
+    ),
+    Answer(
+        "collate",
+        "int mask of 2D lists not tensors",
+        "type",
+        edits=(("torch.tensor(lines)", "[torch.tensor(l) for l in lines]"),),
+    ),
+    Answer(
+        "collate",
+        "labels missing mask: pad with eos label",
+        "filled_labels",
+        edits=(("labels + [-100] * n", "labels + [-100] * (n - 1) + [pad_id] * min(n, 1)"),),
+    ),
+    Answer(
+        "collate",
+        "one pad attended",
+        "mask_count",
+        edits=(
+            ("[1] * len(ids) + [0] * n", "[1] * (len(ids) + min(n, 1)) + [0] * (n - min(n, 1))"),
+        ),
+    ),
+    Answer(
+        "collate",
+        "eos cut",
+        "real_tokens",
+        edits=(
+            (
+                'batch["input_ids"].append(ids + [pad_id] * n)',
+                'batch["input_ids"].append(ids[:-1] + [pad_id] * (n + 1))',
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warmup rises to steps",
+        "rise",
+        edits=(("step + 1) / warmup", "step + 1) / steps"),),
+    ),
+    Answer(
+        "schedule",
+        "no plus one both",
+        "from_zero",
+        edits=(("return peak * (step + 1) / warmup", "return peak * step / max(1, warmup - 1)"),),
+    ),
+    Answer(
+        "schedule",
+        "cosine without half turn (pi*progress*2/2)",
+        "no_pi",
+        edits=(("math.cos(math.pi * progress)", "math.cos(progress)"),),
+    ),
+    Answer(
+        "schedule",
+        "power of progress",
+        "fall",
+        edits=(("(1 + math.cos(math.pi * progress)) / 2", "(1 - progress) ** 2"),),
+    ),
+    Answer(
+        "schedule",
+        "exponential",
+        "fall",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (floor / peak) ** progress",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "floor lacks stretch: peak*cos + floor*(1-..)",
+        "fall",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "max(floor, peak * math.cos(math.pi / 2 * progress))",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "rise with cosine",
+        "rise",
+        edits=(
+            (
+                "return peak * (step + 1) / warmup",
+                "return peak * (1 - math.cos(math.pi * (step + 1) / warmup)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "step <= warmup",
+        "overshoot",
+        edits=(("if step < warmup", "if step <= warmup and warmup"),),
+    ),
+    Answer(
+        "schedule",
+        "brackets",
+        "fall_begins",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "floor + (peak - floor) * 1 + math.cos(math.pi * progress) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "half outside",
+        "half_of_all",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "(floor + (peak - floor) * (1 + math.cos(math.pi * progress))) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "peak and floor exchanged",
+        "reversed",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak + (floor - peak) * (1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "progress over steps only, count from warmup",
+        "fall_begins",
+        edits=(("(step - warmup) / (steps - warmup)", "step / (steps - warmup)"),),
+    ),
+    Answer(
+        "schedule",
+        "returns factor",
+        "fall_begins",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "(1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "no rise when warmup 0 but returns floor",
+        "no_rise",
+        edits=(
+            (
+                "if step < warmup:",
+                """if warmup == 0:
+        return peak
+    if step < warmup:""",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warmup at steps not handled",
+        "all_rise",
+        edits=(
+            (
+                "    if step < warmup:",
+                """    if warmup == steps:
+        return peak
+    if step < warmup:""",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "chapter's own: ends at 0 with floor clamp in the whole",
+        "no_floor",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "floor share",
+        "floor_share",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)",
+            ),
+        ),
     ),
 ]
 
@@ -921,12 +1435,12 @@ WRONG += [
     edit("collate", "labels of floats", "floats",
          (TENSORS, 'torch.tensor(lines).to(torch.float if name == "labels" else torch.long)')),
     edit("collate", "bfloat16", "floats", (TENSORS, "torch.tensor(lines).bfloat16()")),
-    edit("collate", "the first row's length", "other", (WIDTH, "len(rows[0][0])"),
+    edit("collate", "the first row's length", "width", (WIDTH, "len(rows[0][0])"),
          ("ids + [pad_id] * n", "(ids + [pad_id] * n)[:width]"),
          ("[1] * len(ids) + [0] * n", "([1] * len(ids) + [0] * n)[:width]"),
          ("labels + [-100] * n", "(labels + [-100] * n)[:width]")),
-    edit("collate", "one place more", "other", (WIDTH, WIDTH + " + 1")),
-    edit("collate", "a multiple of eight", "other", (WIDTH, f"-(-{WIDTH} // 8) * 8")),
+    edit("collate", "one place more", "width", (WIDTH, WIDTH + " + 1")),
+    edit("collate", "a multiple of eight", "width", (WIDTH, f"-(-{WIDTH} // 8) * 8")),
     Answer(
         "collate",
         "pad_sequence without batch_first",
@@ -963,9 +1477,9 @@ def collate(rows, pad_id):
           "return tuple(torch.tensor(lines) for lines in batch.values())")),
     edit("collate", "the end token is filling too", "mask_by_id",
          ("[1] * len(ids) + [0] * n", "[1 if t != pad_id else 0 for t in ids] + [0] * n")),
-    edit("collate", "the last end token hidden", "other",
+    edit("collate", "the last end token hidden", "mask_count",
          ("[1] * len(ids) + [0] * n", "[1] * (len(ids) - 1) + [0] * (n + 1)")),
-    edit("collate", "labels filled on the left", "other",
+    edit("collate", "labels filled on the left", "two_sides",
          ("labels + [-100] * n", "[-100] * n + labels")),
     edit("collate", "forgets return", "none", ("return {", "{")),
     # 5.3
@@ -982,11 +1496,11 @@ def collate(rows, pad_id):
     edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
          (RISE, "return floor + (peak - floor) * step / warmup")),
     edit("schedule", "a sine", "sine", ("math.cos", "math.sin")),
-    edit("schedule", "no pi", "other", ("math.pi * progress", "progress")),
-    edit("schedule", "a share of the peak", "other", (RISE, RISE.replace("peak * ", "")),
+    edit("schedule", "no pi", "no_pi", ("math.pi * progress", "progress")),
+    edit("schedule", "a share of the peak", "share", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
     edit("schedule", "whole numbers", "other", ("(step + 1) / warmup", "((step + 1) // warmup)")),
-    edit("schedule", "progress first", "raised",
+    edit("schedule", "progress first", "all_warmup",
          ("    if step < warmup:\n", f"    progress = {PROGRESS}\n    if step < warmup:\n")),
     edit("schedule", "warmup never used", "no_warmup",
          ("    if step < warmup:\n", "    warmup = 0\n    if step < warmup:\n")),
@@ -1243,22 +1757,22 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
 ]  # fmt: skip
 
 
-def cell(note, body):
-    """A wrong encode_row of the key "exchanged"."""
-    return Answer("loss_mask", note, "other",
+def cell(note, mistake, body):
+    """A wrong encode_row with this body."""
+    return Answer("loss_mask", note, mistake,
                   f"def encode_row(prompt_ids, completion_ids, eos_id):\n    {body}\n")  # fmt: skip
 
 
 # What others tried, without having seen the checks.
 WRONG += [
-    cell("no second eos", "by_eos"
+    cell("no second eos", "by_eos", "ids = prompt_ids + completion_ids\n"
          "    ids = ids if ids[-1] == eos_id else ids + [eos_id]\n"
          "    return ids, [-100] * len(prompt_ids) + ids[len(prompt_ids):]"),
-    cell("an eos on the way masked", "by_eos"s + [eos_id]\n"
+    cell("an eos on the way masked", "by_eos", "ids = prompt_ids + completion_ids + [eos_id]\n"
          "    inner = [-100 if t == eos_id else t for t in completion_ids]\n"
          "    return ids, [-100] * len(prompt_ids) + inner + [eos_id]"),
-    cell("looks for the first token of the answer",
-         "by_token"
+    cell("looks for the first token of the answer", "by_token",
+         "ids = prompt_ids + completion_ids + [eos_id]\n"
          "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
     Answer("save_load", "saves what requires a gradient", "other", edits=(
         ("state = model.state_dict()",
@@ -1599,7 +2113,7 @@ WRONG += [
     Answer(
         "schedule",
         "warm-up rounds",
-        "other",
+        "rounded",
         edits=(
             (
                 "if step < warmup:\n        return peak * (step + 1) / warmup",
