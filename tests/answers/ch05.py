@@ -249,6 +249,129 @@ def schedule(step, steps, peak, warmup, floor):
     return middle + half * angle.cos()
 """,
     ),
+    Answer(
+        "triage",
+        "both factors start at zero",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "A[0] == 0 and B[0] == 0"),),
+    ),
+    Answer(
+        "training_loop",
+        "all parameters trained",
+        edits=(("[p for p in model.parameters() if p.requires_grad]", "list(model.parameters())"),),
+    ),
+    Answer(
+        "save_load",
+        "state_dict of the places",
+        code="""
+def save_adapter(model, path):
+    kept = {n: p.detach().clone() for n, p in model.named_parameters() if n.count("lora_")}
+    save_file(kept, str(path))
+
+
+def load_adapter(model, path):
+    new, own = load_file(path), model.state_dict()
+    fits = {n: t.shape for n, t in new.items()} == {n: t.shape for n, t in own.items() if "lora_" in n}
+    if not fits:
+        raise ValueError(path)
+    model.load_state_dict({**own, **new})
+""",
+    ),
+    Answer(
+        "save_load",
+        "sets data of a list",
+        code="""
+def save_adapter(model, path):
+    save_file(dict(filter(lambda pair: "lora_" in pair[0], model.state_dict().items())), path)
+
+
+def load_adapter(model, path):
+    tensors = load_file(path)
+    pairs = []
+    for n, p in model.named_parameters():
+        if "lora_" in n:
+            if n not in tensors or tensors[n].size() != p.size():
+                raise ValueError(n)
+            pairs.append((p, tensors.pop(n)))
+    if tensors:
+        raise ValueError(str(list(tensors)))
+    for p, t in pairs:
+        p.data[...] = t
+""",
+    ),
+    Answer(
+        "triage",
+        "from the end",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    if not (labels != -100).any():
+        return 1
+    if not torch.cat([grad_A, grad_B]).any():
+        return 3
+    if torch.equal(A[:1], A[-1:]) and torch.equal(B[:1], B[-1:]):
+        return 2
+    first, last = losses[:10].sum(), losses[30:].sum()
+    return 0 if last / first < 0.95 else 4
+""",
+    ),
+    Answer(
+        "triage",
+        "a table of truths",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    label = bool((labels >= 0).sum())
+    pushed = bool(grad_A.norm() + grad_B.norm() > 0)
+    moved = len(set(A.tolist())) > 1 or len(set(B.tolist())) > 1
+    falls = losses[-10:].mean() < 0.95 * losses[:10].mean()
+    return torch.tensor([1, 3, 2, 4, 0][[label, pushed, moved, bool(falls), False].index(False)])
+""",
+    ),
+    Answer(
+        "training_loop",
+        "a LambdaLR and two groups",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for n, p in named if ("lora_A" in n) == a]} for a in (True, False)]
+    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step + 1, warmup) / warmup)
+    losses, lengths = [], []
+    for batch in batches:
+        model.train()
+        optimizer.zero_grad(set_to_none=False)
+        out = model(**batch)
+        out.loss.backward()
+        every = [p for _, p in named]
+        lengths.append(torch.nn.utils.clip_grad_norm_(every, clip, error_if_nonfinite=True))
+        optimizer.step()
+        rates.step()
+        losses.append(out.loss.detach())
+    model.train(False)
+    return torch.stack(losses), torch.stack(lengths)
+""",
+    ),
+    Answer(
+        "training_loop",
+        "clips by hand, grad of autograd",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    model.train()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=weight_decay)
+    log = []
+    for step, batch in enumerate(batches, 1):
+        loss = model(**batch)["loss"] if False else model(**batch).loss
+        grads = torch.autograd.grad(loss, weights)
+        length = sum(g.square().sum() for g in grads).sqrt().item()
+        for p, g in zip(weights, grads):
+            p.grad = g * min(1.0, clip / (length + 1e-6))
+        for group in optimizer.param_groups:
+            group["lr"] = lr if step >= warmup else lr * step / warmup
+        optimizer.step()
+        log.append((float(loss), length))
+    model.eval()
+    return tuple(zip(*log))
+""",
+    ),
 ]
 
 WRONG = [
@@ -600,7 +723,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "asserts",
-        "other",
+        "wrong_error",
         edits=[
             (NAMES, "if set(loaded) != set(places):\n        raise KeyError(path)\n    if False:"),
         ],
@@ -608,11 +731,14 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "strict",
-        "raised",
+        "whole_state",
         code=loader("model.load_state_dict(load_file(path))"),
     ),
     Answer(
-        "save_load", "swaps the layers", "other", edits=[(COPY, "places[name].copy_(value + 1)")]
+        "save_load",
+        "swaps the layers",
+        "other_values",
+        edits=[(COPY, "places[name].copy_(value + 1)")],
     ),
     # 5.5
     Answer(
@@ -1132,6 +1258,413 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
             ),
         ),
     ),
+    Answer(
+        "save_load",
+        "whole names cut: strips lora_ suffix",
+        "names",
+        edits=(("{name: state[name] for", "{name.replace('.weight', ''): state[name] for"),),
+    ),
+    Answer(
+        "save_load",
+        "only keys",
+        "other_values",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                'save_file({n: torch.zeros_like(state[n]) for n in state if "lora_" in n}, path)',
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "adds .safetensors",
+        "no_file",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                'save_file({name: state[name] for name in state if "lora_" in name}, path + ".safetensors")',
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "delta instead",
+        "other_values",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                'save_file({name: state[name].contiguous() * 0.5 for name in state if "lora_" in name}, path)',
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "not lora",
+        "inverted",
+        edits=(('if "lora_" in name}', 'if "lora_" not in name}'),),
+    ),
+    Answer(
+        "save_load",
+        "startswith",
+        "some_missing",
+        edits=(('if "lora_" in name}', 'if name.startswith("lora_")}'),),
+    ),
+    Answer(
+        "save_load",
+        "base_layer excluded",
+        "lora_word",
+        edits=(('if "lora_" in name}', 'if "base_layer" not in name}'),),
+    ),
+    Answer(
+        "save_load",
+        "subset only",
+        "not_strict",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in loaded:
+            if name in places:
+                places[name].copy_(loaded[name])
+""",
+    ),
+    Answer(
+        "save_load",
+        "checks missing only via KeyError to ValueError",
+        "half_loaded",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    try:
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "lora_" in name:
+                    p.copy_(loaded[name])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError("does not fit") from error
+""",
+    ),
+    Answer(
+        "save_load",
+        "resets the data",
+        "any_shape",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+    if loaded.keys() != places.keys():
+        raise ValueError("names")
+    for name, p in places.items():
+        p.data = loaded[name]
+""",
+    ),
+    Answer(
+        "save_load",
+        "checks number of elements",
+        "size_only",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+    if loaded.keys() != places.keys():
+        raise ValueError("names")
+    if sum(t.numel() for t in loaded.values()) != sum(p.numel() for p in places.values()):
+        raise ValueError("sizes")
+    with torch.no_grad():
+        for name, p in places.items():
+            p.copy_(loaded[name])
+""",
+    ),
+    Answer(
+        "save_load",
+        "unloads on failure, names only",
+        "silent_lacking",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    result = model.load_state_dict(loaded, strict=False)
+    if result.unexpected_keys:
+        raise ValueError("unexpected")
+""",
+    ),
+    Answer(
+        "save_load",
+        "loads doubled precision cast",
+        "other_values",
+        edits=(("places[name].copy_(value)", "places[name].copy_(value.half())"),),
+    ),
+    Answer(
+        "save_load",
+        "frees the frozen",
+        "frozen",
+        edits=(
+            (
+                "places[name].copy_(value)",
+                """places[name].copy_(value)
+            places[name].requires_grad_()""",
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "prints",
+        "late_error",
+        edits=(('raise ValueError(f"{name} is', 'print(f"{name} is'),),
+    ),
+    Answer(
+        "save_load",
+        "trainable only compared",
+        "good_refused",
+        edits=(('if "lora_" in n}', "if p.requires_grad}"),),
+    ),
+    Answer(
+        "triage",
+        "nan means masked",
+        "nan_only",
+        edits=(("(labels == -100).all()", "torch.isnan(losses).any()"),),
+    ),
+    Answer(
+        "triage",
+        "A or B zero",
+        "first_step",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "A[0] == 0 or B[0] == 0"),),
+    ),
+    Answer(
+        "triage",
+        "max change",
+        "slow_is_stuck",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "(B.max() - B.min()) < 1e-6"),),
+    ),
+    Answer(
+        "triage",
+        "last five",
+        "single_loss",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[-5:].mean() > 0.95 * losses[:5].mean()",
+            ),
+        ),
+    ),
+    Answer("triage", "0.9 of first", "healthy_is_slow", edits=(("0.95", "0.9"),)),
+    Answer(
+        "triage",
+        "min to first",
+        "single_loss",
+        edits=(
+            ("losses[-10:].mean() > 0.95 * losses[:10].mean()", "losses.min() > 0.95 * losses[0]"),
+        ),
+    ),
+    Answer(
+        "triage",
+        "difference 0.05 absolute",
+        "slow_is_healthy",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[:10].mean() - losses[-10:].mean() < 0.05",
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "reversed ratio",
+        "zero_or_four",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[:10].mean() > 0.95 * losses[-10:].mean()",
+            ),
+        ),
+    ),
+    Answer("triage", "0 for labels", "labels_first", edits=(("return 1", "return 0"),)),
+    Answer(
+        "triage",
+        "gradient small is 4",
+        "slow_is_healthy",
+        edits=(("losses[-10:].mean() > 0.95 * losses[:10].mean()", "grad_B.mean() < 1e-3"),),
+    ),
+    Answer(
+        "triage",
+        "ignores last check A",
+        "a_alone",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "A[-1] == A[0] and A[1] == A[0]"),),
+    ),
+    Answer(
+        "training_loop",
+        "clip twice lr scaled",
+        "in_warmup",
+        edits=(("lr * min(1, (step + 1) / warmup)", "lr * min(1, (step + 1) / warmup) / 2"),),
+    ),
+    Answer(
+        "training_loop",
+        "lr only first group step enumerates 1",
+        "rise_fast",
+        edits=(("enumerate(batches)", "enumerate(batches, 1)"),),
+    ),
+    Answer(
+        "training_loop",
+        "loss divided by batch",
+        "scaled_loss",
+        edits=(("loss.backward()", "(loss / len(batch['x'])).backward()"),),
+    ),
+    Answer(
+        "training_loop",
+        "loss summed gradient accumulation every two",
+        "in_warmup",
+        edits=(
+            (
+                """        optimizer.step()
+""",
+                """        if step % 2:
+            optimizer.step()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "clip value 1 default",
+        "other_norm",
+        edits=(("clip_grad_norm_(weights, clip)", "clip_grad_norm_(weights, clip, norm_type=1)"),),
+    ),
+    Answer(
+        "training_loop",
+        "infinite norm",
+        "other_norm",
+        edits=(
+            (
+                "clip_grad_norm_(weights, clip)",
+                "clip_grad_norm_(weights, clip, norm_type=float('inf'))",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "loss kept of last only",
+        "one_a_step",
+        edits=(("losses.append(loss.item())", "losses = [loss.item()]"),),
+    ),
+    Answer(
+        "training_loop",
+        "sum of norms",
+        "lengths",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                """lengths.append(sum(p.grad.norm().item() for p in weights))
+        torch.nn.utils.clip_grad_norm_(weights, clip)""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "norm after",
+        "clipped_length",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                """torch.nn.utils.clip_grad_norm_(weights, clip)
+        lengths.append(torch.nn.utils.get_total_norm([p.grad for p in weights]).item())""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "no grad under inference",
+        "raised",
+        edits=(
+            (
+                "loss = model(**batch).loss",
+                """with torch.no_grad():
+            loss = model(**batch).loss""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "eval inside the loop at the end",
+        "other",
+        edits=(
+            (
+                """        losses.append(loss.item())
+""",
+                """        losses.append(loss.item())
+        model.eval()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "skips first batch",
+        "one_a_step",
+        edits=(
+            (
+                "for step, batch in enumerate(batches)",
+                """next(batches)
+    for step, batch in enumerate(batches)""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "freeze bias",
+        "only_lora",
+        edits=(
+            (
+                "    weights = [p",
+                """    model.requires_grad_(False)
+    for n, p in model.named_parameters():
+        p.requires_grad = 'lora_' in n
+    weights = [p""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "warmup share squared",
+        "in_warmup",
+        edits=(("(step + 1) / warmup)", "((step + 1) / warmup) ** 2)"),),
+    ),
+    Answer(
+        "training_loop",
+        "rounded losses",
+        "rounded",
+        edits=(("losses.append(loss.item())", "losses.append(round(loss.item(), 1))"),),
+    ),
+    Answer(
+        "training_loop",
+        "linear then cosine",
+        "falls",
+        edits=(
+            (
+                "lr * min(1, (step + 1) / warmup)",
+                "lr * (step + 1) / warmup if step < warmup else lr * 0.5 * (1 + torch.cos(torch.tensor(3.14159 * (step - warmup) / (9 - warmup)))).item()",
+            ),
+        ),
+    ),
 ]
 
 
@@ -1499,7 +2032,7 @@ def collate(rows, pad_id):
     edit("schedule", "no pi", "no_pi", ("math.pi * progress", "progress")),
     edit("schedule", "a share of the peak", "share", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
-    edit("schedule", "whole numbers", "other", ("(step + 1) / warmup", "((step + 1) // warmup)")),
+    edit("schedule", "whole numbers", "cut", ("(step + 1) / warmup", "((step + 1) // warmup)")),
     edit("schedule", "progress first", "all_warmup",
          ("    if step < warmup:\n", f"    progress = {PROGRESS}\n    if step < warmup:\n")),
     edit("schedule", "warmup never used", "no_warmup",
@@ -1513,7 +2046,7 @@ def collate(rows, pad_id):
          ('if "lora_" in name}', 'if name.endswith(("lora_A", "lora_B"))}')),
     edit("save_load", "only A", "one_factor", ('if "lora_" in name}', 'if "lora_A" in name}')),
     edit("save_load", "bfloat16", "cast", ("state[name] for", "state[name].bfloat16() for")),
-    edit("save_load", "with the scale inside", "other",
+    edit("save_load", "with the scale inside", "other_values",
          ("state[name] for", "state[name] * 2 for")),
     edit("save_load", "the model loses its factors", "other",
          (SAVE, SAVE + "\n    for name, p in model.named_parameters():\n"
@@ -1572,13 +2105,13 @@ model.load_state_dict(loaded, strict=False, assign=True)
           'raise ValueError(name)')),
     edit("save_load", "compares the number of names", "count",
          (NAMES, "if len(loaded) != len(places):")),
-    edit("save_load", "no look at the names", "other", (NAMES, "if False:")),
-    edit("save_load", "a KeyError for a name", "other",
+    edit("save_load", "no look at the names", "accepted", (NAMES, "if False:")),
+    edit("save_load", "a KeyError for a name", "wrong_error",
          (NAMES, "if len(loaded) > len(places):"),
          ("in loaded.items()", "in {n: loaded[n] for n in places}.items()")),
-    edit("save_load", "an assertion", "other",
+    edit("save_load", "an assertion", "wrong_error",
          (NAMES, "assert loaded.keys() == places.keys()\n    if False:")),
-    edit("save_load", "a RuntimeError", "other",
+    edit("save_load", "a RuntimeError", "wrong_error",
          ("raise ValueError(f\"other", "raise RuntimeError(f\"other")),
     edit("save_load", "prints instead of raising", "not_strict",
          ('raise ValueError(f"other names: {sorted(loaded.keys() ^ places.keys())}")',
@@ -1602,8 +2135,8 @@ except RuntimeError as error:
 if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     raise ValueError(str(result))
 """)),
-    edit("save_load", "adds to what is there", "other", (COPY, "places[name].add_(value)")),
-    edit("save_load", "reads with no_grad forgotten", "raised",
+    edit("save_load", "adds to what is there", "other_values", (COPY, "places[name].add_(value)")),
+    edit("save_load", "reads with no_grad forgotten", "needs_no_grad",
          ("    with torch.no_grad():", "    if True:")),
     edit("save_load", "the model in train() afterwards", "other",
          ("    with torch.no_grad():", "    model.train()\n    with torch.no_grad():")),
@@ -1635,7 +2168,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("losses[-10:].mean()", "losses[-1]")),
     edit("triage", "the lowest loss against the highest", "slow_is_healthy",
          (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
-    edit("triage", "medians", "other",
+    edit("triage", "medians", "single_loss",
          (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
     edit("triage", "halves instead of tens", "single_loss",
          (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
@@ -1675,7 +2208,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (CLIP, CLIP + "        for p in weights:\n"
           "            p.grad *= max(1, clip / lengths[-1])\n")),
     edit("training_loop", "zero_grad forgotten", "no_zero", (ZERO, "")),
-    edit("training_loop", "zero_grad once, before the loop", "other", (ZERO, ""),
+    edit("training_loop", "zero_grad once, before the loop", "no_zero", (ZERO, ""),
          ("    model.train()\n", "    model.train()\n    optimizer.zero_grad()\n")),
     edit("training_loop", "zero_grad after the step", "zero_after",
          (ZERO, ""), (STEP, STEP + ZERO)),
@@ -1697,13 +2230,13 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (RATE, '        optimizer.defaults["lr"] = lr * min(1, (step + 1) / warmup)\n')),
     edit("training_loop", "a warm-up without end", "endless_warmup",
          ("min(1, (step + 1) / warmup)", "(step + 1) / warmup")),
-    edit("training_loop", "max for min", "other", ("min(1,", "max(1,")),
+    edit("training_loop", "max for min", "max_for_min", ("min(1,", "max(1,")),
     edit("training_loop", "from a rate of 0", "from_zero",
          ("(step + 1) / warmup", "step / warmup")),
     edit("training_loop", "the rate after the step", "rate_late", (RATE, ""), (STEP, STEP + RATE)),
-    edit("training_loop", "the rate multiplied in place", "other",
+    edit("training_loop", "the rate multiplied in place", "compounds",
          ('group["lr"] = lr * min', 'group["lr"] *= min')),
-    edit("training_loop", "warm-up, then a rate of 0", "other",
+    edit("training_loop", "warm-up, then a rate of 0", "falls",
          ("min(1, (step + 1) / warmup)", "((step + 1) / warmup if step < warmup else 0)")),
     edit("training_loop", "SGD", "sgd", ("torch.optim.AdamW", "torch.optim.SGD")),
     edit("training_loop", "SGD without decay", "sgd",
@@ -1728,21 +2261,21 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("        losses.append", "        model.eval()\n        losses.append")),
     edit("training_loop", "lengths after clipping", "clipped_length",
          (CLIP, CLIP.replace(".item())", ".clamp(max=clip).item())"))),
-    edit("training_loop", "one length of each tensor", "other",
+    edit("training_loop", "one length of each tensor", "other_length",
          (CLIP, CLIP.replace("(weights, clip).item()", "(weights, clip) ** 2"))),
-    edit("training_loop", "the loss after the step", "other",
+    edit("training_loop", "the loss after the step", "loss_after",
          ("losses.append(loss.item())", "losses.append(model(**batch).loss.item())")),
-    edit("training_loop", "running mean of the losses", "other",
+    edit("training_loop", "running mean of the losses", "running",
          ("return losses, lengths", "sums = torch.tensor(losses).cumsum(0)\n"
           "    return sums / torch.arange(1, len(sums) + 1), lengths")),
-    edit("training_loop", "the first batch again and again", "other",
+    edit("training_loop", "the first batch again and again", "one_batch",
          ("        loss = model(**batch).loss\n",
           "        first = batch if step == 0 else first\n        loss = model(**first).loss\n")),
     edit("training_loop", "stops after the warm-up", "other",
          ("        losses.append(loss.item())\n",
           "        losses.append(loss.item())\n        if step >= warmup:\n            break\n")),
     edit("training_loop", "losses alone", "type", ("return losses, lengths", "return losses")),
-    edit("training_loop", "the mean loss", "other",
+    edit("training_loop", "the mean loss", "one_a_step",
          ("return losses, lengths", "return sum(losses) / len(losses), lengths")),
     edit("training_loop", "lengths first", "exchanged",
          ("return losses, lengths", "return lengths, losses")),
@@ -1774,10 +2307,10 @@ WRONG += [
     cell("looks for the first token of the answer", "by_token",
          "ids = prompt_ids + completion_ids + [eos_id]\n"
          "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
-    Answer("save_load", "saves what requires a gradient", "other", edits=(
+    Answer("save_load", "saves what requires a gradient", "by_flag", edits=(
         ("state = model.state_dict()",
          "state = {n: p for n, p in model.named_parameters() if p.requires_grad}"),)),
-    Answer("save_load", "loads into what requires a gradient", "raised", edits=(
+    Answer("save_load", "loads into what requires a gradient", "good_refused", edits=(
         ('if "lora_" in n}', 'if "lora_" in n and p.requires_grad}'),)),
     Answer("save_load", "unfreezes the factors", "frozen", edits=(
         ("copy_(value)", "copy_(value).requires_grad_(True)"),)),
