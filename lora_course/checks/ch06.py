@@ -355,13 +355,14 @@ def make_fair(seed):
         costs = rng.permutation([dear, cheap, cost])
         losses = rng.uniform(0.5, 3.0, size=(3, 5, 4)).round(3).astype(np.float32)
         made = {"per_rank": costs, "ranks": ranks, "losses": losses, "budget": budget}
-        fits = sorted((ranks * c <= budget).sum() for c in costs)
-        winner, loser = reached(made).argmin(), reached(made).argmax()
-        elsewhere = (losses.mean((1, 2)), losses.min((1, 2)), losses.ravel(), costs,
-                     reached(made) / costs, reached(made, np.mean))  # fmt: skip
-        richest = ranks[last(made)].argmax()
-        if fits != [1, middle + 1, 5] or richest in (winner, loser) or winner + 1 == loser:
+        fits = (ranks * costs[:, None] <= budget).sum(1)
+        if sorted(fits) != [1, middle + 1, 5]:
             continue
+        winner, loser = reached(made).argmin(), reached(made).argmax()
+        richest = ranks[last(made)].argmax()
+        if richest in (winner, loser) or winner + 1 == loser:
+            continue
+        elsewhere = losses.mean((1, 2)), losses.min((1, 2)), losses, reached(made) / costs
         if any(each.argmin() == winner for each in elsewhere):
             continue
         wrong = [tuple(each) for found in WRONG_PLACES.values() for each in found(made)]
