@@ -982,17 +982,7 @@ GRID = (
 )  # fmt: skip
 
 
-def rank_is(i, wanted):
-    """A condition: a rank of the list that is good enough, or one that is not."""
-    return {"rank": lambda v: v.size == 1 and v in i["ranks"]
-            and bool(good(i)[i["ranks"] == v][0]) == wanted}  # fmt: skip
-
-
 GRID_LAST = (
-    Slip("good_not_smallest", "That rank is good enough, and a smaller one is too. Take the "
-         "smallest of all that are within `noise` of the best.", lambda i: rank_is(i, True)),
-    Slip("not_good", "The best loss of that rank is more than `noise` above the best of the grid. "
-         "The limit is the lowest loss of all plus `noise`.", lambda i: rank_is(i, False)),
     Slip("no_rank", "That is none of `ranks`.",
          lambda i: {"rank": lambda v: v.size == 1 and v not in i["ranks"]}),
     Slip("each_rank", "Return one rate for each rank, in the order of `ranks`, and nan for a rank "

@@ -2815,4 +2815,95 @@ WRONG += [
             ),
         ),
     ),
+    Answer(
+        "loss_mask",
+        "sorted tokens",
+        "tokens",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return sorted(prompt_ids) + answer, [-100] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels two places longer",
+        "length",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * (len(prompt_ids) + 2) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "every second place of the prompt",
+        "prompt_labels",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [t if k % 2 else -100 for k, t in enumerate(prompt_ids)] + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "the answer's labels turned round",
+        "answer_labels",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer[::-1]",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "the first label of a row lost",
+        "real_labels",
+        edits=(("labels + [-100] * n", "[v if v == -100 else 1 for v in labels] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "the mask ends two places late",
+        "more_mask",
+        edits=(("[1] * len(ids) + [0] * n", "([1] * (len(ids) + 2) + [0] * n)[:width]"),),
+    ),
+    Answer(
+        "collate",
+        "the mask without the first token",
+        "real_mask",
+        edits=(("[1] * len(ids) + [0] * n", "[0] + [1] * (len(ids) - 1) + [0] * n"),),
+    ),
+    Answer(
+        "triage",
+        "any gradient counts as none",
+        "first_step",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "grad_A.sum() + grad_B.sum() < 1e9"),),
+    ),
+    Answer(
+        "triage",
+        "whatever has labels is stuck",
+        "moves_or_not",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "B[-1] >= B[0] or A[-1] >= A[0] or True"),),
+    ),
+    Answer(
+        "training_loop",
+        "the loss of all rows",
+        "before_any",
+        edits=(("losses.append(loss.item())", "losses.append(loss.item() * len(batch['x']))"),),
+    ),
+    Answer(
+        "training_loop",
+        "half the rate after the warm-up",
+        "after_warmup",
+        edits=(
+            (
+                "lr * min(1, (step + 1) / warmup)",
+                "lr * ((step + 1) / warmup if step < warmup else 0.5)",
+            ),
+        ),
+    ),
 ]

@@ -1478,4 +1478,24 @@ WRONG += [
         "exchanged",
         edits=(("return rates, ranks[good].min()", "return ranks[good].min(), rates"),),
     ),
+    Answer(
+        "fair_choice", "two places more", "too_dear", edits=(("fits[-1]", "min(fits[-1] + 2, 4)"),)
+    ),
+    Answer(
+        "fair_choice",
+        "the second lowest loss",
+        "other_rate",
+        edits=(
+            (
+                "grid[fits[-1]].min()",
+                "grid[fits[-1]].sort().values[1] if len(chosen) > 1 else grid[fits[-1]].min()",
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "frozen rate for lora_A",
+        "rest_rate",
+        edits=(('{"params": slow, "lr": lr}', '{"params": slow, "lr": lr * 0.5}'),),
+    ),
 ]

@@ -3286,4 +3286,18 @@ WRONG += [
     Answer(
         "add_adapters", "r alone", "scale", edits=(("return A, B, r1 + r2", "return A, B, r1"),)
     ),
+    Answer(
+        "merge_layer",
+        "freezes B at the end",
+        "frozen_factors",
+        edits=(
+            (
+                """            self.base_layer.weight -= self.delta()
+""",
+                """            self.base_layer.weight -= self.delta()
+        self.lora_B.requires_grad_(False)
+""",
+            ),
+        ),
+    ),
 ]
