@@ -394,6 +394,7 @@ WRONG_PLACES = {  # which ranks are taken in other hands: places in `ranks`, one
     "not_largest": lambda i: [np.where(fitting(i), i["losses"].min(2), np.inf).argmin(1)],
     "strict": lambda i: [last(i, fitting(i, np.less))],
     "one_lower": lambda i: [np.maximum(last(i) - 1, 0)],
+    "middle": lambda i: [fitting(i).sum(1) // 2],
     "over": lambda i: [np.minimum(last(i) + 1, 4),
                        np.abs(i["ranks"] * i["per_rank"][:, None] - i["budget"] - 1).argmin(1)],
 }  # fmt: skip

@@ -2906,4 +2906,10 @@ WRONG += [
             ),
         ),
     ),
+    Answer(
+        "triage",
+        "more than 25 labels masked",
+        "label_or_not",
+        edits=(("(labels == -100).all()", "(labels == -100).sum() > 25"),),
+    ),
 ]

@@ -1498,4 +1498,10 @@ WRONG += [
         "rest_rate",
         edits=(('{"params": slow, "lr": lr}', '{"params": slow, "lr": lr * 0.5}'),),
     ),
+    Answer(
+        "fair_choice",
+        "the middle of what fits",
+        "too_small",
+        edits=(("fits[-1]", "fits[len(fits) // 2]"),),
+    ),
 ]

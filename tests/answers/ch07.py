@@ -3300,4 +3300,15 @@ WRONG += [
             ),
         ),
     ),
+    Answer(
+        "rounding",
+        "one limit of 1",
+        "both_ways",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return update.abs() > 1.0",
+            ),
+        ),
+    ),
 ]
