@@ -588,7 +588,7 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
         edits=(
             (
                 "return full <= free, lora <= free, qlora <= free",
-                "return full <= free, lora <= free or full <= free, qlora <= free and not full <= free",
+                "return full <= free, lora <= free, qlora <= free and not full <= free",
             ),
         ),
     ),

@@ -223,7 +223,8 @@ def collate(rows, pad_id):
     ids = list(zip(*zip_longest(*[i for i, _ in rows], fillvalue=pad_id)))
     labels = list(zip(*zip_longest(*[l for _, l in rows], fillvalue=-100)))
     mask = [[int(k < len(i)) for k in range(len(ids[0]))] for i, _ in rows]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return {key: torch.tensor(lines) for key, lines in made.items()}
 """,
     ),
     Answer(
@@ -270,7 +271,8 @@ def save_adapter(model, path):
 
 def load_adapter(model, path):
     new, own = load_file(path), model.state_dict()
-    fits = {n: t.shape for n, t in new.items()} == {n: t.shape for n, t in own.items() if "lora_" in n}
+    wanted = {n: t.shape for n, t in own.items() if "lora_" in n}
+    fits = {n: t.shape for n, t in new.items()} == wanted
     if not fits:
         raise ValueError(path)
     model.load_state_dict({**own, **new})
@@ -333,7 +335,8 @@ def train_adapter(model, batches, lr, warmup, clip, weight_decay):
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     groups = [{"params": [p for n, p in named if ("lora_A" in n) == a]} for a in (True, False)]
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step + 1, warmup) / warmup)
+    share = lambda step: min(step + 1, warmup) / warmup
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     losses, lengths = [], []
     for batch in batches:
         model.train()
@@ -845,7 +848,7 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=(
             (
                 "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
-                "return prompt_ids + answer, [-100] * (len(prompt_ids) + len(completion_ids)) + [eos_id]",
+                "ids = prompt_ids + answer\n    return ids, [-100] * (len(ids) - 1) + [eos_id]",
             ),
         ),
     ),
@@ -862,7 +865,8 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=(
             (
                 "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
-                "return prompt_ids + answer, [-100] * len(prompt_ids) + completion_ids[1:] + [eos_id, -100]",
+                "ids, marks = prompt_ids + answer, [-100] * len(prompt_ids)\n"
+                "    return ids, marks + answer[1:] + [-100]",
             ),
         ),
     ),
@@ -873,7 +877,8 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=(
             (
                 "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
-                "return prompt_ids + answer, [-100] * len(completion_ids) + (prompt_ids + answer)[len(completion_ids):]",
+                "ids, n = prompt_ids + answer, len(completion_ids)\n"
+                "    return ids, [-100] * n + ids[n:]",
             ),
         ),
     ),
@@ -1282,7 +1287,7 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=(
             (
                 'save_file({name: state[name] for name in state if "lora_" in name}, path)',
-                'save_file({name: state[name] for name in state if "lora_" in name}, path + ".safetensors")',
+                SAVE.replace("path", 'path + ".safetensors"'),
             ),
         ),
     ),
@@ -1293,7 +1298,7 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         edits=(
             (
                 'save_file({name: state[name] for name in state if "lora_" in name}, path)',
-                'save_file({name: state[name].contiguous() * 0.5 for name in state if "lora_" in name}, path)',
+                SAVE.replace("state[name] for", "state[name] / 2 for"),
             ),
         ),
     ),
@@ -1661,7 +1666,7 @@ def load_adapter(model, path):
         edits=(
             (
                 "lr * min(1, (step + 1) / warmup)",
-                "lr * (step + 1) / warmup if step < warmup else lr * 0.5 * (1 + torch.cos(torch.tensor(3.14159 * (step - warmup) / (9 - warmup)))).item()",
+                "lr * min((step + 1) / warmup, 1 - (step - warmup) / (9 - warmup))",
             ),
         ),
     ),
@@ -2844,7 +2849,8 @@ WRONG += [
         edits=(
             (
                 "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
-                "return prompt_ids + answer, [t if k % 2 else -100 for k, t in enumerate(prompt_ids)] + answer",
+                "marks = [t if k % 2 else -100 for k, t in enumerate(prompt_ids)]\n"
+                "    return prompt_ids + answer, marks + answer",
             ),
         ),
     ),

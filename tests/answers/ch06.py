@@ -1092,7 +1092,7 @@ WRONG += [
         edits=(
             (
                 "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
-                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ (lora_A * lora_alpha / math.sqrt(lora_A.shape[0]))",
+                "lora_alpha**2 / lora_A.shape[0] * lora_B @ lora_A",
             ),
         ),
     ),

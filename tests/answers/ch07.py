@@ -2722,7 +2722,8 @@ WRONG += [
         edits=(
             (
                 "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
-                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T) + self.base_layer.bias",
+                "out = out + self.base_layer.bias\n        "
+                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
             ),
         ),
     ),
