@@ -392,7 +392,7 @@ WRONG += [
     edit("fair_choice", "two things", "type", (RETURN, "return torch.stack(chosen), reached")),
     edit("fair_choice", "the winner first", "exchanged",
          (RETURN, "return reached.argmin(), torch.stack(chosen), reached")),
-    edit("fair_choice", "counts groups from 1", "other",
+    edit("fair_choice", "counts groups from 1", "not_lowest",
          ("reached.argmin()", "reached.argmin() + 1")),
     edit("fair_choice", "the size of the cheapest group", "equal_rank",
          ("r * cost <= budget", "r * min(per_rank) <= budget"),
@@ -888,7 +888,7 @@ WRONG += [
     Answer(
         "fair_choice",
         "winner by rank",
-        "richest",
+        "not_lowest",
         edits=(("reached.argmin()", "torch.stack(chosen).argmax()"),),
     ),
     Answer(
