@@ -1244,8 +1244,6 @@ TRIAGE_LAST = (
          mixed_up((0, 4))),
     Slip("moves_or_not", "The question of 2 goes wrong: is each of A and B in the last step "
          "exactly what it was in the first?", mixed_up((2,), (0, 4))),
-    Slip("gradient_or_not", "The question of 3 goes wrong: are the gradients of A and of B both "
-         "zero in every step?", mixed_up((3,), (0, 2, 4))),
     Slip("label_or_not", "The question of 1 goes wrong: is any label of the batch another number "
          "than -100?", mixed_up((1,), (0, 2, 3, 4))),
 )  # fmt: skip
