@@ -1131,8 +1131,12 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
             ),
         ],
     ),
-    Answer("lora_embedding", "B of 1e-6", "b_size", edits=[("torch.randn(", "1e-6 * torch.randn(")]),
-    Answer("lora_embedding", "B of 0.01", "b_size", edits=[("torch.randn(", "0.01 * torch.randn(")]),
+    Answer(
+        "lora_embedding", "B of 1e-6", "b_size", edits=[("torch.randn(", "1e-6 * torch.randn(")]
+    ),
+    Answer(
+        "lora_embedding", "B of 0.01", "b_size", edits=[("torch.randn(", "0.01 * torch.randn(")]
+    ),
     Answer("lora_embedding", "B of 100", "b_size", edits=[("torch.randn(", "100 * torch.randn(")]),
     Answer("lora_embedding", "B uniform", "b_size", edits=[("torch.randn(", "torch.rand(")]),
     Answer(
