@@ -114,7 +114,8 @@ def _numbers(value, name, depth):
         _check_size(len(value), name)
         if all(type(item) in (bool, int, float, complex) for item in value):
             return np.array(value)
-        parts = [np.asarray(_numbers(item, name, depth + 1)) for item in value]
+        entry = name if depth else f"an entry of {name}"
+        parts = [np.asarray(_numbers(item, entry, depth + 1)) for item in value]
         if len({part.shape for part in parts}) > 1:
             raise Refused("type", f"{name} is {kind(value)} whose rows differ in length.")
         return np.stack(parts) if parts else np.zeros(0)
