@@ -354,7 +354,11 @@ def linears(family):
 
 def make_skip(seed):
     rng = np.random.default_rng(seed + 1400)
-    return {f"more_{family}": rng.permutation(4)[:2] for family in FAMILIES}
+    while True:
+        made = {f"more_{family}": rng.permutation(4)[:2] for family in FAMILIES}
+        short = np.array([["." not in end for end in ends(made, family)] for family in FAMILIES])
+        if not any((short == pair).all() for pair in ([1, 0], [0, 1])):  # else it is one of more
+            return made
 
 
 def ends(i, family):
