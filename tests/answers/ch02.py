@@ -2,6 +2,11 @@
 
 from tests.answers import Answer
 
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
 RIGHT = [
     Answer(
         "break_even",
@@ -656,7 +661,7 @@ def fit_budget(before, after, budget):
     Answer(
         "nearest",
         "half precision",
-        "other",
+        "nearly",
         edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return (U[:, :r] * s[:r] @ Vh[:r]).half()"),),
     ),
     Answer(
@@ -1478,5 +1483,11 @@ WRONG += [  # what a novice wrote in a later round
             "weights[name] = before[name] + truncate(update, r)",
             "weights[name] += truncate(update, r)",
         ),
+    ),
+    edit(
+        "budget",
+        "one rank less",
+        "one_less",
+        ("r = budget // cost", "r = max(budget // cost - 1, 0)"),
     ),
 ]

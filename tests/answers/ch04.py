@@ -1597,7 +1597,8 @@ def inject_lora(model, target_modules, r, lora_alpha):
         raise ValueError(f"{target_modules} hits no linear layer")
     for n in hits:
         parent, child = n.rsplit(".", 1)
-        setattr(model.get_submodule(parent), child, LoRALinear(model.get_submodule(n), r, lora_alpha))
+        layer = LoRALinear(model.get_submodule(n), r, lora_alpha)
+        setattr(model.get_submodule(parent), child, layer)
     for n, p in model.named_parameters():
         p.requires_grad = n.endswith(("lora_A", "lora_B"))
     return model
