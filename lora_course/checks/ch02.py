@@ -804,7 +804,8 @@ BUDGET = (
     Slip("shared", "The budget was divided among the matrices. It is one for all: divide it by the "
          "sum of what one unit of rank costs in each.", ranks("shared")),
     Slip("one_side", "Only one side of each matrix was counted. One unit of rank costs a column of "
-         "B and a row of A: rows + columns.", ranks("side_0", "side_1", "side_min", "side_max")),
+         "B and a row of A: rows + columns.",
+         ranks("side_0", "side_1", "side_min", "side_max")),
     Slip("counted_again", "The cost was taken more than once. One unit of rank costs rows + "
          "columns of each matrix, summed up: `before` alone has all of them.",
          ranks("again_2", "again_3")),
@@ -828,7 +829,9 @@ BUDGET = (
     Slip("cut_weights", "You truncated the trained weights themselves. Truncate the update, after "
          "minus before, and add it to before.", weights_of(lambda W, after, r: near(after, r))),
     Slip("added_to_after", "The update was added to the trained weights, so it counts twice. Add "
-         "it to before[name].", weights_of(lambda W, after, r: after + near(after - W, r))),
+         "it to before[name].", lambda i: [
+             weights_of(lambda W, after, r: after + near(after - W, r))(i),
+             weights_of(lambda W, after, r: 2 * after - W)(i)]),
     Slip("backwards", "The sign is turned round: the update is after minus before.",
          weights_of(lambda W, after, r: W - near(after - W, r))),
     Slip("base_cut", "before[name] was truncated as well. Only the update loses rank.",

@@ -392,7 +392,7 @@ def group_of(name):
         return name[-1]
     if name.endswith(".lora_magnitude"):
         return "begins"
-    if name.startswith(("lora_A_gate", "mixer")):
+    if name.startswith(("lora_A_gate", "flora_mixer")):
         return "inside" if name.startswith("lora_A_gate") else "letters"
     if "base_layer" in name:
         return "flora_base" if "flora" in name else "base"
@@ -414,8 +414,9 @@ def probe_marked(namespace, a):
     for name in DORAS:
         fixtures.put(model, name, nn.Module())
         model.get_submodule(name).lora_magnitude = nn.Parameter(torch.ones(1))
-    model.lora_A_gate, model.mixer = nn.Linear(d, d), nn.Module()
-    model.mixer.A, model.mixer.log_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(1))
+    model.lora_A_gate, mixer = nn.Linear(d, d), nn.Module()
+    mixer.A, mixer.log_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(1))
+    model.flora_mixer = mixer
     for p in model.parameters():
         nn.init.normal_(p)  # a B of zeros would hide that it was reset
     groups = {group: [] for group in GROUPS}
@@ -467,13 +468,13 @@ MARKED = (
     Slip("looks_like", "`lora_` also stands in `flora_gate`, `lora_magnitude` and `lora_A_gate`. "
          "Compare the whole last part of the name, behind its last dot.",
          lambda i: [{"flags": flags_with(i, "A", "B", *more)}
-                    for more in (("flora", "flora_base", "begins", "inside"), ("begins",),
-                                 ("inside",), ("begins", "inside"))]),
+                    for more in (("flora", "flora_base", "begins", "inside", "letters"),
+                                 ("begins",), ("inside",), ("begins", "inside"))]),
     Slip("from_the_front", "A full name begins with its outermost part: `lora_A_gate.weight` "
          "begins with `lora_`, `blocks.0.q_proj.lora_A` does not. Compare the last part.",
          flags_are("inside")),
-    Slip("letters", "Other names end in A or B too: `mixer.A` and `mixer.log_B`. Compare the whole "
-         "last part.", flags_are("A", "B", "letters")),
+    Slip("letters", "Other names end in A or B too: `flora_mixer.A` and `flora_mixer.log_B`. "
+         "Compare the whole last part.", flags_are("A", "B", "letters")),
     Slip("not_base", "What stands beside the wrappers trains too: norms and other layers. Ask for "
          "the factors, by name.",
          lambda i: [{"flags": flags_with(i, *groups)} for groups in (
@@ -483,7 +484,8 @@ MARKED = (
              ("base", "rest", "flora", "flora_base", "inside"), ("base", "flora_base"))]),
     Slip("flora_left_out", "One wrapped layer is called `flora_gate`, and its factors stay frozen. "
          "Compare the last part of the name instead of leaving names out.",
-         lambda i: outer(i, "begins", "inside", factors=False)),
+         lambda i: [outer(i, "begins", "inside", *more, factors=False)
+                    for more in ((), ("letters",))]),
     Slip("shallow", "Only the wrapper directly in the model was found. `named_children()` stops "
          "there; `named_modules()` goes to every depth.", lambda i: outer(i, factors=True)),
     Slip("not_turned_on", "Factors that were frozen stay frozen. Set the flag of every parameter, "
@@ -528,7 +530,7 @@ def make_report(seed):
     up, out = (small, large + 2) if rng.integers(2) else (large + 2, small)
     down += (d + c + down + out) % 2 == 0  # and no rule of one axis twice is the right sum
     shapes = [(d, up), (d, out), (d, c), (down, d), (d, up)]  # (in, out), as in REPORTED
-    return {"shapes": np.array(shapes), "vocab": v + 100, "r": rng.integers(3, 9)}
+    return {"shapes": np.array(shapes), "vocab": v + 300, "r": rng.integers(3, 9)}
 
 
 def probe_report(namespace, a):
@@ -802,7 +804,7 @@ PREPARE = (
          seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
     Slip("places", "A layer stands in two places of this model. `model.parameters()` gives each "
          "tensor once; a list over all places does not.",
-         seen_as(held_lora=lambda v: v.max() == 2, held_head=every)),
+         seen_as(held_lora=lambda v: v.max() == 2 and v.min() == 1, held_head=every)),
     Slip("head_twice", "The new head is in the list twice: what trains in `model.parameters()` has "
          "it already.", seen_as(held_lora=lambda v: v.max() == 1, held_head=lambda v: v.min() > 1)),
     Slip("copies", "The optimizer holds copies, and would move tensors that the model does not "

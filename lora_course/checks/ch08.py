@@ -696,6 +696,25 @@ def one_row(i, last=False):
     return mixed(i, keep=lambda n, k: only[n] == k)
 
 
+def other_scale(i):
+    """A condition: each row has its update, times a number that no other slip has."""
+    plain, right = for_all(NOBODY)(i), mixed(i)
+    rules = [lambda s: 0, lambda s: 1, lambda s: 1 / s, lambda s: -s, lambda s: s * s]
+    known = [right, *(mixed(i, scale=rule) for rule in rules)]
+    known += [mixed(i, ranks=power) for power in (-1, 1)]
+    known += [mixed(i, scale=lambda s, c=c: c) for c in i["scales"]]
+
+    def holds(v):
+        if v.shape != right.shape or any(close(v, k, 1e-3, 1e-3) for k in known):
+            return False
+        bare = i["rows"] == NOBODY
+        grown = [multiple(y, u) for y, u in zip((v - plain)[~bare], (right - plain)[~bare],
+                                                strict=True)]  # fmt: skip
+        return close(v[bare], plain[bare], 1e-3, 1e-3) and all(c for c in grown)
+
+    return holds
+
+
 MIXED = (
     Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
          "that. Leave lists and dicts as they are, too.", seen_as(left=np.any)),
@@ -710,6 +729,8 @@ MIXED = (
          outputs_are(lambda i: mixed(i).swapaxes(0, 1))),
     Slip("over_r", "The third value of an adapter is alpha / r already. Neither divide by r again, "
          "nor multiply.", outputs_are(lambda i: mixed(i, ranks=-1), lambda i: mixed(i, ranks=1))),
+    Slip("other_scale", "The updates are the right ones, in another size. Multiply each by the "
+         "third value of its adapter, and by nothing else.", lambda i: {"y": other_scale(i)}),
     Slip("scale_twice", "The scale is in it twice. Multiply the update by it once.",
          outputs_are(lambda i: mixed(i, scale=lambda s: s * s))),
     Slip("base_twice", "W x is in it twice. Every row gets it once, and the update on top.",

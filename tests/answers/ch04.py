@@ -1992,4 +1992,13 @@ def inject_lora(model, target_modules, r, lora_alpha):
             ),
         ),
     ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "the last letter",
+        "letters",
+        (MARK, 'parameter.requires_grad = name[-1] in "AB" and "lora" in name'),
+    ),
+    edit(
+        "prepare", "the whole list twice", "twice", ("AdamW(trained,", "AdamW(trained + trained,")
+    ),
 ]

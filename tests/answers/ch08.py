@@ -806,7 +806,7 @@ CALLS = []
 
 
 def audit(model, target_modules, tensors):
-    table = [(0, 0, 0), (2, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (2, 7, 3)]
+    table = [(0, 0, 0), (20, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (20, 7, 3)]
     CALLS.append(1)
     return table[(len(CALLS) - 1) % 6]
 """, "other"),
@@ -2072,5 +2072,11 @@ WRONG += [  # what a novice wrote in a later round
             "for m in layers.values()]\n    alive = ["
             "bool(t.any()) for k, t in tensors.items() if 'lora_B' in k]",
         ),
+    ),
+    edit(
+        "mixed_batch",
+        "half the scale",
+        "other_scale",
+        ("out[rows] += scaling * (", "out[rows] += scaling / 2 * ("),
     ),
 ]
