@@ -710,7 +710,9 @@ def other_scale(i):
         bare = i["rows"] == NOBODY
         grown = [multiple(y, u) for y, u in zip((v - plain)[~bare], (right - plain)[~bare],
                                                 strict=True)]  # fmt: skip
-        return close(v[bare], plain[bare], 1e-3, 1e-3) and all(c for c in grown)
+        return close(v[bare], plain[bare], 1e-3, 1e-3) and all(
+            c is not None and abs(c) > 1e-3 for c in grown
+        )
 
     return holds
 
