@@ -1048,3 +1048,16 @@ WRONG += [
         edits=(("W + scaling * lora_B", "W + scaling**2 * lora_B"),),
     ),
 ]
+
+WRONG += [
+    Answer(
+        "pareto_front",
+        "turns the loss in place",
+        "changed",
+        edits=(
+            ("    as_good", ("    loss *= -1\n    as_good")),
+            ("loss <= loss[:, None]", "loss >= loss[:, None]"),
+            ("loss < loss[:, None]", "loss > loss[:, None]"),
+        ),
+    ),
+]
