@@ -4,7 +4,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.slips import Promise, Slip, judged, seen_as
 from lora_course.checks.values import Refused, array, kind
 
 
@@ -18,7 +18,10 @@ def numbers(value, name, wanted):
         raise Refused("none", f"{name} returns None.", wanted)
     if isinstance(value, (str, dict)) or not hasattr(value, "__len__"):
         raise Refused("type", f"{name} returns {kind(value)}.", wanted)
-    return array(list(value), f"what {name} returns")
+    try:
+        return array(list(value), f"what {name} returns")
+    except Refused as error:
+        raise Refused(error.key, error.seen, wanted) from error
 
 
 def apart(seed, draw, slips, result):
@@ -79,6 +82,14 @@ def output(i, slip=""):
     if slip == "backwards":
         owners = owners[::-1]
     y = np.zeros((len(x), len(W))) if slip == "update" else x @ W.T
+    if slip == "anew":  # each request takes the first tokens
+        for count, k in zip(lengths, whose, strict=True):
+            if k >= 0:
+                A, B = (i[f"{part}{k}"].astype(np.float64) for part in "AB")
+                y[:count] += i["scaling"][k] * x[:count] @ A.T @ B.T
+        return y
+    if slip == "written":
+        y[owners >= 0] = 0
     for n, k in enumerate(owners):
         if k < 0 and slip != "last" or slip == "base":
             continue
@@ -93,8 +104,8 @@ def output(i, slip=""):
 
 def judge_packed(i, o):
     promises = [
-        Promise("y", output(i), "the output, at [token, out]", rtol=1e-3, atol=1e-3),
         callers.unchanged("left", "what packed was given"),
+        Promise("y", output(i), "the output, at [token, out]", rtol=1e-3, atol=1e-3),
     ]
     return judged(i, o, promises, PACKED)
 
@@ -114,7 +125,12 @@ PACKED = (
          "entry of `whose` as often as its length says.", outputs("turns", "even")),
     Slip("by_request", "`whose` says which adapter a request has. Its own number does not.",
          outputs("by_request")),
-    Slip("update_only", "The base's product x Wᵀ is missing.", outputs("update")),
+    Slip("update_only", "The base's product x Wᵀ is missing, or was written over: the update comes "
+         "on top of it.", outputs("update", "written")),
+    Slip("anew", "A request's tokens begin where those of the request before it end, not at the "
+         "first token again.", outputs("anew")),
+    Slip("changed", "x, W, the factors and the lists are the caller's: write into y alone.",
+         seen_as(left=lambda v: v > 0)),
     Slip("base_only", "This is the base alone. Add the update of each token's adapter.",
          outputs("base")),
     Slip("none_dropped", "A token without an adapter still gets the base's output.",
@@ -262,6 +278,9 @@ FLEET = (
     Slip("filled_seats", "A seat takes its room whether somebody sits there or not.",
          fleets("msp", "filled")),
     Slip("ranks_once", "Two adapters of one rank are two adapters.", fleets("s", "unique")),
+    Slip("changed", "`ranks` and `layers` are the caller's: `sorted` and `max` leave a list as it "
+         "is, `.sort()` and `.pop()` do not.",
+         lambda i: [{f"left{case}": lambda v: v > 0} for case in range(2)]),
     Slip("numbers", "These are numbers. Each takes `size` bytes.", fleets("msp", "numbers")),
 )  # fmt: skip
 
@@ -283,7 +302,7 @@ fleet = Check(
 
 # 18.3 Who goes
 EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
-LISTED = "a list of names."
+LISTED = "a list of names, an empty one where nobody goes."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
                "set")  # fmt: skip
@@ -362,18 +381,18 @@ def order(i, rule, slip=""):
 
 
 def probe_evict(namespace, a):
-    held = {
-        int(n): (int(s), int(u), int(c))
-        for n, s, u, c in zip(a["names"], a["sizes"], a["used"], a["asked"], strict=True)
-    }
     made, changed = {}, []
+    entries = zip(a["names"], a["sizes"], a["used"], a["asked"], strict=True)
+    everybody = {int(n): (int(s), int(u), int(c)) for n, s, u, c in entries}
     for case in EVICT_CASES:
+        held = dict(everybody)
         need, capacity, busy, rule = evict_case(a, case)
         before = callers.Before(held, busy)
         gone = namespace["evict"](held, need, capacity, busy, rule)
         made[f"gone_{case}"] = numbers(gone, "evict", LISTED)
         changed.append(before.change())
     made["left"] = max(changed)
+    held = dict(everybody)
     need, capacity, busy, rule = too_much(a)
     call = lambda: namespace["evict"](held, need, capacity, busy, rule)  # noqa: E731
     return made | callers.failing("full", call, ValueError, names=str(need), keep=(held, busy))
@@ -417,14 +436,13 @@ def gone(i, case, slip=""):
 
 
 def judge_evict(i, o):
-    promises = []
+    promises = [callers.unchanged("left", "what evict was given")]
     for case in EVICT_CASES:
         need, capacity, busy, rule = evict_case(i, case)
         free = capacity - int(i["sizes"].sum())
         where = f"rule {rule!r}, need = {need}, {free} bytes free, busy {busy or 'nobody'}"
         right = gone(i, case)
         promises.append(Promise(f"gone_{case}", right, f"{where}: who goes", rtol=0, atol=0))
-    promises.append(callers.unchanged("left", "what evict was given"))
     full = f"need = {too_much(i)[0]} where the busy ones leave no room"
     promises += callers.raises(o, "full", full, "ValueError", str(too_much(i)[0]), "held and busy")
     return judged(i, o, promises, EVICT)
@@ -453,6 +471,11 @@ EVICT = (
     Slip("by_size", "Size does not decide who goes, only how many.", leaves("largest", "smallest")),
     Slip("as_listed", "`held` is in no order. Sort by when it was used, or how often.",
          leaves("as_listed", "by_name")),
+    Slip("changed", "`held` and `busy` are the caller's: no `pop` or `del`. Count the bytes that "
+         "get free in a number of your own.", seen_as(left=lambda v: v > 0)),
+    Slip("no_error", "After the last one that may go there is still no room: "
+         "`raise ValueError(f\"{need} ...\")`.",
+         lambda i: [{"full_error": lambda v: v != 1}, {"full_names": 0}]),
     Slip("reversed", "The list is in the order in which they go.", leaves("reversed", "set")),
 )  # fmt: skip
 
@@ -510,7 +533,8 @@ def placed(i, case, slip=""):
     """The batch of each request, or that of a mistake."""
     rows, kinds = PLAN_CASES[case]
     batches, found = [], []
-    for k in (int(k) for k in i["whose"]):
+    arrived = sorted(i["whose"]) if slip == "sorted" else i["whose"]
+    for k in (int(k) for k in arrived):
         open_ = list(range(len(batches)))
         if slip == "newest_only":
             open_ = open_[-1:]
@@ -562,7 +586,7 @@ def judge_plan(i, o):
                 f"{kinds}: the batch of request", rtol=0, atol=0)
         for case, (rows, kinds) in PLAN_CASES.items()
     ]  # fmt: skip
-    promises.append(callers.unchanged("left", "the list"))
+    promises.insert(0, callers.unchanged("left", "the list `whose`"))
     return judged(i, o, promises, PLAN)
 
 
@@ -589,6 +613,10 @@ PLAN = (
     Slip("one_row_more", "A batch has at most `rows` requests.", plans("one_row_more", "no_limit")),
     Slip("kinds_off", "At most `kinds` different adapters, the new one included.",
          plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds")),
+    Slip("sorted", "The requests are placed in the order in which they arrive. Do not sort them.",
+         plans("sorted")),
+    Slip("changed", "`whose` is the caller's: no `sort`, `pop` or `remove` on it.",
+         seen_as(left=lambda v: v > 0)),
     Slip("from_one", "The first batch is number 0.", plans("from_one")),
 )  # fmt: skip
 
@@ -653,7 +681,7 @@ def probe_reuse(namespace, a):
 def saved(i, case, slip=""):
     """(entry, tokens), or that of a mistake."""
     kept, adapter, ids = reuse_case(i, case)
-    best = (-1, 0)
+    best, longest = (-1, 0), 0
     for entry, (owner, old) in enumerate(kept):
         if owner != adapter and slip != "any_adapter":
             if not (slip == "base_fits_all" and owner == -1):
@@ -667,6 +695,9 @@ def saved(i, case, slip=""):
         better = same >= best[1] and same > 0 if slip == "last_tie" else same > best[1]
         if slip == "first_hit":
             better = best[0] < 0 and same > 0
+        if slip in ("longest", "longest_hit"):
+            better = len(old) > longest and (same > 0 or slip == "longest")
+            longest = len(old) if better else longest
         if better:
             best = (entry, same)
     if slip == "zero_entry" and best[0] < 0:
@@ -684,7 +715,7 @@ def judge_reuse(i, o):
         entry, tokens = saved(i, case)
         promises.append(Promise(f"saved_{case}", tokens, f"{where} the tokens saved", atol=0.1))
         promises.append(Promise(f"entry_{case}", entry, f"{where} the entry", atol=0.1))
-    promises.append(callers.unchanged("left", "kept or ids"))
+    promises.insert(0, callers.unchanged("left", "kept or ids"))
     return judged(i, o, promises, REUSE)
 
 
@@ -699,6 +730,13 @@ def saves(*slips):
     return lambda i: [values(i, slip) for slip in slips]
 
 
+def turned(i):
+    """The two values of every case, the other way round."""
+    (right,) = saves("")(i)
+    other = {"entry": "saved", "saved": "entry"}
+    return {f"{other[k[:5]]}_{k[6:]}": value for k, value in right.items()}
+
+
 REUSE = (
     Slip("any_adapter", "Keys and values of another adapter are other numbers, also for the same "
          "tokens. Compare adapters first.", saves("any_adapter")),
@@ -711,6 +749,11 @@ REUSE = (
     Slip("last_tie", "Of two entries that save equally much, the first one.", saves("last_tie")),
     Slip("first_hit", "Not the first entry that saves something, but the one that saves most.",
          saves("first_hit")),
+    Slip("turned", "First the number of the entry, then the tokens that it saves.", turned),
+    Slip("longest", "Not the longest prompt that was kept, but the one with most tokens in common.",
+         saves("longest", "longest_hit")),
+    Slip("changed", "`kept` and `ids` are the caller's, and the next prompt may use the same entry "
+         "again. Do not pop.", seen_as(left=lambda v: v > 0)),
     Slip("zero_entry", "Entry 0 is an entry. Where none saves anything the answer is (-1, 0).",
          saves("zero_entry")),
     Slip("old_last", "Of the kept prompt every token was computed, its last one too. Only that of "
