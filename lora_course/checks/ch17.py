@@ -25,7 +25,6 @@ LAYERS = {  # what the layer keeps for backward
     "near": "x times 1.000004, which is no copy",
     "narrow": "a bfloat16 copy of a float32 x, whose numbers were rounded",
     "turned": "the rows of x from last to first",
-    "fine": "float32 numbers that are those of a bfloat16 x in its type",
 }
 FULL = ("double", "near", "narrow")  # x is float32
 
@@ -81,8 +80,6 @@ def keeping(case, x):
                 return (x * (1 + 2**-18)) * w
             if case == "narrow":
                 return x.bfloat16() * w.bfloat16()
-            if case == "fine":
-                return (x.float() * (1 + 2**-12)) * w
             if case == "turned":
                 return x.float().flip(0) * w
             return x.float().detach().mul(0) + self.like * self.like
@@ -108,7 +105,7 @@ def copied(i, case, kind=""):
     n = i["x"].size
     size = {"double": 4}.get(case, 2)
     right = {"wide": 4, "three": 12, "twice": 4, "twin": 2, "double": 8, "flat": 4, "both": 4,
-             "third": 4, "fine": 4}  # fmt: skip
+             "third": 4}  # fmt: skip
     bytes_each = right.get(case, 0)
     if kind == "own":  # x itself counted as well
         bytes_each += {"own": size, "both": size}.get(case, 0)
@@ -130,11 +127,9 @@ def copied(i, case, kind=""):
     if kind in ("near", "turned"):
         bytes_each = {kind: 4}.get(case, bytes_each)
     if kind == "narrow":
-        bytes_each = {"narrow": 2, "fine": 0}.get(case, bytes_each)
+        bytes_each = {"narrow": 2}.get(case, bytes_each)
     if kind == "largest":
         bytes_each = {"three": 4}.get(case, bytes_each)
-    if kind == "wider":
-        bytes_each = {"fine": 0}.get(case, bytes_each)
     if kind == "shape":
         bytes_each = {"flat": 0}.get(case, bytes_each)
     if kind == "numbers":
@@ -175,7 +170,6 @@ COPIES = (
          counts("near", "tolerant")),
     Slip("rounded", "What was rounded has other numbers than x: bring the tensor to x's type, "
          "not x to the tensor's.", counts("narrow")),
-    Slip("wider", "A kept tensor is compared in x's type: bring it there first.", counts("wider")),
     Slip("another_order", "The same numbers in another order are no copy.", counts("turned")),
     Slip("twice_called", "One call of the layer, and no backward: `pack` sees each tensor at the "
          "moment when it is kept.",
@@ -193,7 +187,7 @@ COPIES = (
 copies = Check(
     name="copies", title="Find the copies", wants=("copies",),
     difficulty=2, minutes=12, points=15,
-    verified="fifteen layers: copies in three types, shared, joined, of x itself, and what looks "
+    verified="fourteen layers: copies in three types, shared, joined, of x itself, and what looks "
     "like one",
     hints=(
         "Where can one see each tensor that autograd keeps, at the moment when it keeps it?",

@@ -79,8 +79,8 @@ def output(i, slip=""):
         owners = np.repeat(whose, each)[: len(x)]
     if slip == "by_request":
         owners = np.repeat(np.arange(len(whose)) % RANKS, lengths)
-    if slip == "backwards":
-        owners = owners[::-1]
+    if slip == "from_one":  # adapter k for the tokens of k + 1
+        owners = np.where(owners < 1, -1, owners - 1)
     y = np.zeros((len(x), len(W))) if slip == "update" else x @ W.T
     if slip == "anew":  # each request takes the first tokens
         for count, k in zip(lengths, whose, strict=True):
@@ -96,6 +96,7 @@ def output(i, slip=""):
         k = range(RANKS)[k]
         scale = {"no_scale": 1.0, "twice": i["scaling"][k] ** 2}.get(slip, i["scaling"][k])
         scale = i["scaling"][0] if slip == "one_scale" else scale
+        scale = scale / len(i[f"A{k}"]) if slip == "over_r" else scale
         y[n] += scale * i[f"B{k}"].astype(np.float64) @ (i[f"A{k}"] @ x[n])
     if slip == "dropped":
         y[owners < 0] = 0
@@ -120,6 +121,9 @@ PACKED = (
     Slip("no_scale", "Each adapter has its scaling; the update is scaling · B A x.",
          outputs("no_scale")),
     Slip("scale_twice", "The scaling went in twice.", outputs("twice")),
+    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
+         outputs("over_r")),
+    Slip("from_one", "`whose` counts the adapters from 0.", outputs("from_one")),
     Slip("one_scale", "Every adapter has a scaling of its own.", outputs("one_scale")),
     Slip("by_turns", "A request has several tokens, and all of them have its adapter: repeat each "
          "entry of `whose` as often as its length says.", outputs("turns", "even")),
@@ -230,6 +234,14 @@ def bytes_of(i, case, slip=""):
         total[2] = base + ranks[:seats].sum() * each
     if slip == "numbers":
         size = 1
+    if slip == "bits":
+        size *= 8
+    if slip == "seats_merged":
+        total[0] = seats * params
+    if slip == "beside":
+        total[2] += alone
+    if slip == "exchanged":
+        total[1:] = total[:0:-1]
     if slip == "base_size":
         total = [merged, alone + base / size * 1, base + places * wide * each]
     return {f"{key}{case}": n * size for key, n in zip("msp", total, strict=True)}
@@ -264,7 +276,12 @@ FLEET = (
          fleets("msp", "first_layer")),
     Slip("merged_larger", "A merged model is as large as the base: the update is in its weights.",
          fleets("m", "merged_larger")),
-    Slip("one_merged", "A merged model for each adapter of the fleet.", fleets("m", "one_merged")),
+    Slip("one_merged", "A merged model for each adapter of the fleet.",
+         fleets("m", "one_merged", "seats_merged")),
+    Slip("beside", "In the third way the seats stand in place of the adapters, not beside them.",
+         fleets("msp", "beside")),
+    Slip("exchanged", "The second value is base and adapters, the third base and seats.",
+         fleets("msp", "exchanged")),
     Slip("no_base", "The base is there as well, once.", fleets("msp", "no_base")),
     Slip("base_for_each", "The adapters share one base.", fleets("ms", "base_for_each")),
     Slip("wide_adapters", "On disk and in the second way every adapter has its own rank; nobody "
@@ -281,7 +298,8 @@ FLEET = (
     Slip("changed", "`ranks` and `layers` are the caller's: `sorted` and `max` leave a list as it "
          "is, `.sort()` and `.pop()` do not.",
          lambda i: [{f"left{case}": lambda v: v > 0} for case in range(2)]),
-    Slip("numbers", "These are numbers. Each takes `size` bytes.", fleets("msp", "numbers")),
+    Slip("numbers", "`size` is the bytes of a number: neither left out nor made into bits.",
+         fleets("msp", "numbers", "bits")),
 )  # fmt: skip
 
 fleet = Check(
@@ -413,10 +431,10 @@ def gone(i, case, slip=""):
         free = 0
     for place in order(i, rule, slip):
         name = int(i["names"][place])
-        if name in busy and slip != "busy":
+        if name in busy and slip not in ("busy", "busy_counts"):
             continue
         enough = free > need if slip == "one_more" else free >= need
-        if enough and not (slip == "always_one" and not found):
+        if enough and slip != "everybody" and not (slip == "always_one" and not found):
             break
         if slip == "only_one" and found:
             break
@@ -428,6 +446,10 @@ def gone(i, case, slip=""):
             if free - size[name] >= need:
                 found.remove(name)
                 free -= size[name]
+    if slip == "busy_counts":
+        found = [name for name in found if name not in busy]
+    if slip == "stay":
+        found = [name for name in i["names"].tolist() if name not in found]
     if slip == "reversed":
         found.reverse()
     if slip == "set":
@@ -454,8 +476,10 @@ def leaves(*slips):
 
 
 EVICT = (
-    Slip("busy_goes", "A busy adapter went. Its request is still running: take it out of the "
-         "candidates.", leaves("busy")),
+    Slip("busy_goes", "A busy adapter went, or its bytes were taken for free. Its request is still "
+         "running: take it out of the candidates.", leaves("busy", "busy_counts")),
+    Slip("everybody", "Nobody more than needed: stop once there is room.", leaves("everybody")),
+    Slip("stay", "Those are the ones that stay. Say who goes.", leaves("stay")),
     Slip("newest", "The one used last, or asked for most, goes last.", leaves("newest")),
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
@@ -574,6 +598,10 @@ def takes(batch, k, rows, kinds, slip):
         return len(other) < kinds or len(other) <= 1
     if slip == "one_kind_more":
         return len(other) <= kinds + 1
+    if slip == "without_new":
+        return len(set(batch) - {-1}) <= kinds
+    if slip == "always_fewer":
+        return len(set(batch) - {-1}) < kinds
     if slip == "never_mixes":
         return len(other) <= 1
     return slip == "all_kinds" or len(other) <= kinds
@@ -612,7 +640,8 @@ PLAN = (
          plans("newest_first", "fullest")),
     Slip("one_row_more", "A batch has at most `rows` requests.", plans("one_row_more", "no_limit")),
     Slip("kinds_off", "At most `kinds` different adapters, the new one included.",
-         plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds")),
+         plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds", "without_new",
+               "always_fewer")),
     Slip("sorted", "The requests are placed in the order in which they arrive. Do not sort them.",
          plans("sorted")),
     Slip("changed", "`whose` is the caller's: no `sort`, `pop` or `remove` on it.",
@@ -683,7 +712,7 @@ def saved(i, case, slip=""):
     kept, adapter, ids = reuse_case(i, case)
     best, longest = (-1, 0), 0
     for entry, (owner, old) in enumerate(kept):
-        if owner != adapter and slip != "any_adapter":
+        if owner != adapter and slip != "any_adapter" and not (slip == "base_any" and adapter < 0):
             if not (slip == "base_fits_all" and owner == -1):
                 continue
         end = min(len(old), len(ids) - (slip != "whole"))
@@ -702,6 +731,12 @@ def saved(i, case, slip=""):
             best = (entry, same)
     if slip == "zero_entry" and best[0] < 0:
         best = (0, 0)
+    if slip == "from_one" and best[0] >= 0:
+        best = (best[0] + 1, best[1])
+    if slip == "left_over":
+        best = (best[0], len(ids) - best[1])
+    if slip == "owner" and best[0] >= 0:
+        best = (kept[best[0]][0], best[1])
     if slip == "minus_one" and best[0] >= 0:
         best = (best[0], best[1] - 1) if best[1] < len(ids) - 1 else best
     return best
@@ -739,7 +774,7 @@ def turned(i):
 
 REUSE = (
     Slip("any_adapter", "Keys and values of another adapter are other numbers, also for the same "
-         "tokens. Compare adapters first.", saves("any_adapter")),
+         "tokens. Compare adapters first.", saves("any_adapter", "base_any")),
     Slip("base_fits_all", "What the base read alone has no B A in it; an adapter cannot go on from "
          "that.", saves("base_fits_all")),
     Slip("whole", "The last token is computed in any case, so at most len(ids) − 1 are saved.",
@@ -750,6 +785,11 @@ REUSE = (
     Slip("first_hit", "Not the first entry that saves something, but the one that saves most.",
          saves("first_hit")),
     Slip("turned", "First the number of the entry, then the tokens that it saves.", turned),
+    Slip("from_one", "The first entry is number 0.", saves("from_one")),
+    Slip("left_over", "That is what is left to compute. How many tokens are saved?",
+         saves("left_over")),
+    Slip("owner", "The number of the entry, its place in `kept`, not of its adapter.",
+         saves("owner")),
     Slip("longest", "Not the longest prompt that was kept, but the one with most tokens in common.",
          saves("longest", "longest_hit")),
     Slip("changed", "`kept` and `ids` are the caller's, and the next prompt may use the same entry "

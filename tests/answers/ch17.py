@@ -715,20 +715,6 @@ def drift(start, rows, tokens, own, used):
 WRONG += [
     Answer(
         "copies",
-        "no cast before the comparison",
-        "wider",
-        edits=(
-            (
-                "torch.equal(t.detach().flatten().to(x.dtype), x.detach().flatten())",
-                (
-                    "torch.equal(t.detach().flatten(), x.detach().flatten().float() if "
-                    "t.dtype == torch.float32 else x.detach().flatten())"
-                ),
-            ),
-        ),
-    ),
-    Answer(
-        "copies",
         "address of the numbers against that of the storage",
         "x_itself",
         edits=(
