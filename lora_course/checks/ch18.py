@@ -321,7 +321,7 @@ fleet = Check(
 # 18.3 Who goes
 EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
 LISTED = "a list of names, an empty one where nobody goes."
-EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
+EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "ties_size", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
                "set")  # fmt: skip
 
@@ -393,7 +393,11 @@ def order(i, rule, slip=""):
         rule = "recent"
     if rule == "recent":
         return np.argsort(sign * i["used"], kind="stable")
-    ties = {"ties_listed": np.arange(len(i["names"])), "ties_name": i["names"]}
+    ties = {
+        "ties_listed": np.arange(len(i["names"])),
+        "ties_name": i["names"],
+        "ties_size": i["sizes"],
+    }
     ties["ties_newest"] = -i["used"]
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
@@ -484,7 +488,7 @@ EVICT = (
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
-         leaves("ties_listed", "ties_newest", "ties_name")),
+         leaves("ties_listed", "ties_newest", "ties_name", "ties_size")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),
     Slip("one_more", "When the room is exactly `need`, it is enough.", leaves("one_more")),
     Slip("taken_back", "They go one after the other, and who went is gone, also where a later one "
