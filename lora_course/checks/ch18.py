@@ -321,7 +321,7 @@ fleet = Check(
 # 18.3 Who goes
 EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
 LISTED = "a list of names, an empty one where nobody goes."
-EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "ties_size", "only_one", "one_more",
+EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
                "set")  # fmt: skip
 
@@ -349,6 +349,8 @@ def draw_evict(rng):
         return draw_evict(rng)
     first = np.argsort(used)[:2]  # the first one to go is smaller than the second
     sizes[first] = np.sort(sizes[first])
+    if sizes[tied[0]] > sizes[tied[1]]:  # nor does a tie go by size
+        return draw_evict(rng)
     return {"names": names, "sizes": sizes, "used": used, "asked": asked,
             "slack": int(rng.integers(2, 9)), "busy": int(rng.integers(0, count))}  # fmt: skip
 
