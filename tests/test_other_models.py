@@ -3,32 +3,19 @@
 A chapter's source is a plain script (text is comment, a quote is an import): so it is run as one,
 in a process of its own (tests/warm.py).
 Nothing is learned in a model of random weights; what counts is that no cell stumbles over layer
-names, sizes, a missing chat template, or data with few rows.
+names, sizes, a missing chat template, or data with few rows. So runs and scores are shortened, as
+in `make test-real`.
 """
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
+from tests.real import LATER, ROOT, few, rows
 from tests.warm import run_script
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "chapters/source").glob("[0-9][0-9]_*.py"))
-LATER = [path for path in SOURCES if int(path.stem[:2]) >= 8]
 OF_TEXT = [path for path in LATER if path.stem[:2] not in ("16", "18")]  # these two are below
-ROWS = 300  # test 30, validation 27, train 243
-
-
-def make_rows():
-    """Short prompts whose answer can be copied from them."""
-    things = ("mill", "bridge", "bakery", "harbour", "library")
-    return [
-        {"prompt": f"Mira waits at the {thing}, bench {n}. Where?", "completion": f"The {thing}."}
-        for n in range(ROWS // len(things))
-        for thing in things
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +32,7 @@ def folders(tmp_path_factory):
         tokenizer.save_pretrained(made[kind])
         random_model(kind, len(tokenizer), positions=512).save_pretrained(made[kind])
     made["data"] = tmp_path_factory.mktemp("data") / "rows.jsonl"
-    made["data"].write_text("".join(json.dumps(row) + "\n" for row in make_rows()))
+    made["data"].write_text("".join(json.dumps(row) + "\n" for row in rows()))
     return made
 
 
@@ -63,7 +50,7 @@ def ran(source, tmp_path, model="", data="", eye="", hidden=()):
         "MPLBACKEND": "Agg",
     }
     place = ROOT / "chapters", tmp_path / "printed"
-    code, said = run_script(source, *place, environment=environment, hidden=hidden)
+    code, said = run_script(source, *place, environment=environment, hidden=hidden, first=few)
     assert code == 0, said[-3000:]
     return said
 

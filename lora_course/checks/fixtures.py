@@ -88,6 +88,7 @@ def several(value, names, function):
         raise Refused("type", f"{function} returns {kind(value)}.", f"{wanted}.")
     if len(value) != len(names):
         count = f"{len(value)} value{'s' if len(value) != 1 else ''}"
+        count = f"{kind(value)} of length {len(value)}" if hasattr(value, "shape") else count
         raise Refused("type", f"{function} returns {count}.", f"{wanted}.")
     return [array(v, name) for v, name in zip(value, names, strict=True)]
 
