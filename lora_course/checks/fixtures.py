@@ -107,6 +107,17 @@ def attempt(part, call):
     return {f"raised:{part}": text("\n".join(s.replace("\n", " ") for s in said))}
 
 
+def in_case(case, call):
+    """call(), with the case before the words of what it raises: "with a stride of 2 your code"."""
+    try:
+        return call()
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        key, seen, expected = guard.described(error)
+        raise Refused(key, f"{case} {seen}", expected) from error
+
+
 def unless_all_open(made, parts):
     """The outputs again; NotImplementedError when every one of the parts is still the stub."""
     if all(words(made.get(f"raised:{part}", text(""))).startswith("todo\n") for part in parts):
