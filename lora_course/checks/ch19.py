@@ -8,6 +8,7 @@ from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, judged
 from lora_course.checks.values import Refused, array, kind
+from lora_course.checks.wording import differ
 
 
 def chosen(value, names, function):
@@ -97,6 +98,16 @@ def optimizer_of(case, a):
     return model, torch.optim.SGD(groups, lr=2 * rate)
 
 
+def moved_by_a_step(model, optimizer):
+    """How many of the two that should train a step of the cured optimizer moves."""
+    trained = [model.lora_A, model.late.head]
+    was = [p.detach().clone() for p in trained]
+    optimizer.zero_grad()
+    sum((p**2).sum() for p in trained if p.requires_grad).backward()
+    optimizer.step()
+    return sum(bool((p != old).any()) for p, old in zip(trained, was, strict=True))
+
+
 def probe_optimizer_case(namespace, a):
     import torch
 
@@ -120,13 +131,16 @@ def probe_optimizer_case(namespace, a):
             ]
             made[f"rate_{case}"] = [group["lr"] for group in new.param_groups][:1]
             made[f"new_{case}"] = float(new is not optimizer)
+        left = before.change()
         same = all(
             len(g) == len(now["params"])
             and all(p is q for p, q in zip(g, now["params"], strict=True))
             for g, now in zip(groups, optimizer.param_groups, strict=False)
         )
-        made[f"left_{case}"] = before.change()
+        made[f"left_{case}"] = left
         made[f"kept_{case}"] = float(same and len(groups) == len(optimizer.param_groups))
+        if case != "frozen":
+            made[f"moved_{case}"] = moved_by_a_step(model, new)
     return {key: array(np.array(value, float), key) for key, value in made.items()}
 
 
@@ -142,6 +156,13 @@ def judge_optimizer_case(i, o):
                     1,
                     seen=f"{words}: the cure is another kind of optimizer",
                     expected="a torch.optim.AdamW",
+                    share=0.5,
+                ),
+                Promise(
+                    f"moved_{case}",
+                    2,
+                    seen=f"{words}: a step with the cure moves {{}} of the 2 that should train",
+                    expected="both move",
                     share=0.5,
                 ),
                 Promise(
@@ -188,7 +209,15 @@ def optimizer_says(**changed):
 
 def optimizer_holds(count):
     """A slip's values: what the cure holds in every case."""
-    return lambda i: {f"held_{case}": count(case) for case in OPTIMIZER_CASES if case != "frozen"}
+
+    def values(i):
+        made = {}
+        for case in OPTIMIZER_CASES:
+            if case != "frozen":
+                made |= {f"held_{case}": count(case), f"moved_{case}": count(case)[0]}
+        return made
+
+    return values
 
 
 OPTIMIZER = (
@@ -276,7 +305,7 @@ optimizer_case = Check(
     wants=("diagnose_optimizer", "cure_optimizer"),
     difficulty=2,
     minutes=12,
-    points=20,
+    points=15,
     verified="eight pairs of model and optimizer, two groups and another copy among them; what "
     "the cure holds, its rate, and that nothing else changed",
     hints=(
@@ -295,7 +324,301 @@ optimizer_case = Check(
 )
 
 
-# 19.2 Which tokens are graded?
+# 19.2 A rate that it learns with
+RATE_NAMES = ("nothing moves", "too high", "too low", "fine")
+RUNS, STEPS = 30, 16
+# The rate a run had, as powers of ten from the middle of the good ones.
+STARTS = {"slow": (-2, -1.6), "slower": (-4, -3.3), "high": (1.6, 2), "higher": (3.3, 4),
+          "fine": (-0.3, 0.3), "dead": (-1, 1)}  # fmt: skip
+
+
+def make_rate_case(seed):
+    rng = np.random.default_rng(seed)
+    made, wide = {}, rng.permutation(np.linspace(-4, -1.2, len(STARTS)))
+    for (case, (low, high)), size in zip(STARTS.items(), wide, strict=True):
+        out, r = fixtures.sizes(rng, 2, 2, 6)
+        A = np.linalg.qr(rng.normal(size=(r + 2, r)))[0].T  # (r, in)
+        B = rng.choice([-1, 1], (out, r)) * rng.uniform(0.7, 1.3, (out, r)) * 10**size
+        x = np.linalg.qr(rng.normal(size=(12, r + 2)))[0] * 12**0.5
+        rate = 0.17 * 10 ** (size + rng.uniform(low, high))
+        made |= {f"A_{case}": A, f"B_{case}": B, f"x_{case}": x, f"rate_{case}": rate}
+
+    first = rng.uniform(1, 4, 10)
+    falls = [np.sort(rng.uniform(low, 0.95, 6))[::-1] for low in [0.7] * 5 + [0.2] * 5]
+    runs = [  # (losses as shares of the first, moved)
+        (np.append(falls[0], 0.68), 2e-9),  # too low, and it has hardly moved
+        (np.append(falls[1], 0.55), 0.2),
+        (np.append(falls[5], 0.15), 0.03),
+        (np.append(falls[6], 0.5), 0.1),  # exactly half
+        (np.concatenate([falls[2][:2], [1.3, 0.9, 0.3, 0.1]]), 0.9),  # over it, and back
+        (np.append(falls[3], [1.1, 1.8]), 0.4),
+        (np.append(falls[7], [np.nan, np.nan]), 0.2),
+        (np.append(falls[8], [np.inf, 0.3]), 0.3),
+        (np.ones(7), 0),
+        (rng.uniform(0.9, 1.1, 5).tolist() + [1.2], 0),  # other rows in each step
+    ]
+    for n, (shares, moved) in enumerate(runs):
+        made[f"losses_{n}"] = np.float32(first[n]) * np.append(1, shares)
+        made[f"moved_{n}"] = moved
+    return made
+
+
+RATE_RIGHT = ("too low", "too low", "fine", "fine", *["too high"] * 4, *["nothing moves"] * 2)
+
+
+def trained_at(a, case, rate):
+    """(losses, moved) of a LoRA regression after STEPS of Adam at this rate, from the beginning."""
+    start, wanted, x = a[f"A_{case}"], 2 * a[f"B_{case}"] @ a[f"A_{case}"], a[f"x_{case}"]
+    factors = [start.copy(), np.zeros_like(a[f"B_{case}"])]
+    means, squares, losses = [0, 0], [0, 0], []
+    for step in range(1, STEPS + 1):
+        A, B = factors
+        off = x @ (2 * B @ A - wanted).T  # (rows, out)
+        losses.append(float(np.mean(off**2)))
+        slope = 2 / off.size * off.T @ x  # (out, in)
+        for k, gradient in enumerate((2 * B.T @ slope, 2 * slope @ A.T)):
+            means[k] = 0.9 * means[k] + 0.1 * gradient
+            squares[k] = 0.999 * squares[k] + 0.001 * gradient**2
+            size = np.sqrt(squares[k] / (1 - 0.999**step)) + 1e-12
+            move = rate * means[k] / (1 - 0.9**step) / size
+            factors[k] = factors[k] - move * (case != "dead")
+    moved = max(np.abs(factors[0] - start).max(), np.abs(factors[1]).max())
+    return losses, float(moved)
+
+
+class TooMany(Exception):
+    """Stops a search that does not end."""
+
+
+def probe_rate_case(namespace, a):
+    made = {}
+    for n in range(len(RATE_RIGHT)):
+        losses, moved = a[f"losses_{n}"].tolist(), float(a[f"moved_{n}"])
+        said = namespace["diagnose_rate"](list(losses), moved)
+        made[f"said_{n}"] = chosen(said, RATE_NAMES, "diagnose_rate")
+    for case in STARTS:
+        tried = []
+
+        def train(rate, case=case, tried=tried):
+            tried.append(float(rate))
+            if len(tried) > RUNS:
+                raise TooMany(f"more than {RUNS} runs, the last with a rate of {tried[-2]:.1e}")
+            return trained_at(a, case, tried[-1])
+
+        def cure(case=case, train=train):
+            return namespace["cure_rate"](train, float(a[f"rate_{case}"]))
+
+        if case == "dead":
+            made |= callers.failing("dead", cure, ValueError)
+        else:
+            try:
+                rate = array(cure(), "the rate").reshape(-1)
+            except TooMany:
+                rate = np.array(tried[-2:-1])
+            rate = float(rate[0]) if rate.size == 1 else np.nan
+            losses, _ = trained_at(a, case, rate if np.isfinite(rate) else 0.0)
+            made[f"given_{case}"] = rate if np.isfinite(rate) else 0.0
+            made[f"peak_{case}"] = min(max(losses) / losses[0], 1e30)
+            made[f"end_{case}"] = min(losses[-1] / losses[0], 1e30)
+        made[f"runs_{case}"] = len(tried)
+        made[f"tried_{case}"] = np.array(tried[-2:-1] or [0.0])
+    return {key: value if key.endswith("_said") else array(value) for key, value in made.items()}
+
+
+def judge_rate_case(i, o):
+    promises = []
+    for n, right in enumerate(RATE_RIGHT):
+        first, last = i[f"losses_{n}"][[0, -1]]
+        words = (
+            f"losses from {first:.3g}, at most {np.max(i[f'losses_{n}']):.3g}, to {last:.3g}, "
+            f"moved {i[f'moved_{n}']:g}"
+        )
+        promises.append(names_it(f"said_{n}", right, RATE_NAMES, words))
+    for case in STARTS:
+        begin = f"a run that had the rate {float(i[f'rate_{case}']):.1e}"
+        if case == "dead":
+            promises += callers.raises(o, "dead", "a run in which nothing moves", "ValueError")
+            continue
+        given = f"{begin}: with your {float(o.get(f'given_{case}', 0)):.1e} the"
+        many = f"{begin}: more than {RUNS} runs, the last with the rate "
+        promises += [
+            Promise(
+                f"runs_{case}",
+                lambda v: v <= RUNS,
+                seen=many + f"{float(np.max(o.get(f'tried_{case}', 0))):.1e}",
+                expected="a rate with which it is fine",
+                share=0.5,
+            ),
+            Promise(
+                f"peak_{case}",
+                lambda v: v <= 1,
+                seen=given + " loss rises to {} times the first",
+                expected="no loss above the first",
+                share=0.5,
+            ),
+            Promise(
+                f"end_{case}",
+                lambda v: v <= 0.5,
+                seen=given + " last loss is {} times the first",
+                expected="half of it or less",
+                share=0.5,
+            ),
+        ]
+    return judged(i, o, promises, RATES)
+
+
+def rate_says(**changed):
+    """A slip's values: the right names, but for these; keys as in `n4`."""
+    right = {f"n{n}": name for n, name in enumerate(RATE_RIGHT)} | changed
+    return {f"said_{n[1:]}": RATE_NAMES.index(name) for n, name in right.items()}
+
+
+def rates_given(rule):
+    """A slip's values: what comes back is rule(case, rate), in every case that has a cure."""
+
+    def values(i):
+        made = {}
+        for case in STARTS:
+            if case != "dead":
+                made[f"given_{case}"] = rule(case, float(i[f"rate_{case}"]))
+                made |= {
+                    f"peak_{case}": lambda v: v.size == 1,
+                    f"end_{case}": lambda v: v.size == 1,
+                }
+        return made
+
+    return values
+
+
+def same_everywhere(i):
+    """One rate for all: known when the first is close to each of the others in the judge."""
+    return [rates_given(lambda case, rate, k=k: k)(i) for k in (1e-4, 2e-4, 1e-3, 2e-3, 1e-2, 2e-5)]
+
+
+DOWN = {"high", "higher"}
+RATES = (
+    Slip(
+        "nan_unseen",
+        "Comparisons with a loss that is not a number are always False, and `max` may skip it: "
+        "ask `math.isfinite` of every loss.",
+        lambda i: [rate_says(n6="fine"), rate_says(n6="too low"), rate_says(n6="fine", n7="fine")],
+    ),
+    Slip(
+        "last_only",
+        "A loss that rose above the first one and came back is one too: look at every loss.",
+        lambda i: [
+            rate_says(n4="fine", **more)
+            for more in (
+                {},
+                {"n6": "fine"},
+                {"n7": "fine"},
+                {"n6": "fine", "n7": "fine"},
+                {"n6": "too low", "n7": "fine"},
+            )
+        ],
+    ),
+    Slip(
+        "any_rise",
+        "Too high is above the first loss, not above the one before.",
+        lambda i: [rate_says(n7="too high", n4="too high", n9="too high")],
+    ),
+    Slip(
+        "moved_last",
+        "Where nothing moves, losses differ only because the rows do. Ask that first.",
+        lambda i: [rate_says(n9="too high"), rate_says(n8="too low", n9="too high")],
+    ),
+    Slip(
+        "nearly_still",
+        "A number that has moved by a billionth has moved: at a tiny rate, that is all it can do. "
+        "Compare with 0 itself.",
+        lambda i: rate_says(n0="nothing moves"),
+    ),
+    Slip(
+        "below_half",
+        "A last loss of exactly half the first one is fine: `>`, not `>=`.",
+        lambda i: rate_says(n3="too low"),
+    ),
+    Slip(
+        "any_fall",
+        "It is not enough that the loss falls: at the end it must be half the first one or less.",
+        lambda i: [rate_says(n0="fine", n1="fine"), rate_says(n0="fine")],
+    ),
+    Slip(
+        "untouched",
+        "The rate comes back as it was. Make a run, name what is wrong, change the rate; repeat.",
+        rates_given(lambda case, rate: rate),
+    ),
+    Slip(
+        "one_step",
+        "One change of the rate is not always enough: train and look again, until it is fine.",
+        lambda i: [
+            rates_given(
+                lambda c, rate, k=k: rate / k if c in DOWN else rate * (k if c != "fine" else 1)
+            )(i)
+            for k in (2, 3, 5, 10, 100)
+        ],
+    ),
+    Slip(
+        "always_up",
+        "Too high and too low want opposite changes: look at which of them it is.",
+        lambda i: (
+            [rates_given(lambda c, rate, k=k: rate * k)(i) for k in (2, 3, 5, 10, 100)]
+            + [
+                rates_given(lambda c, rate, k=k: rate if c == "fine" else rate * k)(i)
+                for k in (2, 3, 5, 10)
+            ]
+            + [
+                {f"runs_{c}": RUNS + 1, f"tried_{c}": lambda v, c=c: v.max() > i[f"rate_{c}"]}
+                for c in DOWN
+            ]
+        ),
+    ),
+    Slip(
+        "upside_down",
+        "Where the rate is too low a higher one helps, and the other way round: the change is "
+        "upside down.",
+        lambda i: {"runs_slow": RUNS + 1, "tried_slow": lambda v: v.max() < i["rate_slow"]},
+    ),
+    Slip(
+        "same_everywhere",
+        "No one rate is good for every run: these factors are small in one and large in another. "
+        "Search with `train`.",
+        same_everywhere,
+    ),
+    Slip(
+        "searches_the_dead",
+        "No rate moves what is not trained. Where `moved` is 0, raise a ValueError and stop.",
+        lambda i: {"dead_error": 2, "runs_dead": RUNS + 1},
+    ),
+)
+
+rate_case = Check(
+    name="rate_case",
+    title="A rate that it learns with",
+    wants=("diagnose_rate", "cure_rate"),
+    difficulty=3,
+    minutes=12,
+    points=15,
+    verified="ten runs, with a loss that is no number, a rise that comes back, exactly half, and "
+    "a move of a billionth; six searches from a ten thousandth to ten thousand times a good rate, "
+    "each trained once more with the rate found",
+    hints=(
+        "The diagnosis is four questions in the order of the text. The cure asks it again after "
+        "every run: what does each name tell you about the rate?",
+        "`math.isfinite(loss)` finds what is infinite or not a number; ask it, and "
+        "`loss <= losses[0]`, of every loss. In the cure, `diagnose_rate(*train(rate))` in a loop.",
+        '`while case != "fine":` raise for "nothing moves", multiply by 5 for "too low", divide '
+        "by 5 otherwise, then `case = diagnose_rate(*train(rate))`. Return the rate.",
+    ),
+    slips=RATES,
+    other="Name the run, change the rate as the name says, train again, and stop when it is fine.",
+    make=make_rate_case,
+    probe=probe_rate_case,
+    judge=judge_rate_case,
+)
+
+
+# 19.3 Which tokens are graded?
 LABEL_NAMES = ("fine", "prompt graded", "end lost", "shifted", "filler graded")
 
 
@@ -334,6 +657,26 @@ def right_labels(i, n):
     return right
 
 
+def answer_after(ids, labels, start):
+    """What a table of next tokens says after the prompt when one step has taught it these labels.
+
+    It stops where it has learned nothing, or after as many tokens as the row has.
+    """
+    import torch
+
+    if labels.shape != ids.shape or not np.isin(labels, [-100, *range(60)]).all():
+        return [-1]
+    ids, labels = torch.from_numpy(ids), torch.from_numpy(labels).long()
+    if (labels[1:] == -100).all():
+        return []
+    table = torch.zeros(60, 60, requires_grad=True)  # (token, next one)
+    torch.nn.functional.cross_entropy(table[ids[:-1]], labels[1:]).backward()
+    learned, said = -table.grad, [int(ids[start - 1])]
+    while learned[said[-1]].any() and len(said) <= len(ids):
+        said.append(int(learned[said[-1]].argmax()))
+    return said[1:]
+
+
 def probe_label_case(namespace, a):
     import torch
 
@@ -348,9 +691,16 @@ def probe_label_case(namespace, a):
         made[f"said_{n}"] = array(chosen(said, LABEL_NAMES, "diagnose_labels"))
         cured = namespace["cure_labels"](ids, mask, start)
         made[f"cured_{n}"] = array(cured, "the right labels")
-        made[f"new_{n}"] = array(float(cured is not ids))
         made[f"left_{n}"] = array(before.change())
+        said = answer_after(np.array(a[f"ids_{n}"]), made[f"cured_{n}"], start)
+        made[f"says_{n}"] = array(np.array(said, float))
     return made
+
+
+def tokens(numbers):
+    """Tokens in words: the first six of them."""
+    listed = [f"{float(t):g}" for t in np.ravel(numbers)]
+    return " ".join(listed[:6] + ["..."] * (len(listed) > 6)) or "nothing"
 
 
 def judge_label_case(i, o):
@@ -359,8 +709,26 @@ def judge_label_case(i, o):
         place = f"a row of {len(i[f'ids_{n}'])} tokens, its answer from {int(i[f'start_{n}'])} on"
         promises.append(names_it(f"said_{n}", name, LABEL_NAMES, place))
     for n in range(2 * len(LABEL_NAMES)):
+        right, cured = right_labels(i, n), o.get(f"cured_{n}", np.zeros(0))
+        seen, expected = differ(cured, right, "cure_labels: labels", 1e-4, 1e-6)
+        answer = right[right != -100]
+        spoken = f". Trained on them, a small model says {tokens(o.get(f'says_{n}', []))}"
+        wanted = f". After its prompt: {tokens(answer)}"
         promises += [
-            Promise(f"cured_{n}", right_labels(i, n), "the right labels", share=0.5),
+            Promise(
+                f"cured_{n}",
+                right,
+                seen=lambda v, words=seen + spoken: words,
+                expected=expected + wanted,
+                share=0.5,
+            ),
+            Promise(
+                f"says_{n}",
+                answer,
+                seen=lambda v, words=spoken[2:]: words,
+                expected=wanted[2:],
+                share=0.5,
+            ),
             callers.unchanged(f"left_{n}", "ids, labels or mask", share=0.5),
         ]
     return judged(i, o, promises, LABELS)
@@ -455,7 +823,7 @@ label_case = Check(
     wants=("diagnose_labels", "cure_labels"),
     difficulty=3,
     minutes=15,
-    points=20,
+    points=15,
     verified="ten rows with two of each case, with the filler's number inside the prompt as well",
     hints=(
         "Write `cure_labels` first. Then ask how the given labels differ from the right ones, and "
@@ -473,7 +841,294 @@ label_case = Check(
 )
 
 
-# 19.3 Once, twice, or elsewhere
+# 19.4 What the test has seen
+WORDS = ("Lena", "hat", "market", "Ömer", "STRASSE", "boat", "7", "rain", "mill", "café", "tea")
+
+
+def clean(text):
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+def make_leaks(seed):
+    rng = np.random.default_rng(seed)
+
+    def line(k=4):
+        return [str(w) for w in rng.permutation(WORDS)[:k]]
+
+    train = [line(int(rng.integers(3, 6))) for _ in range(7)]
+    seen = [train[k] for k in rng.permutation(7)[:5]]
+    train = [words for words in train if words is not seen[2]]
+    seen[3][0] = "STRASSE"
+    test = [
+        " ".join(seen[0]),  # letter by letter
+        f"  {'  '.join(seen[1]).upper()}",
+        f"«{', '.join(seen[2])}?»",
+        "\t".join(seen[3]).replace("STRASSE", "Straße") + "\n",
+        " ".join(seen[4][:-1]),  # a part of one
+        " ".join(reversed(seen[4])),
+        "".join(seen[3]),  # no spaces at all
+        "...",
+        "?!",  # nothing is left of them
+        " ".join(seen[0]) + ".",  # leaked again
+        " ".join(seen[1]).upper(),
+    ]
+    own = [line(6) for _ in range(3)]
+    test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
+    test += [f"{' '.join(own[0])} ", " ".join(own[2])]
+    test += ["gate lamp 8 oak", "gate_lamp 7_oak", "lamp caf mer gate", "oak gate"]
+    order = rng.permutation(len(test))
+    train.insert(2, ["", "-", ""])
+    train += [
+        ["gate", "lamp", "7", "oak"],
+        ["lamp", "café", "Ömer", "gate"],
+        ["oak", "oak", "gate"],
+    ]
+    train.append(seen[2])  # the last one counts too
+    made = {f"train_{n}": np.array(" ".join(words)) for n, words in enumerate(train)}
+    made |= {f"test_{n}": np.array(test[k]) for n, k in enumerate(order)}
+    return {key: texts_as_numbers(str(value)) for key, value in made.items()}
+
+
+def texts_as_numbers(text):
+    return np.array([ord(c) for c in text], dtype=np.int64)
+
+
+def as_texts(i, part):
+    found = sorted((int(k.rpartition("_")[2]), k) for k in i if k.startswith(f"{part}_"))
+    return ["".join(chr(int(c)) for c in np.atleast_1d(i[key])) for _, key in found]
+
+
+def probe_leaks(namespace, a):
+    train, test = as_texts(a, "train"), as_texts(a, "test")
+    given = list(train), list(test)
+    names = ("the leaked places", "the repeated places")
+    found = fixtures.several(namespace["find_leaks"](train, test), names, "find_leaks")
+    left = (train, test) != given
+    train, test = list(given[0]), list(given[1])
+    kept = namespace["cure_test"](train, test)
+    wanted = "a list of prompts"
+    kept = list(fixtures.expect(kept, (list, tuple), "cure_test", wanted))
+    kept = [
+        fixtures.expect(text, str, "cure_test, as the first of its list,", "a text")
+        for text in kept
+    ]
+    left |= (train, test) != given
+    train, test = given
+    known = {clean(text) for text in train} - {""}
+    return {
+        "leaked": found[0],
+        "repeated": found[1],
+        "left": array(float(left)),
+        "kept": array([test.index(text) if text in test else -1 for text in kept]),
+        "by_heart": array(sum(clean(text) in known for text in kept)),
+    }
+
+
+def left_by(leaked, repeated, i):
+    """The places of test that are neither."""
+    out = {int(place) for place in (*leaked, *repeated)}
+    return [n for n in range(len(as_texts(i, "test"))) if n not in out]
+
+
+def leaks_by(how, empty=True, among_train=True):
+    """(leaked, repeated) with another way to clean."""
+
+    def values(i):
+        train, test = as_texts(i, "train"), as_texts(i, "test")
+        known, seen, leaked, repeated = {how(text) for text in train}, set(), [], []
+        if empty:
+            known -= {""}
+        for place, text in enumerate(map(how, test)):
+            if text in known:
+                leaked.append(place)
+                if not among_train and text in seen:
+                    repeated.append(place)
+            elif text in seen and (text or not empty):
+                repeated.append(place)
+            seen.add(text)
+        return {"leaked": np.array(leaked, float), "repeated": np.array(repeated, float)}
+
+    return values
+
+
+def judge_leaks(i, o):
+    right = leaks_by(clean)(i)
+    promises = [
+        Promise("leaked", right["leaked"], "the places that leaked"),
+        Promise("repeated", right["repeated"], "the places that repeat another", share=0.6),
+        Promise(
+            "left", 0, seen="train or test was changed", expected="they stay as they are", share=0.6
+        ),
+    ]
+    promises += [
+        Promise(
+            "by_heart",
+            0,
+            seen="a model that knows train by heart answers {} of the prompts that are left",
+            expected="none",
+            share=0.6,
+        ),
+        Promise(
+            "kept",
+            left_by(*right.values(), i),
+            "the places in test of the prompts that are left",
+            share=0.6,
+        ),
+    ]
+    return judged(i, o, promises, LEAKS)
+
+
+def kept_by(rule):
+    """A slip's values: what is left by rule(leaked, repeated, i), both lists being right."""
+
+    def values(i):
+        train, test = as_texts(i, "train"), as_texts(i, "test")
+        left = rule(*leaks_by(clean)(i).values(), i)
+        known = {clean(text) for text in train} - {""}
+        by_heart = sum(clean(test[n]) in known for n in left)
+        return {"kept": np.array(left, float), "by_heart": by_heart}
+
+    return values
+
+
+LEAKS = (
+    Slip(
+        "letter_by_letter",
+        "A comparison letter by letter misses capitals, spaces and marks. Clean both sides first.",
+        lambda i: [leaks_by(lambda t: t, empty=False)(i), leaks_by(lambda t: t.strip())(i)],
+    ),
+    Slip(
+        "lower_only",
+        "Small letters alone are not enough: commas, quotes and runs of spaces are "
+        "still different.",
+        lambda i: [
+            leaks_by(str.casefold, empty=False)(i),
+            leaks_by(str.lower, empty=False)(i),
+            leaks_by(lambda t: t.casefold().strip())(i),
+            leaks_by(lambda t: " ".join(t.casefold().split()))(i),
+        ],
+    ),
+    Slip(
+        "lower",
+        "`str.casefold` knows that ß and ss are one; `str.lower` does not.",
+        leaks_by(lambda t: " ".join("".join(c if c.isalnum() else " " for c in t.lower()).split())),
+    ),
+    Slip(
+        "removed",
+        "A mark becomes a space, it does not vanish: «tea,hat» is two words.",
+        leaks_by(lambda t: "".join(c for c in t.casefold() if c.isalnum())),
+    ),
+    Slip(
+        "bag",
+        "The order of words belongs to a question: do not sort them.",
+        lambda i: [
+            leaks_by(lambda t: " ".join(sorted(clean(t).split())))(i),
+            leaks_by(lambda t: " ".join(sorted(set(clean(t).split()))))(i),
+        ],
+    ),
+    Slip(
+        "no_digits",
+        "Digits stay: `isalnum`, not `isalpha`.",
+        leaks_by(
+            lambda t: " ".join("".join(c if c.isalpha() else " " for c in t.casefold()).split())
+        ),
+    ),
+    Slip(
+        "underscore",
+        "`_` is neither letter nor digit, though `\\w` takes it: it becomes a space.",
+        leaks_by(lambda t: " ".join(re.findall(r"\w+", t.casefold()))),
+    ),
+    Slip(
+        "ascii",
+        "Letters are more than a to z: `str.isalnum` knows ö and é.",
+        leaks_by(lambda t: " ".join(re.findall(r"[a-z0-9]+", t.casefold()))),
+    ),
+    Slip(
+        "words_once",
+        "A word that stands twice stays twice.",
+        leaks_by(lambda t: " ".join(dict.fromkeys(clean(t).split()))),
+    ),
+    Slip(
+        "empty_equal",
+        "Nothing is left of «...» after cleaning, and nothing equals nothing: leave such rows out.",
+        leaks_by(clean, empty=False),
+    ),
+    Slip(
+        "counted_twice",
+        "A leaked prompt that comes again is leaked, not repeated: it stands in "
+        "the first list alone.",
+        leaks_by(clean, among_train=False),
+    ),
+    Slip(
+        "repeats_left",
+        "Prompts that repeat another go as well: one question must not count twice.",
+        kept_by(lambda leaked, repeated, i: left_by(leaked, [], i)),
+    ),
+    Slip(
+        "leaks_left",
+        "Prompts that leaked go as well: they are in the first list.",
+        kept_by(lambda leaked, repeated, i: left_by([], repeated, i)),
+    ),
+    Slip(
+        "nothing_left_out",
+        "All of test comes back. Leave out the places that `find_leaks` names.",
+        kept_by(lambda leaked, repeated, i: left_by([], [], i)),
+    ),
+    Slip(
+        "the_others",
+        "These are the prompts that should go. What is wanted is what is left.",
+        kept_by(lambda leaked, repeated, i: sorted(map(int, [*leaked, *repeated]))),
+    ),
+    Slip(
+        "empty_dropped",
+        "A prompt that is empty after cleaning equals nothing, so it neither leaked nor repeats: "
+        "it stays.",
+        kept_by(
+            lambda leaked, repeated, i: [
+                n for n in left_by(leaked, repeated, i) if clean(as_texts(i, "test")[n])
+            ]
+        ),
+    ),
+    Slip(
+        "as_cleaned",
+        "The prompts come back as they are written, not cleaned.",
+        lambda i: {"kept": lambda v: (v == -1).sum() > 1},
+    ),
+    Slip(
+        "another_order",
+        "The prompts keep the order that they have in test.",
+        lambda i: {
+            "kept": lambda v: sorted(v.tolist()) == left_by(*leaks_by(clean)(i).values(), i)
+        },
+    ),
+)
+
+leaks = Check(
+    name="leaks",
+    title="What the test has seen",
+    wants=("find_leaks", "cure_test"),
+    difficulty=2,
+    minutes=12,
+    points=15,
+    verified="copies with capitals, quotes, tabs, ß for SS; near misses; empty rows; repeats; that "
+    "what is left holds none of them and all of the rest",
+    hints=(
+        "Write the cleaning as a function of its own, and use it on both sides.",
+        "`text.casefold()`, then each character that is not `isalnum()` becomes a space, then "
+        '`" ".join(text.split())`. Sets make the search fast.',
+        "Go through test once. In the set of train: leaked. Else, if it has been seen in test: "
+        "repeated. Skip what is empty. For the cure, go through `enumerate(test)` and keep the "
+        "places that are in neither list.",
+    ),
+    slips=LEAKS,
+    other="Clean both sides in the same way, then compare whole texts, not parts.",
+    make=make_leaks,
+    probe=probe_leaks,
+    judge=judge_leaks,
+)
+
+
+# 19.5 Once, twice, or elsewhere
 MERGE_NAMES = ("base", "merged", "merged twice", "another base")
 
 
@@ -628,7 +1283,7 @@ merge_case = Check(
     wants=("diagnose_merge", "cure_merge"),
     difficulty=2,
     minutes=12,
-    points=20,
+    points=10,
     verified="eight stored weights with rounding in every entry; another base that differs in one",
     hints=(
         "Three guesses: W, W + delta, W + 2 delta. How far is the stored weight from each?",
@@ -644,202 +1299,411 @@ merge_case = Check(
 )
 
 
-# 19.4 What the test has seen
-WORDS = ("Lena", "hat", "market", "Ömer", "STRASSE", "boat", "7", "rain", "mill", "café", "tea")
+# 19.6 What should train
+FLAG_NAMES = ("nothing trains", "base trains", "head frozen", "factor frozen", "fine")
+ROLES = ("head", "factor", "base")
+LAYERS = ("up", "gate", "down", "query", "value", "mix")
+HEADS = ("score", "classifier", "verdict", "grade")
 
 
-def clean(text):
-    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+def flag_parts(i):
+    """{name: role} of every parameter, in an order that says nothing; the names of the head."""
+    first, second = (LAYERS[int(k)] for k in i["layers"])
+    new = [HEADS[int(i["head"])], "pool.dense"]
+    roles = {f"body.{new[0]}.weight": "base", f"{new[0]}_norm.weight": "base"}
+    for layer in (first, second):
+        roles |= {f"body.{layer}.base_layer.{part}": "base" for part in ("weight", "bias")}
+        roles |= {f"body.{layer}.lora_{part}.default.weight": "factor" for part in "BA"}
+    roles |= {"body.flora_A.weight": "base", "pool.dense_base.weight": "base"}
+    roles |= {f"{name}.{part}": "head" for name in new for part in ("weight", "bias")}
+    names = sorted(roles)
+    return {names[int(k)]: roles[names[int(k)]] for k in i["order"]}, new
 
 
-def make_leaks(seed):
+FLAG_CASES = {  # key: (right name, words)
+    "fine": ("fine", "a model in which head and factors train"),
+    "none": ("fine", "a model with new = [] in which the factors train"),
+    "all": ("base trains", "a model in which everything trains"),
+    "one": ("base trains", "a model in which {base} trains too"),
+    "both": ("base trains", "a model in which {base} trains, and {head} is frozen"),
+    "head": ("head frozen", "a model whose new modules are frozen"),
+    "part": ("head frozen", "a model in which {head} is frozen"),
+    "two": ("head frozen", "a model in which {head} and {factor} are frozen"),
+    "factor": ("factor frozen", "a model in which {factor} is frozen"),
+    "factors": ("factor frozen", "a model in which no factor trains"),
+    "nothing": ("nothing trains", "a model in which nothing trains"),
+}
+
+
+def make_flags_case(seed):
     rng = np.random.default_rng(seed)
-
-    def line(k=4):
-        return [str(w) for w in rng.permutation(WORDS)[:k]]
-
-    train = [line(int(rng.integers(3, 6))) for _ in range(7)]
-    seen = [train[k] for k in rng.permutation(7)[:5]]
-    train = [words for words in train if words is not seen[2]]
-    seen[3][0] = "STRASSE"
-    test = [
-        " ".join(seen[0]),  # letter by letter
-        f"  {'  '.join(seen[1]).upper()}",
-        f"«{', '.join(seen[2])}?»",
-        "\t".join(seen[3]).replace("STRASSE", "Straße") + "\n",
-        " ".join(seen[4][:-1]),  # a part of one
-        " ".join(reversed(seen[4])),
-        "".join(seen[3]),  # no spaces at all
-        "...",
-        "?!",  # nothing is left of them
-        " ".join(seen[0]) + ".",  # leaked again
-        " ".join(seen[1]).upper(),
-    ]
-    own = [line(6) for _ in range(3)]
-    test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
-    test += [f"{' '.join(own[0])} ", " ".join(own[2])]
-    test += ["gate lamp 8 oak", "gate_lamp 7_oak", "lamp caf mer gate", "oak gate"]
-    order = rng.permutation(len(test))
-    train.insert(2, ["", "-", ""])
-    train += [
-        ["gate", "lamp", "7", "oak"],
-        ["lamp", "café", "Ömer", "gate"],
-        ["oak", "oak", "gate"],
-    ]
-    train.append(seen[2])  # the last one counts too
-    made = {f"train_{n}": np.array(" ".join(words)) for n, words in enumerate(train)}
-    made |= {f"test_{n}": np.array(test[k]) for n, k in enumerate(order)}
-    return {key: texts_as_numbers(str(value)) for key, value in made.items()}
+    made = {"layers": rng.permutation(len(LAYERS))[:2], "head": int(rng.integers(len(HEADS)))}
+    made |= {"order": rng.permutation(16), "odd": rng.integers(0, 8, len(FLAG_CASES))}
+    return made | {"values": rng.normal(size=(16, 5, 5)), "rows": rng.normal(size=(2, 9, 5))}
 
 
-def texts_as_numbers(text):
-    return np.array([ord(c) for c in text], dtype=np.int64)
+def flags_of(i, case):
+    """{name: whether it trains} as the case gives it, and the words for the case."""
+    roles, _ = flag_parts(i)
+    of = {role: sorted(n for n, r in roles.items() if r == role) for role in ROLES}
+    if case == "none":
+        return {n: r == "factor" for n, r in roles.items()}, FLAG_CASES[case][1]
+    k = int(i["odd"][list(FLAG_CASES).index(case)])
+    odd = {role: of[role][k % len(of[role])] for role in ROLES}
+    flags = {n: r != "base" for n, r in roles.items()}
+    if case in ("all", "nothing"):
+        flags = dict.fromkeys(flags, case == "all")
+    if case in ("one", "both"):
+        flags[odd["base"]] = True
+    if case in ("both", "part", "two"):
+        flags[odd["head"]] = False
+    if case in ("two", "factor"):
+        flags[odd["factor"]] = False
+    if case in ("head", "factors"):
+        flags |= dict.fromkeys(of[case.removesuffix("s")], False)
+    return flags, FLAG_CASES[case][1].format(**odd)
 
 
-def as_texts(i, part):
-    found = sorted((int(k.rpartition("_")[2]), k) for k in i if k.startswith(f"{part}_"))
-    return ["".join(chr(int(c)) for c in np.atleast_1d(i[key])) for _, key in found]
+def flagged_model(a, case):
+    """A model of 16 parameters, all (5, 5) or (5,), with B = 0 and the flags of the case."""
+    from torch import nn
+
+    model, (roles, _) = nn.Module(), flag_parts(a)
+    flags, _ = flags_of(a, case)
+    for n, name in enumerate(roles):
+        *path, last = name.split(".")
+        if not hasattr(model, path[0]) or ".".join(path) not in dict(model.named_modules()):
+            fixtures.put(model, ".".join(path), nn.Module())
+        value = tensor(a["values"][n].astype(np.float32)) / 2
+        value = value[0] if last == "bias" else value * ("lora_B" not in name)
+        model.get_submodule(".".join(path)).register_parameter(
+            last, nn.Parameter(value, requires_grad=flags[name])
+        )
+    return model
 
 
-def probe_leaks(namespace, a):
-    train, test = as_texts(a, "train"), as_texts(a, "test")
-    given = list(train), list(test)
-    names = ("the leaked places", "the repeated places")
-    found = fixtures.several(namespace["find_leaks"](train, test), names, "find_leaks")
-    return {
-        "leaked": found[0],
-        "repeated": found[1],
-        "left": array(float((train, test) != given)),
-    }
+def learns(model, a):
+    """(which parameters move in six steps of what requires a gradient, last loss / first)."""
+    import torch
+
+    p, losses = dict(model.named_parameters()), []
+    was = {name: value.detach().clone() for name, value in p.items()}
+    x, y = (tensor(rows.astype(np.float32)) for rows in a["rows"])
+    layers = [LAYERS[int(k)] for k in a["layers"]]
+    head = HEADS[int(a["head"])]
+    held = [value for value in p.values() if value.requires_grad]
+    for value in p.values():
+        value.grad = None
+    optimizer = torch.optim.AdamW(held, lr=0.01, weight_decay=0.0, foreach=False) if held else None
+    for _ in range(6):
+        h = x
+        for layer in layers:
+            base, lora = f"body.{layer}.base_layer", f"body.{layer}.lora_"
+            change = h @ p[f"{lora}A.default.weight"].T @ p[f"{lora}B.default.weight"].T
+            h = torch.tanh(h @ p[f"{base}.weight"].T + p[f"{base}.bias"] + 2 * change)
+        h = torch.tanh(h @ p["body.flora_A.weight"] + h @ p[f"body.{head}.weight"])
+        h = torch.tanh(h @ p["pool.dense.weight"] + p["pool.dense.bias"])
+        h = h + h @ p["pool.dense_base.weight"] + h @ p[f"{head}_norm.weight"]
+        loss = (h @ p[f"{head}.weight"] + p[f"{head}.bias"] - y).square().mean()
+        losses.append(float(loss.detach()))
+        if optimizer:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return {n: float(not torch.equal(p[n].detach(), was[n])) for n in was}, losses[-1] / losses[0]
 
 
-def leaks_by(how, empty=True, among_train=True):
-    """(leaked, repeated) with another way to clean."""
+def probe_flags_case(namespace, a):
+    made, (roles, new) = {}, flag_parts(a)
+    for key, modules in (("new", new), ("none", [])):
+        said = [namespace["role"](name, list(modules)) for name in roles]
+        made[f"roles_{key}"] = [chosen(one, ROLES, "role") for one in said]
+    for case in FLAG_CASES:
+        model, modules = flagged_model(a, case), [] if case == "none" else list(new)
+        before = callers.Before(model)
+        said = namespace["diagnose_flags"](model, modules)
+        made[f"said_{case}"] = chosen(said, FLAG_NAMES, "diagnose_flags")
+        made[f"looked_{case}"] = before.change()
+        namespace["cure_flags"](model, modules)
+        made[f"left_{case}"] = before.change(but=3)
+        if not made[f"left_{case}"]:
+            moved, made[f"loss_{case}"] = learns(model, a)
+            made[f"moved_{case}"] = [moved[name] for name in roles]
+    return {key: array(value) for key, value in made.items()}
+
+
+def cured_flags(i, case):
+    """{name: whether it should train}."""
+    roles, _ = flag_parts(i)
+    return {n: r == "factor" or (r == "head" and case != "none") for n, r in roles.items()}
+
+
+def judge_flags_case(i, o):
+    promises, (roles, new) = [], flag_parts(i)
+    for key, modules in (("new", new), ("none", [])):
+        right = [r if r != "head" or modules else "base" for r in roles.values()]
+        right = np.array([ROLES.index(r) for r in right], float)
+
+        def first_off(v, right=right, modules=modules):
+            k = int(np.argmax(v != right)) if v.shape == right.shape else 0
+            known = v.shape == right.shape and 0 <= v[k] < len(ROLES)
+            named = f'"{ROLES[int(v[k])]}"' if known else "a text that is not on the list"
+            return f'role("{list(roles)[k]}", {modules}): {named}'
+
+        wrong = np.ravel(o.get(f"roles_{key}", right))
+        k = int(np.argmax(wrong != right)) if wrong.shape == right.shape else 0
+        expected = f'"{ROLES[int(right[k])]}"'
+        promises.append(Promise(f"roles_{key}", right, seen=first_off, expected=expected))
+    for case, (right, _) in FLAG_CASES.items():
+        words = flags_of(i, case)[1]
+        promises += [
+            names_it(f"said_{case}", right, FLAG_NAMES, words, share=0.3),
+            callers.unchanged(f"looked_{case}", "the model, after the diagnosis", share=0.3),
+        ]
+    for case in FLAG_CASES:
+        words, wanted = flags_of(i, case)[1], cured_flags(i, case)
+        right = np.array(list(wanted.values()), float)
+
+        def off(v, right=right, words=words):
+            if v.shape != right.shape:
+                return words
+            lists = [[n for n, a, b in zip(roles, v, right, strict=True) if a > b],
+                     [n for n, a, b in zip(roles, v, right, strict=True) if a < b]]  # fmt: skip
+            said = [
+                f"{', '.join(names[:2])}{' and more' if len(names) > 2 else ''} {does}"
+                for names, does in zip(lists, ("moved", "did not move"), strict=True)
+                if names
+            ]
+            return f"{words}, cured and trained for six steps: {'; '.join(said)}"
+
+        promises += [
+            callers.unchanged(f"left_{case}", "the model, flags apart", share=0.6),
+            Promise(
+                f"moved_{case}",
+                right,
+                seen=off,
+                share=0.6,
+                expected="the head and the factors move, and nothing else",
+            ),  # fmt: skip
+            Promise(
+                f"loss_{case}",
+                lambda v: v < 1,
+                share=0.6,
+                expected="less than 1",
+                seen=words + ", cured and trained: the last loss is {} of the first",
+            ),  # fmt: skip
+        ]
+    return judged(i, o, promises, FLAGS)
+
+
+def flags_say(**changed):
+    right = {case: name for case, (name, _) in FLAG_CASES.items()} | changed
+    return {f"said_{case}": FLAG_NAMES.index(name) for case, name in right.items()}
+
+
+def roles_by(rule):
+    """A slip's values: roles by another rule of (name, new)."""
 
     def values(i):
-        train, test = as_texts(i, "train"), as_texts(i, "test")
-        known, seen, leaked, repeated = {how(text) for text in train}, set(), [], []
-        if empty:
-            known -= {""}
-        for place, text in enumerate(map(how, test)):
-            if text in known:
-                leaked.append(place)
-                if not among_train and text in seen:
-                    repeated.append(place)
-            elif text in seen and (text or not empty):
-                repeated.append(place)
-            seen.add(text)
-        return {"leaked": np.array(leaked, float), "repeated": np.array(repeated, float)}
+        roles, new = flag_parts(i)
+        return {f"roles_{key}": [ROLES.index(rule(name, modules)) for name in roles]
+                for key, modules in (("new", new), ("none", []))}  # fmt: skip
 
     return values
 
 
-def judge_leaks(i, o):
-    right = leaks_by(clean)(i)
-    promises = [
-        Promise("leaked", right["leaked"], "the places that leaked"),
-        Promise("repeated", right["repeated"], "the places that repeat another", share=0.6),
-        Promise(
-            "left", 0, seen="train or test was changed", expected="they stay as they are", share=0.6
-        ),
-    ]
-    return judged(i, o, promises, LEAKS)
+def moved_by(rule):
+    """A slip's values: what moves where the flags are rule(role, given, name, case)."""
+
+    def values(i):
+        made, (roles, _) = {}, flag_parts(i)
+        for case in FLAG_CASES:
+            given, _ = flags_of(i, case)
+            on = {n: rule("base" if r == "head" and case == "none" else r, given[n], n)
+                  for n, r in roles.items()}  # fmt: skip
+            for name in on:  # behind a B of zeros that is frozen, A has no gradient
+                if "lora_A" in name.split(".") and not on[name.replace("lora_A", "lora_B")]:
+                    on[name] = False
+            made[f"moved_{case}"] = np.array(list(on.values()), float)
+        return made
+
+    return values
 
 
-LEAKS = (
+def inside(name, new):
+    return any(name.startswith(f"{module}.") for module in new)
+
+
+def lora(name):
+    return bool({"lora_A", "lora_B"} & set(name.split(".")))
+
+
+def by(head, factor):
+    return roles_by(lambda n, new: "head" if head(n, new) else "factor" if factor(n) else "base")
+
+
+FLAGS = (
     Slip(
-        "letter_by_letter",
-        "A comparison letter by letter misses capitals, spaces and marks. Clean both sides first.",
-        lambda i: [leaks_by(lambda t: t, empty=False)(i), leaks_by(lambda t: t.strip())(i)],
-    ),
-    Slip(
-        "lower_only",
-        "Small letters alone are not enough: commas, quotes and runs of spaces are "
-        "still different.",
+        "looks_like",
+        '`lora_A` also stands in `flora_A`. Compare whole parts of the name: `name.split(".")`.',
         lambda i: [
-            leaks_by(str.casefold, empty=False)(i),
-            leaks_by(str.lower, empty=False)(i),
-            leaks_by(lambda t: t.casefold().strip())(i),
-            leaks_by(lambda t: " ".join(t.casefold().split()))(i),
+            by(inside, lambda n: "lora_A" in n or "lora_B" in n)(i),
+            by(inside, lambda n: "lora_" in n)(i),
+            by(inside, lambda n: "lora" in n)(i),
         ],
     ),
     Slip(
-        "lower",
-        "`str.casefold` knows that ß and ss are one; `str.lower` does not.",
-        leaks_by(lambda t: " ".join("".join(c if c.isalnum() else " " for c in t.lower()).split())),
-    ),
-    Slip(
-        "removed",
-        "A mark becomes a space, it does not vanish: «tea,hat» is two words.",
-        leaks_by(lambda t: "".join(c for c in t.casefold() if c.isalnum())),
-    ),
-    Slip(
-        "bag",
-        "The order of words belongs to a question: do not sort them.",
+        "head_anywhere",
+        "The name of a new module is full: `score` is not `body.score`, nor `score_norm`. A "
+        "parameter inside it has a name that begins with it and a dot.",
         lambda i: [
-            leaks_by(lambda t: " ".join(sorted(clean(t).split())))(i),
-            leaks_by(lambda t: " ".join(sorted(set(clean(t).split()))))(i),
+            by(rule, lora)(i)
+            for rule in (
+                lambda n, new: any(m in n for m in new),
+                lambda n, new: any(n.startswith(m) for m in new),
+                lambda n, new: any(f"{m}." in n for m in new),
+                lambda n, new: any(m.split(".")[-1] in n.split(".") for m in new),
+            )
         ],
     ),
     Slip(
-        "no_digits",
-        "Digits stay: `isalnum`, not `isalpha`.",
-        leaks_by(
-            lambda t: " ".join("".join(c if c.isalpha() else " " for c in t.casefold()).split())
-        ),
+        "first_part",
+        "A new module may lie deeper, as `pool.dense` does: compare with the whole name, not with "
+        "its first part.",
+        lambda i: [
+            by(lambda n, new: n.split(".")[0] in new, lora)(i),
+            by(lambda n, new: n.split(".")[-2] in new and len(n.split(".")) == 2, lora)(i),
+        ],
     ),
     Slip(
-        "underscore",
-        "`_` is neither letter nor digit, though `\\w` takes it: it becomes a space.",
-        leaks_by(lambda t: " ".join(re.findall(r"\w+", t.casefold()))),
+        "last_module",
+        'The name of a new module is full: all parts but the last, `name.rpartition(".")[0]`.',
+        lambda i: [by(lambda n, new: n.split(".")[-2] in new, lora)(i)],
     ),
     Slip(
-        "ascii",
-        "Letters are more than a to z: `str.isalnum` knows ö and é.",
-        leaks_by(lambda t: " ".join(re.findall(r"[a-z0-9]+", t.casefold()))),
+        "first_module",
+        "`new` may name several modules: look at all of them.",
+        lambda i: [by(lambda n, new: inside(n, new[:1]), lora)(i)],
     ),
     Slip(
-        "words_once",
-        "A word that stands twice stays twice.",
-        leaks_by(lambda t: " ".join(dict.fromkeys(clean(t).split()))),
+        "one_factor",
+        "Both `lora_A` and `lora_B` are factors.",
+        lambda i: [
+            by(inside, lambda n: "lora_A" in n.split("."))(i),
+            by(inside, lambda n: "lora_B" in n.split("."))(i),
+        ],
     ),
     Slip(
-        "empty_equal",
-        "Nothing is left of «...» after cleaning, and nothing equals nothing: leave such rows out.",
-        leaks_by(clean, empty=False),
+        "head_is_base",
+        "A new module was not trained before: it belongs to the head, not to the base.",
+        by(lambda n, new: False, lora),
     ),
     Slip(
-        "counted_twice",
-        "A leaked prompt that comes again is leaked, not repeated: it stands in "
-        "the first list alone.",
-        leaks_by(clean, among_train=False),
+        "any_is_enough",
+        "One part that trains is not enough: ask of all of them.",
+        lambda i: [
+            flags_say(part="fine", two="factor frozen", factor="fine"),
+            flags_say(factor="fine"),
+            flags_say(part="fine", two="factor frozen"),
+            flags_say(part="fine", two="fine", factor="fine"),
+        ],
+    ),
+    Slip(
+        "all_of_base",
+        "One parameter of the base that trains is too many: `any`, not `all`.",
+        lambda i: [flags_say(one="fine", both="head frozen")],
+    ),
+    Slip(
+        "base_last",
+        "The base comes before the head: ask in the order of the text.",
+        lambda i: [flags_say(both="head frozen")],
+    ),
+    Slip(
+        "factor_first",
+        "The head comes before the factors: ask in the order of the text.",
+        lambda i: [flags_say(two="factor frozen")],
+    ),
+    Slip(
+        "nothing_last",
+        "A model in which nothing trains has a name of its own. Ask that first.",
+        lambda i: [flags_say(nothing=name) for name in ("head frozen", "factor frozen", "fine")],
+    ),
+    Slip(
+        "empty_head",
+        "`new` may be empty: there is no head then, so none is frozen (`all([])` is True).",
+        lambda i: flags_say(none="head frozen"),
+    ),
+    Slip(
+        "only_on",
+        "What must not train has to be switched off: set the flag of every parameter, to True or "
+        "to False.",
+        moved_by(lambda role, given, name: given or role != "base"),
+    ),
+    Slip(
+        "only_off",
+        "What must train has to be switched on: set the flag of every parameter, to True or to "
+        "False.",
+        moved_by(lambda role, given, name: given and role != "base"),
+    ),
+    Slip(
+        "all_on",
+        "Everything is switched on, the base too: that is patient 8.",
+        moved_by(lambda role, given, name: True),
+    ),
+    Slip(
+        "head_left",
+        "The head is new and random. It has to train as well: that is patient 12.",
+        lambda i: [
+            moved_by(lambda role, given, name: role == "factor")(i),
+            moved_by(lambda role, given, name: role == "factor" or (given and role == "head"))(i),
+        ],
+    ),
+    Slip(
+        "factors_left",
+        "The factors have to train as well.",
+        lambda i: [
+            moved_by(lambda role, given, name: role == "head")(i),
+            moved_by(lambda role, given, name: role == "head" or (given and role == "factor"))(i),
+        ],
+    ),
+    Slip(
+        "untouched",
+        "The flags are as they were. Set `p.requires_grad` of the model's own parameters.",
+        moved_by(lambda role, given, name: given),
+    ),
+    Slip(
+        "weights_only",
+        "A bias of the head trains too.",
+        moved_by(lambda role, given, name: role != "base" and "bias" not in name),
     ),
 )
 
-leaks = Check(
-    name="leaks",
-    title="What the test has seen",
-    wants=("find_leaks",),
-    difficulty=2,
-    minutes=12,
-    points=20,
-    verified="copies with capitals, quotes, tabs, ß for SS; near misses; empty rows; repeats",
+flags_case = Check(
+    name="flags_case",
+    title="What should train",
+    wants=("role", "diagnose_flags", "cure_flags"),
+    difficulty=3,
+    minutes=15,
+    points=15,
+    verified="sixteen parameters with names that look alike; eleven models, one of them without "
+    "a head; what moves in six steps after the cure, and that the loss falls",
     hints=(
-        "Write the cleaning as a function of its own, and use it on both sides.",
-        "`text.casefold()`, then each character that is not `isalnum()` becomes a space, then "
-        '`" ".join(text.split())`. Sets make the search fast.',
-        "Go through test once. In the set of train: leaked. Else, if it has been seen in test: "
-        "repeated. Skip what is empty.",
+        "Write `role` first. The other two ask it of every name in `model.named_parameters()`.",
+        'Head: `name.startswith(module + ".")` for a module of `new`. Factor: `lora_A` or '
+        '`lora_B` is in `name.split(".")`. Collect the flags of each role in a list.',
+        "With the lists: `any` over all of them, `any` of the base, `all` of the head, `all` of "
+        "the factors. The cure is one line in a loop: "
+        '`p.requires_grad = role(name, new) != "base"`.',
     ),
-    slips=LEAKS,
-    other="Clean both sides in the same way, then compare whole texts, not parts.",
-    make=make_leaks,
-    probe=probe_leaks,
-    judge=judge_leaks,
+    slips=FLAGS,
+    other="Give each parameter its role, then compare its flag with what the role wants.",
+    make=make_flags_case,
+    probe=probe_flags_case,
+    judge=judge_flags_case,
 )
 
 
-# 19.5 A rule of your own
+# 19.7 A rule of your own
 RULE_VERDICTS = ("ok", "problem", "undecided", "warning")
 NAMES = [f"{a}.{b}" for a in ("west", "north", "east") for b in ("query", "up", "gate")]
 
@@ -1049,7 +1913,7 @@ rank_rule = Check(
     wants=("adapter_smaller_than_weight",),
     difficulty=3,
     minutes=15,
-    points=20,
+    points=15,
     verified="runs with small and large ranks, one layer exactly as large, a large rank beside a "
     "large weight, and a run without pairs",
     hints=(
@@ -1067,4 +1931,4 @@ rank_rule = Check(
     judge=judge_rank_rule,
 )
 
-EXERCISES = (optimizer_case, label_case, merge_case, leaks, rank_rule)
+EXERCISES = (optimizer_case, rate_case, label_case, leaks, merge_case, flags_case, rank_rule)
