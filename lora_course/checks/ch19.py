@@ -1335,6 +1335,9 @@ FLAG_CASES = {  # key: (right name, words)
 }
 
 
+CURED = ("none", "all", "both", "part", "factor", "nothing")  # those that are trained
+
+
 def make_flags_case(seed):
     rng = np.random.default_rng(seed)
     made = {"layers": rng.permutation(len(LAYERS))[:2], "head": int(rng.integers(len(HEADS)))}
@@ -1372,18 +1375,19 @@ def flagged_model(a, case):
     flags, _ = flags_of(a, case)
     for n, name in enumerate(roles):
         *path, last = name.split(".")
-        if not hasattr(model, path[0]) or ".".join(path) not in dict(model.named_modules()):
-            fixtures.put(model, ".".join(path), nn.Module())
+        part = model
+        for step in path:
+            if not hasattr(part, step):
+                part.add_module(step, nn.Module())
+            part = getattr(part, step)
         value = tensor(a["values"][n].astype(np.float32)) / 2
         value = value[0] if last == "bias" else value * ("lora_B" not in name)
-        model.get_submodule(".".join(path)).register_parameter(
-            last, nn.Parameter(value, requires_grad=flags[name])
-        )
+        part.register_parameter(last, nn.Parameter(value, requires_grad=flags[name]))
     return model
 
 
 def learns(model, a):
-    """(which parameters move in six steps of what requires a gradient, last loss / first)."""
+    """(which parameters move in four steps of what trains, last loss / first)."""
     import torch
 
     p, losses = dict(model.named_parameters()), []
@@ -1395,7 +1399,7 @@ def learns(model, a):
     for value in p.values():
         value.grad = None
     optimizer = torch.optim.AdamW(held, lr=0.01, weight_decay=0.0, foreach=False) if held else None
-    for _ in range(6):
+    for _ in range(4):
         h = x
         for layer in layers:
             base, lora = f"body.{layer}.base_layer", f"body.{layer}.lora_"
@@ -1424,6 +1428,8 @@ def probe_flags_case(namespace, a):
         said = namespace["diagnose_flags"](model, modules)
         made[f"said_{case}"] = chosen(said, FLAG_NAMES, "diagnose_flags")
         made[f"looked_{case}"] = before.change()
+        if case not in CURED:
+            continue
         namespace["cure_flags"](model, modules)
         made[f"left_{case}"] = before.change(but=3)
         if not made[f"left_{case}"]:
@@ -1460,7 +1466,7 @@ def judge_flags_case(i, o):
             names_it(f"said_{case}", right, FLAG_NAMES, words, share=0.3),
             callers.unchanged(f"looked_{case}", "the model, after the diagnosis", share=0.3),
         ]
-    for case in FLAG_CASES:
+    for case in CURED:
         words, wanted = flags_of(i, case)[1], cured_flags(i, case)
         right = np.array(list(wanted.values()), float)
 
@@ -1474,7 +1480,7 @@ def judge_flags_case(i, o):
                 for names, does in zip(lists, ("moved", "did not move"), strict=True)
                 if names
             ]
-            return f"{words}, cured and trained for six steps: {'; '.join(said)}"
+            return f"{words}, cured and trained for a few steps: {'; '.join(said)}"
 
         promises += [
             callers.unchanged(f"left_{case}", "the model, flags apart", share=0.6),
@@ -1517,7 +1523,7 @@ def moved_by(rule):
 
     def values(i):
         made, (roles, _) = {}, flag_parts(i)
-        for case in FLAG_CASES:
+        for case in CURED:
             given, _ = flags_of(i, case)
             on = {n: rule("base" if r == "head" and case == "none" else r, given[n], n)
                   for n, r in roles.items()}  # fmt: skip
@@ -1686,7 +1692,7 @@ flags_case = Check(
     minutes=15,
     points=15,
     verified="sixteen parameters with names that look alike; eleven models, one of them without "
-    "a head; what moves in six steps after the cure, and that the loss falls",
+    "a head; what moves in a few steps after the cure, and that the loss falls",
     hints=(
         "Write `role` first. The other two ask it of every name in `model.named_parameters()`.",
         'Head: `name.startswith(module + ".")` for a module of `new`. Factor: `lora_A` or '

@@ -136,6 +136,14 @@ def find_leaks(train, test):
     test = [clean(t) for t in test]
     repeated = [n for n, t in enumerate(test) if t and t in test[:n] and n not in leaked]
     return leaked, repeated
+
+
+def cure_test(train, test):
+    left = dict(enumerate(test))
+    for places in find_leaks(train, test):
+        for place in places:
+            left.pop(place)
+    return list(left.values())
 """,
     ),
     edit(
@@ -143,6 +151,7 @@ def find_leaks(train, test):
         "arrays",
         "",
         ("return leaked, repeated", "return torch.tensor(leaked), torch.tensor(repeated)"),
+        ("leaked + repeated]", "{*leaked.tolist(), *repeated.tolist()}]"),
     ),
     Answer(
         "rank_rule",
@@ -164,6 +173,130 @@ def adapter_smaller_than_weight(run):
         "nelement",
         "",
         (LARGE, "pair.first.nelement() + pair.second.nelement() >= weight"),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "rate_case",
+        "a table of rates, the best one",
+        code="""
+import numpy as np
+
+def diagnose_rate(losses, moved):
+    losses = np.array(losses)
+    if not moved:
+        return "nothing moves"
+    if np.isnan(losses).any() or losses.max() > losses[0]:
+        return "too high"
+    return "fine" if 2 * losses[-1] <= losses[0] else "too low"
+
+
+def cure_rate(train, rate):
+    for power in range(-14, 3):
+        case = diagnose_rate(*train(10 ** (power / 2)))
+        if case == "fine":
+            return 10 ** (power / 2)
+        if case == "nothing moves":
+            break
+    raise ValueError
+""",
+    ),
+    Answer(
+        "rate_case",
+        "halving between two bounds, a tensor back",
+        code="""
+def diagnose_rate(losses, moved):
+    first, *_, last = losses
+    if moved == 0.0:
+        return "nothing moves"
+    if any(math.isnan(x) or x > first for x in losses):
+        return "too high"
+    return "too low" if last / first > 0.5 else "fine"
+
+
+def cure_rate(train, rate):
+    low, high = math.log(1e-9), math.log(1e4)
+    while True:
+        middle = (low + high) / 2
+        case = diagnose_rate(*train(math.exp(middle)))
+        if case == "fine":
+            return torch.tensor(math.exp(middle))
+        if case == "nothing moves":
+            raise ValueError("not held by the optimizer?")
+        low, high = (middle, high) if case == "too low" else (low, middle)
+""",
+    ),
+    edit("rate_case", "twice", "", ("rate * 5", "rate * 2"), ("rate / 5", "rate / 2")),
+    Answer(
+        "flags_case",
+        "sets of names, only the wrong flags are set",
+        code="""
+def role(name, new):
+    path = name.split(".")
+    if any(path[:len(m.split("."))] == m.split(".") for m in new):
+        return "head"
+    return "factor" if "lora_A" in path or "lora_B" in path else "base"
+
+
+def diagnose_flags(model, new):
+    on = {n for n, p in model.named_parameters() if p.requires_grad}
+    names = dict(model.named_parameters()).keys()
+    if not on:
+        return "nothing trains"
+    if any(role(n, new) == "base" for n in on):
+        return "base trains"
+    off = {role(n, new) for n in names - on}
+    return "head frozen" if "head" in off else "factor frozen" if "factor" in off else "fine"
+
+
+def cure_flags(model, new):
+    for n, p in model.named_parameters():
+        if p.requires_grad != (role(n, new) != "base"):
+            p.requires_grad_(not p.requires_grad)
+""",
+    ),
+    Answer(
+        "flags_case",
+        "freeze all, then the modules",
+        code="""
+def role(name, new):
+    for module in new:
+        if name.removeprefix(module + ".") != name:
+            return "head"
+    return "factor" if ".lora_A." in name or ".lora_B." in name else "base"
+
+
+def diagnose_flags(model, new):
+    seen = {(role(n, new), p.requires_grad) for n, p in model.named_parameters()}
+    if not any(on for _, on in seen):
+        return "nothing trains"
+    for wrong, word in ((("base", True), "base trains"), (("head", False), "head frozen"),
+                        (("factor", False), "factor frozen")):
+        if wrong in seen:
+            return word
+    return "fine"
+
+
+def cure_flags(model, new):
+    model.requires_grad_(False)
+    for name in new:
+        model.get_submodule(name).requires_grad_(True)
+    for name, module in model.named_modules():
+        if name.endswith((".lora_A", ".lora_B")):
+            module.requires_grad_()
+    return model
+""",
+    ),
+    edit(
+        "leaks",
+        "a loop that pops",
+        "",
+        (
+            "return [text for place, text in enumerate(test) if place not in leaked + repeated]",
+            "left = list(test)\n    for place in sorted(leaked + repeated, reverse=True):\n"
+            "        del left[place]\n    return tuple(left)",
+        ),
     ),
 ]
 
@@ -553,5 +686,200 @@ def cure_labels(ids, mask, start):
         "a square weight, the other way",
         "square",
         ("pair.second.shape[0] * pair.first.shape[1]", "pair.first.shape[1] ** 2"),
+    ),
+]
+
+FINITE = "all(math.isfinite(loss) and loss <= losses[0] for loss in losses)"
+LOW = 'return "too low" if losses[-1] > losses[0] / 2 else "fine"'
+STEP = 'rate * 5 if case == "too low" else rate / 5'
+LOOP = """    case = diagnose_rate(*train(rate))
+    while case != "fine":
+        if case == "nothing moves":
+            raise ValueError("No rate helps: nothing moves.")
+        rate = rate * 5 if case == "too low" else rate / 5
+        case = diagnose_rate(*train(rate))
+    return rate
+"""
+DEAD = """        if case == "nothing moves":
+            raise ValueError("No rate helps: nothing moves.")
+"""
+
+
+def rate(note, mistake, *edits):
+    return edit("rate_case", note, mistake, *edits)
+
+
+WRONG += [
+    rate(
+        "asks only whether a loss is larger",
+        "nan_unseen",
+        (f"not {FINITE}", "any(loss > losses[0] for loss in losses)"),
+    ),
+    rate("the largest loss", "nan_unseen", (f"not {FINITE}", "max(losses) > losses[0]")),
+    rate("the last loss alone", "last_only", (f"not {FINITE}", "not losses[-1] <= losses[0]")),
+    rate("the last loss, by >", "last_only", (f"not {FINITE}", "losses[-1] > losses[0]")),
+    rate(
+        "only what is no number", "other", (f"not {FINITE}", "not all(map(math.isfinite, losses))")
+    ),
+    rate(
+        "moved last",
+        "moved_last",
+        ('    if moved == 0:\n        return "nothing moves"\n', ""),
+        (LOW, 'if moved == 0:\n        return "nothing moves"\n    ' + LOW),
+    ),
+    rate(
+        "moved is not asked",
+        "moved_last",
+        ('    if moved == 0:\n        return "nothing moves"\n', ""),
+    ),
+    rate("still by a tolerance", "nearly_still", ("moved == 0", "moved < 1e-6")),
+    rate(
+        "half is too much",
+        "below_half",
+        ("losses[-1] > losses[0] / 2", "losses[-1] >= losses[0] / 2"),
+    ),
+    rate("any fall will do", "any_fall", ("losses[-1] > losses[0] / 2", "losses[-1] >= losses[0]")),
+    rate("flat means nothing moves", "other", ("moved == 0", "len(set(losses)) == 1")),
+    rate(
+        "the rate comes back",
+        "untouched",
+        (
+            LOOP,
+            '    if diagnose_rate(*train(rate)) == "nothing moves":\n        raise ValueError\n'
+            "    return rate\n",
+        ),
+    ),
+    rate(
+        "once",
+        "one_step",
+        ('    while case != "fine":', '    if case != "fine":'),
+        ("rate * 5", "rate * 10"),
+        ("rate / 5", "rate / 10"),
+    ),
+    rate("always up", "always_up", (STEP, "rate * 5")),
+    rate("always down", "upside_down", (STEP, "rate / 5")),
+    rate(
+        "upside down",
+        "upside_down",
+        ("rate * 5 if", "rate / 5 if"),
+        ("else rate / 5", "else rate * 5"),
+    ),
+    rate(
+        "ten times the rate of full fine-tuning",
+        "same_everywhere",
+        (LOOP, "    if train(rate)[1] == 0:\n        raise ValueError\n    return 2e-4\n"),
+    ),
+    rate("searches where nothing moves", "searches_the_dead", (DEAD, "")),
+    rate(
+        "gives up without a word",
+        "other",
+        ('raise ValueError("No rate helps: nothing moves.")', "return rate"),
+    ),
+    rate("small steps", "other", ("rate * 5", "rate * 1.1"), ("rate / 5", "rate / 1.1")),
+    rate("the case comes back", "type", ("    return rate\n", "    return case\n")),
+]
+
+HEAD = 'any(name.startswith(f"{module}.") for module in new)'
+FACTOR = '{"lora_A", "lora_B"} & set(name.split("."))'
+CURE = 'p.requires_grad = role(name, new) != "base"'
+ALL_HEAD = '    if not all(flags["head"]):\n        return "head frozen"\n'
+ANY_BASE = '    if any(flags["base"]):\n        return "base trains"\n'
+NONE = '    if not any(map(any, flags.values())):\n        return "nothing trains"\n'
+
+
+def flags(note, mistake, *edits):
+    return edit("flags_case", note, mistake, *edits)
+
+
+WRONG += [
+    flags("lora in the name", "looks_like", (FACTOR, '"lora_" in name')),
+    flags(
+        "lora_A or lora_B in the name",
+        "looks_like",
+        (FACTOR, '"lora_A" in name or "lora_B" in name'),
+    ),
+    flags("the head anywhere", "head_anywhere", (HEAD, "any(module in name for module in new)")),
+    flags(
+        "begins with it", "head_anywhere", (HEAD, "any(name.startswith(module) for module in new)")
+    ),
+    flags(
+        "its last part",
+        "head_anywhere",
+        (HEAD, 'any(module.split(".")[-1] in name.split(".") for module in new)'),
+    ),
+    flags("the part before the last", "last_module", (HEAD, 'name.split(".")[-2] in new')),
+    flags("the first part", "first_part", (HEAD, 'name.split(".")[0] in new')),
+    flags("the first new module", "first_module", (HEAD, HEAD.replace("in new", "in new[:1]"))),
+    flags("A alone", "one_factor", (FACTOR, '"lora_A" in name.split(".")')),
+    flags("a head is base", "head_is_base", (HEAD, "False")),
+    flags("any of the head", "any_is_enough", ('not all(flags["head"])', 'not any(flags["head"])')),
+    flags("any of the factors", "any_is_enough", ('all(flags["factor"])', 'any(flags["factor"])')),
+    flags("all of the base", "all_of_base", ('any(flags["base"])', 'all(flags["base"])')),
+    flags("head before base", "base_last", (ANY_BASE, ""), (ALL_HEAD, ALL_HEAD + ANY_BASE)),
+    flags(
+        "factors before the head",
+        "factor_first",
+        (ALL_HEAD, '    if not all(flags["factor"]):\n        return "factor frozen"\n' + ALL_HEAD),
+    ),
+    flags("nothing trains is not asked", "nothing_last", (NONE, "")),
+    flags("only switches on", "only_on", (CURE, 'p.requires_grad |= role(name, new) != "base"')),
+    flags("only switches off", "only_off", (CURE, 'p.requires_grad &= role(name, new) != "base"')),
+    flags("everything on", "all_on", (CURE, "p.requires_grad = True")),
+    flags("only factors", "head_left", (CURE, 'p.requires_grad = role(name, new) == "factor"')),
+    flags("only the head", "factors_left", (CURE, 'p.requires_grad = role(name, new) == "head"')),
+    flags(
+        "a name that is no flag", "untouched", (CURE, 'p.require_grad = role(name, new) != "base"')
+    ),
+    flags("no biases", "weights_only", (CURE, CURE + ' and "bias" not in name')),
+    flags("a new head", "other", (CURE, CURE + "\n        p.data = p.data * 1.01")),
+    flags(
+        "cures a copy",
+        "untouched",
+        (
+            "    for name, p in model.named_parameters():\n        p.requires",
+            "    import copy\n    for name, p in copy.deepcopy(model).named_parameters():\n"
+            "        p.requires",
+        ),
+    ),
+]
+
+PLACES = "place not in leaked + repeated]"
+WRONG += [
+    edit("leaks", "repeats stay", "repeats_left", (PLACES, "place not in leaked]")),
+    edit("leaks", "leaks stay", "leaks_left", (PLACES, "place not in repeated]")),
+    edit("leaks", "all of test", "nothing_left_out", (" if " + PLACES, "]")),
+    edit("leaks", "those that go", "the_others", ("place not in leaked", "place in leaked")),
+    edit(
+        "leaks",
+        "empty ones go",
+        "empty_dropped",
+        (PLACES, PLACES[:-1] + " and any(map(str.isalnum, text))]"),
+    ),
+    edit(
+        "leaks",
+        "cleaned",
+        "as_cleaned",
+        ("return [text for place", "return [text.casefold() for place"),
+    ),
+    edit(
+        "leaks",
+        "sorted",
+        "another_order",
+        ("return [text for", "return sorted(text for"),
+        (PLACES, PLACES[:-1] + ")"),
+    ),
+    edit(
+        "leaks",
+        "a set",
+        "type",
+        ("return [text for", "return {text for"),
+        (PLACES, PLACES[:-1] + "}"),
+    ),
+    edit("leaks", "places for texts", "type", ("return [text for", "return [place for")),
+    edit(
+        "leaks",
+        "by the texts as written",
+        "leaks_left",
+        (PLACES, "text not in train and place not in repeated]"),
     ),
 ]
