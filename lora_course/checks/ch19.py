@@ -343,27 +343,37 @@ def make_rate_case(seed):
         rate = 0.17 * 10 ** (size + rng.uniform(low, high))
         made |= {f"A_{case}": A, f"B_{case}": B, f"x_{case}": x, f"rate_{case}": rate}
 
-    first = rng.uniform(1, 4, 10)  # a loss below 0 stands for one that is not a number
+    first = rng.uniform(1, 4, 11)  # a loss below 0 stands for one that is not a number
     falls = [np.sort(rng.uniform(low, 0.95, 6))[::-1] for low in [0.7] * 5 + [0.2] * 5]
     runs = [  # (losses as shares of the first, moved)
         (np.append(falls[0], 0.68), 2e-9),  # too low, and it has hardly moved
         (np.append(falls[1], 0.55), 0.2),
         (np.append(falls[5], [0.18, 0.3, 0.15]), 0.03),
-        (np.append(falls[6], 0.5), 0.1),  # exactly half
+        (np.append(falls[4], 0.5), 0.1),  # exactly half
         (np.concatenate([falls[2][:2], [1.3, 0.9, 0.3, 0.1]]), 0.9),  # over it, and back
-        (np.append(falls[3], [1.1, 1.8]), 0.4),
+        (np.append(falls[3], 1.8), 0.4),
         (np.append(falls[7], [-1, -1]), 0.2),
         (np.append(falls[8], [np.inf, 0.3]), 0.3),
         (np.ones(7), 0),
         (rng.uniform(0.9, 1.1, 5).tolist() + [1.2], 0),  # other rows in each step
+        (np.full(3, np.inf), np.inf),
     ]
     for n, (shares, moved) in enumerate(runs):
-        made[f"losses_{n}"] = np.float32(first[n]) * np.append(1, shares)
+        begin = 1 if np.isfinite(moved) else np.inf
+        made[f"losses_{n}"] = np.float32(first[n]) * np.append(begin, shares)
         made[f"moved_{n}"] = moved
     return made
 
 
-RATE_RIGHT = ("too low", "too low", "fine", "fine", *["too high"] * 4, *["nothing moves"] * 2)
+RATE_RIGHT = (
+    "too low",
+    "too low",
+    "fine",
+    "fine",
+    *["too high"] * 4,
+    *["nothing moves"] * 2,
+    "too high",
+)
 
 
 def losses_of(a, n):
@@ -477,9 +487,9 @@ def judge_rate_case(i, o):
 
 
 def rate_says(**changed):
-    """A slip's values: the right names, but for these; keys as in `n4`."""
+    """A slip's values: the right names, but for these; keys as in `n4`, None for any name."""
     right = {f"n{n}": name for n, name in enumerate(RATE_RIGHT)} | changed
-    return {f"said_{n[1:]}": RATE_NAMES.index(name) for n, name in right.items()}
+    return {f"said_{n[1:]}": RATE_NAMES.index(name) for n, name in right.items() if name}
 
 
 def rates_given(rule):
@@ -510,21 +520,17 @@ RATES = (
         "nan_unseen",
         "Comparisons with a loss that is not a number are always False, and `max` may skip it: "
         "ask `math.isfinite` of every loss.",
-        lambda i: [rate_says(n6="fine"), rate_says(n6="too low"), rate_says(n6="fine", n7="fine")],
+        lambda i: [rate_says(n6=name, n7=None, n10=None) for name in ("fine", "too low")],
     ),
     Slip(
         "last_only",
-        "A loss that rose above the first one and came back is one too: look at every loss.",
-        lambda i: [
-            rate_says(n4="fine", **more)
-            for more in (
-                {},
-                {"n6": "fine"},
-                {"n7": "fine"},
-                {"n6": "fine", "n7": "fine"},
-                {"n6": "too low", "n7": "fine"},
-            )
-        ],
+        "A loss that rose above the first one and came back counts too: look at every loss.",
+        lambda i: rate_says(n4="fine", n6=None, n7=None, n10=None),
+    ),
+    Slip(
+        "infinite_first",
+        "Where the first loss is infinite, none is larger: ask `math.isfinite` of every loss.",
+        lambda i: [rate_says(n10=name) for name in ("fine", "too low")],
     ),
     Slip(
         "rise_unseen",

@@ -187,7 +187,7 @@ def diagnose_rate(losses, moved):
     losses = np.array(losses)
     if not moved:
         return "nothing moves"
-    if np.isnan(losses).any() or losses.max() > losses[0]:
+    if not np.isfinite(losses).all() or losses.max() > losses[0]:
         return "too high"
     return "fine" if 2 * losses[-1] <= losses[0] else "too low"
 
@@ -210,7 +210,7 @@ def diagnose_rate(losses, moved):
     first, *_, last = losses
     if moved == 0.0:
         return "nothing moves"
-    if any(math.isnan(x) or x > first for x in losses):
+    if math.inf == first or not all(x <= first for x in losses):
         return "too high"
     return "too low" if last / first > 0.5 else "fine"
 
@@ -335,7 +335,7 @@ WRONG = [
         ("return right\n", "return torch.cat([right[1:], right.new_tensor([-100])])\n"),
     ),
     cured("writes into ids", "other", ("ids.clone()", "ids")),
-    cured("the mask alone, by number", "other", ("[mask == 0]", "[ids == ids[-1]]")),
+    cured("the mask alone, by number", "by_number", ("[mask == 0]", "[ids == ids[-1]]")),
     edit("optimizer_case", "one is enough", "any_is_enough", (FINE, 'return "fine"')),
     edit(
         "optimizer_case", "sets must be equal", "equal_sets", ("wanted <= held", "wanted == held")
@@ -480,12 +480,17 @@ def cure_labels(ids, mask, start):
         "other",
         ("right[mask == 0] = -100", "right[ids == ids[-1]] = -100\n    right[start] = -1"),
     ),
-    edit("label_case", "everything from start on", "other", ("    right[mask == 0] = -100\n", "")),
+    edit(
+        "label_case",
+        "everything from start on",
+        "filler_cured",
+        ("    right[mask == 0] = -100\n", ""),
+    ),
     edit("label_case", "writes into ids", "other", ("right = ids.clone()", "right = ids")),
     edit(
         "label_case",
         "one place late",
-        "other",
+        "one_late",
         ("right[:start] = -100", "right[:start + 1] = -100"),
     ),
     edit("merge_case", "equality", "equal", (CLOSE, "torch.equal(stored, W + times * delta)")),
@@ -719,7 +724,9 @@ WRONG += [
     rate("the last loss alone", "last_only", (f"not {FINITE}", "not losses[-1] <= losses[0]")),
     rate("the last loss, by >", "last_only", (f"not {FINITE}", "losses[-1] > losses[0]")),
     rate(
-        "only what is no number", "other", (f"not {FINITE}", "not all(map(math.isfinite, losses))")
+        "only what is no number",
+        "rise_unseen",
+        (f"not {FINITE}", "not all(map(math.isfinite, losses))"),
     ),
     rate(
         "moved last",
@@ -739,7 +746,7 @@ WRONG += [
         ("losses[-1] > losses[0] / 2", "losses[-1] >= losses[0] / 2"),
     ),
     rate("any fall will do", "any_fall", ("losses[-1] > losses[0] / 2", "losses[-1] >= losses[0]")),
-    rate("flat means nothing moves", "other", ("moved == 0", "len(set(losses)) == 1")),
+    rate("flat means nothing moves", "moved_last", ("moved == 0", "len(set(losses)) == 1")),
     rate(
         "the rate comes back",
         "untouched",
@@ -775,7 +782,7 @@ WRONG += [
         "other",
         ('raise ValueError("No rate helps: nothing moves.")', "return rate"),
     ),
-    rate("small steps", "other", ("rate * 5", "rate * 1.1"), ("rate / 5", "rate / 1.1")),
+    rate("small steps", "small_steps", ("rate * 5", "rate * 1.1"), ("rate / 5", "rate / 1.1")),
     rate("the case comes back", "type", ("    return rate\n", "    return case\n")),
 ]
 
@@ -879,7 +886,35 @@ WRONG += [
     edit(
         "leaks",
         "by the texts as written",
-        "leaks_left",
+        "as_written",
         (PLACES, "text not in train and place not in repeated]"),
+    ),
+]
+
+WRONG += [
+    rate(
+        "above the loss before",
+        "any_rise",
+        (f"not {FINITE}", f"not {FINITE} or any(b > a for a, b in zip(losses, losses[1:]))"),
+    ),
+    rate(
+        "not a number, or larger",
+        "infinite_first",
+        (f"not {FINITE}", "any(math.isnan(x) or x > losses[0] for x in losses)"),
+    ),
+    rate(
+        "moved, and not a float's sign",
+        "infinite_first",
+        (f"not {FINITE}", "not all(x <= losses[0] for x in losses)"),
+    ),
+    flags(
+        "new may not be empty",
+        "empty_head",
+        ('not all(flags["head"])', 'not (flags["head"] and all(flags["head"]))'),
+    ),
+    flags(
+        "the module before it",
+        "first_module",
+        (HEAD, 'name.startswith(f"{new[0] if new else None}.")'),
     ),
 ]
