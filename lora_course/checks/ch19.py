@@ -546,7 +546,11 @@ RATES = (
     Slip(
         "moved_last",
         "Ask `moved` first: where it is 0, losses differ only because the rows do.",
-        lambda i: [rate_says(n9="too high"), rate_says(n8="too low", n9="too high")],
+        lambda i: [
+            rate_says(n9="too high"),
+            rate_says(n9="too high", n10="nothing moves"),
+            rate_says(n8="too low", n9="too high"),
+        ],
     ),
     Slip(
         "nearly_still",
