@@ -222,6 +222,19 @@ def optimizer_holds(count):
 
 OPTIMIZER = (
     Slip(
+        "frozen_wanted",
+        "Frozen parameters want no optimizer: count only those that require a gradient.",
+        optimizer_says(
+            all="some missing", groups="some missing", before="some missing", frozen="fine"
+        ),
+    ),
+    Slip(
+        "held_is_empty",
+        "None held means none of those that train. The optimizer may hold others, so it need not "
+        "be empty.",
+        optimizer_says(before="some missing", copied="some missing"),
+    ),
+    Slip(
         "any_is_enough",
         "One factor in the optimizer is not enough: those it lacks never move.",
         optimizer_says(one="fine", second="fine"),
@@ -344,7 +357,7 @@ def make_rate_case(seed):
         made |= {f"A_{case}": A, f"B_{case}": B, f"x_{case}": x, f"rate_{case}": rate}
 
     first = rng.uniform(1, 4, 11)  # a loss below 0 stands for one that is not a number
-    falls = [np.sort(rng.uniform(low, 0.95, 6))[::-1] for low in [0.7] * 5 + [0.2] * 5]
+    falls = [np.sort(rng.uniform(low, 0.95, 6))[::-1] for low in [0.7] * 6 + [0.2] * 4]
     runs = [  # (losses as shares of the first, moved)
         (np.append(falls[0], 0.68), 2e-9),  # too low, and it has hardly moved
         (np.append(falls[1], 0.55), 0.2),
@@ -562,6 +575,16 @@ RATES = (
         "below_half",
         "A last loss of exactly half the first one is fine: `>`, not `>=`.",
         lambda i: rate_says(n3="too low"),
+    ),
+    Slip(
+        "another_half",
+        "What counts is the last loss against half the first one: `losses[-1] > losses[0] / 2`.",
+        lambda i: rate_says(n2="too low", n3="too low"),
+    ),
+    Slip(
+        "low_first",
+        "A run can be too high and too low at once. Ask in the order of the text: too high first.",
+        lambda i: rate_says(n5="too low"),
     ),
     Slip(
         "any_fall",
@@ -812,8 +835,8 @@ def cured_as(rule):
 LABELS = (
     Slip(
         "shift_unseen",
-        "Shifted labels also grade one place of the prompt, the last one. Look for "
-        "the shift first: compare with the right labels moved by one.",
+        "Shifted labels also grade the last place of the prompt. Look for the shift first: compare "
+        "with the right labels moved by one to the front, `torch.cat([right[1:], ...])`.",
         label_says(shifted="prompt graded"),
     ),
     Slip(
@@ -860,6 +883,26 @@ LABELS = (
         "one_late",
         "The first token of the answer must be graded too: it stands at `start`.",
         cured_as(lambda ids, start, last, t: (t > start) & (t < last)),
+    ),
+    Slip(
+        "one_early",
+        "One place of the prompt is graded: the answer begins at `start`, so what comes before "
+        "has -100.",
+        cured_as(lambda ids, start, last, t: (t >= start - 1) & (t < last)),
+    ),
+    Slip(
+        "zero_ignored",
+        "0 is a token, and would be learned. What is not graded has -100.",
+        lambda i: [
+            {
+                f"cured_{n}": np.where(right_labels(i, n) == -100, off(i, n), right_labels(i, n))
+                for n in range(2 * len(LABEL_NAMES))
+            }
+            for off in (
+                lambda i, n: np.where(i[f"mask_{n}"] == 0, 0, -100),
+                lambda i, n: np.zeros_like(i[f"mask_{n}"]),
+            )
+        ],
     ),
     Slip(
         "by_number",
@@ -1127,6 +1170,30 @@ LEAKS = (
         leaks_by(clean, among_train=False),
     ),
     Slip(
+        "first_counts",
+        "The first of several equal prompts repeats nothing: look only at those before.",
+        lambda i: {
+            "leaked": leaks_by(clean)(i)["leaked"],
+            "repeated": [
+                n
+                for n in left_by(leaks_by(clean)(i)["leaked"], [], i)
+                if sum(clean(t) == clean(as_texts(i, "test")[n]) for t in as_texts(i, "test")) > 1
+                and clean(as_texts(i, "test")[n])
+            ],
+        },
+    ),
+    Slip(
+        "swapped",
+        "The two lists are in the wrong order: those that leaked come first.",
+        lambda i: dict(zip(("repeated", "leaked"), leaks_by(clean)(i).values(), strict=True)),
+    ),
+    Slip(
+        "runs_of_spaces",
+        "A mark and the space beside it make two spaces: runs become one, "
+        '`" ".join(text.split())`.',
+        leaks_by(lambda t: "".join(c if c.isalnum() else " " for c in t.casefold()).strip()),
+    ),
+    Slip(
         "repeats_left",
         "Prompts that repeat another go as well: one question must not count twice.",
         kept_by(lambda leaked, repeated, i: left_by(leaked, [], i)),
@@ -1298,8 +1365,10 @@ MERGES = (
     ),
     Slip(
         "mean",
-        "One entry that is off makes another weight: take the largest difference, not the mean.",
+        "One entry that is off makes another weight: take the largest difference, not the mean "
+        "or the smallest.",
         lambda i: [
+            merge_says(lambda d, delta, W: np.abs(d).min() <= np.abs(delta).max() / 100)(i),
             merge_says(lambda d, delta, W: np.abs(d).mean() <= np.abs(delta).max() / 100)(i),
             merge_says(lambda d, delta, W: abs(d.mean()) <= np.abs(delta).max() / 100)(i),
         ],
@@ -1336,6 +1405,11 @@ MERGES = (
         "subtracts_once",
         "The cure depends on the case: the base lacks one delta, a twofold merge has one too many.",
         all_cured(lambda i, k: i[f"stored_{k}"] - i[f"delta_{k}"]),
+    ),
+    Slip(
+        "back_to_base",
+        "All of the delta comes off here, which leaves the base. One delta has to stay.",
+        all_cured(lambda i, k: cured_weight(i, k) - i[f"delta_{k}"]),
     ),
     Slip(
         "cure_upside_down",
@@ -1539,8 +1613,8 @@ def judge_flags_case(i, o):
     for case, (right, _) in FLAG_CASES.items():
         words = flags_of(i, case)[1]
         promises += [
-            names_it(f"said_{case}", right, FLAG_NAMES, words, share=0.3),
             callers.unchanged(f"looked_{case}", "the model, after the diagnosis", share=0.3),
+            names_it(f"said_{case}", right, FLAG_NAMES, words, share=0.3),
         ]
     for case in CURED:
         words, wanted = flags_of(i, case)[1], cured_flags(i, case)
@@ -1631,6 +1705,7 @@ FLAGS = (
         lambda i: [
             by(inside, lambda n: "lora_A" in n or "lora_B" in n)(i),
             by(inside, lambda n: "lora_" in n)(i),
+            by(inside, lambda n: n.endswith(("lora_A.weight", "lora_B.weight")))(i),
             by(inside, lambda n: "lora" in n)(i),
         ],
     ),
@@ -1697,6 +1772,16 @@ FLAGS = (
         lambda i: [flags_say(one="fine", both="head frozen")],
     ),
     Slip(
+        "list_is_true",
+        "A list with something in it is true, `[False]` as well: ask `any` of its entries.",
+        lambda i: flags_say(**{case: "base trains" for case in FLAG_CASES if case != "nothing"}),
+    ),
+    Slip(
+        "head_and_factors",
+        "A frozen factor has a name of its own. Ask for the head alone, then for the factors.",
+        lambda i: flags_say(factor="head frozen", factors="head frozen"),
+    ),
+    Slip(
         "base_last",
         "The base comes before the head: ask in the order of the text.",
         lambda i: [flags_say(both="head frozen")],
@@ -1720,7 +1805,10 @@ FLAGS = (
         "only_on",
         "What must not train has to be switched off: set the flag of every parameter, to True or "
         "to False.",
-        moved_by(lambda role, given, name: given or role != "base"),
+        lambda i: [
+            moved_by(lambda role, given, name: given or role != "base")(i),
+            moved_by(lambda role, given, name: given or role == "head")(i),
+        ],
     ),
     Slip(
         "only_off",
@@ -1804,7 +1892,7 @@ def make_rank_rule(seed):
         if n in (1, 2):
             sizes[place, 0] = high + int(rng.integers(1, 4))
         if n == 2:
-            sizes[0, 0] = high + 1  # beside another one
+            sizes[:, 0] = high + rng.integers(1, 4, count)  # all of them
         if n == 3:  # exactly as many: 6 * 3 numbers against 2 * (6 + 3)
             k = int(rng.integers(2, 5))
             sizes[place] = [2 * k, 6 * k, 3 * k]
@@ -1945,6 +2033,7 @@ RANK_RULE = (
         lambda i: [
             verdicts_by(lambda r, wide, out: r >= min(wide, out))(i),
             verdicts_by(lambda r, wide, out: r > min(wide, out))(i),
+            verdicts_by(lambda r, wide, out: r >= wide * out)(i),
         ],
     ),
     Slip(
@@ -1972,6 +2061,11 @@ RANK_RULE = (
         "first_pair",
         "Look at every pair, not at the first one alone.",
         lambda i: {f"verdict_{n}": float(too_large(i, n)[0]) for n in range(8)},
+    ),
+    Slip(
+        "every_pair",
+        "One layer that is too large is a problem already: `if large:`.",
+        lambda i: {f"verdict_{n}": float(all(too_large(i, n))) for n in range(8)},
     ),
     Slip(
         "no_pairs",

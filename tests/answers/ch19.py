@@ -918,3 +918,149 @@ WRONG += [
         (HEAD, 'name.startswith(f"{new[0] if new else None}.")'),
     ),
 ]
+
+WRONG += [
+    edit(
+        "optimizer_case",
+        "all are wanted",
+        "frozen_wanted",
+        (WANTED, "{id(p) for p in model.parameters()}"),
+    ),
+    edit(
+        "optimizer_case", "nothing held", "held_is_empty", ("if not wanted & held", "if not held")
+    ),
+    edit("optimizer_case", "a tenfold rate", "other", (RATE, RATE + " * 10")),
+    edit(
+        "optimizer_case",
+        "the kind of the old one",
+        "other",
+        ("torch.optim.AdamW(trained", "type(optimizer)(trained"),
+    ),
+    edit(
+        "label_case",
+        "before the start",
+        "one_early",
+        ("right[:start] = -100", "right[: start - 1] = -100"),
+    ),
+    edit(
+        "label_case",
+        "0 for filler",
+        "zero_ignored",
+        ("right[mask == 0] = -100", "right[mask == 0] = 0"),
+    ),
+    edit(
+        "label_case",
+        "shifted the other way",
+        "shift_unseen",
+        (
+            "torch.cat([right[1:], right.new_tensor([-100])])",
+            "torch.cat([right.new_tensor([-100]), right[:-1]])",
+        ),
+    ),
+    edit(
+        "label_case",
+        "roll of ids",
+        "shift_unseen",
+        ("torch.cat([right[1:], right.new_tensor([-100])])", "ids.roll(-1)"),
+    ),
+    edit("merge_case", "the smallest difference", "mean", (CLOSE, CLOSE.replace("max()", "min()"))),
+    edit(
+        "merge_case", "down to the base", "back_to_base", ("(1 - times[case])", "(0 - times[case])")
+    ),
+    edit(
+        "merge_case",
+        "halves",
+        "other",
+        ("stored + (1 - times[case]) * delta", "stored / (times[case] or 1)"),
+    ),
+    edit(
+        "merge_case",
+        "names in another order",
+        "other",
+        ('("base", "merged", "merged twice")', '("merged", "base", "merged twice")'),
+    ),
+    edit("leaks", "train as it is", "other", ("{clean(text) for text in train}", "set(train)")),
+    edit(
+        "leaks",
+        "counts equal ones",
+        "first_counts",
+        ("text in seen:", "list(map(clean, test)).count(text) > 1:"),
+    ),
+    edit(
+        "leaks",
+        "upside down",
+        "swapped",
+        ("    return leaked, repeated", "    return repeated, leaked"),
+    ),
+    edit("leaks", "strip", "runs_of_spaces", ('" ".join(kept.split())', "kept.strip()")),
+    edit(
+        "rank_rule",
+        "every layer must be large",
+        "every_pair",
+        ("if large:", "if large and len(large) == len(run.pairs):"),
+    ),
+    edit(
+        "rank_rule",
+        "the rank against the weight",
+        "rank_only",
+        (LARGE, "pair.first.shape[0] >= weight"),
+    ),
+    edit(
+        "rank_rule",
+        "raises",
+        "other",
+        (
+            'return problem(f"As large as the weight: {\', \'.join(large)}.", "Lower r there.")',
+            'raise Undecided(", ".join(large))',
+        ),
+    ),
+    edit(
+        "rank_rule", "the last name", "other", ("large.append(pair.layer)", "large = [pair.layer]")
+    ),
+    rate(
+        "the mean loss",
+        "another_half",
+        ("losses[-1] > losses[0] / 2", "sum(losses) / len(losses) > losses[0] / 2"),
+    ),
+    rate("a tenth", "another_half", ("losses[0] / 2", "losses[0] / 10")),
+    rate(
+        "too low first",
+        "low_first",
+        (LOW, 'return "fine"'),
+        (
+            "    if not all(",
+            '    if losses[-1] > losses[0] / 2:\n        return "too low"\n    if not all(',
+        ),
+    ),
+    rate("one more step", "other", ("    return rate\n", "    return 5 * rate\n")),
+    rate(
+        "adds to the rate", "small_steps", ("rate * 5", "rate + 1e-4"), ("rate / 5", "rate - 1e-4")
+    ),
+    flags(
+        "the end of the name",
+        "looks_like",
+        (FACTOR, 'name.endswith(("lora_A.weight", "lora_B.weight"))'),
+    ),
+    flags("a list as a truth", "list_is_true", ('if any(flags["base"])', 'if flags["base"]')),
+    flags(
+        "head and factors at once",
+        "head_and_factors",
+        ('not all(flags["head"])', 'not all(flags["head"] + flags["factor"])'),
+    ),
+    flags(
+        "cures while it looks",
+        "other",
+        (
+            "flags[role(name, new)].append",
+            'p.requires_grad = role(name, new) != "base"\n        flags[role(name, new)].append',
+        ),
+    ),
+    flags(
+        "only the new modules",
+        "only_on",
+        (
+            CURE,
+            "pass\n    for part in new:\n        model.get_submodule(part).requires_grad_(True)",
+        ),
+    ),
+]
