@@ -1892,7 +1892,7 @@ def make_rank_rule(seed):
         if n in (1, 2):
             sizes[place, 0] = high + int(rng.integers(1, 4))
         if n == 2:
-            sizes[:, 0] = high + rng.integers(1, 4, count)  # all of them
+            sizes[0, 0] = high + 1  # beside another one
         if n == 3:  # exactly as many: 6 * 3 numbers against 2 * (6 + 3)
             k = int(rng.integers(2, 5))
             sizes[place] = [2 * k, 6 * k, 3 * k]
@@ -1900,7 +1900,7 @@ def make_rank_rule(seed):
             sizes[place, 0] = fit + 2
         if n in (5, 6):  # between the sides: in < r < out, and the other way round
             sides = (low, high + 2) if n == 5 else (high + 2, low)
-            sizes[place] = [low + 1, *sides]
+            sizes[place if n == 5 else slice(None)] = [low + 1, *sides]  # one, or all
         if n == 7:  # large in r, small in numbers
             sizes[place] = [40, 300, 200]
         if n == 0:  # long one way or the other, and small enough
