@@ -250,7 +250,7 @@ BREAKS = (
         "lora_course/costs/activations.py",
         "others = 4 * hidden + 3 * intermediate",
         "others = 5 * hidden + 3 * intermediate",
-        "tests/test_memory.py" + FAST,
+        "tests/test_activations.py" + FAST,
     ),
     # Checks and the record
     Break(
@@ -359,7 +359,7 @@ BREAKS = (
         "lora_course/lora.py",
         "import math\n",
         "import math\n\nimport lora_course.merge  # noqa: F401\n",
-        "tests/test_package.py -k layer",
+        "tests/test_package.py -k imports",
     ),
     Break(
         "exclamation_mark",
