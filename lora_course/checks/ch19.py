@@ -143,7 +143,7 @@ def probe_optimizer_case(namespace, a):
             made[f"kind_{case}"] = type(new) is torch.optim.AdamW
             held, want = [id(p) for g in new.param_groups for p in g["params"]], {*map(id, trained)}
             made[f"held_{case}"] = [len({*held} & want), len({*held} - want), len(held)]
-            made[f"rate_{case}"] = sorted({group["lr"] for group in new.param_groups})
+            made[f"rate_{case}"] = sorted({float(group["lr"]) for group in new.param_groups})
             made[f"new_{case}"] = new is not optimizer
         now = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
         made[f"kept_{case}"] = now == [[id(p) for p in group] for group in groups]
@@ -156,6 +156,10 @@ def probe_optimizer_case(namespace, a):
 def still(moved):
     """The names of what a step did not move."""
     return " and ".join(n for n, on in zip(TRAINED, np.ravel(moved), strict=False) if not on)
+
+
+def numbers(values):
+    return " and ".join(f"{float(v):.6g}" for v in np.ravel(np.real(values)))
 
 
 def holds(held):
@@ -176,7 +180,6 @@ def judge_optimizer_case(i, o):
             return Promise(f"{key}_{case}", right, seen=told, expected=expected, share=0.5)
 
         if case != "frozen":
-            rate = f"{float(i['rate']):.4g}, that of the old optimizer's first group"
             promises += [
                 half("new", 1, "the old optimizer comes back", "a new one"),
                 half("kind", 1, "the cure is another kind of optimizer", "a torch.optim.AdamW"),
@@ -187,8 +190,11 @@ def judge_optimizer_case(i, o):
                     "lora_A and late.head both move",
                 ),
                 half("held", [2, 0, 2], holds, "2, no others, and 2 entries"),
-                Promise(
-                    f"rate_{case}", [i["rate"]], f"{words}: the rate of the cure", "", rate, 0.5
+                half(
+                    "rate",
+                    [i["rate"]],
+                    lambda v: f"the cure has the rate {numbers(v)}",
+                    f"{numbers(i['rate'])}, that of the old optimizer's first group",
                 ),
             ]
         promises += [
@@ -227,7 +233,7 @@ OPTIMIZER = (
     ),
     Slip(
         "each_name",
-        "One parameter can have several names. `model.parameters()` gives it once.",
+        "A parameter is held twice: it can have several names. `model.parameters()` gives it once.",
         lambda i: [held_in_all([2, 0, n]) for n in (3, 4)],
     ),
 )
@@ -457,6 +463,12 @@ rate_case = Check(
 # 19.3 Which tokens are graded?
 LABEL_NAMES = ("fine", "prompt graded", "end lost", "shifted", "filler graded")
 LABEL_RIGHT = dict(enumerate(LABEL_NAMES * 2))  # the names of ten rows
+LABEL_WHY = {
+    "prompt graded": ": a place before `start` has its token",
+    "end lost": ": the last real token has -100",
+    "shifted": ": each place has the label of the next one",
+    "filler graded": ": filler has its token",
+}
 
 
 def make_label_case(seed):
@@ -578,7 +590,7 @@ def judge_label_case(i, o):
     names, cures = [], []
     for n, name in LABEL_RIGHT.items():
         place = f"a row of {len(i[f'ids_{n}'])} tokens, its answer from {int(i[f'start_{n}'])} on"
-        names.append(names_it(f"said_{n}", name, LABEL_NAMES, place))
+        names.append(names_it(f"said_{n}", name, LABEL_NAMES, place, LABEL_WHY.get(name, "")))
         names.append(callers.unchanged(f"looked_{n}", "ids, labels or mask, after the diagnosis"))
         right, said = right_labels(i, n), o.get(f"says_{n}", [])
         seen, expected = spoken_labels(i, n, o.get(f"cured_{n}", np.zeros(0)), said)
@@ -739,7 +751,9 @@ def places_of(i):
             key, reason = "repeated", f"after cleaning it is {text!r}, as an earlier one is"
         elif text:
             near = max(train, key=lambda known, text=text: likeness(known, text))
-            reason = f"after cleaning it is {text!r}, which comes first here; train has {near!r}"
+            reason = f"after cleaning it is {text!r}, and the nearest in train {near!r}"
+            if text in test[place + 1 :]:
+                reason += "; others repeat it, not the other way round"
         places[key].append(place)
         why.append(reason)
     return places, why
@@ -756,7 +770,7 @@ def listed(i, o, key, where, share=0.0):
     (places, why), test = places_of(i), as_texts(i, "test")
     right, found = places[key], set(np.ravel(np.real(o.get(key, []))).tolist())
     place = min(found ^ set(right), default=None)
-    seen, expected = f"{where} in another order, or twice", "each once, in the order of test"
+    seen, expected = f"{where}: all, in another order or twice", "each once, in the order of test"
     if place is not None and place not in range(len(test)):
         seen, expected = f"{where}: one that test does not have", "those of test, as they are there"
     elif place is not None:
@@ -918,7 +932,8 @@ merge_case = Check(
         "`delta.abs().max() / 100`.",
         "With `times` 0, 1 or 2 in the stored weight, `stored + (1 - times) * delta` has it once.",
     ),
-    other="Compare stored with W + times * delta for times = 0, 1, 2 by the largest difference.",
+    other="Compare stored with W + times * delta for times = 0, 1, 2: the largest magnitude of "
+    "the difference against a hundredth of the delta's largest magnitude.",
     make=make_merge_case,
     probe=probe_merge_case,
     judge=judge_merge_case,
@@ -1001,13 +1016,7 @@ def flagged_model(a, case):
     for n, name in enumerate(roles):
         value = tensor(a["values"][n].astype(np.float32)) / 2
         value = value[0] if name.endswith("bias") else value * ("lora_B" not in name)
-        *path, last = name.split(".")
-        part = model
-        for step in path:
-            if not hasattr(part, step):
-                part.add_module(step, nn.Module())
-            part = getattr(part, step)
-        part.register_parameter(last, nn.Parameter(value, requires_grad=flags[name]))
+        fixtures.put(model, name, nn.Parameter(value, requires_grad=flags[name]))
     return model
 
 
@@ -1148,8 +1157,9 @@ FLAGS = (
         lambda i: [{"roles_new": anything}, {"roles_none": anything}],
     ),
     Slip(
-        "list_is_true",
-        "A list with something in it is true, `[False]` as well: ask `any` of its entries.",
+        "has_a_base",
+        "A model that has a base is not yet one whose base trains. A list with something in it is "
+        "true, `[False]` as well: ask `any` of its entries.",
         says(FLAG_NAMES, dict.fromkeys(FLAG_CASES, "base trains") | {"nothing": "nothing trains"}),
     ),
     Slip(
@@ -1300,7 +1310,7 @@ def judge_rank_rule(i, o):
         places = i[f"names_{n}"].tolist() if n < 8 else []
         large = {k for k, row in zip(places, layers, strict=True) if too_large(*row)}
         about = "; ".join(
-            f"{r * (wide + out)} numbers in A and B (r = {r}) beside {out} × {wide} = {out * wide}"
+            f"{r * (wide + out)} numbers (r = {r}) beside {out} × {wide} = {out * wide}"
             for r, wide, out in layers
         )
         right = ("problem" if large else "ok") if layers else "undecided"

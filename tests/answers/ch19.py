@@ -1040,7 +1040,7 @@ WRONG += [
         "whole_parts",
         (FACTOR, 'name.endswith(("lora_A.weight", "lora_B.weight"))'),
     ),
-    flags("a list as a truth", "list_is_true", ('if any(flags["base"])', 'if flags["base"]')),
+    flags("a list as a truth", "has_a_base", ('if any(flags["base"])', 'if flags["base"]')),
     flags(
         "head and factors at once",
         "other",
