@@ -569,21 +569,15 @@ def tokens(numbers):
     return " ".join(listed[:6] + ["..."] * (len(listed) > 6)) or "nothing"
 
 
-def spoken_labels(i, n, cured, said):
-    """(seen, expected) of a cure: the first label that is wrong, and what the model then says."""
+def wrong_label(i, n, cured):
+    """(seen, expected) at the first label of a cure that is wrong, and in which part it stands."""
     right, start, last = right_labels(i, n), int(i[f"start_{n}"]), int(i[f"mask_{n}"].sum())
     where = ""
-    if cured.shape == right.shape and not np.array_equal(cured, right):
+    if cured.shape == right.shape and (cured != right).any():
         place = int(np.argmax(cured != right))
-        where = ", in the prompt" if place < start else ", in the answer"
-        where = ", at the end token" if place == last - 1 else where
-        where = ", in the filler" if place >= last else where
-    seen, expected = differ(cured, right, f"cure_labels{where}: labels")
-    model = "trained on them, a small model says"
-    return (
-        f"{seen}; {model} {tokens(said)} after the prompt",
-        f"{expected}; {tokens(right[right != -100])}",
-    )
+        parts = (", in the prompt", ", in the answer", ", at the end token", ", in the filler")
+        where = parts[(place >= start) + (place >= last - 1) + (place >= last)]
+    return differ(cured, right, f"cure_labels{where}: labels")
 
 
 def judge_label_case(i, o):
@@ -592,12 +586,23 @@ def judge_label_case(i, o):
         place = f"a row of {len(i[f'ids_{n}'])} tokens, its answer from {int(i[f'start_{n}'])} on"
         names.append(names_it(f"said_{n}", name, LABEL_NAMES, place, LABEL_WHY.get(name, "")))
         names.append(callers.unchanged(f"looked_{n}", "ids, labels or mask, after the diagnosis"))
-        right, said = right_labels(i, n), o.get(f"says_{n}", [])
-        seen, expected = spoken_labels(i, n, o.get(f"cured_{n}", np.zeros(0)), said)
-        words = {"seen": lambda v, seen=seen: seen, "expected": expected}
+        right = right_labels(i, n)
+        seen, expected = wrong_label(i, n, o.get(f"cured_{n}", np.zeros(0)))
+        spoken, answer = tokens(o.get(f"says_{n}", [])), tokens(right[right != -100])
+        spoken = f"trained on them, a small model says {spoken} after the prompt"
         cures += [
-            Promise(f"cured_{n}", right, **words),
-            Promise(f"says_{n}", right[right != -100], **words),
+            Promise(
+                f"cured_{n}",
+                right,
+                seen=lambda v, words=f"{seen}; {spoken}": words,
+                expected=f"{expected}; {answer}",
+            ),
+            Promise(
+                f"says_{n}",
+                right[right != -100],
+                seen=lambda v, words=spoken: words,
+                expected=answer,
+            ),
             callers.unchanged(f"left_{n}", "ids or mask, after the cure"),
         ]
     return in_parts(judged(i, o, cures, LABELS, "cure"), judged(i, o, names, LABELS, "diagnosis"))
