@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from tests import gpu
-from tests.test_other_models import ROOT, make_rows
+from tests.gpu import ROOT
 
 SOURCES = sorted((ROOT / "chapters/source").glob("[0-9][0-9]_*.py"))
 LATER = [path for path in SOURCES if path.name >= "08"]
@@ -125,10 +125,14 @@ def run_here(path):
 
 
 def rows():
-    """Rows to train on and to ask, of three lengths."""
+    """Rows to train on and to ask, of three lengths, whose answer can be copied from the prompt."""
+    things = ("mill", "bridge", "bakery", "harbour", "library")
     return [
-        {**row, "prompt": "It rains. " * (n % 3) + row["prompt"]}
-        for n, row in enumerate(make_rows()[:GIVEN])
+        {
+            "prompt": "It rains. " * (n % 3) + f"Mira waits at the {thing}, bench {n // 5}. Where?",
+            "completion": f"The {thing}.",
+        }
+        for n, thing in enumerate(things * (GIVEN // len(things)))
     ]
 
 

@@ -201,6 +201,19 @@ def test_which_widths_a_cpu_reads_back(n):
     assert off > 0.5 if misread else off < 0.15
 
 
+def test_what_comes_back_is_compared(monkeypatch):
+    """Before a weight of the model is read; each width once, random numbers left alone."""
+    before = torch.random.get_rng_state()
+    fourbit.load_four_bit("base", device="cpu")
+    assert torch.equal(before, torch.random.get_rng_state())
+    whole = bnb.functional.dequantize_4bit
+    monkeypatch.setattr(
+        bnb.functional, "dequantize_4bit", lambda packed, state: whole(packed, state).roll(1, 1)
+    )
+    with pytest.raises(ValueError, match="On this cpu, 4-bit weights of width 128 come back 1..%"):
+        fourbit.load_four_bit("base", device="cpu")
+
+
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(OSError, match="no config.json"):
         fourbit.load_four_bit(str(tmp_path))

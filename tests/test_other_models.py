@@ -3,32 +3,19 @@
 A chapter's source is a plain script (text is comment, a quote is an import): so it is run as one,
 in a process of its own (tests/warm.py).
 Nothing is learned in a model of random weights; what counts is that no cell stumbles over layer
-names, sizes, a missing chat template, or data with few rows.
+names, sizes, a missing chat template, or data with few rows. So runs and scores are shortened, as
+in `make test-real`.
 """
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
+from tests.real import LATER, ROOT, few, rows
 from tests.warm import run_script
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "chapters/source").glob("[0-9][0-9]_*.py"))
-LATER = [path for path in SOURCES if int(path.stem[:2]) >= 8]
 OF_TEXT = [path for path in LATER if path.stem[:2] not in ("16", "18")]  # these two are below
-ROWS = 300  # test 30, validation 27, train 243
-
-
-def make_rows():
-    """Short prompts whose answer can be copied from them."""
-    things = ("mill", "bridge", "bakery", "harbour", "library")
-    return [
-        {"prompt": f"Mira waits at the {thing}, bench {n}. Where?", "completion": f"The {thing}."}
-        for n in range(ROWS // len(things))
-        for thing in things
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +32,7 @@ def folders(tmp_path_factory):
         tokenizer.save_pretrained(made[kind])
         random_model(kind, len(tokenizer), positions=512).save_pretrained(made[kind])
     made["data"] = tmp_path_factory.mktemp("data") / "rows.jsonl"
-    made["data"].write_text("".join(json.dumps(row) + "\n" for row in make_rows()))
+    made["data"].write_text("".join(json.dumps(row) + "\n" for row in rows()))
     return made
 
 
@@ -54,7 +41,7 @@ def chapter(number):
     return source
 
 
-def ran(source, tmp_path, model="", data="", eye="", hidden=()):
+def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=few):
     """What a chapter printed, run as a program; it must end well."""
     environment = {
         "LORA_COURSE_MODEL": str(model),
@@ -63,7 +50,7 @@ def ran(source, tmp_path, model="", data="", eye="", hidden=()):
         "MPLBACKEND": "Agg",
     }
     place = ROOT / "chapters", tmp_path / "printed"
-    code, said = run_script(source, *place, environment=environment, hidden=hidden)
+    code, said = run_script(source, *place, environment=environment, hidden=hidden, first=first)
     assert code == 0, said[-3000:]
     return said
 
@@ -98,9 +85,9 @@ def test_chapter_18_with_llama_cpp(folders, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
 def test_chapter_18_on_models_that_llama_cpp_does_not_serve(kind, folders, tmp_path):
-    """Once with its packages, once where they are missing."""
+    """Once with its packages, once where they are missing; whole, or adapters would be alike."""
     hidden = PACKAGES if kind == "gpt2" else ()
-    said = ran(chapter("18"), tmp_path, folders[kind], folders["data"], hidden=hidden)
+    said = ran(chapter("18"), tmp_path, folders[kind], folders["data"], hidden=hidden, first=None)
     assert (MISSING in said) == (kind == "gpt2" or not all(map(find_spec, PACKAGES)))
     assert "court.merged.gguf" not in said
 

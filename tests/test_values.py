@@ -60,7 +60,7 @@ def test_array_copies():
         ((x for x in [1]), "type", "it is a generator."),
         (torch.nn.Linear(2, 2), "type", "it is a Linear."),
         (len, "type", "it is a builtin_function_or_method."),
-        ([1, None], "type", "it is None."),
+        ([1, None], "type", "it holds None."),
         ([[1], [1, 2]], "type", "it is a list whose rows differ in length."),
         (np.array(["a"]), "type", "it holds values that are not numbers (an ndarray)."),
         (10**400, "type", "it holds values that are not numbers (an int)."),

@@ -30,16 +30,19 @@ def prepared():
     return tempfile.TemporaryDirectory(prefix="warm_", ignore_cleanup_errors=True)
 
 
-def run_script(path, folder, log, options=(), environment=None, hidden=()):
+def run_script(path, folder, log, options=(), environment=None, hidden=(), first=None):
     """Runs a script as a program: (exit code, what it printed, stdout and stderr in one).
 
     folder: the working directory. log: a file for what is printed. options: words behind the
     script's name. environment: variables beside those of this process. hidden: packages that the
-    script does not find. A negative exit code is the signal that ended it.
+    script does not find. first: called before the script, in its process. A negative exit code is
+    the signal that ended it.
     """
     words = [str(word) for word in (path, *options)]
     variables = {**os.environ, "HF_HOME": prepared().name, **(environment or {})}
-    process = WAYS.Process(target=_run, args=(words, str(folder), str(log), variables, hidden))
+    process = WAYS.Process(
+        target=_run, args=(words, str(folder), str(log), variables, hidden, first)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", prepared().name)  # read by the first process, when it imports
         process.start()
@@ -51,7 +54,7 @@ def run_script(path, folder, log, options=(), environment=None, hidden=()):
     return process.exitcode, said
 
 
-def _run(words, folder, log, variables, hidden):
+def _run(words, folder, log, variables, hidden, first):
     """In the new process."""
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
@@ -65,4 +68,6 @@ def _run(words, folder, log, variables, hidden):
         sys.modules.update(dict.fromkeys(hidden))
     sys.argv[:] = words
     sys.path.insert(0, os.path.dirname(words[0]))
+    if first:
+        first()
     runpy.run_path(words[0], run_name="__main__")

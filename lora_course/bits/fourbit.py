@@ -25,8 +25,8 @@ def load_four_bit(
     On a CPU, layers whose input width is not a multiple of 64 stay unquantized as well, with a
     warning: bitsandbytes 0.50 reads them back with the wrong scales where there is AVX-512.
     Weights that are no layers, such as stacks of experts, stay as they are, with a warning.
-    Raises OSError for what `load_base` refuses, ValueError when `skip` names no linear layer or no
-    layer is left for 4 bits.
+    Raises OSError for what `load_base` refuses, ValueError when `skip` names no linear layer, no
+    layer is left for 4 bits, or this machine does not read 4 bits back right.
     """
     from transformers import AutoModelForCausalLM
 

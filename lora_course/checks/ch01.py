@@ -82,8 +82,15 @@ FULL_SLIPS = (
          lambda i: full(i, 8 * GIB)),
     Slip("bytes", "These are bytes. Divide by 10⁹ for GB.", lambda i: full(i, 8)),
     Slip("unit", "The digits are right, the unit is not: bits / 8 are bytes, and a GB is 10⁹ of "
-         "them, `1e9` in Python.", lambda i: [full(i, 8 * u) for u in (1e3, 1e6, 1e10, 1e12)]
-         + [full(i, 1e9 / 8), full(i, 8 * (10 ^ 9))]),
+         "them.", lambda i: [full(i, 8 * u) for u in (1e3, 1e6, 1e10, 1e12)]),
+    Slip("times_8", "Multiplied by 8. A byte has 8 bits, so the bits are divided by 8.",
+         lambda i: full(i, 1e9 / 8)),
+    Slip("caret", "In Python `10^9` is no power, it is 3. Write `1e9`, or `10**9`.",
+         lambda i: full(i, 8 * (10 ^ 9))),
+    Slip("state_type", "The states have a number type of their own, `state_bits`. It need not be "
+         "that of another part.", lambda i: [
+             rows("gb", i["parameters"] * (i["bits"] @ [1, 1, 1, 0] + 2 * i["bits"][:, k]) / 8e9)
+             for k in range(3)]),
     Slip("double_master", "The master copy is in it twice. Only the states come in a pair.",
          lambda i: full(i, master=2)),
     Slip("three_states", "Three states are counted. AdamW keeps two; the gradient and the master "
@@ -166,7 +173,12 @@ def parts(i):
     }
 
 
-def peak(i, activations=lambda p: np.where(p["on"], p["inputs"] + p["live"], p["kept"]),
+def held(p):
+    """The activations."""
+    return np.where(p["on"], p["inputs"] + p["live"], p["kept"])
+
+
+def peak(i, activations=held,
          logits=lambda p: p["logits"], states=1, unit=1e9):  # fmt: skip
     p = parts(i)
     return rows("gb", states * p["states"] + (activations(p) + logits(p)) / unit)
@@ -190,8 +202,9 @@ PEAK = (
          lambda i: peak(i, lambda p: 0)),
     Slip("no_logits", "The activations are in, the logits are not.",
          lambda i: peak(i, logits=lambda p: 0)),
-    Slip("no_states", "Weights, gradients and optimizer states (`states_gb`) are no longer in "
-         "it.", lambda i: peak(i, states=0)),
+    Slip("no_states", "Weights, gradients and optimizer states (`states_gb`) do not count in "
+         "it. They are GB already: add them after the bytes of the rest have become GB.",
+         lambda i: peak(i, states=0)),
     Slip("logits_once", "A score takes 8 bytes in all: 4 for the logit and 4 for its gradient. "
          "Half of that is in.",
          lambda i: peak(i, logits=lambda p: p["logits"] / 2)),
@@ -199,9 +212,8 @@ PEAK = (
          "activations and in the logits.",
          lambda i: [
              peak(i, logits=lambda p: p["logits"] / p["batch"]),
-             peak(i, lambda p: np.where(p["on"], p["inputs"] + p["live"], p["kept"]) / p["batch"]),
-             peak(i, lambda p: np.where(p["on"], p["inputs"] + p["live"], p["kept"]) / p["batch"],
-                  lambda p: p["logits"] / p["batch"]),
+             peak(i, lambda p: held(p) / p["batch"]),
+             peak(i, lambda p: held(p) / p["batch"], lambda p: p["logits"] / p["batch"]),
          ]),
     Slip("one_block", "The activations of one block are in. Every block keeps its own.",
          lambda i: [
@@ -230,13 +242,21 @@ PEAK = (
          lambda i: peak(i, unit=8e9)),
     Slip("rounded", "The number was rounded. Return it as it is.", lambda i: rounded(peak(i))),
     Slip("no_live_block", "With checkpointing, one block at a time is run again and needs its 34 "
-         "bytes.", lambda i: peak(i, lambda p: np.where(p["on"], p["inputs"], p["kept"]))),
+         "bytes, for every text, token and hidden unit.",
+         lambda i: peak(i, lambda p: np.where(p["on"], p["inputs"], p["kept"]))),
     Slip("per_block_logits", "The logits were counted in every block. There is one output layer.",
          lambda i: peak(i, logits=lambda p: p["logits"] * p["blocks"])),
     Slip("gib", "The new parts are divided by 2³⁰. A GB is 10⁹ bytes here.",
          lambda i: peak(i, unit=GIB)),
     Slip("bytes", "Bytes were added to GB. Divide them by 10⁹ first.",
          lambda i: peak(i, unit=1)),
+    Slip("unit", "The new parts have the right digits and the wrong unit: a GB is 10⁹ bytes.",
+         lambda i: [peak(i, unit=u) for u in (1e3, 1e6, 1e12)]),
+    Slip("larger_only", "Activations and logits lie in memory at the same time: add them, do not "
+         "take the larger one.", lambda i: peak(
+             i, lambda p: np.maximum(held(p), p["logits"]), lambda p: 0)),
+    Slip("logits_wide", "The logits have no hidden axis: one score for each text, token and word.",
+         lambda i: peak(i, logits=lambda p: p["logits"] * i["hidden"])),
 )  # fmt: skip
 
 peak_gb = Check(
@@ -266,7 +286,7 @@ peak_gb = Check(
 # 1.3 the size of an adapter file
 def make_file(seed):
     rng = np.random.default_rng(seed)
-    made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3)}
+    made = {"blocks": rng.integers(6, 60, 3), "r": rng.choice([2, 4, 8, 16, 64], 3, replace=False)}
     made["bits"] = rng.permutation([16, 32, 4])
     for n in range(3):
         d_out = rng.permutation(np.arange(4, 20))[:3] * 128
@@ -340,6 +360,8 @@ FILE = (
     Slip("rank_once", "r belongs to both factors: A has r · d_in numbers and B has d_out · r. Mind "
          "the brackets.", lambda i: [file(i, lambda d_out, d_in, r: r * d_out + d_in),
                                      file(i, lambda d_out, d_in, r: d_out + r * d_in)]),
+    Slip("base_too", "The matrix itself is counted beside its factors. The base is no part of the "
+         "file.", lambda i: file(i, lambda d_out, d_in, r: d_out * d_in + r * (d_out + d_in))),
     Slip("rank_twice", "r is in it twice. A has r · d_in numbers and B has d_out · r.",
          lambda i: file(i, lambda d_out, d_in, r: r * r * (d_out + d_in))),
     Slip("rounded", "The number was rounded. Return it as it is.", lambda i: rounded(file(i))),
@@ -444,6 +466,10 @@ STORAGE = (
     Slip("brackets", "Mind the brackets: both the base and the adapters are numbers, and each "
          "takes bits / 8 bytes.", lambda i: rows("full", list(storage(i).values())[:3]) | rows(
              "lora", i["parameters"] + i["tasks"] * i["adapter"] * i["bits"] / 8e9)),
+    Slip("saved", "That is what LoRA saves. The second number is what it takes.",
+         lambda i: [storage(i, lora=lambda t, n, p: t * n - (n + t * p)),
+                    rows("full", list(storage(i).values())[:3]) | rows("lora", i["tasks"] * i[
+                        "parameters"] / (i["parameters"] + i["tasks"] * i["adapter"]))]),
     Slip("bits", "Eight times too large: these are bits. A byte has 8 of them.",
          lambda i: storage(i, unit=1e9 / 8)),
     Slip("gib", "Divided by 2³⁰, which gives GiB. A GB is 10⁹ bytes here.",
@@ -484,16 +510,27 @@ def needed(n, linear, p, full=16, frozen=2, trained=16, bits=4.127, rest=2):
 
 def make_fits(seed):
     rng = np.random.default_rng(seed)
-    k = 200
+    k = 224
     card, reserve = rng.choice([16, 24, 48, 80], k), rng.uniform(0.5, 6, k).round(2)
     linear, p = rng.uniform(0.55, 0.98, k), rng.uniform(5e-4, 0.08, k)  # shares of the parameters
     # sizes near the edge of one of the three methods, so that every slip shows
     way, ratio = rng.integers(0, 3, k), rng.uniform(0.85, 1.18, k)
     scales = (2, 1.006, 0.95, 5e-4), (2, 0.994, 0.95, 5e-4)
-    far = (2, 0.4, 0.95, 5e-4), (2, 0.2, 0.95, 5e-4)  # wrong sizes that are all too large
-    edges = *scales, *far, (1, 1.58, 0.9, 0.08), (2, 2.66, 0.6, 5e-4)
-    for n, edge in enumerate(edges):  # scales, adapter and unquantized rest, told apart for sure
-        way[n::10], ratio[n::10], linear[n::10], p[n::10] = edge
+    far = (
+        (2, 0.7, 0.95, 5e-4),
+        (2, 0.4, 0.95, 5e-4),
+        (2, 0.2, 0.95, 5e-4),
+    )  # wrong sizes that are all too large
+    rest = (2, 2.66, 0.6, 5e-4), (2, 1.5, 0.6, 5e-4)  # much is not quantized
+    wide = (
+        (1, 1.58, 0.9, 0.08),
+        (1, 1.02, 0.9, 0.08),
+        (1, 1.07, 0.9, 0.08),
+        (0, 0.97, 0.9, 0.08),
+    )  # a large adapter
+    full = ((0, 0.9, 0.9, 5e-4),)
+    for n, edge in enumerate((*scales, *far, *rest, *wide, *full)):  # told apart for sure
+        way[n::16], ratio[n::16], linear[n::16], p[n::16] = edge
     budget = card * GIB - reserve * 1e9
     n = budget * ratio / needed(np.ones(k), linear, p)[np.arange(k), way]
     values = np.stack([n, n * linear, n * p], axis=1).astype(np.int64)
@@ -529,7 +566,7 @@ def judge_fits(i, o):
     seen = (
         f"{WAYS[way]}, {n:.2f} billion parameters ({linear:.2f} in linear layers), {p:.3f} "
         f"billion in the adapter, card of {i['card'][row]} GiB, {i['reserve'][row]} GB reserved: "
-        f"{word.get(o['fits'][row, way], 'no yes or no')}"
+        f"{word.get(o['fits'][row, way], 'neither True nor False')}"
     )
     expected = f"{word[float(need <= room)]}: {need:.1f} GB needed, {room:.1f} GB free"
     return verdict._replace(seen=seen, expected=expected)
@@ -545,7 +582,7 @@ def column(i, way, rule):
 
 FITS = (
     Slip("gb_card", "The card was taken as 10⁹ bytes a unit. It is named in GiB: 2³⁰ bytes each.",
-         lambda i: {"fits": fits(i, unit=1e9)}),
+         lambda i: [{"fits": fits(i, unit=1e9, reserve=r)} for r in (1, 0)]),
     Slip("no_reserve", "The reserve is not taken off the card.",
          lambda i: [{"fits": fits(i, reserve=r)} for r in (0, -1)]),
     Slip("reserve_unit", "`reserve_gb` is in GB, 10⁹ bytes. Only the card is in GiB.",
@@ -560,8 +597,14 @@ FITS = (
     Slip("parts_exchanged", "QLoRA quantizes the linear weights, and leaves the others in bf16.",
          lambda i: column(i, 2, lambda n, lin, p: 2 * lin + (n - lin) * 4.127 / 8 + 16 * p)),
     Slip("full_bytes", "Full fine-tuning in mixed precision takes 16 bytes a parameter: 2 + 2 + 4 "
-         "+ 8. Some of them are missing.",
-         lambda i: [{"fits": fits(i, full=b)} for b in (2, 4, 8, 12)]),
+         "+ 8. Here it is another number.",
+         lambda i: [{"fits": fits(i, full=b)} for b in (2, 4, 6, 8, 12, 14, 18, 20)]),
+    Slip("full_adapter", "Full fine-tuning has no adapter: it trains the weights themselves.",
+         lambda i: column(i, 0, lambda n, lin, p: 16 * (n + p))),
+    Slip("no_base", "The frozen base is missing. It lies on the card beside the adapter.",
+         lambda i: [column(i, 1, lambda n, lin, p: 16 * p), {"fits": fits(i, frozen=0)}]),
+    Slip("in_place_of", "The adapter stands beside the base, not in its place: all `parameters` "
+         "are on the card.", lambda i: column(i, 1, lambda n, lin, p: 2 * (n - p) + 16 * p)),
     Slip("frozen_states", "Gradients and optimizer states are counted for frozen weights too. Only "
          "the adapter has them.",
          lambda i: [{"fits": fits(i, more=m)} for m in ((0, 1, 0), (0, 0, 1), (0, 1, 1))]),
@@ -569,17 +612,21 @@ FITS = (
          "itself, 4 for its gradient and 8 for the AdamW states. Some of that is missing.",
          lambda i: [{"fits": fits(i, trained=b)} for b in (0, 2, 4, 8, 12)] + [
              column(i, way, lambda n, lin, p, way=way, b=b: needed(n, lin, p, trained=b)[:, way])
-             for way in (1, 2) for b in (0, 2, 4)]),
+             for way in (1, 2) for b in (0, 2, 4, 8, 12)]),
     Slip("all_quantized", "Every weight was quantized. Only the linear layers are; the rest stays "
          "at 2 bytes.", lambda i: {"fits": fits(i, quantized=True)}),
     Slip("no_rest", "QLoRA's other weights are missing: what is not in the linear layers stays at "
-         "2 bytes.", lambda i: {"fits": fits(i, rest=0)}),
+         "2 bytes.", lambda i: [{"fits": fits(i, rest=0)}] + [
+             column(i, 2, lambda n, lin, p, bits=bits, b=b: lin * bits / 8 + b * p)
+             for bits, b in ((4, 16), (4.127, 0), (4, 0))]),
     Slip("constants", "4.127 bits a weight: 4 for the weight, 0.127 for the scales with double "
          "quantization.", lambda i: [{"fits": fits(i, bits=b)} for b in (4, 4.5)]),
     Slip("half_byte", "4.127 bits is about half a byte. Divide bits by 8.",
          lambda i: [{"fits": fits(i, bits=b)} for b in (8, 4.127 * 8)]),
     Slip("best_only", "A model may fit in several ways. Answer each method on its own.",
-         lambda i: {"fits": fits(i) & (np.cumsum(fits(i), axis=1) == 1)}),
+         lambda i: [{"fits": fits(i) & (np.cumsum(fits(i), axis=1) == 1)}] + [
+             {"fits": np.stack([f, lora & ~(f & a), q & ~(f & b) & ~(lora & c)], axis=1)}
+             for f, lora, q in [fits(i).T] for a, b, c in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]),
     Slip("reversed", "The order is full, LoRA, QLoRA.", lambda i: {"fits": fits(i)[:, ::-1]}),
     Slip("inverted", "True should mean that it fits.", lambda i: {"fits": ~fits(i)}),
 )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, close, tensor
-from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.slips import Promise, Slip, judged, seen_as
 from lora_course.checks.values import Refused, kind
 
 
@@ -38,19 +38,22 @@ def fitting(want):
 
 def distance(name, M, r, key):
     """The promise that an output is the nearest matrix of rank r to M."""
-    best = np.linalg.norm(M - near(M, r))
     shape = " x ".join(map(str, M.shape))
+
+    def values(A):
+        A = A.astype(complex if A.dtype.kind == "c" else float)  # no svd of float16
+        kept = [f"{v:.3g}" for v in svd(A)[1] if v > 1e-3 * np.linalg.norm(M)]
+        return ", ".join(kept) or "all 0"
 
     def seen(got):
         if got.shape != M.shape:
             return f"{name}: shape {' x '.join(map(str, got.shape)) or 'of one number'}"
-        far = f"{name}: distance to the matrix {np.linalg.norm(M - got):.4f}"
-        finite = np.isfinite(got).all()
-        rank = np.linalg.matrix_rank(got + 0.0 * M, tol=1e-3 * np.linalg.norm(M)) if finite else r
-        off = np.abs(got - near(M, r)).max()  # where the distances are the same in print
-        return f"{far}, rank {rank}, off by up to {off:.1g}"
+        if not np.isfinite(got).all():
+            return f"{name}: entries that are no numbers"
+        off = np.abs(got - near(M, r)).max()
+        return f"{name}: singular values {values(got)}; off by up to {off:.1g}"
 
-    expected = f"shape {shape}, at the distance {best:.4f}, rank {r}, off by 0"
+    expected = f"shape {shape}, singular values {values(near(M, r))}; off by 0"
     return Promise(key, fitting(near(M, r)), seen=seen, expected=expected)
 
 
@@ -66,6 +69,33 @@ def vh_as_v(M, r):
         return rows and same(U[:, :r] @ inside, got)
 
     return holds
+
+
+def scaled(M, r):
+    """The condition got = the first r pieces of M, times numbers that no other slip has."""
+    U, s, Vh = svd(M)
+    known = [np.ones(r), s[:r], s[:r] ** 2, s[:r] ** 0.5, np.full(r, s[0])]
+
+    def holds(got):
+        if got.shape != M.shape or not np.isfinite(got).all():
+            return False
+        inside = U[:, :r].T @ got @ Vh[:r].T  # (r, r)
+        x = np.diag(inside)
+        if not same(U[:, :r] * x @ Vh[:r], got) or np.abs(x).min() <= 1e-3 * np.abs(x).max():
+            return False
+        return not any(close(x, k, rtol=2e-3) for k in known)
+
+    return holds
+
+
+def nearly(M, r):
+    """The condition that an array is the nearest of rank r to three digits."""
+    want = near(M, r)
+    return lambda got: close(got, want, rtol=0, atol=5e-3 * np.abs(want).max())
+
+
+CHANGED = Slip("changed", "What was handed in has changed. Names that end in `_`, `+=`, `-=` and "
+               "`x[...] =` write into the caller's tensor: make a new one.")  # fmt: skip
 
 
 def number(value, name):
@@ -96,7 +126,7 @@ def make_break_even(seed):
                 shapes.append((b, a))
                 break
     shapes += [(2 * n, 2 * n), (3 * m, 6 * m)]  # break even at exactly n and at exactly 2m
-    return {"shapes": np.array([*shapes, (1, rng.integers(2, 9))])}  # the last: 0
+    return {"shapes": np.array([*shapes, (rng.integers(2, 9), 1)])}  # the last: 0
 
 
 def probe_break_even(namespace, a):
@@ -109,12 +139,22 @@ def break_even_of(i, rule):
     return rows("r", rule(d_in * d_out, d_in + d_out, np.minimum(d_in, d_out)))
 
 
+def by_sides(*rules):
+    """The values of a slip. rules: d_in, d_out -> the rank."""
+    return lambda i: [rows("r", rule(*i["shapes"].T)) for rule in rules]
+
+
 def judge_break_even(i, o):
     right = break_even_of(i, lambda product, total, side: (product - 1) // total)
-    promises = [
-        Promise(f"r {n}", right[f"r {n}"], f"the rank for d_in = {d_in}, d_out = {d_out}", rtol=0)
-        for n, (d_in, d_out) in enumerate(i["shapes"])
-    ]
+    promises = []
+    for n, (d_in, d_out) in enumerate(i["shapes"]):
+        r, one = int(right[f"r {n}"]), d_in + d_out
+        expected = (
+            f"{r}, where A and B hold {r * one} numbers and the matrix {d_in * d_out}; at rank "
+            f"{r + 1} they hold {(r + 1) * one}"
+        )
+        what = f"the rank for d_in = {d_in}, d_out = {d_out}"
+        promises.append(Promise(f"r {n}", r, what, expected=expected, rtol=0))
     return judged(i, o, promises, BREAK_EVEN)
 
 
@@ -132,19 +172,27 @@ BREAK_EVEN = (
              1, (product - 1) // total))),
     Slip("one_more", "This is the first rank that saves nothing. The largest rank that still saves "
          "is one smaller.",
-         lambda i: break_even_of(i, lambda product, total, side: -(-product // total))),
+         lambda i: [break_even_of(i, lambda product, total, side: -(-product // total)),
+                    break_even_of(i, lambda product, total, side: product // total + 1)]),
+    Slip("first", "1 each time that anything is saved: that is the smallest such rank. Does "
+         "`return` stand inside a loop?",
+         by_sides(*(lambda a, b, k=k: np.where(np.minimum(a, b) > 1, 1, k) for k in (0, 1)))),
+    Slip("one_factor", "That counts one factor alone. A holds r * d_in numbers and B holds d_out * "
+         "r: add the two.",
+         by_sides(lambda a, b: a, lambda a, b: b, lambda a, b: a - 1, lambda a, b: b - 1)),
     Slip("rounded", "You rounded to the nearest whole number. Rounding up gives a rank that costs "
          "more than the full matrix.",
          lambda i: break_even_of(i, lambda product, total, side: np.round(product / total))),
     Slip("half", "Half of the side is where a square matrix breaks even. Other shapes differ. "
          "Start from the two counts: r * (d_in + d_out) and d_in * d_out.",
-         lambda i: break_even_of(i, lambda product, total, side: side // 2)),
+         by_sides(lambda a, b: np.minimum(a, b) // 2, lambda a, b: np.maximum(a, b) // 2,
+                  lambda a, b: a // 2, lambda a, b: b // 2, lambda a, b: (a + b) // 4)),
     Slip("full_rank", "The smaller side is the largest rank that the matrix can have. Factors of "
          "that rank hold more numbers than the matrix itself.",
-         lambda i: break_even_of(i, lambda product, total, side: side)),
-    Slip("product", "It looks as if the factors cost r * d_in * d_out. A holds r * d_in numbers "
-         "and B holds d_out * r: add the two.",
-         lambda i: break_even_of(i, lambda product, total, side: 0 * side)),
+         by_sides(lambda a, b: np.minimum(a, b), lambda a, b: np.minimum(a, b) - 1)),
+    Slip("zero", "0 each time. The factors cost r * (d_in + d_out), not r * d_in * d_out; and a "
+         "loop must not return the first rank that saves, but the largest.",
+         by_sides(lambda a, b: 0 * a)),
 )  # fmt: skip
 
 break_even = Check(
@@ -182,16 +230,20 @@ def make_nearest(seed):
 
 
 def probe_nearest(namespace, a):
+    from lora_course import rank
+
     nearest, made, calls = namespace["nearest_of_rank"], {}, []
     spied = getattr(nearest, "__globals__", {})
-    kept = spied.get("truncate")
-    if kept is not None:  # the exercise asks to do without it
+    kept = spied.get("truncate", rank.truncate)
 
-        def spy(*given, **named):
-            calls.append(given)
-            return kept(*given, **named)
+    def spy(*given, **named):  # the exercise asks to do without it
+        calls.append(given)
+        return kept(*given, **named)
 
+    own, ours = "truncate" in spied, rank.truncate
+    if own:
         spied["truncate"] = spy
+    rank.truncate = spy
     try:
         for name in KINDS:
             given = tensor(a[name])
@@ -199,7 +251,8 @@ def probe_nearest(namespace, a):
             made[name] = array(nearest(given, int(a[f"r {name}"])), "nearest_of_rank")
             made[f"left {name}"] = before.change()
     finally:
-        if kept is not None:
+        rank.truncate = ours
+        if own:
             spied["truncate"] = kept
     return {**made, "calls": len(calls)}
 
@@ -232,15 +285,32 @@ NEAREST = (
          "r items.", nearest_of(lambda M, r: near(M, r + 1))),
     Slip("no_values", "The singular values are missing: each piece is s[i] times column i of U "
          "times row i of Vh.", nearest_of(lambda M, r: pieces(M, slice(r), 0))),
-    Slip("values_squared", "Each singular value counts twice. Multiply it into U or into Vh, not "
-         "into both.", nearest_of(lambda M, r: pieces(M, slice(r), 2))),
+    Slip("values_squared", "The singular values are in it squared. Multiply each once, into U or "
+         "into Vh, and not into both.", nearest_of(lambda M, r: pieces(M, slice(r), 2))),
     Slip("root", "The root of the singular values is in it. Each piece counts with s[i] itself.",
          nearest_of(lambda M, r: pieces(M, slice(r), 0.5))),
     Slip("one_less", "You kept r - 1 pieces. In Python [:r] holds r items.",
          nearest_of(lambda M, r: near(M, r - 1))),
     Slip("one_piece", "There is one piece alone. Sum the first r of them.",
          lambda i: [nearest_of(lambda M, r: near(M, 1))(i),
-                    nearest_of(lambda M, r: pieces(M, slice(r - 1, r)))(i)]),
+                    nearest_of(lambda M, r: pieces(M, slice(r - 1, r)))(i),
+                    nearest_of(lambda M, r: pieces(M, slice(r, r + 1)))(i)]),
+    Slip("skips_first", "The first piece, the largest, is missing. Python counts from 0: the first "
+         "r pieces are number 0 to r - 1.",
+         lambda i: [nearest_of(lambda M, r: pieces(M, slice(1, r + 1)))(i),
+                    nearest_of(lambda M, r: pieces(M, slice(1, r)))(i)]),
+    Slip("one_side", "A side was cut off. Not the rows or columns of the matrix are cut, but the "
+         "number of pieces: (m, r) times (r, n) has all rows and columns.",
+         lambda i: [{name: lambda v, name=name: v.shape == (len(i[name]), i[f"r {name}"])
+                     for name in KINDS},
+                    {name: lambda v, name=name: v.shape == (i[f"r {name}"], i[name].shape[1])
+                     for name in KINDS}]),
+    Slip("other_values", "The pieces are the right ones, their sizes are not. Each counts with its "
+         "own singular value s[i], as it is.",
+         lambda i: {name: scaled(i[name], int(i[f"r {name}"])) for name in KINDS}),
+    Slip("nearly", "Right to a few digits only. Was something rounded, or made half precision?",
+         lambda i: {name: nearly(i[name], int(i[f"r {name}"])) for name in KINDS}),
+    CHANGED._replace(values=lambda i: [{f"left {name}": 2} for name in KINDS]),
     Slip("one_value", "Every piece was taken times the largest singular value. Each has its own.",
          nearest_of(lambda M, r: pieces(M, slice(r), 0) * svd(M)[1][0])),
     Slip("smallest", "You kept the smallest pieces. torch.linalg.svd sorts from large to small: "
@@ -302,6 +372,18 @@ def answers(s, share):
         "rounded": int((np.round(sums / total, 2) < share).sum()) + 1,
         "nearly": int((sums < (share - 0.01) * total).sum()) + 1,
         "two": max(right, 2),
+        "at_least": int((sums >= share * total).sum()),
+        "at_least_one_more": int((sums >= share * total).sum()) + 1,
+        "above_alone": int((sums > share * total).sum()),
+        "count_floor": int(share * len(s)),
+        "relative": int((s >= share * s[0]).sum()),
+        "squares_late": int((np.cumsum(s) ** 2 < share * s.sum() ** 2).sum()) + 1,
+        "all": len(s),
+        "one": 1,
+        "nearest": int(np.abs(sums - share * total).argmin()) + 1,
+        "not_all": min(right, len(s) - 1),
+        "share": sums[right - 1] / total,
+        "value": s[right - 1],
     }
 
 
@@ -326,7 +408,7 @@ def make_energy_rank(seed):
             energy = np.cumsum(s**2) / (s**2).sum()
             at = int(rng.integers(2, 9)) if low < 1 else 11  # the third one needs all pieces
             spectra.append(s)
-            shares.append((energy[at - 1] + energy[at]) / 2)  # far from both neighbors
+            shares.append(0.6 * energy[at - 1] + 0.4 * energy[at])  # far from both neighbors
         for _ in range(2):  # the share is reached exactly
             s = even_spectrum(rng)
             at = int(rng.integers(2, len(s) - 2))
@@ -338,7 +420,7 @@ def make_energy_rank(seed):
             near = energy[2] + 0.001
             if np.round(energy[2], 2) > near:
                 break
-        spectra += [s, np.array([9.0, 2.5, 1.5, 0.7])]  # the second one needs one piece
+        spectra += [s, np.array([0.3, 0.08, 0.05, 0.02])]  # the second one needs one piece
         shares += [near, rng.uniform(0.3, 0.8)]
         found = [answers(s, share) for s, share in zip(spectra, shares, strict=True)]
         if len({tuple(a[key] for a in found) for key in found[0]}) == len(found[0]):
@@ -398,14 +480,27 @@ ENERGY = (
     Slip("smallest_first", "You added from the smallest value up. The first pieces are the largest "
          "ones: s comes sorted from large to small.", energy_of("smallest_first")),
     Slip("share_of_count", "This is a share of the number of values. Asked is a share of the sum "
-         "of their squares.", energy_of("share_of_count", "count_rounded")),
+         "of their squares.", energy_of("share_of_count", "count_rounded", "count_floor")),
+    Slip("relative", "Each value was compared with the largest one. Asked is the share of the "
+         "energy that the first pieces hold together.", energy_of("relative")),
+    Slip("squares_late", "The values were added first and squared afterwards. Square each one, "
+         "then add.", energy_of("squares_late")),
+    Slip("one", "1 each time. Divide the running sums by the total of all squares, and compare "
+         "with `share` as it is, which is no percentage.", energy_of("one")),
+    Slip("nearest", "The share that is nearest may lie below. Take the first that is at least "
+         "`share`.", energy_of("nearest")),
+    Slip("not_all", "Where only all pieces together reach the share, the answer is their number.",
+         energy_of("not_all", "all")),
+    Slip("value", "That is the size of a piece, or the share that is reached. Return how many "
+         "pieces it takes.", energy_of("value", "share")),
     Slip("other_part", "That is the rank which holds 1 - share. Compare with `share`.",
          energy_of("other_part")),
     Slip("two", "Where the first piece holds the share alone, the answer is 1.", energy_of("two")),
     Slip("each_alone", "The pieces were compared one by one. Add up the first 1, 2, 3, ... of them "
          "(cumsum) and compare the sums.", energy_of("each_alone")),
-    Slip("above", "You counted the sums above the share. Count those that are still below it.",
-         energy_of("above")),
+    Slip("above", "You counted the sums that have reached the share. Count those that are still "
+         "below it.", energy_of("above", "above_alone", "at_least", "at_least_one_more")),
+    CHANGED._replace(values=lambda i: {"left": 2}),
     Slip("nearly", "Close to the share is not there yet. Compare the shares as they are, without "
          "rounding and without a tolerance.", energy_of("rounded", "nearly")),
     Slip("root", "You took the root of the running sums, which gives shares of the size. Energy "
@@ -467,7 +562,8 @@ def judge_factors(i, o):
         case = f"a {name} update, {d_out} x {d_in}, r = {r}"
         promises.append(Promise(
             f"{name} shapes", np.array([d_out, r, r, d_in]),
-            seen=lambda v, case=case: f"{case}: the sides of B and A are {v.tolist()}",
+            seen=lambda v, case=case: f"{case}: B @ A with the sides " + (
+                "{} x {} and {} x {}".format(*v) if v.size == 4 else str(v.tolist())),
             expected=f"B {d_out} x {r}, A {r} x {d_in}",
         ))  # fmt: skip
         promises.append(distance(f"{case}: B @ A", i[name], r, f"{name} BA"))
@@ -503,9 +599,22 @@ FACTORS = (
          sides(lambda d_out, d_in, r, k: (d_out, r + 1, r + 1, d_in))),
     Slip("not_cut", "All pieces are there. Cut both factors to r.",
          sides(lambda d_out, d_in, r, k: (d_out, k, k, d_in))),
-    Slip("values_twice", "The singular values enter twice, once in B and once in A. They must "
-         "enter once in total.", product(lambda M, r: pieces(M, slice(r), 2))),
-    Slip("no_values", "The singular values are in neither factor. Put them into one of them.",
+    Slip("unequal", "B needs as many columns as A has rows. Cut both to the same r pieces.",
+         lambda i: {f"{n} shapes": lambda v, M=i[n]: (
+             v.size == 4 and v[0] == len(M) and v[3] == M.shape[1] and v[1] != v[2])
+             for n in UPDATES}),
+    Slip("zero", "B @ A is zero. That is how LoRA starts; here the two hold a given update.",
+         seen_as(**{f"{n} BA": lambda v: not v.any() for n in UPDATES})),
+    Slip("skips_first", "The first piece, the largest, is missing. Python counts from 0.",
+         product(lambda M, r: pieces(M, slice(1, r + 1)))),
+    Slip("other_values", "The directions are right, the sizes are not. Each piece counts with its "
+         "own s[i], once in B or in A.",
+         lambda i: {f"{n} BA": scaled(i[n], int(i["r"])) for n in UPDATES}),
+    CHANGED._replace(values=lambda i: [{f"left {n}": 2} for n in UPDATES]),
+    Slip("values_twice", "The singular values enter squared, as when both B and A have them. "
+         "They must enter once in total.", product(lambda M, r: pieces(M, slice(r), 2))),
+    Slip("no_values", "The singular values are in neither factor, or cancel. Put them into "
+         "one of the two.",
          product(lambda M, r: pieces(M, slice(r), 0))),
     Slip("root_once", "The square root of the singular values is in one factor only. Either both "
          "factors get the root, or one gets s itself.",
@@ -580,6 +689,8 @@ def ranks_of(budgets, shapes):
         "power": [int(r > 0) << int(np.log2(max(r, 1))) for r in budgets // one],
         "power_or_one": [1 << int(np.log2(max(r, 1))) for r in budgets // one],
         "one_less": np.maximum(budgets // one - 1, 0),
+        **{f"side_{rule.__name__}": budgets // sum(map(rule, shapes)) for rule in (min, max)},
+        **{f"again_{n}": budgets // (n * one) for n in (2, len(shapes))},
     }
 
 
@@ -606,11 +717,12 @@ def probe_budget(namespace, a):
 def judge_budget(i, o):
     shapes = [i[f"before {name}"].shape for name in NAMES]
     right = ranks_of(i["budgets"], shapes)["right"]
-    listed = ", ".join(f"{a} x {b}" for a, b in shapes)
+    listed, one = ", ".join(f"{a} x {b}" for a, b in shapes), sum(map(sum, shapes))
     promises = [callers.unchanged(f"left {n}", "before and after") for n in ROUNDS]
     for n, budget in enumerate(i["budgets"]):
         case = f"a budget of {budget} and the matrices {listed}"
-        promises.append(Promise(f"r {n}", right[n], f"r for {case}", rtol=0))
+        expected = f"{right[n]}: one unit of rank costs {one} numbers, rows + columns of each"
+        promises.append(Promise(f"r {n}", right[n], f"r for {case}", expected=expected, rtol=0))
     for n, r in enumerate(right):
         promises.append(Promise(
             f"names {n}", lambda v: v.shape == (len(NAMES),) and bool(v.all()),
@@ -620,13 +732,28 @@ def judge_budget(i, o):
         promises.append(Promise(f"count {n}", len(NAMES), "the number of weights"))
         for name in NAMES:
             W = i[f"before {name}"]
+            seen = lambda got, W=W, case=f"{name}, r = {r}": change(got, W, case)  # noqa: E731
             want = W + near(i[f"after {name}"] - W, r)
-            seen = lambda got, want=want, case=f"{name}, r = {r}": (  # noqa: E731
-                f"{case}: largest error {np.abs(got - want).max():.3g}"
-                if got.shape == want.shape else f"{case}: shape {got.shape}"
-            )  # fmt: skip
-            promises.append(Promise(f"{name} {n}", fitting(want), seen=seen, expected="0"))
+            expected = change(want, W, "").lstrip(": ")
+            promises.append(Promise(f"{name} {n}", fitting(want), seen=seen, expected=expected))
     return judged(i, o, promises, BUDGET)
+
+
+def change(got, W, case):
+    """How a weight differs from the one before, in words."""
+    if got.shape != W.shape or got.dtype.kind == "c" or not np.isfinite(got).all():
+        return f"{case}: shape {' x '.join(map(str, got.shape))}, or no real numbers"
+    s = np.linalg.svd((got - W).astype(float), compute_uv=False)
+    rank = int((s > 1e-4 * np.linalg.norm(W)).sum())
+    return f"{case}: weight - before has rank {rank} and the size {np.linalg.norm(s):.4g}"
+
+
+def of_another_rank(W, after, r):
+    """The condition that a weight has its update cut to any rank, 0 and the full one aside."""
+    ranks = {r, *range(1, min(W.shape))}
+    return lambda got: (
+        got.shape == W.shape and any(same(got, W + near(after - W, q)) for q in sorted(ranks))
+    )
 
 
 def ranks(*keys):
@@ -639,19 +766,24 @@ def ranks(*keys):
     return values
 
 
-def weights_of(rule):
-    """The values of a slip in the weights. rule: W before, W after, r -> array."""
+def weights_of(rule, condition=fitting):
+    """The values of a slip in the weights. rule: W before, W after, r -> array, or a condition."""
 
     def values(i):
         shapes = [i[f"before {name}"].shape for name in NAMES]
         right = ranks_of(i["budgets"], shapes)["right"]
         return {
-            f"{name} {n}": fitting(rule(i[f"before {name}"], i[f"after {name}"], right[n]))
+            f"{name} {n}": condition(rule(i[f"before {name}"], i[f"after {name}"], right[n]))
             for n in ROUNDS
             for name in NAMES
         }
 
     return values
+
+
+def present(*there, names=NAMES):
+    """The values of a slip: of the names these are in the dict."""
+    return lambda i: {f"names {n}": np.array([name in there for name in names]) for n in ROUNDS}
 
 
 BUDGET = (
@@ -665,14 +797,29 @@ BUDGET = (
          "equality.", ranks("strict_budget")),
     Slip("over_budget", "That rank costs more than the budget. Round down.",
          ranks("over_budget", "always_over", "rounded")),
-    Slip("product", "It looks as if one unit of rank costs rows * columns. It costs rows + "
-         "columns.", ranks("product")),
+    Slip("product", "0 for every budget. One unit of rank costs rows + columns, not rows * "
+         "columns; and r is the same for all matrices.", ranks("product")),
     Slip("one_matrix", "The budget covers all matrices together, but only one was counted. Sum the "
          "cost over all of them.", ranks("matrix_0", "matrix_1", "matrix_2")),
     Slip("shared", "The budget was divided among the matrices. It is one for all: divide it by the "
          "sum of what one unit of rank costs in each.", ranks("shared")),
     Slip("one_side", "Only one side of each matrix was counted. One unit of rank costs a column of "
-         "B and a row of A: rows + columns.", ranks("side_0", "side_1")),
+         "B and a row of A: rows + columns.",
+         ranks("side_0", "side_1", "side_min", "side_max")),
+    Slip("counted_again", "The cost was taken more than once. One unit of rank costs rows + "
+         "columns of each matrix, summed up: `before` alone has all of them.",
+         ranks("again_2", "again_3")),
+    Slip("one_less", "One less than the budget pays for.", ranks("one_less")),
+    Slip("new_dict", "Only the last matrix is there: each turn of the loop began a new dict. "
+         "Create it before the loop.", present(NAMES[-1])),
+    Slip("returned_early", "Only the first matrix is there. Does `return` stand inside the loop?",
+         present(NAMES[0])),
+    Slip("other_names", "The weights have other names. Use those of `before` as they are.",
+         lambda i: present()(i) | {f"count {n}": len(NAMES) for n in ROUNDS}),
+    Slip("another_rank", "The updates are cut, but not to the r that was returned, which is common "
+         "to all matrices.", weights_of(of_another_rank, condition=lambda holds: holds)),
+    Slip("rest", "That is what the truncation leaves out, on top of `before`. Add the part that is "
+         "kept.", weights_of(lambda W, after, r: after - near(after - W, r))),
     Slip("at_least_one", "The smallest budget does not pay for rank 1. Then r is 0, and the "
          "weights stay as before.", ranks("at_least_one")),
     Slip("power", "A rank need not be a power of two. Take the largest that fits.",
@@ -682,7 +829,9 @@ BUDGET = (
     Slip("cut_weights", "You truncated the trained weights themselves. Truncate the update, after "
          "minus before, and add it to before.", weights_of(lambda W, after, r: near(after, r))),
     Slip("added_to_after", "The update was added to the trained weights, so it counts twice. Add "
-         "it to before[name].", weights_of(lambda W, after, r: after + near(after - W, r))),
+         "it to before[name].", lambda i: [
+             weights_of(lambda W, after, r: after + near(after - W, r))(i),
+             weights_of(lambda W, after, r: 2 * after - W)(i)]),
     Slip("backwards", "The sign is turned round: the update is after minus before.",
          weights_of(lambda W, after, r: W - near(after - W, r))),
     Slip("base_cut", "before[name] was truncated as well. Only the update loses rank.",

@@ -427,6 +427,8 @@ LINEAR = (
                     "fed": dropped(i["x_wide"], 1 / (1 - float(i["p"])))}),
     Slip("no_dropout", "Dropout is not used in forward. Apply it to the x that goes into A.",
          lambda i: {"fed": lambda v: np.allclose(v, i["x_wide"], atol=3e-3)}),
+    Slip("no_rescale", "Entries are dropped, and the others are left as they were. Divide them by "
+         "1 - p, so that the mean stays: `nn.Dropout` does both.", dropped_as("fed", lambda p: 1)),
     Slip("dropout_fixed", "That is dropout with p = 0.5, whatever was asked for. Give "
          "`lora_dropout` to it.", dropped_as("fed", lambda p: 2)),
     Slip("dropout_keep", "`nn.Dropout(p)` takes the share that is dropped, not the one that is "
@@ -798,6 +800,8 @@ TABLE = (
          "an embedding A starts at zero.", seen_as(A_size=some, B_size=some)),
     Slip("wrong_zero", "With A random and B zero, tokens that never occur in training move too, as "
          "soon as B has moved. Zero A, and draw B.", seen_as(A_size=some, B_size=zero)),
+    Slip("b_size", "Draw B with `torch.randn`, and neither scale nor shift it.",
+         seen_as(B_size=lambda v: v > 0, A_size=0)),
     Slip("constant", "Equal columns of B get equal gradients and stay equal. Draw every entry of B "
          "on its own.", seen_as(rank=1)),
 )  # fmt: skip
@@ -898,9 +902,10 @@ GROW = (
          lambda i: [{"factor": n * len(i["A"]) / i["alpha"]} for n in (1, 2)]),
     Slip("scale_itself", "lora_alpha / r is the scale that must stay. Return the alpha which gives "
          "it at new_r: the scale times new_r.", lambda i: {"factor": 1 / i["new_r"]}),
-    Slip("alpha_wrong", "The scale of the update is off by a power of new_r / r. The new "
-         "lora_alpha divided by new_r must equal the old one divided by r.",
-         lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)]),
+    Slip("alpha_wrong", "The scale of the update is another one than before. The new lora_alpha "
+         "divided by new_r must equal the old one divided by r.",
+         lambda i: [{"factor": (len(i["A"]) / i["new_r"]) ** n} for n in (2, 0.5)] + [
+             {"factor": len(i["A"]) / i["new_r"] * (1 + (i["new_r"] - len(i["A"])) / i["alpha"])}]),
     Slip("whole_number", "Something was cut down to a whole number, by `//` or `int`. Divide with "
          "`/`: alpha need not be whole.", cut_down),
     Slip("adds", "The new directions already add something: their rows of A and columns of B are "
@@ -909,6 +914,9 @@ GROW = (
     Slip("below", "The old rows of A stand below the new ones, the old columns of B on the left: "
          "each row meets another's column. Both must grow at the same end.",
          seen_as(gap=lambda v: v > 0, below=1)),
+    Slip("lost", "What the adapter has learned is not all there: the old A and B stay as they are, "
+         "and new rows and columns come beside them.",
+         seen_as(gap=lambda v: v > 0, kept=0, below=0)),
     Slip("dead", "Each gradient is a product with the other factor, so a row and a column that are "
          "both zero stay zero for ever. One of the two must be random.",
          seen_as(dead=some)),

@@ -29,6 +29,7 @@ UP = (3, 6, 9)  # of the second
 RULES = {  # key: list, the layers that it hits
     "both": (["q_proj", "mlp.up_proj"], HITS),
     "last": (["up_proj"], UP),
+    "top": (["head", "up_proj"], (*UP, 8)),  # no Conv1D is called so
     "single": (["q_proj"], (0, 1, 5)),
     "overlap": (["q_proj", "attn.q_proj"], (0, 1, 5)),
 }
@@ -37,6 +38,7 @@ MISSES = {  # key: list, the entry that hits no linear layer
     "typo": (["q_proj", "k_porj", "up_proj"], "k_porj"),
     "module": (["attn"], "attn"),
 }
+UNTOUCHED = 11  # old tensors that train when only LoRALinear has frozen anything
 FAILED = np.full(len(NAMES), -1)  # in the place of the counts when an exception came
 
 
@@ -97,7 +99,9 @@ def probe_inject(namespace, a):
         model = chain(a)
         call = lambda m=model, rule=rule: namespace["inject_lora"](m, list(rule), 2, 4)  # noqa: E731
         made |= callers.failing(key, call, ValueError, names=entry, keep=(model,))
-    return made
+    rule, entry = MISSES["typo"]  # the whole list does not say which entry it was
+    alone = entry in words(made["typo_said"]).replace(str(rule), "")
+    return made | {"typo_names": made["typo_names"] and float(alone)}
 
 
 def inject_once(inject, a, key, rule):
@@ -137,6 +141,8 @@ def inject_once(inject, a, key, rule):
     filled = [(n, part) for n, part in enumerate(parts) if has_lora(part)]
     factors = [[fixtures.factor(m, f"lora_{key}").shape for key in "AB"] for _, m in filled]
     made["shapes"] = np.array(factors, dtype=int)
+    starts = [[bool(fixtures.factor(m, f"lora_{k}").any()) for k in "AB"] for _, m in filled]
+    made["starts"] = np.array(starts)
     for n, part in filled:
         fixtures.fill(part, a[f"A{n}"], a[f"B{n}"])
     return {**made, "y": array(model(x), "the output")}
@@ -180,13 +186,20 @@ def judge_inject(i, o):
         wrapped_promise(o, "both"),
         wrapped_promise(o, "last"),
         wrapped_promise(o, "single"),
+        wrapped_promise(o, "top"),
         Promise("same", 1, seen="another object comes back", expected="the model that was given"),
         Promise("strays", 0, seen="{} wrappers in new places of the model", expected="none"),
         Promise("kept", lambda v: v.all(), expected="the weight that was there", seen=lambda v:
                 f"{NAMES[int(np.argmin(v))]} has another weight tensor"),
-        Promise("shapes", shapes_of(i, r), "the shapes of the factors, at [layer, A or B, axis]"),
+        Promise("shapes", shapes_of(i, r), seen=lambda v: f"A and B of {NAMES[0]}: "
+                f"{v.reshape(-1, 2)[:2].tolist()}", expected=f"{shapes_of(i, r)[0].tolist()}, for "
+                f"r = {r}"),
         none_of("old", "tensors that the model had still train"),
         all_of("new", "new tensors train"),
+        Promise("starts", lambda v: v.ndim == 2 and v[:, 0].all() and not v[:, 1].any(),
+                seen=lambda v: f"A is {'not zero' if every(v[..., 0]) else 'zero'} after the "
+                f"injection, and B is {'zero' if none(v[..., 1]) else 'not zero'}",
+                expected="A random, B zero"),
         Promise("gap", 0, seen="the injection alone changes the output by {}", expected="0"),
         Promise("y", run_chain(i, alpha / r), f"with values in A and B, r = {r} and lora_alpha = "
                 f"{alpha:g}, the output", rtol=1e-3, atol=1e-3),
@@ -208,18 +221,27 @@ INJECT = (
     Slip("no_dot", "`endswith` on the bare letters also hits `freq_proj`. An ending means whole "
          "parts of the name: compare with a dot in front.",
          seen_as(wrapped_both=wrapped(*HITS, 2), wrapped_last=wrapped(*UP, 7))),
-    Slip("substring", "`in` finds the entry anywhere in the name. Only the end of the name counts, "
-         "in whole parts.", seen_as(wrapped_both=wrapped(*HITS, 2, 4))),
+    Slip("substring", "`q_proj` must not hit `q_proj_out`. `in` finds the entry anywhere, and "
+         "`startswith` at the front. Only the end of the name counts, in whole parts.",
+         lambda i: [{"wrapped_both": wrapped(*HITS, 2, 4)},
+                    {"wrapped_both": FAILED, "wrapped_single": wrapped(0, 1, 4, 5)}]),
     Slip("regex", "In a regular expression the dot of `mlp.up_proj` stands for any character, also "
          "for the underscore of `mlp_up_proj`. Compare texts, with `endswith`.",
          lambda i: [{"wrapped_both": wrapped(*HITS, 7)}, {"wrapped_both": wrapped(*HITS, 2, 7)}]),
-    Slip("top_level", "A layer directly in the model has no dot before its name. The name may also "
-         "be equal to the entry.",
-         seen_as(wrapped_both=wrapped(1, 3, 5, 6), wrapped_last=wrapped(*UP))),
+    Slip("top_level", "A layer directly in the model has no dot in its name: it may be equal to "
+         "the entry, and its parent is the model itself, whose name is empty.",
+         lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(*UP), "wrapped_top": t}
+                    for w, t in ((wrapped(1, 3, 5, 6), wrapped(*UP)), (FAILED, FAILED),
+                                 (wrapped(1, 3, 5, 6), FAILED))]),
     Slip("last_part", "An entry may have several parts, like `mlp.up_proj`. Comparing the last "
          "part of the name alone cannot hit it.",
          lambda i: [{"wrapped_both": w, "wrapped_last": wrapped(*UP), "module_error": 1,
-                     "wrapped_single": wrapped(0, 1, 5)} for w in (FAILED, wrapped(0, 1, 5))]),
+                     "wrapped_single": wrapped(0, 1, 5), "wrapped_top": wrapped(*UP, 8)}
+                    for w in (FAILED, wrapped(0, 1, 5))]),
+    Slip("one_entry_used", "One entry of the list was used alone. Go through all of them, and "
+         "collect what each one hits.",
+         lambda i: [{"wrapped_both": wrapped(0, 1, 5), "wrapped_top": wrapped(8)},
+                    {"wrapped_both": wrapped(3, 6), "wrapped_top": wrapped(*UP)}]),
     Slip("any_part", "An entry may have several parts, like `mlp.up_proj`, and it stands at the "
          "end: `attn` is in the middle of a name and names no layer.",
          seen_as(wrapped_both=FAILED, wrapped_last=wrapped(*UP), none_error=1, module_error=0)),
@@ -230,7 +252,10 @@ INJECT = (
          "`named_modules()` goes to every depth, and an entry is the end of a name.",
          lambda i: [{"wrapped_both": wrapped(0), "wrapped_last": wrapped(), "strays": 0},
                     {"wrapped_both": FAILED, "wrapped_last": FAILED, "module_error": 1,
-                     "typo_error": 1, "typo_left": 0}]),
+                     "wrapped_single": wrapped(0), "typo_error": 1, "typo_left": 0}]),
+    Slip("one_layer", "One layer was wrapped, the first that was found. Does `return` or `break` "
+         "stand inside the loop?",
+         seen_as(wrapped_both=wrapped(0), wrapped_last=wrapped(3), strays=0)),
     Slip("wrong_place", "The wrappers stand under new names, where the model does not look. "
          "`setattr` does not follow the dots of a name: set the attribute of the parent, "
          "`model.get_submodule(parent)`, or use `model.set_submodule`.",
@@ -240,7 +265,7 @@ INJECT = (
          lambda i: [{"module_error": 2, "none_error": 1},
                     {"wrapped_both": FAILED, "module_error": 2, "none_error": 1},
                     {"wrapped_both": FAILED, "wrapped_single": FAILED, "none_error": 1,
-                     "wrapped_last": wrapped(*UP)}]),
+                     "wrapped_last": wrapped(*UP), "wrapped_top": wrapped(*UP, 8)}]),
     Slip("everything", "Every linear layer was wrapped, whatever the list says.",
          lambda i: [{"wrapped_both": w, "wrapped_last": w}
                     for w in (wrapped(*range(8), 9), wrapped(*range(10)))]),
@@ -254,14 +279,28 @@ INJECT = (
     Slip("args", "The wrapper did not get the values it was given: `LoRALinear(layer, r, "
          "lora_alpha)`, in that order.",
          lambda i: [{"shapes": shapes_of(i, int(i["alpha"]))}, {"shapes": shapes_of(i, 8)},
-                    {"y": run_chain(i, 16 / i["r"])}]),
+                    *({"y": run_chain(i, c / i["r"])} for c in (16, i["alpha"] / i["r"]))]),
+    Slip("restarted", "A LoRALinear starts with A random and B zero: nothing changes at first, and "
+         "B gets a gradient through A. Leave its factors as they come.",
+         seen_as(starts=lambda v: v.size > 0)),
+    Slip("only_wrapped", "Only what LoRALinear itself freezes is frozen. Norms and layers without "
+         "a wrapper still train: set `parameter.requires_grad` of every parameter of the model.",
+         seen_as(old=lambda v: v.sum() == UNTOUCHED)),
     Slip("not_frozen", "Weights or biases of the model are still on. Go through all parameters, "
          "also of layers that were not wrapped, of norms and inside a wrapper, and leave on the "
-         "factors alone.", seen_as(old=lambda v: v[2:].any())),
+         "factors alone.", seen_as(old=lambda v: v[2:].any() and v.sum() != UNTOUCHED)),
     Slip("looks_like", "`lora_` also stands in the name of another part, `a_flora_norm`. Look at "
          "whole parts of the name.", seen_as(old=lambda v: v[:2].any() and not v[2:].any())),
     Slip("lora_frozen", "A freeze after the injection froze the factors as well, and nothing would "
          "learn. Freeze first, or by name.", seen_as(new=lambda v: not v.any())),
+    Slip("one_factor", "In each wrapper one factor is frozen. `lora_A` and `lora_B` both train.",
+         seen_as(new=lambda v: v.size == 2 * len(HITS) and v.sum() == len(HITS))),
+    Slip("other_error", "The task asks for a ValueError: a caller who writes `except ValueError` "
+         "does not catch an `assert` or another class.",
+         seen_as(wrapped_both=wrapped(*HITS), none_error=2, typo_error=2)),
+    Slip("attn_hits", "`attn` is a part of the model, but no linear layer. An entry has hit "
+         "something only when the name of a linear layer ends in it.",
+         seen_as(wrapped_both=wrapped(*HITS), none_error=1, module_error=0)),
     Slip("silent", "A rule that hits nothing must raise a ValueError. In silence, somebody trains "
          "a model in which nothing learns.", seen_as(none_error=0, typo_error=0)),
     Slip("one_entry", "One entry hit, the other one did not, and nothing was raised. Check each "
@@ -269,8 +308,15 @@ INJECT = (
          seen_as(none_error=1, typo_error=0)),
     Slip("nameless", "The error must say which entry it was: put the entry into its text.",
          seen_as(none_error=1, none_names=0)),
+    Slip("whole_list", "The whole list does not say which of its entries hits nothing. Check each "
+         "entry for itself, and put that one into the text.",
+         seen_as(none_names=1, typo_error=1, typo_names=0)),
     Slip("half_done", "Look at all entries first, and replace and freeze only when every one has "
          "hit something.", lambda i: [{f"{key}_left": lambda v: v > 0} for key in MISSES]),
+    Slip("mode", "`train()` and `eval()` are the caller's choice. Leave them out.",
+         seen_as(mode=4)),
+    Slip("list", "The list belongs to the caller. Collect the hits in a list of your own.",
+         seen_as(list=5)),
 )  # fmt: skip
 
 inject_lora = Check(
@@ -308,8 +354,10 @@ def flags_before(i):
     """The flags before the learner's call, {group: bools}; on and off in every group."""
     n, first = int(i["blocks"]), int(i["first"])
     counts = (n + 1, n + 1, 2 * n, 2 * n, 2 * n, 2, 2, 2, 2)
+    start = {"A": 1, "B": 0}  # the first parameter of the model, an A, is frozen
     return {
-        g: (np.arange(k) + first + (g == "B")) % 2 == 0 for g, k in zip(GROUPS, counts, strict=True)
+        g: (np.arange(k) // (1 + (g == "rest")) + start.get(g, first)) % 2 == 0
+        for g, k in zip(GROUPS, counts, strict=True)
     }
 
 
@@ -330,12 +378,21 @@ def outer(i, *on, factors):
     return {"flags": flags}
 
 
+def biases_too(i, *groups):
+    """Flags of the factors, and of the biases in these groups: weight, bias, and so on."""
+    flags = flags_with(i, "A", "B")
+    places = np.repeat(GROUPS, [len(v) for v in flags_before(i).values()])
+    for group in groups:
+        flags[np.flatnonzero(places == group)[1::2]] = True
+    return {"flags": flags}
+
+
 def group_of(name):
     if name.endswith((".lora_A", ".lora_B")):
         return name[-1]
     if name.endswith(".lora_magnitude"):
         return "begins"
-    if name.startswith(("lora_A_gate", "mixer")):
+    if name.startswith(("lora_A_gate", "flora_mixer")):
         return "inside" if name.startswith("lora_A_gate") else "letters"
     if "base_layer" in name:
         return "flora_base" if "flora" in name else "base"
@@ -357,8 +414,9 @@ def probe_marked(namespace, a):
     for name in DORAS:
         fixtures.put(model, name, nn.Module())
         model.get_submodule(name).lora_magnitude = nn.Parameter(torch.ones(1))
-    model.lora_A_gate, model.mixer = nn.Linear(d, d), nn.Module()
-    model.mixer.A, model.mixer.log_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(1))
+    model.lora_A_gate, mixer = nn.Linear(d, d), nn.Module()
+    mixer.A, mixer.log_B = nn.Parameter(torch.ones(1, d)), nn.Parameter(torch.ones(1))
+    model.flora_mixer = mixer
     for p in model.parameters():
         nn.init.normal_(p)  # a B of zeros would hide that it was reset
     groups = {group: [] for group in GROUPS}
@@ -394,9 +452,13 @@ MARKED = (
     Slip("nothing_changed", "Every flag is as before. The attribute is `requires_grad`, and it is "
          "set on the parameter: `parameter.requires_grad = ...`.",
          flags_are(keep=GROUPS)),
+    Slip("stopped", "Only the first parameter was set. Does `return` or `break` stand inside the "
+         "loop?", lambda i: {"flags": np.append(True, flags_with(i, keep=GROUPS)[1:])}),
     Slip("all_frozen", "Nothing trains, not even the factors. The names are full, such as "
-         "`blocks.0.q_proj.lora_A`: compare their last part.", flags_are()),
-    Slip("all_train", "Everything trains: that is full fine-tuning with LoRA on top.",
+         "`blocks.0.q_proj.lora_A`: compare their last part. And no freeze after your loop.",
+         flags_are()),
+    Slip("all_train", "Everything trains: full fine-tuning with LoRA on top. Is the condition "
+         "always true, as `a or 'lora_B'` is? Or is the flag set on the whole model?",
          flags_are(*GROUPS)),
     Slip("inverse", "The other way round: the factors are frozen and the rest trains.",
          flags_are(*OTHERS)),
@@ -406,27 +468,36 @@ MARKED = (
     Slip("looks_like", "`lora_` also stands in `flora_gate`, `lora_magnitude` and `lora_A_gate`. "
          "Compare the whole last part of the name, behind its last dot.",
          lambda i: [{"flags": flags_with(i, "A", "B", *more)}
-                    for more in (("flora", "flora_base", "begins", "inside"), ("begins",),
-                                 ("inside",), ("begins", "inside"))]),
+                    for more in (("flora", "flora_base", "begins", "inside", "letters"),
+                                 ("begins",), ("inside",), ("begins", "inside"))]),
     Slip("from_the_front", "A full name begins with its outermost part: `lora_A_gate.weight` "
          "begins with `lora_`, `blocks.0.q_proj.lora_A` does not. Compare the last part.",
          flags_are("inside")),
-    Slip("letters", "Other names end in A or B too: `mixer.A` and `mixer.log_B`. Compare the whole "
-         "last part.", flags_are("A", "B", "letters")),
+    Slip("letters", "Other names end in A or B too: `flora_mixer.A` and `flora_mixer.log_B`. "
+         "Compare the whole last part.", flags_are("A", "B", "letters")),
     Slip("not_base", "What stands beside the wrappers trains too: norms and other layers. Ask for "
          "the factors, by name.",
-         flags_are(*(g for g in GROUPS if g not in ("base", "flora_base")))),
+         lambda i: [{"flags": flags_with(i, *groups)} for groups in (
+             [g for g in GROUPS if g not in ("base", "flora_base")], ("A", "B", "rest"))]),
+    Slip("biases", "Biases train too. The task asks for the factors alone.",
+         lambda i: [biases_too(i, *groups) for groups in (
+             ("base", "rest", "flora", "flora_base", "inside"), ("base", "flora_base"))]),
     Slip("flora_left_out", "One wrapped layer is called `flora_gate`, and its factors stay frozen. "
          "Compare the last part of the name instead of leaving names out.",
-         lambda i: outer(i, "begins", "inside", factors=False)),
+         lambda i: [outer(i, "begins", "inside", *more, factors=False)
+                    for more in ((), ("letters",))]),
     Slip("shallow", "Only the wrapper directly in the model was found. `named_children()` stops "
          "there; `named_modules()` goes to every depth.", lambda i: outer(i, factors=True)),
     Slip("not_turned_on", "Factors that were frozen stay frozen. Set the flag of every parameter, "
          "True or False.", flags_are(keep=("A", "B"))),
     Slip("not_turned_off", "Other parameters that were trained still train. Set the flag of every "
-         "parameter, True or False.", flags_are("A", "B", keep=OTHERS)),
+         "parameter, True or False.", lambda i: {"flags": lambda v: (
+             v[flags_with(i, "A", "B")].all()
+             and np.array_equal(v[flags_with(i, "rest")], flags_before(i)["rest"]))}),
     Slip("one_factor", "Only one of the two factors trains. Both lora_A and lora_B must.",
          lambda i: [{"flags": flags_with(i, "A")}, {"flags": flags_with(i, "B")}]),
+    Slip("more_than_flags", "Set the flags and nothing else: the parameters, their numbers and the "
+         "mode of the model stay.", seen_as(left=lambda v: v > 0)),
 )  # fmt: skip
 
 mark_only_lora_as_trainable = Check(
@@ -448,15 +519,18 @@ mark_only_lora_as_trainable = Check(
 
 # 4.3 A report before you train
 REPORTED = ("b.up", "shared", "a.c_attn", "b.down", "b.gate")  # shapes of up and gate are alike
-SHARED, CONV, DOWN, GATE = 1, 2, 3, 4  # "again" is "shared", "last" is "b.down"
+SHARED, CONV, DOWN, GATE = 1, 2, 3, 4  # "again" is "shared", "last" is b.down
 FROZEN, ANGLES = [0, 3, 4], 211
 
 
 def make_report(seed):
     rng = np.random.default_rng(seed + 200)
-    d, up, c, out, v = fixtures.sizes(rng, 5, 20, 70)
-    shapes = [(d, up), (d, out), (d, c), (up, d), (d, up)]  # (in, out), as in REPORTED
-    return {"shapes": np.array(shapes), "vocab": v + 100, "r": rng.integers(3, 9)}
+    v, *rest = fixtures.sizes(rng, 6, 20, 70)
+    small, c, d, down, large = sorted(rest)  # so that no rule of max or min is r * in or r * out
+    up, out = (small, large + 2) if rng.integers(2) else (large + 2, small)
+    down += (d + c + down + out) % 2 == 0  # and no rule of one axis twice is the right sum
+    shapes = [(d, up), (d, out), (d, c), (down, d), (d, up)]  # (in, out), as in REPORTED
+    return {"shapes": np.array(shapes), "vocab": v + 300, "r": rng.integers(3, 9)}
 
 
 def probe_report(namespace, a):
@@ -536,6 +610,18 @@ def without(place):
     return lambda i: {"trainable": sums(i)[0] - i["r"] * i["shapes"][place].sum()}
 
 
+def frozen(i):
+    """How many numbers of the model are frozen: those of the parts in b."""
+    return sum((n + 1) * m for n, m in i["shapes"][FROZEN]) - sums(i)[4]
+
+
+def incomplete(i, total):
+    """A slip's condition: too small, and no total that has a slip of its own."""
+    trainable, base, *_ = sums(i)
+    known = [base, base - frozen(i) + trainable, *(base + extra for extra in some_twice(i))]
+    return trainable <= total < base + trainable and np.abs(np.array(known) - total).min() > 0.5
+
+
 def once(r, n, m):
     return r * (n + m)
 
@@ -543,19 +629,28 @@ def once(r, n, m):
 REPORT = (
     Slip("shared_twice", "Two of the names lead to the same layer, which gets one adapter. Count "
          "layers, not names.", lambda i: per_layer(once)(i)[1]),
-    Slip("shared_weight", "Two layers share one weight, and are two layers all the same: each gets "
-         "an A and a B of its own. Count layers, not weights.", without(GATE)),
+    Slip("shared_weight", "Two layers share one weight, so also its shape, and are two layers all "
+         "the same: each gets an A and a B of its own. Count layers, not weights or shapes.",
+         without(GATE)),
+    Slip("second_name", "`last` is the second name of a layer, and the only one on the list. "
+         "`named_modules()` gives a layer under its first name; `get_submodule` follows any.",
+         without(DOWN)),
+    Slip("not_named", "A layer is in it that is not among `names`.",
+         lambda i: {"trainable": sums(i)[0] + i["r"] * (i["shapes"][0, 0] + i["vocab"])}),
+    Slip("now", "That is what trains now, before any LoRA. Count A and B from the shapes.",
+         lambda i: {"trainable": sums(i)[1] - frozen(i)}),
     Slip("no_conv", "The Conv1D is not in it. It is a linear layer too, and `weight.shape` has its "
          "two sides, in the other order.", without(CONV)),
     Slip("full_size", "That is in · out, the size of the weight itself. LoRA adds r · (in + out).",
-         per_layer(lambda r, n, m: n * m, lambda r, n, m: r * n * m)),
+         per_layer(*(lambda r, n, m, k=k: r**k * n * m for k in (0, 1, 2)))),
     Slip("r_twice", "The rank is in it twice: r · (in + out).",
          per_layer(lambda r, n, m: r * r * (n + m))),
     Slip("no_r", "The rank is missing: r · (in + out).", per_layer(lambda r, n, m: n + m)),
     Slip("with_bias", "LoRA adds no bias: r · (in + out) is all.",
          per_layer(lambda r, n, m: r * (n + m) + m, lambda r, n, m: r * (n + m + m))),
     Slip("only_in", "A reads `in` numbers and B writes `out`: r · (in + out), not twice the same.",
-         per_layer(lambda r, n, m: 2 * r * n, lambda r, n, m: 2 * r * m)),
+         per_layer(lambda r, n, m: 2 * r * n, lambda r, n, m: 2 * r * m,
+                   *(lambda *a, axis=axis: 2 * along(axis)(*a) for axis in (0, 1)))),
     Slip("one_factor", "That is one factor alone: A has r · in numbers, and B has r · out.",
          per_layer(lambda r, n, m: r * n, lambda r, n, m: r * m, along(0), along(1))),
     Slip("exchanged", "The first number is what trains, the second one the total.",
@@ -568,8 +663,14 @@ REPORT = (
     Slip("base_only", "The total is that of the model without the adapters. Add them.",
          lambda i: totals(i, 0, (0, *some_twice(i)))),
     Slip("no_frozen", "The total has every parameter of the model, also those that are frozen.",
-         lambda i: totals(i, sums(i)[0],
-                          [sums(i)[4] - sum((n + 1) * m for n, m in i["shapes"][FROZEN])])),
+         lambda i: totals(i, sums(i)[0], [-frozen(i)])),
+    Slip("added_twice", "The adapters are in the total twice.",
+         lambda i: totals(i, 2 * sums(i)[0], (0, *some_twice(i)))),
+    Slip("incomplete", "A part of the model is missing in the total. Every parameter counts, "
+         "frozen or not, biases and tables too: `sum(p.numel() for p in model.parameters())`.",
+         lambda i: {"trainable": sums(i)[0], "total": lambda v: incomplete(i, v)}),
+    Slip("changed", "Only look: neither the model nor the list of names changes for a report.",
+         seen_as(left=lambda v: v > 0)),
 )  # fmt: skip
 
 lora_report = Check(
@@ -652,16 +753,17 @@ def judge_prepare(i, o):
         Promise("trains_lora", lambda v: v.size == factors, expected=f"{factors} factors",
                 seen=lambda v: f"{v.size} factors of LoRA in the model"),
         Promise("calls", 1, "the number of calls of inject"),
-        all_of("trains_lora", "factors train", factors),
+        all_of("trains_lora", f"of {factors} factors train", factors),
         none_of("trains_near", "tensors of a part beside the head train"),
         none_of("trains_rest", "other tensors train"),
-        all_of("held_lora", "factors are in the list", factors),
-        all_of("trains_head", "tensors of the new head train", 2),
-        all_of("held_head", "tensors of the new head are in the list", 2),
+        all_of("held_lora", f"of {factors} factors are in the list", factors),
+        all_of("trains_head", "of 2 tensors of the new head train", 2),
+        all_of("held_head", "of 2 tensors of the new head are in the list", 2),
         *(Promise(f"held_{g}", lambda v: v.max() <= 1, expected="once",
                   seen=lambda v: f"a tensor is in the list {int(v.max())} times") for g in groups),
         *(none_of(f"held_{g}", "frozen tensors are in the list", share=0.5) for g in groups[2:]),
-        Promise("strangers", 0, seen="{} listed tensors are not in the model", expected="none"),
+        Promise("strangers", 0, expected="none",
+                seen="tensors in the list that the model does not have: {}"),
         Promise("kind", 1, seen="another optimizer", expected="torch.optim.AdamW", share=0.5),
         Promise("lr", lambda v: np.allclose(v, lr, atol=0), "the learning rate", share=0.5,
                 expected=f"{lr:g}"),
@@ -678,16 +780,18 @@ PREPARE = (
     Slip("all_train", "Parts of the old model train as well. Only the factors and the new head "
          "should: switch on the head alone, after `inject`.",
          seen_as(trains_near=every, trains_rest=every)),
-    Slip("prefix", "Another part's name begins like that of the head, and was switched on too. Get "
+    Slip("prefix", "Another part's name begins like that of the head, and was taken for it. Get "
          "the head itself: `model.get_submodule(head)`.",
-         seen_as(trains_near=every, trains_rest=none)),
+         lambda i: [{"trains_near": every, "trains_rest": none},
+                    {"trains_near": none, "held_near": every, "held_rest": none}]),
     Slip("too_early", "The factors are not in the optimizer, so the loss would stay the same to "
          "the last digit. Build the list and the optimizer after the injection.",
          seen_as(held_lora=none, held_rest=np.any)),
     Slip("only_head", "The list holds the new head alone. The LoRA factors train too.",
          seen_as(held_lora=none, held_rest=none, held_head=every)),
     Slip("head_frozen", "The new head has random weights and would keep them: `inject` froze it. "
-         "Switch it on again after the injection.", seen_as(trains_head=none, held_head=none)),
+         "Switch it on again after the injection, with `requires_grad_(True)`: a module has no "
+         "`requires_grad` of its own.", seen_as(trains_head=none, held_head=none)),
     Slip("head_held_frozen", "The optimizer holds the new head, but it gets no gradient. Set "
          "`requires_grad` for it, after the injection.",
          seen_as(trains_head=none, held_head=every)),
@@ -700,7 +804,9 @@ PREPARE = (
          seen_as(held_lora=lambda v: v.max() > 1, held_head=lambda v: v.max() > 1)),
     Slip("places", "A layer stands in two places of this model. `model.parameters()` gives each "
          "tensor once; a list over all places does not.",
-         seen_as(held_lora=lambda v: v.max() == 2, held_head=every)),
+         seen_as(held_lora=lambda v: v.max() == 2 and v.min() == 1, held_head=every)),
+    Slip("head_twice", "The new head is in the list twice: what trains in `model.parameters()` has "
+         "it already.", seen_as(held_lora=lambda v: v.max() == 1, held_head=lambda v: v.min() > 1)),
     Slip("copies", "The optimizer holds copies, and would move tensors that the model does not "
          "use. Give it the parameters themselves: no clones, no `.data`, no state dict.",
          seen_as(held_lora=none, held_head=none, strangers=lambda n: n > 0)),
@@ -709,6 +815,14 @@ PREPARE = (
          seen_as(held_near=every, held_rest=every)),
     Slip("default_lr", "That is AdamW's default. Take the learning rate that was given.",
          seen_as(lr=lambda v: np.allclose(v, 1e-3))),
+    Slip("other_lr", "Give AdamW the `lr` of the caller as it is, and the same for every group.",
+         seen_as(lr=lambda v: not np.allclose(v, 1e-3))),
+    Slip("optimizer", "Adam, SGD and others treat the weights in another way. The text asks for "
+         "AdamW.", seen_as(kind=0)),
+    Slip("mode", "`train()` and `eval()` are the caller's choice. Leave them out.",
+         seen_as(left=4)),
+    Slip("changed", "This function prepares. It takes no step, and starts or replaces nothing in "
+         "the model.", seen_as(left=lambda v: v in (1, 2, 5))),
 )  # fmt: skip
 
 prepare = Check(
@@ -758,9 +872,10 @@ def tree(i):
 
 
 def decoys(i):
-    """Layers with the last part of the head's name inside their own, or with all of it."""
+    """Layers whose name has the head's name or its last part inside, or stands inside it."""
     head = HEADS[int(i["head"])]
-    return f"model.multi{head.split('.')[-1]}.out", f"model.{head}", f"{head}_2"
+    last = head.split(".")[-1]
+    return f"model.multi{last}.out", f"model.{head}", f"{head}_2", last
 
 
 def missing(i, *kinds, bases=False):
@@ -772,6 +887,11 @@ def gone(i, *names):
     """A slip's values: these names are missing in the list."""
     lost = np.outer([name in names for name in tree(i)], [1, 0])
     return {"named": missing(i, "linear", "conv") - lost}
+
+
+def inside_conv(i):
+    """A count of one for the inside of the wrapped Conv1D."""
+    return np.array([[0, kind == "conv_wrapped"] for kind in tree(i).values()])
 
 
 def probe_missed(namespace, a):
@@ -812,6 +932,8 @@ def probe_missed(namespace, a):
         "inner": sum(name in inner for name in named),
         "unknown": len(unknown),
         "first": text(unknown[0] if unknown else ""),
+        "letters": sum(len(name) == 1 for name in unknown),
+        "tensors": sum(name.endswith((".weight", ".bias")) for name in unknown),
         "short": sum(name in {full.split(".")[-1] for full in leaves} for name in unknown),
         "left": before.change(),
     }
@@ -822,14 +944,14 @@ def judge_missed(i, o):
 
     def seen(value):
         for word, wrong in (
-            ("are missing", value < right),
-            ("should not be there", (value > right) & (right == 0)),
-            ("are there more than once", value > right),
+            ("missing in the list", value < right),
+            ("in the list, and should not be", (value > right) & (right == 0)),
+            ("more than once in the list", value > right),
         ):
             names = [leaves[n] + ".base_layer" * k for n, k in zip(*np.nonzero(wrong), strict=True)]
             if names:
                 more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-                return f"{', '.join(names[:2])}{more} {word}"
+                return f"{word}: {', '.join(names[:2])}{more}"
         return ""
 
     promises = [
@@ -844,35 +966,55 @@ def judge_missed(i, o):
 
 MISSED = (
     Slip("short", "The last part of a name does not say which layer it is. Return full names.",
-         seen_as(unknown=lambda n: n > 0, short=lambda n: n > 0, named=lambda v: not v.any())),
-    Slip("empty", "The list is empty, and layers without LoRA stand deep in the model. "
-         "`named_modules()` goes to every depth; a regular expression with one digit stops at "
-         "block 9.",
+         seen_as(unknown=lambda n: n > 0, short=lambda n: n > 0,
+                 named=lambda v: np.count_nonzero(v) <= 1)),
+    Slip("letters", "`+=` and `extend` take a text apart, letter by letter. Use `append`.",
+         seen_as(letters=lambda n: n > 0, unknown=lambda n: n > 0)),
+    Slip("tensors", "These are names of parameters. The layer is the part that holds them.",
+         seen_as(tensors=lambda n: n > 0, unknown=lambda n: n > 0)),
+    Slip("one_name", "The list has one name. Does `return` stand inside the loop? Or does a "
+         "condition hold for one layer alone?", lambda i: {"named": lambda v: v.sum() == 1
+         and (v > missing(i, "conv")).any() and not v[list(tree(i)).index(decoys(i)[-1])].any()}),
+    Slip("top_level", "Only a layer directly in the model is there. `named_modules()` goes to "
+         "every depth, `named_children()` does not.",
+         lambda i: {"named": -gone(i, decoys(i)[-1])["named"] + missing(i, "linear", "conv")}),
+    Slip("repeated", "A layer is met once in `named_modules()`. Append its name once.",
+         lambda i: {"named": 2 * missing(i, "linear", "conv")}),
+    Slip("empty", "The list is empty. Layers without LoRA stand at every depth "
+         "(`named_modules()`), and are frozen like the others, so no flag finds them. Does "
+         "`return` stand inside the loop?",
          lambda i: {"named": missing(i), "unknown": 0, "inner": 0}),
     Slip("found", "These are layers that do have LoRA. The question is which ones do not.",
          lambda i: [{"named": missing(i, "wrapped", "conv_wrapped")},
                     {"named": missing(i, "wrapped")}]),
+    Slip("changed", "The function only looks. Leave the model and its flags as they are.",
+         seen_as(left=lambda v: v > 0)),
     Slip("base_layers", "A `base_layer` is the inside of a wrapper, so it has LoRA. Leave it out.",
          lambda i: [{"named": missing(i, "linear", "conv", *head, bases=True)}
                     for head in ((), ("head",))]),
+    Slip("conv_wrapper", "One wrapper is a LoRAConv1D, a subclass of LoRALinear. `isinstance` "
+         "takes both, `type(...) is` does not; the name of the inside is the same.",
+         lambda i: {"named": missing(i, "linear", "conv") + inside_conv(i)}),
     Slip("head", "All but the head: it was not meant to have LoRA, so it was not missed. `head` is "
          "its full name.", lambda i: {"named": missing(i, "linear", "conv", "head")}, share=0.3),
     Slip("head_word", "A layer that is not the head has the head's name, or a part of it, in its "
          "own. Compare the full name with the one that was given.",
-         lambda i: [gone(i, *names) for n in (1, 2, 3) for names in combinations(decoys(i), n)]),
+         lambda i: [gone(i, *names) for n in (1, 2, 3, 4) for names in combinations(decoys(i), n)]),
     Slip("base_word", "`base_layer` also stands in `model.database_layer`, which is no wrapper's "
          "inside. There the last part of the name is `base_layer`: mind the dot.",
          lambda i: gone(i, BASE_WORD)),
     Slip("with_wrapped", "Layers that have LoRA are in the list too: where the name leads to a "
          "wrapper, nothing was missed.",
-         lambda i: {"named": missing(i, "linear", "conv", "wrapped", "conv_wrapped")}),
+         lambda i: [{"named": missing(i, "linear", "conv", "wrapped", "conv_wrapped")},
+                    {"named": missing(i, "linear", "wrapped")}]),
     Slip("linear_missed", "Only the `Conv1D` is there. An nn.Linear without LoRA was missed too.",
          lambda i: {"named": missing(i, "conv")}),
     Slip("not_linear", "Norms, tables and containers are no linear layers. Ask for the type.",
          lambda i: {"named": lambda v: all(
              v[n, 0] for n, leaf in enumerate(tree(i).values()) if leaf in ("norm", "table"))}),
     Slip("conv_missed", "One missed layer is a `Conv1D`, the linear layer of GPT-2. It is no "
-         "nn.Linear: ask for both types.", lambda i: {"named": missing(i, "linear")}, share=0.5),
+         "nn.Linear, and no nn.Conv1d: ask for both types.",
+         lambda i: {"named": missing(i, "linear")}, share=0.5),
 )  # fmt: skip
 
 missed_layers = Check(

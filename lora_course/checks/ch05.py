@@ -4,8 +4,9 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, tensor
-from lora_course.checks.slips import Promise, Slip, in_parts, judged, none_of, seen_as
-from lora_course.checks.values import Refused, every, kind, none
+from lora_course.checks.guard import described
+from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
+from lora_course.checks.values import Refused, close, every, kind, none, text, words
 
 IGNORED = -100
 
@@ -59,6 +60,24 @@ def labels(*changes):
     return lambda i: [rows(i, lambda ids, p, c=c: (ids, c(ids, p))) for c in changes]
 
 
+def tokens(*changes):
+    """A slip's values of the ids, by any of changes(ids, p)."""
+    return lambda i: [{k: v for k, v in rows(i, lambda ids, p, c=c: (c(ids, p), ids)).items()
+                       if k.startswith("ids")} for c in changes]  # fmt: skip
+
+
+def wrong_at(i, k, where):
+    """A condition: the first wrong label of row k is in the prompt, or in the answer."""
+    right, p = rows(i, lambda ids, p: (ids, masked(ids, p)))[f"labels_{k}"], len(i[f"prompt_{k}"])
+
+    def found(value):
+        if value.shape != right.shape:
+            return where == "nowhere"
+        return where == ("prompt" if np.argmax(value != right) < p else "answer")
+
+    return found
+
+
 def judge_mask(i, o):
     right = rows(i, lambda ids, p: (ids, masked(ids, p)))
     promises = []
@@ -69,7 +88,7 @@ def judge_mask(i, o):
             promises.append(Promise(f"{key}_{k}", right[f"{key}_{k}"], case))
     whole = Promise("whole", every, expected="whole numbers", seen="token numbers that are floats")
     promises += [whole, callers.unchanged("left", "prompt_ids or completion_ids")]
-    return judged(i, o, promises, MASK)
+    return judged(i, o, promises, MASK, last=MASK_LAST)
 
 
 MASK = (
@@ -88,6 +107,7 @@ MASK = (
     Slip("shifted", "The labels are shifted by one. The model shifts them itself: label t has the "
          "same token as position t. Shifted twice, it learns the token after next.",
          labels(lambda ids, p: np.append(masked(ids, p)[1:], IGNORED),
+                lambda ids, p: np.append(masked(np.append(ids[:p], ids[p + 1:]), p), IGNORED),
                 lambda ids, p: masked(ids, p)[1:],
                 lambda ids, p: np.append(masked(ids, p)[1:], ids[-1]))),
     Slip("one_early", "The last token of the prompt is still in the loss. Count: the mask has as "
@@ -100,9 +120,10 @@ MASK = (
          "nan.", labels(lambda ids, p: np.full(len(ids), IGNORED))),
     Slip("completion_only", "The labels have no places for the prompt. Labels and tokens are as "
          "long as each other: the prompt's places hold -100.", labels(lambda ids, p: ids[p:])),
-    Slip("by_token", "A token of the answer is masked because it also stands in the prompt. Mask "
-         "by position: the first len(prompt_ids) places.",
+    Slip("by_token", "A token may stand in the prompt and in the answer, so its number tells "
+         "nothing. Mask by position: the first len(prompt_ids) places.",
          labels(lambda ids, p: np.where(np.isin(ids, ids[:p]), IGNORED, ids),
+                lambda ids, p: masked(ids, int(np.argmax(ids == ids[p]))),
                 lambda ids, p: np.where(np.isin(ids, ids[:p]) & (ids != ids[-1]), IGNORED, ids))),
     Slip("other_number", "The prompt is painted over with another number. Only -100 is skipped by "
          "the loss; any other number is taken for a token.",
@@ -110,20 +131,59 @@ MASK = (
                     for n in (0, -1, 1, 100, int(i["eos"]))]),
     Slip("label_short", "The labels lack the end token: they have one place less than the tokens. "
          "It belongs to the answer.", labels(lambda ids, p: masked(ids, p)[:-1])),
-    Slip("by_eos", "The end token may stand in the prompt and inside the answer too. Mask by "
-         "position: the first len(prompt_ids) places, and no others.",
-         labels(lambda ids, p: np.where(ids == ids[-1], IGNORED, masked(ids, p)),
-                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1]))),
-                lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1])) + 1))),
+    Slip("by_eos", "The end token may stand in the prompt and anywhere in the completion. Do not "
+         "look for it: every row gets one at its end, and the first len(prompt_ids) labels are "
+         "-100, no others.",
+         lambda i: labels(
+             lambda ids, p: np.where(ids == ids[-1], IGNORED, masked(ids, p)),
+             lambda ids, p: np.append(np.where(ids == ids[-1], IGNORED, masked(ids, p))[:-1],
+                                      ids[-1]),
+             lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1]))),
+             lambda ids, p: masked(ids, int(np.argmax(ids == ids[-1])) + 1))(i) + tokens(
+             lambda ids, p: ids[: np.argmax(ids == ids[-1]) + 1],
+             lambda ids, p: ids[:-1] if ids[-2] == ids[-1] else ids)(i)),
+    Slip("eos_place", "The end token stands in another place too, or twice. It comes once, after "
+         "the completion.",
+         tokens(lambda ids, p: np.concatenate([ids[:p], ids[-1:], ids[p:-1]]),
+                lambda ids, p: np.concatenate([ids[:p], ids[-1:], ids[p:]]),
+                lambda ids, p: np.append(ids, ids[-1]))),
+    Slip("answer_first", "The completion stands before the prompt. The prompt comes first.",
+         tokens(lambda ids, p: np.append(ids[p:], ids[:p]),
+                lambda ids, p: np.concatenate([ids[p:-1], ids[:p], ids[-1:]]))),
+    Slip("one_row", "A row is one plain list of numbers: take off the outer brackets.",
+         lambda i: {"ids_0": lambda v: v.ndim > 1}),
+    Slip("long_as_answer", "The mask is as long as the answer. It covers the prompt: "
+         "len(prompt_ids) places.", labels(lambda ids, p: masked(ids, len(ids) - p - 1),
+                                           lambda ids, p: masked(ids, len(ids) - p))),
+    Slip("one_mark", "One -100 stands for the whole prompt. Each of its tokens needs one.",
+         labels(lambda ids, p: masked(ids, p)[p - 1:])),
+    Slip("mark_after", "The -100 come after the answer. Label t belongs to token t, so they come "
+         "first, where the prompt is.",
+         labels(lambda ids, p: np.append(ids[p:], np.full(p, IGNORED)))),
+    Slip("only_eos", "The completion is masked too, and the model learns the end token alone.",
+         labels(lambda ids, p: masked(ids, len(ids) - 1))),
     Slip("ones", "These are zeros and ones, as in an attention mask. A label is the number of the "
          "token itself, or -100.",
          labels(lambda ids, p: (np.arange(len(ids)) >= p) * 1,
-                lambda ids, p: masked(np.ones_like(ids), p))),
+                lambda ids, p: np.ones_like(ids), lambda ids, p: masked(np.ones_like(ids), p))),
     Slip("shifted_right", "The labels are shifted to the right by one. Label t has the same token "
          "as position t; the model itself compares position t with label t + 1.",
          labels(lambda ids, p: np.concatenate([[IGNORED], masked(ids, p)[:-1]]))),
     Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
          "Build a new one with `+`.", seen_as(left=5)),
+)  # fmt: skip
+
+MASK_LAST = (
+    Slip("tokens", "The tokens are the prompt, the completion and one end token, in this order. "
+         "Nothing else is added, left out or moved.",
+         lambda i: [{f"ids_{k}": lambda v: True} for k in ROWS]),
+    *(Slip(name, advice, lambda i, where=where: [{f"labels_{k}": wrong_at(i, k, where)}
+                                                 for k in ROWS])
+      for name, where, advice in (
+          ("length", "nowhere", "Each token of the row has one label, that of the end token too."),
+          ("prompt_labels", "prompt", "This place belongs to the prompt: its label is -100."),
+          ("answer_labels", "answer", "This place belongs to the answer, which is all that comes "
+           "after the prompt's len(prompt_ids) places: its label is the token itself."))),
 )  # fmt: skip
 
 loss_mask = Check(
@@ -137,7 +197,8 @@ loss_mask = Check(
         "`ids = prompt_ids + completion_ids + [eos_id]`; the labels are "
         "`[-100] * len(prompt_ids)` and then the rest of `ids`.",
     ),
-    slips=MASK, other="Print both rows under each other, and go through them token by token.",
+    slips=MASK + MASK_LAST,
+    other="Print both rows under each other, and go through them token by token.",
     make=make_mask, probe=probe_mask, judge=judge_mask,
 )  # fmt: skip
 
@@ -184,8 +245,7 @@ def probe_collate(namespace, a):
             raise Refused(key, f"collate returns {kind(result)}.", "a dict of three tensors.")
         keys = set(result.keys())
         if keys != set(KEYS):
-            odd = ", ".join(sorted(map(str, keys ^ set(KEYS))))
-            seen = f"the keys differ: {odd}."
+            seen = f"the keys are {', '.join(sorted(map(str, keys)))}."
             raise Refused("type", seen, f"the keys {', '.join(KEYS)}, no others.")
         for key in KEYS:
             if not isinstance(result[key], torch.Tensor):
@@ -236,7 +296,7 @@ def judge_collate(i, o):
                 )
             promises.append(Promise(name, right[name], what, dtype=dtype))
     promises.append(callers.unchanged("left", "the rows that were given"))
-    return judged(i, o, promises, COLLATE)
+    return judged(i, o, promises, COLLATE, last=COLLATE_LAST)
 
 
 def one_of(key, change):
@@ -258,7 +318,7 @@ def real(right):
 
 
 COLLATE = (
-    Slip("floats", "Token numbers must be whole numbers. `torch.zeros` and `torch.ones` make "
+    Slip("floats", "Tokens, mask and labels are whole numbers. `torch.zeros` and `torch.ones` make "
          "floats; give them `dtype=torch.long`.",
          lambda i: [{f"{key}_{b}": is_float for b in BATCHES} for key in KEYS]),
     Slip("left_padding", "The rows are filled on the left. That is for generating; for training "
@@ -303,8 +363,26 @@ COLLATE = (
          lambda i: [{f"input_ids_{b}": lambda v, b=b: other_order(filled(i)[f"input_ids_{b}"], v)}
                     for b in BATCHES]),
     Slip("shifted", "The labels are shifted by one. The model shifts them itself.",
-         one_of("labels", lambda right, *_: np.pad(right["labels"][:, 1:], ((0, 0), (0, 1)),
-                                                   constant_values=IGNORED))),
+         lambda i: [one_of("labels", change)(i) for change in (
+             lambda right, *_: np.pad(right["labels"][:, 1:], ((0, 0), (0, 1)),
+                                      constant_values=IGNORED),
+             lambda _, pairs, pad: padded([np.append(IGNORED, t[:-1]) for _, t in pairs],
+                                          IGNORED))]),
+    Slip("two_sides", "The tokens are filled on the right, and this tensor on the left. All three "
+         "are filled on the right, or a label and its token no longer meet.",
+         lambda i: [{f"{key}_{b}": filled(i, left=True)[f"{key}_{b}"] for b in BATCHES}
+                    for key in KEYS[1:]]),
+    Slip("mask_values", "The attention mask holds 1 and 0 and nothing else: 1 for each token of "
+         "the row, 0 for the filling.",
+         lambda i: [{f"attention_mask_{b}": lambda v: v.dtype.kind in "iu"
+                     and not np.isin(v, (0, 1)).all()} for b in BATCHES]),
+    Slip("mask_count", "The ones of a row are as many as its tokens, len(ids), the end token "
+         "included. Here it is one more or one less.",
+         lambda i: [one_of("attention_mask", lambda _, pairs, pad, n=n: padded(
+             [np.ones(len(ids), int) for ids, _ in pairs], 0) * (np.arange(
+                 max(len(ids) for ids, _ in pairs)) < [[len(ids) + n] for ids, _ in pairs])
+             | (np.arange(max(len(ids) for ids, _ in pairs)) < [[len(ids) + n] for ids, _ in pairs]
+                ))(i) for n in (-1, 1)]),
     Slip("in_place", "`+=`, `.append()` and `.extend()` change the list that was given. "
          "Build a new one with `+`.", seen_as(left=5)),
 )  # fmt: skip
@@ -325,6 +403,40 @@ def fits_where_real(i, batch, value):
     return whole and np.array_equal(value[at], right[at])
 
 
+def spoiled(i, key, what):
+    """Conditions, one for each batch: a wrong shape, or the first wrong place is of this kind."""
+
+    def found(value, batch):
+        right = filled(i)[f"{key}_{batch}"]
+        if value.ndim != 2 or len(value) != len(right):
+            return what == "shape"
+        if value.shape != right.shape:
+            return what == "width"
+        at = filled(i)[f"attention_mask_{batch}"][value != right]
+        return at.size > 0 and what == ("real" if at[0] else "filling")
+
+    return [{f"{key}_{batch}": lambda v, b=batch: found(v, b)} for batch in BATCHES]
+
+
+COLLATE_LAST = tuple(
+    Slip(name, advice, lambda i, keys=keys, what=what: sum((spoiled(i, k, what) for k in keys), []))
+    for name, keys, what, advice in (
+        ("rectangle", KEYS, "shape", "Each tensor has the shape (B, T): a line for each row that "
+         "was given."),
+        ("width", KEYS, "width", "A batch is as wide as its longest row: "
+         "`max(len(ids) for ids, _ in rows)`."),
+        ("real_tokens", KEYS[:1], "real", "A token of the row itself is another one. Copy the "
+         "row's tokens whole, the end token too, and fill up after them."),
+        ("real_mask", KEYS[1:2], "real", "The mask is 0 on a token of the row. It is 1 on "
+         "`len(ids)` places."),
+        ("more_mask", KEYS[1:2], "filling", "The mask is not 0 on the filling. It is 1 on "
+         "`len(ids)` places alone."),
+        ("real_labels", KEYS[2:], "real", "On the row's own tokens the labels are those that the "
+         "row brings, unchanged and in their places."),
+        ("filled_labels", KEYS[2:], "filling", "Every place of the filling has the label -100."),
+    )
+)  # fmt: skip
+
 collate = Check(
     name="collate", title="The collate function", wants=("collate",),
     difficulty=2, minutes=12, points=15,
@@ -337,7 +449,7 @@ collate = Check(
         "For one row with `n = width - len(ids)` places to fill: `ids + [pad_id] * n`, "
         "`[1] * len(ids) + [0] * n`, `labels + [-100] * n`. Then `torch.tensor` of each list.",
     ),
-    slips=COLLATE, other="Print the three tensors of a batch with two short rows.",
+    slips=COLLATE + COLLATE_LAST, other="Print the three tensors of a batch with two short rows.",
     make=make_collate, probe=probe_collate, judge=judge_collate,
 )  # fmt: skip
 
@@ -357,10 +469,12 @@ def make_schedule(seed):
 def probe_schedule(namespace, a):
     made = {}
     for key, (steps, peak, warmup, floor) in zip(RUNS, a["runs"].tolist(), strict=True):
-        rates = [
-            namespace["schedule"](step, int(steps), peak, int(warmup), floor)
-            for step in range(int(steps))
-        ]
+        rates = []
+        for step in range(int(steps)):
+            try:
+                rates.append(namespace["schedule"](step, int(steps), peak, int(warmup), floor))
+            except ZeroDivisionError as error:  # warmup, or what is left after it, may be 0
+                return {**made, f"zero_{key}": text(described(error)[1])}
         made[key] = array([array(rate, "the rate") for rate in rates], "the rates")
     return made
 
@@ -403,8 +517,12 @@ def judge_schedule(i, o):
     for key, (steps, peak, warmup, floor) in zip(RUNS, i["runs"], strict=True):
         what = (f"for steps = {steps:g}, peak = {peak:g}, warmup = {warmup:g} and floor = "
                 f"{floor:g}, the rate of step ")  # fmt: skip
+        if f"zero_{key}" in o:
+            said = f"{what[:-6]} {words(o[f'zero_{key}'])}".replace("the rate of ", "")
+            promises.append(Promise(f"zero_{key}", none, seen=lambda v, said=said: said,
+                                    expected="a rate for every step"))  # fmt: skip
         promises.append(Promise(key, right[key], what, rtol=1e-4, atol=1e-6 * peak))
-    return judged(i, o, promises, SCHEDULE)
+    return judged(i, o, promises, SCHEDULE, last=SCHEDULE_LAST)
 
 
 def falls(*falls, **options):
@@ -412,10 +530,30 @@ def falls(*falls, **options):
     return lambda i: [rates(i, fall=fall, **options) for fall in falls]
 
 
+def cut_off(value, right):
+    """True where the wrong entries are the right ones with a few digits."""
+    if value.shape != right.shape or not np.isfinite(value).all():
+        return False
+    at = ~np.isclose(value, right, rtol=1e-4, atol=0)
+    return value[at].any() and any(np.allclose(value[at], np.round(value[at], n), rtol=1e-9, atol=0)
+               and np.all(np.abs(value - right)[at] < 0.51 * 10.0**-n)
+               for n in (3, 4, 5))  # fmt: skip
+
+
 SCHEDULE = (
     Slip("from_zero", "The first step has a rate of 0 and is wasted. Count the rise from 1: "
          "(step + 1) / warmup, so that the last rising step has the peak.",
-         lambda i: rates(i, rise=lambda t, w, low: t / w)),
+         lambda i: [rates(i, rise=lambda t, w, low, n=n: t / np.maximum(w - n, 1))
+                    for n in (0, 1)]),
+    Slip("zero_warmup", "`warmup` may be 0. Divide by it only where step < warmup.",
+         lambda i: {"both": np.any, "zero_no_rise": np.any}),
+    Slip("all_warmup", "`warmup` may be `steps`: then nothing is left for the fall. Work out its "
+         "progress only where step >= warmup.",
+         lambda i: {"both": np.any, "no_rise": np.any, "zero_all_rise": np.any}),
+    Slip("cut", "`//` cuts the share down to a whole number. Divide with `/`.",
+         lambda i: rates(i, rise=lambda t, w, low: (t + 1) // w)),
+    Slip("rounded", "The rate was rounded. Return it as it is.",
+         lambda i: {"both": lambda v: cut_off(v, rates(i)["both"])}),
     Slip("rise_from_floor", "The rise is counted from floor to peak. In the warm-up, the rate is "
          "the share (step + 1) / warmup of the peak; floor plays no part.",
          lambda i: [rates(i, rise=lambda t, w, low, n=n: low + (1 - low) * (t + n) / w)
@@ -429,7 +567,8 @@ SCHEDULE = (
          "share times `peak`.",
          lambda i: [{k: np.where(np.arange(len(v)) < run[2], v / run[1], fall * v)
                      for (k, v), run in zip(rates(i).items(), i["runs"], strict=True)}
-                    for fall in (1,)] + [shares(i)]),
+                    for fall in (1,)] + [shares(i), {k: v / run[1] for (k, v), run in zip(
+                        rates(i).items(), i["runs"], strict=True)}]),
     Slip("no_warmup", "The rising part is missing. It comes before the cosine, for step < warmup.",
          lambda i: rates(i, rise=lambda t, w, low: half_turn(t, len(t), 0, low),
                          fall=lambda t, steps, w, low: half_turn(t, steps, 0, low))),
@@ -450,6 +589,14 @@ SCHEDULE = (
     Slip("degrees", "`math.cos` counts in radians: half a turn is pi, not 180.",
          falls(lambda t, steps, w, low: low + (1 - low) * (
              1 + np.cos(180 * part(t, steps, w))) / 2)),
+    Slip("no_pi", "The progress goes into the cosine as it is, and 1 radian is no half turn. "
+         "Multiply it by pi.",
+         falls(lambda t, steps, w, low: low + (1 - low) * (1 + np.cos(part(t, steps, w))) / 2)),
+    Slip("half_of_all", "The floor is halved as well. Only 1 + cos is divided by 2.",
+         falls(lambda t, steps, w, low: low / 2 + (1 - low) * (
+             1 + np.cos(np.pi * part(t, steps, w))) / 2)),
+    Slip("floor_share", "`floor` is a rate like `peak`, not a share of it.",
+         lambda i: rates_of_shares(i)),
     Slip("sine", "That is the sine, which begins at 0. The cosine begins at 1.",
          falls(lambda t, steps, w, low: low + (1 - low) * (
              1 + np.sin(np.pi * part(t, steps, w))) / 2)),
@@ -485,6 +632,53 @@ SCHEDULE = (
          falls(lambda t, steps, w, low: np.ones(len(t)))),
 )  # fmt: skip
 
+
+def rates_of_shares(i):
+    """The rates where floor is taken for a share of the peak."""
+    shares = {key: run[3] for key, run in zip(RUNS, i["runs"], strict=True)}
+    made = rates(i)
+    for key, (steps, peak, warmup, _) in zip(RUNS, i["runs"], strict=True):
+        t = np.arange(int(steps))
+        down = half_turn(t, steps, min(warmup, steps - 2), shares[key])
+        made[key] = np.where(t < warmup, made[key], peak * down)
+    return made
+
+
+def halves(i, rise, fall, start=None):
+    """Conditions on the first run: is the rise right, the fall, the beginning of the fall?"""
+    warmup, right = int(i["runs"][0][2]), rates(i)["both"]
+
+    def found(v):
+        if v.shape != right.shape or not np.isfinite(v).all():
+            return False
+        same = [
+            close(v[:warmup], right[:warmup], atol=0),
+            close(v[warmup:], right[warmup:], atol=0),
+        ]
+        begins = close(v[warmup], right[warmup], atol=0)
+        return same == [rise, fall] and (start is None or begins == start)
+
+    return {"both": found}
+
+
+SCHEDULE_LAST = (
+    Slip("rise", "The fall is right, the rise is not. It is a straight line of `warmup` equal "
+         "steps, the first of them peak / warmup, the last peak: peak * (step + 1) / warmup.",
+         lambda i: halves(i, False, True)),
+    Slip("fall_begins", "The warm-up is right. The fall begins elsewhere: in step `warmup` the "
+         "progress is 0, its cosine 1, and the rate is peak.",
+         lambda i: halves(i, True, False, False)),
+    Slip("fall", "The warm-up is right, and the fall begins at the peak. On the way down its "
+         "share is (1 + cos(pi * progress)) / 2 of the distance from floor to peak.",
+         lambda i: halves(i, True, False, True)),
+    Slip("no_rise", "With a warm-up it is right, without one it is not: where warmup is 0, all "
+         "steps belong to the fall.", lambda i: {
+             "both": rates(i)["both"],
+             "no_rise": lambda v: not close(v, rates(i)["no_rise"], atol=0)}),
+    Slip("all_rise", "Only the run that is all warm-up is wrong: where warmup is `steps`, every "
+         "step rises.", lambda i: rates(i) | {"all_rise": np.any}),
+)  # fmt: skip
+
 schedule = Check(
     name="schedule", title="The schedule", wants=("schedule",),
     difficulty=2, minutes=10, points=15,
@@ -498,7 +692,7 @@ schedule = Check(
         "`progress = (step - warmup) / (steps - warmup)` and `floor + (peak - floor) * "
         "(1 + math.cos(math.pi * progress)) / 2`.",
     ),
-    slips=SCHEDULE, other="Print the rates of 10 steps with a warm-up of 3.",
+    slips=SCHEDULE + SCHEDULE_LAST, other="Print the rates of 10 steps with a warm-up of 3.",
     make=make_schedule, probe=probe_schedule, judge=judge_schedule,
 )  # fmt: skip
 
@@ -590,7 +784,12 @@ def saved(namespace, a, path):
         return {**made, "written": -1}
     except SafetensorError:
         return {**made, "written": 0}
-    made |= {"written": 1, "others": len(found.keys() - set(NAMES))}
+    base = model.state_dict().keys() - set(NAMES)
+    made |= {
+        "written": 1,
+        "others": len(found.keys() - set(NAMES)),
+        "base": len(found.keys() & base),
+    }
     made["missing"] = np.array([name not in found for name in NAMES])
     if not made["missing"].any():
         held = model.state_dict()
@@ -609,7 +808,12 @@ def loaded(namespace, a, path):
     save_file(good, path)
     model = adapted(a, -0.25)
     before, rest = callers.Before(model), rest_of(model)
-    load(model, path)
+    try:
+        load(model, path)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return {"stopped": text(described(error)[1])}
     made = {"in_place": before.change(but=2)}
     if not set(NAMES) <= dict(model.named_parameters()).keys():
         return made
@@ -635,14 +839,26 @@ def judge_files(i, o):
     save = [
         Promise("written", 1, expected="a safetensors file", seen=lambda v: "no file at the path"
                 if v.size == 1 and v < 0 else "a file that safetensors cannot read"),
-        Promise("others", 0, seen="{} other tensors in the file", expected="the factors alone"),
-        none_of("missing", "factors are not in the file"),
+        Promise("others", 0, seen="in the file, tensors that are no factors: {}", expected="none"),
+        Promise("missing", none, expected=f"all {len(NAMES)} factors", seen=lambda v:
+                f"not in the file: {', '.join(np.array(NAMES)[v.astype(bool)])}"
+                if v.shape == (len(NAMES),) else "no list of names"),
         Promise("types", 0, seen="{} tensors of another type than in the model",
                 expected="float32 or float64, as in the model"),
         Promise("values", values(i), "of all numbers in the file, number ", **exact),
         callers.unchanged("saver", "the model, after saving"),
     ]  # fmt: skip
     load = [
+        *[
+            Promise(
+                "stopped",
+                none,
+                expected="no error",
+                seen=lambda v: f"for a file that fits {words(v)}",
+            )
+            for k in o
+            if k == "stopped"
+        ],
         Promise("rest", 0, seen="loading changed other numbers than the factors", expected="none"),
         Promise("factors", values(i), "of all numbers in the factors, number ", **exact),
         callers.unchanged("in_place", "the model, after loading"),
@@ -650,13 +866,18 @@ def judge_files(i, o):
     for case, (what, _) in FILES.items():
         each = callers.raises(o, case, f"a file {what}", "ValueError", keep="the model")
         load += [promise._replace(share=0.5) for promise in each]
-    both = (judged(i, o, save, FILE, part="save"), judged(i, o, load, FILE, part="load"))
+    both = (judged(i, o, save, FILE, part="save", last=FILE_LAST),
+            judged(i, o, load, FILE, part="load", last=FILE_LAST))  # fmt: skip
     return in_parts(*both)
 
 
 def errors(**codes):
     """A slip's values: 0 where nothing is raised, 1 for a ValueError, 2 for another."""
     return seen_as(**{f"{case}_error": code for case, code in codes.items()})
+
+
+def only_frozen(value):
+    return np.array_equal(value, [name == NAMES[0] for name in NAMES])
 
 
 def not_refused(value):
@@ -674,7 +895,9 @@ FILE = (
          "with the underscore.", seen_as(missing=none, others=1)),
     Slip("names", "The tensors in the file have other names. Keep the names that "
          "`model.state_dict()` gives them.",
-         seen_as(others=lambda n: n > 0, missing=every)),
+         seen_as(others=lambda n: n > 0, base=0, missing=np.any)),
+    Slip("inverted", "These are the tensors of the base. The factors belong in the file: the names "
+         "with `lora_`.", seen_as(base=lambda n: n > 0, missing=every, others=np.any)),
     Slip("one_factor", "Each layer has two factors, lora_A and lora_B.",
          lambda i: [{"missing": np.array([key in n for n in NAMES])} for key in ("_A", "_B")]),
     Slip("ends_with", "One layer calls its factors `lora_A.weight`, as PEFT does. The mark is "
@@ -682,7 +905,15 @@ FILE = (
          seen_as(missing=np.array(["weight" in name for name in NAMES]))),
     Slip("by_flag", "`requires_grad` does not tell a factor: one factor of this model is frozen, "
          "and a bias trains. Go by the name.",
-         seen_as(missing=np.array([name == NAMES[0] for name in NAMES]), others=1)),
+         lambda i: [{"missing": only_frozen}, {"others": 1, "missing": only_frozen}]),
+    Slip("good_refused", "This file fits. It holds every factor of the model, one of them frozen, "
+         "and nothing else: compare it with the names that contain `lora_`.",
+         seen_as(stopped=lambda v: "raised ValueError" in words(v))),
+    Slip("whole_state", "`load_state_dict` wants every tensor of the model, and the file holds the "
+         "factors alone. Compare the names of the factors yourself.",
+         seen_as(stopped=lambda v: "Missing key(s)" in words(v))),
+    Slip("needs_no_grad", "A parameter that trains may be written only under `torch.no_grad()`.",
+         seen_as(stopped=lambda v: "in-place operation" in words(v))),
     Slip("cast", "Factors were stored in another number type. Store them as they are, or bits get "
          "lost.", seen_as(types=lambda n: n > 0)),
     Slip("nothing_loaded", "Nothing arrived in the model. Assigning to a variable moves no "
@@ -710,8 +941,8 @@ FILE = (
          errors(rank_A=1, row=1, rank_B=not_refused)),
     Slip("any_shape", "The shapes were not compared, and factors of any shape came in.",
          errors(renamed=1, rank_A=0, rank_B=0, row=0, turned=0)),
-    Slip("late_error", "The shapes were not compared: this error comes from the copying itself, is "
-         "no ValueError, and comes when other factors have moved.",
+    Slip("late_error", "No ValueError stops this file before the copying. This error comes from "
+         "`copy_` itself, when other factors may have moved. Compare the shapes, and raise.",
          errors(renamed=1, rank_A=2, rank_B=2)),
     Slip("spread", "`copy_` spreads one row over all rows of a factor without a word, so its own "
          "error is no test. Compare the shapes before.", errors(rank_A=1, rank_B=1, row=0)),
@@ -720,6 +951,20 @@ FILE = (
     Slip("half_loaded", "A file that does not fit left the model half loaded. Compare all names "
          "and shapes first, and copy only then.",
          lambda i: [{f"{case}_left": 2, f"{case}_error": 1} for case in FILES]),
+)  # fmt: skip
+
+FILE_LAST = (
+    Slip("other_values", "Every factor is in its place, with other numbers. They pass through the "
+         "file unchanged.",
+         lambda i: [{key: lambda v: v.size > 0} for key in ("values", "factors")]),
+    Slip("wrong_error", "The file is not accepted, but by another error. Compare names and shapes "
+         "yourself, and raise a ValueError.",
+         lambda i: [{f"{case}_error": 2} for case in FILES]),
+    Slip("accepted", "This file does not fit and is accepted all the same. Compare the names in "
+         "both directions and the shapes before anything is copied.",
+         lambda i: [{f"{case}_error": 0} for case in FILES]),
+    Slip("some_missing", "A factor is any parameter with `lora_` anywhere in its name, in every "
+         "layer, whether it trains or not.", seen_as(missing=np.any)),
 )  # fmt: skip
 
 save_load = Check(
@@ -737,7 +982,7 @@ save_load = Check(
         "`loaded.keys() != places.keys()` or when any shape differs, with `raise ValueError(...)`. "
         "Then, under `torch.no_grad()`, `place.copy_(loaded[name])` for each.",
     ),
-    slips=FILE, other="Save, load into a second model, and compare name by name.",
+    slips=FILE + FILE_LAST, other="Save, load into a second model, and compare name by name.",
     make=make_files, probe=probe_files, judge=judge_files,
 )  # fmt: skip
 
@@ -749,7 +994,7 @@ WORDS = "it learns", "labels masked", "wrong optimizer", "both factors zero", "r
 LOGGED = "grad_A", "grad_B", "A", "B"
 ARGUMENTS = "labels", "losses", *LOGGED
 IDLE = {(0, 1), (4, 2)}  # (fault, variant): runs whose first step has a rate of 0
-SLOW = {(0, 1): 2e-6, (4, 0): 5e-5, (4, 1): 1e-6, (4, 2): 1e-6}  # no distance tells 0 from 4
+SLOW = {(0, 1): 2e-6, (4, 0): 5e-5, (4, 1): 2e-9, (4, 2): 1e-6}  # no distance tells 0 from 4
 SPIKES = {(0, 0): 29, (0, 1): 9, (4, 0): 30, (4, 1): 10}  # (fault, variant): step of a bad batch
 
 
@@ -824,7 +1069,10 @@ def probe_runs(namespace, a):
         log = [tensor(a[key][k]) for key in ARGUMENTS]
         log[1][log[1] == NAN] = torch.nan
         before = [each.nan_to_num(NAN) for each in log]
-        said.append(array(namespace["diagnose"](*log), "the diagnosis"))
+        one = array(namespace["diagnose"](*log), "the diagnosis")
+        if one.size != 1:
+            raise Refused("type", f"the diagnosis is {one.size} numbers.", "one number.")
+        said.append(one.reshape(()))
         left += [not torch.equal(e.nan_to_num(NAN), b) for e, b in zip(log, before, strict=True)]
     return {"said": array(said, "the diagnoses"), "left": max(left)}
 
@@ -868,7 +1116,7 @@ def judge_runs(i, o):
         Promise("said", right, seen=seen, expected="0, 1, 2, 3 or 4, the fault of each run"),
         Promise("left", 0, seen="the logs that were given were changed", expected="as they were"),
     ]
-    verdict = judged(i, o, promises, TRIAGE)
+    verdict = judged(i, o, promises, TRIAGE, last=TRIAGE_LAST)
     if said.shape == right.shape and verdict.share < 1:
         found = [bool((said[right == fault] == fault).all()) for fault in range(5)]
         constant = sum(found) == 1 and len(np.unique(said)) == 1
@@ -889,6 +1137,11 @@ def near(i, key, far):
 def by_loss(compare):
     """A slip's values: another question to the losses in the place of the right one."""
     return lambda i: {"slow": compare(i["losses"])}
+
+
+def low_median(v):
+    """As torch has it: of ten numbers the fifth."""
+    return np.sort(v, 1)[:, (v.shape[1] - 1) // 2]
 
 
 TRIAGE = (
@@ -938,7 +1191,7 @@ TRIAGE = (
          "the first and the last step, not for nearly.",
          says(lambda i: {"stuck": (diagnoses(i) == 2) | (diagnoses(i) == 4)},
               *(lambda i, far=far: {"stuck": near(i, "A", far) & near(i, "B", far)}
-                for far in (1e-4, 1e-3, 1e-2)))),
+                for far in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)))),
     Slip("by_distance", "How far the weights move does not say what the loss does: a short way can "
          "be enough, and a longer one too short. Ask the losses.",
          says(*(lambda i, far=far: {"slow": near(i, "B", far)} for far in (1e-2, 0.1)))),
@@ -955,13 +1208,44 @@ TRIAGE = (
          says(lambda i: {"order": (1, 3, 2)}, lambda i: {"slow": means(i)[1] > means(i)[0]})),
     Slip("healthy_is_slow", "These losses are at the end more than 5 % below the first ten: below "
          "0.95 times their mean. That is a 0.", says(lambda i: {"slow": np.ones(15, bool)})),
-    Slip("single_loss", "Single losses, and means over other steps, jump from batch to batch. "
-         "Compare the mean of the last ten with that of the first ten.",
+    Slip("single_loss", "Single losses, medians and means over other steps say something else. "
+         "Compare the mean of the last ten losses with that of the first ten.",
          says(*(by_loss(lambda v, n=n: v[:, -n:].mean(1) > 0.95 * v[:, :n].mean(1))
                 for n in (5, 20)),
+              by_loss(lambda v: np.median(v[:, -10:], 1) > 0.95 * np.median(v[:, :10], 1)),
+              by_loss(lambda v: low_median(v[:, -10:]) > 0.95 * low_median(v[:, :10])),
               by_loss(lambda v: v[:, -1] > 0.95 * v[:, 0]),
               by_loss(lambda v: v[:, -1] > 0.95 * v[:, :10].mean(1)),
               by_loss(lambda v: v[:, -10:].mean(1) > 0.95 * v[:, 0]))),
+)  # fmt: skip
+
+
+def mixed_up(among, others=()):
+    """A slip's values: runs are mistaken for one another, all of them between these faults."""
+
+    def found(i):
+        right = diagnoses(i)
+
+        def only(said):
+            if said.shape != right.shape:
+                return False
+            pairs = {(int(a), int(b)) for a, b in zip(right, said, strict=True) if a != b}
+            return all(set(pair) <= {*among, *others} and (not others or set(pair) & set(among))
+                       for pair in pairs)  # fmt: skip
+
+        return {"said": only}
+
+    return found
+
+
+TRIAGE_LAST = (
+    Slip("zero_or_four", "Only 0 and 4 are taken for each other. It is 4 where the mean of the "
+         "last ten losses is above 0.95 times the mean of the first ten, else 0.",
+         mixed_up((0, 4))),
+    Slip("moves_or_not", "The question of 2 goes wrong: is each of A and B in the last step "
+         "exactly what it was in the first?", mixed_up((2,), (0, 4))),
+    Slip("label_or_not", "The question of 1 goes wrong: is any label of the batch another number "
+         "than -100?", mixed_up((1,), (0, 2, 3, 4))),
 )  # fmt: skip
 
 triage = Check(
@@ -978,8 +1262,8 @@ triage = Check(
         "0. Else 2 when A and B are the same from the first step to the last. Else 4 or 0, by the "
         "mean of the last ten losses against that of the first ten.",
     ),
-    slips=TRIAGE, other="Make a table of what each fault does to labels, gradients, weights and "
-    "loss, and go through it in the order of hint 2.",
+    slips=TRIAGE + TRIAGE_LAST, other="Make a table of what each fault does to labels, gradients, "
+    "weights and loss, and go through it in the order of hint 2.",
     make=make_runs, probe=probe_runs, judge=judge_runs,
 )  # fmt: skip
 
@@ -1072,13 +1356,14 @@ def length(grads):
 
 
 def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=None, only=TRAINED,
-               order="right", fresh=False, limit=None):  # fmt: skip
+               order="right", fresh=False, limit=None, late_loss=False):  # fmt: skip
     """Losses, lengths and weights of a loop in float64, with AdamW's defaults.
 
     clip: norm, none, each (tensor), value, always (also what is shorter). limit: instead of
-    clip's own. zero: before backward, after the step, never.
+    clip's own. zero: before backward, after the step, never, once (before the loop).
     rate: (step) -> share of lr. rule: AdamW, Adam, SGD. order: right; late: the step comes before
     the forward pass; none: no step finds a gradient. fresh: a new optimizer for each step.
+    late_loss: the loss is worked out after the step.
     """
     w = {key: i[key].astype(float) for key in TRAINED}
     g = {key: i[f"old_{key}"].astype(float) for key in TRAINED}
@@ -1102,7 +1387,7 @@ def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=Non
             move(step)
         x, y = i["x"][step].astype(float), i["y"][step].astype(float)
         loss, new = gradients(w, x, y, i["W"].astype(float))
-        keep = zero == "never" or zero == "after" and step == 0
+        keep = zero == "never" or zero == ("once" if step else "after")
         g = {key: new[key] + (g[key] if keep else 0) for key in only}
         losses.append(loss)
         lengths.append(length(g))
@@ -1116,7 +1401,17 @@ def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=Non
                 g[key] = g[key] * c / lengths[-1]
         if order == "right":
             move(step)
+        losses[-1] = gradients(w, x, y, i["W"].astype(float))[0] if late_loss else loss
     return {"losses": np.array(losses), "lengths": np.array(lengths), **w}
+
+
+def other_norms(i):
+    """The sum and the largest of the sizes in the first gradient."""
+    w = {key: i[key].astype(float) for key in TRAINED}
+    first = (i["x"][0], i["y"][0], i["W"])
+    grads = gradients(w, *(each.astype(float) for each in first))[1]
+    every = np.abs(np.concatenate([g.ravel() for g in grads.values()]))
+    return every.sum(), every.max()
 
 
 def judge_loop(i, o):
@@ -1138,7 +1433,7 @@ def judge_loop(i, o):
         Promise("after", 0, seen="the model is still in train mode afterwards",
                 expected="eval mode"),
     ]  # fmt: skip
-    return judged(i, o, promises, LOOP)
+    return judged(i, o, promises, LOOP, last=LOOP_LAST)
 
 
 def loops(*options):
@@ -1163,7 +1458,25 @@ LOOP = (
          "optimizer's step.", loops({"order": "late"}, {"order": "late", "clip": "none"})),
     Slip("no_clip", "The step used the gradient at its full length. Clip between backward and "
          "step: before backward there is nothing to clip, after the step it is too late.",
-         loops({"clip": "none"})),
+         lambda i: [each | {"lengths": lambda v: v.size > 0 and (v.flat[0] == 0 or close(
+             v.flat[0], trained_by(i)["lengths"][0], 1e-3))}
+                    for each in loops({"clip": "none"})(i)]),
+    Slip("scaled_loss", "The gradient is longer or shorter than that of the loss, by the number of "
+         "rows. Call backward on `loss` itself.",
+         lambda i: {"losses": np.any, "lengths": lambda v: v.size > 0 and any(close(
+             v.flat[0], trained_by(i)["lengths"][0] * c, 1e-3)
+             for c in (len(i["x"][0]), 1 / len(i["x"][0])))}),
+    Slip("other_norm", "Another norm decides here. The length is the root of the sum of squares, "
+         "the `norm_type` 2 of clip_grad_norm_.",
+         lambda i: {"losses": np.any, "lengths": lambda v: v.size > 0 and any(
+             close(v.flat[0], norm, 1e-3) for norm in other_norms(i))}),
+    Slip("rise_fast", "The rise is one step too short: step 0 has the rate of step 1. Count the "
+         "steps from 0: (step + 1) / warmup.",
+         loops(lambda i: {"rate": lambda step: min(1, (step + 2) / i["warmup"])})),
+    Slip("rounded", "The losses were rounded. Return them as they are.",
+         lambda i: {"losses": lambda v: v.shape == (LOOP_STEPS,) and any(
+             close(v, np.round(v, n), 1e-9) and np.all(np.abs(v - trained_by(i)["losses"])
+                                                       < 0.52 * 10.0**-n) for n in range(4))}),
     Slip("each_clipped", "Every tensor was clipped for itself, which changes the direction. One "
          "length for all: give clip_grad_norm_ the whole list.", loops({"clip": "each"})),
     Slip("value_clipped", "Every number of the gradient was cut off at the limit, which changes "
@@ -1174,7 +1487,7 @@ LOOP = (
          loops({"clip": "always"}, {"limit": 1.0})),
     Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
          "Call zero_grad in every step, before backward.",
-         loops({"zero": "never"}, {"zero": "never", "clip": "none"})),
+         loops({"zero": "never"}, {"zero": "never", "clip": "none"}, {"zero": "once"})),
     Slip("zero_after", "The first step also used gradients that the model brought along. Call "
          "zero_grad before backward, not only after the step.", loops({"zero": "after"})),
     Slip("no_warmup", "Every step had the full rate. Write the step's rate into each of "
@@ -1190,8 +1503,30 @@ LOOP = (
          "rate into `optimizer.param_groups` in every step.",
          loops(lambda i: {"rate": lambda step: 1 / i["warmup"]})),
     Slip("falls", "After the warm-up the rate fell. Here it stays at lr.",
-         loops(lambda i: {"rate": lambda step: min((step + 1) / i["warmup"],
-                                                   i["warmup"] / (step + 1))})),
+         loops(*(lambda i, fall=fall: {"rate": lambda step: (step + 1) / i["warmup"] if step < i[
+             "warmup"] else fall(step, int(i["warmup"]))} for fall in (
+                 lambda t, w: w / (t + 1), lambda t, w: 0,
+                 lambda t, w: half_turn(t, LOOP_STEPS, w, 0),
+                 lambda t, w: 1 - part(t, LOOP_STEPS, w),
+             )))),
+    Slip("max_for_min", "The rate is lr at first and rises above it: `max` takes the larger of 1 "
+         "and the share. It is `min(1, (step + 1) / warmup)`.",
+         loops(lambda i: {"rate": lambda step: max(1, (step + 1) / i["warmup"])})),
+    Slip("compounds", "Each step's share was multiplied into the rate of the step before. Set the "
+         "rate anew: lr times the share.",
+         loops(lambda i: {"rate": lambda step: np.prod(
+             [min(1, (t + 1) / i["warmup"]) for t in range(step + 1)])})),
+    Slip("loss_after", "These are losses after the step. Keep the one whose gradient the step "
+         "used.", lambda i: trained_by(i, late_loss=True)),
+    Slip("running", "These are means of all losses so far. Return each step's own.",
+         lambda i: trained_by(i) | {"losses": trained_by(i)["losses"].cumsum()
+                                    / np.arange(1, LOOP_STEPS + 1)}),
+    Slip("one_batch", "Every step used the first batch. Go through all of them.",
+         lambda i: {"losses": trained_by({**i, **{key: np.repeat(i[key][:1], LOOP_STEPS, 0)
+                                                  for key in "xy"}})["losses"]}),
+    Slip("other_length", "The length is the root of the sum of all squares, over all gradients "
+         "together: `clip_grad_norm_` returns it.",
+         lambda i: [trained_by(i) | {"lengths": trained_by(i)["lengths"] ** 2}]),
     Slip("from_zero", "The first step had a rate of 0 and moved nothing. Count from 1: "
          "(step + 1) / warmup.",
          loops(lambda i: {"rate": lambda step: min(1, step / i["warmup"])})),
@@ -1218,6 +1553,39 @@ LOOP = (
          "comes before the loop.", seen_as(modes=none)),
 )  # fmt: skip
 
+
+def first_wrong(low, high):
+    """A slip's values: the first wrong loss is that of a step from low(warmup) to high(warmup)."""
+
+    def found(i):
+        right, warmup = trained_by(i)["losses"], int(i["warmup"])
+
+        def at(v):
+            if v.shape != right.shape or not np.isfinite(v).all():
+                return False
+            return low(warmup) <= np.argmax(~np.isclose(v, right, 1e-3, 1e-3)) <= high(warmup)
+
+        return {"losses": at}
+
+    return found
+
+
+LOOP_LAST = (
+    Slip("one_a_step", "Return two lists with one number for each step.",
+         seen_as(losses=lambda v: v.shape != (LOOP_STEPS,))),
+    Slip("before_any", "The very first loss is another one, and no step has been made. It is "
+         "`model(**batch).loss` of the first batch, of the model as it came.",
+         first_wrong(lambda w: 0, lambda w: 0)),
+    Slip("in_warmup", "The first loss is right, and in the warm-up the weights go another way. Go "
+         "through a step: rate lr * (step + 1) / warmup, zero_grad, backward, clip, step. Of the "
+         "step before, only AdamW's memory is left.", first_wrong(lambda w: 1, lambda w: w)),
+    Slip("after_warmup", "The losses are right up to the end of the warm-up. Look at the rate "
+         "after it, which stays at lr, at gradients that are longer or shorter than `clip`, and at "
+         "AdamW's settings.", first_wrong(lambda w: w + 1, lambda w: LOOP_STEPS)),
+    Slip("lengths", "Losses and weights are right, the lengths are not. Each is the length of all "
+         "gradients as one vector, before clipping.", seen_as(lengths=lambda v: v.size > 0)),
+)  # fmt: skip
+
 training_loop = Check(
     name="training_loop", title="The training loop", wants=("train_adapter",),
     difficulty=3, minutes=15, points=20,
@@ -1233,8 +1601,8 @@ training_loop = Check(
         "`optimizer.param_groups`, and after backward "
         "`lengths.append(clip_grad_norm_(weights, clip).item())`.",
     ),
-    slips=LOOP, other="Take one batch and one step, and compare the weights with the chapter's "
-    "loop.",
+    slips=LOOP + LOOP_LAST, other="Take one batch and one step, and compare the weights with the "
+    "chapter's loop.",
     make=make_loop, probe=probe_loop, judge=judge_loop,
 )  # fmt: skip
 

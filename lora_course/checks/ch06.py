@@ -6,8 +6,9 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.guard import described
 from lora_course.checks.slips import Promise, Slip, in_parts, judged
-from lora_course.checks.values import Refused, close, kind
+from lora_course.checks.values import Refused, close, kind, none, text, words
 from lora_course.checks.wording import differ, multiple
 
 
@@ -18,16 +19,18 @@ def single(value, name):
 
 
 # 6.1 The largest rank within a budget
-LAYERS = ("up_proj", "gate_up_proj", "o_proj", "down_proj", "q_proj")
+LAYERS = ("up_proj", "gate_up_proj", "o_proj", "down_proj", "q_proj", "proj")
 BUDGETS = ("exact", "rest", "small", "large")
 
 
 def make_rank(seed):
     rng = np.random.default_rng(seed + 600)
     while True:
-        shapes = rng.permutation(np.arange(20, 120))[:10].reshape(5, 2)  # (out, in)
+        shapes = rng.permutation(np.arange(20, 120))[:12].reshape(6, 2)  # (out, in)
         layers, targets = int(rng.integers(3, 7)), rng.permutation(3)
-        targets = np.append([0], rng.permutation([2, 3, 4])[:2])[targets]  # never gate_up_proj
+        targets = np.append([0], rng.permutation([2, 3, 4])[:2])[
+            targets
+        ]  # never gate_up_proj or proj
         cost = layers * shapes[targets].sum()
         exact, rest = rng.choice(np.arange(4, 13), 2, replace=False)
         large = int(rng.integers(150, 250)) * cost + cost // 3  # a rank above all sides
@@ -52,9 +55,16 @@ WRONG_RANKS = {  # what the budgets become in other hands
     "one_block": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])),
     "all_modules": lambda i: i["budgets"] // (int(i["layers"]) * i["shapes"].sum()),
     "by_part": lambda i: i["budgets"] // (per_rank(i) + int(i["layers"]) * i["shapes"][1].sum()),
+    "part_of": lambda i: i["budgets"] // (per_rank(i) + int(i["layers"]) * i["shapes"][5].sum()),
     "product": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes.prod(1)),
     "only_out": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 0]),
     "only_in": lambda i: i["budgets"] // per_rank(i, lambda shapes: shapes[:, 1]),
+    "twice_out": lambda i: i["budgets"] // per_rank(i, lambda shapes: 2 * shapes[:, 0]),
+    "twice_in": lambda i: i["budgets"] // per_rank(i, lambda shapes: 2 * shapes[:, 1]),
+    "twice_max": lambda i: i["budgets"] // per_rank(i, lambda shapes: 2 * shapes.max(1)),
+    "twice_min": lambda i: i["budgets"] // per_rank(i, lambda shapes: 2 * shapes.min(1)),
+    "remainder": lambda i: i["budgets"] % per_rank(i),
+    "added": lambda i: i["budgets"] // (int(i["layers"]) + target_costs(i).sum()),
     "times_layers": lambda i: i["budgets"] // (per_rank(i) // int(i["layers"])) * int(i["layers"]),
     **{
         f"each_{n}": lambda i, n=n: i["budgets"] // (int(i["layers"]) * target_costs(i)[n])
@@ -95,7 +105,8 @@ def judge_rank(i, o):
     for key, budget in zip(BUDGETS, i["budgets"], strict=True):
         what = f"for a budget of {budget}, where rank 1 costs {cost}, the rank"
         promises.append(Promise(key, budget // cost, what, rtol=0))
-    return judged(i, o, [*promises, callers.unchanged("left", "shapes or targets")], RANK)
+    promises.append(callers.unchanged("left", "shapes or targets"))
+    return judged(i, o, promises, RANK, last=RANK_LAST)
 
 
 RANK = (
@@ -103,12 +114,19 @@ RANK = (
          "and B.", wrong_rank("one_block")),
     Slip("all_modules", "All the linear layers were counted. LoRA goes only into those that "
          "`targets` names.", wrong_rank("all_modules")),
-    Slip("by_part", "gate_up_proj ends in up_proj, and `targets` does not name it. Compare whole "
-         "names: `shapes[name] for name in targets`.", wrong_rank("by_part")),
+    Slip("by_part", "gate_up_proj ends in up_proj, proj is a part of it, and `targets` names "
+         "neither. Compare whole names: `shapes[name] for name in targets`.",
+         wrong_rank("by_part", "part_of")),
     Slip("product", "Rank 1 does not cost out * in, which is the size of the weight. It costs "
          "out + in.", wrong_rank("product")),
     Slip("one_side", "Only one of the two factors was counted. A has r * in numbers and B has "
          "r * out.", wrong_rank("only_out", "only_in")),
+    Slip("square", "Both factors were given the same length. A is r x in and B is out x r: the two "
+         "sides differ.", wrong_rank("twice_out", "twice_in", "twice_max", "twice_min")),
+    Slip("remainder", "`%` gives what is left over. How often the cost fits is `//`.",
+         wrong_rank("remainder")),
+    Slip("added", "The blocks were added to the cost of one. Each costs as much: multiply by "
+         "`layers`.", wrong_rank("added")),
     Slip("strict", "A budget that is used up to the last number is still kept: at most, not less "
          "than.", wrong_rank("strict")),
     Slip("over", "That rank costs more than the budget. Round down.",
@@ -131,6 +149,22 @@ RANK = (
     Slip("not_whole", "A rank is a whole number. Round down.", wrong_rank("not_whole")),
 )  # fmt: skip
 
+
+def rank_off(i, above):
+    """Conditions: a rank too large, or too small, for one of the budgets."""
+    right = dict(zip(BUDGETS, i["budgets"] // per_rank(i), strict=True))
+    return [{key: lambda v, r=r: v.size == 1 and ((v > r) if above else (v < r)).all()}
+            for key, r in right.items()]  # fmt: skip
+
+
+RANK_LAST = (
+    Slip("too_large", "That rank costs more than the budget. Compare what rank 1 costs with your "
+         "own number: `layers` times the sum of out + in over the targets.",
+         lambda i: rank_off(i, True)),
+    Slip("too_small", "A larger rank fits. Compare what rank 1 costs with your own number: "
+         "`layers` times the sum of out + in over the targets.", lambda i: rank_off(i, False)),
+)  # fmt: skip
+
 largest_rank = Check(
     name="largest_rank", title="The largest rank within a budget", wants=("largest_rank",),
     difficulty=1, minutes=6, points=10,
@@ -142,7 +176,7 @@ largest_rank = Check(
         "often does the sum fit into the budget?",
         "`cost = layers * sum(out + in for the targets)`, and the answer is `budget // cost`.",
     ),
-    slips=RANK, other="Rank r costs r * layers * (sum of out + in over the targets).",
+    slips=RANK + RANK_LAST, other="Rank r costs r * layers * (sum of out + in over the targets).",
     make=make_rank, probe=probe_rank, judge=judge_rank,
 )  # fmt: skip
 
@@ -221,7 +255,7 @@ def judge_rslora(i, o):
         deltas.append(Promise(f"delta{n}", right, seen=seen, expected=expected, atol=1e-5))
         news.append(Promise(f"alpha{n}", alpha / np.sqrt(r), case + "new alpha", rtol=1e-5))
     deltas.append(callers.unchanged("left", "lora_A or lora_B"))
-    verdicts = [judged(i, o, promises, RSLORA, part=part)
+    verdicts = [judged(i, o, promises, RSLORA, part=part, last=RSLORA_LAST)
                 for promises, part in zip((deltas, news), HALVES, strict=True)]  # fmt: skip
     return in_parts(*verdicts)
 
@@ -255,6 +289,11 @@ RSLORA = (
          "or `math.sqrt(r)`.", lambda i: [
              *scaled(lambda alpha, r, n, m: alpha / r / 2, lambda alpha, r, n, m: 2 * alpha / r)(i),
              *alphas(lambda alpha, r: alpha / r / 2, lambda alpha, r: 2 * alpha / r)(i)]),
+    Slip("alpha_twice", "alpha is in it twice.",
+         scaled(lambda alpha, r, n, m: alpha**2 / np.sqrt(r))),
+    Slip("fixed_rank", "The divisor is the same at both ranks. It follows r = lora_A.shape[0].",
+         scaled(*(lambda alpha, r, n, m, k=k: alpha / k
+                  for d in (4, 8, 16, 32, 64) for k in (d, np.sqrt(d))))),
     Slip("transposed", "The update came back transposed. B @ A is (out, in).",
          lambda i: {f"delta{n}": lambda v, n=n: v.shape == product(i, n).T.shape for n in PAIRS}),
     Slip("unchanged", "With the same alpha the scale grows by sqrt(r) when rsLoRA is switched on. "
@@ -276,6 +315,14 @@ RSLORA = (
                 lambda alpha, r: 2 * r, lambda alpha, r: 1 / np.sqrt(r))),
 )  # fmt: skip
 
+RSLORA_LAST = (
+    Slip("factor", "B @ A is there, its factor is another one than alpha / sqrt(r).",
+         lambda i: [{f"delta{n}": lambda v, n=n: multiple(v, product(i, n)) is not None}
+                    for n in PAIRS]),
+    Slip("new_scale", "Put it into the two scales: new / sqrt(r) is not lora_alpha / r.",
+         lambda i: [{f"alpha{n}": lambda v: v.size == 1} for n in PAIRS]),
+)  # fmt: skip
+
 rslora = Check(
     name="rslora", title="The scale of rsLoRA", wants=HALVES,
     difficulty=2, minutes=8, points=15,
@@ -287,8 +334,8 @@ rslora = Check(
         "`lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A`, and from the equation: "
         "new = lora_alpha * sqrt(r) / r. Can that be shorter?",
     ),
-    slips=RSLORA, other="The update is alpha / sqrt(r) * B @ A, with r = lora_A.shape[0]; the new "
-    "alpha solves new / sqrt(r) = lora_alpha / r.",
+    slips=RSLORA + RSLORA_LAST, other="The update is alpha / sqrt(r) * B @ A, with r = "
+    "lora_A.shape[0]; the new alpha solves new / sqrt(r) = lora_alpha / r.",
     make=make_rslora, probe=probe_rslora, judge=judge_rslora,
 )  # fmt: skip
 
@@ -308,7 +355,16 @@ def make_fair(seed):
         costs = rng.permutation([dear, cheap, cost])
         losses = rng.uniform(0.5, 3.0, size=(3, 5, 4)).round(3).astype(np.float32)
         made = {"per_rank": costs, "ranks": ranks, "losses": losses, "budget": budget}
-        fits = sorted((ranks * c <= budget).sum() for c in costs)
+        fits = (ranks * costs[:, None] <= budget).sum(1)
+        if sorted(fits) != [1, middle + 1, 5]:
+            continue
+        winner, loser = reached(made).argmin(), reached(made).argmax()
+        richest = ranks[last(made)].argmax()
+        if richest in (winner, loser) or winner + 1 == loser:
+            continue
+        elsewhere = losses.mean((1, 2)), losses.min((1, 2)), losses, reached(made) / costs
+        if any(each.argmin() == winner for each in elsewhere):
+            continue
         wrong = [tuple(each) for found in WRONG_PLACES.values() for each in found(made)]
         apart = len({tuple(last(made)), *wrong}) == 1 + len(wrong)
         tables = [reached(made, f) for f in (np.min, np.mean, low_median, np.max)]
@@ -318,11 +374,7 @@ def make_fair(seed):
             *(each["losses"] for each in one_rate(made)),
         ]
         apart = apart and len({tuple(each) for each in tables}) == len(tables)
-        apart = apart and reached(made).argmin() + 1 != reached(made).argmax()
-        apart = apart and (ranks[last(made)] != budget // costs).any()
-        richest = made["ranks"][last(made)].argmax()  # neither the winner nor the loser
-        apart = apart and richest not in (reached(made).argmin(), reached(made).argmax())
-        if fits == [1, middle + 1, 5] and apart:
+        if apart and (ranks[last(made)] != budget // costs).any():
             return made
 
 
@@ -342,6 +394,7 @@ WRONG_PLACES = {  # which ranks are taken in other hands: places in `ranks`, one
     "not_largest": lambda i: [np.where(fitting(i), i["losses"].min(2), np.inf).argmin(1)],
     "strict": lambda i: [last(i, fitting(i, np.less))],
     "one_lower": lambda i: [np.maximum(last(i) - 1, 0)],
+    "middle": lambda i: [fitting(i).sum(1) // 2],
     "over": lambda i: [np.minimum(last(i) + 1, 4),
                        np.abs(i["ranks"] * i["per_rank"][:, None] - i["budget"] - 1).argmin(1)],
 }  # fmt: skip
@@ -375,12 +428,12 @@ def judge_fair(i, o):
     right = reached(i)
     promises = [
         Promise("ranks", i["ranks"][last(i)], f"for a budget of {i['budget']} and per_rank = "
-                f"{i['per_rank'].tolist()}, the rank of group "),
-        Promise("losses", right, "the loss of group "),
+                f"{i['per_rank'].tolist()}, ranks"),
+        Promise("losses", right, "losses"),
         Promise("winner", right.argmin(), "the winner", rtol=0),
         callers.unchanged("left", "a tensor that was given"),
     ]  # fmt: skip
-    return judged(i, o, promises, FAIR)
+    return judged(i, o, promises, FAIR, last=FAIR_LAST)
 
 
 def places(name):
@@ -438,6 +491,51 @@ FAIR = (
                     {"winner": i["per_rank"][reached(i).argmin()]}]),
 )  # fmt: skip
 
+
+def ranks_are(i, wanted):
+    """A condition: ranks of the grid, and one of them costs too much, or could be larger."""
+
+    def found(v):
+        if v.shape != (3,) or not np.isin(v, i["ranks"]).all():
+            return wanted == ("count" if v.shape != (3,) else "none")
+        return wanted == ("over" if (v * i["per_rank"] > i["budget"]).any() else "under")
+
+    return {"ranks": found}
+
+
+def losses_are(i, wanted):
+    """A condition: losses of the right rank, of some rank of the group, or of another group."""
+
+    def found(v):
+        if v.shape != (3,):
+            return False
+        row = [np.isclose(i["losses"][g, at], v[g]).any() for g, at in enumerate(last(i))]
+        own = [np.isclose(i["losses"][g], v[g]).any() for g in range(3)]
+        return wanted == ("rate" if all(row) else "rank" if all(own) else "none")
+
+    return {"losses": found}
+
+
+FAIR_LAST = (
+    Slip("too_dear", "One of the ranks costs more than the budget: rank * per_rank of its group.",
+         lambda i: ranks_are(i, "over")),
+    Slip("too_small", "All ranks are within the budget, and one group could have a larger one of "
+         "the grid.", lambda i: ranks_are(i, "under")),
+    Slip("no_rank", "One of these is no rank of the grid. Return entries of `ranks`.",
+         lambda i: ranks_are(i, "none")),
+    Slip("each_group", "Return one rank and one loss for each group, in their order.",
+         lambda i: [ranks_are(i, "count"), {"losses": lambda v: v.shape != (3,)}]),
+    Slip("other_rate", "The losses are those of the right ranks, at other learning rates. Take the "
+         "lowest of each group.", lambda i: losses_are(i, "rate")),
+    Slip("other_rank", "The losses belong to the groups, but one to another rank than the one that "
+         "you return.", lambda i: losses_are(i, "rank")),
+    Slip("no_loss", "One of these is no loss of its group in the grid. Take the lowest of "
+         "`losses[g, i]`, where i is the place of the rank.", lambda i: losses_are(i, "none")),
+    Slip("not_lowest", "The winner is the place of the lowest of the losses that you return; "
+         "the first place is 0.",
+         lambda i: {"winner": lambda v: True}),
+)  # fmt: skip
+
 fair_choice = Check(
     name="fair_choice", title="Target modules at an equal budget", wants=("fair_choice",),
     difficulty=2, minutes=12, points=20,
@@ -450,8 +548,8 @@ fair_choice = Check(
         "For each group: `i = int((ranks * per_rank[g] <= budget).sum()) - 1`, then `ranks[i]` and "
         "`losses[g, i].min()`. The winner is the argmin of these losses.",
     ),
-    slips=FAIR, other="First the rank of each group: the last one with rank * per_rank <= budget. "
-    "Then the smallest loss in losses[group, rank]. Then the argmin of these.",
+    slips=FAIR + FAIR_LAST, other="First the rank of each group: the last one with rank * "
+    "per_rank <= budget. Then the smallest loss in losses[group, rank]. Then the argmin of these.",
     make=make_fair, probe=probe_fair, judge=judge_fair,
 )  # fmt: skip
 
@@ -571,7 +669,7 @@ def judge_plus(i, o):
                 expected=f"{lr * ratio:.4g} for a lora_B and {lr:g} for all else that trains"),
         callers.unchanged("left", "the model"),
     ]  # fmt: skip
-    return judged(i, o, promises, PLUS)
+    return judged(i, o, promises, PLUS, last=PLUS_LAST)
 
 
 def learn(*changes):
@@ -622,6 +720,8 @@ PLUS = (
          "a lora_B. Test the end of the name.",
          learn(lambda lr, ratio: {"gate": lr * ratio},
                lambda lr, ratio: dict.fromkeys(("A", "gate", "letter"), lr * ratio))),
+    Slip("start_of_name", "A name begins with the layer's place in the model. The factor's own "
+         "name stands at its end.", learn(lambda lr, ratio: {"B": lr, "gate": lr * ratio})),
     Slip("letter", "`gate_B` ends in B too. Test the whole last part of the name.",
          learn(lambda lr, ratio: {"letter": lr * ratio})),
     Slip("both_factors", "The lora_A are fast as well: `lora_` stands in both names. Only lora_B "
@@ -647,6 +747,31 @@ PLUS = (
                  if "norm" in fast or "head" in fast))),
 )  # fmt: skip
 
+
+def rates_are(i, b_right, rest_right):
+    """A condition: does every lora_B that trains have its rate, and all else its own?"""
+    b = np.array([part == "B" for part in KINDS])
+
+    def found(v):
+        if v.shape != TRAINS.shape:
+            return False
+        same = np.isclose(v, rates(i), 1e-6, 0)
+        return (same[b & TRAINS].all(), same[~b & TRAINS].all()) == (b_right, rest_right)
+
+    return {"rates": found}
+
+
+PLUS_LAST = (
+    Slip("b_rate", "All else has lr, and the lora_B do not have lr * ratio.",
+         lambda i: rates_are(i, False, True)),
+    Slip("rest_rate", "Every lora_B has lr * ratio, and something else does not have lr.",
+         lambda i: rates_are(i, True, False)),
+    Slip("both_rates", "Neither the lora_B nor all else has its rate. A lora_B is known by the "
+         "last part of its name.", lambda i: rates_are(i, False, False)),
+    Slip("forgotten", "Go through all of `model.named_parameters()`: whatever requires a gradient "
+         "is in a group.", lambda i: {"times": lambda v: v.shape == TRAINS.shape}),
+)  # fmt: skip
+
 plus_groups = Check(
     name="plus_groups", title="Parameter groups for LoRA+", wants=("plus_groups",),
     difficulty=2, minutes=10, points=15,
@@ -659,7 +784,8 @@ plus_groups = Check(
         '`[{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]`, where fast holds '
         'every p with `name.endswith("lora_B")`.',
     ),
-    slips=PLUS, other="Each lora_B that trains: lr * ratio. Everything else that trains: lr.",
+    slips=PLUS + PLUS_LAST,
+    other="Each lora_B that trains: lr * ratio. Everything else that trains: lr.",
     make=make_plus, probe=probe_plus, judge=judge_plus,
 )  # fmt: skip
 
@@ -683,22 +809,24 @@ def draw_grid(rng):
     The smallest good one lies at the limit of the noise, the poor ones just above it.
     """
     poor = int(rng.integers(1, 3))
-    rest = 0.53125, 0.546875, 0.5, 0.5546875  # the best losses of the larger ranks
+    rest = 0.5546875, 0.53125, 0.546875, 0.5, 0.5390625  # the best losses of the larger ranks
     best = np.array([np.nan, *rng.choice([0.578125, 0.59375], poor), 0.5625, *rest])
     count, small = len(best), poor + 1
-    ranks = np.sort(rng.choice([8, 12, 16, 24, 32, 48, 64, 96, 128, 256], count, replace=False))
+    ranks = np.sort(rng.choice([12, 16, 24, 32, 48, 64, 96, 128, 192, 256], count, replace=False))
     while True:
         lrs, order = rng.permutation([0.001, 0.003, 0.01, 0.03, 0.1]), rng.permutation(count)
         tied = np.argsort(lrs)[[0, 2, 3]]  # in the order of their rates
         first = next(n for n in order if best[n] <= 0.5625)  # a good one that is no other answer
-        if tied[0] > min(tied) and tied[0] < max(tied) and best[first] == 0.546875:
+        alone = np.argmax(best[order] <= 0.5625)  # the rank there when `ranks` alone is sorted
+        if min(tied) < tied[0] < max(tied) and best[first] == 0.546875 and alone != small:
             break
     losses = rng.permutation(np.arange(100, 300))[: 5 * count].reshape(count, 5) / 100
     ended = np.zeros((count, 5), dtype=int)  # 0 well, 1 as nan, 2 as inf
     lowest = lrs.argmin()
     for row in range(1, count):
         at = tied if row == small else rng.choice(np.setdiff1d(np.arange(5), lowest), 1)
-        losses[row, lowest] = best[row] + NOISE / 2  # within the noise, and not the best
+        # within the noise, and not the best; once far off
+        losses[row, lowest] = best[row] + (NOISE / 2 if row > 1 else 1)
         losses[row, at] = best[row]
         free = rng.permutation(np.setdiff1d(np.arange(5), [*at, lowest]))
         ended[row, free[:2]] = (1, 2) if row != small else (1, 0)
@@ -716,7 +844,12 @@ def probe_grid(namespace, a):
     given = tensor(grid(a).astype(np.float32)), tensor(a["ranks"]), tensor(a["lrs"], None).float()
     before = callers.Before(given[1], given[2])
     kept = given[0].nan_to_num(NO)
-    result = namespace["read_grid"](*given, NOISE)
+    try:
+        result = namespace["read_grid"](*given, NOISE)
+    except (RuntimeError, IndexError, ValueError) as error:
+        if not any(said in str(error) for said in ("numel() == 0", "empty", "with size 0")):
+            raise
+        return {"stopped": text(described(error)[1])}
     found, rank = fixtures.several(result, ("rates", "rank"), "read_grid")
     found = np.where(np.isnan(found), NO, found) if found.dtype.kind == "f" else found
     left = before.change() or 2 * (not kept.equal(given[0].nan_to_num(NO)))
@@ -764,19 +897,20 @@ def listed(row):
 def judge_grid(i, o):
     right, best = smallest_rate(i), finite(i).min(1)
     value, case, wanted = o.get("rates", np.zeros(0)), "", f"{len(right)}, one for each rank"
-    said = f"{value.size} rates"
+    said = f"the rates are {'one number' if value.size == 1 else f'{value.size} numbers'}"
     if value.shape == right.shape:
         n = int(np.argmax(~np.isclose(value, right, rtol=1e-4)))
         said, wanted = ("nan" if v == NO else f"{v:.4g}" for v in (value[n], right[n]))
         case = f"for the losses {listed(grid(i)[n])} at lrs {listed(i['lrs'])}, the rate is "
     pairs = ", ".join(f"{r}: {b:g}" for r, b in zip(i["ranks"], best, strict=True))
     promises = [
+        *[Promise("stopped", none, seen=words, expected="no error") for k in o if k == "stopped"],
         Promise("rates", right, seen=lambda v: case + said, expected=wanted),
         Promise("rank", i["ranks"][good(i)].min(), f"for noise = {NOISE} and the best losses "
                 f"{pairs}, the rank", share=0.5, rtol=0),
         callers.unchanged("left", "a tensor that was given", share=0.5),
     ]  # fmt: skip
-    return judged(i, o, promises, GRID)
+    return judged(i, o, promises, GRID, last=GRID_LAST)
 
 
 def on_alive(i, wanted):
@@ -788,6 +922,12 @@ GRID = (
     Slip("nan_wins", "A run that ended in nan was chosen. argmin and min treat nan as the smallest "
          "value, and nan_to_num makes a 0 of it: replace nan by inf first.",
          lambda i: {"rates": on_alive(i, best_rates(i, (i["ended"] == 1).argmax(1)))}),
+    Slip("nan_stops", "No row was left to choose from. The lowest loss of all came out as nan, and "
+         "no comparison with nan is true: replace nan by inf before any `min`.",
+         lambda i: {"stopped": np.any}),
+    Slip("exchanged", "The two are exchanged: first the rates, then the rank.",
+         lambda i: {"rates": lambda v: v.size == 1,
+                    "rank": lambda v: v.shape == i["ranks"].shape}),
     Slip("nan_spreads", "A rank with a good run got nan. Only the diverged runs are out, not their "
          "whole row.", lambda i: {"rates": on_alive(i, np.full(len(i["ranks"]), NO))}),
     Slip("dead_row", "A rank whose runs all diverged has no best rate: nan there.",
@@ -813,20 +953,26 @@ GRID = (
          lambda i: {"rates": on_alive(i, finite(i).min(1))}),
     Slip("axis", "One rate for each column came back. Look for the minimum along each row: dim=1.",
          lambda i: {"rates": lambda v: v.shape == (5,)}),
+    Slip("smallest_rate", "These are the smallest rates with a run that did not diverge. Take the "
+         "rate of the lowest loss.",
+         lambda i: [{"rates": on_alive(i, best_rates(i, at))} for at in (np.where(
+             i["ended"] > 0, np.inf, i["lrs"]).argmin(1), np.full(len(i["ranks"]),
+                                                                 i["lrs"].argmin()))]),
     Slip("noise_in_rates", "`noise` is for the choice of the rank. For the rate of a rank the "
          "lowest loss counts, however near another one is.",
          lambda i: {"rates": on_alive(i, best_rates(i, np.where(
              finite(i) <= finite(i).min(1, keepdims=True) + NOISE, i["lrs"], np.inf).argmin(1)))}),
     Slip("noise_ignored", "The rank with the lowest loss was chosen, but a smaller one is as good "
          "within `noise`.", lambda i: {"rank": i["ranks"][finite(i).min(1).argmin()]}),
-    Slip("not_diverged", "That is the smallest rank with a run that did not diverge. Its best loss "
-         "is more than `noise` above the best of the grid.",
+    Slip("not_diverged", "The best loss of that rank is more than `noise` above the best of the "
+         "grid. It is not enough that a run did not diverge.",
          lambda i: {"rank": i["ranks"][alive(i)].min()}),
     Slip("dead_rank", "That rank diverged everywhere.", lambda i: {"rank": i["ranks"].min()}),
     Slip("limit", "The smallest good rank lies exactly `noise` above the best loss. At most means "
-         "`<=`, and `noise` is a difference, not a share.",
-         lambda i: [{"rank": i["ranks"][good(i, limit)].min()} for limit in (
-             lambda b: b + NOISE - 1e-6, lambda b: b * (1 + NOISE))]),
+         "`<=`.", lambda i: {"rank": i["ranks"][good(i, lambda b: b + NOISE - 1e-6)].min()}),
+    Slip("share", "The limit is too low. `noise` is a difference, not a share, and it is taken "
+         "whole: the lowest loss plus `noise`.",
+         lambda i: {"rank": i["ranks"][good(i, lambda b: b * (1 + NOISE))].min()}),
     Slip("largest", "Of the ranks within `noise` the largest was chosen.",
          lambda i: {"rank": i["ranks"][good(i)].max()}),
     Slip("first", "The first good rank was taken, but `ranks` is not sorted.",
@@ -834,6 +980,18 @@ GRID = (
     Slip("rank_position", "This is the position of the rank. Return the rank.",
          lambda i: [{"rank": np.flatnonzero(i["ranks"] == i["ranks"][good(i)].min())[0]},
                     {"rank": good(i).argmax()}]),
+)  # fmt: skip
+
+
+GRID_LAST = (
+    Slip("no_rank", "That is none of `ranks`.",
+         lambda i: {"rank": lambda v: v.size == 1 and v not in i["ranks"]}),
+    Slip("each_rank", "Return one rate for each rank, in the order of `ranks`, and nan for a rank "
+         "whose runs all diverged.", lambda i: {"rates": lambda v: v.shape != i["ranks"].shape}),
+    Slip("wrong_place", "That rate stands at another loss of the row. Take the one at the lowest "
+         "loss that is neither nan nor inf.", lambda i: {"rates": lambda v: v.shape == alive(
+             i).shape and np.isin(v[v != NO].astype(np.float32), i["lrs"].astype(np.float32)).all()
+             }),
 )  # fmt: skip
 
 read_grid = Check(
@@ -849,8 +1007,9 @@ read_grid = Check(
         "`lrs[order][at]`, nan where `best` is inf. The rank is the smallest of "
         "`ranks[best <= best.min() + noise]`.",
     ),
-    slips=GRID, other="For each row: leave out nan and inf, find the lowest loss, and return its "
-    "rate. Then the smallest rank whose lowest loss is at most the best of all plus `noise`.",
+    slips=GRID + GRID_LAST, other="For each row: leave out nan and inf, find the lowest loss, "
+    "and return its rate. Then the smallest rank whose lowest loss is at most the best of all plus "
+    "`noise`.",
     make=make_grid, probe=probe_grid, judge=judge_grid,
 )  # fmt: skip
 

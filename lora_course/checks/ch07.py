@@ -16,6 +16,7 @@ CASES = {  # key: what it is called
     "conv_square": "a square Conv1D",
     "conv": "a Conv1D",
 }
+IN_EVAL = ("linear_square", "conv")  # cases in which the layer is in eval mode
 OUT = {"W": "base_layer.weight", "y": "the output", "gA": "the gradient of lora_A",
        "gB": "the gradient of lora_B", "gx": "the gradient of x"}  # fmt: skip
 STEPS = ("before merge()", "after merge()", "after merge() and one use", "after unmerge()",
@@ -70,7 +71,11 @@ def probe_layer(namespace, a):
 
 def use_layer(layer, name, a):
     """Weight, output and gradients before, merged, merged and used, unmerged, merged again."""
+    from torch import nn
+
     made = {}
+    if isinstance(layer, nn.Module):
+        layer.train(name not in IN_EVAL)
     for step, act in enumerate((None, "merge", None, "unmerge", "merge")):
         if step == 4:
             fixtures.fill(layer, a[f"A2_{name}"], a[f"B_{name}"])
@@ -99,7 +104,11 @@ def record_step(layer, name, a, step):
     g, into = tensor(a[f"g_{name}"]), [fixtures.factor(layer, f"lora_{k}") for k in "AB"] + [x]
     grads = [None] * 3
     if y.requires_grad and y.shape == g.shape and not weight.requires_grad:
-        grads = torch.autograd.grad((y * g).sum(), into, None, True, allow_unused=True)
+        free = [n for n, each in enumerate(into) if each.requires_grad]
+        found = torch.autograd.grad(
+            (y * g).sum(), [into[n] for n in free], None, True, allow_unused=True
+        )
+        grads = [dict(zip(free, found, strict=True)).get(n) for n in range(3)]
     for key, grad, of in zip(("gA", "gB", "gx"), grads, into, strict=True):
         made[f"{key}{step}_{name}"] = array(torch.zeros_like(of) if grad is None else grad)
     return made
@@ -143,7 +152,7 @@ def judge_layer(i, o):
                 if keys[0] == "W":
                     promises.append(Promise(f"trains{n}_{name}", 0, expected="a frozen weight",
                         seen=f"for {title} {step}, {OUT['W']} requires a gradient"))  # fmt: skip
-    return judged(i, o, promises, LAYER)
+    return judged(i, o, promises, LAYER, last=LAYER_LAST)
 
 
 def gradients(**conditions):
@@ -190,8 +199,9 @@ LAYER = (
          lambda i: deltas(i, linear=np.transpose, conv=np.transpose)),
     Slip("no_scale", "The update goes in without its scale. B @ A needs self.scaling, once.",
          lambda i: scaled(i, i["r"] / i["alpha"])),
-    Slip("scale_twice", "The scale goes in twice. delta() is scaled already: merge() adds it as "
-         "it is.", lambda i: scaled(i, i["alpha"] / i["r"])),
+    Slip("scale_twice", "The scale goes in twice. It belongs once into delta() and once into the "
+         "product of forward; whoever uses delta() does not multiply again.",
+         lambda i: scaled(i, i["alpha"] / i["r"])),
     Slip("upside_down", "Divided by the scale instead of multiplied.",
          lambda i: scaled(i, (i["r"] / i["alpha"]) ** 2)),
     Slip("graph", "The frozen weight became a result of lora_A and lora_B, with a gradient. Change "
@@ -199,6 +209,10 @@ LAYER = (
     Slip("no_update", "forward gives the base layer alone. As long as the update is not in the "
          "weight, it must be added.",
          lambda i: outputs_of(i, 0, 0, 0) | outputs_of(i, 1, 1, 0)),
+    Slip("by_mode", "The output depends on train() and eval(). forward looks at `self.merged` "
+         "alone.", lambda i: [
+             {k: v if (k[3:] in IN_EVAL) == (m == "eval") else outputs_of(i, 0, 0, 1)[k]
+              for k, v in outputs_of(i, 0, 0, 0).items()} for m in ("eval", "train")]),
     Slip("reversed", "The question in forward is the wrong way round: the update is added when it "
          "is merged, and left out when it is not.",
          lambda i: outputs_of(i, 0, 0, 0) | outputs_of(i, 1, 1, 1)),
@@ -241,9 +255,37 @@ LAYER = (
     Slip("no_grad_outside", "Before the merge forward cuts every gradient, so the factors could "
          "not be trained.",
          lambda i: gradients(gx0=none, gA0=none, gB0=none, gx1=np.any)),
-    Slip("detached", "The output is right, but the factors get no gradient. In forward multiply by "
+    Slip("no_grad_merged", "After the merge no gradient reaches x. Frozen weights still hand one "
+         "on: leave no_grad and .detach() out of forward.",
+         lambda i: gradients(gx1=none) | {
+             f"gx0_{n}": layer_values(i, n, i[f"W_{n}"], 1.0)["gx"] for n in CASES}),
+    Slip("x_cut", "The gradient of x comes through the base layer alone: x is detached on its way "
+         "into A.", lambda i: gradients(gA0=np.any, gB0=np.any) | {
+             f"gx0_{n}": layer_values(i, n, i[f"W_{n}"])["gx"] for n in CASES}),
+    Slip("frozen_factors", "After merge() or unmerge() a factor no longer trains. Leave their "
+         "`requires_grad` alone.", lambda i: [gradients(**{f"{k}0": np.any, f"{k}3": none})
+                                                for k in ("gA", "gB")]),
+    Slip("detached", "The output is right, but a factor gets no gradient. In forward multiply by "
          "lora_A and lora_B themselves, without .detach(), .data or no_grad.",
-         lambda i: gradients(gA0=none, gB0=none, gx0=np.any)),
+         lambda i: [gradients(**{key: none}, gx0=np.any) for key in ("gA0", "gB0")]),
+)  # fmt: skip
+
+
+def any_case(*keys):
+    """A slip's values: any of these outputs is the first that is wrong, in any case."""
+    return lambda i: [{f"{key}_{name}": lambda v: v.size > 0} for key in keys for name in CASES]
+
+
+LAYER_LAST = (
+    Slip("delta_factor", "B @ A is there, its factor is not `self.scaling`, which is lora_alpha / "
+         "r with r = lora_A.shape[0].", lambda i: {"delta_linear": lambda v: multiple(
+             v, delta_of(i, "linear")) is not None}),
+    Slip("forward", "As long as the layer is not merged, its output is base_layer(x) + scaling "
+         "times x A^T B^T.", any_case("y0")),
+    Slip("merge", "merge() adds delta() to the weight, once and whole, and changes nothing else.",
+         any_case("W1", "y1", "W2", "y2", "W4", "y4")),
+    Slip("unmerge", "merge() is right. unmerge() takes off exactly what merge() added, and leaves "
+         "the rest of the layer as it was.", any_case("W3", "y3")),
 )  # fmt: skip
 
 merge_layer = Check(
@@ -260,13 +302,15 @@ merge_layer = Check(
         "In `merge`: `with torch.no_grad(): self.base_layer.weight += self.delta()`, then "
         "`self.merged = True`. In `forward`: return `self.base_layer(x)` alone when `self.merged`.",
     ),
-    slips=LAYER, other="Follow one small layer by hand: weight, output and gradient at each step.",
+    slips=LAYER + LAYER_LAST,
+    other="Follow one small layer by hand: weight, output and gradient at each step.",
     make=make_layer, probe=probe_layer, judge=judge_layer,
 )  # fmt: skip
 
 
 # 7.2 Refuse a double merge
 COUNT = 4
+STEPS_OF_ALL = ("second", *(f"at{n}" for n in range(COUNT)))
 
 
 def make_all(seed):
@@ -356,7 +400,7 @@ def judge_all(i, o):
         flags = np.array([key in ("second", f"at{n}") for n in range(COUNT)])
         promises += callers.raises(o, key, case, "ValueError", keep="the layers")
         promises.append(Promise(f"flags_{key}", flags, f"after {case}, `merged`"))
-    return judged(i, o, promises, ALL)
+    return judged(i, o, promises, ALL, last=ALL_LAST)
 
 
 def errors(second, *at):
@@ -393,9 +437,26 @@ ALL = (
          seen_as(**errors(1, 1, 0, 0, 0))),
     Slip("only_last", "Only the last layer decides. Any of them may be merged already.",
          seen_as(**errors(1, 0, 0, 0, 1))),
-    Slip("partial", "It is refused too late: the layers before the merged one were changed "
-         "already. Look at all of them first, then change them.",
-         seen_as(**errors(1, 1, 1, 1, 1), at0_left=0, at1_left=2, at2_left=2, at3_left=2)),
+    Slip("partial", "It is refused too late: layers were changed already. Look at all of them "
+         "first, then change them.", lambda i: [
+             errors(1, 1, 1, 1, 1) | {"at0_left": 0, "at1_left": 2, "at2_left": 2, "at3_left": 2},
+             merged_weights(i, "second", 2) | errors(1, 1, 1, 1, 1), *(
+                 {f"{key}_error": 1, f"{key}_left": 2} for key in STEPS_OF_ALL)]),
+    Slip("first_alone", "The loop ends after the first layer, by `break` or `return`. Merge all.",
+         lambda i: {"W0_first": merged_weights(i, "first", 1)["W0_first"]} | {
+             k: v for k, v in merged_weights(i, "first", 0).items() if k != "W0_first"}),
+    Slip("unmarked", "The ValueError comes, and `merged` of a layer is another one than before. "
+         "Change nothing before you raise.", lambda i: [
+             {f"flags_{key}": lambda v: v.shape == (COUNT,)}
+             for key in STEPS_OF_ALL]),
+)  # fmt: skip
+
+ALL_LAST = (
+    Slip("not_asked", "Not every place of the list was asked. Any layer may be merged already, the "
+         "first, the last, or one between.",
+         lambda i: [{f"at{n}_error": 0} for n in range(COUNT)]),
+    Slip("first_weights", "Each weight becomes weight + get_delta_weight(), once, for every layer.",
+         lambda i: [{f"W{n}_first": lambda v: v.size > 0} for n in range(COUNT)]),
 )  # fmt: skip
 
 merge_all = Check(
@@ -408,7 +469,7 @@ merge_all = Check(
         "`if any(layer.merged for layer in layers): raise ValueError(...)`. Then, for each layer, "
         "`layer.base_layer.weight.data += layer.get_delta_weight()` and `layer.merged = True`.",
     ),
-    slips=ALL, other="First ask all layers, then merge all layers.",
+    slips=ALL + ALL_LAST, other="First ask all layers, then merge all layers.",
     make=make_all, probe=probe_all, judge=judge_all,
 )  # fmt: skip
 
@@ -451,7 +512,8 @@ def visited(a):
     model.zeta.weight = nn.Parameter(tensor(a["W"]), requires_grad=False)
     model.alpha.bias = nn.Parameter(tensor(a["bias"]))
     model.get_parameter(NAMES[a["frozen"]]).requires_grad_(False)
-    return model.train(bool(a["mode"]))
+    model.train(bool(a["mode"])).lora_mid.train(not a["mode"])  # both modes in every model
+    return model
 
 
 def probe_visit(namespace, a):
@@ -548,7 +610,7 @@ def judge_visit(i, o):
         promises.append(callers.unchanged(f"parts_{step}", f"the model {step} (beside values)"))
         promises.append(Promise(f"grads_{step}", 1, seen=f"the gradient of the bias, {step}: it is "
                                 "gone or another one", expected="as it was"))  # fmt: skip
-    return judged(i, o, promises, VISIT)
+    return judged(i, o, promises, VISIT, last=VISIT_LAST)
 
 
 def factors_are(i, step, which, where):
@@ -576,7 +638,11 @@ VISIT = (
          lambda i: {f"inside{n}": i[f"old{n}"] + i[f"new{n}"] for n in range(4)}),
     Slip("not_restored", "After the block the visitor is still there. Copy the old values back. If "
          "you do: what you kept must be a `.clone()`, else it is the same memory.",
-         lambda i: four(i, "after", "new", 1.0)),
+         lambda i: four(i, "after", "new", 1.0) | {
+             "error0": lambda v: not close(v, i["old0"], atol=1e-5)}),
+    Slip("only_on_error", "The old values come back only after an error: `except` is not reached "
+         "without one. Use `finally:`.",
+         lambda i: four(i, "after", "new", 1.0) | four(i, "error", "old")),
     Slip("untrained", "After the block the factors have the visitor's values. Copy back those "
          "that you kept before it.", lambda i: four(i, "after", "new")),
     Slip("some_restored", "Only one kind of factor, or one layer, got its old values back. Go "
@@ -611,6 +677,21 @@ VISIT = (
          lambda i: [{f"parts_{step}": 3} for step in ("inside", "after", "error")]),
 )  # fmt: skip
 
+VISIT_LAST = (
+    Slip("rest", "Something beside the factors was changed. Only the names in `state` are the "
+         "visitor's.", lambda i: [{key: lambda v: v.size > 0} for key in (
+             "W_inside", "W_after", "bias_after", "bias_error")]),
+    Slip("other_inside", "Inside the block each factor has the value that `state` holds under its "
+         "name.", lambda i: [{f"{step}{n}": lambda v: True} for n in range(4)
+                             for step in ("inside", "error_inside")]),
+    Slip("other_after", "After the block each factor has the value that it had before it.",
+         lambda i: [{f"{step}{n}": lambda v: True} for n in range(4)
+                    for step in ("after", "error")]),
+    Slip("gradients_lost", "The gradients that the model brought along are not yours: leave "
+         "`.grad` alone.",
+         lambda i: [{f"grads_{step}": 0} for step in ("inside", "after", "error")]),
+)  # fmt: skip
+
 adapter = Check(
     name="adapter", title="A visit by another adapter", wants=("adapter",),
     difficulty=3, minutes=12, points=20,
@@ -625,7 +706,7 @@ adapter = Check(
         "Values go in by `p.data.copy_(state[n])`, and back by `p.data.copy_(before[n])` in the "
         "`finally` block.",
     ),
-    slips=VISIT, other="Keep clones, copy in, yield, copy back in `finally`.",
+    slips=VISIT + VISIT_LAST, other="Keep clones, copy in, yield, copy back in `finally`.",
     make=make_visit, probe=probe_visit, judge=judge_visit,
 )  # fmt: skip
 
@@ -709,7 +790,9 @@ def judge_rounding(i, o):
             Promise(name, right, what, rtol=1e-4, atol=0, **said),
             callers.unchanged(f"left_{name}", f"what {name} was given", share=0.5),
         ]
-    return in_parts(*(judged(i, o, promises[n], ROUNDING, part=n) for n in PARTS))
+    return in_parts(
+        *(judged(i, o, promises[n], ROUNDING, part=n, last=ROUNDING_LAST) for n in PARTS)
+    )
 
 
 def place(seen, right, rtol=0.0):
@@ -747,7 +830,8 @@ ROUNDING = (
          "bfloat16 keeps 7.", lambda i: {"half_unit": half_of(i["weight"], -16)}),
     Slip("relative", "The step does not grow with every weight. It is the same between two powers "
          "of two, and doubles there: round log2 down first.",
-         lambda i: [{"half_unit": np.ldexp(np.abs(i["weight"]), shift)} for shift in (-8, -7)]),
+         lambda i: [{"half_unit": np.ldexp(np.abs(i["weight"]), shift)}
+                    for shift in (-7, -8, -10, -11)]),
     Slip("fixed", "One number for all weights cannot be: the step doubles at each power of two.",
          lambda i: {"half_unit": lambda v: v.size > 1 and np.ptp(v) == 0 and v.flat[0] > 0}),
     Slip("sign", "A distance is positive, also for a negative weight. Take `weight.abs()`.",
@@ -779,6 +863,9 @@ ROUNDING = (
          lambda i: [by_log(log)(i) for log in (np.log, np.log10)]),
     Slip("all_survive", "In float32 nearly every sum differs from the weight. The sum must be "
          "rounded to bfloat16 before you compare.", alive_when(lambda w, u, half: u != 0)),
+    Slip("no_truth", "survives answers True or False for each weight. These are other numbers.",
+         lambda i: {"survives": lambda v: v.shape == i["weight"].shape
+                    and not np.isin(v, (0, 1)).all()}),
     Slip("early", "The update was rounded to bfloat16 before it was added, and the sum again: just "
          "above a tie that loses it. Add in float32, then round once.",
          alive_when(lambda w, u, half: bfloat16(w + bfloat16(u)) != w)),
@@ -802,12 +889,50 @@ ROUNDING = (
     Slip("relative_update", "The unit is not a share of the weight: it jumps at powers of two.",
          lambda i: [alive_when(rule)(i) for rule in (
              lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-8,
-             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-7)]),
+             lambda w, u, half: np.abs(u) > np.abs(w) * 2.0**-7,
+             lambda w, u, half: ~np.isclose(w + u, w, 2.0**-8, 1e-8))]),
+    Slip("only_larger", "A weight may also become smaller. Compare with `!=`.",
+         lambda i: [alive_when(rule)(i) for rule in (
+             lambda w, u, half: bfloat16(w + u) > w, lambda w, u, half: bfloat16(w + u) < w)]),
+    Slip("cut_bits", "Cutting the last 16 bits off goes towards zero. bfloat16 goes to the nearest "
+         "number: `.bfloat16()`.",
+         alive_when(lambda w, u, half: (w + u).astype(np.float32).view(np.uint32) >> 16
+                    != w.view(np.uint32) >> 16)),
     Slip("as_float16", "float16 keeps three bits more than bfloat16, and cannot hold large "
          "weights.", alive_when(lambda w, u, half: rounded(w + u, np.float16)
                                 != rounded(w, np.float16))),
     Slip("minus", "The update is added, not taken off: beside a power of two the two differ.",
          alive_when(lambda w, u, half: bfloat16(w - u) != w)),
+)  # fmt: skip
+
+
+def off(i, kind):
+    """Conditions on survives: only False where True is right, or only the reverse."""
+    right = bfloat16(i["weight"] + i["update"]) != i["weight"]
+
+    def found(v):
+        if v.shape != right.shape or not np.isin(v, (0, 1)).all():
+            return False
+        lost, kept = (right & (v == 0)).any(), (~right & (v == 1)).any()
+        return kind == {(True, False): "lost", (False, True): "kept", (True, True): "both"}.get(
+            (bool(lost), bool(kept)))  # fmt: skip
+
+    return {"survives": found}
+
+
+ROUNDING_LAST = (
+    Slip("too_few", "Updates that survive are called lost, never the reverse: the limit is too "
+         "high somewhere.", lambda i: off(i, "lost")),
+    Slip("too_many", "Updates that are lost are called alive, never the reverse: the limit is too "
+         "low somewhere.", lambda i: off(i, "kept")),
+    Slip("both_ways", "Some that survive are called lost, and some that are lost are called alive. "
+         "Round the sum to bfloat16 and compare with the weight.", lambda i: off(i, "both")),
+    Slip("shift", "The power of two is right, the shift is not: half a step is 2**-8 of it.",
+         lambda i: {"half_unit": lambda v: v.shape == i["weight"].shape
+                    and bool(np.ptp(v / half_of(i["weight"])) < 1e-6)}),
+    Slip("no_power", "Half a step is a power of two for every weight: 2**-8 of the power of two at "
+         "or below |weight|.", lambda i: {"half_unit": lambda v: v.shape == i["weight"].shape
+                    and not np.ptp(v / half_of(i["weight"])) < 1e-6}),
 )  # fmt: skip
 
 rounding = Check(
@@ -824,8 +949,8 @@ rounding = Check(
         "`2.0 ** (torch.floor(torch.log2(weight.abs())) - 8)`, and "
         "`(weight + update).bfloat16() != weight.bfloat16()`.",
     ),
-    slips=ROUNDING, other="Try a few by hand: beside 1.5 lie 1.5078125 and 1.4921875; beside 1 "
-    "lie 1.0078125 and 0.99609375.",
+    slips=ROUNDING + ROUNDING_LAST, other="Try a few by hand: beside 1.5 lie 1.5078125 and "
+    "1.4921875; beside 1 lie 1.0078125 and 0.99609375.",
     make=make_rounding, probe=probe_rounding, judge=judge_rounding,
 )  # fmt: skip
 
@@ -893,7 +1018,7 @@ def judge_add(i, o):
                     atol=1e-3),
             callers.unchanged(f"left_{name}", "the tensors that were given"),
         ]  # fmt: skip
-    return judged(i, o, promises, ADD)
+    return judged(i, o, promises, ADD, last=ADD_LAST)
 
 
 def of_shape(key, wanted, what):
@@ -1019,6 +1144,14 @@ def tall(i, key, axis):
     return tuple(wanted)
 
 
+ADD_LAST = (
+    Slip("rank", "The rank of the result is r1 + r2: as many rows in A, as many columns in B.",
+         lambda i: [{f"{key}_{name}": lambda v: True} for key in "AB" for name in PAIRS]),
+    Slip("other_sum", "The shapes are right, the sum is not. Multiply alpha / r * B @ A out and "
+         "compare it with the two updates.",
+         lambda i: [{f"sum_{name}": lambda v: True} for name in PAIRS]),
+)  # fmt: skip
+
 add_adapters = Check(
     name="add_adapters", title="Two adapters in one", wants=("add_adapters",),
     difficulty=3, minutes=10, points=20,
@@ -1032,7 +1165,7 @@ add_adapters = Check(
         "`A = torch.cat([A1, A2])`, `B = torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)`, "
         "and alpha = r1 + r2, so that alpha / r is 1.",
     ),
-    slips=ADD, other="Compare alpha / r * B @ A with the sum of the two updates.",
+    slips=ADD + ADD_LAST, other="Compare alpha / r * B @ A with the sum of the two updates.",
     make=make_add, probe=probe_add, judge=judge_add,
 )  # fmt: skip
 

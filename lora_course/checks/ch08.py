@@ -14,7 +14,7 @@ from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
 from lora_course.checks.values import Refused, array, close, kind, none, text, words
-from lora_course.checks.wording import shape
+from lora_course.checks.wording import multiple, shape
 
 PREFIX = "base_model.model."
 
@@ -64,7 +64,7 @@ def hits(rule, names):
 
 
 # 8.1 To PEFT and back
-PARTS = {"self_attn.q_proj": (5, 7), "mlp.up_proj": (5, 9), "mlp.down_proj": (9, 6)}  # (in, out)
+PARTS = {"self_attn.q_proj": (5, 7), "mlp.up_proj": (5, 9), "mlp.down_proj": (9, 7)}  # (in, out)
 LAYERS = tuple(f"model.layers.{n}.{part}" for n in (3, 10) for part in PARTS)
 TENSORS = tuple(f"{layer}.lora_{letter}" for layer in LAYERS for letter in "AB")
 CONVERTED = ("many", "one")  # adapters: three layers, a single one
@@ -90,7 +90,7 @@ BACK = {  # and how a name may come out of from_peft
 def make_convert(seed):
     rng = np.random.default_rng(seed + 800)
     f, r, r_one = fixtures.normal(rng), int(rng.choice([2, 3, 4])), int(rng.choice([10, 11, 12]))
-    alpha, other = rng.permutation([5, 7, 11])[:2]
+    alpha, other = rng.permutation([11, 13, 17])[:2]  # more than 2 r
     many, one = np.zeros((2, len(PARTS)), bool), np.zeros(len(LAYERS), bool)
     many[0, rng.permutation(3)[:2]] = many[1, rng.integers(3)] = True  # blocks differ
     one[rng.choice(np.flatnonzero(~many))] = True
@@ -217,11 +217,12 @@ def judge_convert(i, o):
     for case in CONVERTED:
         layers, r = int(i[case].sum()), int(rank_of(i, case))
         hit = np.append(i[case], False)
+        named = ", ".join(np.array(LAYERS)[i[case]])
         forward.append([
             keys_promise(i, o, case, "to_peft"),
-            Promise(f"r_{case}", r, "r"),
+            Promise(f"r_{case}", r, "r", expected=f"{r}, the first size of each A"),
             Promise(f"alpha_{case}", alpha, f"for alpha = {alpha:g} and r = {r}, lora_alpha"),
-            Promise(f"hits_{case}", hit, expected=f"LoRA in {layers}, and nowhere else", seen=lambda
+            Promise(f"hits_{case}", hit, expected=f"LoRA in {named}, and nowhere else", seen=lambda
                     v, n=layers, h=hit: f"the rule puts LoRA into {np.sum(v & h)} of {n} layers, "
                     f"and into {np.sum(v & ~h)} others" if v.shape == h.shape and v.dtype == bool
                     else "no rule"),
@@ -253,6 +254,16 @@ def reaches(i, less, more):
     return lambda v: v.shape == hit.shape and (v < hit).any() == less and (v > hit).any() == more
 
 
+def is_multiple(right):
+    """A condition: the tensor times one number other than 1."""
+
+    def holds(value):
+        c = multiple(value, right)
+        return c is not None and abs(c - 1) > 1e-3
+
+    return holds
+
+
 CONVERT = (
     form_slip("prefix", "PEFT's keys begin with `base_model.model.`. Without it no tensor finds "
               "its place, and the model runs on as the bare base."),
@@ -264,7 +275,7 @@ CONVERT = (
     form_slip("untouched", "The names are still ours."),
     Slip("rank", "The rank is the first size of A, (r, in), or the second of B, (out, r). Which "
          "of the two comes first in the dict is not certain.",
-         lambda i: {"r_many": lambda v: any(close(v, n) for n in (5, 6, 7, 9)), "keys_many":
+         lambda i: {"r_many": lambda v: any(close(v, n) for n in (5, 7, 9)), "keys_many":
                     in_form(i, "many", "")}),
     Slip("smallest", "The rank is the first size of A, (r, in). It is not always the smallest of "
          "the sizes: nothing keeps r below those of the layer.",
@@ -289,6 +300,18 @@ CONVERT = (
                     for case in ("many", "back") for which in (range(99), range(1, 99, 2))]),
     Slip("twice_r", "alpha is 2 r by habit only. Hand over the alpha that is given.",
          lambda i: {f"alpha_{case}": 2 * rank_of(i, case) for case in CONVERTED}),
+    Slip("other_layers", "The rule misses layers that have an adapter and hits others. Take the "
+         "names of the layers from `state`, whole.",
+         lambda i: {"hits_many": reaches(i, True, True)}),
+    Slip("multiplied", "The numbers in the tensors stay as they are, both ways: alpha / r is "
+         "applied when the layer runs.",
+         lambda i: [{f"{case}_t{n}": is_multiple(i[f"t{n}"])} for case in ("many", "back")
+                    for n in held(i, "many")]),
+    Slip("exchanged", "A and B have changed places.",
+         lambda i: [{f"{case}_t{n}": i[f"t{n + 1 - n % 2 * 2}"]} for case in ("many", "back")
+                    for n in held(i, "many")]),
+    Slip("changed", "What was handed in belongs to the caller: make a new dict.",
+         lambda i: [{f"left_{case}": np.any} for case in (*CONVERTED, "back")]),
     form_slip("back_prefix", "from_peft leaves PEFT's prefix on."),
     form_slip("back_half", "from_peft leaves one `model.` too many: PEFT's prefix is "
               "`base_model.model.`, and our name begins with a `model.` of its own."),
@@ -304,6 +327,9 @@ CONVERT = (
          lambda i: {"scaling": i["r"] / i["alpha_back"]}),
     Slip("floor", "`//` throws the fraction away. The scale is alpha / r.",
          lambda i: {"scaling": i["alpha_back"] // i["r"]}),
+    Slip("scale", "The scale is lora_alpha / r, both from `settings`, as they are.",
+         lambda i: {"scaling": lambda v: v.size == 1 and not any(close(v, known) for known in (
+             i["alpha_back"], i["r"] / i["alpha_back"], i["alpha_back"] // i["r"]))}),
 )  # fmt: skip
 
 convert = Check(
@@ -399,11 +425,12 @@ def probe_three(namespace, a):
     return made
 
 
-def output(i, n=None):
-    """The model's output for x with adapter number n, or of the base."""
+def output(i, n=None, *more):
+    """The model's output for x with adapter number n, or of the base; more: adapters on top."""
     h = i["x"].astype(float)
     for k in range(len(NET)):
-        delta = 0 if n is None else ALPHA / R * i[f"B{k}{n}"] @ i[f"A{k}{n}"]
+        several = [] if n is None else (n, *more)
+        delta = ALPHA / R * sum((i[f"B{k}{m}"] @ i[f"A{k}{m}"] for m in several), 0.0)
         h = h @ (i[f"W{k}"] + delta).T + i[f"b{k}"]
         h = np.tanh(h) if k == 0 else h
     return h
@@ -505,7 +532,16 @@ THREE = (
          "turns them on again by itself.", in_states({"after": is_output(None)})),
     Slip("left", "The outputs are right, but the model is left with another active adapter. Note "
          "`model.active_adapter` first and set it again at the end.",
-         lambda i: {"after_trains": off_active(i, i["trains"]), "active_trains": 0}),
+         lambda i: [{f"after_{state}": off_active(i, i[state])} for state in STATES]),
+    Slip("both", "Two adapters act at once, and their updates add up. Switch to one at a time.",
+         lambda i: {f"first_{s}": lambda v, s=s: any(
+             close(v, output(i, *pair), 1e-3, 1e-4) for pair in ((0, 1), (0, 2), (1, 2), (0, 1, 2)))
+             for s in STATES}),
+    Slip("difference", "The output without adapters was taken off, or added. Return what model(x) "
+         "gives.", lambda i: [{f"first_{s}": output(i, i[s][0]) + sign * output(i) for s in STATES}
+                              for sign in (1, -1)]),
+    Slip("x", "x belongs to the caller: make a new tensor instead of writing into it.",
+         in_one(x=positive)),
     Slip("thawed", "`set_adapter`, and the end of `disable_adapter`, make an adapter trainable that"
          " was frozen. Put the old `requires_grad` back at the very end.",
          in_one(thawed=positive)),
@@ -542,6 +578,8 @@ def make_mixed(seed):
     rng = np.random.default_rng(seed + 840)
     f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 6, 7, 11, 12])[:3]
     ranks, scales = rng.permutation([1, 2, 3, 5]), rng.permutation([0.5, 1.5, 3.0, -2.0])
+    if scales[1] < 0:  # nobody would see it
+        scales[[0, 1]] = scales[[1, 0]]
     more = rng.choice([0, 2, 3], rng.integers(1, 4))
     rows = rng.permutation([0, 0, 2, 2, 3, NOBODY, NOBODY, *more])
     made = {"rows": rows, "scales": scales, "x": f(len(rows), T, d_in), "W": f(d_out, d_in)}
@@ -563,15 +601,15 @@ def probe_mixed(namespace, a):
     return {"y": y, "left": before.change() or 5 * (list(adapters) != list(TEAMS))}
 
 
-def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True, ranks=False):
+def mixed(i, rows=None, base=1.0, scale=lambda s: s, keep=lambda n, k: True, ranks=0):
     """The output when row k gets adapter rows[k]; keep(adapter, k): whether it gets the update.
 
-    ranks: whether its rank divides it.
+    ranks: the power of its rank in the scale.
     """
     rows, out = i["rows"] if rows is None else rows, base * i["x"].astype(float) @ i["W"].T
     for k, n in enumerate(rows):
         if n < NOBODY and keep(n, k):
-            s = scale(i["scales"][n]) / (len(i[f"A{n}"]) if ranks else 1)
+            s = scale(i["scales"][n]) * float(len(i[f"A{n}"])) ** ranks
             out[k] += s * i["x"][k] @ i[f"A{n}"].T @ i[f"B{n}"].T
     return out
 
@@ -621,11 +659,11 @@ def of_rows(i, values):
     return np.append(values, 1.0)[i["rows"]][:, None, None]
 
 
-def with_parts(i):
+def with_parts(i, within=str.__contains__):
     """The output when each row gets the updates of all adapters whose name is in its own."""
     names, plain = (*TEAMS, "__base__"), for_all(NOBODY)(i)
     return plain + sum(
-        mixed(i, np.where([name in names[k] for k in i["rows"]], n, NOBODY)) - plain
+        mixed(i, np.where([within(names[k], name) for k in i["rows"]], n, NOBODY)) - plain
         for n, name in enumerate(TEAMS)
     )
 
@@ -639,25 +677,80 @@ def added_up(i):
     return np.stack(out)
 
 
-def first_rows(i):
+def piled_up(i):
+    """The output when each adapter's update stays in the matrix of the adapters after it."""
+    steps = [mixed(i, np.where((i["rows"] < NOBODY) & (i["rows"] >= n), n, NOBODY))
+             for n in range(NOBODY)]  # fmt: skip
+    return sum(steps) - (NOBODY - 1) * for_all(NOBODY)(i)
+
+
+def base_of_all(i):
+    """The right rows, and those of the base with the updates of all adapters."""
+    return np.where((i["rows"] == NOBODY)[:, None, None], everybody(i), mixed(i))
+
+
+def one_row(i, last=False):
+    """The output when of each adapter's rows one alone gets the update."""
     rows = i["rows"].tolist()
-    return mixed(i, keep=lambda n, k: rows.index(n) == k)
+    only = {n: k for k, n in (enumerate(rows) if last else reversed(list(enumerate(rows))))}
+    return mixed(i, keep=lambda n, k: only[n] == k)
+
+
+def other_scale(i):
+    """A condition: each row has its update, times a number that no other slip has."""
+    plain, right = for_all(NOBODY)(i), mixed(i)
+    rules = [lambda s: 0, lambda s: 1, lambda s: 1 / s, lambda s: -s, lambda s: s * s]
+    known = [right, *(mixed(i, scale=rule) for rule in rules)]
+    known += [mixed(i, ranks=power) for power in (-1, 1)]
+    known += [mixed(i, scale=lambda s, c=c: c) for c in i["scales"]]
+
+    def holds(v):
+        if v.shape != right.shape or any(close(v, k, 1e-3, 1e-3) for k in known):
+            return False
+        bare = i["rows"] == NOBODY
+        grown = [multiple(y, u) for y, u in zip((v - plain)[~bare], (right - plain)[~bare],
+                                                strict=True)]  # fmt: skip
+        return close(v[bare], plain[bare], 1e-3, 1e-3) and all(
+            c is not None and abs(c) > 1e-3 for c in grown
+        )
+
+    return holds
 
 
 MIXED = (
     Slip("inputs", "Your function changes what it was given. `x @ W.T` makes a new tensor; work on "
-         "that.", seen_as(left=2)),
+         "that. Leave lists and dicts as they are, too.", seen_as(left=np.any)),
     Slip("in_place", "An update was added to W itself, and the rows after it got it too. Make a "
-         "new matrix, or add to the output.", lambda i: {"left": np.any, "y": added_up(i)}),
+         "new matrix, or add to the output.", lambda i: {"y": added_up(i)}),
     Slip("part_of_name", "A name that is a part of another one was taken for it: `court` for "
          "`courtyard`. Compare whole names, with `==`.",
-         outputs_are(with_parts)),
+         outputs_are(with_parts, lambda i: with_parts(i, str.startswith))),
     Slip("rows_lost", "The rows of `__base__` are missing. They get W x, in their place.",
          lambda i: {"y": lambda v: v.shape == mixed(i)[i["rows"] < NOBODY].shape}),
     Slip("axes", "Rows and time are exchanged. Stack the rows along the first axis.",
          outputs_are(lambda i: mixed(i).swapaxes(0, 1))),
-    Slip("over_r", "The third value of an adapter is alpha / r already. Do not divide by r again.",
-         outputs_are(lambda i: mixed(i, ranks=True))),
+    Slip("over_r", "The third value of an adapter is alpha / r already. Neither divide by r again, "
+         "nor multiply.", outputs_are(lambda i: mixed(i, ranks=-1), lambda i: mixed(i, ranks=1))),
+    Slip("other_scale", "The updates are the right ones, in another size. Multiply each by the "
+         "third value of its adapter, and by nothing else.", lambda i: {"y": other_scale(i)}),
+    Slip("scale_twice", "The scale is in it twice. Multiply the update by it once.",
+         outputs_are(lambda i: mixed(i, scale=lambda s: s * s))),
+    Slip("base_twice", "W x is in it twice. Every row gets it once, and the update on top.",
+         outputs_are(lambda i: mixed(i) + for_all(NOBODY)(i),
+                     lambda i: mixed(i) + (i["rows"] < NOBODY)[:, None, None] * for_all(NOBODY)(i))
+         ),
+    Slip("left_in_W", "The update of one adapter stays in W for those that come after it. Begin "
+         "each time with the W that was given.", outputs_are(piled_up)),
+    Slip("one_adapter", "The rows of one adapter alone got their update. Does `return` or `break` "
+         "stand inside the loop?",
+         lambda i: [{"y": mixed(i, keep=lambda n, k, m=m: n == m)} for m in (0, 2, 3)]),
+    Slip("by_place", "Row k does not belong to adapter number k, but to the one called `names[k]`.",
+         lambda i: [{"y": mixed(i, np.where(places < NOBODY, places, NOBODY))} for places in (
+             np.arange(len(i["rows"])),
+             np.where(i["rows"] < NOBODY, np.arange(len(i["rows"])), NOBODY))]),
+    Slip("sorted", "The names were sorted. Row k belongs to `names[k]`, in the order that was "
+         "given.", outputs_are(lambda i: mixed(i, np.array(sorted(
+             i["rows"], key=lambda n: (*TEAMS, "__base__")[n]))))),
     Slip("base_scaled", "The scale also went into W x. It belongs to the update alone.",
          outputs_are(lambda i: mixed(i, scale=lambda s: 1) * of_rows(i, i["scales"]),
                      lambda i: mixed(i) + (of_rows(i, i["scales"]) - 1) * for_all(NOBODY)(i))),
@@ -675,14 +768,15 @@ MIXED = (
     Slip("base_empty", "The rows of `__base__` come out as zero. They get W x like all others.",
          outputs_are(lambda i: mixed(i) * (i["rows"] < NOBODY)[:, None, None])),
     Slip("base_adapted", "The rows of `__base__` get the update of an adapter. They get W x alone.",
-         lambda i: [{"y": mixed(i, np.where(i["rows"] < NOBODY, i["rows"], n))}
-                    for n in range(NOBODY)]),
+         lambda i: [{"y": base_of_all(i)}] + [
+             {"y": mixed(i, np.where(i["rows"] < NOBODY, i["rows"], n))} for n in range(NOBODY)]),
     Slip("everybody", "Every row gets the updates of all adapters. Pick the rows of each one.",
          outputs_are(everybody)),
     Slip("one_for_all", "All rows get the same adapter. `names` has one name for each row.",
          outputs_are(*(for_all(n) for n in range(NOBODY)))),
-    Slip("first_row", "Of each adapter only the first row got the update. `names.index(name)` gives"
-         " one number, and a name may stand there more than once.", outputs_are(first_rows)),
+    Slip("first_row", "Of each adapter one row alone got the update. `names.index(name)` gives one "
+         "number, and a name may stand there more than once.",
+         outputs_are(one_row, lambda i: one_row(i, last=True))),
     Slip("order", "The rows are right but come out sorted by adapter. Write each result to its old "
          "place.", grouped),
     Slip("subtracted", "The updates are taken off instead of added.",
@@ -793,14 +887,18 @@ def rule_promises(i, k):
     def seen(value):
         if value.shape != right.shape or value.dtype != bool:
             return f"{said} gives no table"
-        more, less = (value > right).sum(), (value < right).sum()
-        return f"{said} hits {value.sum()} layers, {more} too many, and misses {less}"
+        told = []
+        for table, word in ((value > right, "too many"), (value < right, "missed")):
+            places = np.argwhere(table)
+            like = [f" (such as transformer.h.{n}.{GPT2[c]})" for n, c in places[:1]]
+            told.append(f"{len(places)} {word}{''.join(like)}")
+        return f"{said} hits {value.sum()} layers: {', '.join(told)}"
 
     return [
         Promise(f"refused_{k}", 0, expected="linear layers only", seen=lambda v: f"{said} " + (
             "is no regular expression" if v.size == 1 and v.item() == -1 else
             "hits modules that PEFT refuses")),
-        Promise(f"strays_{k}", 0, seen=f"{said} hits something outside the blocks",
+        Promise(f"strays_{k}", 0, seen=f"{said} hits something outside the blocks, such as lm_head",
                 expected="layers of the blocks"),
         Promise(f"hits_{k}", right, seen=seen, expected=f"{right.sum()} layers"),
     ]  # fmt: skip
@@ -857,6 +955,11 @@ def rule_slips(k):
              "`transformer` on. Begin with `.*`, or give a list.",
              lambda i: {fail: none, f"looser_{k}": lambda v: v.shape == wanted(i, k).shape
                         and v.any() and not (v > wanted(i, k)).any()}),
+        Slip("no_hit", "It hits nothing. An entry of a list is the end of a name, such as "
+             "`attn.c_attn`; a string is one regular expression, in which a blank is a blank. Are "
+             "the names those of a GPT-2, and the numbers below `blocks`?",
+             lambda i: {fail: none, f"comma_{k}": 0, f"looser_{k}": none, f"brace_{k}": 0,
+                        f"pattern_{k}": 0, f"bare_{k}": 0, f"refused_{k}": 0}),
         Slip("no_group", "`|` parts the whole expression in two. Put brackets around what is to be "
              "parted: `(10|11)`.",
              lambda i: [{f"bare_{k}": 1, f"refused_{k}": lambda v: v.size == 1 and v.item() > 0},
@@ -977,11 +1080,12 @@ def make_audit(seed):
     for n, broken in enumerate(CASES.values()):
         wrong_list, keys, values, zeros = broken
         entries = [(k, rng.integers(2)) for k in rng.permutation(3)]  # (which ending, its form)
-        if wrong_list:
-            forms = [PART_OF, *rng.permutation([4, 6, 7, 8])[: rng.integers(2, 5)]]
-            entries += [(rng.integers(3), form) for form in forms]
-            entries += [(int(made["bare"]) + 3, rng.integers(2))]  # the ending without LoRA
-            entries = entries[1:]
+        if wrong_list:  # so many of each kind that no two rules count the same
+            entries = [entry for entry in entries if entry[0] != 1]
+            typos = [(k, 4) for k in rng.permutation(3)[: rng.integers(1, 4)]]
+            entries += [(0, PART_OF), (0, PART_OF), (0, 6), (1, 6), *typos]
+            entries += [(rng.integers(3), form) for form in (7, 8)]
+            entries += [(int(made["bare"]) + 3, form) for form in (0, 1)]  # the ending without LoRA
         entries += [(0, 2), (2, 3)]  # the first and the last layer
         made[f"asked{n}"] = np.array(entries)[rng.permutation(len(entries))]
         state = np.zeros(tensors, int)
@@ -992,9 +1096,11 @@ def make_audit(seed):
         if values:
             state[places[7 : rng.integers(9, 11)]] = STALE
         made[f"state{n}"], made[f"order{n}"] = state, rng.permutation(tensors)
-        idle = rng.permutation(3 * BLOCKS) < zeros * rng.integers(3, 5)
-        idle[0 if keys else -1] |= zeros  # the first or the last layer is among them
-        made[f"zero{n}"] = idle * (1 + (np.cumsum(idle) <= 1 + keys))  # 2: A is zero, 1: B
+        idle, end = np.zeros(3 * BLOCKS, bool), 0 if keys else 3 * BLOCKS - 1
+        others = rng.permutation(np.delete(np.arange(3 * BLOCKS), end))
+        idle[[end, *others[: rng.integers(3, 5)]]] = zeros  # with the first or the last layer
+        kinds = [1] * (1 + keys) + [3, 3] + [2] * (3 * BLOCKS)  # 1: B is zero, 2: A, 3: both
+        made[f"zero{n}"] = idle * np.array(kinds)[np.cumsum(idle) - idle]
     return made
 
 
@@ -1021,8 +1127,12 @@ def probe_audit(namespace, a):
                 if alive[k] == 1:  # nor is one whose numbers add up to 0
                     A[:, 1], A[:, 2:] = -A[:, 0], 0
                     B[1:] = 0
-                B *= 2.0**-17 if alive[k] in (2, 3) else 1  # nor a small one
-                (B if zero == 1 else A).mul_(float(zero == 0))
+                for factor in (A, B):
+                    factor *= 2.0**-14 if alive[k] in (2, 3) else 1  # nor a small one
+                if alive[k] == 4:  # nor one whose first row is zero
+                    B[0] = 0
+                A *= float(zero not in (2, 3))
+                B *= float(zero not in (1, 3))
             own = peft.get_peft_model_state_dict(model)
         keys, tensors = list(own), {}
         for k in a[f"order{n}"].tolist():
@@ -1055,9 +1165,14 @@ def probe_audit(namespace, a):
 COUNTED = ("missed", "lost", "idle")
 
 
+def adapted_names(i):
+    """The names of the layers with LoRA."""
+    return [f"model.layers.{n}.{e}" for n in range(BLOCKS) for e in adapted_endings(i["bare"])]
+
+
 def count_missed(i, hit):
     """For each case, the entries for which hit(entry, names of the layers with LoRA) is False."""
-    names = [f"model.layers.{n}.{e}" for n in range(BLOCKS) for e in adapted_endings(i["bare"])]
+    names = adapted_names(i)
     return np.array(
         [sum(not hit(entry, names) for entry in asked(i, n)) for n in range(len(CASES))]
     )
@@ -1073,7 +1188,14 @@ def count_idle(i):
 
 def count_zero(i, kind, held=lambda i, n: True):
     """For each case, the layers whose B (1) or A (2) is zero; held(i, n): those looked at."""
-    return np.array([((i[f"zero{n}"] == kind) & held(i, n)).sum() for n in range(len(CASES))])
+    return np.array([(np.isin(i[f"zero{n}"], (kind, 3)) & held(i, n)).sum()
+                     for n in range(len(CASES))])  # fmt: skip
+
+
+def key_there(factor):
+    """A rule for count_zero: the layers whose A (0) or B (1) is in the file, as in the model."""
+    there = (GOOD, LOST_PREFIX, WITH_NAME)
+    return lambda i, n: np.isin(i[f"state{n}"].reshape(-1, 2)[:, factor], there)
 
 
 def in_file(i, n):
@@ -1083,7 +1205,7 @@ def in_file(i, n):
 
 def hit_by_file(i):
     """The first count when the layers are those of the file's keys."""
-    names = [f"model.layers.{n}.{e}" for n in range(BLOCKS) for e in adapted_endings(i["bare"])]
+    names = adapted_names(i)
     held = [[x for x, there in zip(names, in_file(i, n), strict=True) if there]
             for n in range(len(CASES))]  # fmt: skip
     return np.array([sum(not ends(entry, held[n]) for entry in asked(i, n))
@@ -1162,10 +1284,29 @@ AUDIT = (
     Slip("no_lora", "An entry that hits `lm_head` or another layer without LoRA is missed too. "
          "Look only at layers that have a `lora_A`.",
          lambda i: {"missed": count_missed(i, in_model)}),
+    Slip("unique", "An entry that stands in the list twice counts twice.",
+         lambda i: {"missed": np.array([
+             sum(not ends(entry, adapted_names(i)) for entry in set(asked(i, n)))
+             for n in range(len(CASES))])}),
+    Slip("regex", "An entry is no regular expression here. It is compared letter by letter with "
+         "the end of a name.",
+         lambda i: [{"missed": count_missed(i, lambda entry, names, find=find: any(
+             find(entry, PREFIX + name) for name in names))} for find in (re.search, re.fullmatch)]
+         ),
+    Slip("whole_names", "No entry hits anything by this rule. The names in the model are longer "
+         "than the entries: ask for the end of a name, behind a dot.",
+         lambda i: {"missed": np.array([len(i[f"asked{n}"]) for n in range(len(CASES))])}),
+    Slip("config", "The config of the model says what was asked for once. Ask which of its layers "
+         "have LoRA.", lambda i: {"missed": count_missed(
+             i, lambda entry, names: entry in adapted_endings(i["bare"]))}),
+    Slip("layers", "These are layers that no entry hits. Asked are entries that hit no layer.",
+         lambda i: {"missed": np.array([
+             sum(not any(ends(entry, [name]) for entry in asked(i, n)) for name in adapted_names(i))
+             for n in range(len(CASES))])}),
     Slip("last_part", "An entry may have a dot in it, like `mlp.up_proj`. The last part of the "
          "name alone cannot be equal to it.",
-         lambda i: {"missed": count_missed(i, lambda entry, names: entry in
-                                           {name.split(".")[-1] for name in names})}),
+         lambda i: [{"missed": count_missed(i, lambda entry, names, first=first: entry in {
+             part for name in names for part in name.split(".")[first:]})} for first in (-1, 0)]),
     Slip("names_only", "The keys are there, but some values in the model are not those of the "
          "file. Compare with `torch.equal`.",
          lambda i: {"lost": count_lost(i, LOST_PREFIX, WITH_NAME)}),
@@ -1174,13 +1315,31 @@ AUDIT = (
     Slip("adapter_name", "In `model.state_dict()` the keys have the adapter's name in them, and "
          "those of the file have not. Compare with `get_peft_model_state_dict(model)`.",
          lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, STALE)}),
+    Slip("repaired", "A key counts as it is in the file: PEFT adds no prefix and cuts out no "
+         "name when it loads.", lambda i: [{"lost": count_lost(i, LOST_PREFIX, STALE)},
+                                      {"lost": count_lost(i, WITH_NAME, STALE)}]),
+    Slip("model_side", "This counts tensors of the model that are not in the file. Go through "
+         "those of the file.",
+         lambda i: [{"lost": count_lost(i, LOST_PREFIX, WITH_NAME, ABSENT, *stale)}
+                    for stale in ((), (STALE,))]),
+    Slip("all_lost", "No tensor is found. Look the key up in `get_peft_model_state_dict(model)`, "
+         "and compare the values with `torch.equal`: two equal tensors need not be one object.",
+         lambda i: {"lost": count_lost(i, GOOD, LOST_PREFIX, WITH_NAME, STALE)}),
+    Slip("changed", "The audit only looks: model, list and tensors stay as they are.",
+         seen_as(left=np.any)),
     Slip("from_file", "This looks at the layers of the file. What counts is the model: a layer "
          "may be there and not in the file.", lambda i: {"missed": hit_by_file(i)}),
-    Slip("looks_at_A", "A layer whose B is zero has an update of zero, though its A is not: look "
-         "at the update B @ A.",
-         lambda i: [{"idle": np.zeros(len(CASES))}, {"idle": count_zero(i, 2)}]),
+    Slip("looks_at_A", "Updates of zero are not seen. A layer whose B is zero has one, though its "
+         "A is not zero: look at the update B @ A.",
+         lambda i: [{"idle": np.zeros(len(CASES))}, {"idle": count_zero(i, 2)},
+                    {"idle": count_zero(i, 1) + count_zero(i, 2) - count_idle(i)}]),
     Slip("looks_at_B", "A layer whose A is zero has an update of zero, though its B is not: look "
-         "at the update B @ A.", lambda i: {"idle": count_zero(i, 1)}),
+         "at the update B @ A.",
+         lambda i: [{"idle": count_zero(i, 1)}, {"idle": count_zero(i, 1, key_there(1))}]),
+    Slip("factors", "This counts factors that are zero. Count layers, once each.",
+         lambda i: {"idle": count_zero(i, 1) + count_zero(i, 2)}),
+    Slip("one_entry", "An update whose first numbers are 0 is not zero yet. Ask whether any of its "
+         "numbers is not 0.", lambda i: {"idle": alive_but(i, 3, 4)}),
     Slip("adds_up", "An update whose numbers add up to 0 is not zero. Ask for any number that is "
          "not 0.", lambda i: {"idle": alive_but(i, 0, 1)}),
     Slip("small", "A small update is not zero. Compare with 0 itself, without a tolerance.",

@@ -12,6 +12,7 @@ from lora_course.checks.guard import described
 from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
 from lora_course.checks.values import Refused, every, kind, none, text, words
 from lora_course.checks.verdicts import Verdict
+from lora_course.checks.wording import shape
 
 IGNORED = -100
 WORDS = "mill bridge harbour bakery Mira Tom rain lantern letter ferry market bell".split()
@@ -74,20 +75,36 @@ def message_parts(i, k, slip=""):
     """[(role, part, text)] of talk k, or what a slip makes of it."""
     bos, eos = ENDS[int(i["ends"][k])]
     messages, ready = talk(i, k), TALKS[k][1]
+    messages = [m for m in messages if slip != "no_system" or m[0] != "system"]
     ready = {"always_prompt": 1, "no_prompt": 0}.get(slip, ready)
     ready = messages[-1][0] == "user" if slip == "prompt_by_role" else ready
     nl, made = "\\n" if slip == "backslash" else "\n", []
-    sign = "#" if slip == "no_space" else "# "
+    sign = {"no_space": "#", "tags": "<|"}.get(slip, "# ")
+    name = {"all_users": lambda role: "user", "tags": lambda role: role + "|>",
+            "two_roles": lambda role: role if role == "assistant" else "user",
+            }.get(slip, str)  # fmt: skip
     for n, (role, content) in enumerate(messages):
         ends = role == "assistant" or slip == "eos_each" or slip == "system" and role == "system"
-        last = n == len(messages) - 1 and not ready
+        last = n == len(messages) - 1
+        ends = {"by_number": n % 2 == 1, "eos_last": ends and last}.get(slip, ends)
+        unbroken = {"eaten": 1, "between": last, "last_break": last and not ready}.get(slip)
         end = "" if slip == "no_eos" or not ends else nl + eos if slip == "eos_below" else eos
+        said = content.strip() if slip == "trimmed" else content
+        said = "" if slip == "silent" and role != "assistant" else said
         made += [
-            ("", 0, bos if slip == "bos_each" or n == 0 and slip != "no_bos" else ""),
-            (role, HEAD, sign + role + (" " if slip == "one_line" else nl)),
-            (role, CONTENT, content.strip() if slip == "trimmed" else content),
+            (
+                "",
+                0,
+                bos
+                * (
+                    (n == 0 and slip != "no_bos")
+                    + (slip == "bos_again" or n > 0 and slip == "bos_each")
+                ),
+            ),
+            (role, HEAD, sign + name(role) + {"one_line": " ", "colon": ": "}.get(slip, nl)),
+            (role, CONTENT, said),
             (role, EOS, end),
-            (role, BREAK, "" if slip == "last_break" and last or slip == "eaten" else nl),
+            (role, BREAK, "" if unbroken else nl),
             ("", 0, f"# assistant{nl}" if slip == "prompt_in_loop" and ready else ""),
         ]
     tail = f"# assistant{'' if slip == 'prompt_break' else nl}"
@@ -104,14 +121,42 @@ def marked(i, k, parts=(CONTENT, EOS), roles=("assistant",)):
     return np.concatenate(spans).astype(int)
 
 
+def only_last(i, k):
+    """The marks of the talk's last message alone."""
+    before = rendered(i, k).size - sum(len(s) for *_, s in message_parts(i, k)[-6:])
+    return marked(i, k) * (np.arange(rendered(i, k).size) >= before)
+
+
+def with_prompt(i, k):
+    """The marks, and those of the sign to answer."""
+    sign = len(message_parts(i, k)[-1][2])
+    return marked(i, k) | (np.arange(n := rendered(i, k).size) >= n - sign)
+
+
+def place_of(i, k, letter):
+    """Where a letter of talk k stands, in words."""
+    roles = [role for role, _ in talk(i, k)]
+    parts = message_parts(i, k)
+    for n, (_, part, said) in enumerate(parts):
+        if letter < len(said):
+            what = ("the line with its role", "its content", "its end token", "its line break")
+            if n == len(parts) - 1:
+                return "in the sign to answer, after the messages"
+            at = f"in message {n // 6 + 1} of {len(roles)} ({roles[n // 6]}), {what[part]}"
+            return at if parts[n][0] else "at the first token"
+        letter -= len(said)
+    return "after the end of what is asked for"
+
+
 def judge_template(i, o):
     texts, marks_ = [], []
     for k in range(len(TALKS)):
         right, on = rendered(i, k), marked(i, k)
-        start = max(0, parting(np.ravel(o.get(f"text_{k}", right)), right) - 20)
+        first = parting(np.ravel(o.get(f"text_{k}", right)), right)
+        start, where = max(0, first - 20), place_of(i, k, first)
 
-        def seen(value, start=start):
-            return f"from letter {start} on, {string(np.ravel(value)[start : start + 60])!r}"
+        def seen(value, start=start, where=where):
+            return f"{where}: {string(np.ravel(value)[start : start + 60])!r}"
 
         def said(value, whole=right):
             return f"marked: {string(whole[value == 1])!r} of {string(whole)!r}"
@@ -169,6 +214,17 @@ def spaced(i):
     return {f"text_{k}": right_but(k) for k in range(len(TALKS))}
 
 
+def literal(letters):
+    """That a template's own code stands in the text."""
+    return re.search(r"bos_token|eos_token|message|{role|{content", string(letters)) is not None
+
+
+def cased(right):
+    """That letters are right but for capitals."""
+    low = string(right).lower()
+    return lambda v: string(v).lower() == low
+
+
 def squeezed(letters):
     return "".join(string(letters).split())
 
@@ -176,8 +232,9 @@ def squeezed(letters):
 TEMPLATE = (
     Slip("no_bos", "The first token is missing. Write `bos_token` once, before the loop.",
          writes("no_bos")),
-    Slip("bos_each", "The first token stands before every message. It belongs before the loop.",
-         writes("bos_each")),
+    Slip("bos_each", "The first token stands before every message. It belongs before the "
+         "loop, once.",
+         lambda i: [writes("bos_each")(i), writes("bos_again")(i)]),
     Slip("hard_coded", "The first or end token is spelled out. Other tokenizers have other ones: "
          "use the variables `bos_token` and `eos_token`.", spelled_out),
     Slip("no_eos", "The end token is missing after what the model says. It would never stop.",
@@ -199,7 +256,7 @@ TEMPLATE = (
     Slip("prompt_break", "The line `# assistant` that asks for an answer ends with a line break "
          "too, as it does in the talks that the model learns from.", writes("prompt_break")),
     Slip("last_break", "The last line has no line break. Put it behind each message, not between "
-         "them.", writes("last_break")),
+         "them.", lambda i: [writes("last_break")(i), writes("between")(i)]),
     Slip("trimmed", "A message begins or ends with a space of its own, which is gone. Write the "
          "content as it is, without `trim`.", writes("trimmed")),
     Slip("no_space", "The space between `#` and the role is missing.", writes("no_space")),
@@ -209,14 +266,42 @@ TEMPLATE = (
          writes("one_line")),
     Slip("backslash", "A backslash and an n stand in the text. `\\n` becomes a line break inside "
          "quotes within `{{ }}`, or in a Python text that is not raw.", writes("backslash")),
-    Slip("spaces", "Only spaces and line breaks are too many: those of the template itself, "
-         "between its tags. A `-` inside a tag removes them, as the chapter does.", spaced),
+    Slip("spaces", "Only spaces and line breaks are too many. Those between the template's tags "
+         "count too: a `-` inside a tag removes them, as the chapter does.", spaced),
+    Slip("role_spelled", "The role is spelled out. There are others than these: write "
+         "`message['role']`.", lambda i: [writes("all_users")(i), writes("two_roles")(i)]),
+    Slip("by_number", "Turns are told apart by their number. A talk may begin with the system: "
+         "ask for `message['role']`.", writes("by_number")),
+    Slip("eos_last", "Only the talk's last message gets its end token. Each of the assistant's "
+         "answers ends with one.", writes("eos_last")),
+    Slip("tags", "`<|role|>` is the chapter's line. Here it is `# role`, and a line break.",
+         writes("tags")),
+    Slip("colon", "A colon follows the role. It is a line break that parts role and content.",
+         writes("colon")),
+    Slip("silent", "Only the assistant's content is written. What the others say belongs into "
+         "an `else`, without the end token.", writes("silent")),
+    Slip("no_system", "The system's message is left out. Write every message.",
+         writes("no_system")),
+    Slip("capitals", "Only capital letters differ. Write roles and contents as they are.",
+         lambda i: {f"text_{k}": cased(rendered(i, k)) for k in range(len(TALKS))}),
+    Slip("literal", "A piece of the template's own code stands in the text as it is. Jinja writes "
+         "the value of a name between `{{` and `}}`.",
+         lambda i: {f"text_{k}": literal for k in range(len(TALKS))}),
+    Slip("constant", "Nothing of the messages is in the text. Loop over `messages`, and write "
+         "role and content of each.", lambda i: {
+             f"text_{k}": lambda v, k=k: not literal(v) and not any(
+                 said.strip() in string(v) for _, said in talk(i, k)) for k in range(len(TALKS))}),
     Slip("no_marks", "Nothing is marked. Put `{% generation %}` and `{% endgeneration %}` around "
          "what the model says.", marks()),
     Slip("eos_outside", "The end token is outside the marks. The model must learn to write it.",
          marks(CONTENT)),
     Slip("header_marked", "The line `# assistant` is marked. The template writes it, not the "
          "model.", lambda i: [marks(HEAD, CONTENT, EOS)(i), marks(HEAD, CONTENT)(i)]),
+    Slip("last_marked", "Only the last message is marked. The model learns from every answer.",
+         lambda i: {f"marked_{k}": only_last(i, k) for k in range(len(TALKS))}),
+    Slip("prompt_marked", "The sign to answer is marked as well. Nobody has said it yet, and the "
+         "template writes it: no marks there.",
+         lambda i: {f"marked_{k}": with_prompt(i, k) for k in range(len(TALKS))}),
     Slip("newline_marked", "The line break after the end token is marked. The model stops at the "
          "end token; the template adds the rest.", marks(CONTENT, EOS, BREAK)),
     Slip("turn_marked", "The whole turn is marked. What the template writes by itself, the line "
@@ -275,7 +360,7 @@ def probe_labels(namespace, a):
     before = callers.Before(*given)
     for case, ids in zip(CASES, given, strict=True):
         labels = namespace["talk_labels"](ids, a["sign"].item(), a["end"].item())
-        made[f"labels_{case}"] = array(labels, "the labels")
+        made[f"labels_{case}"] = array(labels, "the list of labels")
     return {**made, "left": before.change()}
 
 
@@ -307,10 +392,13 @@ def judge_labels(i, o):
         start = max(0, parting(np.ravel(o.get(f"labels_{case}", right)), right) - 4)
 
         def seen(value, start=start, ids=ids):
+            if value.shape != ids.shape:
+                return f"labels of {shape(value)}, {listed(value)}, for the tokens {listed(ids)}"
             said = f"from token {start} on, " if start else ""
             return f"{said}{listed(np.ravel(value)[start:])} for {listed(ids[start:])}"
 
-        wanted = listed(right[start:])
+        fits = o.get(f"labels_{case}", right).shape == right.shape
+        wanted = listed(right[start:]) if fits else f"{shape(right)}, {listed(right)}"
         promises.append(Promise(f"labels_{case}", right, seen=seen, expected=wanted))
     return judged(i, o, [*promises, callers.unchanged("left", "ids")], LABELS)
 
@@ -335,6 +423,30 @@ def turns(change):
     }
 
 
+def toggled(spans, ids, end):
+    """The turns when each end token switches, on or off, and each sign too."""
+    signs = {start - 1 for start, _ in spans}
+    switches = [t + 1 for t in range(len(ids)) if ids[t] == end or t in signs] + [len(ids)]
+    return list(zip(switches[::2], switches[1::2], strict=False))
+
+
+def paired(spans, ids, end):
+    """The turns when the n-th sign goes with the n-th end token, wherever it stands."""
+    ends = np.flatnonzero(ids == end) + 1
+    return [(start, int(stop)) for (start, _), stop in zip(spans, ends, strict=False)]
+
+
+def to_next(spans, ids, end):
+    """The turns when each goes on to the next sign."""
+    starts = [start for start, _ in spans]
+    return list(zip(starts, [start - 1 for start in starts[1:]] + [len(ids)], strict=True))
+
+
+def other_size(right):
+    """That there are more labels or fewer, and not those from the second one on."""
+    return lambda v: v.shape != right.shape and not np.array_equal(v, right[1:])
+
+
 def without_end(spans, ids, end):
     return [(a, b - 1 if ids[b - 1] == end else b) for a, b in spans]
 
@@ -354,12 +466,24 @@ LABELS = (
          "the assistant counts.", turns(lambda spans, ids, end: spans[-1:])),
     Slip("first_only", "Only the first answer is graded. Go on after it: `list.index` finds the "
          "first place only.", turns(lambda spans, ids, end: spans[:1])),
-    Slip("never_closed", "After the first sign everything is graded, the user's words too. The end "
-         "token must switch the grading off.",
-         turns(lambda spans, ids, end: [(spans[0][0], len(ids))])),
+    Slip("never_closed", "The user's words between two answers are graded too. The first end token "
+         "after a sign must switch the grading off.", lambda i: [turns(to_next)(i), *(
+             turns(lambda spans, ids, end, stop=stop: [(spans[0][0], stop(spans, ids))])(i)
+             for stop in (lambda spans, ids: len(ids), lambda spans, ids: spans[-1][1],
+                          lambda spans, ids: spans[-1 - (spans[-1][1] == len(ids)
+                                                         and len(spans) > 1)][1]))]),
+    Slip("toggles", "An end token that the user quotes switches the grading on. Only the sign may: "
+         "switch to True there, to False at an end token.", turns(toggled)),
+    Slip("paired", "The signs and the end tokens are paired in their order. The user may quote an "
+         "end token, and a cut answer has none: look for the first one after each sign.",
+         turns(paired)),
+    Slip("late", "The first token after the sign is not graded. The answer begins there.",
+         turns(lambda spans, ids, end: [(a + 1, b) for a, b in spans])),
     Slip("shifted", "The labels are shifted by one. The model shifts them itself.", lambda i: [
         grades(lambda ids, right, *_: np.append(right[1:], IGNORED))(i),
-        grades(lambda ids, right, *_: right[1:])(i)]),
+        grades(lambda ids, right, *_: right[1:])(i),
+        {f"labels_{case}": np.append(graded(i, case, [(a - 1, b) for a, b in spans(i, case)])[1:],
+                                     IGNORED) for case in CASES}]),
     Slip("shifted_back", "Each label stands one place too late. A label is the token at its own "
          "place.", grades(lambda ids, right, *_: np.append(IGNORED, right[:-1]))),
     Slip("ends_everywhere", "An end token that the user quotes is graded too. Grade it only while "
@@ -376,10 +500,17 @@ LABELS = (
     Slip("zero", "Token 0 is a token like any other. The loss leaves out the label -100 alone.",
          grades(lambda ids, right, *_: np.where(right == IGNORED, 0, right))),
     Slip("flags", "These are flags. A graded label is the token itself, another one is -100.",
-         grades(lambda ids, right, *_: right != IGNORED)),
-    Slip("filtered", "The tokens that are not graded are missing. There is a label for every "
-         "token, so that both lists have the same length.",
-         grades(lambda ids, right, *_: right[right != IGNORED])),
+         lambda i: [grades(lambda ids, right, *_: right != IGNORED)(i),
+                    grades(lambda ids, right, *_: np.where(right != IGNORED, 1, IGNORED))(i)]),
+    Slip("signs_only", "Only the two signs are masked. What others say is not graded either: keep "
+         "in mind who is speaking.", lambda i: {f"labels_{case}": np.where(
+             np.isin(i[f"ids_{case}"], [i["sign"], i["end"]]), IGNORED, i[f"ids_{case}"])
+             for case in CASES}),
+    Slip("in_place", "The labels were written into `ids`, which the caller still needs. Build a "
+         "new list.", seen_as(left=5)),
+    Slip("filtered", "There is one label for each token, no more and no less: -100 where a token "
+         "is not graded. Every way through the loop must append one.", lambda i: [
+             {f"labels_{case}": other_size(graded(i, case))} for case in CASES]),
 )  # fmt: skip
 
 talk_labels = Check(
@@ -415,7 +546,8 @@ PICKS = {  # one of the (room, bin) in which a row fits
 
 def fill(lengths, most, order="down", way="best", slip=""):
     """The bin of each row; where `way` is "last", only the newest bin is looked at."""
-    rows = {"given": range(len(lengths)), "up": np.argsort(lengths, kind="stable"),
+    rows = {"given": range(len(lengths)), "back": range(len(lengths))[::-1],
+            "up": np.argsort(lengths, kind="stable"),
             "down": np.argsort(-lengths, kind="stable")}[order]  # fmt: skip
     bins, free = np.full(len(lengths), -1), []
     for i in rows:
@@ -425,7 +557,9 @@ def fill(lengths, most, order="down", way="best", slip=""):
         if not fits or way == "alone":
             free.append(int(most))
             fits = [(int(most), len(free) - 1)]
-            if slip == "lost":
+            if slip == "unpaid":
+                bins[i] = len(free) - 1
+            if slip in ("lost", "unpaid"):
                 continue
         if way == "crowded":
             fits = [max(fits, key=lambda fit: np.sum(bins == fit[1]))]
@@ -445,7 +579,7 @@ WAYS = {  # slip: ways to fill
     "first_fit": [("down", "first")],
     "worst_fit": [("down", "worst"), ("down", "worst_late")],
     "last_bin": [("down", "last"), ("given", "last")],
-    "unsorted": [("given", way) for way in PICKS],
+    "unsorted": [("given", way) for way in PICKS] + [("back", "best")],
     "shortest_first": [("up", "best")],  # only the newest bin has room, whatever the way
     "one_each": [("down", "alone")],
     "most_rows": [("down", "crowded")],
@@ -476,6 +610,8 @@ def make_pack(seed):
         made[f"ids_{k}"] = rng.integers(10, 90, size=n)
         made[f"labels_{k}"] = np.where(rng.integers(3, size=n) > 0, made[f"ids_{k}"], IGNORED)
         made[f"labels_{k}"][0] = IGNORED if k == 2 else made[f"ids_{k}"][0]
+        if n > 2:  # one that is not graded, and one that is
+            made[f"labels_{k}"][1:3] = IGNORED, made[f"ids_{k}"][2]
     return made
 
 
@@ -488,11 +624,14 @@ def probe_pack(namespace, a):
     rows = [(a[f"ids_{k}"].tolist(), a[f"labels_{k}"].tolist()) for k in range(len(ROWS))]
     before = callers.Before(lengths), callers.Before(rows)
     bins = namespace["pack"](lengths, most)
-    for part in (bins, *fixtures.expect(bins, (list, tuple), "pack", wanted)):
-        fixtures.expect(part, (list, tuple, np.ndarray), "pack", wanted)
-    flat = [array(i, "a row number") for b in bins for i in b]
-    if any(i.shape != () for i in flat):
-        raise Refused("type", "pack returns something else than row numbers.", f"{wanted}.")
+    for part in fixtures.expect(bins, (list, tuple), "pack", wanted):
+        if not isinstance(part, (list, tuple, np.ndarray)):
+            raise Refused("type", f"in place of a bin, pack gives {kind(part)}.", f"{wanted}.")
+    for number in (number for b in bins for number in b):
+        if array(number, "a row number").shape != ():
+            raise Refused("type", f"in place of a row number, a bin holds {kind(number)}.",
+                          f"{wanted}.")  # fmt: skip
+    flat = [array(number) for b in bins for number in b]
     flat, n = np.array([float(i) for i in flat]), len(lengths)
     each = np.repeat(np.arange(len(bins)), [len(b) for b in bins])
     made = {"numbers": flat, "left": before[0].change(), "empty": sum(len(b) == 0 for b in bins)}
@@ -502,7 +641,14 @@ def probe_pack(namespace, a):
         made["bin"][flat.astype(int)] = each
         made["tokens"] = np.bincount(each, weights=a["lengths"][flat.astype(int)])
     names = ("ids", "labels", "positions")
-    row = fixtures.several(namespace["join"](rows), names, "join")
+    row = namespace["join"](rows)
+    for name, part in zip(names, row if isinstance(row, (list, tuple)) else (), strict=False):
+        if isinstance(part, (list, tuple)) and any(
+            isinstance(n, (list, tuple, range)) for n in part
+        ):
+            raise Refused("type", f"the {name} of join hold lists.", "one flat list of numbers: "
+                          "`+=` adds what is in a list, `append` the list itself.")  # fmt: skip
+    row = fixtures.several(row, names, "join")
     return {**made, **dict(zip(names, row, strict=True)), "rows": before[1].change()}
 
 
@@ -524,18 +670,22 @@ def judge_pack(i, o):
 
     def counted(value):
         row = int(np.argmax(value != 1)) if value.shape == (n,) else 0
-        return f"row {row}, of {lengths[row]} tokens, is in {np.ravel(value)[row]:g} bins"
+        times = f"{np.ravel(value)[row]:g} times"
+        times = {"0 times": "in no bin", "2 times": "in the bins twice"}.get(
+            times, f"there {times}"
+        )
+        return f"row {row}, of {lengths[row]} tokens, is {times}"
 
     shown = content(o.get("bin", np.zeros(0)))[1]
     promises = [
         Promise("numbers", lambda v: np.isin(v, range(n)).all(), seen=lambda v: "bins hold "
                 f"{listed(v)}", expected=f"numbers of rows, 0 to {n - 1}"),
-        Promise("count", np.ones(n), seen=counted, expected="every row in one bin"),
+        Promise("count", np.ones(n), seen=counted, expected="every row in one bin, once"),
         Promise("tokens", lambda v: v.size and v.max() <= most, seen=lambda v:
                 f"a bin of {v.max(initial=0):g} tokens",
                 expected=f"at most {most}"),
         Promise("bin", same, seen=lambda v: content(v)[0], expected=shown),
-        Promise("empty", 0, seen="{} empty bins", expected="none"),
+        Promise("empty", 0, seen="empty bins: {}", expected="none"),
         callers.unchanged("left", "lengths"),
         Promise("ids", ids, "the ids of join"),
         Promise("positions", positions, "the positions of join"),
@@ -569,7 +719,7 @@ def filled(name):
 
 
 def broken(slip):
-    """A slip's bins where rows are lost, or bins too full; either of two rows of one length."""
+    """A slip's bins where they are too full; either of two rows of one length."""
     return lambda i: {"tokens": lambda v: np.array_equal(np.sort(v), np.sort(np.bincount(
         (bins := fill(i["lengths"], i["most"], slip=slip))[bins >= 0],
         weights=i["lengths"][bins >= 0])))}  # fmt: skip
@@ -586,10 +736,27 @@ def sorted_numbers(i):
     return [{"bin": places_in(order), "tokens": lambda v: True} for order in (up, up[::-1])]
 
 
-def lost(i):
-    missing = np.sort(i["lengths"][fill(i["lengths"], i["most"], slip="lost") < 0])
-    return {"count": lambda v: v.shape == i["lengths"].shape and v.max() <= 1
-            and np.array_equal(np.sort(i["lengths"][v == 0]), missing)}  # fmt: skip
+def without(rows):
+    """That each row is in one bin, but for some that are in none. rows: inputs -> which, bool."""
+
+    def values(i):
+        return [{"count": lambda v, gone=gone: v.shape == gone.shape and v.max() <= 1
+                 and np.array_equal(np.sort(i["lengths"][v == 0]), np.sort(i["lengths"][gone]))}
+                for gone in rows(i)]  # fmt: skip
+
+    return values
+
+
+def last_bins(i):
+    """The rows in the last bin, where only the newest is looked at."""
+    made = [fill(i["lengths"], i["most"], order, "last") for order in ("given", "down", "up")]
+    return [bins == bins.max() for bins in made]
+
+
+def by_value(i):
+    """How often each row is there when `list.index` finds it by its length."""
+    places = [i["lengths"].tolist().index(n) for n in i["lengths"]]
+    return {"count": np.bincount(places, minlength=len(places))}
 
 
 PACK = (
@@ -598,11 +765,22 @@ PACK = (
              "numbers": lambda v: np.array_equal(np.sort(v), np.sort(i["lengths"]))}),
     Slip("sorted_numbers", "These are places in the sorted list. Sort the numbers of the rows by "
          "their lengths instead: `sorted(range(n), key=...)`.", sorted_numbers),
-    Slip("lost", "A row for which a new bin is opened must go into it as well.", lost),
+    Slip("lost", "A row for which a new bin is opened must go into it as well.",
+         without(lambda i: [fill(i["lengths"], i["most"], slip="lost") < 0])),
+    Slip("last_lost", "The last bin is missing: it is still to be added when the loop is over.",
+         without(last_bins)),
+    Slip("by_value", "Two rows have the same length, and `list.index` finds the first of them "
+         "both times. Sort the numbers of the rows, not the lengths.", by_value),
+    Slip("twice", "A row was put into bins more than once: into several that have room, or again "
+         "after a new one was opened for it. Choose one.",
+         seen_as(count=lambda v: v.size > 0 and v.max() > 1 and v.min() > 0)),
+    Slip("from_1", "Rows are counted from 0, as in any list.", lambda i: {
+             "numbers": lambda v: np.array_equal(np.sort(v), np.arange(len(i["lengths"])) + 1)}),
     Slip("any_room", "A bin with some room is taken, whether or not the row fits. Compare the room "
          "with the row's length.", broken("any_room")),
-    Slip("not_reduced", "The room of a bin never shrinks. Take the row's length from it.",
-         broken("not_reduced")),
+    Slip("not_reduced", "A row went into a bin whose room did not shrink. Take its length from "
+         "the room each time, also in a bin just opened.",
+         lambda i: [broken("not_reduced")(i), broken("unpaid")(i)]),
     Slip("first_fit", "This is first fit. Of the bins that have room take the fullest one, which "
          "has the least room left.", filled("first_fit")),
     Slip("worst_fit", "This is worst fit: each row went into the emptiest bin that had room. Take "
@@ -611,14 +789,14 @@ PACK = (
          "in tokens.", filled("most_rows")),
     Slip("last_bin", "Only the newest bin is looked at. Older ones still have room.",
          filled("last_bin")),
-    Slip("unsorted", "The rows are taken as they come. Take the longest first: the short ones fill "
-         "what is left.", filled("unsorted")),
+    Slip("unsorted", "The rows are taken in the order of their numbers. Take the longest first: "
+         "the short ones fill what is left.", filled("unsorted")),
     Slip("shortest_first", "The shortest row comes first. Begin with the longest, which is the "
          "hardest to place.", filled("shortest_first")),
-    Slip("one_each", "Every row has a bin of its own. Look for bins with room before you open a "
-         "new one.", filled("one_each")),
-    Slip("strict", "A row that fits to the last token belongs into that bin: `>=`, not `>`.",
-         filled("strict")),
+    Slip("one_each", "Every row has a bin of its own. A bin that has room for at least the row's "
+         "length will do: look for one before you open another.", filled("one_each")),
+    Slip("strict", "A row that fits to the last token belongs into that bin: compare with `>=`, "
+         "and let a bin hold all of `max_length`.", filled("strict")),
     Slip("empty", "Open a bin when a row needs it.", seen_as(empty=lambda v: v > 0)),
     Slip("positions_run", "The positions run on. A row that begins must not see those before it: "
          "begin again at 0.", lambda i: {"positions": np.arange(sum(ROWS))}),
@@ -643,9 +821,19 @@ PACK = (
     Slip("first_free", "The first row's first label is -100 as well: the packed row may itself be "
          "put behind another one.", lambda i: {"labels": np.append(
              i["labels_0"][:1], joined(i)[1][1:])}),
-    Slip("inserted", "-100 takes the place of a row's first label. Put before the labels, it moves "
-         "all of them.", lambda i: {"labels": np.concatenate(
-             [np.append(IGNORED, i[f"labels_{k}"]) for k in range(len(ROWS))])}),
+    Slip("moved", "The labels no longer stand under their tokens. -100 takes the place of a row's "
+         "first label, the others stay where they are.", lambda i: [
+             {"labels": np.concatenate([np.concatenate([before, i[f"labels_{k}"][first:], after])
+                                        for k in range(len(ROWS))])}
+             for before, first, after in (([IGNORED], 0, []), ([], 1, []), ([], 1, [IGNORED]))]),
+    Slip("tokens_graded", "These are the tokens. A row comes with labels of its own, and some of "
+         "them are -100 already.", lambda i: {
+             "labels": np.where(joined(i)[2] == 0, IGNORED, joined(i)[0])}),
+    Slip("all_masked", "Only the first label of a row goes. Here a whole row has none left.",
+         lambda i: [{"labels": np.where(np.arange(sum(ROWS)) < n, IGNORED, joined(i)[1])}
+                    for n in (ROWS[0], sum(ROWS))]),
+    Slip("ids_masked", "-100 stands among the labels only. The model must still read the token.",
+         lambda i: {"ids": np.where(joined(i)[2] == 0, IGNORED, joined(i)[0])}),
     Slip("in_place", "`labels[0] = -100` and `ids += ...` write into a list that the caller still "
          "needs. Build new lists.", seen_as(rows=5)),
 )  # fmt: skip
@@ -693,7 +881,7 @@ DEFAULTS = {  # what the old script left alone: field, value
 
 def make_script(seed):
     rng = np.random.default_rng(seed + 940)
-    made = {"length": rng.integers(40, 60), "rate": rng.choice([1e-3, 2e-3, 5e-3])}
+    made = {"length": rng.integers(40, 60), "rate": rng.integers(1050, 4950) / 1e6}
     for name, count in SETS.items():
         made[f"words_{name}"] = rng.integers(len(WORDS), size=(count, LONGEST))
         made[f"asked_{name}"] = fixtures.sizes(rng, count, 3, 9)
@@ -795,6 +983,7 @@ def probe_script(namespace, a):
         fixtures.expect(trainer, SFTTrainer, "make_trainer", "an SFTTrainer")
         made = {"said": text(""), "folder": trainer.args.output_dir == folder}
         made |= settings_of(trainer) | adapter_of(trainer.model)
+        made["foreign"] = not type(trainer.data_collator).__module__.startswith("trl.")
         made["reports"] = len(asked) + len(trainer.args.report_to or [])
         try:
             for name, loader in (("train", "get_train_dataloader"), ("new", "get_eval_dataloader")):
@@ -848,6 +1037,7 @@ def adapter_of(model):
         "targets": np.array([any(n.endswith(part) for n in layers) for part in PARTS]),
         "r": np.array([m.lora_A[key].weight.shape[0] for m, key in found]),
         "scale": np.array([float(m.scaling[key]) for m, key in found]),
+        "rslora": any(c.use_rslora for c in getattr(model, "peft_config", {}).values()),
         "dropout": max((getattr(m.lora_dropout[key], "p", 0.0) for m, key in found), default=0.0),
         "moved": sum(bool(m.lora_B[key].weight.any()) for m, key in found),
         "trains": np.array([p.requires_grad for n, p in model.named_parameters() if "lora_" in n]),
@@ -876,14 +1066,16 @@ def judge_script(i, o):
     promises = [
         Promise("said", lambda v: v.shape == (0,), seen=words, expected="an SFTTrainer"),
         Promise("targets", q_and_v, seen=on, expected="q_proj and v_proj"),
-        Promise("others", 0, seen="{} tensors beside the factors train", expected="none"),
+        Promise("others", 0, seen="tensors that train beside the factors: {}", expected="none"),
         Promise("r", np.full(2, 4), "r of layer"),
-        Promise("scale", np.full(2, 2), "lora_alpha / r of layer"),
+        Promise("rslora", 0, seen="use_rslora is on", expected="off, as in the script"),
+        Promise("scale", np.full(2, 2), "the scaling, lora_alpha / r, of layer"),
         Promise("dropout", 0, "the dropout of LoRA"),
         all_of("trains", "factors train", 4),
         Promise("steps_done", 0, "the number of steps that have been run"),
         Promise("moved", 0, seen="B is no longer 0", expected="the trainer as made, not yet run"),
     ]  # fmt: skip
+    promises += [Promise("packing", 0, seen="packing is on", expected="off, as in the script")]
     for name, what in (("train", "train_dataset"), ("new", "eval_dataset")):
         ids, labels = encoded(i, name)
         promises += [
@@ -901,12 +1093,14 @@ def judge_script(i, o):
         Promise("warmup_steps", 2, "the number of warm-up steps"),
         Promise("eval_steps", 5, "the number of steps from one evaluation to the next"),
         Promise("evals", 1, seen="eval_strategy is another one", expected="every 5 steps"),
-        Promise("grouped", 1, seen="rows in another order", expected="like lengths together"),
-        Promise("linear", 1, seen="another schedule", expected="the linear one, as before"),
+        Promise("grouped", 1, seen="train_sampling_strategy is another one",
+                expected="like lengths together, as group_by_length did"),
+        Promise("linear", 1, seen="lr_scheduler_type is another one",
+                expected="linear, which the script left as it was"),
         *(Promise(key, value) for key, value in DEFAULTS.items()),
         Promise("folder", 1, seen="output_dir is another folder", expected="the one given"),
         Promise("half", 0, seen="bf16 or fp16 is on", expected="float32"),
-        Promise("float32", 1, seen="the model is not in float32", expected="float32"),
+        Promise("float32", 1, seen="the model that was given has been cast", expected="float32"),
         Promise("checkpointing", 0, seen="checkpointing is on", expected="no checkpointing"),
         Promise("reports", 0, seen="a service is told of the run", expected="report_to='none'"),
     ]  # fmt: skip
@@ -916,7 +1110,7 @@ def judge_script(i, o):
 def tokens(ids):
     """Rows in words: how many tokens each has."""
     count = [int(n) for n in (np.atleast_2d(ids) >= 0).sum(-1).ravel()[:9]]
-    return f"{len(count)} rows of {', '.join(map(str, count))} tokens"
+    return f"rows of {', '.join(map(str, count))} tokens"
 
 
 RENAMED = {  # a name that an error quotes: advice
@@ -934,9 +1128,21 @@ RENAMED = {  # a name that an error quotes: advice
 }
 
 
-def error_with(part):
-    """That the error's own sentence, which stands before the line of code, has this part."""
-    return seen_as(said=lambda v: part in words(v).split(" (in line")[0])
+def error_with(part, line="", key="said"):
+    """That the error's own sentence has this part, and the line of code after it another."""
+
+    def there(value):
+        said, _, code = words(value).partition(" (in line")
+        return part in said and (not line or line in code and "SFTConfig(" not in code)
+
+    return seen_as(**{key: there})
+
+
+def unknown_name(owner):
+    """That `owner` does not know an argument, and that none of RENAMED explains it."""
+    start = f"{owner}.__init__() got an unexpected keyword argument '"
+    return seen_as(said=lambda v: start in words(v)
+                   and words(v).split(start)[1].split("'")[0] not in RENAMED)  # fmt: skip
 
 
 def loses(name, **wrong):
@@ -948,24 +1154,49 @@ SCRIPT = (
     *(Slip(f"old_{old}", advice, error_with(f"'{old}'")) for old, advice in RENAMED.items()),
     Slip("comma", "PEFT takes a text as one regular expression. Give a list of two names.",
          error_with("q_proj,v_proj")),
+    Slip("trainer_setting", "That is no argument of the trainer. Settings, those of the rows too, "
+         "go into SFTConfig.", unknown_name("SFTTrainer")),
+    Slip("unknown_setting", "SFTConfig has no setting of that name. The table at the end of the "
+         "chapter's section 9 has the new names; LoRA's own go into LoraConfig.",
+         unknown_name("SFTConfig")),
+    Slip("args_lost", "The trainer got no settings, and made its own. Pass yours as `args`.",
+         error_with("bf16/gpu", line="SFTTrainer(")),
     Slip("needs_gpu", "bf16 is on by default, which needs a GPU: give `use_cpu=True` and "
-         "`bf16=False`.", error_with("bf16/gpu")),
+         "`bf16=False`.", seen_as(said=lambda v: "bf16/gpu" in words(v) and not error_with(
+             "bf16/gpu", line="SFTTrainer(")(None)["said"](v))),
+    Slip("no_tokenizer", "Without a tokenizer the trainer looks for one on the web. Pass yours as "
+         "`processing_class`.", error_with("Repo id must")),
+    Slip("wrapped", "The trainer puts the LoRA layers in itself: give it the plain model and the "
+         "LoraConfig.", error_with("`PeftModel` instance")),
+    Slip("marks_asked", "assistant_only_loss wants a template with marks. Rows with prompt and "
+         "completion need no switch: the completion is graded.",
+         error_with("training-compatible")),
+    Slip("no_new_rows", "The trainer has no rows to evaluate on. Pass `new_rows` as "
+         "`eval_dataset`.", lambda i: [error_with("eval_dataset", key=key)(i)
+                                       for key in ("said", "batch")]),
+    Slip("collator", "Leave data_collator out. TRL's own knows rows with prompt and completion, "
+         "and grades the completion.", lambda i: [
+             {"foreign": 1, "batch": lambda v: v.size > 0},
+             {"foreign": 1, "labels_train": lambda v: v.size > 0}]),
     Slip("no_lora", "The whole model trains. Give the trainer a peft_config.",
          seen_as(targets=none, others=lambda v: v > 0)),
     Slip("all_linear", "`all-linear` adapts every linear layer. The script names two.",
          seen_as(targets=every)),
     Slip("ran", "The trainer has been run. Return it as it was made.",
          lambda i: [{"steps_done": lambda v: v > 0}, {"moved": lambda v: v > 0}]),
-    Slip("swapped", "The two sets are swapped: it trains on the new rows.", lambda i: {
-        "ids_train": encoded(i, "new")[0], "ids_new": encoded(i, "train")[0]}),
-    Slip("not_cut", "The rows are not cut to `length`: that setting got lost, and its default is "
-         "1,024.", loses("ids", cut=False)),
+    Slip("swapped", "It trains on `new_rows`. These are for eval_dataset, `rows` for "
+         "train_dataset.", lambda i: {"ids_train": encoded(i, "new")[0]}),
+    Slip("eval_rows", "It evaluates on the rows that it trains on. `new_rows` are for "
+         "eval_dataset.", lambda i: {"ids_new": encoded(i, "train")[0]}),
+    Slip("not_cut", "The rows are not cut to `length`. SFTConfig takes it as `max_length`, whose "
+         "default is 1,024.", loses("ids", cut=False)),
     Slip("prompt_graded", "The prompt is graded as well. Rows with the columns prompt and "
          "completion need no collator: leave completion_only_loss alone.",
          loses("labels", graded="all")),
-    Slip("lost", "This is the default: the script's setting got lost on the way. Look for its new "
-         "name.", lambda i: [{"learning_rate": 2e-5}, {"max_steps": -1}, {"warmup_steps": 0},
-                             {"evals": 0}, {"grouped": 0}]),
+    Slip("lost", "This is the default: the script's own setting got lost on the way. Take it over, "
+         "under its new name if it has one.", lambda i: [
+             {"learning_rate": 2e-5}, {"max_steps": -1}, {"warmup_steps": 0}, {"evals": 0},
+             {"eval_steps": 10}, {"grouped": 0}, {"r": np.full(2, 8)}]),
     Slip("bf16", "Switch bf16 off by name: SFTConfig has it on.", seen_as(half=1)),
     Slip("checkpointing", "Switch activation_checkpointing off by name: SFTConfig has it on.",
          seen_as(checkpointing=1)),
@@ -987,7 +1218,8 @@ make_trainer = Check(
         "train_sampling_strategy='group_by_length', learning_rate=rate, max_length=length, "
         "use_cpu=True, bf16=False, activation_checkpointing=False, report_to='none')`.",
     ),
-    slips=SCRIPT, other="Print `trainer.args` and `trainer.train_dataset[0]`.",
+    slips=SCRIPT, other="Go through the script once more, one setting at a time, and print "
+    "`trainer.args` beside it.",
     make=make_script, probe=probe_script, judge=judge_script,
 )  # fmt: skip
 
@@ -1084,14 +1316,18 @@ def judge_exam(i, o):
     if read > BUDGET:
         return Verdict(0.0, "budget", f"{read:,.0f} rows read", f"at most {BUDGET:,}")
     if seen["r"] > NUMBERS:
-        return Verdict(0.0, "other", f"r = {seen['r']:.0f}", f"at most {NUMBERS}")
+        return Verdict(0.0, "rank_limit", f"r = {seen['r']:.0f}", f"at most {NUMBERS}")
     with np.errstate(all="ignore"):
         share = sit(i, **seen)
         if share >= PASS:
             return Verdict(1.0)
-        found = (key for key, new in BETTER.items() if sit(i, **seen | new(seen)) >= PASS)
-        return Verdict(0.0, next(found, "other"), f"{share:.0%} right on new rows",
-                       f"at least {PASS:.0%}")  # fmt: skip
+        best = {key: sit(i, **seen | new(seen)) for key, new in BETTER.items()}
+    key, said = max(best, key=best.get), f"{share:.1%} right on new rows"
+    passing = [name for name, new in best.items() if new >= PASS]
+    if not passing and best[key] > share + 0.01:
+        passing = ["several"]
+        said += f"; {CHANGES[key]}, and nothing else changed, {best[key]:.1%}"
+    return Verdict(0.0, [*passing, "other"][0], said, f"at least {PASS:.0%}")
 
 
 def near(seen):
@@ -1105,17 +1341,25 @@ BETTER = {  # the one change that would have passed, all else as it was: new num
     "short": lambda seen: {"steps": float(BUDGET // seen["batch"])},
     "few_updates": lambda seen: {"batch": 32.0, "steps": BUDGET / 32.0},
 }
+CHANGES = {
+    "low_rank": "with r = 4", "slow": "with a higher learning rate",
+    "fast": "with a lower learning rate", "short": "with more steps",
+    "few_updates": "with the same rows in smaller batches",
+}  # fmt: skip
 EXAM = (  # named by the judge, which has tried the change
     Slip("budget", "Rows read are steps times rows in a batch, times gradient accumulation; "
          "without max_steps, epochs times 2,000."),
+    Slip("rank_limit", "A smaller r will do: the update that this task needs is of low rank."),
     Slip("low_rank", "With a higher rank, and nothing else changed, it would have passed: the "
          "update that this task needs does not fit into so few."),
     Slip("slow", "With a higher learning rate, and nothing else changed, it would have passed. "
-         "SFTConfig's default is made for full fine-tuning."),
+         "LoRA takes a larger one than full fine-tuning, which SFTConfig's default is made for."),
     Slip("fast", "With a lower learning rate, and nothing else changed, it would have passed: the "
          "steps overshoot."),
     Slip("short", "With more steps, and nothing else changed, it would have passed. You have not "
          "spent your rows."),
+    Slip("several", "More than one number is off. Make the change that Seen names first, then ask "
+         "again."),
     Slip("few_updates", "The same rows in smaller batches would have passed: more steps, and each "
          "of them moves the factors."),
 )  # fmt: skip

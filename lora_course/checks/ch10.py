@@ -1,5 +1,7 @@
 """Checks of chapter 10: blockwise absmax, the code book, packing, double quantization, bits."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -123,15 +125,15 @@ def judge_blockwise(i, o):
         case, n, most = f"for {len(x)} numbers in blocks of {size}", len(x), largest(i, name)
         there += [
             ran(name, case),
+            callers.unchanged(f"left_{name}", f"{case} x"),
             Promise(f"scales_{name}", most, f"{case} absmax"),
             Promise(f"ints_{name}", nearest_codes(i, name), expected=f"{n} codes, each the nearest "
                     "whole number", seen=codes_seen(i, name, case)),
             Promise(f"ints_{name}", nearest_codes(i, name), f"{case} codes", dtype="int8"),
-            callers.unchanged(f"left_{name}", f"{case} x"),
         ]  # fmt: skip
         back += [ran(f"back_{name}", case),
-                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x"),
-                 callers.unchanged(f"kept_{name}", f"{case} codes or absmax")]  # fmt: skip
+                 callers.unchanged(f"kept_{name}", f"{case} codes or absmax"),
+                 Promise(f"back_{name}", decoded(i, name), f"{case}, back again x")]  # fmt: skip
     first = judged(i, o, there, BLOCKWISE, "quantize_int8")
     if first.share == 1:
         back += [own_way_back(i, name) for name in BLOCKS]
@@ -174,7 +176,9 @@ def codes_seen(i, name, case):
     def seen(v):
         if v.shape != exact.shape:
             return f"{case} codes: {shape(v)}"
-        at = int(np.argmax(~(np.abs(v.astype(float) - exact) <= 0.501) | (v != np.round(v))))
+        far = ~(np.abs(v.astype(float) - exact) <= 0.501)
+        whole = np.abs(v - np.round(v)) < 1e-3  # by eye
+        at = int(np.argmax(2 * (far | ~whole) + (v != np.round(v))))
         return f"{case} codes[{at}] is {v[at]:.6g}, where 127 x / absmax is {exact[at]:.6g}"
 
     return seen
@@ -183,6 +187,14 @@ def codes_seen(i, name, case):
 def in_blocks(i, key, value):
     """{key_case: value(case)}."""
     return {f"{key}_{name}": value(name) for name in BLOCKS}
+
+
+def measures(rows):
+    """Sizes of the rows that are not the largest magnitude."""
+    size, span = np.abs(rows), np.ptp(rows, axis=1)
+    return [size.mean(axis=1), rows.std(axis=1), rows.std(axis=1, ddof=1), span, span / 2,
+            np.median(size, axis=1), size.sum(axis=1), np.sqrt((rows**2).sum(axis=1)),
+            np.sqrt((rows**2).mean(axis=1)), size.min(axis=1)]  # fmt: skip
 
 
 def codes_by(i, *rules, c=1.0):
@@ -215,14 +227,26 @@ BLOCKWISE = (
          lambda i: [in_blocks(i, "scales", lambda n, c=c: c / largest(i, n)) for c in (1, 127)]),
     Slip("across", "The blocks run across. Neighbours share a block: view(-1, block_size), one "
          "block in a row.",
-         lambda i: {f"scales_{n}": lambda v, n=n: v.shape == (int(i[f"size_{n}"]),)
-                    for n in ("even",)}),
+         lambda i: [{"scales_even": lambda v: v.shape == (int(i["size_even"]),)},
+                    {"scales_even": np.abs(i["x_even"].reshape(-1, 3)).max(axis=0)}]),
+    Slip("in_front", "The filling stands in front, so that all blocks have moved. It belongs "
+         "behind the last number: F.pad(x, (0, ...)).",
+         lambda i: {"scales_rest": np.abs(np.roll(rows_of(i, "rest").ravel(), rows_of(
+             i, "rest").size - len(i["x_rest"])).reshape(rows_of(i, "rest").shape)).max(axis=1)}),
+    Slip("filled", "The last block was filled up with something larger than its own numbers. "
+         "Fill up with zeros: they change no largest magnitude.",
+         lambda i: {"scales_rest": lambda v: v.shape == largest(i, "rest").shape and close(
+             v[:-1], largest(i, "rest")[:-1]) and v[-1] > 1.01 * largest(i, "rest")[-1]}),
     Slip("block_more", "Where the block size divides the length, nothing is missing: "
          "-len(x) % block_size.", lambda i: {"scales_even": lambda v: v.shape == (4,)}),
     Slip("last_lost", "The last block is shorter and has a scale as well.",
          lambda i: {"scales_rest": largest(i, "rest")[:-1]}),
-    Slip("mean", "That is the mean magnitude. A block's scale is its largest one.",
-         lambda i: {"scales_even": np.abs(rows_of(i, "even")).mean(axis=1)}),
+    Slip("measure", "That is another measure of a block's size, such as a mean, a norm or half of "
+         "its range. Its scale is the largest magnitude, so that 0 gets the code 0.",
+         lambda i: [{"scales_even": size} for size in measures(rows_of(i, "even"))]),
+    Slip("few_digits", "absmax was rounded, or kept in a type with few digits. Leave it in "
+         "float32.", lambda i: in_blocks(i, "scales", lambda n: lambda v: close(
+             v, largest(i, n), 1e-2))),
     Slip("swapped", "The order is: first the codes, then absmax.",
          lambda i: in_blocks(i, "ints", lambda n: largest(i, n))
          | in_blocks(i, "scales", lambda n: nearest_codes(i, n))),
@@ -240,14 +264,23 @@ BLOCKWISE = (
     Slip("one_for_codes", "absmax is right, but the codes were made with one scale for all blocks.",
          lambda i: in_blocks(i, "ints", lambda n: same(np.round(
              127 * i[f"x_{n}"].astype(float) / largest(i, n).max()), atol=1.1))),
-    Slip("truncated", "The fraction was cut off. .to(torch.int8) drops it: call .round() first.",
-         lambda i: codes_by(i, np.trunc, np.floor, np.ceil)),
+    Slip("truncated", "Not rounded to the nearest: .to(torch.int8), floor and ceil go one way, "
+         "also after 0.5 was added. Call .round() first.",
+         lambda i: codes_by(i, np.trunc, np.floor, np.ceil, lambda e: np.trunc(e + 0.5))),
+    Slip("clipped", "The largest codes were cut off. 127 x / absmax stays between -127 and 127 by "
+         "itself.", lambda i: {"ints_even": lambda v: 1 < np.abs(v).max() < 127 and same(
+             np.clip(exact_codes(i, "even"), -np.abs(v).max(), np.abs(v).max()), atol=0.51)(v)}),
+    Slip("factor", "The codes are right up to a factor: the largest magnitude of each block gets "
+         "127 or -127.", lambda i: {"ints_even": lambda v: abs(np.abs(v).max() - 127) > 1.5
+                                    and np.abs(v).max() > 1 and same(exact_codes(
+                                        i, "even") * (np.abs(v).max() / 127), atol=1)(v)}),
     Slip("not_rounded", "The codes are not whole numbers. Round them and turn them into int8.",
          lambda i: codes_by(i, np.asarray)),
-    Slip("top", "127 is the largest code, not 128. (128 does not fit into int8 and turns into "
-         "-128.)",
-         lambda i: codes_by(i, np.round, lambda e: np.where(e > 127.4, -128, np.round(e)),
-                            c=128 / 127)),
+    Slip("top", "127 is the largest code. (What is larger does not fit into int8, which goes on "
+         "at -128.)",
+         lambda i: codes_by(i, np.round, c=128 / 127) + [values for c in (128, 254, 255, 256)
+                    for values in codes_by(i, lambda e: (np.round(e) + 128) % 256 - 128,
+                                           c=c / 127)]),
     Slip("unsigned", "Negative codes are lost: torch.uint8 has no minus. Use torch.int8.",
          lambda i: codes_by(i, lambda e: np.round(e) % 256, lambda e: np.clip(np.round(e), 0, 255),
                             lambda e: np.trunc(e) % 256)),
@@ -261,12 +294,15 @@ BLOCKWISE = (
          lambda i: in_blocks(i, "back", lambda n: 127 * decoded(i, n))),
     Slip("no_128", "127 is the largest code, on the way back as well: absmax / 127, not / 128.",
          lambda i: in_blocks(i, "back", lambda n: decoded(i, n) * 127 / 128)),
-    Slip("span", "That is half of the way from the smallest to the largest number. The scale is "
-         "the largest magnitude, so that 0 gets the code 0.",
-         lambda i: {"scales_even": np.ptp(rows_of(i, "even"), axis=1) / 2}),
+    Slip("one_scale_back", "The way back takes one scale for all blocks. Each code needs that of "
+         "its block: repeat_interleave.",
+         lambda i: [{"back_even": i["codes_even"] * s / 127} for s in (
+             *i["absmax_even"], i["absmax_even"].mean())]),
+    Slip("back_rounded", "What comes back was rounded to whole numbers.",
+         lambda i: in_blocks(i, "back", lambda n: same(decoded(i, n).round(), atol=0.01))),
     Slip("divided", "The way back divides by the scale. Multiply: code * absmax / 127.",
-         lambda i: {"back_even": i["codes_even"] / 127
-                    / np.repeat(i["absmax_even"], int(i["size_even"]))}),
+         lambda i: [{"back_even": c * i["codes_even"] / np.repeat(i["absmax_even"], int(
+             i["size_even"]))} for c in (1 / 127, 1, 127)]),
     Slip("no_scale", "The way back forgets the scale of the block. Multiply by absmax.",
          lambda i: in_blocks(i, "back", lambda n: i[f"codes_{n}"] / 127)),
     Slip("repeat", "`repeat` writes the whole list again and again. Each scale is needed "
@@ -324,11 +360,11 @@ def end_of(n):
     return 1 - (1 / (n - 1) + 1 / n) / 4
 
 
-def halves(n, end=None):
+def halves(n, end=None, rule=quantiles):
     """The levels 0 and two halves around it, not divided yet."""
     end = end_of(n) if end is None else end
-    down = -quantiles(end, 0.5, n // 2)[:-1]
-    return np.concatenate([down, [0.0], quantiles(end, 0.5, n // 2 + 1)[:-1][::-1]])
+    down = -rule(end, 0.5, n // 2)[:-1]
+    return np.concatenate([down, [0.0], rule(end, 0.5, n // 2 + 1)[:-1][::-1]])
 
 
 def book(n, end=None):
@@ -355,6 +391,11 @@ def books(i, *values):
     return [one(value) for value in values]
 
 
+def positive(n):
+    """The positive half, from the largest on, not divided yet."""
+    return quantiles(end_of(n), 0.5, n // 2 + 1)[:-1]
+
+
 def scaled(levels):
     return levels / levels.max()
 
@@ -363,14 +404,32 @@ def twice(v):
     return v.ndim == 1 and len(np.unique(np.round(v, 6))) < len(v)
 
 
+def normal_cdf(*steps):
+    return np.array([NormalDist().cdf(p) for p in np.linspace(*steps)])
+
+
+def some_end(n):
+    """The condition that the levels are right for another end than that of the task."""
+    ends = 1 - np.geomspace(0.4, 1e-6, 24)  # the larger the end, the nearer to 0 a level
+
+    def condition(v):
+        if v.shape != (n,) or not np.isfinite(v).all():
+            return False
+        if close(v, book(n), 1e-4, 1e-5):
+            return n != 16  # or else the end is that of 4 bits
+        low, high = ends[0], ends[-1]
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (low, middle) if book(n, middle)[-2] < v[-2] else (middle, high)
+        return close(v, book(n, low), 1e-4, 1e-4)
+
+    return condition
+
+
 def no_zero(n):
     """One even row of probabilities, through both halves."""
     return scaled(quantiles(1 - end_of(n), end_of(n), n))
 
-
-ENDS = (lambda n: 1 - 1 / n, lambda n: 1 - 1 / (2 * n), lambda n: 1 - 1 / (2 * (n - 1)),
-        lambda n: 1 - (1 / (n - 1) + 1 / n) / 2, lambda n: 0.99, lambda n: 0.995, lambda n: 0.999,
-        lambda n: 1 - 1 / (n - 1), lambda n: 1 - 1 / (n + 1))  # fmt: skip
 
 CODE = (
     Slip("table", "The answer is the same for every number of bits. All of it depends on n.",
@@ -385,10 +444,14 @@ CODE = (
          lambda i: books(i, lambda n: lambda v: v.size > n and twice(v))),
     Slip("no_zero_between", "The 0 between the halves is missing.",
          lambda i: books(i, lambda n: np.delete(book(n), n // 2 - 1))),
-    Slip("level_short", "A level is missing: the positive half has n / 2 levels, from n / 2 + 1 "
-         "probabilities, and the negative one has one less.",
-         lambda i: books(i, lambda n: lambda v: v.shape == (n - 1,) and close(
-             np.abs(v[[0, -1]]), [1, 1], 1e-4) and close(v, -v[::-1], 1e-4, 1e-5))),
+    Slip("lengths", "A half has another length: the positive one has n / 2 levels, from n / 2 + 1 "
+         "probabilities, and the negative one n / 2 - 1, from n / 2.",
+         lambda i: books(i, lambda n: lambda v: v.shape in ((n - 1,), (n + 1,)) and not twice(v)
+                         and 0 in v)),
+    Slip("mirrored", "The negative half is no mirror image of the positive one: it has one level "
+         "less, and its probabilities are spaced anew, n / 2 from the end to 1/2.",
+         lambda i: books(i, *(lambda n, k=k: scaled(np.concatenate(
+             [-np.delete(positive(n), k), [0.0], positive(n)[::-1]])) for k in (0, -1)))),
     Slip("no_end", "The end is missing, and 1/2 is in: of the evenly spaced probabilities leave "
          "out the last, 1/2, not the first.",
          lambda i: books(i, lambda n: lambda v: v.shape == (n,) and np.isfinite(v).all()
@@ -406,8 +469,18 @@ CODE = (
     Slip("order", "The levels are right, in another order. Sort them from -1 to 1.",
          lambda i: books(i, lambda n: lambda v: v.ndim == 1 and close(np.sort(v), book(n), 1e-4,
                                                                       1e-5))),
-    Slip("not_divided", "These are quantiles still. Divide by the largest, so that they end at 1.",
-         lambda i: books(i, halves)),
+    Slip("not_divided", "The levels are right up to a factor. Divide by the largest, "
+         "`levels.max()`, so that they end at 1.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and abs(v.max() - 1) > 1e-3
+                         and close(v / v.max(), book(n), 1e-4, 1e-5),
+                         lambda n: -book(n), lambda n: halves(n).clip(-1, 1))),
+    Slip("rounded", "The levels are right, but rounded: to a few decimals, or in a type with few "
+         "digits. Return them in float32.",
+         lambda i: books(i, lambda n: lambda v: v.shape == (n,) and close(v, book(n), 0, 6e-3))),
+    Slip("no_quantiles", "These are no quantiles: `inv_cdf(p)` turns each probability into one. "
+         "(`cdf` goes the other way.)",
+         lambda i: books(i, *(lambda n, rule=rule: scaled(halves(n, rule=rule))
+                              for rule in (np.linspace, normal_cdf)))),
     Slip("even", "These levels are evenly spaced. Take quantiles: crowded in the middle, far apart "
          "at the ends.",
          lambda i: books(i, lambda n: np.linspace(-1, 1, n),
@@ -417,7 +490,7 @@ CODE = (
     Slip("sides", "The negative half has the extra level. Give n / 2 levels to the positive one.",
          lambda i: books(i, lambda n: -book(n)[::-1])),
     Slip("end", "The halves end at another probability. Look at the formula for the end again.",
-         lambda i: books(i, *(lambda n, e=e: book(n, e(n)) for e in ENDS))),
+         lambda i: books(i, some_end)),
 )  # fmt: skip
 
 code_book = Check(
@@ -496,18 +569,18 @@ def judge_packing(i, o):
         odd = ", with 0 in the last low half," if n % 2 else ""
         pack += [
             ran(name, case),
+            callers.unchanged(f"left_{name}", f"{case}, what pack was given"),
             Promise(key, bytes_of(i, name), f"for the codes {codes.tolist()}{odd} packed",
                     atol=0),
             Promise(key, bytes_of(i, name), f"{case} packed", dtype="uint8"),
-            callers.unchanged(f"left_{name}", f"{case}, what pack was given"),
         ]  # fmt: skip
         unpack += [
             ran(f"back_{name}", case),
+            callers.unchanged(f"kept_{name}", f"{case}, what unpack was given"),
             Promise(f"unpacked_{name}", lambda v, n=n: v.shape == (n,), expected=f"{n} numbers",
                     seen=lambda v, case=case: f"{case} unpack gives {shape(v)}"),
             Promise(f"unpacked_{name}", codes, f"{case} unpacked", atol=0),
             Promise(f"unpacked_{name}", codes, f"{case} unpacked", dtype="uint8"),
-            callers.unchanged(f"kept_{name}", f"{case}, what unpack was given"),
         ]  # fmt: skip
     return in_parts(judged(i, o, pack, PACKING, "pack"), judged(i, o, unpack, PACKING, "unpack"))
 
@@ -543,6 +616,13 @@ def woven(a, b):
     return np.stack([a, b], axis=1).ravel()
 
 
+def one_side(i, name, v, side):
+    """Whether the high halves (side 0) are right and the low ones are not, or the reverse."""
+    codes = i[f"codes_{name}"]
+    return v.shape == codes.shape and np.array_equal(v[side::2], codes[side::2]) and not (
+        np.array_equal(v[1 - side :: 2], codes[1 - side :: 2]))  # fmt: skip
+
+
 def first_half(pairs):
     return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
 
@@ -560,7 +640,7 @@ PACKING = (
                             names=("even",))),
     Slip("no_sixteen", "The high half counts sixteens: shift the first code by 4, or multiply it "
          "by 16.", lambda i: packings(i, *(lambda p, c=c: (p[0::2] * c + p[1::2]) % 256
-                                          for c in (8, 10, 15, 32, 100)),
+                                          for c in (2, 8, 10, 15, 32, 64, 100)),
                                       lambda p: p[0::2] * 8 | p[1::2], names=("even",))),
     Slip("and", "`&` keeps the bits that both have, and the two halves share none. Use `|` or `+`.",
          lambda i: packings(i, lambda p: 0 * p[0::2], names=("even",))),
@@ -568,9 +648,12 @@ PACKING = (
          lambda i: {"packed_even": bytes_of(i, "even"), **{f"packed_{n}": cleared(
              np.append(0, i[f"codes_{n}"])[0::2] * 16 + np.append(0, i[f"codes_{n}"])[1::2],
              len(i[f"codes_{n}"])) for n in LENGTHS if len(i[f"codes_{n}"]) % 2}}),
-    Slip("not_packed", "There are as many bytes as codes. Two codes must share one byte.",
-         lambda i: {f"packed_{n}": lambda v, n=n: v.shape == i[f"codes_{n}"].shape
-                    for n in ("even",)}),
+    Slip("one_lost", "Only one code of each pair is in its byte: the other one was shifted out, or "
+         "left out.", lambda i: packings(i, lambda p: p[0::2], lambda p: p[1::2],
+                                         lambda p: 16 * p[0::2], names=("even",))),
+    Slip("not_packed", "There are too many bytes. Two codes must share one byte, and no code lies "
+         "in two.", lambda i: {"packed_even": lambda v: v.shape in [
+             (len(i["codes_even"]) - k,) for k in (0, 1)]}),
     Slip("odd", "With an odd number of codes the last one is lost, or lies in the low half. Add "
          "one code at the end before you pair them.",
          lambda i: [{"packed_even": bytes_of(i, "even"), "packed_odd": bytes_of(i, "odd")[:-1]},
@@ -600,12 +683,19 @@ PACKING = (
     Slip("unpack_mask", "The low half still has the high one on top of it. Keep four bits: & 15.",
          lambda i: unpackings(i, lambda p: woven(p >> 4, p))),
     Slip("other_mask", "The low half is the rest after 16, the four lowest bits: & 15, or % 16.",
-         lambda i: unpackings(i, *(lambda p, f=f: woven(p >> 4, f(p)) for f in (
-             lambda p: p & 16, lambda p: p % 15, lambda p: p & 14, lambda p: p % 10)))),
+         lambda i: {f"unpacked_{n}": lambda v, n=n: one_side(i, n, v, 0) and not np.array_equal(
+             v, unpackings(i, lambda p: woven(p >> 4, p))[0][f"unpacked_{n}"]) for n in LENGTHS}),
+    Slip("one_each", "unpack gives one code for each byte. There are two in it.",
+         lambda i: {"unpacked_even": lambda v: v.shape == bytes_of(i, "even").shape}),
+    Slip("last_n", "The last n codes were taken. What is too much stands at the end: [:n].",
+         lambda i: {f"unpacked_{n}": lambda v, n=n: np.array_equal(
+             v, woven(*divmod(bytes_of(i, n, int(i[f"any_{n}"])), 16))[-len(i[f"codes_{n}"]):])
+             for n in LENGTHS}),
     Slip("fraction", "`/` keeps the fraction. Shift, or divide by `//`.",
          lambda i: unpackings(i, lambda p: woven(p / 16, p & 15))),
-    Slip("unpack_shift", "The high half was not shifted down: packed >> 4.",
-         lambda i: unpackings(i, lambda p: woven(p & 240, p & 15), lambda p: woven(p, p & 15))),
+    Slip("unpack_shift", "The low halves are right, the high ones are not: shift them down by 4, "
+         "packed >> 4.", lambda i: {f"unpacked_{n}": lambda v, n=n: one_side(i, n, v, 1) and bool(
+             np.all(v == np.round(v))) for n in LENGTHS}),
 )  # fmt: skip
 
 packing = Check(
@@ -729,18 +819,18 @@ def judge_double(i, o):
     rest, condition = rest_of(i), nearest_levels(i)
     offset = float(i["absmax"].astype(float).mean())
     there = [
+        callers.unchanged("left", "absmax or levels"),
         Promise("offset", lambda v: v.size == 1 and close(v.reshape(()), offset),
                 "the offset", expected=f"{offset:.5g}, the mean of all scales"),
         Promise("scales", np.abs(rest).max(axis=1), "scales", rtol=1e-4, atol=1e-5),
         Promise("codes", condition, seen=codes_words(i), expected="the number of the nearest "
                 "level"),
         Promise("codes", condition, "codes", dtype="uint8"),
-        callers.unchanged("left", "absmax or levels"),
     ]  # fmt: skip
     back = [
         Promise("stop", lambda v: v.size == 0, seen=words, expected="no error"),
-        Promise("back", decoded_scales(i), "back again, absmax"),
         callers.unchanged("kept", "codes, scales or offset"),
+        Promise("back", decoded_scales(i), "back again, absmax"),
     ]
     first = judged(i, o, there, DOUBLE, "double_quantize")
     if first.share == 1:
@@ -757,6 +847,12 @@ def decoded_scales(i, codes=None, scale=1, offset=1):
     return values * scales + offset * i["offset"]
 
 
+def factors(i):
+    """What else than 1 / its own scale a group may be multiplied by."""
+    scales = np.abs(rest_of(i)).max(axis=1, keepdims=True)
+    return (1, scales, 1 / scales.max(), 1 / scales.mean(), 1 / scales[0], 1 / scales[::-1])
+
+
 def beside(i, side):
     """The condition that each code is the level on one side, where the number is on none."""
     z, levels = divided(i), i["levels"].astype(float)
@@ -766,7 +862,11 @@ def beside(i, side):
 
 DOUBLE = (
     Slip("no_offset", "The scales are all positive: take their mean off first, or half of the "
-         "levels is never used.", lambda i: {"offset": same(np.zeros(()))}),
+         "levels is never used.", lambda i: {"offset": same(np.zeros(())), "scales": lambda v:
+                                             not close(v, np.abs(rest_of(i)).max(axis=1))}),
+    Slip("offset_not_returned", "The mean was taken off, but 0 is returned as the offset. Without "
+         "the mean nobody finds the way back.", lambda i: {
+             "offset": same(np.zeros(())), "scales": np.abs(rest_of(i)).max(axis=1)}),
     Slip("offset_per_group", "Each group has an offset of its own. One mean over all scales is "
          "stored once.", lambda i: {"offset": lambda v: close(
              v.ravel(), i["absmax"].reshape(rest_of(i).shape).mean(axis=1))}),
@@ -785,7 +885,21 @@ DOUBLE = (
          lambda i: {"codes": lambda v: v.shape == rest_of(i).shape}),
     Slip("even_levels", "The codes are even steps from -1 to 1. Take the number of the nearest of "
          "`levels`.", lambda i: [{"codes": np.round(f(divided(i)))} for f in (
-             lambda z: (z + 1) * 127.5, lambda z: z * 127, lambda z: (z + 1) * 127)]),
+             lambda z: (z + 1) * 127.5, lambda z: z * 127, lambda z: (z + 1) * 127,
+             lambda z: z * 127 + 128)]),
+    Slip("factor", "The groups' scales are right up to a factor. A scale is the largest magnitude "
+         "itself.", lambda i: {"scales": lambda v: v.shape == (len(rest_of(i)),) and (
+             lambda q: np.ptp(q) < 1e-3 * abs(q[0]) and q[0] != 0)(
+                 v / np.abs(rest_of(i)).max(axis=1))}),
+    Slip("spread", "That is another measure of a group's size, such as a mean, a deviation or a "
+         "range. Its scale is the largest magnitude.",
+         lambda i: [{"scales": size} for size in measures(rest_of(i))]),
+    Slip("axis", "argmin went along the numbers. For each number the nearest of the levels was "
+         "asked for: dim=1.", lambda i: {"codes": lambda v: v.shape == i["levels"].shape}),
+    Slip("one_scale_back", "The way back takes one scale for all groups. Each code needs that of "
+         "its group: repeat_interleave.",
+         lambda i: [{"back": i["levels"][i["codes"]] * s + i["offset"]} for s in (
+             *i["scales"], i["scales"].mean())]),
     Slip("signed_codes", "int8 ends at 127, and there are 256 levels: from 128 on the codes turn "
          "negative. Use torch.uint8.", lambda i: {"codes": lambda v: bool(
              (v < 0).any()) and nearest_levels(i)(v.astype(int) % 256)}),
@@ -794,9 +908,10 @@ DOUBLE = (
     Slip("signed", "The group's scale is its largest number, not its largest magnitude. After the "
          "mean is off there are negative ones: .abs() first.",
          lambda i: {"scales": rest_of(i).max(axis=1)}),
-    Slip("not_taken_off", "The offset is right, but the groups' scales come from the numbers "
-         "before it was taken off.",
-         lambda i: {"scales": i["absmax"].reshape(rest_of(i).shape).max(axis=1)}),
+    Slip("not_taken_off", "The offset is right, but it was not taken off before the groups' scales "
+         "were computed: absmax - offset.",
+         lambda i: [{"scales": i["absmax"].reshape(rest_of(i).shape).max(axis=1) + c}
+                    for c in (0, i["absmax"].mean())]),
     Slip("across", "The groups run across. Neighbours belong together: view(-1, group), one group "
          "in a row.",
          lambda i: [{"scales": lambda v: v.shape == (int(i["group"]),)},
@@ -805,9 +920,12 @@ DOUBLE = (
          lambda i: {"codes": i["levels"][np.abs(divided(i)[:, None] - i["levels"]).argmin(1)]}),
     Slip("one_side", "The codes take the level on the same side always. Take the nearest one, "
          "above or below.", lambda i: [{"codes": beside(i, side)} for side in (0, 1)]),
-    Slip("not_divided", "The numbers were not divided by their group's scale before the level was "
-         "chosen.",
-         lambda i: {"codes": same(np.abs(rest_of(i).ravel()[:, None] - i["levels"]).argmin(1))}),
+    Slip("not_divided", "The numbers were not divided by the scale of their own group before the "
+         "level was chosen.", lambda i: [{"codes": same(np.abs((rest_of(i) * c).ravel()[
+             :, None] - i["levels"]).argmin(1), atol=1.5)} for c in factors(i)]),
+    Slip("turned", "These are the levels next to the number with the other sign: the distance is "
+         "number minus level.",
+         lambda i: {"codes": same(np.abs(divided(i)[:, None] + i["levels"]).argmin(1))}),
     Slip("farthest", "These are the farthest levels: argmin, not argmax.",
          lambda i: {"codes": same(np.abs(divided(i)[:, None] - i["levels"]).argmax(1))}),
     Slip("no_abs", "The smallest difference is the most negative one. Take .abs() before argmin.",
@@ -824,8 +942,11 @@ DOUBLE = (
          lambda i: {"back": decoded_scales(i, i["levels"][i["codes"]] + i["offset"], offset=0)}),
     Slip("offset_off", "The way back takes the offset off once more. Add it.",
          lambda i: {"back": decoded_scales(i, offset=-1)}),
-    Slip("no_scale", "The way back forgets the group's scale. Multiply by it.",
-         lambda i: {"back": decoded_scales(i, scale=0)}),
+    Slip("no_scale", "On the way back the group's scale is missing, or divides. Multiply by it.",
+         lambda i: [{"back": decoded_scales(i, scale=0)},
+                    {"back": decoded_scales(i | {"scales": 1 / i["scales"]})}]),
+    Slip("shifted", "A code is the number of its level, from 0 on: nothing is taken off it.",
+         lambda i: {"back": decoded_scales(i | {"codes": i["codes"].astype(int) - 128})}),
     Slip("codes_as_values", "The way back takes the codes for numbers. Look them up: "
          "levels[codes.long()].",
          lambda i: [{"back": decoded_scales(i, i["codes"] * c)} for c in (1.0, 1 / 127, 1 / 255)]),
@@ -912,6 +1033,11 @@ def sums(single=None, double=None):
     return lambda i: [{key: rule(*counts(i))} for key, rule in rules.items() if rule]
 
 
+def alike(v, known):
+    """Whether the numbers are all one, and none of these."""
+    return v.size > 0 and np.ptp(v) < 1e-6 and min(abs(v[0] - k) for k in known) > 1e-6
+
+
 def one_more(i):
     """Numbers of blocks and groups by `// + 1`, for both or for the groups alone."""
     n, blocks, _, size = counts(i)
@@ -921,18 +1047,27 @@ def one_more(i):
 BITS = (
     Slip("no_scales", "The scales are missing. Each block has one.",
          sums(lambda n, b, g, s: 4 + 0 * n, lambda n, b, g, s: 4 + 0 * n)),
-    Slip("fixed", "That is the figure for large matrices and blocks of 64. It depends on n and on "
-         "the block size.", sums(lambda n, b, g, s: 4.5 + 0 * n, lambda n, b, g, s: 4.127 + 0 * n)),
+    Slip("fixed", "That counts blocks of 64, as in the chapter. The bits depend on n and on "
+         "`block_size`.",
+         lambda i: sums(lambda n, b, g, s: 4.5 + 0 * n, lambda n, b, g, s: 4.127 + 0 * n)(i)
+         + sums(lambda n, b, g, s: 4 + 32 * up(n, 64) / n)(i)),
+    Slip("by_blocks", "A whole float32 was counted for each weight, or the scales were divided by "
+         "the number of blocks. A block has one scale, and all bits are divided by n.",
+         sums(lambda n, b, g, s: 36 + 0 * n, lambda n, b, g, s: 4 + (8 * b + 32 * g) / b)),
+    Slip("exchanged", "8 and 32 stand in each other's place: with double quantization a byte for "
+         "each block, and a float32 for each group.",
+         sums(None, lambda n, b, g, s: 4 + (32 * b + 8 * g) / n)),
     Slip("once", "What is stored only once, the levels and the offset, was counted. Leave it out.",
          sums(lambda n, b, g, s: 4 + (32 * b + 16 * 32) / n, lambda n, b, g, s: 4 + (
              32 * b + 32) / n)),
-    Slip("offset", "The offset was counted. It is stored only once: leave it out.",
+    Slip("offset", "With double quantization there is always one float32 too many: the offset, "
+         "which is stored only once and not counted, or one group more than there is.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * g + 32) / n)),
     Slip("no_bytes", "The scales themselves are missing: with double quantization one byte each.",
          sums(None, lambda n, b, g, s: 4 + 32 * g / n)),
     Slip("cut", "The result was rounded. Return it as it is.",
-         lambda i: [{"single": np.round(4 + 32 * counts(i)[1] / counts(i)[0], k)}
-                    for k in (0, 1, 2, 3)]),
+         lambda i: [{"single": cut(4 + 32 * counts(i)[1] / counts(i)[0])} for cut in (
+             np.floor, np.ceil, *(lambda v, k=k: np.round(v, k) for k in (0, 1, 2, 3)))]),
     Slip("in_bytes", "A scale was counted with its bytes. A float32 has 4 bytes, and 32 bits.",
          sums(lambda n, b, g, s: 4 + 4 * b / n, lambda n, b, g, s: 4 + (b + 4 * g) / n)),
     Slip("not_rounded", "The last block is not full, and has a whole scale. Round the number of "
@@ -941,10 +1076,13 @@ BITS = (
     Slip("group_not_rounded", "The last group of 256 scales is not full, and has a whole float32. "
          "Round the number of groups up.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * b / 256) / n)),
-    Slip("dropped", "The last block or group is missing. n // size rounds down; round up.",
+    Slip("dropped", "The last block or group is missing where it is not full: `//` rounds down, "
+         "and `round` to the nearest. Round up.",
          lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s) / n, lambda n, b, g, s:
                         4 + (8 * (n // s) + 32 * (n // s // 256)) / n)(i)
-         + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)),
+         + sums(lambda n, b, g, s: 4 + 32 * np.round(n / s) / n,
+                lambda n, b, g, s: 4 + (8 * b + 32 * (b // 256)) / n)(i)
+         + sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * np.round(b / 256)) / n)(i)),
     Slip("one_more", "`n // size + 1` counts one too many where it divides.",
          lambda i: sums(lambda n, b, g, s: 4 + 32 * (n // s + 1) / n)(i)
          + [{"double": 4 + (8 * b + 32 * g) / n} for n, b, g in one_more(i)]),
@@ -954,10 +1092,13 @@ BITS = (
          sums(lambda n, b, g, s: (4 + 32 * b / n) / 8)),
     Slip("only_scales", "The codes themselves are missing: 4 bits each.",
          sums(lambda n, b, g, s: 32 * b / n, lambda n, b, g, s: (8 * b + 32 * g) / n)),
-    Slip("a_byte_each", "A code has half a byte: 4 bits, not 8.",
-         sums(lambda n, b, g, s: 8 + 32 * b / n)),
-    Slip("half_scales", "A scale is a float32: 32 bits, not 16.",
-         sums(lambda n, b, g, s: 4 + 16 * b / n, lambda n, b, g, s: 4 + (8 * b + 16 * g) / n)),
+    Slip("other_codes", "A code has half a byte: 4 bits, no more and no less.",
+         lambda i: {"single": lambda v: alike(v - 32 * counts(i)[1] / counts(i)[0], (0, 4))}),
+    Slip("codes_of_blocks", "There is a code for each weight, not for each block: 4 bits each.",
+         sums(lambda n, b, g, s: 36 * b / n)),
+    Slip("other_scales", "A scale is a float32: 32 bits, no more and no less.",
+         lambda i: [{"single": lambda v: alike((v - 4) * counts(i)[0] / counts(i)[1], (
+             0, 4, 32))}] + sums(None, lambda n, b, g, s: 4 + (8 * b + 16 * g) / n)(i)),
     Slip("not_doubled", "double_quant makes no difference. With it a block has one byte instead of "
          "a float32.", sums(None, lambda n, b, g, s: 4 + 32 * b / n)),
     Slip("the_other_way", "The two ways are exchanged: one byte for a block is with double_quant.",
@@ -967,11 +1108,13 @@ BITS = (
     Slip("one_group", "One float32 was counted for all scales. There is one for each 256.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32) / n)),
     Slip("kept", "The float32 scales are still counted. Double quantization puts a byte in place "
-         "of each.", sums(None, lambda n, b, g, s: 4 + (40 * b + 32 * g) / n)),
+         "of each.", lambda i: [{"double": 4 + (40 * b + c * 32 * g) / n} for n, b, g, _ in (
+             counts(i),) for c in (0, 1)]),
     Slip("groups_of_weights", "The groups are of 256 scales, not of 256 weights.",
          sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(n, 256)) / n)),
-    Slip("groups_of_blocks", "The groups are of 256 scales, also where a block has another size.",
-         sums(None, lambda n, b, g, s: 4 + (8 * b + 32 * up(b, s)) / n)),
+    Slip("groups_of_blocks", "A group has 256 scales, whatever the size of a block.",
+         lambda i: [{"double": 4 + (8 * counts(i)[1] + 32 * up(counts(i)[1], size)) / counts(i)[0]}
+                    for size in (counts(i)[3], 64, 128)]),
 )  # fmt: skip
 
 bits = Check(

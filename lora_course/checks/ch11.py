@@ -1,6 +1,7 @@
 """Checks of chapter 11: budget, settings, checkpointing, layers kept out, no repacking."""
 
 import contextlib
+import itertools
 
 import numpy as np
 
@@ -90,13 +91,39 @@ def others(before, after, adapter=4):
         packed + before * rest + adapter * p, packed + after * rest + adapter * p)  # fmt: skip
 
 
+def in_order(i):
+    """The right bytes, each part in every other's place."""
+    names, right = ("weights", "gradients", "optimizer", "logits"), budget(i)
+    return [{f"{part}_{n}": right[other][n] for part, other in zip(names, order, strict=True)
+             for n in range(2)}
+            for order in itertools.permutations(names) if order != names]  # fmt: skip
+
+
+def one_matrix(i):
+    """The bytes of one of the matrices alone."""
+    options = []
+    for shape in (i["shapes"][:1], i["shapes"][-1:]):
+        alone, right = budget({**i, "shapes": shape}), budget(i)
+        adapter = right["gradients"][0] - alone["gradients"][0]
+        options += [{"gradients_0": alone["gradients"][0]}]
+        options += [{f"weights_{n}": alone["weights"][n] + more for n in range(2)}
+                    for more in (0, adapter)]  # fmt: skip
+    return options
+
+
 BUDGET = (
-    Slip("half_adapter", "Only one of the two factors is counted. A is (r, in), B is (out, r).",
-         counted("gradients", lambda n, q, rest, A, B, p, _: 4 * A,
-                 lambda n, q, rest, A, B, p, _: 4 * B)),
+    Slip("half_adapter", "Each matrix has two factors of different size: A is (r, in), B is "
+         "(out, r). Count both.", counted("gradients", *(
+             lambda n, q, rest, A, B, p, _, a=a, b=b: 4 * (a * A + b * B)
+             for a, b in ((1, 0), (0, 1), (2, 0), (0, 2))))),
+    Slip("one_matrix", "Only one of the matrices is counted. Add up over all `shapes`.",
+         one_matrix),
     Slip("frozen_gradients", "Frozen weights have no gradient. Only the adapter has.",
          counted("gradients", *(lambda n, q, rest, A, B, p, _, b=b, k=k, m=m: b * (n + k * rest)
-                                + 4 * p * m for b in (2, 4) for k in (0, 1) for m in (0, 1)))),
+                                + 4 * p * m for b in (2, 4) for k in (0, 1) for m in (0, 1)),
+                 lambda n, q, rest, A, B, p, _: 4 * (p + rest),
+                 lambda n, q, rest, A, B, p, _: (4 * p + 2 * rest, 4 * p + 4 * rest),
+                 lambda n, q, rest, A, B, p, _: 4 * p + 2 * rest)),
     Slip("full_size", "An adapter of rank r has r * (out + in) numbers for each matrix, not "
          "r * out * in.",
          lambda i: [{f"gradients_{k}": 4 * i["r"] * counts(i)[0] for k in (0, 1)}]),
@@ -105,14 +132,12 @@ BUDGET = (
     Slip("units", "The numbers are to be bytes: not bits, and not megabytes.",
          counted("gradients", *(lambda n, q, rest, A, B, p, _, c=c: 4 * p * c
                                 for c in (8, 1e-6, 2.0**-20, 1e-9, 2.0**-30)))),
-    Slip("exchanged", "Gradients and optimizer states are exchanged. The order is: weights, "
-         "gradients, optimizer, logits.",
-         lambda i: {f"{part}_{n}": budget(i)[other][n] for n in range(2) for part, other in (
-             ("gradients", "optimizer"), ("optimizer", "gradients"))}),
+    Slip("exchanged", "The parts are in another order. It is: weights, gradients, optimizer, "
+         "logits.", in_order),
     Slip("half_gradients", "The adapter is in float32, and so are its gradients: 4 bytes for each "
          "number.", counted("gradients", lambda n, q, rest, A, B, p, _: 2 * p)),
     Slip("one_state", "AdamW keeps two numbers for each trained one: m and v, 4 bytes each.",
-         counted("optimizer", lambda n, q, rest, A, B, p, _: 4 * p)),
+         counted("optimizer", *(lambda n, q, rest, A, B, p, _, c=c: c * p for c in (2, 4, 16)))),
     Slip("frozen_state", "The optimizer sees the adapter alone. Frozen weights have no states.",
          counted("optimizer", *(lambda n, q, rest, A, B, p, _, k=k, m=m: 8 * (n + k * rest + m * p)
                                 for k in (0, 1) for m in (0, 1)))),
@@ -123,8 +148,18 @@ BUDGET = (
          "weights, and 4 bytes for 256 of those.", counted("weights", stored(lambda n, q: n / 2))),
     Slip("no_second", "Double quantization keeps a float32 for every 256 scales as well.",
          counted("weights", stored(lambda n, q: n / 2 + n / 64))),
-    Slip("each_256", "There is a float32 for every 256 scales, not for every 256 weights.",
-         counted("weights", stored(lambda n, q: n / 2 + n / 64 + n / 64))),
+    Slip("each_256", "There is a float32 for every 256 scales: not for every 256 weights, nor for "
+         "every 64 scales.", counted("weights", *(
+             stored(lambda n, q, c=c: n / 2 + n / 64 + 4 * n / c) for c in (256, 64 * 64)))),
+    Slip("large_scales", "With double quantization each block of 64 weights has a scale of one "
+         "byte: it is quantized itself.", counted("weights", stored(lambda n, q: 2 * q - n / 2), *(
+             stored(lambda n, q, c=c: q + c * n / 64) for c in (1, 3)))),
+    Slip("unquantized", "These matrices are in 4 bits, before the preparation and after it.",
+         counted("weights", stored(lambda n, q: 2 * n),
+                 lambda n, q, rest, A, B, p, _: (q + 2 * rest + 4 * p, 4 * n + 4 * rest + 4 * p))),
+    Slip("counted_twice", "Gradients and states are parts of their own. Among the weights the "
+         "adapter counts once, 4 bytes a number.",
+         counted("weights", *(others(2, 4, bytes_) for bytes_ in (8, 12, 16)))),
     Slip("second_byte", "The scale of 256 scales is a float32, which takes 4 bytes.",
          counted("weights", stored(lambda n, q: n / 2 + n / 64 + n / 64 / 256))),
     Slip("rounded", "4.127 bits is a rounded figure. Count the codes, the scales and their scales, "
@@ -145,7 +180,7 @@ BUDGET = (
          "after the preparation.", counted("weights", others(0, 0))),
     Slip("prepared", "The preparation turns what is left in 16 bits into float32. So the rest "
          "takes 4 bytes a number when `prepared`, else 2.",
-         counted("weights", others(2, 2), others(4, 4), others(4, 2))),
+         counted("weights", *(others(*each) for each in ((2, 2), (4, 4), (4, 2), (1, 2))))),
     Slip("no_adapter", "The adapter's own weights are missing: they lie beside the frozen ones.",
          counted("weights", others(2, 4, 0))),
     Slip("half_weights", "The adapter is in float32, prepared or not: 4 bytes for each of its "
@@ -153,11 +188,13 @@ BUDGET = (
          counted("weights", others(2, 4, 2), lambda n, q, rest, A, B, p, _: (
              q + 2 * rest + 2 * p, q + 2 * rest + 4 * p))),
     Slip("logits_once", "The logits take 4 bytes each in float32, and their gradient as much "
-         "again.", counted("logits", lambda n, q, rest, A, B, p, logits: 4 * logits)),
+         "again.", counted("logits", *(lambda n, q, rest, A, B, p, logits, c=c: c * logits
+                                       for c in (1, 2, 4, 6, 12)))),
     Slip("logits_prepared", "The logits are in float32, whether the model is prepared or not.",
          counted("logits", lambda n, q, rest, A, B, p, logits: (4 * logits, 8 * logits))),
     Slip("no_logits", "The logits are missing: one number for every token and every word.",
-         counted("logits", lambda *all: 0)),
+         lambda i: [{f"logits_{n}": c * each for n in (0, 1)} for c in (0, 4, 8)
+                    for each in (float(i["tokens"]), float(i["vocabulary"]))]),
 )  # fmt: skip
 
 step_bytes = Check(
@@ -254,16 +291,22 @@ CONFIG = (
     Slip("int8", "This is 8-bit quantization. QLoRA is `load_in_4bit=True`.", seen_as(eight=every)),
     Slip("no_4bit", "Nothing is quantized: set `load_in_4bit=True`.",
          seen_as(four=none, eight=none)),
-    Slip("fp4", "The default code book is FP4. QLoRA's levels are those of NF4.",
+    Slip("fp4", "QLoRA's code book is asked for as \"nf4\", in small letters. The default is FP4.",
          seen_as(nf4=none)),
-    Slip("single", "The scales stay in float32 by default. Double quantization must be asked for.",
+    Slip("single", "The scales stay in float32 by default. Ask for double quantization by its full "
+         "name: one that the class does not know is passed over in silence.",
          seen_as(double=none)),
-    Slip("float32", "Products in float32 are the default, and slow on a GPU. Choose a 16-bit type.",
-         computes("float32", "float32")),
+    Slip("float32", "Products in float32 are the default, and slow on a GPU. "
+         "`bnb_4bit_compute_dtype` is to be a 16-bit type.",
+         lambda i: [computes("float32", "float32")(i), computes("float32", "bfloat16")(i),
+                    computes("float16", "float32")(i)]),
     Slip("always_bf16", "A GPU without bfloat16 must compute in float16. Look at the argument.",
          computes("bfloat16", "bfloat16")),
     Slip("always_fp16", "Where there is bfloat16, take it: float16 overflows above 65,504. Look at "
          "the argument.", computes("float16", "float16")),
+    Slip("by_argument", "`bf16` decides on the type of the products alone. All else is the same on "
+         "every GPU.", lambda i: [{key: flags} for key in ("four", "nf4", "double")
+                                  for flags in (i["asks"], 1 - i["asks"])]),
     Slip("swapped", "The two types are the wrong way round. `bf16` says that the GPU has bfloat16.",
          computes("bfloat16", "float16")),
     Slip("skip_list", "A list replaces the rule that keeps the head out, whatever the model calls "
@@ -311,7 +354,11 @@ def linears(family):
 
 def make_skip(seed):
     rng = np.random.default_rng(seed + 1400)
-    return {f"more_{family}": rng.permutation(4)[:2] for family in FAMILIES}
+    while True:
+        made = {f"more_{family}": rng.permutation(4)[:2] for family in FAMILIES}
+        short = np.array([["." not in end for end in ends(made, family)] for family in FAMILIES])
+        if not any((short == pair).all() for pair in ([1, 0], [0, 1])):  # else it is one of more
+            return made
 
 
 def ends(i, family):
@@ -416,11 +463,20 @@ SKIP = (
          "only at its children.",
          packs(lambda name, head, ends: name.endswith(tuple(ends)) or name == head and "." not in
                head)),
-    Slip("forgot_more", "The names in `more` must be in the list, too.",
+    Slip("forgot_more", "What ends in an entry of `more` stays out, too: put its entries into "
+         "the list.",
          packs(lambda name, head, ends: name == head)),
     Slip("last_part", "An entry may have several parts, such as layers.1.fc1. Compare the end of "
          "the full name.",
          packs(lambda name, head, ends: name == head or name.split(".")[-1] in ends)),
+    Slip("one_of_more", "Only one entry of `more` is in the list. All of them belong there.",
+         lambda i: [packs(lambda name, head, ends, k=k: name == head or name.endswith(ends[k]))(i)
+                    for k in (0, 1)]),
+    Slip("parent", "The part around the head is named, which keeps its other layers out as well. "
+         "Name the head itself.", packs(lambda name, head, ends: name.endswith(tuple(ends))
+                                        or name.startswith(head.rpartition(".")[0] or head))),
+    Slip("in_place", "`more` is still needed: `+=`, `append` and `insert` write into it. Build a "
+         "new list.", seen_as(left=5)),
     Slip("empty", "Everything is in 4 bits, the head as well: a list that is given replaces the "
          "rule that protects it.", packs(lambda *a: False)),
     Slip("nothing", "No layer is left in 4 bits. The list names what stays **out**.",
@@ -455,9 +511,9 @@ PLACES = ("at the top", "inside another part", "inside a LoRA layer", "of the su
 def make_protect(seed):
     rng = np.random.default_rng(seed + 1500)
     often = rng.integers(4)  # a kind that is there three times: one was protected before
-    layout = np.array([often, *rng.permutation([*KINDS, often, *KINDS[: rng.integers(3)]])])
+    layout = np.array([often, *rng.permutation([*KINDS, *KINDS[: rng.integers(3)]]), often])
     starts = np.ones(len(layout), dtype=int)
-    starts[rng.choice(np.flatnonzero(layout == often)[1:])] = 0
+    starts[rng.choice(np.flatnonzero(layout == often)[1:-1])] = 0
     return {"layout": layout, "starts": starts, "W": fixtures.normal(rng)(64, 64)}
 
 
@@ -538,14 +594,22 @@ def leaves(*kinds):
 
 
 PROTECT = (
-    Slip("nothing", "Every flag is as it was. It belongs to each Linear4bit, not to the model.",
+    Slip("nothing", "Every flag is as it was. Was it set on something else, or under another name? "
+         "Each Linear4bit has its own `support_avx512bf16_for_cpu`.",
          leaves(*KINDS)),
-    Slip("top_only", "Only the outermost layers are reached. `model.modules()` goes all the way "
-         "down, `children()` does not.", leaves(DEEP, WRAPPED)),
+    Slip("first_only", "Only one layer was reached. Does the loop end at the first, by `break` or "
+         "`return`, or is the flag set behind it?", lambda i: [
+             {"on": np.where(np.arange(len(i["starts"])) == k, 0, i["starts"])}
+             for k in (0, len(i["starts"]) - 1)]),
+    Slip("no_bool", "The flag is the value False itself.", seen_as(on=lambda v: (v == 2).all())),
+    Slip("top_only", "Not every depth is reached. `model.modules()` goes all the way down, "
+         "`children()` does not.", lambda i: [leaves(DEEP, WRAPPED)(i), leaves(DEEP)(i)]),
+    Slip("wrapped_left", "A layer that PEFT has wrapped is one of 4 bits all the same: it lies "
+         "inside, as `base_layer`.", leaves(WRAPPED)),
     Slip("exact_type", "A LinearNF4 is left out. Ask with isinstance, not for the exact type.",
          leaves(SUBCLASS)),
     Slip("allowed", "True allows a layer to repack. The flag must become False.",
-         lambda i: {"on": np.ones(len(i["layout"]))}),
+         lambda i: [{"on": np.ones(len(i["layout"]))}, {"on": 1 - i["starts"]}]),
     Slip("all_parts", "The flag was set in parts of other kinds as well. Ask with isinstance "
          "whether a part is a bnb.nn.Linear4bit.",
          seen_as(strays=lambda v: v.size == 1 and v.item() > 0)),
@@ -662,6 +726,14 @@ def by_hand(i):
     return inputs[-1], *(np.stack(g) for g in zip(*grads[::-1], strict=True))
 
 
+def chain(i, order, residual=0):
+    """The output when these blocks are run, in this order."""
+    x = i["x"].astype(float)
+    for n in order:
+        x = residual * x + np.tanh(x @ (i["W"][n] + i["B"][n] @ i["A"][n]).T)
+    return x
+
+
 def last_alone(i):
     """The output when every block gets the x of the start."""
     return np.tanh(i["x"] @ (i["W"][-1] + i["B"][-1] @ i["A"][-1]).T)
@@ -669,20 +741,36 @@ def last_alone(i):
 
 BLOCKS = (
     Slip("not_chained", "Every block gets the x of the start. Hand on what the block before it "
-         "gave.", lambda i: {"y": last_alone(i)}),
+         "gave.", lambda i: [{"y": last_alone(i)}, {"y": sum(chain(i, [n]) for n in range(
+             len(i["W"])))}]),
+    Slip("backwards", "The blocks run from the last to the first.",
+         lambda i: {"y": chain(i, reversed(range(len(i["W"]))))}),
+    Slip("not_all", "Not every block is run. Does the loop end too early, or leave one out?",
+         lambda i: [{"y": chain(i, order)} for n in [len(i["W"])] for order in (
+             *(range(k) for k in range(n)), *(range(k, n) for k in range(1, n - 1)))]),
+    Slip("residual", "x is added to what a block gives. The blocks are run as they are.",
+         lambda i: {"y": chain(i, range(len(i["W"])), 1)}),
+    Slip("twice", "Each block runs twice in the forward pass. Let `checkpoint` call it, and nobody "
+         "else.", lambda i: [{"forward": np.repeat(np.arange(len(i["W"])), 2)},
+                             {"forward": np.tile(np.arange(len(i["W"])), 2)},
+                             {"y": chain(i, np.repeat(np.arange(len(i["W"])), 2))}]),
     Slip("vanished", "Reentrant checkpointing looks at the inputs of a block alone. None requires "
          "a gradient, so there is nothing to do for it, and no error.",
          seen_as(has=none, with_x=every)),
-    Slip("no_grad", "Even when x requires a gradient none arrives. Is there a `torch.no_grad()`, "
-         "or a `detach()` at the end?", seen_as(has=none, with_x=none)),
+    Slip("no_grad", "Even when x requires a gradient none arrives. Is there a `torch.no_grad()` or "
+         "a `detach()`, or are the factors frozen?", seen_as(has=none, with_x=none)),
     Slip("first_lost", "The first block gets none: its input still requires no gradient. Cure it "
          "before the loop, not after the first block.",
          seen_as(has=lambda v: v.ndim == 2 and not v[0].any() and v[1:].all())),
     Slip("cut", "The gradient does not flow from block to block, so only the last one has it. "
-         "Is there a `detach()`?",
+         "Is there a `detach()` or a `no_grad()`?",
          seen_as(has=lambda v: v.ndim == 2 and v[-1].all() and not v[:-1].any())),
     Slip("unfrozen", "The base is trained now. Let the input require a gradient, not the weights.",
          seen_as(frozen=none)),
+    Slip("late", "In the backward pass the last block runs for all. A function made in the loop "
+         "looks `block` up when it is called: hand the block itself to `checkpoint`.", lambda i: {
+             "grad_A": lambda v: True, "calls": np.append(np.arange(len(i["W"])), np.full(
+                 len(i["W"]), len(i["W"]) - 1))}),
     Slip("no_checkpoint", "No block runs again: nothing is checkpointed, and all activations are "
          "kept.", lambda i: {"calls": np.arange(len(i["W"]))}),
     Slip("whole", "The stack is run again as one. Then all that its blocks keep is there at the "

@@ -25,8 +25,29 @@ def spread(rng, **columns):
     return {key: np.array(values)[rng.permutation(len(values))] for key, values in columns.items()}
 
 
+FIVE = (  # slips of five answers; judge_five knows their values
+    Slip("exchanged", "Two of the five answers stand in each other's place."),
+    Slip("reversed", "This answer is True where it should be False, and the reverse."),
+    Slip("joined", "This answer is False also where another one is: each of the five stands for "
+         "itself."),
+)  # fmt: skip
+
+
+def of_five(right):
+    """FIVE with values. right: {name: column of right answers}."""
+    pairs = [(a, b) for a in right for b in right if a != b]
+    exchanged = [{a: right[b], b: right[a]} for a, b in pairs if a < b]
+    joined = [{a: right[a] & right[b]} for a, b in pairs]
+    turned = [{a: ~np.asarray(right[a], bool)} for a in right]
+    return tuple(
+        slip._replace(values=lambda i, values=values: values)
+        for slip, values in zip(FIVE, (exchanged, turned, joined), strict=True)
+    )
+
+
 def judge_five(i, o, right, slips, describe):
     """Each answer is worth a fifth. describe(name, row): what stands there, in words."""
+    exchanged, *rest = of_five(right)
 
     def promise(number, name):
         def seen(value):
@@ -43,7 +64,14 @@ def judge_five(i, o, right, slips, describe):
         expected = str(bool(right[name][int(np.argmax(bad))]))
         return Promise(name, right[name], seen=seen, expected=expected, rtol=0, atol=0)
 
-    return in_parts(*(judged(i, o, [promise(n, name)], slips) for n, name in enumerate(right, 1)))
+    def verdict(number, name):
+        for known in ((exchanged,), slips, rest):
+            said = judged(i, o, [promise(number, name)], known)
+            if said.mistake != "other":
+                return said
+        return said
+
+    return in_parts(*(verdict(n, name) for n, name in enumerate(right, 1)))
 
 
 # 12.1 Merge without loss
@@ -95,7 +123,7 @@ def probe_merge(namespace, a):
 
 def type_name(value):
     known = value.size == 1 and value.item() in range(len(DTYPES))
-    return DTYPES[int(value.item())] if known else "of no such type"
+    return DTYPES[int(value.item())] if known else "no tensor of a float type"
 
 
 def merged(i, dtype, times=1.0, early=lambda a: a):
@@ -115,6 +143,15 @@ def agrees(i, dtype, total, share=0.005):
         return bool(np.mean(value != right) <= share and not far.any())
 
     return fits
+
+
+def weight_times(i, value):
+    """Whether the weight itself came in with a factor; its large entries tell."""
+    large, right = i["W_bfloat16"][0, :20], i["W_bfloat16"].shape
+    if value.shape != right or value.dtype.kind == "c" or not np.isfinite(value).all():
+        return False
+    times = np.median(value[0, :20] / large)
+    return abs(times - 1) > 0.05 and abs(times) > 0.05
 
 
 def judge_merge(i, o):
@@ -158,7 +195,26 @@ def nearly(i, dtype):
     return fits
 
 
+def other_factor(i, dtype):
+    """A condition: the update goes in with a factor that no other slip names."""
+    A, B, s = i["A"].astype(np.float64), i["B"].astype(np.float64), float(i["scaling"])
+    update, known = (s * B @ A)[1:], (1, 0, -1, 1 / s, s, int(s) / s, s**-2, 1 / len(A))
+
+    def fits(value):
+        if value.shape != i[f"W_{dtype}"].shape or not np.isfinite(value).all():
+            return False
+        t = ((value - i[f"W_{dtype}"])[1:] * update).sum() / (update**2).sum()
+        new = min(abs(t - k) for k in known) > 0.02
+        return new and agrees(i, dtype, merged(i, dtype, t), 0.15)(value)
+
+    return fits
+
+
 MERGE = (
+    Slip("weight_scaled", "The weight itself was multiplied, by the scale or something else. Only "
+         "the update has a factor.", lambda i: {"bfloat16": lambda v: weight_times(i, v)}),
+    Slip("other_factor", "The update goes in with another factor than `scaling`: print both.",
+         lambda i: {dtype: other_factor(i, dtype) for dtype in STORED}),
     Slip("wide", "The result stays in a wider type. Return it in `weight.dtype`.",
          lambda i: [{f"type_{dtype}": n for dtype in STORED} for n in (2, 3)]),
     Slip("always_half", "The result is float16 whatever the weight was. `.half()` names a type of "
@@ -169,8 +225,8 @@ MERGE = (
     Slip("rounds_update", "The update was rounded before it was added, and the sum again. That is "
          "what `safe_merge=True` does. Only the sum may be rounded.",
          sum_is(lambda i, dtype: merged(i, dtype, early=lambda a: rounded(a, dtype)))),
-    Slip("rounds_early", "Nearly right: something was rounded before the sum, a factor, the "
-         "scale or a product. Keep A, B and B @ A in float32, and the scale as it is.",
+    Slip("rounds_early", "Nearly right, but rounded more than once: a factor, the scale, a product "
+         "or the sum. Keep all of it in float32, up to `.to(weight.dtype)`.",
          lambda i: {dtype: lambda v, d=dtype: nearly(i, d)(v) and not any(agrees(i, d, merged(
              i, d, early=way), 0.02)(v) for way in (lambda a: a, lambda a: rounded(a, d)))
              for dtype in STORED}),
@@ -332,15 +388,21 @@ READY_SLIPS = (
          "`model.safetensors.index.json`.", column("weights", lambda i: i["weights"] == 1)),
     Slip("other_weights", "Other files were taken for the model's weights: those of an adapter, "
          "parts without their index, or a `.bin`. Look for the two names of the task.",
-         column("weights", lambda i: np.ones(8, bool), *(
-             lambda i, n=n: (i["weights"] > 0) | (i["beside"] == n) for n in (1, 2)))),
-    Slip("both_weights", "Nothing is ever ready: one of the two files is enough. Use `or`.",
-         column("weights", lambda i: np.zeros(8, bool))),
-    Slip("other_tokenizer", "A file of another name, or in a subfolder, was taken for the "
-         "tokenizer. What counts is `tokenizer.json` in the folder itself.",
-         column("tokenizer", lambda i: np.ones(8, bool))),
+         column("weights", *(lambda i, n=n: (i["weights"] > 0) | (i["beside"] == n)
+                             for n in (1, 2)))),
+    Slip("always", "This answer is True for every folder: other files were taken for those of the "
+         "task, or none was looked at. Some folders have an adapter's weights, parts without their "
+         "index, a `.bin`, or a config without a template.",
+         lambda i: [{name: np.ones(8, bool)} for name in (READY[0], READY[2], READY[3])]),
+    Slip("both_files", "This answer is False for every folder: nothing was found (does the path "
+         "begin with `folder`?), or both places were asked for, where one is enough: `or`.",
+         lambda i: [{name: np.zeros(8, bool)} for name in (READY[0], READY[2])]),
+    Slip("other_tokenizer", "True for every folder: a file of another name, or in a subfolder, was "
+         "taken for the tokenizer, or none was looked at. What counts is `tokenizer.json` in the "
+         "folder itself.", column("tokenizer", lambda i: np.ones(8, bool))),
     Slip("only_settings", "`tokenizer_config.json` holds settings. The tokenizer itself is "
-         "`tokenizer.json`.", column("tokenizer", lambda i: np.isin(i["template"], (0, 2, 3)))),
+         "`tokenizer.json`.", column("tokenizer", lambda i: np.isin(i["template"], (0, 2, 3)), (
+             lambda i: np.isin(i["template"], (0, 2, 3)) & (i["tokens"][:, 0] == 1)))),
     Slip("old_template", "Older releases keep the template in `tokenizer_config.json`, under "
          "`chat_template`. Look there as well.",
          column("chat template", lambda i: i["template"] % 2 == 1)),
@@ -354,7 +416,11 @@ READY_SLIPS = (
          "just those that a resized embedding was resized for.",
          column("a row for every token", lambda i: fits(i, added=False))),
     Slip("only_added", "Look at the vocabulary and at the added tokens: either may have the "
-         "highest id.", column("a row for every token", lambda i: fits(i, vocab=False))),
+         "highest id. In a vocabulary that is not the last one, nor the number of tokens.",
+         column("a row for every token", lambda i: fits(i, vocab=False))),
+    Slip("last_added", "Added tokens stand in any order: the last one need not have the highest "
+         "id.", column("a row for every token", lambda i: np.where(
+             i["tokens"][:, 3] == 1, fits(i, added=False), fits(i)))),
     Slip("off_by_one", "Rows are counted from 0: the highest id must be below `vocab_size`, not "
          "equal to it.",
          column("a row for every token", lambda i: fits(i, limit=lambda ids, n: ids <= n))),
@@ -368,9 +434,9 @@ READY_SLIPS = (
          column("a row for every token", lambda i: i["tokens"][:, 0] == 1)),
     Slip("no_tokenizer", "Without `tokenizer.json` the fourth answer is False: nobody knows the "
          "ids.", column("a row for every token", lambda i: fits(i) | (i["tokens"][:, 0] == 0))),
-    Slip("adapter_file", "What counts is `adapter_config.json`. The weights of an adapter may "
-         "have other names, and without their settings nobody loads them.",
-         column("no adapter", lambda i: i["beside"] != 4,
+    Slip("adapter_file", "What counts is `adapter_config.json` in the folder itself: neither an "
+         "adapter's weights, which nobody loads without it, nor what lies in a subfolder.",
+         column("no adapter", lambda i: np.zeros(8, bool), lambda i: i["beside"] != 4,
                 lambda i: (i["adapter"] == 0) & (i["beside"] != 4),
                 lambda i: ~((i["adapter"] == 1) & (i["beside"] != 3) | (i["beside"] == 4)))),
     Slip("adapter_reversed", "The fifth answer is True when there is **no** adapter.",
@@ -392,8 +458,8 @@ ready = Check(
         '`ids = list(spec["model"]["vocab"].values()) + [t["id"] for t in spec["added_tokens"]]`, '
         'and `max(ids) < config["vocab_size"]`, when `tokenizer.json` is there.',
     ),
-    slips=READY_SLIPS, other="Take the five answers one by one, each with a file or a number of "
-    "its own.",
+    slips=(*READY_SLIPS, *FIVE),
+    other="Take the five answers one by one, each with a file or a number of its own.",
     make=make_ready, probe=probe_ready, judge=judge_ready,
 )  # fmt: skip
 
@@ -407,8 +473,8 @@ def make_ties(seed):
     weights = rng.permutation([0.5, 1.5, 0.8, 1.2])[:n].astype(np.float32)
     made = {"updates": f(n, *size) * sizes.astype(np.float32), "weights": weights}
     place = int(rng.integers(size[0])), int(rng.integers(size[1]))
-    made["updates"][(slice(3), *place)] = rng.permutation([7, -5, -6])  # two outweigh the largest
-    made["updates"][(slice(3, None), *place)] = -3
+    made["updates"][(slice(3), *place)] = rng.permutation([7, -5, -4])  # two outweigh the largest
+    made["updates"][(slice(3, None), *place)] = -1
     return made | {"density": rng.choice([0.4, 0.55, 0.6])}
 
 
@@ -435,12 +501,12 @@ def updates(i):
     return i["updates"].astype(np.float64)
 
 
-def combine(i, t=None, elect=None, weighted=True, divide="agrees"):
+def combine(i, t=None, elect=None, weighted=True, divide="agrees", agree=np.equal):
     """TIES with one step made in another way; t: trimmed updates, elect: where the sign is from."""
     t = trimmed(i) if t is None else t
     w = i["weights"].astype(np.float64)[:, None, None] if weighted else np.ones((len(t), 1, 1))
     sign = np.sign((t if elect is None else elect).sum(0))
-    takes = (np.sign(t) == sign) & (t != 0)
+    takes = agree(np.sign(t), sign) & (t != 0)
     count = {
         "agrees": takes.sum(0),
         "all": np.full(t[0].shape, len(t)),
@@ -471,6 +537,57 @@ def without_election(i):
     return [{"out": total / count} for count in (np.maximum((t != 0).sum(0), 1), len(t), 1)]
 
 
+def other_counts(i):
+    """Numbers of entries that may stay by mistake."""
+    size, share = i["updates"].shape, float(i["density"])
+    right = round(share * size[1] * size[2])
+    return [right - 1, right + 1, *(round(share * n) for n in size)]
+
+
+def agreed(i):
+    """(sum, number) of those that agree, entry by entry, and their parts without weights."""
+    t = trimmed(i)
+    parts = t * (np.sign(t) == np.sign(t.sum(0)))
+    return combine(i, divide="one"), (parts != 0).sum(0), parts
+
+
+def other_divisor(i, v):
+    """Whether the sum is right, and what it is divided by depends on nothing but the number."""
+    total, count, _ = agreed(i)
+    taken = np.abs(total) > 0.05
+    if v.shape != total.shape or not np.isfinite(v).all() or (v[taken] == 0).any():
+        return False
+    by = total[taken] / v[taken]
+    return all(np.ptp(by[count[taken] == n]) < 1e-2 * np.abs(by).max() for n in set(count[taken]))
+
+
+def other_weights(i, v):
+    """Whether these are averages, and each update came in with a factor that is not its weight."""
+    total, count, parts = agreed(i)
+    if v.shape != total.shape or not np.isfinite(v).all():
+        return False
+    columns, right = parts.reshape(len(parts), -1).T, (v * count).ravel()
+    w = np.linalg.lstsq(columns, right, rcond=None)[0]
+    ratio = w / i["weights"]
+    return np.ptp(ratio) > 0.02 and np.allclose(columns @ w, right, 1e-3, 1e-3)
+
+
+def if_none_of(slips, rule):
+    """A slip's values: rule(i, v) holds for the output, and none of these slips explains it."""
+
+    def values(i):
+        def fits(v):
+            return rule(i, v) and not any(
+                option["out"](v) if callable(option["out"]) else close(v, option["out"], 1e-3, 1e-3)
+                for slip in slips
+                for option in np.atleast_1d(slip.values(i))
+            )
+
+        return {"out": fits}
+
+    return values
+
+
 def nan_where_nobody(i):
     right = combine(i)
 
@@ -497,9 +614,10 @@ TIES = (
     Slip("signed", "The entries were ordered by their value, so that negative ones fell out. Order "
          "them by their absolute value.", outs(lambda i: combine(i, np.stack(
              [u * (keep(u - u.min() + 1, float(i["density"])) != 0) for u in updates(i)])))),
-    Slip("one_short", "One entry of each update too few stays. The smallest that stays counts as "
-         "well: `>=`, not `>`.", outs(lambda i: combine(i, np.stack(
-             [keep(u, float(i["density"]) - 1 / u.size) for u in updates(i)])))),
+    Slip("other_count", "Another number of entries stays. Of each update it is `density` times all "
+         "its entries, the smallest of them included (`>=`, not `>`).", lambda i: [
+             {"out": combine(i, np.stack([keep(u, n / u.size) for u in updates(i)]))}
+             for n in other_counts(i)]),
     Slip("by_rows", "Each row was trimmed by itself. The share is one of all entries of an update.",
          outs(lambda i: combine(i, np.stack([[keep(row, float(i["density"])) for row in u]
                                              for u in updates(i)])))),
@@ -530,10 +648,21 @@ TIES = (
          outs(lambda i: combine(i) / i["weights"].astype(np.float64).sum())),
     Slip("counts_zeros", "Trimmed entries were counted in the average. A zero agrees with nobody.",
          outs(lambda i: combine(i, divide="zeros"))),
+    Slip("disagrees", "Those whose sign is another than the elected one were averaged.",
+         outs(lambda i: combine(i, agree=np.not_equal))),
+    Slip("signs", "The sizes are right, the signs are not: an entry has the elected sign.",
+         outs(lambda i: -combine(i), lambda i: np.abs(combine(i)))),
     Slip("no_election", "There was no election: entries of both signs are in the result.",
          without_election),
     Slip("nan", "Some entries are nan: where nobody agrees, 0 was divided by 0. The result there "
          "is 0.", nan_where_nobody),
+)  # fmt: skip
+TIES = (
+    *TIES,
+    Slip("other_divisor", "The sum of those that agree is right, what it is divided by is not: "
+         "their number, entry by entry.", if_none_of(TIES, other_divisor)),
+    Slip("other_weights", "Each update was multiplied with something else than its own weight.",
+         if_none_of(TIES, other_weights)),
 )  # fmt: skip
 
 ties = Check(
@@ -565,7 +694,9 @@ def make_mixed(seed):
     f, (T, d_in, d_out) = fixtures.normal(rng), rng.permutation([4, 5, 6, 9, 10, 11])[:3]
     which = np.array([0, 0, 1, 2, -1, -1, *rng.integers(-1, 3, rng.integers(1, 3))])
     which = rng.permutation(which)
-    which = np.roll(which, -int(np.argmax(which >= 0)))  # the first row has an adapter
+    which = np.roll(which, -int(np.argmax(which >= 0)))
+    last = int(np.flatnonzero(which >= 0)[-1])
+    which[[last, -1]] = which[[-1, last]]  # the first row and the last one have an adapter
     made = {"which": which, "x": f(len(which), T, d_in), "W": f(d_out, d_in)}
     made |= {"A": f(ADAPTERS, 2, d_in), "B": f(ADAPTERS, d_out, 2)}
     return made | {"scaling": rng.permutation([0.5, 1.5, 2.5]).astype(np.float32)}
@@ -607,6 +738,25 @@ def judge_mixed(i, o):
     return judged(i, o, promises, SERVED)
 
 
+def wrong_rows(i, v):
+    """The adapters of rows that are wrong."""
+    right = served(i)
+    return {int(n) for n, a, b in zip(i["which"], v, right, strict=True)
+            if not close(a, b, 1e-3, 1e-3)} if v.shape == right.shape else set()  # fmt: skip
+
+
+def all_rows(i, v, factors=None):
+    """Whether each row is x @ W.T and its update times a factor, one of these."""
+    plain, right = served(i, np.full(len(i["which"]), -1)), served(i)
+    if v.shape != right.shape or not np.isfinite(v).all():
+        return False
+    update = right - plain
+    times = ((v - plain) * update).sum((1, 2)) / np.maximum((update**2).sum((1, 2)), 1e-12)
+    fits = close(v, plain + times[:, None, None] * update, 1e-3, 1e-3)
+    near = factors is None or all(np.abs(t - np.array(factors)).min() < 1e-3 for t in times)
+    return fits and near
+
+
 def summed(i, least):
     """The rows whose number is at least this, with the sum of all updates."""
     plain = served(i, np.full(len(i["which"]), -1))
@@ -630,11 +780,15 @@ def row_numbers(i):
 SERVED = (
     Slip("minus_one", "Rows of the base got an adapter: an index of −1 picks the last one. Set "
          "their update to 0.", outs(lambda i: served(i, i["which"] % ADAPTERS))),
-    Slip("clamped", "Rows of the base got the first adapter: `clamp` makes 0 of −1. Set their "
-         "update to 0.", outs(lambda i: served(i, i["which"].clip(0)))),
+    Slip("clamped", "Rows of the base got the first adapter: −1 was made 0, as `clamp` does. Set "
+         "their update to 0.", outs(lambda i: served(i, i["which"].clip(0)))),
     Slip("base_only", "No row has an update. Did its result get lost?",
          outs(lambda i: served(i, np.full(len(i["which"]), -1)))),
     Slip("update_only", "x @ W.T is missing.", outs(lambda i: served(i, base=0.0))),
+    Slip("base_twice", "x @ W.T is in the output twice.", outs(lambda i: served(i, base=2.0))),
+    Slip("mask_turned", "The mask is the wrong way round: rows of the base got an update, and "
+         "those with an adapter none.", outs(*(lambda i, n=n: served(i, np.where(
+             i["which"] < 0, n, -1)) for n in range(ADAPTERS)))),
     Slip("no_base", "Rows of the bare base are 0. They get x @ W.T.",
          outs(lambda i: served(i) * (i["which"] >= 0)[:, None, None])),
     Slip("no_scale", "The updates are not scaled.",
@@ -642,13 +796,18 @@ SERVED = (
     Slip("one_scale", "Every adapter has a scale of its own: `scaling[which]`.",
          lambda i: [{"out": served(i, scale=scale)} for scale in (
              *(np.full(len(i["which"]), s) for s in i["scaling"]),
-             np.resize(i["scaling"], len(i["which"])))]),
+             np.resize(i["scaling"], len(i["which"])),
+             *(i["scaling"][(i["which"] + k) % ADAPTERS] for k in (1, 2)))]),
     Slip("divided", "The update is multiplied by the scale, not divided by it.",
          outs(lambda i: served(i, scale=1 / i["scaling"][i["which"]]))),
     Slip("one_for_all", "All rows got the same adapter. Each has its own number in `which`.",
          outs(*(lambda i, n=n: served(i, np.full(len(i["which"]), n)) for n in range(ADAPTERS)),
               *(lambda i, n=n: served(i, np.where(i["which"] < 0, -1, n))
-                for n in range(ADAPTERS)))),
+                for n in range(ADAPTERS)),
+              *(lambda i, n=n: served(i, np.where(i["which"] < 0, -1, n),
+                                      scale=i["scaling"][i["which"]]) for n in range(ADAPTERS)))),
+    Slip("numbers_sorted", "The numbers in `which` were sorted and the rows were not: each row got "
+         "the adapter of another one.", outs(lambda i: served(i, np.sort(i["which"])))),
     Slip("zero_lost", "Rows of adapter 0 got no update. Only −1 means none: `which >= 0`.",
          outs(lambda i: served(i, np.where(i["which"] > 0, i["which"], -1)))),
     Slip("rows_lost", "The rows of the bare base are missing. They get x @ W.T, in their place.",
@@ -677,6 +836,16 @@ SERVED = (
               lambda i: served(i, np.where(i["which"] < 0, -1, row_numbers(i))))),
     Slip("subtracted", "The updates are taken off instead of added.",
          outs(lambda i: served(i, scale=-i["scaling"][i["which"]]))),
+)  # fmt: skip
+KNOWN = tuple(slip for slip in SERVED if slip.name != "in_place")
+SERVED = (
+    *SERVED,
+    Slip("base_rows", "Rows with an adapter are right, those of the bare base (-1) are not: they "
+         "get x @ W.T alone.", if_none_of(KNOWN, lambda i, v: wrong_rows(i, v) == {-1})),
+    Slip("no_update", "Some rows got no update: they are x @ W.T.", if_none_of(
+        KNOWN, lambda i, v: wrong_rows(i, v) and all_rows(i, v, (0, 1)))),
+    Slip("other_scale", "The updates are right up to a factor: it is `scaling[which]`, nothing "
+         "else.", if_none_of(KNOWN, lambda i, v: all_rows(i, v) and not all_rows(i, v, (0, 1)))),
 )  # fmt: skip
 
 mixed_forward = Check(
@@ -736,12 +905,13 @@ def card_text(a, n):
         lines += ["    metrics: [{type: exact_match, value: 0.97}]"]
     said = "[More Information Needed]" if open_ == 1 else "Forms of a court."
     body = ["# forms", "", "base_model, license and results (split: test) are named above.", ""]
-    body += ["More Information: ask the court. Is more information needed, write to us.", ""]
+    body += ["More Information: ask the court. Needed: form B. Is more information needed, write "
+             "to us.", ""]  # fmt: skip
     body += ["## Intended use", "", said, ""]
     title, text = ["## Limits", ""], ["Not for real cases.", ""]
     section = [
-        ["### Limits", "", *text], title[:1] + text, [*title, "", ""], title + text,
-        [*title, "### Law", "", *text], title + text, title, ["## Limits of memory", "", *text],
+        ["### Limits", "", *text], title[:1] + text, [*title, "", ""], [*title, "", *text],
+        [*title, "", "### Law", "", *text], title + text, title, ["## Limits of memory", "", *text],
     ][limits]  # fmt: skip
     training = ["## Training", "", "40 steps on the test rows' neighbours.", ""]
     order = section + training
@@ -819,7 +989,7 @@ CARD_SLIPS = (
          column("limits", lambda i: sections(i, 1, 2, 3, 4, 5),
                 lambda i: sections(i, 0, 1, 2, 3, 4, 5))),
     Slip("next_line", "The line under the title may be blank. Look at all lines up to the next "
-         "title.", column("limits", lambda i: sections(i, 1))),
+         "title.", column("limits", lambda i: sections(i, 1), lambda i: sections(i, 1, 5))),
     Slip("other_title", "`## Limits of memory` is another section. The line is `## Limits` and "
          "nothing else.", column("limits", lambda i: sections(i, 1, 3, 4, 5, 7))),
     Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
@@ -857,8 +1027,8 @@ card_checks = Check(
         '`any(r.dataset_split == "test" for r in about.eval_results or [])`, and with a line break '
         'before the text, `partition("\\n## Limits\\n")[2].partition("\\n## ")[0].strip()`.',
     ),
-    slips=CARD_SLIPS, other="Print `ModelCard(text).data.to_dict()` for a card, and go through the "
-    "five.",
+    slips=(*CARD_SLIPS, *FIVE),
+    other="Print `ModelCard(text).data.to_dict()` for a card, and go through the five.",
     make=make_card, probe=probe_card, judge=judge_card,
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Checks of chapter 13: a bottleneck, a prompt, a prefix, IA3 and its merge, any method's count."""
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -115,9 +116,10 @@ def after(i, kind=""):
         "whole": relu(y + up),
         "early": y + (relu(y) @ W1.T + b1) @ W2.T + b2,
         "base": y,
-        "twice": 2 * y + up,
         "sigmoid": y + (1 / (1 + np.exp(-z))) @ W2.T + b2,
         "tanh": y + np.tanh(z) @ W2.T + b2,
+        "leaky": y + np.maximum(z, 0.01 * z) @ W2.T + b2,
+        "early_both": y + relu(relu(y) @ W1.T + b1) @ W2.T + b2,
         "silu": y + (z / (1 + np.exp(-z))) @ W2.T + b2,
         "gelu": y + (0.5 * z * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))) @ W2.T + b2,
     }[kind]
@@ -130,8 +132,8 @@ def judge_bottleneck(i, o):
                 expected="that layer itself"),
         Promise("linear", lambda v: v.all(), seen="down or up is missing, or is no nn.Linear",
                 expected="two nn.Linear"),
-        Promise("shapes", np.array([(m, d), (d, m)]), "the shapes of the weights, at [down or up, "
-                "axis]"),
+        Promise("shapes", np.array([(m, d), (d, m)]), seen=weights_seen,
+                expected=weights_seen(np.array([(m, d), (d, m)]))),
         Promise("biases", lambda v: v.all(), seen="down or up has no bias", expected="both have"),
         none_of("frozen", "tensors of the base layer still train"),
         Promise("trained", lambda v: v.all(), seen="down or up is frozen",
@@ -148,6 +150,25 @@ def judge_bottleneck(i, o):
     return judged(i, o, promises, BOTTLENECK)
 
 
+def weights_seen(shapes):
+    (a, b), (c, d) = shapes.tolist()
+    return f"down's weight is {a} x {b}, that of up {c} x {d}"
+
+
+def y_times(i, v):
+    """Whether y is in the output, but not once."""
+    y, up = after(i, "base"), after(i, "no_skip")
+    times = ((v - up) * y).sum() / (y * y).sum() if v.shape == y.shape else 1
+    return min(abs(times - 1), abs(times)) > 1e-2 and np.allclose(v, times * y + up, 1e-3, 1e-3)
+
+
+def up_times(i, v):
+    """Whether y is in the output once, and the update with a factor."""
+    y, up = after(i, "base"), after(i, "no_skip")
+    times = ((v - y) * up).sum() / (up * up).sum() if v.shape == y.shape else 1
+    return min(abs(times - 1), abs(times)) > 1e-2 and np.allclose(v, y + times * up, 1e-3, 1e-3)
+
+
 def output_is(kind):
     return lambda i: {"y": after(i, kind)}
 
@@ -158,13 +179,16 @@ BOTTLENECK = (
     Slip("no_relu", "Without the ReLU the adapter is linear, and no better than LoRA.",
          output_is("no_relu")),
     Slip("relu_late", "The ReLU stands between down and up, at width m, and nowhere else.",
-         lambda i: [{"y": after(i, kind)} for kind in ("late", "both", "whole", "early")]),
+         lambda i: [{"y": after(i, kind)} for kind in ("late", "both", "whole", "early",
+                                                           "early_both")]),
     Slip("unused", "The adapter is there, and `forward` does not use it.", output_is("base")),
     Slip("gelu", "A ReLU was asked for; this is a GELU.", output_is("gelu")),
     Slip("curve", "A ReLU was asked for, `torch.relu`; this is another curve.",
-         lambda i: [{"y": after(i, kind)} for kind in ("sigmoid", "tanh", "silu")]),
-    Slip("skip_twice", "y is added once. `forward` of the parts returns up(...) alone; somewhere y "
-         "is in it already.", output_is("twice")),
+         lambda i: [{"y": after(i, kind)} for kind in ("sigmoid", "tanh", "silu", "leaky")]),
+    Slip("update_scaled", "The update is added as it is, without a factor or a minus.",
+         lambda i: {"y": lambda v: up_times(i, v)}),
+    Slip("skip_twice", "y itself is added, once. (`self.up(...)` returns its own output alone.)",
+         lambda i: {"y": lambda v: y_times(i, v)}),
     Slip("base_trains", "Freeze the base layer, weight and bias: "
          "`base_layer.requires_grad_(False)`.", seen_as(frozen=lambda v: v.any())),
     Slip("not_kept", "Keep the layer that was given, not a copy, under the name that was asked "
@@ -182,8 +206,8 @@ BOTTLENECK = (
          seen_as(gap=lambda v: v > 0.01)),
     Slip("dead", "If `down` starts at zero, every ReLU gets a zero, and nothing can learn. Zeros "
          "are harmless in `up` alone.", seen_as(reached=0)),
-    Slip("biases_left", "The biases that nn.Linear draws at random are still there. Set both to "
-         "zero.", seen_as(start_biases=lambda v: v > 0)),
+    Slip("biases_left", "The biases do not start at zero. (nn.Linear draws them at random.) Set "
+         "both to zero.", seen_as(start_biases=lambda v: v > 0)),
     Slip("swapped", "down goes from d to m, up from m to d; nn.Linear takes in, then out.",
          lambda i: {"shapes": np.array([i["W2"].shape, i["W1"].shape])}),
     Slip("wrong_width", "The adapter works on the output of the base layer, so d is "
@@ -262,9 +286,7 @@ def placed(i, kind=""):
     along = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
     made = {
         "": mask.cumsum(1) - 1,
-        "from_one": mask.cumsum(1),
         "arange": along,
-        "restart": np.concatenate([along[:, :p], i["mask"].cumsum(1) - 1], axis=1),
         "restart_arange": np.concatenate([along[:, :p], along[:, : mask.shape[1] - p]], axis=1),
     }[kind]
     return made[mask == 1]
@@ -273,12 +295,12 @@ def placed(i, kind=""):
 def judge_prepend(i, o):
     p = len(i["prompt"])
     promises = [
+        callers.unchanged("left", "the tensors that were given"),
         Promise("vectors", joined(i), "the vectors"),
         Promise("mask", longer(i["mask"], p), "the mask", dtype="int64"),
         Promise("labels", longer(i["labels"], p, -100), "the labels", dtype="int64"),
         Promise("positions", placed(i), "the positions at trained vectors and text, row by row"),
         Promise("whole", 1, seen="the positions are no whole numbers", expected="whole numbers"),
-        callers.unchanged("left", "the tensors that were given"),
         *slope_promises(i, {"prompt": "the prompt", "embeds": "the texts' vectors"}, joined),
     ]
     return judged(i, o, promises, PREPEND)
@@ -291,34 +313,59 @@ def behind(i, key, value):
 
 
 def is_float(right):
-    """A condition: these numbers as floats."""
-    return lambda v: v.dtype.kind == "f" and v.shape == right.shape and np.array_equal(v, right)
+    """A condition: these numbers in another type."""
+    return lambda v: v.dtype.name != "int64" and v.shape == right.shape and np.array_equal(v, right)
+
+
+def too_much(i, v):
+    """Whether the labels are right but where nothing is asked."""
+    right = longer(i["labels"], len(i["prompt"]), -100)
+    if v.shape != right.shape or np.array_equal(v, right):
+        return False
+    moved = np.roll(i["labels"], -1, 1), behind(i, "labels", -100)
+    known = longer(moved[0], len(i["prompt"]), -100), moved[1]
+    return np.array_equal(v[right != -100], right[right != -100]) and not any(
+        np.array_equal(v, k) for k in known)  # fmt: skip
+
+
+def off_by(i, v, text):
+    """Whether positions are wrong by one number: of all, or of the text alone."""
+    right = placed(i)
+    off = v - right if v.shape == right.shape else np.zeros(right.shape)
+    new = right < len(i["prompt"])
+    return not off[new].any() and off.any() and np.ptp(off[~new]) == 0 if text else (
+        np.ptp(off) == 0 and off[0] != 0)  # fmt: skip
 
 
 PREPEND = (
     Slip("at_the_end", "The prompt is read first: it goes before the text, not after it.",
          lambda i: {"vectors": np.concatenate([i["embeds"], np.broadcast_to(
              i["prompt"], (len(i["embeds"]), *i["prompt"].shape))], 1)}),
+    Slip("prompt_rows", "The vectors of the texts are right, those before them are not. Every row "
+         "of the batch begins with all p trained vectors, as they are.",
+         lambda i: {"vectors": lambda v: v.shape == joined(i).shape and np.array_equal(
+             v[:, len(i["prompt"]) :], i["embeds"])}),
     Slip("mask_zeros", "With zeros in the mask nobody looks at the trained vectors. Ones.",
          lambda i: {"mask": longer(i["mask"], len(i["prompt"]), 0)}),
     Slip("mask_short", "The row is p places longer, and so is its mask.",
-         lambda i: {"mask": i["mask"]}),
+         lambda i: {"mask": lambda v: v.shape == i["mask"].shape}),
     Slip("mask_ones", "The padding is still padding: keep the zeros of the given mask.",
          lambda i: {"mask": np.ones_like(longer(i["mask"], len(i["prompt"])))}),
     Slip("mask_behind", "The p ones stand before the mask of the text.",
          lambda i: {"mask": behind(i, "mask", 1)}),
     Slip("labels_short", "The row is p places longer, and so are its labels.",
-         lambda i: {"labels": i["labels"]}),
+         lambda i: {"labels": lambda v: v.shape == i["labels"].shape}),
+    Slip("labels_lost", "The labels of the texts are gone. Only the p new places ask for nothing.",
+         lambda i: {"labels": longer(np.full_like(i["labels"], -100), len(i["prompt"]), -100)}),
     Slip("labels_zero", "Whatever is not -100 is the number of a token: the model would be asked "
-         "for it.", lambda i: [{"labels": longer(i["labels"], len(i["prompt"]), value)}
-                               for value in (0, -1, 1, 100)]),
+         "for it.", lambda i: {"labels": lambda v: too_much(i, v)}),
     Slip("labels_moved", "Do not move the labels: the model itself compares each place with the "
          "next label.", lambda i: {"labels": longer(np.roll(i["labels"], -1, 1),
                                                     len(i["prompt"]), -100)}),
     Slip("p_is_d", "p is the number of vectors, `len(prompt)`; `prompt.shape[1]` is their width.",
          lambda i: {"mask": longer(i["mask"], i["prompt"].shape[1])}),
-    Slip("floats", "`torch.ones` and `torch.full` with -100.0 make floats. Take the type of what "
-         "was given: `attention_mask.new_ones`, `labels.new_full`.",
+    Slip("floats", "The numbers are right, their type is not. Take that of what was given: "
+         "`attention_mask.new_ones`, `labels.new_full`. (`torch.ones` and -100.0 make floats.)",
          lambda i: [{"mask": is_float(longer(i["mask"], len(i["prompt"])))},
                     {"labels": is_float(longer(i["labels"], len(i["prompt"]), -100))}]),
     Slip("exchanged", "The order is vectors, mask, labels, positions.",
@@ -333,10 +380,12 @@ PREPEND = (
          "p places.", lambda i: {"labels": behind(i, "labels", -100)}),
     Slip("padding_counts", "Counting places also counts the pads on the left. Count ones of the "
          "mask: `mask.cumsum(1) - 1`.", lambda i: {"positions": placed(i, "arange")}),
-    Slip("from_one", "cumsum counts the token itself: subtract 1.",
-         lambda i: {"positions": placed(i, "from_one")}),
-    Slip("restart", "The text does not start again at 0: the p vectors have the places before it.",
-         lambda i: [{"positions": placed(i, kind)} for kind in ("restart", "restart_arange")]),
+    Slip("from_one", "All positions are off by one and the same number: the first trained vector "
+         "has position 0. (cumsum counts the token itself: subtract 1.)",
+         lambda i: {"positions": lambda v: off_by(i, v, text=False)}),
+    Slip("restart", "The text starts at position p, right behind the trained vectors, and not "
+         "again at 0.", lambda i: [{"positions": lambda v: off_by(i, v, text=True)},
+                                   {"positions": placed(i, "restart_arange")}]),
 )  # fmt: skip
 
 prepend = Check(
@@ -389,6 +438,8 @@ def attention(i, kind=""):
         seen = np.ones((T, p + T))
     if kind == "shifted":
         seen = np.tril(np.ones((T, p + T)))
+    if kind == "upper":
+        seen = np.triu(np.ones((T, p + T)), p)
     if kind == "no_self":
         seen = np.tril(np.ones((T, p + T)), p - 1)
     if kind == "no_prefix":
@@ -412,12 +463,15 @@ def attention(i, kind=""):
         np.tile(t, (1, n, 1, 1)) if kind in ("tiled", name) else np.repeat(t, n, axis=1)
         for t, name in ((K, "tiled_k"), (V, "tiled_v"))
     )
-    size = {"no_scale": 1, "by_h": h**2, "by_width": H * h, "scaled_up": 1 / h}.get(kind, h)
+    size = {"no_scale": 1, "by_h": h**2, "by_width": H * h, "scaled_up": 1 / h, "by_T": T,
+            "by_keys": p + T, "by_H": H}.get(kind, h)  # fmt: skip
     scores = q @ K.swapaxes(-1, -2) / math.sqrt(size)
     if kind == "after":  # masked after the softmax
         w = np.exp(scores - scores.max(-1, keepdims=True))
         return (w / w.sum(-1, keepdims=True) * seen) @ V
     scores = np.where(seen > 0, scores, 0 if kind == "zeros" else -1e30)
+    if kind == "no_softmax":
+        return (scores * (seen > 0)) @ V
     if kind == "apart":
         return sum(softmax(s) @ x for s, x in ((scores[..., :p], V[:, :, :p]),
                                                (scores[..., p:], V[:, :, p:])))  # fmt: skip
@@ -431,9 +485,9 @@ def softmax(scores, axis=-1):
 
 def judge_attend(i, o):
     promises = [
+        callers.unchanged("left", "the tensors that were given"),
         Promise("y", attention(i), "the output, at [row, head, token, number]", rtol=1e-3,
                 atol=1e-4),
-        callers.unchanged("left", "the tensors that were given"),
         *slope_promises(i, {key: key for key in QKV}, attention),
     ]  # fmt: skip
     return judged(i, o, promises, ATTEND)
@@ -451,6 +505,10 @@ ATTEND = (
     Slip("blind_to_itself", "A token also sees itself.", attends("no_self")),
     Slip("no_text", "Only the prefix is seen. A token also sees itself and the text before it.",
          attends("prefix_only")),
+    Slip("upper", "`triu` is the other triangle: a token sees what stands before it, `tril(p)`.",
+         attends("upper")),
+    Slip("no_softmax", "The scores are no shares yet: the softmax is missing.",
+         attends("no_softmax")),
     Slip("inverted", "`masked_fill` hides where its mask is True: here it hides what may be seen.",
          lambda i: {"y": lambda v: v.shape == i["q"].shape and np.allclose(
              v[:, :, :-1], attention(i, "inverted")[:, :, :-1], rtol=1e-3, atol=1e-4)}),
@@ -464,7 +522,8 @@ ATTEND = (
          "takes from the text.", attends("apart")),
     Slip("axis", "A token's shares add up to 1 over the keys: `softmax(-1)`.", attends("axis")),
     Slip("flat", "The heads stay apart: (B, H, T, h) comes out.",
-         lambda i: {"y": lambda v: v.ndim == 3 and v.size == i["q"].size}),
+         lambda i: [{"y": lambda v: v.ndim == 3 and v.size == i["q"].size},
+                    {"y": attention(i).swapaxes(1, 2)}]),
     Slip("in_place", "What was given stays as it is: no `*=`, `/=` or a name that ends in `_`.",
          seen_as(left=lambda v: v > 0)),
     cut(*QKV),
@@ -477,7 +536,7 @@ ATTEND = (
     Slip("no_scale", "The scores are not divided by the square root of the head size.",
          attends("no_scale")),
     Slip("wrong_scale", "Divide by the square root of h, the size of one head.",
-         attends("by_h", "by_width", "scaled_up")),
+         attends("by_h", "by_width", "scaled_up", "by_T", "by_keys", "by_H")),
     Slip("zero_scores", "A score of 0 still gets a share: e to the power 0 is 1. Hide with minus "
          "infinity.", attends("zeros")),
     Slip("masked_late", "Hidden after the softmax, the shares no longer add up to 1. Hide the "
@@ -569,6 +628,9 @@ def folded(pair, key, bare):
     made = {f"W_{key}": array(weight, "the weight")}
     if bare:
         return made | {f"none_{key}": bias is None}
+    made[f"there_{key}"] = bias is not None
+    if bias is None:
+        return made
     return made | {f"b_{key}": array(bias, "the bias")}
 
 
@@ -628,6 +690,8 @@ def judge_ia3(i, o):
             second.append(Promise(f"none_{key}", 1, seen=f"for {case_words(key)} a bias is "
                                   "returned", expected="None"))  # fmt: skip
         else:
+            second.append(Promise(f"there_{key}", 1, seen=f"for {case_words(key)} None in place "
+                                  "of the bias", expected="a bias"))  # fmt: skip
             second.append(Promise(f"b_{key}", bias, f"for {case_words(key)} the bias"))
     second += [callers.unchanged("left_fold", "what fold was given")]
     return in_parts(one_half(i, o, first, "scaled"), one_half(i, o, second, "fold"))
@@ -674,7 +738,8 @@ TURNED = (  # what square layers show
     Slip("exchanged", "The two are in each other's place: with `feedforward` the input is scaled, "
          "the columns of the weight; without it the output, the rows.", turned(True, False)),
     Slip("inputs_alone", "This scales inputs, the columns, in both cases. Without `feedforward` "
-         "the output is scaled: the rows, `scale[:, None]`.", turned(True, True)),
+         "the output is scaled: the rows of the weight (in `fold`, `scale[:, None]`).",
+         turned(True, True)),
     Slip("outputs_alone", "This scales outputs, the rows, in both cases. With `feedforward` the "
          "input is scaled: the columns.", turned(False, False)),
     Slip("bias_of_inputs", "With `feedforward` the input is scaled, and the bias stays as it is.",
@@ -682,12 +747,42 @@ TURNED = (  # what square layers show
                     "b_square_in": i["b"] * i["l_in_square"]}),
 )  # fmt: skip
 
+
+def with_scale(rule):
+    """Values of one case when rule(scale) stands in place of the scale."""
+
+    def values(i):
+        made = []
+        for key in ("out", "in"):
+            changed = {**i, "l_out": rule(i["l_out"]), "l_in_wide": rule(i["l_in_wide"])}
+            made += [{f"y_{key}": output(changed, key)}, {f"W_{key}": merged_pair(changed, key)[0]}]
+        return made
+
+    return values
+
+
+def with_sum(i):
+    """Values of one case when the scale is added."""
+    x, W, b, scale, _ = parts(i, "out")
+    inner, one = parts(i, "in")[3], x @ W.T + b
+    return [{"y_out": one + scale}, {"y_in": (x + inner) @ W.T + b},
+            {"W_out": W + scale[:, None]}, {"W_in": W + inner}]  # fmt: skip
+
+
 IA3 = (
+    Slip("not_scaled", "The scale has no effect here.", with_scale(np.ones_like)),
+    Slip("scaled_twice", "The scale was multiplied in twice.", with_scale(np.square)),
+    Slip("divided", "The scale multiplies; here it divides.", with_scale(lambda s: 1 / s)),
+    Slip("bias_lost", "The bias is missing: the layer has one, and so has what it is merged into.",
+         lambda i: [{"y_out": output(i | {"b": 0 * i["b"]}, "out")}, {"there_out": 0},
+                    {"y_in": output(i | {"b": 0 * i["b"]}, "in")}, {"there_in": 0}]),
+    Slip("added", "The scale multiplies; here it is added.", with_sum),
     Slip("bias_after", "The scale multiplies the whole output, bias included. Add the bias first.",
          outputs_are("bias_after")),
     Slip("plus_one", "The scale itself multiplies; it starts at 1. 1 + scale starts at 2.",
          lambda i: [*outputs_are("plus_one")(i), *folds_are("plus_one")(i),
-                    {"y_out": output(i, "out", "plus_one"), "y_in": output(i, "in")}]),
+                    {"y_out": output(i, "out", "plus_one"), "y_in": output(i, "in")},
+                    {"y_in": output(i, "in", "plus_one"), "y_out": output(i, "out")}]),
     Slip("bias_left", "The output is scaled with its bias, so the merged bias is scaled too.",
          folds_are("bias_left")),
     Slip("by_shape", "A square layer does not tell by its shape what is scaled: ask `feedforward`. "
@@ -762,16 +857,14 @@ def numbers(i, case, method, kind=""):
             "": L * sum(n * (i + o) for i, o in layers),
             "product": L * sum(n * i * o for i, o in layers),
             "full": L * sum(i * o for i, o in layers),
+            "larger": L * sum(n * max(i, o) for i, o in layers),
+            "in": L * sum(n * i for i, o in layers),
+            "out": L * sum(n * o for i, o in layers),
             "one_block": sum(n * (i + o) for i, o in layers),
             "square_q": L * n * (4 * d + 2 * (d + kv) + 3 * (d + ff)),
             "mha": L * n * (8 * d + 3 * (d + ff)),
             "no_rank": L * sum(i + o for i, o in layers),
-            "qv": L * n * (d + q + d + kv),
             "q_only": L * (sum(n * (i + o) for i, o in layers) + n * (d - q)),
-            "no_o": L * sum(n * (i + o) for i, o in layers if (i, o) != (q, d)),
-            "one_gate": L * (sum(n * (i + o) for i, o in layers) - n * (d + ff)),
-            "one_kv": L * (sum(n * (i + o) for i, o in layers) - n * (d + kv)),
-            "attention": L * n * (2 * (d + q) + 2 * (d + kv)),
         },
         "bottleneck": {
             "": 2 * L * one,
@@ -785,13 +878,14 @@ def numbers(i, case, method, kind=""):
             "behind_ff": L * (one + 2 * n * ff + n + ff),
             "swapped": L * (2 * n * q + n + q + 2 * n * ff + n + ff),
         },
-        "prompt": {"": n * d, "layers": n * d * L, "only_n": n, "two": 2 * n * d},
+        "prompt": {"": n * d, "layers": n * d * L, "only_n": n, "only_d": d},
         "prefix": {
             "": n * L * 2 * kv,
             "keys": n * L * kv,
             "q": n * L * 2 * q,
             "d": n * L * 2 * d,
             "one_layer": n * 2 * kv,
+            "no_n": L * 2 * kv,
             "prompt": n * d,
             "both": n * L * 2 * kv + n * d,
         },
@@ -805,8 +899,16 @@ def numbers(i, case, method, kind=""):
             "times_n": n * L * (2 * kv + ff),
             "no_ff": L * 2 * kv,
             "qkv": L * (q + 2 * kv + ff),
+            "gate": L * (2 * kv + 2 * ff),
+            "plus_d": L * (2 * kv + ff + d),
         },
     }[method][kind]
+
+
+def some_of(i, case, few):
+    """The count of LoRA in so many layers as wide as q and o, k and v, gate and up, down."""
+    n, L, d, q, kv, ff = (int(i[f"{name}{case}"]) for name in WIDTHS)
+    return L * n * sum(k * (d + w) for k, w in zip(few, (q, kv, ff, ff), strict=True))
 
 
 def judge_count(i, o):
@@ -834,12 +936,20 @@ def any_of(*options):
 
 
 COUNT = (
-    Slip("product", "A and B have n (in + out) numbers, not the in · out of the weight.",
-         counts_are("lora", "product", "full")),
+    Slip("product", "A is (n, in) and B (out, n): n (in + out) numbers, not in · out or another "
+         "product.", counts_are("lora", "product", "full", "larger", "in", "out")),
+    Slip("factor", "The count is right up to a factor. How many of these are in a block? Is one "
+         "counted twice?",
+         lambda i: [{f"{method}{case}": times * numbers(i, case, method) for case in range(ROUNDS)}
+                    for method in METHODS for times in (2, 3, 3.5, 4, 7)]),
+    Slip("no_n", "n is missing: a prefix has n keys and n values in every block.",
+         counts_are("prefix", "no_n")),
     Slip("rank", "The rank is missing: A has n rows and B n columns.",
          counts_are("lora", "no_rank")),
     Slip("some_layers", "LoRA goes into all seven layers of a block: q, k, v, o, gate, up, down.",
-         counts_are("lora", "qv", "attention", "no_o", "one_gate", "one_kv")),
+         lambda i: [{f"lora{case}": some_of(i, case, few) for case in range(ROUNDS)}
+                    for few in product((0, 1, 2), (0, 1, 2), (0, 1, 2), (0, 1)) if any(few)
+                    and few != (2, 2, 2, 1)]),
     Slip("q_is_not_d", "All query heads together need not be as wide as the model: q: d → q, "
          "o: q → d, and k and v: d → kv.", counts_are("lora", "square_q", "mha", "q_only")),
     Slip("one_block", "Every block has its own: times `blocks`.",
@@ -855,7 +965,8 @@ COUNT = (
          "for both.", counts_are("bottleneck", "behind_ff", "swapped")),
     Slip("prompt_layers", "A prompt stands before the text once. What has numbers in every layer "
          "is a prefix.", counts_are("prompt", "layers")),
-    Slip("prompt_width", "Each of the n vectors has d numbers.", counts_are("prompt", "only_n")),
+    Slip("prompt_width", "Each of the n vectors has d numbers.",
+         counts_are("prompt", "only_n", "only_d")),
     Slip("keys_only", "A prefix has keys and values: twice.", counts_are("prefix", "keys")),
     Slip("query_heads", "Keys and values have kv numbers; with grouped-query attention that is "
          "less than q or d.", any_of(counts_are("prefix", "q", "d"), counts_are("ia3", "d", "q"))),
@@ -870,7 +981,7 @@ COUNT = (
     Slip("down_output", "IA³ scales the input of down, which has ff numbers.",
          counts_are("ia3", "down_out")),
     Slip("ia3_part", "IA³ has three vectors in a block: for k, for v and for the input of down.",
-         counts_are("ia3", "one", "no_ff", "qkv")),
+         counts_are("ia3", "one", "no_ff", "qkv", "gate", "plus_d")),
     Slip("ia3_n", "A scale has one number for each place; n plays no part in it.",
          counts_are("ia3", "times_n")),
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Checks of chapter 14: DoRA's forward, PiSSA's start, AdaLoRA's choice, VeRA, a fair race."""
 
+import itertools
+
 import numpy as np
 
 from lora_course.checks import callers, fixtures
@@ -18,10 +20,10 @@ def make_dora(seed):
     for case in CASES:
         r, d_in, d_out = fixtures.sizes(rng, 3, 3, 9)
         d_out, texts = (d_out, 2) if case == "bias" else (d_in, 1)  # square, and an axis of one
-        made |= {f"x_{case}": f(texts, 4, d_in), f"W_{case}": f(d_out, d_in)}
+        made |= {f"x_{case}": f(texts, 10, d_in), f"W_{case}": f(d_out, d_in)}
         made[f"b_{case}"] = f(d_out)
         made |= {f"A_{case}": f(r, d_in) / 2, f"B_{case}": f(d_out, r) / 2}
-        made |= {f"m_{case}": abs(f(d_out)) + 0.5, f"G_{case}": f(texts, 4, d_out)}
+        made |= {f"m_{case}": abs(f(d_out)) + 0.5, f"G_{case}": f(texts, 10, d_out)}
     return made
 
 
@@ -98,7 +100,9 @@ def judge_dora(i, o):
             promises.append(Promise(f"{key}_{case}", right, words_here, rtol=1e-3, atol=1e-3))
     promises += [callers.unchanged(f"left_{case}", "a tensor that was given") for case in CASES]
     said = judged(i, o, promises, DORA, part="bias")
-    if said.mistake == "raised":  # the square layer shows what would have been computed
+    if said.mistake == "raised" and (" shapes " in said.seen or " size " in said.seen):
+        said = said._replace(mistake="shapes")
+    if said.mistake in ("raised", "shapes"):  # the square layer shows what would have been computed
         square = [p for p in promises if p.key.endswith("_plain")]
         known = judged(i, o, square, COLUMNS)
         return known if known.mistake == "columns" else said
@@ -131,6 +135,8 @@ def by_columns(i, case, each):
 
 
 DORA = (
+    Slip("shapes", "Two shapes do not fit. V is (out, in), its norm (out,), like the magnitude and "
+         "the bias; `x @ V.T` is (..., out)."),
     Slip("columns", COLUMNS[0].advice, lambda i: by_columns(i, "bias", True)),
     Slip("flat", "Whatever axes x has in front, y has them, too: leave x as it is, `x @ V.T`.",
          lambda i: {"y_bias": lambda v: v.ndim == 2 and v.size == i["G_bias"].size}),
@@ -149,14 +155,29 @@ DORA = (
                               keys=("y",))),
     Slip("squared", "The length of a row is the root of the sum of its squares: `V.norm(dim=1)`.",
          lambda i: [both_cases(i, norm=norm, keys=("y",)) for norm in (
-             lambda V, W: (V**2).sum(1), lambda V, W: abs(V).sum(1), lambda V, W: abs(V).max(1))]),
-    Slip("no_scale", "The update inside V has its scale once: V = W + scaling * B A.",
+             lambda V, W: (V**2).sum(1), lambda V, W: abs(V).sum(1), lambda V, W: abs(V).max(1),
+             lambda V, W: np.sqrt((V**2).mean(1)))]),
+    Slip("no_scale", "The update inside V has its scale once, and is added: V = W + scaling * B A.",
          lambda i: [both_cases(i, scaling=c, keys=("y",))
-                    for c in (1.0, i["scaling"] ** 2.0, 1 / i["scaling"])]),
-    Slip("update_only", "Only the update was scaled by m / |V|. DoRA scales the whole row of V, "
-         "the part from W included.",
-         lambda i: dora_cases(i, lambda x, V, W, m, n, b: x @ W.T + m / n * (x @ (V - W).T)
+                    for c in (1.0, i["scaling"] ** 2.0, 1 / i["scaling"], -i["scaling"])]),
+    Slip("norm_without_scale", "The norm is that of W + B A. It must be that of V, with its scale.",
+         lambda i: both_cases(i, keys=("y",), norm=lambda V, W: np.sqrt(
+             ((W + (V - W) / float(i["scaling"])) ** 2).sum(1)))),
+    Slip("update_only", "Only one part of V was scaled by m / |V|. DoRA scales the whole row: the "
+         "part from W and the update.", lambda i: [
+             dora_cases(i, lambda x, V, W, m, n, b: x @ W.T + m / n * (x @ (V - W).T) + b),
+             dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ W.T) + x @ (V - W).T + b)]),
+    Slip("base_lost", "What comes from W is missing. The layer's whole output is asked for, not "
+         "what is added to x W.", lambda i: [
+             dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ (V - W).T) + b),
+             dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ V.T) - x @ W.T + b)]),
+    Slip("own_magnitude", "The lengths of W's rows stand in for the magnitude. It only begins "
+         "there: take the one that is given.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: np.sqrt((W**2).sum(1)) / n * (x @ V.T)
                               + b)),
+    Slip("multiplied", "V was multiplied by its norm. Divide by it, so that a row has length 1 "
+         "before m comes in.",
+         lambda i: dora_cases(i, lambda x, V, W, m, n, b: m * n * (x @ V.T) + b)),
     Slip("bias_scaled", "The bias was scaled with the rest. It is added at the end.",
          lambda i: dora_cases(i, lambda x, V, W, m, n, b: m / n * (x @ V.T + b))),
     Slip("bias_lost", "The output lacks the bias.",
@@ -166,6 +187,8 @@ DORA = (
     Slip("factors_cut", "No gradient reaches the factors: V itself was detached, or computed under "
          "`no_grad`. Detach its norm alone.",
          lambda i: [not_through(i, ("gA", "gB")), not_through(i, ("gA", "gB", "gx"))]),
+    Slip("one_cut", "A factor or x gets no gradient, the rest is right. Detach the norm, and only "
+         "it.", lambda i: [not_through(i, (dead,)) for dead in ("gA", "gB", "gx")]),
     Slip("magnitude_cut", "No gradient reaches the magnitude. Detach the norm alone, not m / |V|.",
          lambda i: not_through(i, ("gm",))),
     Slip("all_cut", "The output carries no gradient at all.",
@@ -245,16 +268,31 @@ def judge_pissa(i, o):
         close = {"rtol": 1e-3, "atol": 1e-4}
         promises += [
             Promise(f"shapes_{case}", shapes, f"{here}, the shapes of residual, lora_A, lora_B",
-                    seen=lambda v, here=here: f"{here}, another shape", expected=f"residual "
+                    seen=lambda v, here=here: f"{here}, {three_shapes(v)}", expected=f"residual "
                     f"{d_out} x {d_in}, lora_A {r} x {d_in}, lora_B {d_out} x {r}"),
             Promise(f"sum_{case}", right[f"sum_{case}"], f"{here}, residual + scaling * B A",
                     **close),
             Promise(f"update_{case}", right[f"update_{case}"], f"{here}, scaling * B A", **close),
-            Promise(f"rows_{case}", o.get(f"columns_{case}", np.zeros(0)), f"{here}, beside B's "
-                    "column, the length of A's row", **close),
+            Promise(f"rows_{case}", o.get(f"columns_{case}", np.zeros(0)), f"{here}, the length of "
+                    "A's row, beside that of B's column,", **close),
             callers.unchanged(f"left_{case}", "W"),
         ]  # fmt: skip
     return judged(i, o, promises, PISSA)
+
+
+def three_shapes(value):
+    """The shapes of residual, A and B in words."""
+    names, value = ("residual", "lora_A", "lora_B"), np.ravel(value)
+    shapes = [[int(n) for n in value[4 * k : 4 * k + 4] if n > 0] for k in range(3)]
+    return ", ".join(f"{n} {' x '.join(map(str, sh))}" for n, sh in zip(names, shapes, strict=True))
+
+
+def other_order(i, case):
+    """The shapes in every order but the right one."""
+    (d_out, d_in), r = i[f"W_{case}"].shape, int(i["r"])
+    R, A, B = [d_out, d_in, 0, 0], [r, d_in, 0, 0], [d_out, r, 0, 0]
+    orders = ((R, B, A), (A, B, R), (B, A, R), (A, R, B), (B, R, A))
+    return [{f"shapes_{case}": np.concatenate(order)} for order in orders]
 
 
 def pissa_slip(change):
@@ -296,13 +334,22 @@ def lengths(by_row, by_column):
 
 
 PISSA = (
+    Slip("raised:RuntimeError", "Two shapes do not fit. U is (out, k), s (k,) and Vh (k, in), k "
+         "the smaller side of W: A is made of rows of Vh, B of columns of U."),
     Slip("base_kept", "The residual is W itself, so the principal pieces count twice. Take the "
          "update off.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, :r] * s[:r] @ Vh[:r], W))),
     Slip("scale_ignored", "B A alone is the principal part, but the layer adds scaling * B A. "
          "Divide the singular values by the scale before you take roots.",
          times(lambda s, c: c * s)),
-    Slip("smallest", "Those are the smallest pieces. PiSSA trains the largest: the first r of the "
-         "SVD.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, -r:] * s[-r:] @ Vh[-r:], None))),
+    Slip("smallest", "Those are not the largest pieces. PiSSA trains the first r of the SVD.",
+         lambda i: [pissa_slip(lambda W, U, s, Vh, r, c, at=at: (
+             U[:, at(r)] * s[at(r)] @ Vh[at(r)], None))(i)
+             for at in (lambda r: slice(-r, None), lambda r: slice(1, r + 1))]),
+    Slip("no_values", "The singular values are missing: U and Vh alone have length 1. Give each "
+         "factor their root.", lambda i: [*times(lambda s, c: c + 0 * s)(i),
+                                          *times(lambda s, c: 1 + 0 * s)(i)]),
+    Slip("minus", "One factor has the wrong sign, so the update is minus the largest pieces.",
+         times(lambda s, c: -s)),
     Slip("no_root", "Both factors got the whole singular value, so it counts twice. Give each the "
          "square root.",
          lambda i: [*times(lambda s, c: s**2 / c)(i), *times(lambda s, c: c * s**2)(i),
@@ -323,12 +370,18 @@ PISSA = (
     Slip("rest_without_scale", "The residual is W minus what the layer adds: scaling * B A, not "
          "B A.", pissa_slip(lambda W, U, s, Vh, r, c: (
              U[:, :r] * s[:r] @ Vh[:r], W - U[:, :r] * s[:r] @ Vh[:r] / c))),
-    Slip("rest_is_update", "The residual is what is left: W minus the update.",
-         pissa_slip(lambda W, U, s, Vh, r, c: [U[:, :r] * s[:r] @ Vh[:r]] * 2)),
+    Slip("rest_is_update", "The residual is what is left of W when the update is taken off, no "
+         "more and no less: W - scaling * B A.", lambda i: [
+             pissa_slip(lambda W, U, s, Vh, r, c, rest=rest: (
+                 U[:, :r] * s[:r] @ Vh[:r], rest(W, U[:, :r] * s[:r] @ Vh[:r], c)))(i)
+             for rest in (lambda W, u, c: u, lambda W, u, c: W + u, lambda W, u, c: 0 * W,
+                          lambda W, u, c: (W - u) / c)]),
     Slip("exchanged", "The order is residual, A, B: A has r rows, B has r columns.",
-         lambda i: [{f"shapes_{case}": np.array(
-             [*i[f"W_{case}"].shape, 0, 0, len(i[f"W_{case}"]), i["r"], 0, 0,
-              i["r"], i[f"W_{case}"].shape[1], 0, 0])} for case in SHAPES]),
+         lambda i: [option for case in SHAPES for option in other_order(i, case)]),
+    Slip("turned", "The factors are turned: A is (r, in), B is (out, r).", lambda i: [
+        {f"shapes_{case}": np.array([d_out, d_in, 0, 0, d_in, r, 0, 0, r, d_out, 0, 0])}
+        for case, r in ((case, i["r"]) for case in SHAPES)
+        for d_out, d_in in (i[f"W_{case}"].shape,)]),
     Slip("in_place", "`-=` writes into the weight that was given. Compute a new tensor.",
          lambda i: [{f"left_{case}": lambda v: v > 0} for case in SHAPES]),
     Slip("lora_start", "The update is zero: that is the start of LoRA. PiSSA starts with the "
@@ -347,7 +400,8 @@ pissa_start = Check(
         "`root = (s[:r] / scaling).sqrt()`; A is `root[:, None] * Vh[:r]`, B is `U[:, :r] * root`. "
         "The residual is W minus scaling * B @ A.",
     ),
-    slips=PISSA, other="Compute residual + scaling * lora_B @ lora_A and compare with W.",
+    slips=PISSA, other="Compare twice: residual + scaling * lora_B @ lora_A must be W, and "
+    "scaling * lora_B @ lora_A its r largest pieces.",
     make=make_pissa, probe=probe_pissa, judge=judge_pissa,
 )  # fmt: skip
 
@@ -374,17 +428,11 @@ def make_allocate(seed):
         some = int(rng.integers(total // 2, total - 2))
         made["budgets"] = np.array([some, int(rng.integers(2, total // 3)), 0, total])
         importance = np.sort(np.concatenate(scores(made)))
-        apart = np.diff(importance).min() > 1e-3 * importance.mean()
-        keys = ("some", "few")
-        right = {key: made_masks(made, key) for key in keys}
-        wrong = [choose(made) for choose in ALLOCATIONS.values()]
-        differ = all(any(not np.array_equal(w[k], right[k]) for k in keys) for w in wrong)
-        flat = [np.concatenate([w[k] for k in keys]).tobytes() for w in wrong]
-        others = {np.concatenate([choose(made)[k] for k in keys]).tobytes() for choose in NEAR}
-        flat.append(np.concatenate([right[k] for k in keys]).tobytes())
-        unlike = len(set(flat)) == len(flat) and not others & set(flat)
-        if apart and differ and unlike and min(
-            right["some"].sum(), right["few"].sum()) > 1:  # fmt: skip
+        clear = np.diff(importance).min() > 1e-3 * importance.mean()
+        right = {key: made_masks(made, key) for key in ("some", "few")}
+        rules = (*ALLOCATIONS.values(), *OTHERS.values(), *NEAR)
+        differ = all(apart(right, rule(made)) for rule in rules)
+        if clear and differ and min(mask.sum() for mask in right.values()) > 1:
             return made
 
 
@@ -408,7 +456,8 @@ def top(found, budget, sign=1):
 
 
 def budget_of(i, key):
-    return int(i["budgets"][BUDGETS.index(key)])
+    """The budget of this name; a number is one itself."""
+    return key if isinstance(key, int) else int(i["budgets"][BUDGETS.index(key)])
 
 
 def made_masks(i, key, off=0, sign=1, **options):
@@ -422,8 +471,42 @@ def in_each_layer(i, key):
     return np.concatenate([top([each], share) for each in found])
 
 
+def in_proportion(i, key):
+    """The same share of the triplets in every layer."""
+    found = scores(i)
+    share = budget_of(i, key) / sum(map(len, found))
+    return np.concatenate([top([each], round(share * len(each))) for each in found])
+
+
+def below_bar(i, key):
+    """What lies below the bar, the first triplet that falls out."""
+    found = scores(i)
+    return top(found, sum(map(len, found)) - budget_of(i, key) - 1, sign=-1)
+
+
+def by_share(i, key):
+    """Importances as shares of their layer."""
+    return top([each / each.sum() for each in scores(i)], budget_of(i, key))
+
+
 def both_budgets(choose):
-    return lambda i: {key: choose(i, key) for key in ("some", "few")}
+    """A rule's masks for two of the budgets."""
+    rule = lambda i: {key: choose(i, key) for key in ("some", "few")}  # noqa: E731
+    rule.choose = choose
+    return rule
+
+
+def at_every_budget(*rules):
+    """A slip's masks, at every budget, which tell rules apart that agree at two of them."""
+
+    def values(i):
+        made = [rule(i) for rule in rules]
+        whole = range(1, budget_of(i, "all"))
+        for each, rule in zip(made, rules, strict=True):
+            each["every"] = np.stack([rule.choose(i, budget) for budget in whole])
+        return made
+
+    return values
 
 
 ALLOCATIONS = {
@@ -440,6 +523,18 @@ ALLOCATIONS = {
     "one_less": both_budgets(lambda i, k: made_masks(i, k, off=-1)),
     "one_more": both_budgets(lambda i, k: made_masks(i, k, off=1)),
 }
+
+
+OTHERS = {
+    "in_proportion": both_budgets(in_proportion),
+    "below_bar": both_budgets(below_bar),
+    "by_share": both_budgets(by_share),
+    "each_budget": both_budgets(lambda i, k: np.concatenate(
+        [top([each], budget_of(i, k)) for each in scores(i)])),
+    "half_sides": both_budgets(lambda i, k: top(
+        [e + s / 2 for e, s in zip(scores(i, parts="E"), scores(i, parts="AB"), strict=True)],
+        budget_of(i, k))),
+}  # fmt: skip
 
 
 def by_means(i, key):
@@ -464,25 +559,28 @@ def other_axis(values, axis):
     return values.mean(1 - axis if square else axis)
 
 
+def multiplied(i, key):
+    """The three scores multiplied."""
+    parts = zip(*(scores(i, parts=part) for part in "AEB"), strict=True)
+    return top([a * b * c for a, b, c in parts], budget_of(i, key))
+
+
 NEAR = (  # other answers, that must not look like one of the above
     both_budgets(lambda i, k: made_masks(i, k, parts="AE")),
     both_budgets(lambda i, k: made_masks(i, k, parts="EB")),
     both_budgets(lambda i, k: made_masks(i, k, A=lambda v, n: v.mean(), B=lambda v, n: v.mean())),
     both_budgets(lambda i, k: made_masks(i, k, A=np.max, B=np.max)),
-    both_budgets(
-        lambda i, k: top(
-            [a * b * c for a, b, c in zip(*(scores(i, parts=part) for part in "AEB"), strict=True)],
-            budget_of(i, k),
-        )
-    ),
+    both_budgets(multiplied),
     both_budgets(lambda i, k: made_masks(i, k, A=other_axis)),
     both_budgets(lambda i, k: made_masks(i, k, B=other_axis)),
 )
 
 
 def probe_allocate(namespace, a):
-    made = {}
-    for key, budget in zip(BUDGETS, a["budgets"].tolist(), strict=True):
+    made, every = {}, []
+    total = int(a["budgets"].max())
+    for key, budget in [*zip(BUDGETS, a["budgets"].tolist(), strict=True),
+                        *(("", budget) for budget in range(1, total))]:  # fmt: skip
         averages = {
             name: {k: (tensor(a[f"s{k}{n}"]), tensor(a[f"j{k}{n}"])) for k in "AEB"}
             for n, name in enumerate(LAYERS)
@@ -497,13 +595,29 @@ def probe_allocate(namespace, a):
             raise Refused("type", f"allocate returns a dict of {listed}.", "every layer, no other.")
         parts = [array(result[name], f"the mask of {name}") for name in LAYERS]
         fits = all(p.shape == a[f"sE{n}"][:, 0].shape for n, p in enumerate(parts))
-        made |= {f"fits_{key}": fits, f"left_{key}": before.change()}
+        mask = np.concatenate(parts) if fits else np.zeros(0)
+        if not key:
+            every.append(mask)
+            continue
+        made |= {f"fits_{key}": fits, f"left_{key}": before.change(), key: mask}
         if list(averages) != list(LAYERS):
             made[f"left_{key}"] = 5
-        made[key] = np.concatenate(parts) if fits else np.zeros(0)
         made[f"bool_{key}"] = all(p.dtype.kind == "b" for p in parts)
-        made[f"count_{key}"] = float((made[key] != 0).sum())
-    return made
+    same = len({mask.shape for mask in every}) == 1
+    return {**made, "every": np.stack(every) if same else np.zeros(0)}
+
+
+def masks_at(wanted, places, here):
+    """A mask in words: how many are on, and the first that should not be as it is."""
+
+    def seen(value):
+        if value.shape != wanted.shape:
+            return f"{here}, masks of another size"
+        at = int(np.argmax(value.astype(bool) != wanted))
+        on = f"{n} triplets are on" if (n := int((value != 0).sum())) != 1 else "1 triplet is on"
+        return f"{here}, {on}, and {places[at]} is {'off' if wanted[at] else 'on'}"
+
+    return seen
 
 
 def judge_allocate(i, o):
@@ -514,55 +628,84 @@ def judge_allocate(i, o):
         places = [f"{name}[{k}]" for n, name in enumerate(LAYERS)
                   for k in range(len(i[f"sE{n}"]))]  # fmt: skip
 
-        def seen(value, wanted=wanted, places=places, here=here):
-            if value.shape != wanted.shape:
-                return f"{here}, masks of another size"
-            at = int(np.argmax(value.astype(bool) != wanted))
-            return f"{here}, {int((value != 0).sum())} triplets are on, and {places[at]} is " + (
-                "off" if wanted[at] else "on"
-            )
-
         promises += [
             Promise(f"fits_{key}", 1, seen=f"{here}, a mask whose shape is not (r,)",
                     expected="one bool for each triplet of the layer"),
             Promise(f"bool_{key}", 1, seen=f"{here}, masks that are not bool",
                     expected="True for a triplet that stays"),
-            Promise(key, wanted, seen=seen, expected=f"{budget} triplets on, the most important"),
+            Promise(key, wanted, seen=masks_at(wanted, places, here),
+                    expected=f"{budget} triplets on, the most important"),
             callers.unchanged(f"left_{key}", "the averages that were given"),
         ]  # fmt: skip
+    right = np.stack([made_masks(i, budget) for budget in range(1, budget_of(i, "all"))])
+    for budget, wanted in enumerate(right, 1):
+        row = o["every"][budget - 1] if o.get("every", right).shape == right.shape else wanted
+        if not np.array_equal(row, wanted):
+            break
+    promises.append(Promise("every", lambda v: np.array_equal(v, right), seen=lambda v: masks_at(
+        wanted, places, f"for a budget of {budget}")(row), expected=f"{budget} triplets on, the "
+        "most important"))  # fmt: skip
     return judged(i, o, promises, ALLOCATE)
 
 
 ALLOCATE = (
-    Slip("each_layer", "Every layer keeps as many. AdaLoRA ranks the triplets of all layers "
-         "together, so that ranks can move to where they are worth most.",
-         ALLOCATIONS["each_layer"]),
-    Slip("least", "The least important triplets stay. Sort the other way.", ALLOCATIONS["least"]),
+    Slip("raised:RuntimeError", "Two shapes do not fit. A is (r, in), E (r, 1) and B (out, r): "
+         "`A.mean(1)`, `E[:, 0]` and `B.mean(0)` are (r,)."),
+    Slip("each_layer", "Every layer keeps as many, or the same share. AdaLoRA ranks the triplets "
+         "of all layers together, so that ranks can move to where they are worth most.",
+         at_every_budget(ALLOCATIONS["each_layer"], OTHERS["in_proportion"])),
+    Slip("each_budget", "Each layer keeps `budget` triplets. The budget is that of the whole "
+         "model: rank the triplets of all layers together.",
+         at_every_budget(OTHERS["each_budget"])),
+    Slip("by_share", "The importances were divided by something of their layer. As they are, they "
+         "can be compared between layers.", at_every_budget(OTHERS["by_share"])),
+    Slip("one_side", "A triplet has three parts: an entry of E, a row of A and a column of B. One "
+         "of the two last was left out.", at_every_budget(*NEAR[:2])),
+    Slip("whole_mean", "The mean of a whole matrix is the same for all its triplets. Each has its "
+         "own row of A, `A.mean(1)`, and its own column of B, `B.mean(0)`.",
+         at_every_budget(NEAR[2], *(both_budgets(lambda i, k, o=o: made_masks(i, k, **o)) for o in (
+             {"A": lambda v, n: v.mean()}, {"B": lambda v, n: v.mean()})))),
+    Slip("largest", "The largest score of a row or column was taken. It is their mean that counts.",
+         at_every_budget(NEAR[3])),
+    Slip("multiplied", "The three scores were multiplied. Add them up.",
+         at_every_budget(NEAR[4])),
+    Slip("other_axis", "The mean goes along a row of A, (r, in), and along a column of B, (out, "
+         "r): `A.mean(1)` and `B.mean(0)`, also where a matrix is square.",
+         at_every_budget(*NEAR[5:])),
+    Slip("half_sides", "The three scores are added as they are, without weights.",
+         at_every_budget(OTHERS["half_sides"])),
+    Slip("budget_ignored", "The same triplets stay whatever the budget is. The bar is a place in "
+         "the ranking: `ranking[budget]`.", lambda i: {
+             "some": lambda v: v.any() and not v.all(), "few": lambda v: True,
+             "every": lambda v: v.ndim == 2 and bool((v == v[:1]).all())}),
+    Slip("least", "The least important triplets stay. Sort the other way.",
+         at_every_budget(ALLOCATIONS["least"])),
     Slip("inverse", "The masks are the wrong way round: True means that a triplet stays.",
-         ALLOCATIONS["inverse"]),
+         at_every_budget(ALLOCATIONS["inverse"], OTHERS["below_bar"])),
     Slip("sums", "The scores of a row of A and of a column of B were added up. With their mean a "
-         "wide layer gets no advantage.", ALLOCATIONS["sums"]),
+         "wide layer gets no advantage.", at_every_budget(ALLOCATIONS["sums"])),
     Slip("only_e", "Only the entry of E was looked at. The row of A and the column of B count "
-         "too.", ALLOCATIONS["only_e"]),
-    Slip("no_e", "The entry of E itself was left out.", ALLOCATIONS["no_e"]),
+         "too.", at_every_budget(ALLOCATIONS["only_e"])),
+    Slip("no_e", "The entry of E itself was left out.", at_every_budget(ALLOCATIONS["no_e"])),
     Slip("no_uncertainty", "Only one of the two tensors was used. A score is sensitivity times "
-         "uncertainty.", lambda i: [ALLOCATIONS[name](i) for name in (
-             "no_uncertainty", "only_uncertainty")]),
+         "uncertainty.", at_every_budget(ALLOCATIONS["no_uncertainty"],
+                                         ALLOCATIONS["only_uncertainty"])),
     Slip("means_first", "Multiply number by number first, and take the mean of the scores.",
-         ALLOCATIONS["means_first"]),
+         at_every_budget(ALLOCATIONS["means_first"])),
     Slip("no_mask", "A mask is (r,) of bool: the comparison `score > bar` itself, for scores of "
          "shape (r,); no scores, places or counts.",
          lambda i: [{f"{what}_{key}": 0} for what in ("bool", "fits") for key in BUDGETS]),
     Slip("one_each", "A layer may lose all of its triplets: nothing is kept for it.",
          lambda i: {key: best_of_each(i, key) for key in ("some", "few", "none")}),
-    Slip("in_place", "`mul_` and `*=` change the averages that were given.",
+    Slip("in_place", "The averages that were given are needed again: no `mul_`, no `*=`, nothing "
+         "taken out of the dict.",
          lambda i: [{f"left_{key}": lambda v: v > 0} for key in BUDGETS]),
     Slip("added", "Sensitivity and uncertainty were added. A score is their product.",
-         ALLOCATIONS["added"]),
+         at_every_budget(ALLOCATIONS["added"])),
     Slip("one_less", "One triplet too few stays. Look at what happens to the one that equals the "
-         "bar.", ALLOCATIONS["one_less"]),
+         "bar.", at_every_budget(ALLOCATIONS["one_less"])),
     Slip("one_more", "One triplet too many stays. Look at what happens to the one that equals the "
-         "bar.", ALLOCATIONS["one_more"]),
+         "bar.", at_every_budget(ALLOCATIONS["one_more"])),
     Slip("edge_none", "A budget of 0 leaves nothing on. `topk(0)` and slices such as `[-0:]` have "
          "a way of their own.",
          lambda i: {"some": made_masks(i, "some"), "none": lambda v: v.any() and not
@@ -621,33 +764,40 @@ def probe_vera(namespace, a):
 
 
 def vera(i, order="AB", bound=lambda name, shape: (6 / shape[1]) ** 0.5, own=False, last="",
-         vectors=lambda d, b: (d, b), fresh=False, again=False, turned="",
-         generator=np.random.default_rng, square=False):  # fmt: skip
+         vectors=lambda d, b: (d, b), fresh=False, again="", turned="", join=np.multiply,
+         generator=np.random.default_rng, largest=None, reseed=False, low=-1,
+         normal=""):  # fmt: skip
     """The updates, with the slips that are asked for."""
     shapes, r, made = i["shapes"], int(i["r"]), {}
     rng = generator(int(i["seed"]))
 
-    def draw(rng, out, into):
+    def draw(rng, out, into, names=order):
         wanted, found = {"A": (r, into), "B": (out, r)}, {}
-        for name in order:
+        for name in names:
+            if reseed and name != order[0]:
+                rng = generator(int(i["seed"]))
             limit = bound(name, wanted[name])
-            found[name] = rng.uniform(-limit, limit, wanted[name][:: -1 if name in turned else 1])
-            found[name] = found[name].T if name in turned else found[name]
+            size = wanted[name][:: -1 if name in turned else 1]
+            drawn = rng.normal(0, limit, size) if name in normal else (
+                rng.uniform(low * limit, limit, size))  # fmt: skip
+            found[name] = drawn.T if name in turned else drawn
         return found
 
-    largest = shapes.max(0)
-    shared = draw(rng, *([largest.max()] * 2 if square else largest))
+    largest = shapes.max(0) if largest is None else largest
+    shared = draw(rng, *largest, names=[name for name in order if again != "B" or name != "B"])
     for n, (d_out, d_in) in enumerate(shapes):
         if own:  # matrices of the layer's own size, from the seed or one after the other
             if n == 0 or fresh:
                 rng = np.random.default_rng(int(i["seed"]))
             shared = draw(rng, d_out, d_in)
+        elif again == "B":
+            shared |= draw(rng, d_out, d_in, names="B")
         elif again and n:
             shared = draw(rng, *largest)
         A = shared["A"][:, -d_in:] if "A" in last else shared["A"][:, :d_in]
         B = shared["B"][-d_out:] if "B" in last else shared["B"][:d_out]
         d, b = vectors(i[f"d{n}"], i[f"b{n}"])
-        made[f"u{n}"] = b[:, None] * (B * d) @ A
+        made[f"u{n}"] = join(b[: len(B), None], B * d) @ A
     return made
 
 
@@ -660,16 +810,29 @@ def judge_vera(i, o):
 
 
 VERA = (
+    Slip("raised:ValueError", "Two shapes do not fit. In `vectors` comes first d, (r,), then b, "
+         "(out,); in `shapes` first out, then in. A is (r, widest in), B (tallest out, r)."),
     Slip("other_order", "B was drawn first. The numbers come out of the generator in one order: A, "
          "then B.", lambda i: vera(i, order="BA")),
     Slip("again", "They were drawn anew for every layer. Draw A and B once, before the layers.",
-         lambda i: vera(i, again=True)),
+         lambda i: [vera(i, again="AB"), vera(i, again="B")]),
+    Slip("reseeded", "The generator was made anew for B, which got the numbers of A. One "
+         "generator, two draws.", lambda i: vera(i, reseed=True)),
+    Slip("above_0", "The numbers lie between 0 and the bound. `rng.uniform(-bound, bound, shape)` "
+         "has both signs.", lambda i: vera(i, low=0)),
+    Slip("normal", "These are normal numbers. A and B are drawn with `rng.uniform`.",
+         lambda i: [vera(i, normal=names, **more) for names in ("AB", "A", "B")
+                    for more in ({}, {"bound": lambda name, shape, names=names: (
+                        1.0 if name in names else (6 / shape[1]) ** 0.5)})]),
+    Slip("summed", "b was added. It scales the rows of B: a product.",
+         lambda i: vera(i, join=np.add)),
     Slip("turned_draw", "A is drawn as (r, in), B as (out, r). The other shape, turned "
          "afterwards, has the numbers in other places.",
          lambda i: [vera(i, turned=part) for part in ("A", "B", "AB")]),
-    Slip("one_size", "The widest input belongs to A, the tallest output to B: these are two "
-         "numbers.", lambda i: [vera(i, square=True), vera(
-             i, square=True, bound=lambda name, shape: (6 / (
+    Slip("one_size", "A is as wide as the widest input of all layers, B as tall as the tallest "
+         "output: two numbers, which need not belong to one layer.", lambda i: [
+             vera(i, largest=[i["shapes"].max()] * 2), vera(i, largest=i["shapes"][0]),
+             vera(i, largest=[i["shapes"].max()] * 2, bound=lambda name, shape: (6 / (
                  i["shapes"][:, 1].max() if name == "A" else shape[1])) ** 0.5)]),
     Slip("generator", "Another generator draws other numbers from one seed: "
          "`np.random.default_rng(seed)`.", lambda i: vera(i, generator=np.random.RandomState)),
@@ -691,7 +854,8 @@ VERA = (
          lambda i: [vera(i, last=part) for part in ("AB", "A", "B")]),
     Slip("bound_rows", "The bound was taken from the number of rows. It is the root of 6 over the "
          "number of columns: in for A, r for B.",
-         lambda i: vera(i, bound=lambda name, shape: (6 / shape[0]) ** 0.5)),
+         lambda i: [vera(i, bound=lambda name, shape: (6 / shape[0]) ** 0.5),
+                    vera(i, bound=lambda name, shape: (6 / sum(shape)) ** 0.5)]),
     Slip("one_bound", "Both matrices got one bound. A has as many columns as the widest input, B "
          "has r.",
          lambda i: [vera(i, bound=lambda name, shape: (6 / i["shapes"][:, 1].max()) ** 0.5),
@@ -726,29 +890,32 @@ vera_deltas = Check(
 
 
 # 14.5 A comparison with one shared rate
-GRIDS = ("first", "second", "third")
+GRIDS = ("first", "second", "third", "fourth", "fifth")  # the third has an exact tie
+DRAWN = tuple(grid for grid in GRIDS if grid != "third")
 ANSWERS = ("claimed", "winner", "equal", "edge")
 
 
 def make_unmask(seed):
-    """Three grids in which every slip gives another answer; the third has an exact tie."""
+    """Grids in which every slip gives another answer; the third has an exact tie."""
     rng = np.random.default_rng(seed + 1440)
     while True:
-        made = {}
-        for grid in GRIDS[:2]:
+        losses, shared = tied_grid(rng)
+        made = {"losses_third": coded(losses), "shared_third": shared}
+        for grid in DRAWN:
             while True:
                 losses, shared = draw_grid(rng, S=3 if grid == "first" else 4)
                 if fair(losses, shared):
                     break
             made |= {f"losses_{grid}": coded(losses), f"shared_{grid}": shared}
-        losses, shared = tied_grid(rng)
-        made |= {"losses_third": coded(losses), "shared_third": shared}
         right = unmasked(made)
-        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in GRIDS[:2]])
-        said = [right, *(UNMASKED[name](made) for name in APART)]
-        pairs = [(a, b) for n, a in enumerate(said) for b in said[:n]]
-        pairs += [(a, b) for b in (rule(made) for rule in UNLIKE) for a in said]
-        pairs += [(right, UNMASKED[name](made)) for name in ("nan_left_out",)]
+        ends = np.concatenate([best_of(grid_of(made, grid))[0] for grid in DRAWN])
+        said = {name: rule(made) for name, rule in UNMASKED.items()} | {"": right}
+        first = {name: leader for leader, names in ALSO.items() for name in names}
+        pairs = [
+            (said[a], said[b])
+            for a, b in itertools.combinations(said, 2)
+            if first.get(a, a) != first.get(b, b)
+        ]  # no two slips give the same answers
         if {0, 5} <= set(ends.tolist()) and all(apart(a, b) for a, b in pairs):
             return made
 
@@ -775,11 +942,12 @@ def draw_grid(rng, M=5, L=6, S=3):
     Each method has a valley. One of them looks best at a rate at which a run diverged.
     """
     valley, depth = rng.integers(0, L, M), rng.uniform(1.0, 1.3, M)
+    bad, seed = rng.integers(M), rng.integers(S)
+    valley[bad] = rng.choice([0, L - 2])  # best at an end, or beside one at which a run diverged
     away = np.abs(np.arange(L) - valley[:, None])[..., None]  # (M, L, 1)
     noise = rng.choice([0.03, 0.12, 0.3], M)[:, None, None]
     losses = depth[:, None, None] + 0.4 * away + noise * rng.uniform(-1, 1, (M, L, S))
     losses[(away > 2) & (rng.random((M, L, S)) < 0.3)] = np.nan
-    bad, seed = rng.integers(M), rng.integers(S)
     losses[bad, (valley[bad] + 1) % L] -= 1.0
     losses[bad, (valley[bad] + 1) % L, seed] = rng.choice([np.nan, np.inf])
     at, best = best_of(losses)
@@ -907,6 +1075,87 @@ UNMASKED = {
 }  # fmt: skip
 
 
+def spread_by(rule):
+    """Right winners, and equality by another rule of the seeds' losses at the best rates."""
+
+    def values(i):
+        made = unmasked(i, keys=("claimed", "winner"))
+        for grid in GRIDS:
+            losses, winner = grid_of(i, grid), made[f"winner_{grid}"]
+            at, best = best_of(losses)
+            rows = losses[np.arange(len(at)), at].astype(float)
+            made[f"equal_{grid}"] = rule(rows, best, winner)
+        return made
+
+    return values
+
+
+def within(best, winner, spread):
+    return best - best[winner] <= np.maximum(spread, spread[winner])
+
+
+def equal_in(rule):
+    """Right winners, and equality by another comparison. rule: losses, shared -> equal."""
+
+    def values(i):
+        made = unmasked(i, keys=("claimed", "winner"))
+        for grid in GRIDS:
+            made[f"equal_{grid}"] = rule(grid_of(i, grid), int(i[f"shared_{grid}"]))
+        return made
+
+    return values
+
+
+def from_claimed(losses, shared):
+    """Equal to the winner of the shared rate."""
+    at, best = best_of(losses)
+    w, spread = mean_of(losses)[:, shared].argmin(), spread_of(losses, at)
+    return within(best, w, spread)
+
+
+def in_column(losses, shared):
+    """Equal by the losses at the shared rate, with the spreads of the best ones."""
+    column, spread = mean_of(losses)[:, shared], spread_of(losses, best_of(losses)[0])
+    with np.errstate(all="ignore"):
+        return within(column, column.argmin(), spread)
+
+
+def over_rates(losses, shared):
+    """Equal within the spread of a method's means over its rates."""
+    means, (_, best) = mean_of(losses), best_of(losses)
+    spread = np.where(np.isfinite(means), means, -np.inf).max(1) - best
+    return within(best, best.argmin(), spread)
+
+
+def over_grid(losses, shared):
+    """Equal within the spread of all of a method's losses."""
+    low, high = (np.where(np.isfinite(losses), losses, end) for end in (np.inf, -np.inf))
+    best = best_of(losses)[1]
+    return within(best, best.argmin(), high.max((1, 2)) - low.min((1, 2)))
+
+
+def winner_is(rule):
+    """Another second winner. rule: losses -> position."""
+    return lambda i: unmasked(i, keys=("claimed",)) | {
+        f"winner_{grid}": rule(grid_of(i, grid)) for grid in GRIDS}  # fmt: skip
+
+
+def median(losses):
+    """The median of the seeds, or the lower of two, where none diverged."""
+    middle = np.sort(losses, -1)[..., (losses.shape[-1] - 1) // 2]
+    return np.where(np.isfinite(mean_of(losses)), middle, np.inf)
+
+
+def never_diverged(losses):
+    """Means of the methods that never diverged."""
+    return np.where(np.isfinite(losses).all((1, 2))[:, None], mean_of(losses), np.inf)
+
+
+def best_seeds(losses):
+    """Where each method's best seed is."""
+    return np.where(np.isfinite(losses), losses, np.inf).min(-1).argmin(1)
+
+
 def with_edges(rule):
     """Right answers but for the last: rule(at, finite means, L, S) -> edge."""
 
@@ -916,9 +1165,24 @@ def with_edges(rule):
             losses = grid_of(i, grid)
             at, means = best_of(losses)[0], mean_of(losses)
             made[f"edge_{grid}"] = rule(at, np.isfinite(means), *losses.shape[1:])
+            if rule is at_shared_end:
+                made[f"edge_{grid}"] = at == int(i[f"shared_{grid}"])
+            elif rule is at_best_seed:
+                made[f"edge_{grid}"] = rule(best_seeds(losses), None, *losses.shape[1:])
+            elif rule is of_winner:
+                made[f"edge_{grid}"] &= np.arange(len(at)) == made[f"winner_{grid}"]
         return made
 
     return values
+
+
+def at_ends(at, finite, L, S):
+    return (at == 0) | (at == L - 1)
+
+
+at_shared_end, at_best_seed, of_winner = (
+    lambda *a, name=name: at_ends(*a) for name in ("shared", "seed", "winner")
+)
 
 
 def finite_ends(at, finite, L, S):
@@ -933,7 +1197,7 @@ def at_shared(i):
         losses, winner = grid_of(i, grid), made[f"winner_{grid}"]
         shared = np.full(len(losses), int(i[f"shared_{grid}"]))
         spread, best = spread_of(losses, shared), best_of(losses)[1]
-        made[f"equal_{grid}"] = best - best[winner] <= np.maximum(spread, spread[winner])
+        made[f"equal_{grid}"] = within(best, winner, spread)
     return made
 
 
@@ -950,28 +1214,6 @@ def changed_equal(change):
     return values
 
 
-def deviations(i):
-    """Equal within the larger standard deviation of the seeds."""
-    made = unmasked(i, keys=("claimed", "winner"))
-    for grid in GRIDS:
-        losses, winner = grid_of(i, grid), made[f"winner_{grid}"]
-        at, best = best_of(losses)
-        spread = losses[np.arange(len(at)), at].std(1, ddof=1)
-        made[f"equal_{grid}"] = best - best[winner] <= np.maximum(spread, spread[winner])
-    return made
-
-
-def overlapping(i):
-    """Equal when the seeds' ranges overlap."""
-    made = unmasked(i, keys=("claimed", "winner"))
-    for grid in GRIDS:
-        losses = grid_of(i, grid)
-        rows = losses[np.arange(len(losses)), best_of(losses)[0]]
-        made[f"equal_{grid}"] = rows.min(1) <= rows[made[f"winner_{grid}"]].max()
-    return made
-
-
-APART = tuple(UNMASKED)  # none of these gives the answers of another one
 UNMASKED |= {
     "nan_left_out": lambda i: unmasked(i, mean=lambda v: left_out(v), keys=ANSWERS[:3]),
     "zeros": lambda i: unmasked(i, mean=lambda v: np.where(np.isfinite(mean_of(v)), mean_of(v), 0),
@@ -980,6 +1222,33 @@ UNMASKED |= {
     "left_edge": with_edges(lambda at, finite, L, S: at == 0),
     "seeds_edge": with_edges(lambda at, finite, L, S: (at == 0) | (at == S - 1)),
     "finite_edge": with_edges(finite_ends),
+    "count_edge": with_edges(lambda at, finite, L, S: (at == 0) | (at == finite.sum(1) - 1)),
+    "methods_edge": with_edges(lambda at, finite, L, S: (at == 0) | (at == len(at) - 1)),
+    "six_edge": with_edges(lambda at, finite, L, S: (at == 0) | (at == 5)),
+    "wide_edge": with_edges(lambda at, finite, L, S: (at <= 1) | (at >= L - 2)),
+    "no_edge": with_edges(lambda at, finite, L, S: at < 0),
+    "edge_shared": with_edges(at_shared_end),
+    "edge_seed": with_edges(at_best_seed),
+    "edge_winner": with_edges(of_winner),
+    "flat": winner_is(lambda v: mean_of(v).argmin()),
+    "rates": winner_is(lambda v: best_of(v)[0][best_of(v)[1].argmin()]),
+    "left_for_good": lambda i: unmasked(i, mean=never_diverged, keys=("claimed", "winner")),
+    "worst_seed": lambda i: unmasked(i, mean=lambda v: np.where(
+        np.isfinite(mean_of(v)), v.max(-1), np.inf), keys=ANSWERS[:3]),
+    "first_seeds": lambda i: unmasked(i, mean=lambda v: mean_of(v[..., :3]), keys=ANSWERS[:3]),
+    "median": lambda i: unmasked(i, mean=median, keys=ANSWERS[:3]),
+    "all_equal": other_bar(lambda s, w: np.full_like(s, np.inf)),
+    "unequal": changed_equal(lambda equal, winner, edge: (~equal, edge)),
+    "from_claimed": equal_in(from_claimed),
+    "in_column": equal_in(in_column),
+    "over_rates": equal_in(over_rates),
+    "over_grid": equal_in(over_grid),
+    "half_sum": other_bar(lambda s, w: (s + s[w]) / 2),
+    "half": other_bar(lambda s, w: np.maximum(s, s[w]) / 2),
+    "part": other_bar(lambda s, w: np.maximum(s, s[w]) * 0.4),
+    "deviations": spread_by(lambda rows, best, w: within(best, w, rows.std(1, ddof=1))),
+    "deviations_0": spread_by(lambda rows, best, w: within(best, w, rows.std(1))),
+    "overlapping": spread_by(lambda rows, best, w: rows.min(1) <= rows[w].max()),
     "inside": with_edges(lambda at, finite, L, S: (at > 0) & (at < L - 1)),
     "equal_edge": changed_equal(lambda equal, winner, edge: (edge, equal)),
     "itself": changed_equal(lambda equal, winner, edge: (
@@ -992,15 +1261,6 @@ def left_out(losses):
     with np.errstate(all="ignore"):
         sums = np.nansum(losses.astype(float), -1) / np.maximum((~np.isnan(losses)).sum(-1), 1)
     return np.where(np.isnan(losses).all(-1), np.inf, sums)
-
-
-UNLIKE = (  # other answers, that must not look like one of the above
-    other_bar(lambda s, w: np.maximum(s, s[w]) * 0.4),
-    other_bar(lambda s, w: np.maximum(s, s[w]) * 0.5),
-    deviations,
-    overlapping,
-    lambda i: unmasked(i, mean=lambda v: mean_of(v[..., :3])),
-)
 
 
 def probe_unmask(namespace, a):
@@ -1052,12 +1312,17 @@ def value_of(*names):
 
 ALSO = {
     "nan_wins": ("zeros",),
-    "edge": ("left_edge", "seeds_edge", "finite_edge"),
-}
+    "edge": ("left_edge", "seeds_edge", "finite_edge", "count_edge", "methods_edge", "six_edge",
+             "wide_edge", "no_edge", "edge_shared"),
+    "best_seed": ("worst_seed", "median"),
+    "other_spread": ("deviations", "deviations_0", "half", "half_sum", "part", "overlapping"),
+    "all_equal": ("over_rates", "over_grid"),
+    "from_claimed": ("in_column",),
+}  # fmt: skip
 
 
 UNMASK = tuple(
-    Slip(name, advice, value_of(name, *ALSO.get(name, ())))
+    Slip(name, advice, value_of(*(n for n in (name, *ALSO.get(name, ())) if n in UNMASKED)))
     for name, advice in (
         ("one_rate", "The second winner was taken at the shared rate as well. Each method gets its "
          "own best rate."),
@@ -1067,7 +1332,8 @@ UNMASK = tuple(
         ("worst", "The largest loss was taken. Lower is better."),
         ("survivors", "A rate at which one seed diverged was judged by the other seeds. Such a "
          "rate does not count: you cannot choose the seed."),
-        ("best_seed", "The best seed stands for each method. Take the mean over the seeds."),
+        ("best_seed", "One seed stands for a method: the best, the worst or the middle one. Take "
+         "the mean over the seeds."),
         ("nan_wins", "A run that diverged won: `min` and `argmin` return a `nan`, and a 0 in its "
          "place is lower than every loss. Put infinity there first."),
         ("no_spread", "Only the winner itself is called equal. Two methods are equal when their "
@@ -1079,15 +1345,34 @@ UNMASK = tuple(
         ("small_spread", "The smaller of the two spreads was used. The larger one counts."),
         ("strict", "A loss that exceeds the winner's by exactly the spread is still equal: at "
          "most, not less than."),
-        ("edge", "A grid ends at both sides, at rate 0 and at rate L - 1, whatever diverged: "
-         "`(at == 0) | (at == losses.shape[1] - 1)`."),
+        ("edge", "A grid ends at rate 0 and at rate L - 1, at these two and nowhere else, whatever "
+         "diverged: `(at == 0) | (at == losses.shape[1] - 1)`."),
+        ("edge_winner", "Only the winner is asked. Every method has a best rate of its own, which "
+         "may lie at an end."),
+        ("edge_seed", "The end was looked for at the rate of the best seed. A method's best rate "
+         "is that of the lowest mean."),
+        ("flat", "`argmin` of the whole table counts through all its entries. Who wins is a "
+         "method: take each method's lowest mean first, `means.min(dim=1)`."),
+        ("rates", "That is the position of a rate. Who wins is the position of a method."),
+        ("left_for_good", "A method with one diverged run was left out everywhere. Only the rate "
+         "at which it diverged does not count."),
+        ("all_equal", "Every method is called equal to the winner. It must lie within the larger "
+         "spread of the two."),
+        ("unequal", "True stands where a method is not equal to the winner."),
+        ("from_claimed", "Equal to whom? To the winner at own rates, with the losses at own rates, "
+         "not to the one at the shared rate."),
         ("inside", "True means that the best rate lies at an end of the grid."),
         ("equal_edge", "The third and the fourth answer are in each other's place."),
         ("itself", "The winner is equal to itself: its loss exceeds its own by 0."),
+        ("other_spread", "The bar is the larger spread as it is, the largest loss of a seed minus "
+         "the smallest: no standard deviation, no half, and not whether the seeds overlap."),
     )
 ) + (
     Slip("at_shared", "The spread of a method is that at its own best rate, not at the shared one.",
          lambda i: {key: alike(value) for key, value in at_shared(i).items()}),
+    Slip("places", "One bool for each method, (M,): not the positions of those that are.",
+         lambda i: [{f"{key}_first": lambda v: v.dtype.kind != "b" and (
+             v.size != len(i["losses_first"]) or (v > 1).any())} for key in ("equal", "edge")]),
     Slip("losses_named", "A winner is a position: `argmin`, not `min`.",
          lambda i: {"claimed_first": lambda v: v.size == 1 and not (v % 1 == 0).all()}),
     Slip("in_place", "The losses that were given stay as they are: `torch.where` makes new ones.",

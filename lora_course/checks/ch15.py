@@ -4,7 +4,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.slips import Promise, Slip, judged, seen_as
 from lora_course.checks.values import Refused, array, kind
 
 
@@ -75,8 +75,10 @@ FORGETTING = (
          lambda i: {"lost": np.ptp(i["scores"], 0)}),
     Slip("relative", "The difference itself is wanted, not its share of the best score.",
          lambda i: {"lost": forgotten(i)[0] / i["scores"].max(0)}),
-    Slip("axis", "One value for every skill: the skills are the columns, dim=1.",
-         lambda i: {"lost": i["scores"].max(1) - i["scores"][:, -1]}),
+    Slip("axis", "One value for every skill. The skills are the columns, so take the largest "
+         "number down the rows of each: dim=0.",
+         lambda i: [{"lost": i["scores"].max(1) - i["scores"][:, -1]},
+                    {"lost": i["scores"].max() - i["scores"][-1]}]),
     Slip("all_skills", "A skill that the model never had above chance cannot be forgotten. Leave "
          "it out of the mean.", with_mean(lambda i, lost, had, s: lost.mean())),
     Slip("at_chance", "A skill whose best score is the one of guessing was never there: above "
@@ -85,7 +87,11 @@ FORGETTING = (
     Slip("only_known", "Every skill has an entry, with what is gone from its score. Only the mean "
          "leaves out those that the model never had.",
          lambda i: [{"lost": forgotten(i)[0] * forgotten(i)[1]},
-                    {"lost": forgotten(i)[0][forgotten(i)[1]]}]),
+                    {"lost": forgotten(i)[0][forgotten(i)[1]]},
+                    {"lost": lambda v: v.shape == forgotten(i)[1].shape
+                     and np.array_equal(np.isnan(v), ~forgotten(i)[1])}]),
+    Slip("swapped", "What is forgotten of each skill comes first, then the mean.",
+         lambda i: {"lost": forgotten(i)[0][forgotten(i)[1]].mean()}),
     Slip("had_at_start", "Also a skill that was learned on the way can be lost again. Ask its best "
          "score, not the one before training.",
          with_mean(lambda i, lost, had, s: lost[s[0] > i["chance"]].mean())),
@@ -94,7 +100,12 @@ FORGETTING = (
          with_mean(lambda i, lost, had, s: lost[s[-1] > i["chance"]].mean())),
     Slip("summed", "The sum stands where the mean belongs.",
          with_mean(lambda i, lost, had, s: lost[had].sum())),
-    Slip("zeros", "Skills the model never had were set to 0, and still counted by the mean.",
+    Slip("no_skill", "The mean of nothing is no number. Leave it nan: 0 would say that nothing was "
+         "forgotten.", seen_as(none=lambda v: v.size == 1 and not np.isnan(v).any())),
+    Slip("changed", "`scores` and `chance` belong to the caller: compute new tensors.",
+         seen_as(left=lambda v: v > 0)),
+    Slip("zeros", "Skills the model never had still count as 0 in the mean: divide by those that "
+         "it had.",
          with_mean(lambda i, lost, had, s: (lost * had).mean())),
 )  # fmt: skip
 
@@ -132,11 +143,15 @@ def make_pareto(seed):
         score[where[3]], loss[where[3]] = score[0] - 1 / 8, loss[0]  # worse on one axis alone
         score[where[1]], loss[where[0]] = 5 / 8, 5 / 4  # beside a nan: nothing special
         i = {"score": score, "loss": loss, "lame": where[:2], "near": near}
-        values = known_fronts(i)
-        right = values.pop("right")
+        seen_score, seen_loss = runs(i)
+        right = front(-seen_score, seen_loss)
         twins = right[0] and right[twin] and not {0, twin} & set(where[:4].tolist())
+        if not (twins and 2 < right.sum() < n - 3):
+            continue
+        values = known_fronts(i)
+        del values["right"]
         apart = len({v.tobytes() for v in [right, *values.values()]}) == len(values) + 1
-        if twins and apart and 2 < right.sum() < n - 3:
+        if apart:
             return i
 
 
@@ -178,6 +193,10 @@ def known_fronts(i):
         "one_twin": right & first,
         "beaten": ~right,
         "nan_in": right | ~real,
+        "nan_score": right | np.isnan(score),
+        "nan_loss": right | np.isnan(loss),
+        "nobody": np.zeros_like(right),
+        "by_sum": (score - loss == np.nanmax(score - loss)) & real,
         "nan_beats": front(*filled) & real,
         "nan_beats_in": front(*filled),
         "tolerant": right | (np.arange(len(score)) == i["near"]),
@@ -234,20 +253,30 @@ PARETO = (
     Slip("one_side", "Better on either of the two is enough: of equal losses the higher score "
          "beats the other, and of equal scores the lower loss.",
          lambda i: [{"mask": known_fronts(i)[n]} for n in ("by_score", "by_loss")]),
+    Slip("nobody", "Nobody is left. Every run is as good as itself, which is not yet better; and "
+         "better on one of the two is not enough, where it is worse on the other.",
+         as_mask("nobody")),
     Slip("twins_out", "Every run is as good as itself and as its twin. To beat it, another one "
          "must be better somewhere.", as_mask("twins_out")),
     Slip("one_twin", "Of equal runs only the first stayed. Neither beats the other, so both stay.",
          as_mask("one_twin")),
     Slip("beaten", "This is the mask of the runs that are beaten.", as_mask("beaten")),
     Slip("nan_in", "Comparisons with nan are all False, so nothing beats such a run. Take it out "
-         "at the end.", as_mask("nan_in")),
+         "at the end, whichever of the two is nan.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("nan_in", "nan_score", "nan_loss")]),
     Slip("nan_beats", "A nan that became 0 is the lowest loss of all, and beats others. Leave it "
          "as it is: a comparison with nan is False.",
          lambda i: [{"mask": known_fronts(i)[n]} for n in ("nan_beats", "nan_beats_in")]),
     Slip("tolerant", "A run that is worse by very little is worse. Compare with `>` and `<`, "
          "without a tolerance.", as_mask("tolerant")),
-    Slip("best_only", "These are the best of each axis alone. The runs between them, which nobody "
-         "beats on both, belong to the front too.", as_mask("best_only")),
+    Slip("best_only", "These are the best by one measure alone. The runs between them, which "
+         "nobody beats on both, belong to the front too.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("best_only", "by_sum")]),
+    Slip("not_bool", "The right runs, as numbers. A mask is of bool: do not cast it.",
+         lambda i: {"mask": lambda v: v.dtype.kind != "b"
+                    and np.array_equal(v.astype(float), known_fronts(i)["right"])}),
+    Slip("changed", "`score` and `loss` belong to the caller: write into neither.",
+         seen_as(left=lambda v: v > 0)),
     Slip("positions", "These are the numbers of the runs. A mask has one True or False for each.",
          lambda i: {"mask": np.flatnonzero(known_fronts(i)["right"])}),
 )  # fmt: skip
@@ -316,6 +345,7 @@ RULES = {  # name: (before, change, share) -> the rank of one matrix
     "full": lambda b, c, share: int(np.linalg.matrix_rank(c)),
     "ascending": lambda b, c, share: first_at(svals(c)[::-1] ** 2, share),
     "rest": lambda b, c, share: first_at(svals(c) ** 2, 1 - share),
+    "near_energy": lambda b, c, share: int((svals(c) ** 2 > (1 - share) * svals(c)[0] ** 2).sum()),
     "near_first": lambda b, c, share: int((svals(c) >= (1 - share) * svals(c)[0]).sum()),
     "frobenius": lambda b, c, share: first_at(svals(c) ** 2, share**2),
     "fixed": lambda b, c, share: first_at(svals(c) ** 2, 0.9),
@@ -394,10 +424,14 @@ RANKS = (
          by_rule("ascending")),
     Slip("rest", "That many hold 1 - share of the energy.", by_rule("rest")),
     Slip("near_first", "Counting values near the largest one is another measure. Add the squares "
-         "up.", by_rule("near_first")),
+         "up.", lambda i: [by_rule(r)(i) for r in ("near_first", "near_energy")]),
     Slip("norm", "The share of the energy is wanted: the squared norm, not the norm itself.",
          by_rule("frobenius")),
     Slip("fixed", "That many values hold 0.9 of the energy. Take `share`.", by_rule("fixed")),
+    Slip("a_share", "That is a share of all the values. How many is asked: a whole number.",
+         lambda i: {"ranks": count(i, "right") / [min(i[f"before_{n}"].shape) for n in MATRICES]}),
+    Slip("changed", "Weights of both dicts stay as they are: `after[name] - weight` makes a new "
+         "tensor, `sub_` and `-=` write into the old one.", seen_as(left=lambda v: v > 0)),
     Slip("overlooked", "A change by a millionth is a change, and `allclose` overlooks it. Ask "
          "`change.any()`.",
          lambda i: {"ranks": np.where(np.array(MATRICES) == "down", -1, count(i, "right"))}),
@@ -438,15 +472,12 @@ def make_replay(seed):
     return {"new": 100 + rng.permutation(new), "old": 500 + rng.permutation(old), "few": few}
 
 
-def mixed(new, old, percent, size, steps, count=None, advance=None, again=False):
-    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n.
-
-    again: every batch begins with the first old row.
-    """
+def mixed(new, old, percent, size, steps, count=None, advance=None):
+    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n."""
     made, a, b = [], 0, 0
     for n in range(1, steps + 1):
         m = percent * n * size // 100 - b if count is None else count(n, b)
-        batch = [old[(j if again else b + j) % len(old)] for j in range(m)]
+        batch = [old[(b + j) % len(old)] for j in range(m)]
         batch += [new[(a + j) % len(new)] for j in range(size - m)]
         a, b = a + (size - m if advance is None else advance), b + m
         made.append(batch)
@@ -523,6 +554,19 @@ def replayed(**options):
     return values
 
 
+def others_right(i, key, v):
+    """All but the choice of old rows: their number, and the new ones beside them."""
+    right = mixed(*given(i, key))
+    new = np.where(right < 500, right, 0)
+    return v.shape == right.shape and np.array_equal(np.where(v < 500, v, 0), new)
+
+
+def shrinking(key):
+    """A condition: the first batch of a case has its size, later ones have less."""
+    _, size, steps = CASES[key]
+    return lambda v: v.shape == (steps,) and v[0] == size and (v <= size).all() and v.min() < size
+
+
 def at_once(i):
     """The old rows all at the end."""
     made = {}
@@ -548,10 +592,10 @@ REPLAY = (
     Slip("of_the_new", "The old rows are a share of the whole batch, not of the new rows.",
          replayed(count=lambda p, size, steps: lambda n, used:
                   p * n * size // (100 + p) - used)),
-    Slip("rounded", "The number so far is rounded down (`//`), not to the nearest.",
+    Slip("rounded", "The number so far is rounded down (`//`), not up or to the nearest.",
          lambda i: [replayed(count=lambda p, size, steps, up=up: lambda n, used:
                              int(np.rint(p * n * size / 100 + up)) - used)(i)
-                    for up in (1e-6, -1e-6)]),  # round() takes 28.5 down
+                    for up in (1e-6, -1e-6, 0.4999)]),  # round() takes 28.5 down
     Slip("from_zero", "The first batch is n = 1: count its own rows too.",
          replayed(count=lambda p, size, steps: lambda n, used: p * (n - 1) * size // 100 - used)),
     Slip("skipped", "New rows were left out where an old one took their place. No row is skipped: "
@@ -559,10 +603,32 @@ REPLAY = (
     Slip("no_old", "There is not one old row.",
          replayed(count=lambda p, size, steps: lambda n, used: 0)),
     Slip("exchanged", "New and old rows are exchanged: percent is the share of the old.",
-         lambda i: {f"rows_{k}": mixed(given(i, k)[1], given(i, k)[0], *CASES[k]) for k in CASES}),
-    Slip("at_the_end", "All old rows come in the last batches. Spread them.", at_once),
-    Slip("old_restarts", "Every batch begins with the first old row again. Go on where the last "
-         "one was taken.", replayed(again=lambda p, size, steps: True)),
+         lambda i: [
+             {f"rows_{k}": mixed(given(i, k)[1], given(i, k)[0], *CASES[k]) for k in CASES},
+             replayed(count=lambda p, size, steps: lambda n, used:
+                      (100 - p) * n * size // 100 - used)(i)]),
+    Slip("at_the_end", "All old rows come in a few batches, first or last. Spread them.",
+         lambda i: [at_once(i),
+                    replayed(count=lambda p, size, steps: lambda n, used:
+                             min(size, p * steps * size // 100 - used))(i)]),
+    Slip("old_order", "As many old rows as it should be, but not those. Go on in each batch where "
+         "the last one ended, and after the last old row with the first.",
+         lambda i: {f"rows_{k}": lambda v, k=k: others_right(i, k, v) for k in CASES}),
+    Slip("ran_out", "The batches get too short where a list ends. Begin again with its first row: "
+         "`% len(...)`.",
+         lambda i: [{"lengths_small": shrinking("small")},
+                    {"lengths_small": np.full(CASES["small"][2], CASES["small"][1]),
+                     "lengths_large": lambda v: v.size and v.min() < v.max() == CASES["large"][1]},
+                    {"lengths_small": np.full(CASES["small"][2], CASES["small"][1]),
+                     "lengths_large": lambda v: v.size and v.max() < CASES["large"][1]}]),
+    Slip("on_top", "Old rows take the place of new ones: the batch stays as large as it was.",
+         lambda i: {f"lengths_{k}": CASES[k][1] + (mixed(*given(i, k)) >= 500).sum(1)
+                    for k in CASES}),
+    Slip("one_short", "Every batch is a row short, or a row too long.",
+         lambda i: [{f"lengths_{k}": np.full(CASES[k][2], CASES[k][1] + d) for k in CASES}
+                    for d in (-1, 1)]),
+    Slip("changed", "`pop` and `shuffle` change the lists of the caller. Take rows by their place.",
+         seen_as(left=lambda v: v > 0)),
     Slip("floats", "percent / 100 is no exact number, and a product that should be whole falls "
          "just below. Keep to whole numbers, and divide last, with `//`.",
          replayed(count=lambda p, size, steps: lambda n, used: int(p / 100 * (size * n)) - used)),
@@ -616,10 +682,10 @@ def make_intruders(seed):
             return made
 
 
-def likeness(i, n, side=0, first=None, scale=None, of="after", part=None, axis=1):
+def likeness(i, n, side=0, first=None, power=1, of="after", part=None, axis=1):
     """|cosine| of the k strongest vectors with what was there before."""
     W = i[f"W{n}"]
-    update = (float(i["scaling"]) if scale is None else scale) * i[f"B{n}"] @ i[f"A{n}"]
+    update = float(i["scaling"]) ** power * i[f"B{n}"] @ i[f"A{n}"]
     W, tuned = (W, W + update) if of == "after" else (W, update)
     old, new = (np.linalg.svd(w, full_matrices=False)[2 * side] for w in (W, tuned))
     old, new = (old.T, new.T) if side else (old, new)
@@ -637,7 +703,8 @@ def curve(i, pool=np.sum, below=np.less, **options):
 WAYS = {
     "right": {},
     "right_side": {"side": 1},
-    "no_scaling": {"scale": 1.0},
+    "no_scaling": {"power": 0},
+    "twice": {"power": 2},
     "of_update": {"of": "update"},
     "all_vectors": {"part": "all"},
     "pairs": {"part": "pairs"},
@@ -673,6 +740,7 @@ INTRUDERS = (
     Slip("right_side", "These are the right singular vectors, the inputs of the layer. The left "
          "ones, the columns of U, are asked.", in_way("right_side")),
     Slip("no_scaling", "The factors were added without `scaling`.", in_way("no_scaling")),
+    Slip("twice", "The scale is in there twice.", in_way("twice")),
     Slip("of_update", "The strongest directions of the trained weight W + scaling * B @ A are "
          "asked, not those of the update alone.", in_way("of_update")),
     Slip("all_vectors", "Only the k strongest vectors of the trained weight count.",
@@ -687,7 +755,11 @@ INTRUDERS = (
          in_way("above")),
     Slip("wrong_axis", "These are old vectors that the training lost. Take the maximum over the "
          "old ones, once for each new vector.", in_way("wrong_axis")),
-    Slip("mean", "Add up over the layers, instead of taking a mean.", in_way("mean")),
+    Slip("mean", "Add up over the layers: a number of vectors is asked, no mean and no share.",
+         lambda i: [in_way("mean")(i),
+                    {"counts": curve(i) / sum(len(likeness(i, n)) for n in range(3))}]),
+    Slip("changed", "W belongs to the model: `W + ...` makes a new tensor, `+=` and `add_` write "
+         "into it.", seen_as(left=lambda v: v > 0)),
     Slip("last_layer", "Only one layer was counted. Add up over all of them.",
          lambda i: [{"counts": (likeness(i, n) < i["epsilons"][:, None]).sum(1)} for n in (0, 2)]),
     Slip("by_mean", "One old vector that is alike is enough. Take the largest |cosine|, not "

@@ -6,7 +6,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, all_of, in_parts, judged
+from lora_course.checks.slips import Promise, Slip, in_parts, judged
 from lora_course.checks.values import Refused, array, kind
 
 # 16.1 LoRA in a convolution
@@ -60,16 +60,21 @@ def conv_half(function, a, name):
             if bias:
                 conv.bias.copy_(tensor(a["b"]))
         given = callers.Before(conv)
-        y = function(conv, A, B, float(a["scaling"]), x)
+        y = fixtures.in_case(
+            f"with {CONV_WORDS[key]}", lambda c=conv: function(c, A, B, float(a["scaling"]), x)
+        )
         made[f"y_{key}"] = array(y, "what lora_conv returns")
         made["left_conv"] = max(made.get("left_conv", 0), given.change())
     made["left_lora_conv"] = before.change()
-    factors = A.clone().requires_grad_(), B.clone().requires_grad_()
-    y = function(conv, *(factor * 1 for factor in factors), float(a["scaling"]), x)
+    leaves = [t.clone().requires_grad_() for t in (A, B, x)]
+    own_A, own_B, own_x = (leaf * 1 for leaf in leaves)
+    y = function(conv, own_A, own_B, float(a["scaling"]), own_x)
     if getattr(y, "requires_grad", False):
         y.sum().backward()
-    trained = [factor.grad is not None and bool(factor.grad.any()) for factor in factors]
-    return made | {"trained": np.array(trained)}
+    for name, leaf in zip(("A", "B", "x"), leaves, strict=True):
+        grad = 0 * leaf if leaf.grad is None else leaf.grad
+        made[f"grad_{name}"] = array((grad * leaf).sum() if name == "x" else grad.any())
+    return made
 
 
 def slide(x, W, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
@@ -108,22 +113,35 @@ def conv_output(i, key, mistake=""):
         base = base * scaling
     if mistake == "over_r":
         update = update / len(i["A"])
+    if mistake == "times_r":
+        update = update * len(i["A"])
     if mistake == "no_base":
         return update
     return base if mistake == "no_update" else base + update
 
 
+def way_back(i, *parts):
+    """x times its gradient, summed up: the outputs of the last convolution without a bias."""
+    weights = {"base": i["W"], "update": i["scaling"] * np.einsum("or,rihw->oihw", i["B"], i["A"])}
+    return sum(slide(i["x"], weights[part], *CONVS["all"][:3]).sum() for part in parts)
+
+
 def judge_lora_conv(i, o):
-    first = [Promise(f"y_{key}", conv_output(i, key), f"with {CONV_WORDS[key]} the output",
-                     rtol=1e-3, atol=1e-3) for key in CONVS]  # fmt: skip
-    first += [
+    first = [
         callers.unchanged("left_conv", "the convolution that lora_conv was given"),
         callers.unchanged("left_lora_conv", "what lora_conv was given"),
-        all_of("trained", "of A and B get a gradient", 2),
     ]
+    first += [Promise(f"y_{key}", conv_output(i, key), f"with {CONV_WORDS[key]} the output",
+                      rtol=1e-3, atol=1e-3) for key in CONVS]  # fmt: skip
+    first += [Promise(f"grad_{name}", 1, seen=f"through the output {name} gets no gradient",
+                      expected="A, B and x get one") for name in "AB"]  # fmt: skip
+    first.append(Promise("grad_x", way_back(i, "base", "update"),
+                         "the sum of x times its gradient", rtol=1e-3, atol=1e-2))  # fmt: skip
     delta = i["scaling"] * np.einsum("or,rihw->oihw", i["B"], i["A"])
-    second = [Promise("delta", delta, "what conv_delta returns", rtol=1e-4, atol=1e-5)]
-    second.append(callers.unchanged("left_conv_delta", "what conv_delta was given"))
+    second = [
+        callers.unchanged("left_conv_delta", "what conv_delta was given"),
+        Promise("delta", delta, "what conv_delta returns", rtol=1e-4, atol=1e-5),
+    ]
     return in_parts(judged(i, o, first, LORA_CONV, part="lora_conv"),
                     judged(i, o, second, LORA_CONV, part="conv_delta"))  # fmt: skip
 
@@ -151,13 +169,30 @@ LORA_CONV = (
          conv_is("no_bias")),
     Slip("all_scaled", "`scaling` belongs to the update alone, not to what the convolution says.",
          conv_is("all_scaled")),
-    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
-         lambda i: [conv_is("over_r")(i),
-                    delta_is(lambda i, d: i["scaling"] * d / len(i["A"]))(i)]),
+    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again, or multiply "
+         "by it.",
+         lambda i: [conv_is("over_r")(i), conv_is("times_r")(i)]
+         + [delta_is(lambda i, d, f=f: i["scaling"] * d * len(i["A"]) ** f)(i) for f in (-1, 1)]),
     Slip("merged", "The update was written into the convolution's weight. The next call, and the "
          "base, would have it for good.", lambda i: {"left_conv": lambda v: v == 2}),
-    Slip("cut_off", "Neither A nor B would train: do not detach, and not through `.data` or "
-         "`no_grad`.", lambda i: {"trained": np.zeros(2, bool)}),
+    Slip("changed", "What was given belongs to the caller: no `*=`, `+=` or `.data` on it, and "
+         "leave the flags and parts of the convolution alone.",
+         lambda i: [{"left_conv": lambda v: v in (1, 3, 4)}, {"left_lora_conv": lambda v: v > 0},
+                    {"left_conv_delta": lambda v: v > 0}]),
+    Slip("cut_off", "A tensor on the way was cut out of the graph, by `detach`, `.data` or "
+         "`no_grad`, so that nothing before it learns.",
+         lambda i: [{"grad_A": 0}, {"grad_B": 0}, {"grad_x": 0}]),
+    Slip("base_cut", "x learns through the update alone, not through the convolution. Do not "
+         "detach what the convolution says, or run it under `no_grad`.",
+         lambda i: {"grad_x": way_back(i, "update")}),
+    Slip("update_cut", "x learns through the convolution alone: the way through A must lead back "
+         "to x as well.", lambda i: {"grad_x": way_back(i, "base")}),
+    Slip("axes", "The weight's axes are (out, in, kh, kw), in this order, and `conv2d` turns none "
+         "of them round.",
+         lambda i: [delta_is(turned)(i) for turned in (
+             lambda i, d: i["scaling"] * d[:, :, ::-1, ::-1],
+             lambda i, d: i["scaling"] * d.swapaxes(0, 1),
+             lambda i, d: i["scaling"] * d.swapaxes(2, 3))]),
     Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
          delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
 )  # fmt: skip
@@ -166,7 +201,7 @@ lora_conv = Check(
     name="lora_conv", title="LoRA in a convolution", wants=CONV_HALVES,
     difficulty=3, minutes=15, points=25,
     verified="five convolutions: stride, padding, dilation, with and without a bias; that they "
-    "stay as they are, and A and B train; and the merge",
+    "stay as they are, and A, B and x get gradients; and the merge",
     hints=(
         "A reads patches, just as the convolution does. B only mixes channels.",
         "A is a convolution with the stride, padding and dilation of the base; B is one of 1 × 1. "
@@ -181,7 +216,7 @@ lora_conv = Check(
 
 # 16.2 The last blocks of a ViT
 STYLES = ("vit2.encoder.layer.{}.attention.{}", "2d.blocks.{}.mlp.{}", "{}.mix.{}")
-CASES = ("long", "short", "gaps", "whole")  # layers; asked for more blocks than there are
+CASES = ("long", "short", "gaps", "whole", "bare")  # whole: fewer blocks than are asked for
 
 
 def make_last_blocks(seed):
@@ -194,8 +229,13 @@ def make_last_blocks(seed):
 def layers_of(a, case):
     """({name: kind}, last) of a case."""
     first = int(a["style"])  # digits inside a part, at its end or at its start, are no numbers
-    style = STYLES[{"long": first, "short": 1 - first, "gaps": first, "whole": 2}[case]]
+    style = STYLES[
+        {"long": first, "short": 1 - first, "gaps": first, "whole": 2}.get(case, 1 - first)
+    ]
     blocks = [int(b) for b in a["order"]]
+    if case == "bare":  # the last two blocks stand first and last
+        low, middle, high = sorted(blocks[:3])
+        return {style.format(b, "fc2"): "Linear" for b in (high, low, middle)}, 2
     if case == "gaps":
         blocks = [b for b in blocks if b in (0, 3, 4, 9)]
     elif case != "long":
@@ -222,24 +262,52 @@ KINDS = {  # kinds that a mistake takes as well
 }
 
 
+def numbers_in(name, mistake=""):
+    """What is taken for a number in a name, in its order."""
+    if mistake == "digits":
+        return re.findall(r"\d+", name)
+    parts = name.split(".")
+    ends = {"between": (1, -1), "not_last": (0, -1), "not_first": (1, None)}
+    parts = parts[slice(*ends.get(mistake, (0, None)))]
+    if mistake in ("first_char", "last_char"):
+        parts = [p[0 if mistake == "first_char" else -1] for p in parts]
+    found = [p for p in parts if p.isdigit()]
+    return found[::-1] if mistake == "last_number" else found
+
+
 def chosen_names(a, case, mistake=""):
     layers, last = layers_of(a, case)
 
     def number(name):
-        parts = [p for p in name.split(".") if p.isdigit()]
-        if mistake == "digits":
-            parts = re.findall(r"\d+", name)
-        return None if not parts else int(parts[-1] if mistake == "last_number" else parts[0])
+        parts = numbers_in(name, mistake)
+        none = {"as_zero": 0, "as_minus": -1}.get(mistake)  # of a name without a number
+        return int(parts[0]) if parts else none
 
     numbers = {number(n) for n in layers} - {None}
     ordered = sorted(numbers, key=str) if mistake == "as_text" else sorted(numbers)
     if mistake == "as_given":
         ordered = list(dict.fromkeys(number(n) for n in layers if number(n) is not None))
     picked = ordered[:last] if mistake == "first" else ordered[-last:]
+    if mistake == "one_more":
+        picked = ordered[-last - 1 :]
+    if mistake == "one_block":
+        picked = ordered[-last:][:1] if last <= len(ordered) else ordered[:1]
+    if mistake == "last_one":
+        picked = ordered[-1:]
     if mistake == "in_a_row":
         picked = range(max(numbers) - last + 1, max(numbers) + 1)
+    if mistake == "from_max":
+        picked = range(max(numbers) - last, max(numbers) + 1)
+    if mistake == "from_count":
+        picked = range(len(numbers) - last, max(numbers) + 1)
     kinds = {"Linear"} | KINDS.get(mistake, set())
     names = [n for n, k in layers.items() if k in kinds and number(n) in picked]
+    one_each = {"last_of_block": names, "first_of_block": names[::-1]}.get(mistake)
+    if one_each is not None:
+        kept = {number(n): n for n in one_each}.values()
+        names = [n for n in names if n in kept]
+    if mistake == "last_names":
+        names = names[-last:]
     if mistake == "head":
         names = [n for n in layers if n in names or n == "classifier"]
     if mistake == "outside":
@@ -259,7 +327,9 @@ def probe_last_blocks(namespace, a):
     for case in CASES:
         layers, last = layers_of(a, case)
         given = dict(layers)
-        names = namespace["last_blocks"](given, last)
+        names = fixtures.in_case(f"for a model with the layers {', '.join(list(layers)[2:5])}, "
+            f"..., and last = {last},", lambda g=given, n=last: namespace["last_blocks"](g, n),
+        )  # fmt: skip
         if not isinstance(names, (list, tuple)):
             raise Refused("type", f"last_blocks returns {kind(names)}.", "a list of names.")
         names = list(names)
@@ -269,8 +339,10 @@ def probe_last_blocks(namespace, a):
     call = lambda: namespace["last_blocks"]({"classifier": "Linear"}, 2)  # noqa: E731
     made |= callers.failing("none", call, ValueError)
     layers = {"blocks.0.fc": "Linear", "blocks.1.local": "Conv2d", "head": "Linear"}
-    call = lambda: namespace["last_blocks"](layers, 1)  # noqa: E731
-    return made | callers.failing("empty", call, ValueError)
+    returned = []
+    call = lambda: returned.extend(namespace["last_blocks"](layers, 1))  # noqa: E731
+    made |= callers.failing("empty", call, ValueError)
+    return made | {"empty_count": len(returned)}
 
 
 def judge_last_blocks(i, o):
@@ -312,14 +384,30 @@ LAST_BLOCKS = (
          lambda i: [names_are(m)(i) for m in ("any_kind", "no_norm", "conv_too")]),
     Slip("like_linear", "Other kinds have `Linear` in their name, with other weights. Compare "
          "the whole kind.", names_are("like_linear")),
-    Slip("digits", "A digit inside a part, as in `vit2`, is no number: look at whole parts.",
-         names_are("digits")),
+    Slip("digits", "A digit inside a part, as in `vit2`, is no number, and a number may have two "
+         "digits: look at whole parts.",
+         lambda i: [names_are(m)(i) for m in ("digits", "first_char", "last_char")]),
+    Slip("place", "The number may also be the first or the last part of a name: split it at the "
+         "dots and look at all of them.",
+         lambda i: [names_are(m)(i) for m in ("between", "not_last", "not_first")]),
+    Slip("count", "`last` says how many blocks are kept.",
+         lambda i: [names_are(m)(i) for m in ("one_more", "one_block", "last_one")]),
     Slip("in_a_row", "Numbers may be missing: count the blocks that are there, not down from the "
-         "highest.", names_are("in_a_row")),
+         "highest.",
+         lambda i: [names_are(m)(i) for m in ("in_a_row", "from_max", "from_count")]),
+    Slip("some_layers", "`last` counts blocks, not layers: a block may have several linear layers, "
+         "and all of them are wanted.",
+         lambda i: [names_are(m)(i) for m in ("last_of_block", "first_of_block", "last_names")]),
+    Slip("changed", "The caller goes on with `layers`: read it, and collect in a new list.",
+         lambda i: [{f"left_{case}": 0} for case in CASES]),
     Slip("linear_alone", "The last block is the last one, whether it has a linear layer or not. "
-         "Read the numbers off all names.", lambda i: {"empty_error": 0}),
+         "Read the numbers off all names.", lambda i: {"empty_error": 0, "empty_count": 1}),
+    Slip("no_error", "Collect the names first. Where none is left, an empty list would train "
+         "nothing, without a word: `raise ValueError(...)`.",
+         lambda i: [{"none_error": lambda v: v != 1},
+                    {"empty_error": lambda v: v != 1, "empty_count": 0}]),
     Slip("head", "The head, and a stem, are linear, but stand in no block.",
-         lambda i: [names_are("head")(i), names_are("outside")(i)]),
+         lambda i: [names_are(m)(i) for m in ("head", "outside", "as_zero", "as_minus")]),
     Slip("sorted", "Right names, but in another order than they were given in.",
          lambda i: [names_are("sorted")(i), names_are("by_block")(i)]),
 )  # fmt: skip
@@ -384,7 +472,10 @@ def probe_urgent(namespace, a):
         masks, size, least, order = picture(a, case)
         masks, given = tensor(masks), list(order)
         before = callers.Before(masks)
-        out = namespace["urgent"](masks, size, least, given)
+        out = fixtures.in_case(
+            f"with size {size}, least {least} and masks of {tuple(masks.shape)}",
+            lambda m=masks, s=size, n=least, g=given: namespace["urgent"](m, s, n, g),
+        )
         made[f"labels_{case}"] = array(out, "what urgent returns")
         made[f"whole_{case}"] = isinstance(out, torch.Tensor) and out.dtype == torch.int64
         made |= {f"left_{case}": before.change(), f"order_left_{case}": given == order}
@@ -403,25 +494,35 @@ def labels_of(i, case, mistake=""):
         order = [*order, *sorted(set(masks.flat) - set(order))]
     if mistake == "no_zero":
         order = [k for k in order if k]
+    order = {"one_two": [1, 2], "two_one": [2, 1]}.get(mistake, order)
     least = {"more": least + 1, "one": 1, "two": 2}.get(mistake, least)
     B, H, W = masks.shape
     made = np.zeros((B, H // size, W // size), np.int64)
     for place in np.ndindex(made.shape):
         b, y, x = place
         patch = masks[b, y * size : (y + 1) * size, x * size : (x + 1) * size]
-        counts = {k: int((patch == k).sum()) for k in order}
+        if mistake == "strided":
+            patch = masks[b, y :: H // size, x :: W // size]
+        part = {"first_row": patch[0], "first_column": patch[:, 0]}.get(mistake, patch)
+        counts = {k: int((part == k).sum()) for k in order}
+        if mistake == "together":
+            counts = dict(zip(order, np.cumsum(list(counts.values())), strict=True))
         fit = [k for k in order if counts[k] >= least]
+        if mistake == "exact":
+            fit = [k for k in order if counts[k] == least]
         if mistake == "most":
             fit = sorted(fit, key=lambda k, counts=counts: -counts[k])
         if mistake == "most_of_all":
             fit = [int(np.bincount(patch.reshape(-1)).argmax())]
-        if mistake == "max":
-            fit = [int(patch.max())]
-        if mistake == "corner":
-            fit = [int(patch[0, 0])]
-        made[place] = fit[0] if fit else 0
+        one = {"max": patch.max(), "min": patch.min(), "corner": patch[0, 0],
+               "middle": patch[size // 2, size // 2]}  # fmt: skip
+        fit = [int(one[mistake])] if mistake in one else fit
+        nothing = {"minus_one": -1, "last": order[-1], "start": order[0]}.get(mistake, 0)
+        made[place] = fit[0] if fit else nothing
         if mistake in ("place", "place_from_1") and fit:
             made[place] = order.index(fit[0]) + (mistake == "place_from_1")
+        if mistake in ("flag", "counted") and fit:
+            made[place] = 1 if mistake == "flag" else counts[fit[0]]
     if mistake == "transposed":
         made = made.transpose(0, 2, 1)
     return made
@@ -430,18 +531,26 @@ def labels_of(i, case, mistake=""):
 def judge_urgent(i, o):
     promises = []
     for case in PICTURES:
-        _, size, least, order = picture(i, case)
-        what = f"with size {size}, least {least}, order {order} the classes"
-        promises.append(Promise(f"labels_{case}", labels_of(i, case), what, rtol=0, atol=0.1))
-    for case in PICTURES:
         promises += [
-            Promise(f"whole_{case}", 1, seen="the result is not an int64 tensor",
-                    expected="int64, as labels are"),
             callers.unchanged(f"left_{case}", "masks"),
             Promise(f"order_left_{case}", 1, seen="the list `order` is changed",
                     expected="it stays as it is"),
         ]  # fmt: skip
+    for case in PICTURES:
+        _, size, least, order = picture(i, case)
+        what = f"with size {size}, least {least}, order {order} the classes"
+        promises.append(Promise(f"labels_{case}", labels_of(i, case), what, rtol=0, atol=0.1))
+    promises += [
+        Promise(f"whole_{case}", 1, seen="the result is not an int64 tensor",
+                expected="int64, as labels are") for case in PICTURES
+    ]  # fmt: skip
     return judged(i, o, promises, URGENT)
+
+
+def square(i, case):
+    """A condition: the result has the size of one patch."""
+    _, size, *_ = picture(i, case)
+    return lambda v: v.shape[1:] == (size, size)
 
 
 def labels_are(*mistakes):
@@ -453,18 +562,32 @@ URGENT = (
          "stays.", labels_are("by_number", "by_number_down", "reversed")),
     Slip("most", "Urgent goes before frequent: not the class with most pixels, the first of "
          "`order` that has enough.", labels_are("most", "most_of_all")),
-    Slip("at_least", "`least` itself is enough: >=.", labels_are("more")),
+    Slip("at_least", "`least` itself is enough, and so is more: >=.", labels_are("more", "exact")),
     Slip("one_pixel", "One pixel is not enough: a class needs `least` of them.",
          labels_are("one")),
     Slip("two_pixels", "How many pixels are enough, `least` says. The chapter's 2 is one case.",
          labels_are("two")),
     Slip("zero", "0 in `order` is a class like the others: where it has won, a less urgent one "
          "may not write over it.", labels_are("no_zero")),
-    Slip("place", "That is the place in `order`. The label is the class that stands there.",
-         labels_are("place", "place_from_1")),
+    Slip("place", "The label is the class itself: not its place in `order`, no count of pixels.",
+         labels_are("place", "place_from_1", "flag", "counted")),
+    Slip("strided", "`unflatten(1, (-1, size))` gives rows of patches, and in each its rows of "
+         "pixels. The other way round, the pixels of a patch lie far apart.",
+         lambda i: [*labels_are("strided")(i), {f"labels_{c}": square(i, c) for c in PICTURES}]),
     Slip("left_out", "A class that is not in `order` never wins.", labels_are("all_classes")),
-    Slip("max", "The largest number of a patch is not its most urgent class.", labels_are("max")),
-    Slip("corner", "That is one pixel of each patch. Count all of them.", labels_are("corner")),
+    Slip("max", "The largest number of a patch is not its most urgent class, nor is the smallest.",
+         labels_are("max", "min")),
+    Slip("corner", "Not all pixels of a patch were looked at. Count over its rows and its "
+         "columns, both.", labels_are("corner", "middle", "first_row", "first_column")),
+    Slip("chapter_order", "Which classes there are, and which comes first, `order` says. The "
+         "chapter's 1 and 2 are one case.", labels_are("one_two", "two_one")),
+    Slip("together", "Each class is counted by itself: pixels of two classes are not enough "
+         "together.", labels_are("together")),
+    Slip("none", "A patch where no class of `order` has enough pixels gets 0.",
+         labels_are("minus_one", "last", "start")),
+    Slip("changed", "The caller goes on with `order` and `masks`: `reversed(order)` makes no "
+         "change, `.reverse()`, `.pop()` and `masks[...] =` do.",
+         lambda i: [{"left_first": lambda v: v > 0}, {"order_left_first": 0}]),
     Slip("transposed", "Rows and columns are swapped.", labels_are("transposed")),
 )  # fmt: skip
 
@@ -526,19 +649,27 @@ def probe_expand(namespace, a):
 def expanded(i, mistake=""):
     """(vectors, labels) of the batch, or those of a mistake."""
     vectors, asked = [], []
-    for ids, labels, seen in zip(i["ids"], i["labels"], i["seen"], strict=True):
+    pictures = np.roll(i["seen"], {"next": -1, "previous": 1}.get(mistake, 0), 0)
+    for ids, labels, seen in zip(i["ids"], i["labels"], pictures, strict=True):
         at = int(np.flatnonzero(ids == -200)[0])
-        after = at if mistake == "kept" else at + 1
-        if mistake == "first_row":
-            at = int(np.flatnonzero(i["ids"][0] == -200)[0])
-            after = at + 1
+        if isinstance(mistake, int):
+            at = mistake
+        after = at if mistake in ("kept", "kept_cut") else at + 1
         if mistake == "one_picture":
             seen = i["seen"][0]
+        if mistake == "ids":
+            labels = ids
         rows = i["table"][ids]
-        told_there = {"zeros": 0, "id": -200, "repeated": labels[at]}
+        told_there = {"zeros": 0, "repeated": labels[at]}
+        if mistake == "one_vector":
+            seen = seen[:1].repeat(len(seen), 0)
+        if mistake == "mean_vector":
+            seen = seen.mean(0, keepdims=True).repeat(len(seen), 0)
         picture = np.full(len(seen), told_there.get(mistake, -100))
         if mistake == "backwards":
             seen = seen[::-1]
+        if mistake == "kept_before":
+            at += 1
         parts, told = [rows[:at], seen, rows[after:]], [labels[:at], picture, labels[after:]]
         if mistake == "front":
             rest = np.delete(np.arange(len(ids)), at)
@@ -547,25 +678,40 @@ def expanded(i, mistake=""):
             told = [labels[:at], labels[after:], picture]
         if mistake == "end":
             parts, told = [rows[:at], rows[after:], seen], [labels[:at], labels[after:], picture]
+        if mistake in ("before", "both_sides"):
+            told[0] = np.full_like(told[0], -100)
+        if mistake in ("after", "both_sides"):
+            told[2] = np.full_like(told[2], -100)
         if mistake == "own_label":
             told = [labels[: at + 1], picture[1:], labels[at + 1 :]]
         if mistake == "next_label":
             told = [labels[:at], picture[1:], labels[at:]]
-        vectors.append(np.concatenate(parts))
+        length = len(ids) - 1 + len(seen) if mistake == "kept_cut" else None
+        vectors.append(np.concatenate(parts)[:length])
         asked.append(np.concatenate(told))
-    return np.stack(vectors), np.stack(asked)
+    asked = np.roll(np.stack(asked), {"left": -1, "right": 1}.get(mistake, 0), 1)
+    return np.stack(vectors), asked
 
 
 def judge_expand(i, o):
     vectors, asked = expanded(i)
     promises = [
+        callers.unchanged("left", "what expand was given"),
         Promise("vectors", vectors, "the vectors", rtol=1e-4, atol=1e-5),
         Promise("asked", asked, "the labels", rtol=0, atol=0.1),
         Promise("whole", 1, seen="the labels are not int64", expected="int64, as those given"),
         Promise("grad", np.ones_like(i["seen"]), "the gradient of the sum for `seen`"),
-        callers.unchanged("left", "what expand was given"),
     ]
     return judged(i, o, promises, EXPAND)
+
+
+def one_number(i, v):
+    """Labels that are right but for one number in the places of the picture."""
+    right = expanded(i)[1]
+    there = expanded(i, "zeros")[1] != right
+    return v.shape == right.shape and np.array_equal(v[~there], right[~there]) and (
+        len(np.unique(v[there])) == 1
+    )  # fmt: skip
 
 
 def expanded_is(mistake):
@@ -579,18 +725,38 @@ def expanded_is(mistake):
 EXPAND = (
     Slip("elsewhere", "The picture stands where its placeholder stood, not before the text or "
          "after it.", lambda i: [{"vectors": expanded(i, m)[0]} for m in ("front", "end")]),
-    Slip("one_picture", "Every row has its own picture.", expanded_is("one_picture")),
-    Slip("kept", "The placeholder itself is still there: the row is one too long. It goes.",
-         expanded_is("kept")),
-    Slip("first_row", "The placeholder stands elsewhere in every row.", expanded_is("first_row")),
+    Slip("one_picture", "Every row has its own picture.",
+         lambda i: [expanded_is(m)(i) for m in ("one_picture", "next", "previous")]),
+    Slip("kept", "The placeholder itself is still there, as a vector of the table. It goes.",
+         lambda i: [expanded_is("kept")(i),
+                    *({"vectors": expanded(i, m)[0]}
+                      for m in ("kept", "kept_before", "kept_cut"))]),
+    Slip("one_place", "The placeholder stands elsewhere in every row: look for -200 in each.",
+         lambda i: [expanded_is(at)(i) for at in range(i["ids"].shape[1])]),
+    Slip("swapped", "The vectors come first, then the labels.",
+         lambda i: {"vectors": expanded(i)[1]}),
+    Slip("shifted", "Labels are not shifted here: the model itself compares each with the "
+         "prediction one place before it.",
+         lambda i: [{"asked": expanded(i, m)[1]} for m in ("left", "right")]),
+    Slip("ids", "Those are the ids. `labels` says what is asked, with -100 in most places.",
+         lambda i: {"asked": expanded(i, "ids")[1]}),
     Slip("backwards", "The vectors of the picture come in the wrong order.",
          expanded_is("backwards")),
-    Slip("label_number", "0 and -200 are labels that would be asked, or fail. Nothing is asked "
-         "at -100.", lambda i: [{"asked": expanded(i, m)[1]} for m in ("zeros", "id")]),
+    Slip("label_number", "Nothing is asked at -100, and at no other number: 0, -1 or -200 would be "
+         "asked, or fail.", lambda i: {"asked": lambda v: one_number(i, v)}),
     Slip("own_label", "The placeholder's own label goes with it: nothing is asked at the picture.",
          lambda i: [{"asked": expanded(i, m)[1]} for m in ("own_label", "next_label", "repeated")]),
     Slip("labels_elsewhere", "The labels of the picture must stand where its vectors do.",
          lambda i: [{"asked": expanded(i, "labels_end")[1]}]),
+    Slip("label_missing", "All labels but the placeholder's stay what they were: -100 comes in its "
+         "place alone.",
+         lambda i: [{"asked": expanded(i, m)[1]} for m in ("before", "after", "both_sides")]),
+    Slip("one_vector", "The picture has n vectors, and each of them comes once.",
+         lambda i: [{"vectors": expanded(i, m)[0]} for m in ("one_vector", "mean_vector")]),
+    Slip("always_four", "The chapter's pictures have four vectors. Here n is `seen.shape[1]`.",
+         lambda i: {"asked": lambda v: v.shape == (len(i["ids"]), i["ids"].shape[1] + 3)}),
+    Slip("changed", "The caller goes on with ids, labels, table and seen: join pieces into new "
+         "tensors, and write into none of those given.", lambda i: {"left": lambda v: v > 0}),
     Slip("no_gradient", "The projector behind `seen` would not train: do not detach or copy its "
          "numbers out.", lambda i: {"grad": np.zeros_like(i["seen"])}),
 )  # fmt: skip
@@ -607,7 +773,8 @@ expand = Check(
         "`at = int((row == -200).nonzero())`, `torch.cat([table[row[:at]], picture, "
         "table[row[at + 1:]]])`, then `torch.stack` over the rows.",
     ),
-    slips=EXPAND, other="Compare the lengths first: T - 1 + n.",
+    slips=EXPAND,
+    other="Do one row by hand: its length first (T - 1 + n), then each label, then the type.",
     make=make_expand, probe=probe_expand, judge=judge_expand,
 )  # fmt: skip
 

@@ -41,6 +41,7 @@ def keeping(case, x):
     from torch import nn
 
     x = x if case in FULL else x.bfloat16()
+    x = torch.cat([x, x])[len(x) :]  # lies in the middle of its storage
     d = x.shape[-1]
 
     class Keeper(nn.Module):
@@ -123,8 +124,12 @@ def copied(i, case, kind=""):
         bytes_each = other.get(case, bytes_each)
     if kind == "tolerant":
         bytes_each = {"near": 4, "narrow": 2}.get(case, bytes_each)
-    if kind in ("near", "narrow", "turned"):
-        bytes_each = {kind: 2 if kind == "narrow" else 4}.get(case, bytes_each)
+    if kind in ("near", "turned"):
+        bytes_each = {kind: 4}.get(case, bytes_each)
+    if kind == "narrow":
+        bytes_each = {"narrow": 2}.get(case, bytes_each)
+    if kind == "largest":
+        bytes_each = {"three": 4}.get(case, bytes_each)
     if kind == "shape":
         bytes_each = {"flat": 0}.get(case, bytes_each)
     if kind == "numbers":
@@ -160,11 +165,15 @@ COPIES = (
          counts("again", "by_place")),
     Slip("whole_storage", "Other things lie in that storage too: count the bytes of one copy.",
          counts("storage")),
+    Slip("one_copy", "There are several copies: add up their bytes.", counts("largest")),
     Slip("nearly", "Nearly x is not x: compare with `torch.equal`, not with a tolerance.",
          counts("near", "tolerant")),
     Slip("rounded", "What was rounded has other numbers than x: bring the tensor to x's type, "
          "not x to the tensor's.", counts("narrow")),
     Slip("another_order", "The same numbers in another order are no copy.", counts("turned")),
+    Slip("twice_called", "One call of the layer, and no backward: `pack` sees each tensor at the "
+         "moment when it is kept.",
+         lambda i: [{"calls_wide": lambda v: v != 1}, {"grad_wide": 1}]),
     Slip("not_compared", "As many numbers as x are no copy of x: compare them.",
          counts("as_many")),
     Slip("other_shape", "A copy may have its axes joined: compare the numbers in order, flat.",
@@ -254,6 +263,7 @@ def probe_by_hand(namespace, a):
         made[f"y_{case}"] = array(y.float(), "the output")
         made[f"type_{case}"] = y.dtype == x.dtype
         if y.dtype != x.dtype:
+            made[f"left_{case}"] = before.change()
             return made
         y.backward(g)
         for name, t in (("x", x), ("A", A), ("B", B)):
@@ -292,6 +302,14 @@ def by_hand(i, case, kind=""):
         made["dA"] = s * made["dA"]
     if kind == "scale_twice_B":
         made["dB"] = s * made["dB"]
+    if kind in ("mean_A", "mean_B"):
+        made[f"d{kind[-1]}"] = made[f"d{kind[-1]}"] / len(x)
+    if kind == "mean_both":
+        made |= {"dA": made["dA"] / len(x), "dB": made["dB"] / len(x)}
+    if kind == "base_scaled":
+        made["y"] = s * (x @ W.T + left @ A.T @ B.T)
+    if kind == "unscaled_back" and case != "plain":
+        made["dx"] = g @ W + (1 - p) * s * (g @ B @ A) * keep
     if kind == "base_only":
         made["dx"] = g @ W
     if kind == "update_only":
@@ -332,6 +350,7 @@ def judge_by_hand(i, o):
             for key, text in what.items()
         )  # fmt: skip
         promises += [
+            callers.unchanged(f"left_{case}", "a tensor that was given"),
             first,
             Promise(f"type_{case}", 1, seen=f"{told}: the output has another type than x",
                     expected="the type of x"),
@@ -339,7 +358,6 @@ def judge_by_hand(i, o):
             Promise(f"extra_{case}", lambda v, most=4 * N * r: v.size == 1 and 0 <= v <= most,
                     f"{told}: bytes kept beside x, W, A, B and the mask",
                     expected=f"at most {4 * N * r}, r numbers for each of {N} rows", share=0.5),
-            callers.unchanged(f"left_{case}", "a tensor that was given"),
         ]  # fmt: skip
     return judged(i, o, promises, BY_HAND)
 
@@ -370,7 +388,13 @@ def outputs_of(i, kind):
 
 BY_HAND = (
     Slip("unscaled_mask", "What dropout keeps is divided by 1 - p.",
-         lambda i: [*hand_is("unscaled_mask")(i), *outputs_of(i, "unscaled_forward")]),
+         lambda i: [*hand_is("unscaled_mask")(i), *outputs_of(i, "unscaled_forward"),
+                    {f"{k}_{c}": by_hand(i, c, "unscaled_back")[f"{k}_{c}"]
+                     for c in HAND for k in ("y", "dx")}]),
+    Slip("mean", "The gradients of A and B are sums over the rows. A mean, if there is one, is in "
+         "g already.", hand_is("mean_A", "mean_B", "mean_both")),
+    Slip("base_scaled", "The scale belongs to the update alone, not to x Wᵀ.",
+         lambda i: outputs_of(i, "base_scaled")),
     Slip("divided_by_p", "p is the share that is dropped: divide by what is kept, 1 - p.",
          lambda i: outputs_of(i, "divided_by_p")),
     Slip("inverted", "The mask is True where a number is kept.", hand_is("inverted")),
@@ -388,6 +412,10 @@ BY_HAND = (
                     *outputs_of(i, "y_dropped")]),
     Slip("x_undropped", "A saw what dropout left of x, so its gradient is made from that; B's "
          "from what A made of it.", hand_is("x_for_left", "A_from_x", "B_from_x")),
+    Slip("own_type", "A and B come to x's type, not x to theirs: `A.to(x.dtype)`. Then y has it.",
+         lambda i: {"type_mixed": 0}),
+    Slip("changed", "x, W, A, B and the mask belong to the caller: no `*=` or `mul_` on them.",
+         lambda i: [{f"left_{case}": lambda v: v > 0} for case in HAND]),
     Slip("left_kept", "What dropout left is as large as x: make it again in backward, from x and "
          "the mask.", left_bytes),
 )  # fmt: skip
@@ -503,12 +531,19 @@ def accumulated(i, case, kind=""):
     unshifted = np.array([(i[f"labels_{case}{n}"] != -100).sum() for n in range(len(parts))], float)
     rows = np.array([len(i[f"ids_{case}{n}"]) for n in range(len(parts))], float)
     numel = np.array([i[f"ids_{case}{n}"].size for n in range(len(parts))], float)
+    ends = [(i[f"labels_{case}{n}"][:, :-1] != -100).sum() for n in range(len(parts))]
+    inner = [i[f"ids_{case}{n}"][:, 1:].size for n in range(len(parts))]
+    ends, inner = np.array(ends, float), np.array(inner, float)
     with np.errstate(all="ignore"):
         weight = {
             "": np.full(len(parts), 1 / total),
             "means": 1 / counts_ / len(parts),
             "sum_of_means": 1 / counts_,
             "sum": np.ones(len(parts)),
+            "by_batches": np.full(len(parts), 1 / len(parts)),
+            "no_gradient": np.zeros(len(parts)),
+            "other_end": ends / counts_ / ends.sum(),
+            "shifted_ids": inner / counts_ / inner.sum(),
             "unshifted": unshifted / counts_ / unshifted.sum(),
             "rows": rows / counts_ / rows.sum(),
             "numel": numel / counts_ / numel.sum(),
@@ -563,6 +598,14 @@ def adds(*kinds, cases=("even", "uneven", "one")):
     ]
 
 
+def loss_by(i, case, how):
+    """The loss of the whole, otherwise weighted."""
+    parts = [one_batch(i, case, n) for n in range(len(STEPS[case]))]
+    means = sum(part[0] / part[3] for part in parts)
+    whole = sum(part[0] for part in parts) / sum(STEPS[case])
+    return {"means": means, "mean_of_means": means / len(parts), "divided": whole / len(parts)}[how]
+
+
 def last_loss(i, case):
     """The last batch's share of the loss."""
     loss = one_batch(i, case, len(STEPS[case]) - 1)[0]
@@ -574,11 +617,14 @@ ACCUMULATE = (
          "token the same weight.", adds("means")),
     Slip("sum_of_means", "Means were added up: the gradient grows with the number of batches.",
          adds("sum_of_means")),
-    Slip("sum", "This is the sum over all tokens: divide by how many there are.", adds("sum")),
+    Slip("sum", "This is the sum over all tokens: divide by how many there are.",
+         adds("sum", "by_batches")),
+    Slip("none_left", "No gradient is left: `backward` belongs into the loop, and `zero_grad` "
+         "before it, not after it.", adds("no_gradient")),
     Slip("unshifted", "The model predicts the next token: a label at the first position is never "
-         "asked for, so it does not count.", adds("unshifted")),
-    Slip("rows", "Weigh a batch by the tokens it asks for, not by its rows.",
-         adds("rows", "numel")),
+         "asked for, so it does not count.", adds("unshifted", "other_end")),
+    Slip("rows", "Weigh a batch by the tokens it asks for, not by its rows or its length.",
+         adds("rows", "numel", "shifted_ids")),
     Slip("divided_twice", "All tokens are divided by already: do not divide by the number of "
          "batches as well.", adds("divided_twice")),
     Slip("last_only", "Gradients of the last batch alone: do not clear them in between.",
@@ -587,6 +633,9 @@ ACCUMULATE = (
          "`model.zero_grad()` first.", adds("old")),
     Slip("nan", "A batch that asks for no token has the loss 0 / 0. Leave it out.",
          seen_as(loss_empty=lambda v: np.isnan(v).any())),
+    Slip("changed", "Only gradients may change. The model stays in the mode it is in, train() or "
+         "eval(), and batches stay as they are.",
+         lambda i: [{f"left_{case}": lambda v: v > 0} for case in STEPS]),
     Slip("glued", "One large batch is what did not fit. Each batch goes forward by itself.",
          seen_as(calls_even=1, calls_uneven=1)),
     Slip("two_passes", "Counting tokens needs no forward pass: they stand in the labels.",
@@ -595,6 +644,10 @@ ACCUMULATE = (
          seen_as(graph_even=1, graph_uneven=1)),
     Slip("one_backward", "Backward belongs into the loop: until then the graphs of all batches "
          "live at once.", seen_as(freed_even=0, freed_uneven=0)),
+    Slip("loss_weight", "The loss that is returned is the mean over all tokens, too: add up each "
+         "batch's share, once.",
+         lambda i: [{f"loss_{c}": loss_by(i, c, how) for c in ("even", "uneven")}
+                    for how in ("means", "mean_of_means", "divided")]),
     Slip("loss_of_last", "Add up the losses too, each with its share: the last one is returned.",
          lambda i: {f"loss_{c}": last_loss(i, c) for c in ("even", "uneven")}),
 )  # fmt: skip
@@ -650,7 +703,7 @@ def probe_on_a_rank(namespace, a):
         value = namespace["on_a_rank"](layers, others, *(int(n) for n in a[f"given_{case}"]))
         value = fixtures.expect(value, dict, "on_a_rank", 'a dict of "weights", "gradients", '
                                 '"optimizer"')  # fmt: skip
-        made[f"left_{case}"] = 0 if (layers, others) == before else 2
+        made[f"left_{case}"] = 0 if (layers, others) == before else 5
         made[f"keys_{case}"] = sorted(map(str, value)) == sorted(PARTS_HELD)
         for part in PARTS_HELD:
             if part in value:
@@ -662,6 +715,7 @@ def bytes_held(i, case, part, kind=""):
     """The bytes of a part, or those of a mistake."""
     layers, others = shapes_given(i, case)
     r, world, rank = (int(n) for n in i[f"given_{case}"])
+    rank -= kind == "from_one"
 
     def rest(shape):
         return math.prod(shape[1:])
@@ -670,7 +724,8 @@ def bytes_held(i, case, part, kind=""):
         return math.ceil(shape[0] / world)
 
     def true(shape):
-        return max(0, min(height(shape), shape[0] - rank * height(shape))) * rest(shape)
+        rows = min(height(shape), shape[0] - rank * height(shape))
+        return (rows if kind == "negative" else max(0, rows)) * rest(shape)
 
     def even(shape):  # as evenly as possible, the first ones a row more
         return (shape[0] // world + (rank < shape[0] % world)) * rest(shape)
@@ -709,7 +764,10 @@ def bytes_held(i, case, part, kind=""):
     gradients = base + adapter if kind == "all_gradients" else adapter
     if kind == "true_gradients":
         gradients = 4 * sum(true(s) for s in factors)
-    return {"weights": base + adapter, "gradients": gradients, "optimizer": states}[part]
+    if kind == "gradients_16":
+        gradients //= 2
+    weights = (base + adapter) * (world if kind == "all_ranks" else 1)
+    return {"weights": weights, "gradients": gradients, "optimizer": states}[part]
 
 
 def judge_on_a_rank(i, o):
@@ -744,7 +802,8 @@ ON_A_RANK = (
          "get what is left, or nothing.", holds("even")),
     Slip("by_numbers", "What is cut is the first axis, row by row, not the numbers of a tensor.",
          holds("numbers")),
-    Slip("not_cut", "That is all of it. A rank holds a piece of every tensor.", holds("whole")),
+    Slip("not_cut", "That is all of it. A rank holds a piece of every tensor.",
+         lambda i: [holds("whole")(i), holds("all_ranks")(i)]),
     Slip("adapter_not_cut", "The adapter is cut as well, not only the base.",
          holds("adapter_whole")),
     Slip("filled_states", "AdamW's states are not filled up. With r = 4 on six ranks a piece has "
@@ -752,7 +811,9 @@ ON_A_RANK = (
     Slip("one_state", "AdamW has two states for each number.", holds("one_state")),
     Slip("base_32", "The frozen base has 2 bytes a number, the adapter 4.", holds("base_32")),
     Slip("adapter_16", "The adapter, its gradients and its states have 4 bytes a number.",
-         holds("adapter_16")),
+         lambda i: [holds("adapter_16")(i), holds("gradients_16")(i)]),
+    Slip("negative", "Where no row is left for a rank its piece is empty, not negative: "
+         "`max(0, ...)`.", holds("negative")),
     Slip("no_others", "The weights without LoRA are held too.", holds("no_others")),
     Slip("no_layers", "The frozen weight stays beside its A and B, and is held too.",
          holds("only_others")),
@@ -763,6 +824,11 @@ ON_A_RANK = (
          holds("all_gradients")),
     Slip("true_gradients", "Gradients are filled up like the weights; only the states are not.",
          holds("true_gradients")),
+    Slip("from_one", "Ranks count from 0: the first piece is that of rank 0.", holds("from_one")),
+    Slip("changed", "`+=` and `append` change the lists of the caller. Join them in a new one.",
+         lambda i: [{f"left_{case}": 5} for case in HELD_CASES]),
+    Slip("keys", "A dict with just these three keys is wanted.",
+         lambda i: [{f"keys_{case}": 0} for case in HELD_CASES]),
     Slip("no_base", "The weights are base and adapter together.", holds("no_base")),
 )  # fmt: skip
 
@@ -841,7 +907,12 @@ def probe_drift(namespace, a):
     for case in DRIFTS:
         given = [tensor(a[f"{key}_{case}"]) for key in RECORD]
         before = [g.clone() for g in given]
-        said = fixtures.expect(namespace["drift"](*given), str, "drift", "a word of the table")
+        said = fixtures.expect(
+            namespace["drift"](*given),
+            str,
+            "drift",
+            'a word of the table, "" where nothing is wrong',
+        )
         changed = [bool((g != b).any()) for g, b in zip(given, before, strict=True)]
         made[f"left_{case}"] = 2 * any(changed)
         made[f"said_{case}"] = FAULTS.index(said) if said in FAULTS else -1
@@ -852,6 +923,14 @@ def near(a, b):
     return np.allclose(a, np.broadcast_to(b, a.shape), rtol=1e-3, atol=1e-5)
 
 
+def wide(a, b):
+    return np.allclose(a, np.broadcast_to(b, a.shape), rtol=0.1, atol=0.1)
+
+
+def wider(a, b):
+    return np.allclose(a, np.broadcast_to(b, a.shape), rtol=0.05, atol=0)
+
+
 def named(i, case, kind=""):
     """The place in FAULTS of what is wrong, or what a mistake makes of it."""
     start, rows, tokens, own, used = (i[f"{key}_{case}"] for key in RECORD)
@@ -859,7 +938,7 @@ def named(i, case, kind=""):
     if kind == "inverted":
         share = (1 / tokens) / (1 / tokens).sum()
     right = share @ own
-    same = np.array_equal if kind == "exact" else near
+    same = {"exact": np.array_equal, "wide": wide, "wider": wider}.get(kind, near)
     if kind == "first_two":
         start, rows, own_seen, used_seen = start[:2], rows[:2], own[:2], used[:2]
     elif kind == "rank_0":
@@ -894,6 +973,10 @@ def named(i, case, kind=""):
         checks["rows"] = any(len(np.unique(one)) < one.size for one in rows)
     if kind == "between":
         checks["rows"] = sum(len(np.unique(one)) for one in rows) > len(np.unique(rows))
+    if kind == "neighbours":
+        checks["rows"] = any(set(a) & set(b) for a, b in zip(rows, rows[1:], strict=False))
+    if kind == "all_differ":
+        checks["start"] = not any(near(one, start[0]) for one in start[1:])
     hits = [word for word in ("start", "rows") if checks[word]]
     if kind == "rows_first":
         hits.reverse()
@@ -945,13 +1028,17 @@ def says(*kinds):
 DRIFT = (
     Slip("exact", "Two ranks add in another order, so right numbers differ in the last digit: "
          "compare with a tolerance.", says("exact")),
+    Slip("too_wide", "The tolerance is so wide that ranks that differ pass for equal. A thousandth "
+         "is enough.", says("wide", "wider")),
+    Slip("changed", "The record stays as it is: no `*=` on it.",
+         lambda i: [{f"left_{case}": lambda v: v > 0} for case in DRIFTS]),
     Slip("plain_right", "The plain mean of the ranks is right only where all have equally many "
          "tokens: weight each rank by its tokens.", says("plain_right")),
     Slip("mean_first", "With equally many tokens the plain mean *is* the right gradient: look for "
          "what is right before you look for what is wrong.", says("mean_first")),
     Slip("inverted", "A rank with more tokens counts more, not less.", says("inverted")),
-    Slip("two_ranks", "There may be more than two ranks, and here the last one is at fault.",
-         says("first_two")),
+    Slip("two_ranks", "There may be more than two ranks, and one at fault is enough, here the "
+         "last.", says("first_two", "all_differ")),
     Slip("rank_0", "One rank alone shows nothing: compare all ranks.",
          says("rank_0", "used_0", "neither")),
     Slip("start_sums", "Equal sums are not equal weights: compare number by number.",
@@ -961,13 +1048,13 @@ DRIFT = (
     Slip("no_start", "Equal gradients do not help ranks that began with different weights.",
          says("no_start")),
     Slip("no_rows", "A row that two ranks take counts twice: compare the row numbers of all "
-         "ranks.", says("no_rows", "inside")),
+         "ranks.", says("no_rows", "inside", "neighbours")),
     Slip("same_rows", "One row in common is enough: the lists need not be equal as wholes.",
          says("same_rows")),
     Slip("order", "Where several things are wrong, the first of the table is asked for.",
          says("rows_first", "gradient_first")),
-    Slip("sum_of_own", "\"sum\" is the right gradient times the number of ranks, not the sum of "
-         "the ranks' own gradients, whose tokens differ.", says("sum_of_own")),
+    Slip("sum_of_own", "\"sum\" is the right gradient times the number of ranks: not twice it, and "
+         "not the sum of the ranks' own gradients, whose tokens differ.", says("sum_of_own")),
 )  # fmt: skip
 
 drift = Check(

@@ -4,7 +4,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
-from lora_course.checks.slips import Promise, Slip, judged
+from lora_course.checks.slips import Promise, Slip, judged, seen_as
 from lora_course.checks.values import Refused, array, kind
 
 
@@ -18,7 +18,10 @@ def numbers(value, name, wanted):
         raise Refused("none", f"{name} returns None.", wanted)
     if isinstance(value, (str, dict)) or not hasattr(value, "__len__"):
         raise Refused("type", f"{name} returns {kind(value)}.", wanted)
-    return array(list(value), f"what {name} returns")
+    try:
+        return array(list(value), f"what {name} returns")
+    except Refused as error:
+        raise Refused(error.key, error.seen, wanted) from error
 
 
 def apart(seed, draw, slips, result):
@@ -76,15 +79,24 @@ def output(i, slip=""):
         owners = np.repeat(whose, each)[: len(x)]
     if slip == "by_request":
         owners = np.repeat(np.arange(len(whose)) % RANKS, lengths)
-    if slip == "backwards":
-        owners = owners[::-1]
+    if slip == "from_one":  # adapter k for the tokens of k + 1
+        owners = np.where(owners < 1, -1, owners - 1)
     y = np.zeros((len(x), len(W))) if slip == "update" else x @ W.T
+    if slip == "anew":  # each request takes the first tokens
+        for count, k in zip(lengths, whose, strict=True):
+            if k >= 0:
+                A, B = (i[f"{part}{k}"].astype(np.float64) for part in "AB")
+                y[:count] += i["scaling"][k] * x[:count] @ A.T @ B.T
+        return y
+    if slip == "written":
+        y[owners >= 0] = 0
     for n, k in enumerate(owners):
         if k < 0 and slip != "last" or slip == "base":
             continue
         k = range(RANKS)[k]
         scale = {"no_scale": 1.0, "twice": i["scaling"][k] ** 2}.get(slip, i["scaling"][k])
         scale = i["scaling"][0] if slip == "one_scale" else scale
+        scale = scale / len(i[f"A{k}"]) if slip == "over_r" else scale
         y[n] += scale * i[f"B{k}"].astype(np.float64) @ (i[f"A{k}"] @ x[n])
     if slip == "dropped":
         y[owners < 0] = 0
@@ -93,8 +105,8 @@ def output(i, slip=""):
 
 def judge_packed(i, o):
     promises = [
-        Promise("y", output(i), "the output, at [token, out]", rtol=1e-3, atol=1e-3),
         callers.unchanged("left", "what packed was given"),
+        Promise("y", output(i), "the output, at [token, out]", rtol=1e-3, atol=1e-3),
     ]
     return judged(i, o, promises, PACKED)
 
@@ -109,12 +121,20 @@ PACKED = (
     Slip("no_scale", "Each adapter has its scaling; the update is scaling · B A x.",
          outputs("no_scale")),
     Slip("scale_twice", "The scaling went in twice.", outputs("twice")),
+    Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
+         outputs("over_r")),
+    Slip("from_one", "`whose` counts the adapters from 0.", outputs("from_one")),
     Slip("one_scale", "Every adapter has a scaling of its own.", outputs("one_scale")),
     Slip("by_turns", "A request has several tokens, and all of them have its adapter: repeat each "
          "entry of `whose` as often as its length says.", outputs("turns", "even")),
     Slip("by_request", "`whose` says which adapter a request has. Its own number does not.",
          outputs("by_request")),
-    Slip("update_only", "The base's product x Wᵀ is missing.", outputs("update")),
+    Slip("update_only", "The base's product x Wᵀ is missing, or was written over: the update comes "
+         "on top of it.", outputs("update", "written")),
+    Slip("anew", "A request's tokens begin where those of the request before it end, not at the "
+         "first token again.", outputs("anew")),
+    Slip("changed", "x, W, the factors and the lists are the caller's: write into y alone.",
+         seen_as(left=lambda v: v > 0)),
     Slip("base_only", "This is the base alone. Add the update of each token's adapter.",
          outputs("base")),
     Slip("none_dropped", "A token without an adapter still gets the base's output.",
@@ -214,6 +234,14 @@ def bytes_of(i, case, slip=""):
         total[2] = base + ranks[:seats].sum() * each
     if slip == "numbers":
         size = 1
+    if slip == "bits":
+        size *= 8
+    if slip == "seats_merged":
+        total[0] = seats * params
+    if slip == "beside":
+        total[2] += alone
+    if slip == "exchanged":
+        total[1:] = total[:0:-1]
     if slip == "base_size":
         total = [merged, alone + base / size * 1, base + places * wide * each]
     return {f"{key}{case}": n * size for key, n in zip("msp", total, strict=True)}
@@ -248,7 +276,12 @@ FLEET = (
          fleets("msp", "first_layer")),
     Slip("merged_larger", "A merged model is as large as the base: the update is in its weights.",
          fleets("m", "merged_larger")),
-    Slip("one_merged", "A merged model for each adapter of the fleet.", fleets("m", "one_merged")),
+    Slip("one_merged", "A merged model for each adapter of the fleet.",
+         fleets("m", "one_merged", "seats_merged")),
+    Slip("beside", "In the third way the seats stand in place of the adapters, not beside them.",
+         fleets("msp", "beside")),
+    Slip("exchanged", "The second value is base and adapters, the third base and seats.",
+         fleets("msp", "exchanged")),
     Slip("no_base", "The base is there as well, once.", fleets("msp", "no_base")),
     Slip("base_for_each", "The adapters share one base.", fleets("ms", "base_for_each")),
     Slip("wide_adapters", "On disk and in the second way every adapter has its own rank; nobody "
@@ -262,7 +295,11 @@ FLEET = (
     Slip("filled_seats", "A seat takes its room whether somebody sits there or not.",
          fleets("msp", "filled")),
     Slip("ranks_once", "Two adapters of one rank are two adapters.", fleets("s", "unique")),
-    Slip("numbers", "These are numbers. Each takes `size` bytes.", fleets("msp", "numbers")),
+    Slip("changed", "`ranks` and `layers` are the caller's: `sorted` and `max` leave a list as it "
+         "is, `.sort()` and `.pop()` do not.",
+         lambda i: [{f"left{case}": lambda v: v > 0} for case in range(2)]),
+    Slip("numbers", "`size` is the bytes of a number: neither left out nor made into bits.",
+         fleets("msp", "numbers", "bits")),
 )  # fmt: skip
 
 fleet = Check(
@@ -283,7 +320,7 @@ fleet = Check(
 
 # 18.3 Who goes
 EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
-LISTED = "a list of names."
+LISTED = "a list of names, an empty one where nobody goes."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
                "set")  # fmt: skip
@@ -312,6 +349,8 @@ def draw_evict(rng):
         return draw_evict(rng)
     first = np.argsort(used)[:2]  # the first one to go is smaller than the second
     sizes[first] = np.sort(sizes[first])
+    if sizes[tied[0]] > sizes[tied[1]]:  # nor does a tie go by size
+        return draw_evict(rng)
     return {"names": names, "sizes": sizes, "used": used, "asked": asked,
             "slack": int(rng.integers(2, 9)), "busy": int(rng.integers(0, count))}  # fmt: skip
 
@@ -356,24 +395,28 @@ def order(i, rule, slip=""):
         rule = "recent"
     if rule == "recent":
         return np.argsort(sign * i["used"], kind="stable")
-    ties = {"ties_listed": np.arange(len(i["names"])), "ties_name": i["names"]}
+    ties = {
+        "ties_listed": np.arange(len(i["names"])),
+        "ties_name": i["names"],
+        "ties_size": i["sizes"],
+    }
     ties["ties_newest"] = -i["used"]
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
 
 def probe_evict(namespace, a):
-    held = {
-        int(n): (int(s), int(u), int(c))
-        for n, s, u, c in zip(a["names"], a["sizes"], a["used"], a["asked"], strict=True)
-    }
     made, changed = {}, []
+    entries = zip(a["names"], a["sizes"], a["used"], a["asked"], strict=True)
+    everybody = {int(n): (int(s), int(u), int(c)) for n, s, u, c in entries}
     for case in EVICT_CASES:
+        held = dict(everybody)
         need, capacity, busy, rule = evict_case(a, case)
         before = callers.Before(held, busy)
         gone = namespace["evict"](held, need, capacity, busy, rule)
         made[f"gone_{case}"] = numbers(gone, "evict", LISTED)
         changed.append(before.change())
     made["left"] = max(changed)
+    held = dict(everybody)
     need, capacity, busy, rule = too_much(a)
     call = lambda: namespace["evict"](held, need, capacity, busy, rule)  # noqa: E731
     return made | callers.failing("full", call, ValueError, names=str(need), keep=(held, busy))
@@ -394,10 +437,10 @@ def gone(i, case, slip=""):
         free = 0
     for place in order(i, rule, slip):
         name = int(i["names"][place])
-        if name in busy and slip != "busy":
+        if name in busy and slip not in ("busy", "busy_counts"):
             continue
         enough = free > need if slip == "one_more" else free >= need
-        if enough and not (slip == "always_one" and not found):
+        if enough and slip != "everybody" and not (slip == "always_one" and not found):
             break
         if slip == "only_one" and found:
             break
@@ -409,6 +452,10 @@ def gone(i, case, slip=""):
             if free - size[name] >= need:
                 found.remove(name)
                 free -= size[name]
+    if slip == "busy_counts":
+        found = [name for name in found if name not in busy]
+    if slip == "stay":
+        found = [name for name in i["names"].tolist() if name not in found]
     if slip == "reversed":
         found.reverse()
     if slip == "set":
@@ -417,14 +464,13 @@ def gone(i, case, slip=""):
 
 
 def judge_evict(i, o):
-    promises = []
+    promises = [callers.unchanged("left", "what evict was given")]
     for case in EVICT_CASES:
         need, capacity, busy, rule = evict_case(i, case)
         free = capacity - int(i["sizes"].sum())
         where = f"rule {rule!r}, need = {need}, {free} bytes free, busy {busy or 'nobody'}"
         right = gone(i, case)
         promises.append(Promise(f"gone_{case}", right, f"{where}: who goes", rtol=0, atol=0))
-    promises.append(callers.unchanged("left", "what evict was given"))
     full = f"need = {too_much(i)[0]} where the busy ones leave no room"
     promises += callers.raises(o, "full", full, "ValueError", str(too_much(i)[0]), "held and busy")
     return judged(i, o, promises, EVICT)
@@ -436,13 +482,15 @@ def leaves(*slips):
 
 
 EVICT = (
-    Slip("busy_goes", "A busy adapter went. Its request is still running: take it out of the "
-         "candidates.", leaves("busy")),
+    Slip("busy_goes", "A busy adapter went, or its bytes were taken for free. Its request is still "
+         "running: take it out of the candidates.", leaves("busy", "busy_counts")),
+    Slip("everybody", "Nobody more than needed: stop once there is room.", leaves("everybody")),
+    Slip("stay", "Those are the ones that stay. Say who goes.", leaves("stay")),
     Slip("newest", "The one used last, or asked for most, goes last.", leaves("newest")),
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
-         leaves("ties_listed", "ties_newest", "ties_name")),
+         leaves("ties_listed", "ties_newest", "ties_name", "ties_size")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),
     Slip("one_more", "When the room is exactly `need`, it is enough.", leaves("one_more")),
     Slip("taken_back", "They go one after the other, and who went is gone, also where a later one "
@@ -453,6 +501,11 @@ EVICT = (
     Slip("by_size", "Size does not decide who goes, only how many.", leaves("largest", "smallest")),
     Slip("as_listed", "`held` is in no order. Sort by when it was used, or how often.",
          leaves("as_listed", "by_name")),
+    Slip("changed", "`held` and `busy` are the caller's: no `pop` or `del`. Count the bytes that "
+         "get free in a number of your own.", seen_as(left=lambda v: v > 0)),
+    Slip("no_error", "After the last one that may go there is still no room: "
+         "`raise ValueError(f\"{need} ...\")`.",
+         lambda i: [{"full_error": lambda v: v != 1}, {"full_names": 0}]),
     Slip("reversed", "The list is in the order in which they go.", leaves("reversed", "set")),
 )  # fmt: skip
 
@@ -510,7 +563,8 @@ def placed(i, case, slip=""):
     """The batch of each request, or that of a mistake."""
     rows, kinds = PLAN_CASES[case]
     batches, found = [], []
-    for k in (int(k) for k in i["whose"]):
+    arrived = sorted(i["whose"]) if slip == "sorted" else i["whose"]
+    for k in (int(k) for k in arrived):
         open_ = list(range(len(batches)))
         if slip == "newest_only":
             open_ = open_[-1:]
@@ -550,6 +604,10 @@ def takes(batch, k, rows, kinds, slip):
         return len(other) < kinds or len(other) <= 1
     if slip == "one_kind_more":
         return len(other) <= kinds + 1
+    if slip == "without_new":
+        return len(set(batch) - {-1}) <= kinds
+    if slip == "always_fewer":
+        return len(set(batch) - {-1}) < kinds
     if slip == "never_mixes":
         return len(other) <= 1
     return slip == "all_kinds" or len(other) <= kinds
@@ -562,7 +620,7 @@ def judge_plan(i, o):
                 f"{kinds}: the batch of request", rtol=0, atol=0)
         for case, (rows, kinds) in PLAN_CASES.items()
     ]  # fmt: skip
-    promises.append(callers.unchanged("left", "the list"))
+    promises.insert(0, callers.unchanged("left", "the list `whose`"))
     return judged(i, o, promises, PLAN)
 
 
@@ -588,7 +646,12 @@ PLAN = (
          plans("newest_first", "fullest")),
     Slip("one_row_more", "A batch has at most `rows` requests.", plans("one_row_more", "no_limit")),
     Slip("kinds_off", "At most `kinds` different adapters, the new one included.",
-         plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds")),
+         plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds", "without_new",
+               "always_fewer")),
+    Slip("sorted", "The requests are placed in the order in which they arrive. Do not sort them.",
+         plans("sorted")),
+    Slip("changed", "`whose` is the caller's: no `sort`, `pop` or `remove` on it.",
+         seen_as(left=lambda v: v > 0)),
     Slip("from_one", "The first batch is number 0.", plans("from_one")),
 )  # fmt: skip
 
@@ -653,9 +716,9 @@ def probe_reuse(namespace, a):
 def saved(i, case, slip=""):
     """(entry, tokens), or that of a mistake."""
     kept, adapter, ids = reuse_case(i, case)
-    best = (-1, 0)
+    best, longest = (-1, 0), 0
     for entry, (owner, old) in enumerate(kept):
-        if owner != adapter and slip != "any_adapter":
+        if owner != adapter and slip != "any_adapter" and not (slip == "base_any" and adapter < 0):
             if not (slip == "base_fits_all" and owner == -1):
                 continue
         end = min(len(old), len(ids) - (slip != "whole"))
@@ -667,10 +730,19 @@ def saved(i, case, slip=""):
         better = same >= best[1] and same > 0 if slip == "last_tie" else same > best[1]
         if slip == "first_hit":
             better = best[0] < 0 and same > 0
+        if slip in ("longest", "longest_hit"):
+            better = len(old) > longest and (same > 0 or slip == "longest")
+            longest = len(old) if better else longest
         if better:
             best = (entry, same)
     if slip == "zero_entry" and best[0] < 0:
         best = (0, 0)
+    if slip == "from_one" and best[0] >= 0:
+        best = (best[0] + 1, best[1])
+    if slip == "left_over":
+        best = (best[0], len(ids) - best[1])
+    if slip == "owner" and best[0] >= 0:
+        best = (kept[best[0]][0], best[1])
     if slip == "minus_one" and best[0] >= 0:
         best = (best[0], best[1] - 1) if best[1] < len(ids) - 1 else best
     return best
@@ -684,7 +756,7 @@ def judge_reuse(i, o):
         entry, tokens = saved(i, case)
         promises.append(Promise(f"saved_{case}", tokens, f"{where} the tokens saved", atol=0.1))
         promises.append(Promise(f"entry_{case}", entry, f"{where} the entry", atol=0.1))
-    promises.append(callers.unchanged("left", "kept or ids"))
+    promises.insert(0, callers.unchanged("left", "kept or ids"))
     return judged(i, o, promises, REUSE)
 
 
@@ -699,9 +771,16 @@ def saves(*slips):
     return lambda i: [values(i, slip) for slip in slips]
 
 
+def turned(i):
+    """The two values of every case, the other way round."""
+    (right,) = saves("")(i)
+    other = {"entry": "saved", "saved": "entry"}
+    return {f"{other[k[:5]]}_{k[6:]}": value for k, value in right.items()}
+
+
 REUSE = (
     Slip("any_adapter", "Keys and values of another adapter are other numbers, also for the same "
-         "tokens. Compare adapters first.", saves("any_adapter")),
+         "tokens. Compare adapters first.", saves("any_adapter", "base_any")),
     Slip("base_fits_all", "What the base read alone has no B A in it; an adapter cannot go on from "
          "that.", saves("base_fits_all")),
     Slip("whole", "The last token is computed in any case, so at most len(ids) − 1 are saved.",
@@ -711,6 +790,16 @@ REUSE = (
     Slip("last_tie", "Of two entries that save equally much, the first one.", saves("last_tie")),
     Slip("first_hit", "Not the first entry that saves something, but the one that saves most.",
          saves("first_hit")),
+    Slip("turned", "First the number of the entry, then the tokens that it saves.", turned),
+    Slip("from_one", "The first entry is number 0.", saves("from_one")),
+    Slip("left_over", "That is what is left to compute. How many tokens are saved?",
+         saves("left_over")),
+    Slip("owner", "The number of the entry, its place in `kept`, not of its adapter.",
+         saves("owner")),
+    Slip("longest", "Not the longest prompt that was kept, but the one with most tokens in common.",
+         saves("longest", "longest_hit")),
+    Slip("changed", "`kept` and `ids` are the caller's, and the next prompt may use the same entry "
+         "again. Do not pop.", seen_as(left=lambda v: v > 0)),
     Slip("zero_entry", "Entry 0 is an entry. Where none saves anything the answer is (-1, 0).",
          saves("zero_entry")),
     Slip("old_last", "Of the kept prompt every token was computed, its last one too. Only that of "

@@ -88,6 +88,7 @@ def several(value, names, function):
         raise Refused("type", f"{function} returns {kind(value)}.", f"{wanted}.")
     if len(value) != len(names):
         count = f"{len(value)} value{'s' if len(value) != 1 else ''}"
+        count = f"{kind(value)} of length {len(value)}" if hasattr(value, "shape") else count
         raise Refused("type", f"{function} returns {count}.", f"{wanted}.")
     return [array(v, name) for v, name in zip(value, names, strict=True)]
 
@@ -104,6 +105,17 @@ def attempt(part, call):
     except (Exception, SystemExit) as error:
         said = guard.described(error)
     return {f"raised:{part}": text("\n".join(s.replace("\n", " ") for s in said))}
+
+
+def in_case(case, call):
+    """call(), with the case before the words of what it raises: "with a stride of 2 your code"."""
+    try:
+        return call()
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        key, seen, expected = guard.described(error)
+        raise Refused(key, f"{case} {seen}", expected) from error
 
 
 def unless_all_open(made, parts):

@@ -91,12 +91,13 @@ def none_of(key, what, **options):
     return Promise(key, lambda v: not v.any(), seen=seen, expected="none", **options)
 
 
-def judged(inputs, outputs, promises, slips, part=""):
+def judged(inputs, outputs, promises, slips, part="", last=()):
     """The verdict on a list of promises: the first one that is broken decides.
 
     A slip is named when its values are those seen, for every output that it speaks of, and when
     the broken promise is among them. Where two slips fit, neither is named: the values cannot
     tell them apart. part: a name given to `attempt`, whose exception is then the verdict.
+    last: slips that say only which part is right and which wrong, asked where no slip is named.
     """
     if f"raised:{part}" in outputs:
         mistake, seen, expected = (words(outputs[f"raised:{part}"]) + "\n\n").split("\n")[:3]
@@ -109,11 +110,13 @@ def judged(inputs, outputs, promises, slips, part=""):
         if promise.holds(value):
             continue
         seen, expected = promise.words(value)
-        fitting = {}
-        for slip in slips:
-            if slip.values and _explains(slip, inputs, outputs, promises, promise.key):
-                fitting[slip.name] = slip
-        if len(fitting) != 1:
+        for known in (slips, last):
+            fits = [s for s in known if s.values and _explains(s, inputs, outputs, promises,
+                                                               promise.key)]  # fmt: skip
+            fitting = {slip.name: slip for slip in fits}
+            if len(fitting) == 1:
+                break
+        else:
             return Verdict(promise.share, "other", seen, expected)
         (slip,) = fitting.values()
         share = promise.share if slip.share is None else slip.share

@@ -114,11 +114,12 @@ def _numbers(value, name, depth):
         _check_size(len(value), name)
         if all(type(item) in (bool, int, float, complex) for item in value):
             return np.array(value)
-        parts = [np.asarray(_numbers(item, name, depth + 1)) for item in value]
+        entry = name if depth else f"an entry of {name}"
+        parts = [np.asarray(_numbers(item, entry, depth + 1)) for item in value]
         if len({part.shape for part in parts}) > 1:
             raise Refused("type", f"{name} is {kind(value)} whose rows differ in length.")
         return np.stack(parts) if parts else np.zeros(0)
-    raise Refused("type", f"{name} is {kind(value)}.")
+    raise Refused("type", f"{name} {'holds' if depth else 'is'} {kind(value)}.")
 
 
 def _from_tensor(value, name, torch):
@@ -143,5 +144,6 @@ def _check_size(count, name):
 def kind(value):
     """The value's type in words: "a str", "an ndarray", "None"."""
     word = str(type.__getattribute__(type(value), "__name__"))
-    article = "an" if word[:1].lower() in "aeio" or word == "ndarray" else "a"
+    spelled = word[:1] in "FHLMNRSX" and word[1:2].isupper()  # an SFTConfig, an MLP
+    article = "an" if word[:1].lower() in "aeio" or word == "ndarray" or spelled else "a"
     return "None" if value is None else f"{article} {word}"

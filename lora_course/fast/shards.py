@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from lora_course.bits.fourbit import constants, four_bit_layers
+from lora_course.bits.fourbit import constants
 from lora_course.inject import lora_layers
 from lora_course.plumbing.files import replacing
 
@@ -59,8 +59,9 @@ def held_bytes(model, optimizer):
     and the gradients of a group lie in one.
     """
     weights = list(model.parameters())
-    for layer in four_bit_layers(model).values():
-        weights += constants(layer.quant_state)  # every rank has all of them
+    for layer in model.modules():
+        if state := getattr(layer, "quant_state", None):  # of a layer in 4 bits
+            weights += constants(state)  # every rank has all of them
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     states = [s for state in optimizer.state.values() for s in state.values() if s.ndim]
     parts, made = {"weights": weights, "gradients": gradients, "optimizer": states}, {}

@@ -17,7 +17,7 @@ from lora_course.checks import ch16 as check
 # LoRA beside one convolution without groups. `lora_conv` computes the output; the
 # convolution brings its own stride, padding (numbers) and dilation, with a bias or without.
 # `conv_delta` returns what a merge adds to its weight. Both leave what they are given as it
-# is, and through the output A and B get gradients. Each is worth half.
+# is, and through the output A, B and x get gradients. Each is worth half.
 
 # %% exercise="lora_conv"
 def lora_conv(conv, A, B, scaling, x):

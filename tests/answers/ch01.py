@@ -146,6 +146,34 @@ scores = batch * tokens * vocabulary * 4
 return states_gb + kept / 10**9 + scores / 10**9 + scores / 10**9
 """),
     ),
+    Answer(
+        "what_fits",
+        "numpy, in GB",
+        code="""
+import numpy as np
+
+
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    room = card_gib * 2**30 / 1e9 - reserve_gb
+    other = parameters - linear
+    base = np.array([16 * parameters, 2 * parameters, 2 * other + linear * 4.127 / 8]) / 1e9
+    return (base + np.array([0, 16, 16]) * adapter / 1e9) <= room
+""",
+    ),
+    Answer(
+        "what_fits",
+        "the rest of the card, part by part",
+        code="""
+def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
+    left = (card_gib << 30) - int(reserve_gb * 10**9)
+    trained = adapter * (4 + 4 + 4 + 4)
+    return [
+        left - (2 + 2 + 4 + 4 + 4) * parameters >= 0,
+        left - 2 * parameters - trained > 0,
+        left - 2 * (parameters - linear) - trained > 4.127 * linear / 8,
+    ]
+""",
+    ),
 ]
 
 WRONG = [
@@ -403,9 +431,166 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
     ),
     Answer("peak_gb", "GiB", "gib", edits=(("1e9", "2**30"),)),
     Answer("peak_gb", "bytes on top of GB", "bytes", edits=((" / 1e9", ""),)),
-    Answer("peak_gb", "MB on top of GB", "other", edits=(("1e9", "1e6"),)),
+    Answer("peak_gb", "MB on top of GB", "unit", edits=(("1e9", "1e6"),)),
     Answer(
         "peak_gb", "logits in 16 bits", "logits_once", edits=(("2 * 4 * batch", "2 * 2 * batch"),)
+    ),
+    Answer(
+        "what_fits",
+        "adapter missing in QLoRA",
+        "adapter_states",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear)",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "adapter missing in LoRA",
+        "adapter_states",
+        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 2 * parameters"),),
+    ),
+    Answer(
+        "what_fits",
+        "adapter bf16 in QLoRA 2",
+        "adapter_states",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 2 * adapter",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "adapter in QLoRA 12 bytes",
+        "adapter_states",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 12 * adapter",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "adapter in LoRA 8 bytes",
+        "adapter_states",
+        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 2 * parameters + 8 * adapter"),),
+    ),
+    Answer(
+        "what_fits",
+        "adapter in bf16 with states: 2+2+8",
+        "adapter_states",
+        edits=(("16 * adapter", "12 * adapter"),),
+    ),
+    Answer(
+        "what_fits",
+        "full without activations but master added",
+        "full_bytes",
+        edits=(("16 * parameters", "18 * parameters"),),
+    ),
+    Answer(
+        "what_fits", "full 20 bytes", "full_bytes", edits=(("16 * parameters", "20 * parameters"),)
+    ),
+    Answer(
+        "what_fits",
+        "qlora everything trained of adapter quantized",
+        "all_quantized",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = parameters * 4.127 / 8 + 16 * adapter",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "qlora 4 bits plus 0.5 per",
+        "constants",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4.5 / 8 + 2 * (parameters - linear) + 16 * adapter",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "linear only (others forgotten) 4 bits",
+        "no_rest",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4 / 8 + 16 * adapter",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "reserve ignored and GB card",
+        "gb_card",
+        edits=(("card_gib * 2**30 - reserve_gb * 1e9", "card_gib * 1e9"),),
+    ),
+    Answer(
+        "what_fits",
+        "both GiB",
+        "reserve_unit",
+        edits=(("card_gib * 2**30 - reserve_gb * 1e9", "(card_gib - reserve_gb) * 2**30"),),
+    ),
+    Answer(
+        "what_fits",
+        "both GB",
+        "gb_card",
+        edits=(("card_gib * 2**30 - reserve_gb * 1e9", "(card_gib - reserve_gb) * 1e9"),),
+    ),
+    Answer(
+        "what_fits",
+        "lora base 16 + adapter 16",
+        "frozen_states",
+        edits=(("lora = 2 *", "lora = 16 *"),),
+    ),
+    Answer(
+        "what_fits",
+        "lora no frozen base",
+        "no_base",
+        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 16 * adapter"),),
+    ),
+    Answer(
+        "what_fits",
+        "qlora no adapters no rest",
+        "no_rest",
+        edits=(
+            (
+                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
+                "qlora = linear * 4.127 / 8",
+            ),
+        ),
+    ),
+    Answer(
+        "what_fits",
+        "adapter replaces base: 2*(parameters - adapter)",
+        "in_place_of",
+        edits=(("lora = 2 * parameters + 16", "lora = 2 * (parameters - adapter) + 16"),),
+    ),
+    Answer(
+        "what_fits",
+        "full includes adapter",
+        "full_adapter",
+        edits=(("full = 16 * parameters", "full = 16 * (parameters + adapter)"),),
+    ),
+    Answer(
+        "what_fits",
+        "or instead",
+        "best_only",
+        edits=(
+            (
+                "return full <= free, lora <= free, qlora <= free",
+                "return full <= free, lora <= free, qlora <= free and not full <= free",
+            ),
+        ),
     ),
 ]
 
@@ -593,7 +778,7 @@ WRONG += [
     Answer(
         "full_gb",
         "states of weight size",
-        "other",
+        "state_type",
         edits=(
             (
                 "bits = weight_bits + gradient_bits + master_bits + 2 * state_bits",
@@ -604,7 +789,7 @@ WRONG += [
     Answer(
         "full_gb",
         "times 8",
-        "unit",
+        "times_8",
         edits=(("/ 8 ", "* 8 "),),
     ),
     Answer(
@@ -641,13 +826,13 @@ WRONG += [
     Answer(
         "full_gb",
         "xor for power",
-        "unit",
+        "caret",
         edits=(("1e9", "(10^9)"),),
     ),
     Answer(
         "peak_gb",
         "logits per hidden",
-        "other",
+        "logits_wide",
         edits=(("* vocabulary", "* vocabulary * hidden"),),
     ),
     Answer(
@@ -708,7 +893,7 @@ WRONG += [
     Answer(
         "peak_gb",
         "max of the two",
-        "other",
+        "larger_only",
         edits=(
             (
                 "return states_gb + (activations + logits) / 1e9",
@@ -828,7 +1013,7 @@ WRONG += [
     Answer(
         "adapter_file_mb",
         "also the weight",
-        "other",
+        "base_too",
         edits=(("r * (d_out + d_in)", "(d_out * d_in + r * (d_out + d_in))"),),
     ),
     Answer(
@@ -863,7 +1048,7 @@ WRONG += [
     Answer(
         "storage_gb",
         "list of the difference",
-        "other",
+        "saved",
         edits=(
             (
                 "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",
@@ -924,7 +1109,7 @@ WRONG += [
     Answer(
         "storage_gb",
         "saved ratio",
-        "other",
+        "saved",
         edits=(
             (
                 "return tasks * parameters * gb, (parameters + tasks * adapter) * gb",

@@ -2,6 +2,11 @@
 
 from tests.answers import Answer
 
+
+def edit(exercise, note, mistake, *edits):
+    return Answer(exercise, note, mistake, edits=edits)
+
+
 RIGHT = [
     Answer(
         "break_even",
@@ -232,7 +237,7 @@ def break_even_rank(d_in, d_out):
     Answer(
         "break_even",
         "r times the product of the sides",
-        "product",
+        "zero",
         code="""
 def break_even_rank(d_in, d_out):
     r = 0
@@ -272,7 +277,7 @@ def nearest_of_rank(matrix, r):
     Answer(
         "nearest",
         "writes into the matrix that was given",
-        "other",
+        "changed",
         code="""
 def nearest_of_rank(matrix, r):
     U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
@@ -320,7 +325,7 @@ def rank_for_energy(s, share):
     Answer(
         "energy_rank",
         "the share, not the rank",
-        "other",
+        "value",
         code="""
 def rank_for_energy(s, share):
     running = torch.cumsum(s**2, 0) / (s**2).sum()
@@ -607,7 +612,7 @@ def fit_budget(before, after, budget):
     Answer(
         "budget",
         "creates the dict inside the loop",
-        "other",
+        "new_dict",
         code="""
 def fit_budget(before, after, budget):
     r = budget // sum(sum(W.shape) for W in before.values())
@@ -650,13 +655,13 @@ def fit_budget(before, after, budget):
     Answer(
         "budget",
         "truncates to the square of r",
-        "other",
+        "another_rank",
         edits=(("truncate(update, r)", "truncate(update, 1)"),),
     ),
     Answer(
         "nearest",
         "half precision",
-        "other",
+        "nearly",
         edits=(("return U[:, :r] * s[:r] @ Vh[:r]", "return (U[:, :r] * s[:r] @ Vh[:r]).half()"),),
     ),
     Answer(
@@ -671,11 +676,11 @@ def fit_budget(before, after, budget):
             ),
         ),
     ),
-    Answer("energy_rank", "squares in place", "other", edits=(("s.square()", "s.square_()"),)),
+    Answer("energy_rank", "squares in place", "changed", edits=(("s.square()", "s.square_()"),)),
     Answer(
         "energy_rank",
         "never all pieces",
-        "other",
+        "not_all",
         edits=(
             (
                 "int((running < share).sum()) + 1",
@@ -686,7 +691,7 @@ def fit_budget(before, after, budget):
     Answer(
         "factors",
         "takes it off the update",
-        "other",
+        "changed",
         edits=(("    return B, A", "    update -= B @ A\n    return B, A"),),
     ),
     Answer("budget", "no new dict", "same_dict", edits=(("weights = {}", "weights = before"),)),
@@ -947,7 +952,7 @@ WRONG += [
     Answer(
         "energy_rank",
         "int of the share's place by interpolation",
-        "other",
+        "nearest",
         edits=(
             (
                 "return int((running < share).sum()) + 1",
@@ -1072,5 +1077,417 @@ WRONG += [
         "capped at power of two",
         "power",
         edits=(("r = budget // cost", "r = 1 << max(0, (budget // cost).bit_length() - 1)"),),
+    ),
+]
+
+WRONG += [  # what a novice wrote in a later round
+    edit(
+        "break_even",
+        "loop returns the first",
+        "zero",
+        (
+            "return (d_in * d_out - 1) // (d_in + d_out)",
+            (
+                "for r in range(min(d_in, d_out)):\n"
+                "        if r * (d_in + d_out) < d_in * d_out:\n"
+                "            return r"
+            ),
+        ),
+    ),
+    edit(
+        "break_even",
+        "loop from 1 returns the first",
+        "first",
+        (
+            "return (d_in * d_out - 1) // (d_in + d_out)",
+            (
+                "for r in range(1, min(d_in, d_out)):\n"
+                "        if r * (d_in + d_out) < d_in * d_out:\n"
+                "            return r\n"
+                "    return 0"
+            ),
+        ),
+    ),
+    edit(
+        "break_even",
+        "while <= returns the next",
+        "one_more",
+        (
+            "return (d_in * d_out - 1) // (d_in + d_out)",
+            ("r = 0\n    while r * (d_in + d_out) <= d_in * d_out:\n        r += 1\n    return r"),
+        ),
+    ),
+    edit(
+        "break_even",
+        "half of d_in",
+        "half",
+        ("return (d_in * d_out - 1) // (d_in + d_out)", "return d_in // 2"),
+    ),
+    edit(
+        "break_even",
+        "half of the larger",
+        "half",
+        ("return (d_in * d_out - 1) // (d_in + d_out)", "return max(d_in, d_out) // 2"),
+    ),
+    edit(
+        "break_even",
+        "quarter of the sum",
+        "half",
+        ("return (d_in * d_out - 1) // (d_in + d_out)", "return (d_in + d_out) // 4"),
+    ),
+    edit(
+        "break_even",
+        "one factor",
+        "one_factor",
+        ("return (d_in * d_out - 1) // (d_in + d_out)", "return (d_in * d_out - 1) // d_in"),
+    ),
+    edit(
+        "break_even",
+        "max minus one",
+        "full_rank",
+        ("return (d_in * d_out - 1) // (d_in + d_out)", "return min(d_in, d_out) - 1"),
+    ),
+    edit(
+        "break_even",
+        "while loop with while r<..., minus 1 missing for 0",
+        "at_least_one",
+        (
+            "return (d_in * d_out - 1) // (d_in + d_out)",
+            (
+                "r = 1\n"
+                "    while r * (d_in + d_out) < d_in * d_out:\n"
+                "        r += 1\n"
+                "    return r - 1 or 1"
+            ),
+        ),
+    ),
+    edit(
+        "nearest",
+        "skips the first",
+        "skips_first",
+        (
+            "return U[:, :r] * s[:r] @ Vh[:r]",
+            ("return sum(s[i] * torch.outer(U[:, i], Vh[i]) for i in range(1, r))"),
+        ),
+    ),
+    edit(
+        "nearest",
+        "counts from 1 to r",
+        "skips_first",
+        (
+            "return U[:, :r] * s[:r] @ Vh[:r]",
+            ("return sum(s[i] * torch.outer(U[:, i], Vh[i]) for i in range(1, r + 1))"),
+        ),
+    ),
+    edit(
+        "nearest",
+        "piece number r",
+        "one_piece",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return s[r] * torch.outer(U[:, r], Vh[r])"),
+    ),
+    edit(
+        "nearest",
+        "returns left alone",
+        "one_side",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * s[:r]"),
+    ),
+    edit(
+        "nearest",
+        "returns right alone",
+        "one_side",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return s[:r, None] * Vh[:r]"),
+    ),
+    edit(
+        "nearest",
+        "import truncate",
+        "ready_made",
+        (
+            "return U[:, :r] * s[:r] @ Vh[:r]",
+            ("from lora_course.rank import truncate as cut\n    return cut(matrix, r)"),
+        ),
+    ),
+    edit(
+        "nearest",
+        "rows of U",
+        "one_side",
+        (
+            "return U[:, :r] * s[:r] @ Vh[:r]",
+            "return U[:r].T * s[:r] @ Vh[:r] if False else (U[:r] * s) @ Vh",
+        ),
+    ),
+    edit(
+        "nearest",
+        "first columns of matrix",
+        "one_side",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return matrix[:, :r]"),
+    ),
+    edit(
+        "nearest",
+        "s normalized",
+        "other_values",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * (s[:r] / s.sum()) @ Vh[:r]"),
+    ),
+    edit(
+        "nearest",
+        "s over s0",
+        "other_values",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * (s[:r] / s[0]) @ Vh[:r]"),
+    ),
+    edit(
+        "nearest",
+        "Vh transposed and U",
+        "transposed",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return (Vh[:r].T * s[:r] @ U[:, :r].T)"),
+    ),
+    edit(
+        "nearest",
+        "rank r from 1",
+        "skips_first",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, 1:r + 1] * s[1:r + 1] @ Vh[1:r + 1]"),
+    ),
+    edit(
+        "nearest",
+        "mean s",
+        "other_values",
+        ("return U[:, :r] * s[:r] @ Vh[:r]", "return U[:, :r] * s[:r].mean() @ Vh[:r]"),
+    ),
+    edit(
+        "energy_rank",
+        "count at least",
+        "above",
+        ("return int((running < share).sum()) + 1", "return int((running >= share).sum())"),
+    ),
+    edit(
+        "energy_rank",
+        "count above, no one",
+        "above",
+        ("return int((running < share).sum()) + 1", "return int((running > share).sum())"),
+    ),
+    edit(
+        "energy_rank",
+        "floor of count",
+        "share_of_count",
+        ("return int((running < share).sum()) + 1", "return int(share * len(s))"),
+    ),
+    edit(
+        "energy_rank",
+        "floor+1 of count",
+        "share_of_count",
+        ("return int((running < share).sum()) + 1", "return int(share * len(s)) + 1"),
+    ),
+    edit(
+        "energy_rank",
+        "relative to the largest",
+        "relative",
+        ("return int((running < share).sum()) + 1", "return int((s / s[0] >= share).sum())"),
+    ),
+    edit(
+        "energy_rank",
+        "all",
+        "not_all",
+        ("return int((running < share).sum()) + 1", "return len(s)"),
+    ),
+    edit("energy_rank", "one", "one", ("return int((running < share).sum()) + 1", "return 1")),
+    edit(
+        "energy_rank",
+        "squares late",
+        "squares_late",
+        (
+            "return int((running < share).sum()) + 1",
+            (
+                "running = s.cumsum(0) ** 2 / s.sum() ** 2\n"
+                "    return int((running < share).sum()) + 1"
+            ),
+        ),
+    ),
+    edit(
+        "energy_rank",
+        "cumulative percent",
+        "one",
+        (
+            "return int((running < share).sum()) + 1",
+            "return int((100 * running < share).sum()) + 1",
+        ),
+    ),
+    edit(
+        "energy_rank",
+        "returns the value",
+        "value",
+        ("return int((running < share).sum()) + 1", "return s[int((running < share).sum())]"),
+    ),
+    edit(
+        "energy_rank",
+        "loop break one late",
+        "strict",
+        (
+            "return int((running < share).sum()) + 1",
+            (
+                "r = 0\n"
+                "    for x in running:\n"
+                "        r += 1\n"
+                "        if x > share:\n"
+                "            break\n"
+                "    return r"
+            ),
+        ),
+    ),
+    edit(
+        "energy_rank",
+        "nearest share",
+        "nearest",
+        (
+            "return int((running < share).sum()) + 1",
+            "return int((running - share).abs().argmin()) + 1",
+        ),
+    ),
+    edit(
+        "energy_rank",
+        "tail le",
+        "other_part",
+        (
+            "return int((running < share).sum()) + 1",
+            (
+                "tail = squares.flip(0).cumsum(0) / squares.sum()\n"
+                "    return int((tail >= share).sum())"
+            ),
+        ),
+    ),
+    edit(
+        "factors",
+        "B zero A random",
+        "zero",
+        ("B = U[:, :r] * s[:r]", "B = torch.zeros(update.shape[0], r)"),
+        ("A = Vh[:r]", "A = torch.randn(r, update.shape[1])"),
+    ),
+    edit("factors", "B not cut", "unequal", ("B = U[:, :r] * s[:r]", "B = U * s")),
+    edit("factors", "A not cut", "unequal", ("A = Vh[:r]", "A = Vh")),
+    edit("factors", "s over", "no_values", ("A = Vh[:r]", "A = Vh[:r] / s[:r, None]")),
+    edit(
+        "factors",
+        "skips first",
+        "skips_first",
+        ("[:, :r] * s[:r]", "[:, 1:r + 1] * s[1:r + 1]"),
+        ("Vh[:r]", "Vh[1:r + 1]"),
+    ),
+    edit("factors", "full_matrices and Vh.T", "vh_as_v", ("A = Vh[:r]", "A = Vh.T[:r]")),
+    edit("factors", "half s", "other_values", ("* s[:r]", "* s[:r] / 2")),
+    edit("factors", "swapped roles", "transposed", ("return B, A", "return A.T, B.T")),
+    edit("factors", "product as B", "unequal", ("return B, A", "return B @ A, A")),
+    edit("factors", "scaled by r", "other_values", ("* s[:r]", "* s[:r] / r")),
+    edit(
+        "budget",
+        "cost of both dicts",
+        "counted_again",
+        (
+            "cost = sum(sum(W.shape) for W in before.values())",
+            ("cost = sum(sum(W.shape) for W in [*before.values(), *after.values()])"),
+        ),
+    ),
+    edit(
+        "budget",
+        "r plus one kept",
+        "another_rank",
+        ("truncate(update, r)", "truncate(update, r + 1)"),
+    ),
+    edit(
+        "budget",
+        "per matrix share",
+        "another_rank",
+        ("truncate(update, r)", "truncate(update, budget // len(before) // sum(update.shape))"),
+    ),
+    edit(
+        "budget",
+        "rank at least 1 in weights",
+        "another_rank",
+        ("truncate(update, r)", "truncate(update, max(r, 1))"),
+    ),
+    edit(
+        "budget",
+        "bigger cost by len",
+        "counted_again",
+        (
+            "cost = sum(sum(W.shape) for W in before.values())",
+            "cost = len(before) * sum(sum(W.shape) for W in before.values())",
+        ),
+    ),
+    edit(
+        "budget",
+        "cost max",
+        "one_matrix",
+        (
+            "cost = sum(sum(W.shape) for W in before.values())",
+            "cost = max(sum(W.shape) for W in before.values())",
+        ),
+    ),
+    edit(
+        "budget",
+        "after minus trunc",
+        "rest",
+        (
+            "weights[name] = before[name] + truncate(update, r)",
+            "weights[name] = after[name] - truncate(update, r)",
+        ),
+    ),
+    edit(
+        "budget",
+        "update of truncs",
+        "cut_weights",
+        (
+            "weights[name] = before[name] + truncate(update, r)",
+            "weights[name] = truncate(before[name] + update, r)",
+        ),
+    ),
+    edit(
+        "budget",
+        "return in loop",
+        "returned_early",
+        ("    return r, weights", "        return r, weights"),
+    ),
+    edit(
+        "budget",
+        "dict update in loop",
+        "new_dict",
+        ("    weights = {}\n", ""),
+        ("    for name in before:\n", "    for name in before:\n        weights = {}\n"),
+    ),
+    edit(
+        "budget",
+        "names with suffix",
+        "other_names",
+        ("weights[name] =", "weights[name.removesuffix('.weight')] ="),
+    ),
+    edit(
+        "budget",
+        "rank per side min",
+        "one_side",
+        (
+            "cost = sum(sum(W.shape) for W in before.values())",
+            "cost = sum(min(W.shape) for W in before.values())",
+        ),
+    ),
+    edit(
+        "budget",
+        "rank max sides",
+        "one_side",
+        (
+            "cost = sum(sum(W.shape) for W in before.values())",
+            "cost = sum(max(W.shape) for W in before.values())",
+        ),
+    ),
+    edit(
+        "budget",
+        "same dict .copy and +=",
+        "in_place",
+        ("weights = {}", "weights = before.copy()"),
+        (
+            "weights[name] = before[name] + truncate(update, r)",
+            "weights[name] += truncate(update, r)",
+        ),
+    ),
+    edit(
+        "budget",
+        "one rank less",
+        "one_less",
+        ("r = budget // cost", "r = max(budget // cost - 1, 0)"),
     ),
 ]

@@ -953,7 +953,7 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
     Answer(
         "grow_rank",
         "starts anew",
-        "other",
+        "lost",
         edits=[
             (JOIN_A, "nn.init.kaiming_uniform_(torch.empty(new_r, d_in), a=math.sqrt(5))"),
         ],
@@ -1022,7 +1022,7 @@ def grow_rank(lora_A, lora_B, lora_alpha, new_r):
     Answer(
         "lora_linear",
         "a mask without its factor",
-        "other",
+        "no_rescale",
         code=layer(
             PLAIN,
             """
@@ -1131,10 +1131,14 @@ return self.base_layer(x) + self.scaling * (dropped @ self.lora_A.T @ self.lora_
             ),
         ],
     ),
-    Answer("lora_embedding", "B of 1e-6", "other", edits=[("torch.randn(", "1e-6 * torch.randn(")]),
-    Answer("lora_embedding", "B of 0.01", "other", edits=[("torch.randn(", "0.01 * torch.randn(")]),
-    Answer("lora_embedding", "B of 100", "other", edits=[("torch.randn(", "100 * torch.randn(")]),
-    Answer("lora_embedding", "B uniform", "other", edits=[("torch.randn(", "torch.rand(")]),
+    Answer(
+        "lora_embedding", "B of 1e-6", "b_size", edits=[("torch.randn(", "1e-6 * torch.randn(")]
+    ),
+    Answer(
+        "lora_embedding", "B of 0.01", "b_size", edits=[("torch.randn(", "0.01 * torch.randn(")]
+    ),
+    Answer("lora_embedding", "B of 100", "b_size", edits=[("torch.randn(", "100 * torch.randn(")]),
+    Answer("lora_embedding", "B uniform", "b_size", edits=[("torch.randn(", "torch.rand(")]),
     Answer(
         "lora_embedding",
         "whole numbers",
@@ -1655,7 +1659,7 @@ WRONG += [
     Answer(
         "grow_rank",
         "alpha plus",
-        "other",
+        "alpha_wrong",
         edits=(
             (
                 "return new_A, new_B, lora_alpha * new_r / r",

@@ -369,7 +369,7 @@ WRONG = [
         ("(name), r, lora_alpha)", "(name), lora_alpha=lora_alpha)"),
     ),
     edit("inject_lora", "alpha forgotten", "args", ("(name), r, lora_alpha)", "(name), r)")),
-    edit("inject_lora", "nothing frozen", "not_frozen", (LOOP, "")),
+    edit("inject_lora", "nothing frozen", "only_wrapped", (LOOP, "")),
     edit(
         "inject_lora",
         "freezes weights, not biases",
@@ -385,7 +385,7 @@ WRONG = [
     edit(
         "inject_lora",
         "B random",
-        "other",
+        "restarted",
         (REPLACE, "nn.init.normal_(layer.lora_B)\n        " + REPLACE),
     ),
     edit("inject_lora", "never raises", "silent", (NO_HIT, "")),
@@ -400,8 +400,8 @@ WRONG = [
             "(target_modules)\n    for name in dict.fromkeys(hits):",
         ),
     ),
-    edit("inject_lora", "asserts", "other", (NO_HIT, "        assert found\n")),
-    edit("inject_lora", "a KeyError", "other", ("raise ValueError", "raise KeyError")),
+    edit("inject_lora", "asserts", "other_error", (NO_HIT, "        assert found\n")),
+    edit("inject_lora", "a KeyError", "other_error", ("raise ValueError", "raise KeyError")),
     Answer(
         "inject_lora",
         "replaces entry by entry",
@@ -527,7 +527,10 @@ def mark_only_lora_as_trainable(model):
         ('in ("lora_A", "lora_B")', 'in ("lora_A",)'),
     ),
     edit(
-        "mark_only_lora_as_trainable", "norms as well", "other", (MARK, MARK + ' or "norm" in name')
+        "mark_only_lora_as_trainable",
+        "norms as well",
+        "not_base",
+        (MARK, MARK + ' or "norm" in name'),
     ),
     # 4.3
     edit(
@@ -606,7 +609,7 @@ def mark_only_lora_as_trainable(model):
     edit(
         "lora_report",
         "freezes the model",
-        "other",
+        "changed",
         (SET, "model.requires_grad_(False)\n    " + SET),
     ),
     edit(
@@ -658,15 +661,15 @@ def mark_only_lora_as_trainable(model):
     edit(
         "missed_layers",
         "names of weights",
-        "other",
+        "tensors",
         ("missed.append(name)", 'missed.append(name + ".weight")'),
     ),
     edit("missed_layers", "empty", "empty", ("missed.append(name)", "pass")),
     edit(
         "missed_layers",
         "from block 10 on",
-        "other",
-        (ASKED, ASKED + ' and (".1" in name or "gate" in name)'),
+        "one_name",
+        (ASKED, ASKED + ' and (".10." in name or "gate" in name)'),
     ),
     edit(
         "missed_layers",
@@ -780,7 +783,7 @@ def prepare(model, inject, head, lr):
     edit(
         "inject_lora",
         "skips what cannot be wrapped",
-        "other",
+        "attn_hits",
         (NAMES, "names = [n for n, part in model.named_modules() if n]"),
         (
             "        layer = LoRALinear(model.get_submodule(name), r, lora_alpha)\n",
@@ -844,7 +847,7 @@ def prepare(model, inject, head, lr):
     edit(
         "inject_lora",
         "empties the list that was given",
-        "other",
+        "list",
         ("    return model", "    target_modules.clear()\n    return model"),
     ),
     edit(
@@ -856,13 +859,13 @@ def prepare(model, inject, head, lr):
     edit(
         "inject_lora",
         "B trains, A does not",
-        "other",
+        "one_factor",
         (FREEZE, 'parameter.requires_grad = name.endswith("lora_B")'),
     ),
     edit(
         "mark_only_lora_as_trainable",
         "and zeroes B",
-        "other",
+        "more_than_flags",
         (
             MARK,
             MARK + "\n        if name.endswith('lora_B'):\n            nn.init.ones_(parameter)",
@@ -871,13 +874,13 @@ def prepare(model, inject, head, lr):
     edit(
         "mark_only_lora_as_trainable",
         "and switches the mode",
-        "other",
+        "more_than_flags",
         (MARK, MARK + "\n    model.train(not model.training)"),
     ),
     edit(
         "mark_only_lora_as_trainable",
         "a new parameter for each",
-        "other",
+        "more_than_flags",
         (
             "    for name, parameter in model.named_parameters():\n",
             "    for name, parameter in list(model.named_parameters()):\n"
@@ -908,7 +911,7 @@ def prepare(model, inject, head, lr):
     edit(
         "lora_report",
         "sorts the names that were given",
-        "other",
+        "changed",
         (SET, "names.sort()\n    " + SET),
     ),
     edit(
@@ -929,23 +932,23 @@ def prepare(model, inject, head, lr):
     edit(
         "missed_layers",
         "each name twice",
-        "other",
+        "repeated",
         ("missed.append(name)", "missed += [name, name]"),
     ),
     edit(
         "missed_layers",
         "wraps what was missed",
-        "other",
+        "changed",
         ("missed.append(name)", "missed.append(name)\n            part.requires_grad_(True)"),
     ),
     edit(
         "missed_layers",
         "stops at the first",
-        "other",
+        "one_name",
         ("missed.append(name)", "return [name]"),
     ),
-    edit("prepare", "SGD", "other", ("torch.optim.AdamW", "torch.optim.SGD")),
-    edit("prepare", "Adam", "other", ("torch.optim.AdamW", "torch.optim.Adam")),
+    edit("prepare", "SGD", "optimizer", ("torch.optim.AdamW", "torch.optim.SGD")),
+    edit("prepare", "Adam", "optimizer", ("torch.optim.AdamW", "torch.optim.Adam")),
     edit(
         "prepare",
         "by the first letters of the name",
@@ -971,17 +974,17 @@ def prepare(model, inject, head, lr):
     edit(
         "prepare", "injects twice", "raised", ("    inject(model)\n", "    inject(inject(model))\n")
     ),
-    edit("prepare", "ten times the rate", "other", ("lr=lr", "lr=10 * lr")),
+    edit("prepare", "ten times the rate", "other_lr", ("lr=lr", "lr=10 * lr")),
     edit(
         "prepare",
         "a new start for the head",
-        "other",
+        "changed",
         (HEAD, HEAD + "    nn.init.zeros_(model.get_submodule(head).weight)\n"),
     ),
     edit(
         "prepare",
         "switches to train()",
-        "other",
+        "mode",
         (TRAINED, "    model.train()\n" + TRAINED),
     ),
     edit(
@@ -1005,7 +1008,7 @@ def prepare(model, inject, head, lr):
     edit(
         "mark_only_lora_as_trainable",
         "starts B anew",
-        "other",
+        "more_than_flags",
         (
             MARK,
             MARK + "\n        if name.endswith('lora_B'):\n            nn.init.zeros_(parameter)",
@@ -1024,16 +1027,16 @@ def prepare(model, inject, head, lr):
     edit(
         "lora_report",
         "the first name of a layer alone",
-        "shared_weight",
+        "second_name",
         (SET, "layers = [part for name, part in model.named_modules() if name in names]"),
     ),
     edit(
         "lora_report",
         "one tensor for each shape",
-        "other",
+        "incomplete",
         (TOTAL, "sum({p.shape: p.numel() for p in model.parameters()}.values())"),
     ),
-    edit("prepare", "switches to eval()", "other", (TRAINED, "    model.eval()\n" + TRAINED)),
+    edit("prepare", "switches to eval()", "mode", (TRAINED, "    model.eval()\n" + TRAINED)),
     edit(
         "missed_layers",
         "ends like the head",
@@ -1055,7 +1058,7 @@ def prepare(model, inject, head, lr):
     edit(
         "missed_layers",
         "only the top level",
-        "empty",
+        "top_level",
         ("model.named_modules()", "model.named_children()"),
     ),
 ]
@@ -1197,13 +1200,13 @@ WRONG += [
     Answer(
         "inject_lora",
         "train mode",
-        "other",
+        "mode",
         edits=(("    return model\n", "    return model.train()\n"),),
     ),
     Answer(
         "inject_lora",
         "eval mode",
-        "other",
+        "mode",
         edits=(("    return model\n", "    return model.eval()\n"),),
     ),
     Answer(
@@ -1277,7 +1280,7 @@ def mark_only_lora_as_trainable(model):
     Answer(
         "mark_only_lora_as_trainable",
         "switches to train",
-        "other",
+        "more_than_flags",
         edits=(
             (
                 'parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B")',
@@ -1418,7 +1421,7 @@ def mark_only_lora_as_trainable(model):
     Answer(
         "prepare",
         "new head",
-        "other",
+        "changed",
         edits=(
             (
                 "model.get_submodule(head).requires_grad_(True)",
@@ -1489,5 +1492,513 @@ def mark_only_lora_as_trainable(model):
                 ),
             ),
         ),
+    ),
+]
+
+WRONG += [  # what a novice wrote in a later round
+    edit(
+        "inject_lora",
+        "A zero too",
+        "restarted",
+        (REPLACE, "nn.init.zeros_(layer.lora_A)\n        " + REPLACE),
+    ),
+    edit(
+        "inject_lora",
+        "returns hits inside loop",
+        "one_layer",
+        (
+            "    for name, parameter in model.named_parameters():\n",
+            ("        return model\n    for name, parameter in model.named_parameters():\n"),
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "startswith",
+        "substring",
+        (FIND, 'found = [n for n in names if n.split(".")[-1].startswith(entry)]'),
+    ),
+    edit(
+        "inject_lora",
+        "scaling passed",
+        "args",
+        ("r, lora_alpha)\n        model", "r, lora_alpha / r)\n        model"),
+    ),
+    edit("inject_lora", "raises TypeError", "other_error", ("raise ValueError", "raise TypeError")),
+    edit(
+        "inject_lora",
+        "raises with the list",
+        "whole_list",
+        ('f"{entry!r} hits no linear layer."', 'f"{target_modules} hits no linear layer"'),
+    ),
+    edit(
+        "inject_lora",
+        "prints instead of raising",
+        "silent",
+        (
+            'raise ValueError(f"{entry!r} hits no linear layer.")',
+            'print(f"{entry!r} hits no linear layer.")',
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "returns model without",
+        "silent",
+        ('raise ValueError(f"{entry!r} hits no linear layer.")', "return model"),
+    ),
+    Answer(
+        "inject_lora",
+        "walks and replaces, raises at the end",
+        "looks_like",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    hit = set()
+    for name, part in list(model.named_modules()):
+        for entry in target_modules:
+            if isinstance(part, nn.Linear) and (name == entry or name.endswith("." + entry)):
+                model.set_submodule(name, LoRALinear(part, r, lora_alpha))
+                hit.add(entry)
+    for entry in target_modules:
+        if entry not in hit:
+            raise ValueError(entry)
+    for n, p in model.named_parameters():
+        p.requires_grad = "lora_" in n
+    return model
+""",
+    ),
+    Answer(
+        "inject_lora",
+        "wraps children of parent by first name",
+        "last_part",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    for p in model.parameters():
+        p.requires_grad = False
+    for entry in target_modules:
+        found = False
+        for name, module in model.named_modules():
+            for child_name, child in module.named_children():
+                if child_name == entry and isinstance(child, nn.Linear):
+                    setattr(module, child_name, LoRALinear(child, r, lora_alpha))
+                    found = True
+        if not found:
+            raise ValueError(entry)
+    return model
+""",
+    ),
+    Answer(
+        "inject_lora",
+        "setattr full child name match",
+        "top_level",
+        code="""
+def inject_lora(model, target_modules, r, lora_alpha):
+    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    hits = [n for n in names if any(n == t or n.endswith("." + t) for t in target_modules)]
+    if not hits:
+        raise ValueError(f"{target_modules} hits no linear layer")
+    for n in hits:
+        parent, child = n.rsplit(".", 1)
+        layer = LoRALinear(model.get_submodule(n), r, lora_alpha)
+        setattr(model.get_submodule(parent), child, layer)
+    for n, p in model.named_parameters():
+        p.requires_grad = n.endswith(("lora_A", "lora_B"))
+    return model
+""",
+    ),
+    edit(
+        "inject_lora",
+        "first entry only",
+        "one_entry_used",
+        ("for entry in target_modules:", "for entry in target_modules[:1]:"),
+    ),
+    edit(
+        "inject_lora",
+        "in any order of any",
+        "attn_hits",
+        (FIND, ('found = [n for n in names if set(entry.split(".")) <= set(n.split("."))]')),
+    ),
+    edit(
+        "inject_lora",
+        "wraps parent of base twice",
+        "args",
+        ("dict.fromkeys(hits)", "hits"),
+        (
+            "LoRALinear(model.get_submodule(name), r, lora_alpha)",
+            (
+                "model.get_submodule(name)\n"
+                "        layer = layer if isinstance(layer, LoRALinear) else"
+                " LoRALinear(layer, lora_alpha, r)"
+            ),
+        ),
+    ),
+    edit(
+        "inject_lora",
+        "requires_grad_ not called",
+        "only_wrapped",
+        (FREEZE, 'parameter.requires_grad_ = name.endswith(("lora_A", "lora_B"))'),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "param.grad",
+        "all_frozen",
+        (
+            MARK,
+            (
+                "parameter.requires_grad = False\n"
+                '        if name in ("lora_A", "lora_B"):\n'
+                "            parameter.requires_grad = True"
+            ),
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "or precedence",
+        "all_train",
+        (MARK, ('parameter.requires_grad = bool(name.endswith("lora_A") or "lora_B")')),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "not flora gate",
+        "flora_left_out",
+        (MARK, ('parameter.requires_grad = "lora_" in name and "flora_gate" not in name')),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        ".lora_ in",
+        "looks_like",
+        (MARK, 'parameter.requires_grad = ".lora_" in name'),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "elif",
+        "not_turned_off",
+        (
+            MARK,
+            (
+                'if "base_layer" in name:\n'
+                "            parameter.requires_grad = False\n"
+                '        elif "lora" in name:\n'
+                "            parameter.requires_grad = True"
+            ),
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "bias too",
+        "biases",
+        (MARK, ('parameter.requires_grad = name.split(".")[-1] in ("lora_A", "lora_B", "bias")')),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "model.modules lora only",
+        "not_turned_off",
+        (
+            "    for name, parameter in model.named_parameters():\n        " + MARK,
+            (
+                "    for m in model.modules():\n"
+                "        if isinstance(m, LoRALinear):\n"
+                "            m.base_layer.requires_grad_(False)\n"
+                "            m.lora_A.requires_grad_(True)\n"
+                "            m.lora_B.requires_grad_(True)"
+            ),
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "freeze last",
+        "all_frozen",
+        (MARK, MARK + "\n    model.requires_grad_(False)"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "detach",
+        "nothing_changed",
+        (
+            MARK,
+            (
+                'if name.split(".")[-1] not in ("lora_A", "lora_B"):\n'
+                "            parameter = parameter.detach()"
+            ),
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "returns in loop",
+        "stopped",
+        (MARK, MARK + "\n        return model"),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "break at first lora",
+        "stopped",
+        (
+            MARK,
+            (
+                "parameter.requires_grad = False\n"
+                '        if name.split(".")[-1] in ("lora_A", "lora_B"):\n'
+                "            parameter.requires_grad = True\n"
+                "            break"
+            ),
+        ),
+    ),
+    edit(
+        "lora_report",
+        "one shape only in for Linear",
+        "only_in",
+        (SUM, ("sum(r * (layer.weight.shape[0] + layer.weight.shape[0]) for layer in layers)")),
+    ),
+    edit(
+        "lora_report",
+        "total is base + nothing frozen",
+        "incomplete",
+        (TOTAL, ("sum(p.numel() for n, p in model.named_parameters() if n in names)")),
+    ),
+    edit(
+        "lora_report",
+        "total of the layers only",
+        "incomplete",
+        (TOTAL, "sum(l.weight.numel() for l in layers)"),
+    ),
+    edit(
+        "lora_report",
+        "total counts tensors",
+        "incomplete",
+        (TOTAL, "len(list(model.parameters()))"),
+    ),
+    edit(
+        "lora_report",
+        "trainable from requires_grad",
+        "now",
+        (SUM, "sum(p.numel() for p in model.parameters() if p.requires_grad)"),
+    ),
+    edit(
+        "lora_report",
+        "square",
+        "full_size",
+        (SUM, ("sum(r * layer.weight.shape[0] * r * layer.weight.shape[1] for layer in layers)")),
+    ),
+    edit(
+        "lora_report",
+        "no set, weight ids in total",
+        "shared_twice",
+        (SET, "layers = [model.get_submodule(name) for name in set(names)]"),
+    ),
+    edit(
+        "lora_report",
+        "names of linear only by type",
+        "not_named",
+        (
+            SET,
+            (
+                "layers = {m for n, m in model.named_modules() if"
+                " isinstance(m, (nn.Linear, Conv1D))}"
+            ),
+        ),
+    ),
+    edit(
+        "lora_report",
+        "percent",
+        "other",
+        ("return trainable, trainable + " + TOTAL, "return trainable, trainable / " + TOTAL),
+    ),
+    edit(
+        "lora_report",
+        "trainable doubled in total",
+        "added_twice",
+        ("return trainable, trainable +", "return trainable, 2 * trainable +"),
+    ),
+    edit(
+        "lora_report",
+        "minus the wrapped",
+        "incomplete",
+        (
+            "return trainable, trainable +",
+            ("return trainable, trainable - sum(l.weight.numel() for l in layers) +"),
+        ),
+    ),
+    edit(
+        "lora_report",
+        "weights only in total",
+        "incomplete",
+        (TOTAL, ('sum(p.numel() for n, p in model.named_parameters() if n.endswith("weight"))')),
+    ),
+    edit(
+        "lora_report",
+        "injects",
+        "added_twice",
+        (
+            SET,
+            (
+                "from lora_course.inject import inject_lora\n"
+                "    inject_lora(model, names, r=r)\n"
+                "    layers = {model.get_submodule(name).base_layer for name"
+                " in names}"
+            ),
+        ),
+    ),
+    edit(
+        "lora_report",
+        "embeddings head not counted",
+        "incomplete",
+        (TOTAL, ('sum(p.numel() for n, p in model.named_parameters() if "table" not in n)')),
+    ),
+    edit(
+        "prepare",
+        "lora list plus head list concatenated over all",
+        "prefix",
+        (
+            "p for p in model.parameters() if p.requires_grad",
+            ("p for n, p in model.named_parameters() if 'lora_' in n or n.startswith(head)"),
+        ),
+    ),
+    edit(
+        "prepare",
+        "get_parameter weight only",
+        "half_head",
+        (
+            TRAINED,
+            (
+                "    trained = [p for n, p in model.named_parameters() if"
+                ' "lora_" in n] + [model.get_submodule(head).weight]\n'
+            ),
+        ),
+    ),
+    edit(
+        "prepare",
+        "head train mode",
+        "head_frozen",
+        (HEAD, "    model.get_submodule(head).train()\n"),
+    ),
+    edit(
+        "prepare",
+        "by last part",
+        "prefix",
+        (
+            HEAD,
+            (
+                "    for n, p in model.named_parameters():\n"
+                "        if head in n:\n"
+                "            p.requires_grad = True\n"
+            ),
+        ),
+    ),
+    edit("prepare", "lr positional ok, wd as lr", "default_lr", ("lr=lr", "weight_decay=lr")),
+    edit(
+        "prepare",
+        "inject after head list",
+        "head_held_frozen",
+        (
+            "    inject(model)\n" + HEAD,
+            HEAD
+            + (
+                "    trained_head ="
+                " list(model.get_submodule(head).parameters())\n"
+                "    inject(model)\n"
+            ),
+        ),
+        ("AdamW(trained,", "AdamW(trained + trained_head,"),
+    ),
+    edit(
+        "prepare",
+        "head twice in groups",
+        "head_twice",
+        ("AdamW(trained,", "AdamW([*trained, *model.get_submodule(head).parameters()],"),
+    ),
+    edit(
+        "prepare",
+        "freezes lora by setting only head",
+        "lora_frozen",
+        (
+            HEAD,
+            (
+                "    for n, p in model.named_parameters():\n"
+                "        p.requires_grad = n.startswith(head + '.')\n"
+            ),
+        ),
+    ),
+    edit("prepare", "model passed", "raised", ("AdamW(trained,", "AdamW(model,")),
+    edit(
+        "prepare",
+        "steps once",
+        "changed",
+        (
+            "    return torch.optim.AdamW(trained, lr=lr)",
+            (
+                "    optimizer = torch.optim.AdamW(trained, lr=lr)\n"
+                "    for p in trained:\n"
+                "        p.grad = torch.ones_like(p)\n"
+                "    optimizer.step()\n"
+                "    return optimizer"
+            ),
+        ),
+    ),
+    edit("prepare", "fixed lr", "other_lr", ("lr=lr", "lr=2e-4")),
+    edit(
+        "prepare",
+        "head lr only",
+        "other_lr",
+        (
+            "AdamW(trained, lr=lr)",
+            ("AdamW([{'params': trained[:-2]}, {'params': trained[-2:], 'lr': lr}])"),
+        ),
+    ),
+    edit(
+        "missed_layers",
+        "linear type name",
+        "with_wrapped",
+        ("isinstance(part, (nn.Linear, Conv1D))", '"Linear" in type(part).__name__'),
+    ),
+    edit("missed_layers", "nn.Conv1d", "conv_missed", ("Conv1D)", "nn.Conv1d)")),
+    edit(
+        "missed_layers",
+        "return in the loop",
+        "empty",
+        ("    return missed", "        return missed"),
+    ),
+    edit("missed_layers", "head in not", "head_word", ("name != head", "name not in head")),
+    edit("missed_layers", "tuples", "type", ("missed.append(name)", "missed.append((name, part))")),
+    edit(
+        "missed_layers",
+        "index of blocks by regex one digit",
+        "other",
+        (
+            "and name != head",
+            ("and name != head and not __import__('re').search(r'layers\\.\\d\\.', name)"),
+        ),
+    ),
+    edit("missed_layers", "extend", "letters", ("missed.append(name)", "missed.extend(name)")),
+    edit(
+        "missed_layers",
+        "wrapped Conv not seen as wrapped",
+        "head",
+        (
+            ASKED,
+            (
+                "isinstance(part, (nn.Linear, Conv1D)) and not"
+                " isinstance(model.get_submodule(name.rpartition('.')[0]),"
+                " LoRALinear)"
+            ),
+        ),
+    ),
+    edit(
+        "missed_layers",
+        "type LoRALinear parent",
+        "conv_wrapper",
+        (
+            ASKED,
+            (
+                "isinstance(part, (nn.Linear, Conv1D)) and"
+                " type(model.get_submodule(name.rpartition('.')[0])) is not"
+                " LoRALinear and name != head"
+            ),
+        ),
+    ),
+    edit(
+        "mark_only_lora_as_trainable",
+        "the last letter",
+        "letters",
+        (MARK, 'parameter.requires_grad = name[-1] in "AB" and "lora" in name'),
+    ),
+    edit(
+        "prepare", "the whole list twice", "twice", ("AdamW(trained,", "AdamW(trained + trained,")
     ),
 ]

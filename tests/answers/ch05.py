@@ -177,6 +177,204 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     return 2 if not moves else 0 if falls else 4
 """,
     ),
+    Answer(
+        "loss_mask",
+        "torch, painted over by a slice",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    ids = torch.tensor([*prompt_ids, *completion_ids, eos_id])
+    labels = ids.clone()
+    labels[: -len(completion_ids) - 1].fill_(-100)
+    return ids.tolist(), labels.tolist()
+""",
+    ),
+    Answer(
+        "loss_mask",
+        "by enumerate",
+        code="""
+def encode_row(prompt_ids, completion_ids, eos_id):
+    ids = [t for part in (prompt_ids, completion_ids, [eos_id]) for t in part]
+    return ids, [t if place >= len(prompt_ids) else -100 for place, t in enumerate(ids)]
+""",
+    ),
+    Answer(
+        "collate",
+        "full tensors, rows written in",
+        code="""
+def collate(rows, pad_id):
+    shape = len(rows), max(map(len, (ids for ids, _ in rows)))
+    batch = dict(
+        input_ids=torch.full(shape, pad_id),
+        attention_mask=torch.zeros(shape, dtype=torch.bool),
+        labels=torch.full(shape, -100),
+    )
+    for k, (ids, labels) in enumerate(rows):
+        for name, values in zip(batch, (ids, True, labels)):
+            batch[name][k, : len(ids)] = values if values is True else torch.tensor(values)
+    return batch
+""",
+    ),
+    Answer(
+        "collate",
+        "zip_longest",
+        code="""
+def collate(rows, pad_id):
+    from itertools import zip_longest
+    ids = list(zip(*zip_longest(*[i for i, _ in rows], fillvalue=pad_id)))
+    labels = list(zip(*zip_longest(*[l for _, l in rows], fillvalue=-100)))
+    mask = [[int(k < len(i)) for k in range(len(ids[0]))] for i, _ in rows]
+    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return {key: torch.tensor(lines) for key, lines in made.items()}
+""",
+    ),
+    Answer(
+        "schedule",
+        "a product and a half cosine",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    if step + 1 <= warmup:
+        return (step + 1) * (peak / warmup)
+    share = math.cos(math.pi / 2 * (step - warmup) / (steps - warmup)) ** 2
+    return peak * share + floor * (1 - share)
+""",
+    ),
+    Answer(
+        "schedule",
+        "torch lerp",
+        code="""
+def schedule(step, steps, peak, warmup, floor):
+    if warmup > step:
+        return torch.linspace(0, peak, warmup + 1)[step + 1].item()
+    angle = torch.tensor(math.pi * (step - warmup) / (steps - warmup), dtype=torch.float64)
+    middle, half = (peak + floor) / 2, (peak - floor) / 2
+    return middle + half * angle.cos()
+""",
+    ),
+    Answer(
+        "triage",
+        "both factors start at zero",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "A[0] == 0 and B[0] == 0"),),
+    ),
+    Answer(
+        "training_loop",
+        "all parameters trained",
+        edits=(("[p for p in model.parameters() if p.requires_grad]", "list(model.parameters())"),),
+    ),
+    Answer(
+        "save_load",
+        "state_dict of the places",
+        code="""
+def save_adapter(model, path):
+    kept = {n: p.detach().clone() for n, p in model.named_parameters() if n.count("lora_")}
+    save_file(kept, str(path))
+
+
+def load_adapter(model, path):
+    new, own = load_file(path), model.state_dict()
+    wanted = {n: t.shape for n, t in own.items() if "lora_" in n}
+    fits = {n: t.shape for n, t in new.items()} == wanted
+    if not fits:
+        raise ValueError(path)
+    model.load_state_dict({**own, **new})
+""",
+    ),
+    Answer(
+        "save_load",
+        "sets data of a list",
+        code="""
+def save_adapter(model, path):
+    save_file(dict(filter(lambda pair: "lora_" in pair[0], model.state_dict().items())), path)
+
+
+def load_adapter(model, path):
+    tensors = load_file(path)
+    pairs = []
+    for n, p in model.named_parameters():
+        if "lora_" in n:
+            if n not in tensors or tensors[n].size() != p.size():
+                raise ValueError(n)
+            pairs.append((p, tensors.pop(n)))
+    if tensors:
+        raise ValueError(str(list(tensors)))
+    for p, t in pairs:
+        p.data[...] = t
+""",
+    ),
+    Answer(
+        "triage",
+        "from the end",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    if not (labels != -100).any():
+        return 1
+    if not torch.cat([grad_A, grad_B]).any():
+        return 3
+    if torch.equal(A[:1], A[-1:]) and torch.equal(B[:1], B[-1:]):
+        return 2
+    first, last = losses[:10].sum(), losses[30:].sum()
+    return 0 if last / first < 0.95 else 4
+""",
+    ),
+    Answer(
+        "triage",
+        "a table of truths",
+        code="""
+def diagnose(labels, losses, grad_A, grad_B, A, B):
+    label = bool((labels >= 0).sum())
+    pushed = bool(grad_A.norm() + grad_B.norm() > 0)
+    moved = len(set(A.tolist())) > 1 or len(set(B.tolist())) > 1
+    falls = losses[-10:].mean() < 0.95 * losses[:10].mean()
+    return torch.tensor([1, 3, 2, 4, 0][[label, pushed, moved, bool(falls), False].index(False)])
+""",
+    ),
+    Answer(
+        "training_loop",
+        "a LambdaLR and two groups",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for n, p in named if ("lora_A" in n) == a]} for a in (True, False)]
+    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+    share = lambda step: min(step + 1, warmup) / warmup
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+    losses, lengths = [], []
+    for batch in batches:
+        model.train()
+        optimizer.zero_grad(set_to_none=False)
+        out = model(**batch)
+        out.loss.backward()
+        every = [p for _, p in named]
+        lengths.append(torch.nn.utils.clip_grad_norm_(every, clip, error_if_nonfinite=True))
+        optimizer.step()
+        rates.step()
+        losses.append(out.loss.detach())
+    model.train(False)
+    return torch.stack(losses), torch.stack(lengths)
+""",
+    ),
+    Answer(
+        "training_loop",
+        "clips by hand, grad of autograd",
+        code="""
+def train_adapter(model, batches, lr, warmup, clip, weight_decay):
+    model.train()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=weight_decay)
+    log = []
+    for step, batch in enumerate(batches, 1):
+        loss = model(**batch)["loss"] if False else model(**batch).loss
+        grads = torch.autograd.grad(loss, weights)
+        length = sum(g.square().sum() for g in grads).sqrt().item()
+        for p, g in zip(weights, grads):
+            p.grad = g * min(1.0, clip / (length + 1e-6))
+        for group in optimizer.param_groups:
+            group["lr"] = lr if step >= warmup else lr * step / warmup
+        optimizer.step()
+        log.append((float(loss), length))
+    model.eval()
+    return tuple(zip(*log))
+""",
+    ),
 ]
 
 WRONG = [
@@ -261,7 +459,7 @@ WRONG = [
     Answer(
         "loss_mask",
         "eos between prompt and completion",
-        "other",
+        "eos_place",
         edits=[("completion_ids + [eos_id]", "[eos_id] + completion_ids")],
     ),
     Answer("loss_mask", "tokens alone", "type", edits=[(ROW, "return prompt_ids + answer")]),
@@ -276,7 +474,7 @@ WRONG = [
             (FILL_LABELS, 'batch["labels"].append([-100] * n + labels)'),
         ],
     ),
-    Answer("collate", "to 16", "other", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
+    Answer("collate", "to 16", "width", edits=[("max(len(ids) for ids, _ in rows)", "16")]),
     Answer(
         "collate",
         "cut to the shortest",
@@ -422,7 +620,7 @@ def collate(rows, pad_id):
     Answer(
         "schedule",
         "divides first",
-        "raised",
+        "zero_warmup",
         edits=[
             ("    if step < warmup:\n", "    share = (step + 1) / warmup\n    if step < warmup:\n")
         ],
@@ -528,7 +726,7 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "asserts",
-        "other",
+        "wrong_error",
         edits=[
             (NAMES, "if set(loaded) != set(places):\n        raise KeyError(path)\n    if False:"),
         ],
@@ -536,11 +734,14 @@ for name in sorted(loaded):
     Answer(
         "save_load",
         "strict",
-        "raised",
+        "whole_state",
         code=loader("model.load_state_dict(load_file(path))"),
     ),
     Answer(
-        "save_load", "swaps the layers", "other", edits=[(COPY, "places[name].copy_(value + 1)")]
+        "save_load",
+        "swaps the layers",
+        "other_values",
+        edits=[(COPY, "places[name].copy_(value + 1)")],
     ),
     # 5.5
     Answer(
@@ -617,6 +818,857 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
         "healthy for all that moves not",
         "other",
         edits=[(ZEROS, "    if grad_B.max() == 0:\n        return 0\n")],
+    ),
+    Answer(
+        "loss_mask",
+        "eos also after the prompt",
+        "eos_place",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + [eos_id] + answer, [-100] * (len(prompt_ids) + 1) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "minus 100 in the middle: mask appended after",
+        "mark_after",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, answer + [-100] * len(prompt_ids)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels all -100 but last",
+        "only_eos",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "ids = prompt_ids + answer\n    return ids, [-100] * (len(ids) - 1) + [eos_id]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "eos twice",
+        "eos_place",
+        edits=(("completion_ids + [eos_id]", "completion_ids + [eos_id, eos_id]"),),
+    ),
+    Answer(
+        "loss_mask",
+        "eos id in labels as -100 and shifted",
+        "shifted",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "ids, marks = prompt_ids + answer, [-100] * len(prompt_ids)\n"
+                "    return ids, marks + answer[1:] + [-100]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels of the completion length mask",
+        "long_as_answer",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "ids, n = prompt_ids + answer, len(completion_ids)\n"
+                "    return ids, [-100] * n + ids[n:]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "completion first",
+        "answer_first",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return answer + prompt_ids, answer + [-100] * len(prompt_ids)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "attention masks",
+        "ones",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [1] * len(prompt_ids + answer)",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "None for masked",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [None] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "nested list",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [[-100] * len(prompt_ids)] + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "string -100",
+        "type",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, ['-100'] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "a batch of one",
+        "one_row",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return [prompt_ids + answer], [[-100] * len(prompt_ids) + answer]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "if eos there then none",
+        "by_eos",
+        edits=(
+            (
+                "completion_ids + [eos_id]",
+                "completion_ids if completion_ids[-1] == eos_id else completion_ids + [eos_id]",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "-100 for one prompt place",
+        "one_mark",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "pads with -100 in ids",
+        "pad_id",
+        edits=(("ids + [pad_id] * n", "ids + [-100] * n"),),
+    ),
+    Answer("collate", "mask -100 filled", "mask_values", edits=(("[0] * n", "[-100] * n"),)),
+    Answer("collate", "mask pad_id filled", "mask_values", edits=(("[0] * n", "[pad_id] * n"),)),
+    Answer("collate", "ids copy as mask", "mask_values", edits=(("[1] * len(ids)", "ids"),)),
+    Answer(
+        "collate",
+        "width minus one",
+        "raised",
+        edits=(("max(len(ids) for ids, _ in rows)", "max(len(ids) for ids, _ in rows) - 1"),),
+    ),
+    Answer(
+        "collate",
+        "width of first",
+        "raised",
+        edits=(("max(len(ids) for ids, _ in rows)", "len(rows[0][0])"),),
+    ),
+    Answer("collate", "512", "width", edits=(("max(len(ids) for ids, _ in rows)", "512"),)),
+    Answer(
+        "collate",
+        "left labels only",
+        "two_sides",
+        edits=(
+            (
+                'batch["labels"].append(labels + [-100] * n)',
+                'batch["labels"].append([-100] * n + labels)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "left mask only",
+        "two_sides",
+        edits=(
+            (
+                'batch["attention_mask"].append([1] * len(ids) + [0] * n)',
+                'batch["attention_mask"].append([0] * n + [1] * len(ids))',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "left ids only",
+        "left_padding",
+        edits=(
+            (
+                'batch["input_ids"].append(ids + [pad_id] * n)',
+                'batch["input_ids"].append([pad_id] * n + ids)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "labels masked everywhere mask 0, ids as labels",
+        "prompt_in_loss",
+        edits=(("labels + [-100] * n", "[t if t != pad_id else -100 for t in ids] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "labels shifted right",
+        "shifted",
+        edits=(("labels + [-100] * n", "[-100] + labels[:-1] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "only attention from nonzero labels",
+        "mask_hides_prompt",
+        edits=(
+            (
+                'batch["attention_mask"].append([1] * len(ids) + [0] * n)',
+                'batch["attention_mask"].append([int(v != -100) for v in labels] + [0] * n)',
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "float mask",
+        "floats",
+        edits=(
+            (
+                "torch.tensor(lines)",
+                "torch.tensor(lines).float() if name == 'attention_mask' else torch.tensor(lines)",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "flattened",
+        "rectangle",
+        edits=(("torch.tensor(lines)", "torch.tensor(lines).flatten()"),),
+    ),
+    Answer(
+        "collate",
+        "one long row (concatenated)",
+        "rectangle",
+        edits=(("torch.tensor(lines)", "torch.cat([torch.tensor(l) for l in lines])[None]"),),
+    ),
+    Answer(
+        "collate",
+        "int mask of 2D lists not tensors",
+        "type",
+        edits=(("torch.tensor(lines)", "[torch.tensor(l) for l in lines]"),),
+    ),
+    Answer(
+        "collate",
+        "labels missing mask: pad with eos label",
+        "filled_labels",
+        edits=(("labels + [-100] * n", "labels + [-100] * (n - 1) + [pad_id] * min(n, 1)"),),
+    ),
+    Answer(
+        "collate",
+        "one pad attended",
+        "mask_count",
+        edits=(
+            ("[1] * len(ids) + [0] * n", "[1] * (len(ids) + min(n, 1)) + [0] * (n - min(n, 1))"),
+        ),
+    ),
+    Answer(
+        "collate",
+        "eos cut",
+        "real_tokens",
+        edits=(
+            (
+                'batch["input_ids"].append(ids + [pad_id] * n)',
+                'batch["input_ids"].append(ids[:-1] + [pad_id] * (n + 1))',
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warmup rises to steps",
+        "rise",
+        edits=(("step + 1) / warmup", "step + 1) / steps"),),
+    ),
+    Answer(
+        "schedule",
+        "no plus one both",
+        "from_zero",
+        edits=(("return peak * (step + 1) / warmup", "return peak * step / max(1, warmup - 1)"),),
+    ),
+    Answer(
+        "schedule",
+        "cosine without half turn (pi*progress*2/2)",
+        "no_pi",
+        edits=(("math.cos(math.pi * progress)", "math.cos(progress)"),),
+    ),
+    Answer(
+        "schedule",
+        "power of progress",
+        "fall",
+        edits=(("(1 + math.cos(math.pi * progress)) / 2", "(1 - progress) ** 2"),),
+    ),
+    Answer(
+        "schedule",
+        "exponential",
+        "fall",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (floor / peak) ** progress",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "floor lacks stretch: peak*cos + floor*(1-..)",
+        "fall",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "max(floor, peak * math.cos(math.pi / 2 * progress))",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "rise with cosine",
+        "rise",
+        edits=(
+            (
+                "return peak * (step + 1) / warmup",
+                "return peak * (1 - math.cos(math.pi * (step + 1) / warmup)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "step <= warmup",
+        "overshoot",
+        edits=(("if step < warmup", "if step <= warmup and warmup"),),
+    ),
+    Answer(
+        "schedule",
+        "brackets",
+        "fall_begins",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "floor + (peak - floor) * 1 + math.cos(math.pi * progress) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "half outside",
+        "half_of_all",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "(floor + (peak - floor) * (1 + math.cos(math.pi * progress))) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "peak and floor exchanged",
+        "reversed",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak + (floor - peak) * (1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "progress over steps only, count from warmup",
+        "fall_begins",
+        edits=(("(step - warmup) / (steps - warmup)", "step / (steps - warmup)"),),
+    ),
+    Answer(
+        "schedule",
+        "returns factor",
+        "fall_begins",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "(1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "no rise when warmup 0 but returns floor",
+        "no_rise",
+        edits=(
+            (
+                "if step < warmup:",
+                """if warmup == 0:
+        return peak
+    if step < warmup:""",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "warmup at steps not handled",
+        "all_rise",
+        edits=(
+            (
+                "    if step < warmup:",
+                """    if warmup == steps:
+        return peak
+    if step < warmup:""",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "chapter's own: ends at 0 with floor clamp in the whole",
+        "no_floor",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (1 + math.cos(math.pi * progress)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "schedule",
+        "floor share",
+        "floor_share",
+        edits=(
+            (
+                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
+                "peak * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)",
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "whole names cut: strips lora_ suffix",
+        "names",
+        edits=(("{name: state[name] for", "{name.replace('.weight', ''): state[name] for"),),
+    ),
+    Answer(
+        "save_load",
+        "only keys",
+        "other_values",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                'save_file({n: torch.zeros_like(state[n]) for n in state if "lora_" in n}, path)',
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "adds .safetensors",
+        "no_file",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                SAVE.replace("path", 'path + ".safetensors"'),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "delta instead",
+        "other_values",
+        edits=(
+            (
+                'save_file({name: state[name] for name in state if "lora_" in name}, path)',
+                SAVE.replace("state[name] for", "state[name] / 2 for"),
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "not lora",
+        "inverted",
+        edits=(('if "lora_" in name}', 'if "lora_" not in name}'),),
+    ),
+    Answer(
+        "save_load",
+        "startswith",
+        "some_missing",
+        edits=(('if "lora_" in name}', 'if name.startswith("lora_")}'),),
+    ),
+    Answer(
+        "save_load",
+        "base_layer excluded",
+        "lora_word",
+        edits=(('if "lora_" in name}', 'if "base_layer" not in name}'),),
+    ),
+    Answer(
+        "save_load",
+        "subset only",
+        "not_strict",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in loaded:
+            if name in places:
+                places[name].copy_(loaded[name])
+""",
+    ),
+    Answer(
+        "save_load",
+        "checks missing only via KeyError to ValueError",
+        "half_loaded",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    try:
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "lora_" in name:
+                    p.copy_(loaded[name])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError("does not fit") from error
+""",
+    ),
+    Answer(
+        "save_load",
+        "resets the data",
+        "any_shape",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+    if loaded.keys() != places.keys():
+        raise ValueError("names")
+    for name, p in places.items():
+        p.data = loaded[name]
+""",
+    ),
+    Answer(
+        "save_load",
+        "checks number of elements",
+        "size_only",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    places = {n: p for n, p in model.named_parameters() if "lora_" in n}
+    if loaded.keys() != places.keys():
+        raise ValueError("names")
+    if sum(t.numel() for t in loaded.values()) != sum(p.numel() for p in places.values()):
+        raise ValueError("sizes")
+    with torch.no_grad():
+        for name, p in places.items():
+            p.copy_(loaded[name])
+""",
+    ),
+    Answer(
+        "save_load",
+        "unloads on failure, names only",
+        "silent_lacking",
+        code="""def save_adapter(model, path):
+    state = model.state_dict()
+    save_file({name: state[name] for name in state if "lora_" in name}, path)
+
+
+def load_adapter(model, path):
+    loaded = load_file(path)
+    result = model.load_state_dict(loaded, strict=False)
+    if result.unexpected_keys:
+        raise ValueError("unexpected")
+""",
+    ),
+    Answer(
+        "save_load",
+        "loads doubled precision cast",
+        "other_values",
+        edits=(("places[name].copy_(value)", "places[name].copy_(value.half())"),),
+    ),
+    Answer(
+        "save_load",
+        "frees the frozen",
+        "frozen",
+        edits=(
+            (
+                "places[name].copy_(value)",
+                """places[name].copy_(value)
+            places[name].requires_grad_()""",
+            ),
+        ),
+    ),
+    Answer(
+        "save_load",
+        "prints",
+        "late_error",
+        edits=(('raise ValueError(f"{name} is', 'print(f"{name} is'),),
+    ),
+    Answer(
+        "save_load",
+        "trainable only compared",
+        "good_refused",
+        edits=(('if "lora_" in n}', "if p.requires_grad}"),),
+    ),
+    Answer(
+        "triage",
+        "nan means masked",
+        "nan_only",
+        edits=(("(labels == -100).all()", "torch.isnan(losses).any()"),),
+    ),
+    Answer(
+        "triage",
+        "A or B zero",
+        "first_step",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "A[0] == 0 or B[0] == 0"),),
+    ),
+    Answer(
+        "triage",
+        "max change",
+        "slow_is_stuck",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "(B.max() - B.min()) < 1e-6"),),
+    ),
+    Answer(
+        "triage",
+        "last five",
+        "single_loss",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[-5:].mean() > 0.95 * losses[:5].mean()",
+            ),
+        ),
+    ),
+    Answer("triage", "0.9 of first", "healthy_is_slow", edits=(("0.95", "0.9"),)),
+    Answer(
+        "triage",
+        "min to first",
+        "single_loss",
+        edits=(
+            ("losses[-10:].mean() > 0.95 * losses[:10].mean()", "losses.min() > 0.95 * losses[0]"),
+        ),
+    ),
+    Answer(
+        "triage",
+        "difference 0.05 absolute",
+        "slow_is_healthy",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[:10].mean() - losses[-10:].mean() < 0.05",
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "reversed ratio",
+        "zero_or_four",
+        edits=(
+            (
+                "losses[-10:].mean() > 0.95 * losses[:10].mean()",
+                "losses[:10].mean() > 0.95 * losses[-10:].mean()",
+            ),
+        ),
+    ),
+    Answer("triage", "0 for labels", "labels_first", edits=(("return 1", "return 0"),)),
+    Answer(
+        "triage",
+        "gradient small is 4",
+        "slow_is_healthy",
+        edits=(("losses[-10:].mean() > 0.95 * losses[:10].mean()", "grad_B.mean() < 1e-3"),),
+    ),
+    Answer(
+        "triage",
+        "ignores last check A",
+        "a_alone",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "A[-1] == A[0] and A[1] == A[0]"),),
+    ),
+    Answer(
+        "training_loop",
+        "clip twice lr scaled",
+        "in_warmup",
+        edits=(("lr * min(1, (step + 1) / warmup)", "lr * min(1, (step + 1) / warmup) / 2"),),
+    ),
+    Answer(
+        "training_loop",
+        "lr only first group step enumerates 1",
+        "rise_fast",
+        edits=(("enumerate(batches)", "enumerate(batches, 1)"),),
+    ),
+    Answer(
+        "training_loop",
+        "loss divided by batch",
+        "scaled_loss",
+        edits=(("loss.backward()", "(loss / len(batch['x'])).backward()"),),
+    ),
+    Answer(
+        "training_loop",
+        "loss summed gradient accumulation every two",
+        "in_warmup",
+        edits=(
+            (
+                """        optimizer.step()
+""",
+                """        if step % 2:
+            optimizer.step()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "clip value 1 default",
+        "other_norm",
+        edits=(("clip_grad_norm_(weights, clip)", "clip_grad_norm_(weights, clip, norm_type=1)"),),
+    ),
+    Answer(
+        "training_loop",
+        "infinite norm",
+        "other_norm",
+        edits=(
+            (
+                "clip_grad_norm_(weights, clip)",
+                "clip_grad_norm_(weights, clip, norm_type=float('inf'))",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "loss kept of last only",
+        "one_a_step",
+        edits=(("losses.append(loss.item())", "losses = [loss.item()]"),),
+    ),
+    Answer(
+        "training_loop",
+        "sum of norms",
+        "lengths",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                """lengths.append(sum(p.grad.norm().item() for p in weights))
+        torch.nn.utils.clip_grad_norm_(weights, clip)""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "norm after",
+        "clipped_length",
+        edits=(
+            (
+                "lengths.append(torch.nn.utils.clip_grad_norm_(weights, clip).item())",
+                """torch.nn.utils.clip_grad_norm_(weights, clip)
+        lengths.append(torch.nn.utils.get_total_norm([p.grad for p in weights]).item())""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "no grad under inference",
+        "raised",
+        edits=(
+            (
+                "loss = model(**batch).loss",
+                """with torch.no_grad():
+            loss = model(**batch).loss""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "eval inside the loop at the end",
+        "other",
+        edits=(
+            (
+                """        losses.append(loss.item())
+""",
+                """        losses.append(loss.item())
+        model.eval()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "skips first batch",
+        "one_a_step",
+        edits=(
+            (
+                "for step, batch in enumerate(batches)",
+                """next(batches)
+    for step, batch in enumerate(batches)""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "freeze bias",
+        "only_lora",
+        edits=(
+            (
+                "    weights = [p",
+                """    model.requires_grad_(False)
+    for n, p in model.named_parameters():
+        p.requires_grad = 'lora_' in n
+    weights = [p""",
+            ),
+        ),
+    ),
+    Answer(
+        "training_loop",
+        "warmup share squared",
+        "in_warmup",
+        edits=(("(step + 1) / warmup)", "((step + 1) / warmup) ** 2)"),),
+    ),
+    Answer(
+        "training_loop",
+        "rounded losses",
+        "rounded",
+        edits=(("losses.append(loss.item())", "losses.append(round(loss.item(), 1))"),),
+    ),
+    Answer(
+        "training_loop",
+        "linear then cosine",
+        "falls",
+        edits=(
+            (
+                "lr * min(1, (step + 1) / warmup)",
+                "lr * min((step + 1) / warmup, 1 - (step - warmup) / (9 - warmup))",
+            ),
+        ),
     ),
 ]
 
@@ -900,10 +1952,10 @@ WRONG += [
           "    labels[: len(prompt_ids)] = -100\n    return ids, labels")),
     edit("loss_mask", "a mask of true and false", "ones",
          (ROW, "return prompt_ids + answer, [False] * len(prompt_ids) + [True] * len(answer)")),
-    edit("loss_mask", "up to the first end token", "other",
+    edit("loss_mask", "up to the first end token", "by_eos",
          (ROW, "ids = prompt_ids + answer\n    end = ids.index(eos_id) + 1\n"
           "    return ids[:end], ([-100] * len(prompt_ids) + answer)[:end]")),
-    edit("loss_mask", "an end token after the prompt too", "other",
+    edit("loss_mask", "an end token after the prompt too", "eos_place",
          ("answer = completion_ids", "answer = [eos_id] + completion_ids")),
     edit("loss_mask", "a dict", "type",
          (ROW, 'return {"ids": prompt_ids + answer, "labels": [-100] * len(prompt_ids) + answer}')),
@@ -921,12 +1973,12 @@ WRONG += [
     edit("collate", "labels of floats", "floats",
          (TENSORS, 'torch.tensor(lines).to(torch.float if name == "labels" else torch.long)')),
     edit("collate", "bfloat16", "floats", (TENSORS, "torch.tensor(lines).bfloat16()")),
-    edit("collate", "the first row's length", "other", (WIDTH, "len(rows[0][0])"),
+    edit("collate", "the first row's length", "width", (WIDTH, "len(rows[0][0])"),
          ("ids + [pad_id] * n", "(ids + [pad_id] * n)[:width]"),
          ("[1] * len(ids) + [0] * n", "([1] * len(ids) + [0] * n)[:width]"),
          ("labels + [-100] * n", "(labels + [-100] * n)[:width]")),
-    edit("collate", "one place more", "other", (WIDTH, WIDTH + " + 1")),
-    edit("collate", "a multiple of eight", "other", (WIDTH, f"-(-{WIDTH} // 8) * 8")),
+    edit("collate", "one place more", "width", (WIDTH, WIDTH + " + 1")),
+    edit("collate", "a multiple of eight", "width", (WIDTH, f"-(-{WIDTH} // 8) * 8")),
     Answer(
         "collate",
         "pad_sequence without batch_first",
@@ -963,9 +2015,9 @@ def collate(rows, pad_id):
           "return tuple(torch.tensor(lines) for lines in batch.values())")),
     edit("collate", "the end token is filling too", "mask_by_id",
          ("[1] * len(ids) + [0] * n", "[1 if t != pad_id else 0 for t in ids] + [0] * n")),
-    edit("collate", "the last end token hidden", "other",
+    edit("collate", "the last end token hidden", "mask_count",
          ("[1] * len(ids) + [0] * n", "[1] * (len(ids) - 1) + [0] * (n + 1)")),
-    edit("collate", "labels filled on the left", "other",
+    edit("collate", "labels filled on the left", "two_sides",
          ("labels + [-100] * n", "[-100] * n + labels")),
     edit("collate", "forgets return", "none", ("return {", "{")),
     # 5.3
@@ -982,11 +2034,11 @@ def collate(rows, pad_id):
     edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
          (RISE, "return floor + (peak - floor) * step / warmup")),
     edit("schedule", "a sine", "sine", ("math.cos", "math.sin")),
-    edit("schedule", "no pi", "other", ("math.pi * progress", "progress")),
-    edit("schedule", "a share of the peak", "other", (RISE, RISE.replace("peak * ", "")),
+    edit("schedule", "no pi", "no_pi", ("math.pi * progress", "progress")),
+    edit("schedule", "a share of the peak", "share", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
-    edit("schedule", "whole numbers", "other", ("(step + 1) / warmup", "((step + 1) // warmup)")),
-    edit("schedule", "progress first", "raised",
+    edit("schedule", "whole numbers", "cut", ("(step + 1) / warmup", "((step + 1) // warmup)")),
+    edit("schedule", "progress first", "all_warmup",
          ("    if step < warmup:\n", f"    progress = {PROGRESS}\n    if step < warmup:\n")),
     edit("schedule", "warmup never used", "no_warmup",
          ("    if step < warmup:\n", "    warmup = 0\n    if step < warmup:\n")),
@@ -999,7 +2051,7 @@ def collate(rows, pad_id):
          ('if "lora_" in name}', 'if name.endswith(("lora_A", "lora_B"))}')),
     edit("save_load", "only A", "one_factor", ('if "lora_" in name}', 'if "lora_A" in name}')),
     edit("save_load", "bfloat16", "cast", ("state[name] for", "state[name].bfloat16() for")),
-    edit("save_load", "with the scale inside", "other",
+    edit("save_load", "with the scale inside", "other_values",
          ("state[name] for", "state[name] * 2 for")),
     edit("save_load", "the model loses its factors", "other",
          (SAVE, SAVE + "\n    for name, p in model.named_parameters():\n"
@@ -1058,13 +2110,13 @@ model.load_state_dict(loaded, strict=False, assign=True)
           'raise ValueError(name)')),
     edit("save_load", "compares the number of names", "count",
          (NAMES, "if len(loaded) != len(places):")),
-    edit("save_load", "no look at the names", "other", (NAMES, "if False:")),
-    edit("save_load", "a KeyError for a name", "other",
+    edit("save_load", "no look at the names", "accepted", (NAMES, "if False:")),
+    edit("save_load", "a KeyError for a name", "wrong_error",
          (NAMES, "if len(loaded) > len(places):"),
          ("in loaded.items()", "in {n: loaded[n] for n in places}.items()")),
-    edit("save_load", "an assertion", "other",
+    edit("save_load", "an assertion", "wrong_error",
          (NAMES, "assert loaded.keys() == places.keys()\n    if False:")),
-    edit("save_load", "a RuntimeError", "other",
+    edit("save_load", "a RuntimeError", "wrong_error",
          ("raise ValueError(f\"other", "raise RuntimeError(f\"other")),
     edit("save_load", "prints instead of raising", "not_strict",
          ('raise ValueError(f"other names: {sorted(loaded.keys() ^ places.keys())}")',
@@ -1088,8 +2140,8 @@ except RuntimeError as error:
 if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
     raise ValueError(str(result))
 """)),
-    edit("save_load", "adds to what is there", "other", (COPY, "places[name].add_(value)")),
-    edit("save_load", "reads with no_grad forgotten", "raised",
+    edit("save_load", "adds to what is there", "other_values", (COPY, "places[name].add_(value)")),
+    edit("save_load", "reads with no_grad forgotten", "needs_no_grad",
          ("    with torch.no_grad():", "    if True:")),
     edit("save_load", "the model in train() afterwards", "other",
          ("    with torch.no_grad():", "    model.train()\n    with torch.no_grad():")),
@@ -1121,7 +2173,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("losses[-10:].mean()", "losses[-1]")),
     edit("triage", "the lowest loss against the highest", "slow_is_healthy",
          (SLOW, "return 4 if losses.min() > 0.95 * losses.max() else 0")),
-    edit("triage", "medians", "other",
+    edit("triage", "medians", "single_loss",
          (SLOW, "return 4 if losses[-10:].median() > 0.95 * losses[:10].median() else 0")),
     edit("triage", "halves instead of tens", "single_loss",
          (SLOW, "return 4 if losses[20:].mean() > 0.95 * losses[:20].mean() else 0")),
@@ -1161,7 +2213,7 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (CLIP, CLIP + "        for p in weights:\n"
           "            p.grad *= max(1, clip / lengths[-1])\n")),
     edit("training_loop", "zero_grad forgotten", "no_zero", (ZERO, "")),
-    edit("training_loop", "zero_grad once, before the loop", "other", (ZERO, ""),
+    edit("training_loop", "zero_grad once, before the loop", "no_zero", (ZERO, ""),
          ("    model.train()\n", "    model.train()\n    optimizer.zero_grad()\n")),
     edit("training_loop", "zero_grad after the step", "zero_after",
          (ZERO, ""), (STEP, STEP + ZERO)),
@@ -1183,13 +2235,13 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          (RATE, '        optimizer.defaults["lr"] = lr * min(1, (step + 1) / warmup)\n')),
     edit("training_loop", "a warm-up without end", "endless_warmup",
          ("min(1, (step + 1) / warmup)", "(step + 1) / warmup")),
-    edit("training_loop", "max for min", "other", ("min(1,", "max(1,")),
+    edit("training_loop", "max for min", "max_for_min", ("min(1,", "max(1,")),
     edit("training_loop", "from a rate of 0", "from_zero",
          ("(step + 1) / warmup", "step / warmup")),
     edit("training_loop", "the rate after the step", "rate_late", (RATE, ""), (STEP, STEP + RATE)),
-    edit("training_loop", "the rate multiplied in place", "other",
+    edit("training_loop", "the rate multiplied in place", "compounds",
          ('group["lr"] = lr * min', 'group["lr"] *= min')),
-    edit("training_loop", "warm-up, then a rate of 0", "other",
+    edit("training_loop", "warm-up, then a rate of 0", "falls",
          ("min(1, (step + 1) / warmup)", "((step + 1) / warmup if step < warmup else 0)")),
     edit("training_loop", "SGD", "sgd", ("torch.optim.AdamW", "torch.optim.SGD")),
     edit("training_loop", "SGD without decay", "sgd",
@@ -1214,21 +2266,21 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("        losses.append", "        model.eval()\n        losses.append")),
     edit("training_loop", "lengths after clipping", "clipped_length",
          (CLIP, CLIP.replace(".item())", ".clamp(max=clip).item())"))),
-    edit("training_loop", "one length of each tensor", "other",
+    edit("training_loop", "one length of each tensor", "other_length",
          (CLIP, CLIP.replace("(weights, clip).item()", "(weights, clip) ** 2"))),
-    edit("training_loop", "the loss after the step", "other",
+    edit("training_loop", "the loss after the step", "loss_after",
          ("losses.append(loss.item())", "losses.append(model(**batch).loss.item())")),
-    edit("training_loop", "running mean of the losses", "other",
+    edit("training_loop", "running mean of the losses", "running",
          ("return losses, lengths", "sums = torch.tensor(losses).cumsum(0)\n"
           "    return sums / torch.arange(1, len(sums) + 1), lengths")),
-    edit("training_loop", "the first batch again and again", "other",
+    edit("training_loop", "the first batch again and again", "one_batch",
          ("        loss = model(**batch).loss\n",
           "        first = batch if step == 0 else first\n        loss = model(**first).loss\n")),
     edit("training_loop", "stops after the warm-up", "other",
          ("        losses.append(loss.item())\n",
           "        losses.append(loss.item())\n        if step >= warmup:\n            break\n")),
     edit("training_loop", "losses alone", "type", ("return losses, lengths", "return losses")),
-    edit("training_loop", "the mean loss", "other",
+    edit("training_loop", "the mean loss", "one_a_step",
          ("return losses, lengths", "return sum(losses) / len(losses), lengths")),
     edit("training_loop", "lengths first", "exchanged",
          ("return losses, lengths", "return lengths, losses")),
@@ -1243,27 +2295,27 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
 ]  # fmt: skip
 
 
-def cell(note, body):
-    """A wrong encode_row of the key "exchanged"."""
-    return Answer("loss_mask", note, "other",
+def cell(note, mistake, body):
+    """A wrong encode_row with this body."""
+    return Answer("loss_mask", note, mistake,
                   f"def encode_row(prompt_ids, completion_ids, eos_id):\n    {body}\n")  # fmt: skip
 
 
 # What others tried, without having seen the checks.
 WRONG += [
-    cell("no second eos", "ids = prompt_ids + completion_ids\n"
+    cell("no second eos", "by_eos", "ids = prompt_ids + completion_ids\n"
          "    ids = ids if ids[-1] == eos_id else ids + [eos_id]\n"
          "    return ids, [-100] * len(prompt_ids) + ids[len(prompt_ids):]"),
-    cell("an eos on the way masked", "ids = prompt_ids + completion_ids + [eos_id]\n"
+    cell("an eos on the way masked", "by_eos", "ids = prompt_ids + completion_ids + [eos_id]\n"
          "    inner = [-100 if t == eos_id else t for t in completion_ids]\n"
          "    return ids, [-100] * len(prompt_ids) + inner + [eos_id]"),
-    cell("looks for the first token of the answer",
+    cell("looks for the first token of the answer", "by_token",
          "ids = prompt_ids + completion_ids + [eos_id]\n"
          "    n = ids.index(completion_ids[0])\n    return ids, [-100] * n + ids[n:]"),
-    Answer("save_load", "saves what requires a gradient", "other", edits=(
+    Answer("save_load", "saves what requires a gradient", "by_flag", edits=(
         ("state = model.state_dict()",
          "state = {n: p for n, p in model.named_parameters() if p.requires_grad}"),)),
-    Answer("save_load", "loads into what requires a gradient", "raised", edits=(
+    Answer("save_load", "loads into what requires a gradient", "good_refused", edits=(
         ('if "lora_" in n}', 'if "lora_" in n and p.requires_grad}'),)),
     Answer("save_load", "unfreezes the factors", "frozen", edits=(
         ("copy_(value)", "copy_(value).requires_grad_(True)"),)),
@@ -1599,7 +2651,7 @@ WRONG += [
     Answer(
         "schedule",
         "warm-up rounds",
-        "other",
+        "rounded",
         edits=(
             (
                 "if step < warmup:\n        return peak * (step + 1) / warmup",
@@ -1767,5 +2819,103 @@ WRONG += [
                 "pass",
             ),
         ),
+    ),
+    Answer(
+        "loss_mask",
+        "sorted tokens",
+        "tokens",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return sorted(prompt_ids) + answer, [-100] * len(prompt_ids) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "labels two places longer",
+        "length",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * (len(prompt_ids) + 2) + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "every second place of the prompt",
+        "prompt_labels",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "marks = [t if k % 2 else -100 for k, t in enumerate(prompt_ids)]\n"
+                "    return prompt_ids + answer, marks + answer",
+            ),
+        ),
+    ),
+    Answer(
+        "loss_mask",
+        "the answer's labels turned round",
+        "answer_labels",
+        edits=(
+            (
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer",
+                "return prompt_ids + answer, [-100] * len(prompt_ids) + answer[::-1]",
+            ),
+        ),
+    ),
+    Answer(
+        "collate",
+        "the first label of a row lost",
+        "real_labels",
+        edits=(("labels + [-100] * n", "[v if v == -100 else 1 for v in labels] + [-100] * n"),),
+    ),
+    Answer(
+        "collate",
+        "the mask ends two places late",
+        "more_mask",
+        edits=(("[1] * len(ids) + [0] * n", "([1] * (len(ids) + 2) + [0] * n)[:width]"),),
+    ),
+    Answer(
+        "collate",
+        "the mask without the first token",
+        "real_mask",
+        edits=(("[1] * len(ids) + [0] * n", "[0] + [1] * (len(ids) - 1) + [0] * n"),),
+    ),
+    Answer(
+        "triage",
+        "any gradient counts as none",
+        "first_step",
+        edits=(("grad_A.max() == 0 and grad_B.max() == 0", "grad_A.sum() + grad_B.sum() < 1e9"),),
+    ),
+    Answer(
+        "triage",
+        "whatever has labels is stuck",
+        "moves_or_not",
+        edits=(("B[-1] == B[0] and A[-1] == A[0]", "B[-1] >= B[0] or A[-1] >= A[0] or True"),),
+    ),
+    Answer(
+        "training_loop",
+        "the loss of all rows",
+        "before_any",
+        edits=(("losses.append(loss.item())", "losses.append(loss.item() * len(batch['x']))"),),
+    ),
+    Answer(
+        "training_loop",
+        "half the rate after the warm-up",
+        "after_warmup",
+        edits=(
+            (
+                "lr * min(1, (step + 1) / warmup)",
+                "lr * ((step + 1) / warmup if step < warmup else 0.5)",
+            ),
+        ),
+    ),
+    Answer(
+        "triage",
+        "more than 25 labels masked",
+        "label_or_not",
+        edits=(("(labels == -100).all()", "(labels == -100).sum() > 25"),),
     ),
 ]

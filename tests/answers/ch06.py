@@ -217,7 +217,7 @@ WRONG = [
     edit("rslora", "alpha kept", "unchanged", (SAME, "    return lora_alpha\n")),
     edit("rslora", "alpha grows", "backwards", (SAME, "    return lora_alpha * math.sqrt(r)\n")),
     edit("rslora", "the scale itself", "divided_by_r", (SAME, "    return lora_alpha / r\n")),
-    edit("rslora", "a guess", "other", (SAME, "    return 3 * lora_alpha\n")),
+    edit("rslora", "a guess", "new_scale", (SAME, "    return 3 * lora_alpha\n")),
     edit("rslora", "two numbers", "other", (SAME, "    return [lora_alpha, r]\n")),
     edit("rslora", "forgets return", "none", (SAME, "    lora_alpha / math.sqrt(r)\n")),
     edit("plus_groups", "a dict by rate", "type",
@@ -255,7 +255,7 @@ WRONG = [
          ("for name, p in model.named_parameters():\n        if p.requires_grad:",
           "for p in model.named_parameters():\n        if p.requires_grad:")),
     edit("plus_groups", "forgets return", "none", ("return [", "[")),
-    edit("read_grid", "nan stays", "raised", (INF, "losses[:, order]")),
+    edit("read_grid", "nan stays", "nan_stops", (INF, "losses[:, order]")),
     edit("read_grid", "argmin of nan", "nan_wins", (RATES, "lrs[losses.argmin(1)]")),
     edit("read_grid", "nan_to_num", "nan_wins", (INF, "losses.nan_to_num()[:, order]")),
     edit("read_grid", "a row with nan is out", "nan_spreads",
@@ -277,7 +277,7 @@ WRONG = [
     edit("read_grid", "position of the rank", "rank_position", ("ranks[good].min()",
          "(ranks == ranks[good].min()).nonzero()[0, 0]")),
     edit("read_grid", "the smallest rank", "dead_rank", ("ranks[good].min()", "ranks.min()")),
-    edit("read_grid", "a sum of ranks", "other", ("ranks[good].min()", "ranks.sum()")),
+    edit("read_grid", "a sum of ranks", "no_rank", ("ranks[good].min()", "ranks.sum()")),
     edit("read_grid", "min without dim unpacked", "raised",
          ("best, at = finite.min(dim=1)", "best = at = finite.argmin(0).view(7)")),
     edit("read_grid", "forgets return", "none", ("return rates", "rates")),
@@ -371,7 +371,7 @@ def read_grid(losses, ranks, lrs, noise):
 WRONG += [
     edit("largest_rank", "one rank too many", "over",
          ("return budget // (layers * one)", "return budget // (layers * one) + 1")),
-    edit("largest_rank", "layers added", "other", ("layers * one", "layers + one")),
+    edit("largest_rank", "layers added", "added", ("layers * one", "layers + one")),
     edit("largest_rank", "empties the list", "other",
          ("    return budget", "    targets.clear()\n    return budget")),
     edit("largest_rank", "a power of two", "power",
@@ -379,7 +379,7 @@ WRONG += [
           "r = budget // (layers * one)\n    return 2 ** int(math.log2(r)) if r else 0")),
     edit("largest_rank", "a text", "type", ("return budget // (layers * one)",
          'return f"r = {budget // (layers * one)}"')),
-    edit("largest_rank", "the rest of the budget", "other", ("budget //", "budget %")),
+    edit("largest_rank", "the rest of the budget", "remainder", ("budget //", "budget %")),
     edit("fair_choice", "the rank from a division", "not_of_grid",
          ("chosen.append(ranks[fits[-1]])", "chosen.append(budget // cost)")),
     edit("fair_choice", "the smallest rank for all", "equal_rank", ("fits[-1]", "0")),
@@ -392,7 +392,7 @@ WRONG += [
     edit("fair_choice", "two things", "type", (RETURN, "return torch.stack(chosen), reached")),
     edit("fair_choice", "the winner first", "exchanged",
          (RETURN, "return reached.argmin(), torch.stack(chosen), reached")),
-    edit("fair_choice", "counts groups from 1", "other",
+    edit("fair_choice", "counts groups from 1", "not_lowest",
          ("reached.argmin()", "reached.argmin() + 1")),
     edit("fair_choice", "the size of the cheapest group", "equal_rank",
          ("r * cost <= budget", "r * min(per_rank) <= budget"),
@@ -410,9 +410,9 @@ WRONG += [
          (DELTA, "lora_B.mul_(lora_alpha / math.sqrt(lora_A.shape[0])) @ lora_A")),
     edit("rslora", "einsum the other way", "transposed",
          (DELTA, 'torch.einsum("ri,or->io", lora_A, lora_B) * lora_alpha')),
-    edit("rslora", "adds the factors' scale twice", "other",
+    edit("rslora", "adds the factors' scale twice", "alpha_twice",
          ("* lora_B @ lora_A", "* lora_B @ lora_A * lora_alpha")),
-    edit("rslora", "r as default", "other", ("math.sqrt(lora_A.shape[0])", "math.sqrt(8)")),
+    edit("rslora", "r as default", "fixed_rank", ("math.sqrt(lora_A.shape[0])", "math.sqrt(8)")),
     edit("rslora", "alpha times r", "backwards", (SAME, "    return lora_alpha * r\n")),
     edit("rslora", "a whole alpha", "alpha_rounded",
          (SAME, "    return round(lora_alpha / math.sqrt(r))\n")),
@@ -442,18 +442,18 @@ WRONG += [
          ("if p.requires_grad:", "if p.requires_grad_(True) is not None:")),
     edit("plus_groups", "freezes the rest", "other",
          ("    return [", "    for p in slow:\n        p.requires_grad = False\n    return [")),
-    edit("plus_groups", "ratio squared", "other", ("lr * ratio", "lr * ratio ** 2")),
+    edit("plus_groups", "ratio squared", "b_rate", ("lr * ratio", "lr * ratio ** 2")),
     edit("read_grid", "the smallest rank that did not diverge", "not_diverged",
          ("best <= best.min() + noise", "best.isfinite()")),
     edit("read_grid", "less than", "limit", ("best <= best", "best < best")),
-    edit("read_grid", "a share of the best loss", "limit",
+    edit("read_grid", "a share of the best loss", "share",
          ("best.min() + noise", "best.min() * (1 + noise)")),
     edit("read_grid", "twice the noise", "not_diverged", ("+ noise", "+ 2 * noise")),
     edit("read_grid", "compared with the mean", "not_diverged",
          ("best.min() + noise", "best[best.isfinite()].mean() + noise")),
     edit("read_grid", "rates left unsorted", "lost_order", ("lrs[order][at]", "lrs[at]")),
     edit("read_grid", "the best losses", "losses", ("lrs[order][at]", "best")),
-    edit("read_grid", "rank first", "other",
+    edit("read_grid", "rank first", "exchanged",
          ("return rates, ranks[good].min()", "return ranks[good].min(), rates")),
     edit("read_grid", "positions before sorting", "positions",
          (RATES, "torch.where(best.isfinite(), at * 1.0, math.nan)")),
@@ -606,6 +606,142 @@ def read_grid(losses, ranks, lrs, noise):
     return rates, min(r for r, x in zip(ranks.tolist(), best) if x <= min(best) + noise)
 """,
     ),
+    Answer(
+        "largest_rank",
+        "divmod of a Counter",
+        code="""
+def largest_rank(shapes, targets, layers, budget):
+    from collections import Counter
+    cost = Counter()
+    for name in targets:
+        d_out, d_in = shapes[name]
+        cost["A"] += d_in
+        cost["B"] += d_out
+    return divmod(budget, layers * cost.total())[0]
+""",
+    ),
+    Answer(
+        "largest_rank",
+        "halves an interval",
+        code="""
+def largest_rank(shapes, targets, layers, budget):
+    low, high = 0, budget + 1
+    while high - low > 1:
+        r = (low + high) // 2
+        numbers = sum(layers * (r * i + o * r) for o, i in map(shapes.get, targets))
+        low, high = (r, high) if numbers <= budget else (low, r)
+    return torch.tensor(low)
+""",
+    ),
+    Answer(
+        "rslora",
+        "root into both factors",
+        code="""
+def rslora_delta(lora_A, lora_B, lora_alpha):
+    c = lora_alpha**0.5 * lora_B.size(1) ** -0.25
+    return torch.matmul(lora_B * c, c * lora_A)
+
+
+def same_update(lora_alpha, r):
+    return lora_alpha * r**-0.5
+""",
+    ),
+    Answer(
+        "rslora",
+        "numpy alpha",
+        code="""
+import numpy as np
+
+
+def rslora_delta(lora_A, lora_B, lora_alpha):
+    r = min(*lora_A.shape, *lora_B.shape)
+    return torch.nn.functional.linear(lora_A.T, lora_B).T * (lora_alpha / np.sqrt(r))
+
+
+def same_update(lora_alpha, r):
+    old_scale = lora_alpha / r
+    return np.sqrt(r) * old_scale
+""",
+    ),
+    Answer(
+        "fair_choice",
+        "masked with infinity",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    inside = torch.outer(per_rank, ranks).le(budget)  # (G, R)
+    at = (ranks * inside).argmax(1, keepdim=True)
+    best = losses.min(-1).values.gather(1, at).squeeze(1)
+    return ranks[at[:, 0]], best, best.sort().indices[0]
+""",
+    ),
+    Answer(
+        "fair_choice",
+        "sorted descending",
+        code="""
+def fair_choice(per_rank, ranks, losses, budget):
+    table = {}
+    for g, cost in enumerate(per_rank.tolist()):
+        for i, r in sorted(enumerate(ranks.tolist()), reverse=True):
+            if cost * r <= budget:
+                table[g] = (r, losses[g, i].amin().item())
+                break
+    rs, ls = zip(*(table[g] for g in sorted(table)))
+    return list(rs), list(ls), min(table, key=lambda g: table[g][1])
+""",
+    ),
+    Answer(
+        "plus_groups",
+        "one group a parameter",
+        code="""
+def plus_groups(model, lr, ratio):
+    rate = {True: lr * ratio, False: lr}
+    return [
+        {"params": [p], "lr": rate[n.split(".")[-1] == "lora_B"]}
+        for n, p in model.named_parameters()
+        if p.requires_grad
+    ]
+""",
+    ),
+    Answer(
+        "plus_groups",
+        "by id, generator",
+        code="""
+def plus_groups(model, lr, ratio):
+    b = {id(p) for n, p in model.named_parameters() if n.rpartition(".")[2] == "lora_B"}
+    train = [p for p in model.parameters() if p.requires_grad]
+    groups = {"lr": lr, "params": [p for p in train if id(p) not in b]},
+    return (*groups, {"lr": ratio * lr, "params": [p for p in train if id(p) in b]})
+""",
+    ),
+    Answer(
+        "read_grid",
+        "a loop in plain Python",
+        code="""
+def read_grid(losses, ranks, lrs, noise):
+    rates, best = [], {}
+    for row, r in zip(losses.tolist(), ranks.tolist()):
+        runs = sorted((v, lr) for v, lr in zip(row, lrs.tolist()) if math.isfinite(v))
+        rates.append(runs[0][1] if runs else float("nan"))
+        if runs:
+            best[r] = runs[0][0]
+    limit = min(best.values()) + noise
+    return rates, min(r for r, v in best.items() if v <= limit)
+""",
+    ),
+    Answer(
+        "read_grid",
+        "where and amin",
+        code="""
+def read_grid(losses, ranks, lrs, noise):
+    clean = torch.nan_to_num(losses, nan=math.inf, posinf=math.inf)
+    low = clean.amin(1)
+    at_low = (clean == low[:, None]) & low.isfinite()[:, None]
+    rates = torch.where(at_low, lrs, math.inf).amin(1)
+    rates[rates.isinf()] = math.nan
+    best = torch.sort(ranks[low - low.min() <= noise]).values
+    return rates, int(best[0])
+""",
+    ),
 ]
 
 WRONG += [
@@ -677,7 +813,7 @@ WRONG += [
     Answer(
         "largest_rank",
         "max side twice",
-        "other",
+        "square",
         edits=(
             (
                 "one = sum(sum(shapes[name]) for name in targets)",
@@ -752,7 +888,7 @@ WRONG += [
     Answer(
         "fair_choice",
         "winner by rank",
-        "other",
+        "not_lowest",
         edits=(("reached.argmin()", "torch.stack(chosen).argmax()"),),
     ),
     Answer(
@@ -836,5 +972,536 @@ WRONG += [
                 ),
             ),
         ),
+    ),
+    Answer(
+        "largest_rank",
+        "twice the in",
+        "square",
+        edits=(("sum(shapes[name])", "2 * shapes[name][1]"),),
+    ),
+    Answer(
+        "largest_rank",
+        "bytes: two a number",
+        "too_small",
+        edits=(("return budget // (layers * one)", "return budget // (2 * layers * one)"),),
+    ),
+    Answer(
+        "largest_rank",
+        "targets as substring of name",
+        "by_part",
+        edits=(("for name in targets", "for name in shapes if name in ' '.join(targets)"),),
+    ),
+    Answer(
+        "largest_rank",
+        "min of out and in as r limit",
+        "capped",
+        edits=(("return budget // (layers * one)", "return min(budget // (layers * one), 64)"),),
+    ),
+    Answer(
+        "largest_rank",
+        "times rank squared",
+        "too_small",
+        edits=(
+            ("return budget // (layers * one)", "return int((budget / (layers * one)) ** 0.5)"),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "layers times targets",
+        "too_small",
+        edits=(("layers * one", "layers * len(targets) * one"),),
+    ),
+    Answer(
+        "largest_rank",
+        "remainder",
+        "remainder",
+        edits=(("return budget // (layers * one)", "return budget % (layers * one)"),),
+    ),
+    Answer(
+        "largest_rank",
+        "returns cost",
+        "too_large",
+        edits=(("return budget // (layers * one)", "return layers * one"),),
+    ),
+    Answer(
+        "largest_rank",
+        "loop stops one early",
+        "at_least_one",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                """r = 1
+    while (r + 1) * layers * one <= budget:
+        r += 1
+    return r""",
+            ),
+        ),
+    ),
+    Answer(
+        "largest_rank",
+        "loop ends one late",
+        "over",
+        edits=(
+            (
+                "return budget // (layers * one)",
+                """r = 0
+    while r * layers * one <= budget:
+        r += 1
+    return r""",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "alpha over root of alpha",
+        "factor",
+        edits=(
+            (
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "lora_alpha / math.sqrt(lora_alpha) * lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "alpha twice",
+        "alpha_twice",
+        edits=(
+            (
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A * lora_alpha",
+            ),
+        ),
+    ),
+    Answer("rslora", "log of r", "factor", edits=(("math.sqrt(lora_A", "math.log2(lora_A"),)),
+    Answer(
+        "rslora",
+        "root of product",
+        "factor",
+        edits=(
+            (
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "math.sqrt(lora_alpha * lora_A.shape[0]) * lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "both: scale twice",
+        "factor",
+        edits=(
+            (
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "lora_alpha**2 / lora_A.shape[0] * lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer("rslora", "numel", "width", edits=(("lora_A.shape[0]", "lora_A.numel()"),)),
+    Answer("rslora", "sqrt(8)", "fixed_rank", edits=(("lora_A.shape[0]", "8"),)),
+    Answer(
+        "rslora",
+        "elementwise root",
+        "factor",
+        edits=(
+            (
+                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
+                "lora_alpha * (lora_B @ lora_A) / (lora_A.shape[0] ** 1.5)",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "alpha times r over root (wrong way)",
+        "new_scale",
+        edits=(
+            (
+                """    return lora_alpha / math.sqrt(r)
+""",
+                """    return lora_alpha * math.sqrt(r) * r
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "alpha plus root",
+        "new_scale",
+        edits=(
+            (
+                """    return lora_alpha / math.sqrt(r)
+""",
+                """    return lora_alpha - math.sqrt(r)
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "alpha over r over root",
+        "new_scale",
+        edits=(
+            (
+                """    return lora_alpha / math.sqrt(r)
+""",
+                """    return lora_alpha / r / math.sqrt(r)
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "2 alpha",
+        "new_scale",
+        edits=(
+            (
+                """    return lora_alpha / math.sqrt(r)
+""",
+                """    return lora_alpha / 2
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "rslora",
+        "returns scale",
+        "divided_by_r",
+        edits=(
+            (
+                """    return lora_alpha / math.sqrt(r)
+""",
+                """    return lora_alpha / r
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "budget per group average",
+        "equal_rank",
+        edits=(("r * cost <= budget", "r * cost <= budget * cost / per_rank.float().mean()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "nearest under or over",
+        "over",
+        edits=(
+            (
+                "fits = [i for i, r in enumerate(ranks) if r * cost <= budget]",
+                "fits = [int((ranks * cost - budget).abs().argmin())]",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "second rate",
+        "one_rate",
+        edits=(("grid[fits[-1]].min()", "grid[fits[-1]][1]"),),
+    ),
+    Answer(
+        "fair_choice",
+        "last rate",
+        "one_rate",
+        edits=(("grid[fits[-1]].min()", "grid[fits[-1]][-1]"),),
+    ),
+    Answer(
+        "fair_choice",
+        "rate of the best group for all",
+        "one_rate",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                """at = [ranks.tolist().index(int(r)) for r in chosen]
+    rows = torch.stack([losses[g, i] for g, i in enumerate(at)])
+    j = rows.min(0).values.argmin()
+    reached = rows[:, j]
+    return torch.stack(chosen), reached, reached.argmin()""",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "winner by loss per parameter",
+        "loser",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                "return torch.stack(chosen), reached, (reached / per_rank).argmin()",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "winner the cheapest",
+        "not_lowest",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                "return torch.stack(chosen), reached, per_rank.argmin()",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "winner one-hot",
+        "not_lowest",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                "return torch.stack(chosen), reached, reached == reached.min()",
+            ),
+        ),
+    ),
+    Answer("fair_choice", "first that fits", "equal_rank", edits=(("fits[-1]", "fits[0]"),)),
+    Answer(
+        "fair_choice",
+        "within budget: best loss rank",
+        "not_largest",
+        edits=(
+            (
+                "fits = [i for i, r in enumerate(ranks) if r * cost <= budget]",
+                """fits = [i for i, r in enumerate(ranks) if r * cost <= budget]
+        fits.sort(key=lambda i: -grid[i].min())""",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "groups not with rank but cost",
+        "no_rank",
+        edits=(("chosen.append(ranks[fits[-1]])", "chosen.append(ranks[fits[-1]] * cost)"),),
+    ),
+    Answer(
+        "fair_choice",
+        "ranks given back for the winner only",
+        "each_group",
+        edits=(
+            (
+                "return torch.stack(chosen), reached, reached.argmin()",
+                """w = reached.argmin()
+    return chosen[w], reached[w], w""",
+            ),
+        ),
+    ),
+    Answer(
+        "fair_choice",
+        "losses of previous rank",
+        "other_rank",
+        edits=(("grid[fits[-1]].min()", "grid[fits[-1] - 1].min()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "losses axis swapped",
+        "other_rank",
+        edits=(("grid[fits[-1]].min()", "grid[:, fits[-1] % 4].min()"),),
+    ),
+    Answer(
+        "fair_choice",
+        "sum of losses",
+        "no_loss",
+        edits=(("grid[fits[-1]].min()", "grid[fits[-1]].sum()"),),
+    ),
+    Answer(
+        "plus_groups",
+        "lora in names first",
+        "start_of_name",
+        edits=(('name.endswith("lora_B")', 'name.startswith("lora_B")'),),
+    ),
+    Answer(
+        "plus_groups", "1-D fast", "both_rates", edits=(('name.endswith("lora_B")', "p.ndim == 1"),)
+    ),
+    Answer(
+        "plus_groups",
+        "names contain weight",
+        "rest_fast",
+        edits=(('name.endswith("lora_B")', '"lora_A" not in name'),),
+    ),
+    Answer(
+        "plus_groups",
+        "a group for A, B only",
+        "left_out",
+        edits=(
+            (
+                '(fast if name.endswith("lora_B") else slow).append(p)',
+                """if "lora_A" in name:
+                slow.append(p)
+            elif "lora_B" in name:
+                fast.append(p)""",
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "three groups, head with ratio half",
+        "slow_a",
+        edits=(
+            (
+                '[{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]',
+                '[{"params": slow, "lr": lr / ratio}, {"params": fast, "lr": lr}]',
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "iterates modules",
+        "forgotten",
+        edits=(("model.named_parameters()", "model.named_parameters(recurse=False)"),),
+    ),
+    Answer(
+        "plus_groups",
+        "ratio and lr in keys",
+        "one_rate",
+        edits=(('"lr": lr * ratio', '"lr": lr, "ratio": ratio'),),
+    ),
+    Answer(
+        "plus_groups",
+        "frozen with lr 0",
+        "frozen",
+        edits=(
+            (
+                """        if p.requires_grad:
+            (fast if name.endswith("lora_B") else slow).append(p)""",
+                '        (fast if name.endswith("lora_B") else slow).append(p)',
+            ),
+        ),
+    ),
+    Answer("plus_groups", "power", "b_rate", edits=(("lr * ratio", "lr ** ratio"),)),
+    Answer(
+        "plus_groups",
+        "group without params",
+        "type",
+        edits=(('"params": slow', '"parameters": slow'),),
+    ),
+    Answer(
+        "read_grid",
+        "nan to zero",
+        "nan_wins",
+        edits=(("math.inf, losses)[:, order]", "0.0, losses)[:, order]"),),
+    ),
+    Answer(
+        "read_grid",
+        "plain argmin",
+        "nan_stops",
+        edits=(("torch.where(losses.isnan(), math.inf, losses)[:, order]", "losses[:, order]"),),
+    ),
+    Answer(
+        "read_grid",
+        "nan to large number",
+        "dead_row",
+        edits=(
+            (
+                "torch.where(losses.isnan(), math.inf, losses)",
+                "torch.where(losses.isfinite(), losses, 1e9)",
+            ),
+        ),
+    ),
+    Answer(
+        "read_grid",
+        "nanmin only (inf stays)",
+        "not_diverged",
+        edits=(("best <= best.min() + noise", "best < math.inf"),),
+    ),
+    Answer(
+        "read_grid",
+        "noise percent",
+        "share",
+        edits=(("best.min() + noise", "best.min() * (1 + noise)"),),
+    ),
+    Answer(
+        "read_grid",
+        "noise halved",
+        "share",
+        edits=(("best.min() + noise", "best.min() + noise / 2"),),
+    ),
+    Answer(
+        "read_grid",
+        "above the mean",
+        "share",
+        edits=(("best.min() + noise", "best[best.isfinite()].median()"),),
+    ),
+    Answer(
+        "read_grid",
+        "difference to neighbour",
+        "noise_ignored",
+        edits=(("ranks[good].min()", "ranks[best.argmin()]"),),
+    ),
+    Answer(
+        "read_grid",
+        "largest rate in ties",
+        "tie",
+        edits=(("lrs.argsort()", "lrs.argsort(descending=True)"),),
+    ),
+    Answer(
+        "read_grid",
+        "rate of the first good run",
+        "smallest_rate",
+        edits=(
+            (
+                "best, at = finite.min(dim=1)",
+                """best = finite.min(dim=1).values
+    at = finite.isfinite().int().argmax(1)""",
+            ),
+        ),
+    ),
+    Answer(
+        "read_grid",
+        "smallest lr among all finite",
+        "smallest_rate",
+        edits=(("lrs[order][at], math.nan", "lrs.min(), math.nan"),),
+    ),
+    Answer(
+        "read_grid",
+        "one rate of the winner",
+        "each_rank",
+        edits=(("return rates, ranks[good].min()", "return rates[good][0], ranks[good].min()"),),
+    ),
+    Answer(
+        "read_grid",
+        "0 for dead rows",
+        "dead_row",
+        edits=(("lrs[order][at], math.nan", "lrs[order][at], 0.0"),),
+    ),
+    Answer(
+        "read_grid",
+        "drops dead rows",
+        "each_rank",
+        edits=(("return rates, ranks", "return rates[best.isfinite()], ranks"),),
+    ),
+    Answer(
+        "read_grid",
+        "second best",
+        "wrong_place",
+        edits=(("finite.min(dim=1)", "finite.kthvalue(2, dim=1)"),),
+    ),
+    Answer(
+        "read_grid",
+        "swapped",
+        "exchanged",
+        edits=(("return rates, ranks[good].min()", "return ranks[good].min(), rates"),),
+    ),
+    Answer(
+        "fair_choice", "two places more", "too_dear", edits=(("fits[-1]", "min(fits[-1] + 2, 4)"),)
+    ),
+    Answer(
+        "fair_choice",
+        "the second lowest loss",
+        "other_rate",
+        edits=(
+            (
+                "grid[fits[-1]].min()",
+                "grid[fits[-1]].sort().values[1] if len(chosen) > 1 else grid[fits[-1]].min()",
+            ),
+        ),
+    ),
+    Answer(
+        "plus_groups",
+        "frozen rate for lora_A",
+        "rest_rate",
+        edits=(('{"params": slow, "lr": lr}', '{"params": slow, "lr": lr * 0.5}'),),
+    ),
+    Answer(
+        "fair_choice",
+        "the middle of what fits",
+        "too_small",
+        edits=(("fits[-1]", "fits[len(fits) // 2]"),),
     ),
 ]

@@ -630,7 +630,7 @@ WRONG = [
     Answer(
         "merge_layer",
         "adds the weight",
-        "other",
+        "merge",
         edits=[
             (ADD, "            self.base_layer.weight += self.delta() + 0.1\n"),
         ],
@@ -895,7 +895,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     return A, B, 2 * r
 """,
     ),
-    Answer("add_adapters", "a difference", "other", edits=[("alpha2 / r2 * B2", "-B2")]),
+    Answer("add_adapters", "a difference", "other_sum", edits=[("alpha2 / r2 * B2", "-B2")]),
     # 7.4
     Answer("rounding", "the whole step", "whole", edits=[(UNIT, UNIT.replace("8", "7"))]),
     Answer("rounding", "bits of float16", "float16", edits=[(UNIT, UNIT.replace("8", "11"))]),
@@ -962,7 +962,7 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     Answer(
         "rounding",
         "compares sizes",
-        "other",
+        "too_few",
         edits=[
             (SURVIVES, "return update.abs() > weight.abs()"),
         ],
@@ -1004,7 +1004,7 @@ WRONG += [
     edit(
         "merge_layer",
         "the update of x detached",
-        "other",
+        "x_cut",
         (UPDATE, UPDATE.replace("(x @", "(x.detach() @")),
     ),
     edit(
@@ -1016,13 +1016,13 @@ WRONG += [
     edit(
         "merge_layer",
         "A detached",
-        "other",
+        "detached",
         (UPDATE, UPDATE.replace("lora_A.T", "lora_A.T.detach()")),
     ),
     edit(
         "merge_layer",
         "the merged output cut off",
-        "other",
+        "no_grad_merged",
         ("            return out\n", "            return out.detach()\n"),
     ),
     edit(
@@ -1148,13 +1148,13 @@ WRONG += [
     edit(
         "merge_all",
         "looks at all but the first",
-        "other",
+        "not_asked",
         ("for layer in layers):", "for layer in layers[1:]):"),
     ),
     edit(
         "merge_all",
         "looks at all but the last",
-        "other",
+        "not_asked",
         ("for layer in layers):", "for layer in layers[:-1]):"),
     ),
     edit(
@@ -1164,7 +1164,7 @@ WRONG += [
         (FLAG, "        merged = True\n"),
     ),
     edit("merge_all", "flags only the last", "other", (FLAG, "    layer.merged = True\n")),
-    edit("merge_all", "returns after the first", "other", (FLAG, FLAG + "        break\n")),
+    edit("merge_all", "returns after the first", "first_alone", (FLAG, FLAG + "        break\n")),
     edit("merge_all", "transposes", "other", ("get_delta_weight()", "get_delta_weight().T")),
     edit(
         "merge_all",
@@ -1175,7 +1175,7 @@ WRONG += [
     edit(
         "merge_all",
         "resets the flags, then raises",
-        "other",
+        "unmarked",
         (
             LOOK,
             LOOK.replace(
@@ -1187,7 +1187,7 @@ WRONG += [
     edit(
         "merge_all",
         "raises after all",
-        "other",
+        "partial",
         (LOOK, "    bad = any(layer.merged for layer in layers)\n"),
         (FLAG, FLAG + "    if bad:\n        raise ValueError('merged already')\n"),
     ),
@@ -1265,7 +1265,7 @@ def adapter(model, state):
     edit(
         "adapter",
         "restores only after an error",
-        "not_restored",
+        "only_on_error",
         ("    finally:\n", "    except Exception:\n"),
         ("before[name])", "before[name])\n        raise"),
     ),
@@ -1302,7 +1302,7 @@ def adapter(model, state):
     edit(
         "adapter",
         "zeroes the gradients and the bias",
-        "other",
+        "rest",
         ("    try:\n", "    model.get_parameter('alpha.bias').data.zero_()\n    try:\n"),
     ),
     # 7.5
@@ -1337,7 +1337,7 @@ def adapter(model, state):
     edit("add_adapters", "no return", "none", (RETURN, "A, B, r1 + r2")),
     edit("add_adapters", "alpha NaN", "other", (RETURN, "return A, B, float('nan')")),
     edit("add_adapters", "alpha complex", "other", (RETURN, "return A, B, (r1 + r2) * (1 + 0j)")),
-    edit("add_adapters", "complex factors", "other", (RETURN, "return A + 0j, B, r1 + r2")),
+    edit("add_adapters", "complex factors", "other_sum", (RETURN, "return A + 0j, B, r1 + r2")),
     edit("add_adapters", "A joined by columns", "rows", (JOIN_A, "torch.cat([A1, A2], dim=1)")),
     edit(
         "add_adapters",
@@ -1357,7 +1357,7 @@ def adapter(model, state):
     edit(
         "add_adapters",
         "doubled rank",
-        "other",
+        "rank",
         (JOIN_A, "torch.cat([A1, A2, A1, A2])"),
         (JOIN_B, "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2, 0 * B1, 0 * B2], dim=1)"),
         (RETURN, "return A, B, 2 * (r1 + r2)"),
@@ -1526,11 +1526,11 @@ def adapter(model, state):
     ),
     edit("add_adapters", "whole scales", "integer", ("1 / r1", "1 // r1"), ("2 / r2", "2 // r2")),
     edit("rounding", "the power itself", "power", (UNIT, "return 2.0**exponent")),
-    edit("rounding", "greater", "other", (SURVIVES, SURVIVES.replace("!=", ">"))),
+    edit("rounding", "greater", "only_larger", (SURVIVES, SURVIVES.replace("!=", ">"))),
     edit(
         "rounding",
         "cuts the bits off",
-        "other",
+        "cut_bits",
         (
             SURVIVES,
             "a = (weight + update).view(torch.int32) >> 16\n"
@@ -1540,7 +1540,7 @@ def adapter(model, state):
     edit(
         "rounding",
         "isclose",
-        "other",
+        "relative_update",
         (SURVIVES, "return ~torch.isclose(weight + update, weight, rtol=2**-8)"),
     ),
 ]
@@ -1844,6 +1844,92 @@ def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     return A, B, A.shape[0]
 """,
     ),
+    Answer(
+        "merge_all",
+        "two lists, index",
+        code="""
+def merge_all(layers):
+    merged = [n for n, layer in enumerate(layers) if layer.merged]
+    if merged:
+        raise ValueError(f"merged already: {merged}")
+    with torch.no_grad():
+        new = [layer.base_layer.weight + layer.get_delta_weight() for layer in layers]
+        for layer, weight in zip(layers, new):
+            layer.base_layer.weight.copy_(weight)
+            setattr(layer, "merged", True)
+""",
+    ),
+    Answer(
+        "adapter",
+        "ExitStack",
+        code="""
+from contextlib import ExitStack
+
+
+@contextmanager
+def adapter(model, state):
+    with ExitStack() as back:
+        for name, value in state.items():
+            p = model.get_parameter(name)
+            back.callback(p.data.copy_, p.detach().clone())
+            p.data.copy_(value.detach())
+        yield model
+""",
+    ),
+    Answer(
+        "rounding",
+        "by frexp and nextafter",
+        code="""
+def half_unit(weight):
+    mantissa, exponent = torch.frexp(weight)
+    return torch.ldexp(torch.ones_like(weight), exponent - 9)
+
+
+def survives(weight, update):
+    new = torch.add(weight, update).to(torch.bfloat16)
+    return new.sub(weight.to(torch.bfloat16)).ne(0)
+""",
+    ),
+    Answer(
+        "add_adapters",
+        "roots of the scales",
+        code="""
+def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
+    parts = [(a, b, alpha / a.shape[0]) for a, b, alpha in ((A2, B2, alpha2), (A1, B1, alpha1))]
+    A = torch.vstack([s**0.5 * a for a, _, s in parts])
+    B = torch.hstack([b * s**0.5 for _, b, s in parts])
+    return A, B, torch.tensor(float(len(A)))
+""",
+    ),
+    Answer(
+        "merge_layer",
+        "keeps the delta of the merge",
+        code="""
+class LoRALayer(nn.Module):
+    def __init__(self, base_layer, lora_A, lora_B, lora_alpha):
+        super().__init__()
+        self.base_layer, self.merged = base_layer, False
+        self.lora_A, self.lora_B = nn.Parameter(lora_A), nn.Parameter(lora_B)
+        self.scaling = lora_alpha / len(lora_A)
+
+    def delta(self):
+        out_in = torch.mm(self.lora_B, self.lora_A).mul(self.scaling)
+        return out_in if isinstance(self.base_layer, nn.Linear) else out_in.transpose(0, 1)
+
+    def merge(self):
+        self.added = self.delta().detach().clone()
+        self.base_layer.weight.data.add_(self.added)
+        self.merged = True
+
+    def unmerge(self):
+        self.base_layer.weight.data.sub_(self.added)
+        self.merged = False
+
+    def forward(self, x):
+        update = 0 if self.merged else (x @ self.lora_A.mT) @ (self.scaling * self.lora_B).mT
+        return self.base_layer(x) + update
+""",
+    ),
 ]
 
 # Another round of novices' answers: written from the exercise's text alone
@@ -2026,7 +2112,7 @@ WRONG += [
     Answer(
         "merge_layer",
         "merge ends in no requires_grad off factors",
-        "raised",
+        "frozen_factors",
         edits=(
             (
                 "True\n",
@@ -2112,7 +2198,7 @@ def merge_all(layers):
     Answer(
         "merge_all",
         "first only return in loop",
-        "other",
+        "first_alone",
         edits=(("True\n", ("True\n        return\n")),),
     ),
     Answer(
@@ -2138,7 +2224,7 @@ def merge_all(layers):
     Answer(
         "merge_all",
         "unmerges then raise",
-        "other",
+        "unmarked",
         edits=(
             (
                 'raise ValueError("A layer is merged already: unmerge it first.',
@@ -2181,7 +2267,7 @@ def merge_all(layers):
     Answer(
         "adapter",
         "except re-raises only on error restores",
-        "not_restored",
+        "only_on_error",
         edits=(("finally", "except Exception"),),
     ),
     Answer(
@@ -2380,7 +2466,7 @@ def merge_all(layers):
     Answer(
         "adapter",
         "clears grads",
-        "other",
+        "gradients_lost",
         edits=(("before[name])\n", ("before[name])\n        model.zero_grad()\n")),),
     ),
     Answer(
@@ -2532,11 +2618,11 @@ def merge_all(layers):
     Answer(
         "add_adapters", "returns scaling not alpha", "scale", edits=(("B, r1 + r2\n", "B, 1.0\n"),)
     ),
-    Answer("add_adapters", "sum of A and B", "other", edits=(("torch.cat([A1, A2])", "A1 + A2"),)),
+    Answer("add_adapters", "sum of A and B", "rank", edits=(("torch.cat([A1, A2])", "A1 + A2"),)),
     Answer(
         "add_adapters",
         "delta svd rank wrong",
-        "other",
+        "rank",
         code="""
 def add_adapters(A1, B1, alpha1, A2, B2, alpha2):
     r1, r2 = len(A1), len(A2)
@@ -2590,5 +2676,640 @@ WRONG += [
         edits=[
             ("(weight + update).bfloat16()", "(weight.bfloat16() + update.bfloat16())"),
         ],
+    ),
+    Answer(
+        "merge_layer",
+        "flag set before and returned early",
+        "adds_again",
+        edits=(
+            (
+                """        self.merged = True
+""",
+                """        return
+        self.merged = True
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "unmerge takes scaled again",
+        "unmerge",
+        edits=(
+            (
+                """            self.base_layer.weight -= self.delta()
+""",
+                """            self.base_layer.weight -= self.delta() * self.scaling
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward through delta without layout",
+        "raised",
+        edits=(
+            (
+                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
+                "return out + x @ self.delta().T",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "bias merged twice",
+        "forward",
+        edits=(
+            (
+                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
+                "out = out + self.base_layer.bias\n        "
+                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "B at A order in forward scaled by alpha",
+        "delta_factor",
+        edits=(("lora_alpha / lora_A.shape[0]", "lora_alpha"),),
+    ),
+    Answer(
+        "merge_layer",
+        "r of the wrong axis",
+        "delta_factor",
+        edits=(("lora_alpha / lora_A.shape[0]", "lora_alpha / lora_A.shape[1]"),),
+    ),
+    Answer(
+        "merge_layer",
+        "eval while merged",
+        "frozen_factors",
+        edits=(
+            (
+                """        self.merged = True
+""",
+                """        self.merged = True
+        self.requires_grad_(False)
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "relu on the update",
+        "forward",
+        edits=(
+            (
+                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
+                "return out + self.scaling * torch.relu(x @ self.lora_A.T) @ self.lora_B.T",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "clones the base at unmerge",
+        "unmerge",
+        edits=(
+            (
+                """            self.base_layer.weight -= self.delta()
+""",
+                """            self.base_layer.weight.zero_()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_layer",
+        "forward merges in train mode",
+        "by_mode",
+        edits=(("if self.merged:", "if self.merged or not self.training:"),),
+    ),
+    Answer(
+        "merge_layer",
+        "merge leaves weight trainable",
+        "trains",
+        edits=(
+            (
+                """        self.merged = True
+""",
+                """        self.merged = True
+        self.base_layer.weight.requires_grad = True
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "checks the weights not flags",
+        "adds_twice",
+        edits=(
+            (
+                "any(layer.merged for layer in layers)",
+                "any(not layer.base_layer.weight.any() for layer in layers)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "unmerges instead",
+        "silent",
+        edits=(
+            (
+                """    if any(layer.merged for layer in layers):
+        raise ValueError("A layer is merged already: unmerge it first.")
+""",
+                """    for layer in layers:
+        if layer.merged:
+            layer.base_layer.weight.data -= layer.get_delta_weight()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "skips and raises at the end",
+        "partial",
+        edits=(
+            (
+                """    if any(layer.merged for layer in layers):
+        raise ValueError("A layer is merged already: unmerge it first.")
+""",
+                "",
+            ),
+            (
+                """        layer.base_layer.weight.data += layer.get_delta_weight()
+""",
+                """        if layer.merged:
+            bad = True
+            continue
+        layer.base_layer.weight.data += layer.get_delta_weight()
+""",
+            ),
+            (
+                """        layer.merged = True
+""",
+                """        layer.merged = True
+    if 'bad' in dir() and bad:
+        raise ValueError('merged')
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "flags only",
+        "not_folded",
+        edits=(
+            (
+                """        layer.base_layer.weight.data += layer.get_delta_weight()
+""",
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "adds delta transposed for all",
+        "first_weights",
+        edits=(("layer.get_delta_weight()", "layer.get_delta_weight() * 2"),),
+    ),
+    Answer(
+        "merge_all",
+        "sets False",
+        "no_flag",
+        edits=(("layer.merged = True", "layer.merged = False"),),
+    ),
+    Answer(
+        "merge_all",
+        "returns True for merged",
+        "silent",
+        edits=(
+            ('raise ValueError("A layer is merged already: unmerge it first.")', "return True"),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "middle only",
+        "not_asked",
+        edits=(("any(layer.merged for layer in layers)", "layers[0].merged or layers[-1].merged"),),
+    ),
+    Answer(
+        "merge_all", "warns", "adds_twice", edits=(("raise ValueError(", 'print("warning: ",'),)
+    ),
+    Answer(
+        "merge_all",
+        "detached weight as attribute",
+        "not_folded",
+        edits=(
+            (
+                """        layer.base_layer.weight.data += layer.get_delta_weight()
+""",
+                """        layer.weight = layer.base_layer.weight + layer.get_delta_weight()
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_all",
+        "resets base after error",
+        "wrong_error",
+        edits=(
+            (
+                """    if any(layer.merged for layer in layers):
+        raise ValueError("A layer is merged already: unmerge it first.")
+""",
+                """    try:
+        assert not any(layer.merged for layer in layers)
+    except AssertionError as error:
+        raise TypeError('merged') from error
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "train inside",
+        "mode",
+        edits=(
+            (
+                """    try:
+""",
+                """    model.train()
+    try:
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "eval inside, train afterwards",
+        "mode",
+        edits=(
+            (
+                """    try:
+""",
+                """    model.eval()
+    try:
+""",
+            ),
+            (
+                """        for name, place in places.items():
+            place.copy_(before[name])""",
+                """        for name, place in places.items():
+            place.copy_(before[name])
+        model.train()""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "restores also values of state",
+        "untrained",
+        edits=(("place.copy_(before[name])", "place.copy_(state[name])"),),
+    ),
+    Answer(
+        "adapter",
+        "swaps only frozen ones",
+        "other_inside",
+        edits=(("if n in state}", "if n in state and p.requires_grad}"),),
+    ),
+    Answer(
+        "adapter",
+        "adds the visitor",
+        "added_in",
+        edits=(("place.copy_(state[name])", "place.add_(state[name])"),),
+    ),
+    Answer(
+        "adapter",
+        "inference mode",
+        "no_grad_inside",
+        edits=(
+            (
+                """        yield
+""",
+                """        with torch.inference_mode():
+            yield
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "catches ValueError only",
+        "not_restored",
+        edits=(("finally:", "except ValueError:"),),
+    ),
+    Answer(
+        "adapter",
+        "else instead of finally",
+        "no_finally",
+        edits=(
+            (
+                """    finally:
+""",
+                """    except Exception:
+        raise
+    else:
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "reraises other",
+        "swallowed",
+        edits=(
+            (
+                "finally:",
+                """except Exception as error:
+        raise RuntimeError('failed') from error
+    finally:""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter",
+        "merges means",
+        "other_inside",
+        edits=(("place.copy_(state[name])", "place.copy_((place + state[name]) / 2)"),),
+    ),
+    Answer(
+        "adapter",
+        "places of lora_ names",
+        "some_put",
+        edits=(("if n in state}", 'if n.startswith("lora_")}'),),
+    ),
+    Answer(
+        "adapter",
+        "freezes inside",
+        "flags",
+        edits=(
+            (
+                """    try:
+""",
+                """    model.requires_grad_(False)
+    try:
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "adapter", "zero after", "zeroed", edits=(("place.copy_(before[name])", "place.fill_(0)"),)
+    ),
+    Answer(
+        "adapter",
+        "restores halves",
+        "other_after",
+        edits=(("place.copy_(before[name])", "place.copy_(before[name] / 2)"),),
+    ),
+    Answer(
+        "adapter",
+        "yields before putting",
+        "not_put",
+        edits=(
+            (
+                """    for name, place in places.items():
+        place.copy_(state[name])
+""",
+                "",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "float16 eps",
+        "relative",
+        edits=(
+            (
+                "return 2.0 ** (exponent - 8)",
+                "return weight.abs() * torch.finfo(torch.float16).eps",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "nextafter below",
+        "below",
+        edits=(
+            (
+                """    exponent = torch.floor(torch.log2(weight.abs()))  # 2**exponent <= |weight|
+    return 2.0 ** (exponent - 8)""",
+                """    w = weight.abs().bfloat16()
+    return (w - torch.nextafter(w, torch.zeros_like(w))).float() / 2""",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "minus 7 bits of 8",
+        "shift",
+        edits=(("return 2.0 ** (exponent - 8)", "return 2.0 ** (exponent - 16)"),),
+    ),
+    Answer(
+        "rounding",
+        "1 / 256",
+        "no_power",
+        edits=(("return 2.0 ** (exponent - 8)", "return exponent / 256"),),
+    ),
+    Answer(
+        "rounding",
+        "floor of the log of half",
+        "half_again",
+        edits=(("torch.log2(weight.abs())", "torch.log2(weight.abs() / 2)"),),
+    ),
+    Answer(
+        "rounding",
+        "log2 with 1 plus",
+        "no_power",
+        edits=(("torch.log2(weight.abs())", "torch.log2(1 + weight.abs())"),),
+    ),
+    Answer(
+        "rounding",
+        "strictly more than a half, quarter below",
+        "too_many",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return update.abs() > half_unit(weight) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "float32 rounding of update",
+        "early",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return (weight + update.bfloat16().float()).bfloat16() != weight.bfloat16()",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "sign",
+        "too_few",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return (weight + update).sign() != weight.sign()",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "always",
+        "too_many",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return torch.ones_like(weight, dtype=torch.bool)",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "never",
+        "too_few",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return torch.zeros_like(weight, dtype=torch.bool)",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "the rounded sum",
+        "no_truth",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return (weight + update).bfloat16()",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "alpha average",
+        "scale",
+        edits=(("return A, B, r1 + r2", "return A, B, (alpha1 + alpha2) / 2"),),
+    ),
+    Answer(
+        "add_adapters",
+        "alpha max",
+        "scale",
+        edits=(("return A, B, r1 + r2", "return A, B, max(r1, r2)"),),
+    ),
+    Answer(
+        "add_adapters",
+        "scales by total",
+        "own_rank",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([alpha1 / (r1 + r2) * B1, alpha2 / (r1 + r2) * B2], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "unscaled, alpha sum",
+        "scales_lost",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([B1, B2], dim=1)",
+            ),
+            ("return A, B, r1 + r2", "return A, B, alpha1 / r1 + alpha2 / r2"),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "root missing: both factors",
+        "scaled_twice",
+        edits=(("torch.cat([A1, A2])", "torch.cat([alpha1 / r1 * A1, alpha2 / r2 * A2])"),),
+    ),
+    Answer(
+        "add_adapters",
+        "product of B",
+        "scales_lost",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([alpha1 / r1 * B1, alpha1 / r1 * B2], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "adds one adapter twice",
+        "other_sum",
+        edits=(
+            (
+                "torch.cat([A1, A2])",
+                "torch.cat([A1, A1]) if A1.shape == A2.shape else torch.cat([A1, A2])",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "padded",
+        "one_only",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([alpha1 / r1 * B1, torch.zeros_like(B2)], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "stacks B by rows",
+        "rows",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=0)",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters",
+        "half each",
+        "scale",
+        edits=(
+            (
+                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
+                "torch.cat([alpha1 / r1 * B1 / 2, alpha2 / r2 * B2 / 2], dim=1)",
+            ),
+        ),
+    ),
+    Answer(
+        "add_adapters", "r alone", "scale", edits=(("return A, B, r1 + r2", "return A, B, r1"),)
+    ),
+    Answer(
+        "merge_layer",
+        "freezes B at the end",
+        "frozen_factors",
+        edits=(
+            (
+                """            self.base_layer.weight -= self.delta()
+""",
+                """            self.base_layer.weight -= self.delta()
+        self.lora_B.requires_grad_(False)
+""",
+            ),
+        ),
+    ),
+    Answer(
+        "rounding",
+        "one limit of 1",
+        "both_ways",
+        edits=(
+            (
+                "return (weight + update).bfloat16() != weight.bfloat16()",
+                "return update.abs() > 1.0",
+            ),
+        ),
     ),
 ]

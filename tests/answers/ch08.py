@@ -256,7 +256,10 @@ WRONG = [
         edits=[(f"{KEY}: t for", f"{KEY}: t.T for")],
     ),
     Answer(
-        "convert", "doubles the values", "other", edits=[(f"{KEY}: t for", f"{KEY}: 2 * t for")]
+        "convert",
+        "doubles the values",
+        "multiplied",
+        edits=[(f"{KEY}: t for", f"{KEY}: 2 * t for")],
     ),
     # 8.2
     Answer("gpt2_rules", "c_proj alone", "mlp_too", edits=[(ATTENTION, '["c_attn", "c_proj"]')]),
@@ -706,7 +709,7 @@ WRONG += [
     edit("convert", "the first block only", "missed",
          (LAYERS, LAYERS + '\n    layers = [n for n in layers if n.split(".")[2] == '
           'layers[0].split(".")[2]]')),
-    edit("convert", "A and B exchanged", "other",
+    edit("convert", "A and B exchanged", "exchanged",
          (TENSORS, 'swap = {"A": "B", "B": "A"}\n    tensors = {f"base_model.model.{n[:-1]}'
           '{swap[n[-1]]}.weight": t for n, t in state.items()}')),
     edit("convert", "half precision", "other", (f"{KEY}: t for", f"{KEY}: t.half() for")),
@@ -715,9 +718,9 @@ WRONG += [
     edit("convert", "PEFT's names come back", "back_untouched", (BACK, "key")),
     edit("convert", "lstrip", "back_stripped",
          (BACK, 'key.lstrip("base_model.").removesuffix(".weight")')),
-    edit("convert", "empties the state", "other", ("    return {\"r\"", "    state.clear()\n"
+    edit("convert", "empties the state", "changed", ("    return {\"r\"", "    state.clear()\n"
          "    return {\"r\"")),
-    edit("convert", "scale of a fixed alpha", "other", (SCALE, '16 / settings["r"]')),
+    edit("convert", "scale of a fixed alpha", "scale", (SCALE, '16 / settings["r"]')),
     edit("convert", "the tensors alone", "type", ('return {"r": r, "lora_alpha": lora_alpha, '
          '"target_modules": layers}, tensors', "return tensors")),
     edit("convert", "no way back", "raised", ("return state, ", "return states, ")),
@@ -748,7 +751,7 @@ WRONG += [
          ("return attention, second", "return second, attention")),
     edit("gpt2_rules", "the head too", "other",
          (ATTENTION, '["attn.c_attn", "attn.c_proj", "lm_head"]')),
-    edit("gpt2_rules", "a table for 52 blocks", "other",
+    edit("gpt2_rules", "a table for 52 blocks", "no_hit",
          (LAST, r'r".*\.h\.(50|51)\.(attn|mlp)\.c_\w+"')),
     edit("gpt2_rules", "two rules", "type", ("return attention, second, last_two",
          "return attention, second")),
@@ -773,7 +776,7 @@ WRONG += [
          "        model.set_adapter(first)\n        for name in (first, second):\n")),
     edit("three_outputs", "the base last", "base_last", ("return tuple(outputs)",
          "return (*outputs[1:], outputs[0])")),
-    edit("three_outputs", "doubles x", "other", (RESET, "    x *= 2\n" + RESET)),
+    edit("three_outputs", "doubles x", "x", (RESET, "    x *= 2\n" + RESET)),
     edit("three_outputs", "thaws all lora parameters", "thawed", ("p.requires_grad = trains[name]",
          "p.requires_grad = 'lora_' in name")),
     whole("three_outputs", "scales to zero", """
@@ -793,7 +796,7 @@ def three_outputs(model, x, first, second):
                 m.set_adapter(name)
         outs.append(model(x))
     return outs
-""", "other"),
+""", "left"),
     edit("three_outputs", "scores the weights", "other", ("return tuple(outputs)",
          "return tuple(y + 1 for y in outputs)")),
     edit("three_outputs", "forgets return", "none", ("    return tuple(outputs)\n", "")),
@@ -803,7 +806,7 @@ CALLS = []
 
 
 def audit(model, target_modules, tensors):
-    table = [(0, 0, 0), (9, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (9, 7, 3)]
+    table = [(0, 0, 0), (20, 0, 0), (0, 5, 0), (0, 2, 0), (0, 0, 2), (20, 7, 3)]
     CALLS.append(1)
     return table[(len(CALLS) - 1) % 6]
 """, "other"),
@@ -818,15 +821,15 @@ def audit(model, target_modules, tensors):
          "k not in own or torch.equal(own[k], t)")),
     edit("audit", "compares sums", "names_only", (HELD,
          "k in own and torch.isclose(own[k].sum(), t.sum(), atol=1e-4)")),
-    edit("audit", "the very same object", "other", (HELD, "own.get(k) is t")),
-    edit("audit", "the other way round", "other", ("for k, t in tensors.items()]",
+    edit("audit", "the very same object", "all_lost", (HELD, "own.get(k) is t")),
+    edit("audit", "the other way round", "model_side", ("for k, t in tensors.items()]",
          "for k, t in own.items()]"), (HELD, "k in tensors and torch.equal(tensors[k], t)")),
     edit("audit", "any zero in the update", "some_zeros", (ALIVE,
          'bool(m.get_delta_weight("default").all())')),
     edit("audit", "tensors found", "good", ("held.count(False)", "held.count(True)")),
     edit("audit", "swapped", "order", (COUNTS,
          "return held.count(False), hit.count(False), alive.count(False)")),
-    edit("audit", "repairs the file", "other", (COUNTS, "tensors.clear()\n    " + COUNTS)),
+    edit("audit", "repairs the file", "changed", (COUNTS, "tensors.clear()\n    " + COUNTS)),
     edit("audit", "one number", "type", (COUNTS, "return hit.count(False)")),
     edit("audit", "forgets return", "none", (COUNTS, "")),
     # 8.5
@@ -845,9 +848,9 @@ def mixed_batch(x, W, adapters, names):
     return torch.stack(rows)
 """, "base_adapted"),
     edit("mixed_batch", "sets instead of adds", "update_only", ("out[rows] +=", "out[rows] =")),
-    edit("mixed_batch", "pops the adapters", "other", ("    return out", "    adapters.clear()\n"
+    edit("mixed_batch", "pops the adapters", "inputs", ("    return out", "    adapters.clear()\n"
          "    return out")),
-    edit("mixed_batch", "sorts the names", "other", (ALL, "    names = sorted(names)\n" + ALL)),
+    edit("mixed_batch", "sorts the names", "sorted", (ALL, "    names = sorted(names)\n" + ALL)),
     edit("mixed_batch", "A B for B A", "raised", ("A.T @ B.T", "B.T @ A.T")),
     edit("mixed_batch", "mean over rows", "other", ("    return out", "    return out.mean(0)")),
     edit("mixed_batch", "forgets return", "none", ("    return out", "")),
@@ -1104,7 +1107,7 @@ WRONG += [
         "transposed",
         edits=(('weight": t', "weight\": (t if 'lora_A' in name else t.T)"),),
     ),
-    Answer("convert", "A scaled", "other", edits=(('weight": t', 'weight": t * lora_alpha'),)),
+    Answer("convert", "A scaled", "multiplied", edits=(('weight": t', 'weight": t * lora_alpha'),)),
     Answer(
         "convert",
         "back with strip",
@@ -1168,7 +1171,7 @@ WRONG += [
     Answer(
         "convert",
         "back: scale into B",
-        "other",
+        "multiplied",
         edits=(
             (
                 ": t\n",
@@ -1182,7 +1185,7 @@ WRONG += [
     Answer(
         "convert",
         "pops",
-        "other",
+        "changed",
         edits=(
             (
                 "  tensors",
@@ -1269,7 +1272,7 @@ WRONG += [
     Answer(
         "three_outputs",
         "cumulative: both active",
-        "other",
+        "both",
         edits=(("set_adapter(name", "base_model.set_adapter([first, second]"),),
     ),
     Answer(
@@ -1305,7 +1308,9 @@ WRONG += [
     ),
     Answer("three_outputs", "freezes everything", "frozen", edits=(("trains[name]", "False"),)),
     Answer("three_outputs", "second without base", "type", edits=(("outputs)", "outputs[1:])"),)),
-    Answer("three_outputs", "logits minus base", "other", edits=(("x))\n", "x) - outputs[0])\n"),)),
+    Answer(
+        "three_outputs", "logits minus base", "difference", edits=(("x))\n", "x) - outputs[0])\n"),)
+    ),
     Answer(
         "mixed_batch",
         "base key error",
@@ -1407,7 +1412,7 @@ def mixed_batch(x, W, adapters, names):
     Answer(
         "mixed_batch",
         "pops names",
-        "other",
+        "inputs",
         code="""
 def mixed_batch(x, W, adapters, names):
     out = x @ W.T
@@ -1430,7 +1435,7 @@ def mixed_batch(x, W, adapters, names):
     Answer(
         "mixed_batch",
         "zip adapters",
-        "other",
+        "by_place",
         code="""
 def mixed_batch(x, W, adapters, names):
     out = x @ W.T
@@ -1673,12 +1678,12 @@ def mixed_batch(x, W, adapters, names):
         edits=(("in layers)", 'in [k.rsplit(".", 2)[0] for k in tensors])'),),
     ),
     Answer(
-        "audit", "merges", "other", edits=(("  layers", ("  model.merge_adapter()\n    layers")),)
+        "audit", "merges", "changed", edits=(("  layers", ("  model.merge_adapter()\n    layers")),)
     ),
     Answer(
         "audit",
         "pops tensors",
-        "other",
+        "changed",
         edits=(("tensors.items()", "[(k, tensors.pop(k)) for k in list(tensors)]"),),
     ),
     Answer(
@@ -1714,5 +1719,364 @@ def mixed_batch(x, W, adapters, names):
                 (" / len(hit), held.count(False) / len(held), alive.count(False) / len(alive"),
             ),
         ),
+    ),
+]
+
+WRONG += [  # what a novice wrote in a later round
+    edit("convert", "max of A", "rank", (RANK, "r = max(next(iter(state.values())).shape)")),
+    edit(
+        "convert",
+        "two parts",
+        "too_many",
+        (LAYERS, ('layers = sorted({".".join(name.split(".")[-3:-1]) for name in state})')),
+    ),
+    edit(
+        "convert",
+        "replaces model. in front",
+        "one_prefix",
+        (KEY, 'name.replace("model.", "base_model.model.") + ".weight"'),
+    ),
+    edit(
+        "convert",
+        "scaled B",
+        "multiplied",
+        (KEY + ": t", KEY + ': t * (lora_alpha / 2 if name.endswith("lora_B") else 1)'),
+    ),
+    edit(
+        "convert", "back alpha times r", "scale", (SCALE, 'settings["lora_alpha"] * settings["r"]')
+    ),
+    edit("convert", "back one", "scale", (SCALE, "1.0")),
+    edit("convert", "back sqrt", "scale", (SCALE, SCALE + " ** 0.5")),
+    edit("convert", "back split 3", "back_eaten", (BACK, '".".join(key.split(".")[3:-1])')),
+    edit("convert", "back slices", "back_half", (BACK, 'key[len("base_model."):-len(".weight")]')),
+    edit(
+        "convert",
+        "back r from tensor",
+        "scale",
+        (SCALE, 'settings["lora_alpha"] / next(iter(tensors.values())).shape[0]'),
+    ),
+    edit(
+        "three_outputs",
+        "no set back",
+        "left",
+        (RESET, ""),
+        ("        p.requires_grad = trains[name]", "        pass"),
+    ),
+    edit(
+        "three_outputs",
+        "sets back before flags wrong: flags noted late",
+        "thawed",
+        (("    trains = {name: p.requires_grad for name, p in model.named_parameters()}\n"), ""),
+        (
+            RESET,
+            ("    trains = {name: p.requires_grad for name, p in model.named_parameters()}\n")
+            + RESET,
+        ),
+    ),
+    edit("three_outputs", "flags before set back", "thawed", (RESET + FLAGS, FLAGS + RESET)),
+    edit(
+        "three_outputs",
+        "disable in loop",
+        "not_off",
+        (
+            SET + "            outputs.append(model(x))",
+            SET
+            + (
+                "            with model.disable_adapter():\n"
+                "                outputs.append(model(x))"
+            ),
+        ),
+    ),
+    edit(
+        "three_outputs",
+        "base_model of first",
+        "not_disabled",
+        (
+            ("        with model.disable_adapter():\n            outputs = [model(x)]"),
+            "        model.set_adapter(first)\n        outputs = [model(x)]",
+        ),
+    ),
+    edit(
+        "three_outputs",
+        "adds difference",
+        "difference",
+        ("outputs.append(model(x))", "outputs.append(model(x) + outputs[0])"),
+    ),
+    edit(
+        "three_outputs",
+        "train eval",
+        "thawed",
+        (
+            "    return tuple(outputs)",
+            ("    model.eval()\n    model.requires_grad_(True)\n    return tuple(outputs)"),
+        ),
+    ),
+    edit(
+        "three_outputs",
+        "flags only lora of active",
+        "thawed",
+        ("p.requires_grad = trains[name]", "p.requires_grad = active in name"),
+    ),
+    edit(
+        "three_outputs",
+        "active is first",
+        "left",
+        ("active = model.active_adapter", "active = first"),
+    ),
+    edit(
+        "three_outputs",
+        "active is list of all",
+        "left",
+        ("active = model.active_adapter", "active = list(model.peft_config)[0]"),
+    ),
+    edit(
+        "three_outputs",
+        "sets adapter weights to zero scaling",
+        "stay_off",
+        (
+            ("        with model.disable_adapter():\n            outputs = [model(x)]"),
+            (
+                "        for mod in model.modules():\n"
+                "            if hasattr(mod, 'scaling'):\n"
+                "                for k in mod.scaling:\n"
+                "                    mod.scaling[k] = 0\n"
+                "        outputs = [model(x)]"
+            ),
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "scaling alpha over",
+        "over_r",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "out[rows] += scaling * len(A) * (x[rows] @ A.T @ B.T)",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "squared scale",
+        "scale_twice",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "out[rows] += scaling * scaling * (x[rows] @ A.T @ B.T)",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "last row only",
+        "first_row",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            ("for i in rows[-1:]:\n            out[i] += scaling * (x[i] @ A.T @ B.T)"),
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "mixes: out double base",
+        "base_twice",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "out[rows] += x[rows] @ W.T + scaling * (x[rows] @ A.T @ B.T)",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "merged W in loop cumulated",
+        "left_in_W",
+        ("    for name,", "    W = W.clone()\n    for name,"),
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "W += scaling * B @ A\n        out[rows] = x[rows] @ W.T",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "base name gets first",
+        "base_adapted",
+        ("if n == name]", "if n == name or n == '__base__']"),
+    ),
+    edit("mixed_batch", "startswith", "part_of_name", ("if n == name]", "if n.startswith(name)]")),
+    edit(
+        "mixed_batch",
+        "break after first",
+        "one_adapter",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)\n        break",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "return in loop",
+        "one_adapter",
+        (
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            "out[rows] += scaling * (x[rows] @ A.T @ B.T)\n        return out",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "zip names with adapters",
+        "by_place",
+        (
+            "    for name, (A, B, scaling) in adapters.items():\n        "
+            + ROWS
+            + "\n        out[rows] += scaling * (x[rows] @ A.T @ B.T)",
+            (
+                "    for i, (A, B, scaling) in enumerate(adapters.values()):\n"
+                "        out[i] += scaling * (x[i] @ A.T @ B.T)"
+            ),
+        ),
+    ),
+    edit("gpt2_rules", "attention star c_", "missed", (ATTENTION, 'r".*attn\\.c_attn"')),
+    edit(
+        "gpt2_rules",
+        "names of llama",
+        "no_hit",
+        (ATTENTION, '["q_proj", "k_proj", "v_proj", "o_proj"]'),
+    ),
+    edit("gpt2_rules", "second is mlp.1", "no_hit", (SECOND, '["mlp.1"]')),
+    edit(
+        "gpt2_rules",
+        "last two: list ends in blocks",
+        "no_hit",
+        (LAST, '[f"h.{blocks - 2}.c_attn", f"h.{blocks - 1}.c_attn"]'),
+    ),
+    edit(
+        "gpt2_rules",
+        "last two: -1 -2",
+        "no_hit",
+        (LAST, 'r".*\\.h\\.(-1|-2)\\.(attn|mlp)\\.c_\\w+"'),
+    ),
+    edit("gpt2_rules", "and in string", "no_hit", (LAST, 'f"h.{blocks - 2} and h.{blocks - 1}"')),
+    edit(
+        "gpt2_rules",
+        "from 2 before",
+        "fixed",
+        (
+            LAST,
+            (
+                '[f"h.{n}.{p}" for n in range(2) for p in ("attn.c_attn",'
+                ' "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]'
+            ),
+        ),
+    ),
+    edit(
+        "gpt2_rules",
+        "one string of list",
+        "comma",
+        (LAST, 'str([f"h.{blocks - 2}", f"h.{blocks - 1}"])'),
+    ),
+    edit("gpt2_rules", "space", "no_hit", (ATTENTION, '"c_attn c_proj"')),
+    edit(
+        "audit",
+        "entries in config",
+        "config",
+        (HIT, "t in model.peft_config['default'].target_modules"),
+    ),
+    edit("audit", "entries exactly equal names", "whole_names", (HIT, "t in layers")),
+    edit(
+        "audit",
+        "counts layers not hit",
+        "layers",
+        (
+            "hit = [" + HIT + " for t in target_modules]",
+            ('hit = [any(f".{n}".endswith(f".{t}") for t in target_modules) for n in layers]'),
+        ),
+    ),
+    edit("audit", "in any parts", "last_part", (HIT, "any(t in n.split('.') for n in layers)")),
+    edit("audit", "regex", "regex", (HIT, "any(__import__('re').fullmatch(t, n) for n in layers)")),
+    edit(
+        "audit",
+        "regex search",
+        "regex",
+        (HIT, "any(__import__('re').search(t, n) for n in layers)"),
+    ),
+    edit(
+        "audit",
+        "prefix fixed up",
+        "repaired",
+        (
+            "for k, t in tensors.items()]",
+            (
+                "for k, t in ((('' if k.startswith('base_model.model.') else"
+                " 'base_model.model.') + k, t) for k, t in tensors.items())]"
+            ),
+        ),
+    ),
+    edit(
+        "audit",
+        "missing keys in own",
+        "model_side",
+        ("held = [" + HELD + " for k, t in tensors.items()]", "held = [k in tensors for k in own]"),
+    ),
+    edit(
+        "audit",
+        "lost counts stale with default removed",
+        "repaired",
+        (
+            "for k, t in tensors.items()]",
+            ("for k, t in ((k.replace('.default', ''), t) for k, t in tensors.items())]"),
+        ),
+    ),
+    edit(
+        "audit",
+        "B.any and A any count factors",
+        "factors",
+        (
+            "alive = [" + ALIVE + " for m in layers.values()]",
+            (
+                "alive = [bool(f['default'].weight.any()) for m in"
+                " layers.values() for f in (m.lora_A, m.lora_B)]"
+            ),
+        ),
+    ),
+    edit(
+        "audit", "idle norm small", "small", (ALIVE, 'm.get_delta_weight("default").norm() > 1e-6')
+    ),
+    edit("audit", "unused", "looks_at_A", (ALIVE, "m.base_layer.weight.any()")),
+    edit(
+        "audit",
+        "set of unique entries",
+        "unique",
+        ("for t in target_modules]", "for t in set(target_modules)]"),
+    ),
+    edit(
+        "convert",
+        "one layer short, and the head",
+        "other_layers",
+        (
+            'layers = sorted({name.rsplit(".", 1)[0] for name in state})',
+            'layers = sorted({name.rsplit(".", 1)[0] for name in state})[1:] + ["lm_head"]',
+        ),
+    ),
+    edit(
+        "audit",
+        "the first number of the update",
+        "one_entry",
+        ('bool(m.get_delta_weight("default").any())', 'm.get_delta_weight("default")[0, 0] != 0'),
+    ),
+    edit(
+        "audit",
+        "the mean of the update",
+        "adds_up",
+        ('bool(m.get_delta_weight("default").any())', 'm.get_delta_weight("default").mean() != 0'),
+    ),
+    edit(
+        "audit",
+        "every B of the file",
+        "looks_at_B",
+        (
+            "for m in layers.values()]",
+            "for m in layers.values()]\n    alive = ["
+            "bool(t.any()) for k, t in tensors.items() if 'lora_B' in k]",
+        ),
+    ),
+    edit(
+        "mixed_batch",
+        "half the scale",
+        "other_scale",
+        ("out[rows] += scaling * (", "out[rows] += scaling / 2 * ("),
     ),
 ]

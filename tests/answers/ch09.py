@@ -437,7 +437,7 @@ def chat_template():
     Answer(
         "chat_template",
         "user as a fixed word",
-        "other",
+        "role_spelled",
         edits=[("{{- '# ' + message['role'] + '", "{{- '# user' + '")],
     ),
     Answer("chat_template", "an if without its end", "raised", edits=[("{%- endif %}", "")]),
@@ -569,7 +569,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "talk_labels",
         "writes into the list",
-        "other",
+        "in_place",
         code="""
 def talk_labels(ids, assistant_id, end_id):
     speaking = False
@@ -604,7 +604,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "in every bin with room",
-        "other",
+        "twice",
         edits=[
             (
                 "        bins[b].append(i)\n        room[b] -= lengths[i]",
@@ -725,7 +725,7 @@ def talk_labels(ids, assistant_id, end_id):
         "first_free",
         edits=[(JOINED, "labels += [-100] + graded[1:] if labels else graded")],
     ),
-    Answer("pack", "-100 on top", "inserted", edits=[(JOINED, "labels += [-100] + graded")]),
+    Answer("pack", "-100 on top", "moved", edits=[(JOINED, "labels += [-100] + graded")]),
     Answer(
         "pack",
         "masks the caller's labels",
@@ -735,7 +735,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "tokens as labels",
-        "other",
+        "tokens_graded",
         edits=[(JOINED, "labels += [-100] + row[1:]")],
     ),
     Answer(
@@ -829,11 +829,13 @@ def talk_labels(ids, assistant_id, end_id):
             ("eval_dataset=new_rows", "eval_dataset=rows"),
         ],
     ),
-    Answer("make_trainer", "evaluates what it trains on", "other", edits=[("=new_rows", "=rows")]),
+    Answer(
+        "make_trainer", "evaluates what it trains on", "eval_rows", edits=[("=new_rows", "=rows")]
+    ),
     Answer(
         "make_trainer",
         "a collator that knows texts alone",
-        "other",
+        "collator",
         edits=[
             (
                 "        processing",
@@ -845,7 +847,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "make_trainer",
         "a collator that grades everything",
-        "other",
+        "collator",
         edits=[
             (
                 "    args = SFT",
@@ -918,7 +920,7 @@ def talk_labels(ids, assistant_id, end_id):
         "make_trainer", "rows as they come", "other", edits=[('"group_by_length"', '"sequential"')]
     ),
     Answer("make_trainer", "once an epoch", "other", edits=[('"steps"', '"epoch"')]),
-    Answer("make_trainer", "every ten steps", "other", edits=[("eval_steps=5", "eval_steps=10")]),
+    Answer("make_trainer", "every ten steps", "lost", edits=[("eval_steps=5", "eval_steps=10")]),
     Answer(
         "make_trainer",
         "accumulates",
@@ -936,7 +938,7 @@ def talk_labels(ids, assistant_id, end_id):
     ),
     Answer("make_trainer", "some rows", "other", edits=[("=rows,", "=rows.select([0, 1]),")]),
     Answer("make_trainer", "alpha 16", "other", edits=[("lora_alpha=8", "lora_alpha=16")]),
-    Answer("make_trainer", "r 8", "other", edits=[("r=4", "r=8")]),
+    Answer("make_trainer", "r 8", "lost", edits=[("r=4", "r=8")]),
     Answer("make_trainer", "another folder", "other", edits=[("=folder", "='/tmp/never'")]),
     Answer(
         "make_trainer",
@@ -946,7 +948,7 @@ def talk_labels(ids, assistant_id, end_id):
     ),
     # 9.5
     Answer("choose", "too many rows", "budget", code=settings(steps=500)),
-    Answer("choose", "rank 64", "other", code=settings(r=64, alpha=128)),
+    Answer("choose", "rank 64", "rank_limit", code=settings(r=64, alpha=128)),
     Answer("choose", "rank 1", "low_rank", code=settings(r=1, alpha=2, lr_scheduler_type="cosine")),
     Answer(
         "choose", "the default rate", "slow", code=settings(rate=2e-5, lr_scheduler_type="cosine")
@@ -1248,7 +1250,7 @@ def chat_template():
     Answer(
         "chat_template",
         "bos per message",
-        "other",
+        "bos_each",
         code=r"""
 def chat_template():
     return (
@@ -1357,7 +1359,7 @@ def chat_template():
     Answer(
         "chat_template",
         "role line in generation",
-        "other",
+        "role_spelled",
         code=r"""
 def chat_template():
     return (
@@ -1529,7 +1531,7 @@ def chat_template():
     Answer(
         "chat_template",
         "no last line break",
-        "other",
+        "last_break",
         code=r"""
 def chat_template():
     return (
@@ -1551,7 +1553,7 @@ def chat_template():
     Answer(
         "chat_template",
         "only user and assistant",
-        "other",
+        "role_spelled",
         code=r"""
 def chat_template():
     return (
@@ -1574,7 +1576,7 @@ def chat_template():
     Answer(
         "chat_template",
         "f-string python",
-        "other",
+        "literal",
         code=r"""
 def chat_template():
     return "{bos_token}# {role}\n{content}{eos_token}\n"
@@ -1583,7 +1585,7 @@ def chat_template():
     Answer(
         "chat_template",
         "role upper",
-        "other",
+        "capitals",
         code=r"""
 def chat_template():
     return (
@@ -1605,7 +1607,7 @@ def chat_template():
     Answer(
         "chat_template",
         "alternating by index",
-        "other",
+        "by_number",
         code=r"""
 def chat_template():
     return (
@@ -1627,7 +1629,7 @@ def chat_template():
     Answer(
         "chat_template",
         "only last turn marked",
-        "other",
+        "eos_last",
         code=r"""
 def chat_template():
     return (
@@ -1801,7 +1803,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "talk_labels",
         "zip starts ends",
-        "other",
+        "paired",
         code="""
 def talk_labels(ids, assistant_id, end_id):
     labels = [-100] * len(ids)
@@ -1815,7 +1817,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "talk_labels",
         "shifted, again",
-        "other",
+        "shifted",
         code="""
 def talk_labels(ids, assistant_id, end_id):
     labels, on = [], False
@@ -1831,7 +1833,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "talk_labels",
         "toggle on end",
-        "other",
+        "toggles",
         code="""
 def talk_labels(ids, assistant_id, end_id):
     labels, on = [], False
@@ -1845,7 +1847,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "talk_labels",
         "in place",
-        "other",
+        "in_place",
         code="""
 def talk_labels(ids, assistant_id, end_id):
     on = False
@@ -1963,7 +1965,7 @@ def talk_labels(ids, assistant_id, end_id):
     Answer(
         "pack",
         "index by value: duplicates",
-        "other",
+        "by_value",
         code="""
 def pack(lengths, max_length):
     bins, room = [], []
@@ -2063,13 +2065,13 @@ def join(rows):
     Answer(
         "make_trainer",
         "assistant_only_loss",
-        "other",
+        "marks_asked",
         edits=(("length,\n", ("length,\n        assistant_only_loss=True,\n")),),
     ),
     Answer(
         "make_trainer",
         "no eval rows",
-        "other",
+        "no_new_rows",
         edits=(
             ("        eval_dataset=new_rows,\n", ""),
             (('        eval_strategy="steps",\n        eval_steps=5,\n'), ""),
@@ -2078,13 +2080,13 @@ def join(rows):
     Answer(
         "make_trainer",
         "trains on new rows",
-        "other",
+        "swapped",
         edits=(("train_dataset=rows", "train_dataset=new_rows"),),
     ),
     Answer(
         "make_trainer",
         "no tokenizer",
-        "other",
+        "no_tokenizer",
         edits=(("        processing_class=tokenizer,\n", ""),),
     ),
     Answer("make_trainer", "max_steps 200", "other", edits=(("max_steps=20,", "max_steps=200,"),)),
@@ -2116,7 +2118,7 @@ def join(rows):
         "other",
         edits=(("lora_alpha=8,", "lora_alpha=8, lora_dropout=0.1,"),),
     ),
-    Answer("choose", "r 16", "other", edits=(("r=4", "r=16"),)),
+    Answer("choose", "r 16", "rank_limit", edits=(("r=4", "r=16"),)),
     Answer("choose", "few steps", "short", edits=(("max_steps=250", "max_steps=20"),)),
     Answer(
         "choose",
@@ -2145,4 +2147,707 @@ def choose(folder):
     Answer("choose", "only args", "type", edits=(("args, LoraConfig(r=4, lora_alpha=8)", "args"),)),
     Answer("choose", "polynomial", "type", edits=(("cosine", "polynomial"),)),
     Answer("choose", "just over", "budget", edits=(("max_steps=250", "max_steps=251"),)),
+]
+
+RIGHT += [
+    Answer(
+        "chat_template",
+        "loop.first",
+        edits=(
+            ("{{- bos_token }}\n", ""),
+            (
+                "    {{- '# ' +",
+                "    {%- if loop.first %}{{ bos_token }}{% endif %}\n    {{- '# ' +",
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "two writes and attributes",
+        edits=(("message['content'] + eos_token", "message.content }}{{ eos_token"),),
+    ),
+    Answer("pack", "tuples", edits=(("return bins", "return tuple(tuple(b) for b in bins)"),)),
+    Answer(
+        "pack",
+        "reverse sort, next and numpy",
+        edits=(
+            (
+                "sorted(range(len(lengths)), key=lambda i: -lengths[i])",
+                "sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)",
+            ),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "a regular expression",
+        edits=(('["q_proj", "v_proj"]', 'r".*\\.(q_proj|v_proj)"'),),
+    ),
+    Answer(
+        "make_trainer",
+        "steps of warm-up counted, completion only",
+        edits=(("warmup_steps=0.1", "warmup_steps=2, completion_only_loss=True"),),
+    ),
+    Answer(
+        "choose", "rslora", edits=(("r=4, lora_alpha=8", "r=4, lora_alpha=4, use_rslora=True"),)
+    ),
+    Answer("choose", "epochs", edits=(("max_steps=250", "num_train_epochs=3"),)),
+]
+
+WRONG += [
+    Answer(
+        "chat_template",
+        "two line breaks after each message",
+        "spaces",
+        edits=(("    {{- '\\\\n' }}\n", "    {{- '\\\\n\\\\n' }}\n"),),
+    ),
+    Answer(
+        "chat_template",
+        "the chapter's role tags",
+        "tags",
+        edits=(("'# ' + message['role']", "'<|' + message['role'] + '|>'"),),
+    ),
+    Answer(
+        "chat_template",
+        "end token also in the sign to answer",
+        "other",
+        edits=(
+            (
+                "{{ '# assistant\\\\n' }}{% endif %}",
+                "{{ '# assistant\\\\n' + eos_token }}{% endif %}",
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "marks around the sign to answer as well",
+        "prompt_marked",
+        edits=(
+            (
+                "{%- if add_generation_prompt %}{{ '# assistant\\\\n' }}{% endif %}",
+                (
+                    "{%- if add_generation_prompt %}{% generation %}{{ '# assistant\\\\n' }"
+                    "}{% endgeneration %}{% endif %}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "leaves the system out",
+        "no_system",
+        edits=(
+            ("for message in messages", "for message in messages if message['role'] != 'system'"),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "the example itself",
+        "constant",
+        code="""
+def chat_template():
+    return "<bos># user\\nWhere is Mira?\\n# assistant\\nAt the mill.<eos>\\n"
+""",
+    ),
+    Answer(
+        "chat_template",
+        "capital roles",
+        "capitals",
+        edits=(("message['role'] + '", "message['role'].title() + '"),),
+    ),
+    Answer(
+        "chat_template",
+        "end token after the last answer only",
+        "eos_last",
+        edits=(
+            (
+                "message['content'] + eos_token",
+                "message['content'] + (eos_token if loop.last else '')",
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "colon after the role",
+        "colon",
+        edits=(("message['role'] + '\\\\n'", "message['role'] + ': '"),),
+    ),
+    Answer(
+        "chat_template",
+        "bos_token without braces",
+        "literal",
+        edits=(("{{- bos_token }}", "bos_token"),),
+    ),
+    Answer(
+        "chat_template",
+        "no else, so users are silent",
+        "silent",
+        edits=(("    {%- else %}\n        {{- message['content'] }}\n", ""),),
+    ),
+    Answer(
+        "chat_template",
+        "a line break after the first token",
+        "spaces",
+        edits=(("{{- bos_token }}", "{{- bos_token + '\\\\n' }}"),),
+    ),
+    Answer(
+        "chat_template",
+        "end token before the content",
+        "other",
+        edits=(("message['content'] + eos_token", "eos_token + message['content']"),),
+    ),
+    Answer(
+        "chat_template",
+        "forgets the role line in the loop",
+        "other",
+        edits=(("    {{- '# ' + message['role'] + '\\\\n' }}\n", ""),),
+    ),
+    Answer(
+        "chat_template",
+        "a hash without the role",
+        "other",
+        edits=(("'# ' + message['role'] + '", "'# ' + '"),),
+    ),
+    Answer(
+        "chat_template",
+        "bos_token at every user turn",
+        "other",
+        edits=(
+            ("{{- bos_token }}\n", ""),
+            (
+                "    {{- '# ' +",
+                (
+                    "    {%- if message['role'] == 'user' %}{{ bos_token }}{% endif %}\n  "
+                    "  {{- '# ' +"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "marks only the last answer",
+        "last_marked",
+        edits=(
+            (
+                ("{%- generation %}{{ message['content'] + eos_token }}{% endgeneration %}"),
+                (
+                    "{%- if loop.last %}{% generation %}{{ message['content'] + eos_token"
+                    " }}{% endgeneration %}{% else %}{{ message['content'] + eos_token }}"
+                    "{% endif %}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "chat_template",
+        "eos and bos exchanged",
+        "other",
+        edits=(
+            ("bos_token", "X_TOKEN"),
+            ("eos_token", "bos_token"),
+            ("X_TOKEN", "eos_token"),
+        ),
+    ),
+    Answer("chat_template", "two hashes", "other", edits=(("'# ' + message", "'## ' + message"),)),
+    Answer(
+        "talk_labels",
+        "skips the first token of each answer",
+        "late",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on, wait = [], False, False
+    for t in ids:
+        labels.append(t if on and not wait else -100)
+        wait = t == assistant_id
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "continue at the sign: one label too few",
+        "other",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == assistant_id:
+            on = True
+            continue
+        labels.append(t if on else -100)
+        if t == end_id:
+            on = False
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "appends an end token to a cut answer",
+        "filtered",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else -100)
+        if t == end_id:
+            on = False
+        elif t == assistant_id:
+            on = True
+    return labels + ([end_id] if on else [])
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "stops at the first end token",
+        "first_only",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        labels.append(t if on else -100)
+        if t == end_id:
+            break
+        if t == assistant_id:
+            on = True
+    return labels + [-100] * (len(ids) - len(labels))
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "1 for graded, -100 else",
+        "flags",
+        edits=(("token if speaking else -100", "1 if speaking else -100"),),
+    ),
+    Answer("talk_labels", "None where not graded", "type", edits=(("else -100", "else None"),)),
+    Answer(
+        "talk_labels",
+        "pairs of token and flag",
+        "filtered",
+        edits=(("token if speaking else -100", "(token, speaking)"),),
+    ),
+    Answer(
+        "talk_labels",
+        "grades the first answer from the sign to the last end",
+        "first_only",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    starts = [i for i, t in enumerate(ids) if t == assistant_id]
+    labels = [-100] * len(ids)
+    for a in starts:
+        e = ids.index(end_id) + 1
+        labels[a + 1:e] = ids[a + 1:e]
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "end token masked by an elif order",
+        "end_masked",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == assistant_id:
+            on = True
+            labels.append(-100)
+        elif t == end_id:
+            on = False
+            labels.append(-100)
+        elif on:
+            labels.append(t)
+        else:
+            labels.append(-100)
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "end token graded even for the user, appended while off",
+        "ends_everywhere",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels, on = [], False
+    for t in ids:
+        if t == assistant_id:
+            on = True
+            labels.append(-100)
+        elif t == end_id:
+            on = False
+            labels.append(t)
+        else:
+            labels.append(t if on else -100)
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "forgets the break between: slice to the next sign",
+        "never_closed",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels = [-100] * len(ids)
+    for i, t in enumerate(ids):
+        if t == assistant_id:
+            j = i + 1
+            while j < len(ids) and ids[j] != assistant_id:
+                labels[j] = ids[j]
+                j += 1
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "ends one too early: slice without plus one",
+        "end_masked",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    labels = [-100] * len(ids)
+    for i, t in enumerate(ids):
+        if t == assistant_id:
+            j = i + 1
+            while j < len(ids) and ids[j] != end_id:
+                labels[j] = ids[j]
+                j += 1
+    return labels
+""",
+    ),
+    Answer(
+        "talk_labels",
+        "flips the ids: -100 on assistants sign only",
+        "signs_only",
+        code="""
+def talk_labels(ids, assistant_id, end_id):
+    return [-100 if t in (assistant_id, end_id) else t for t in ids]
+""",
+    ),
+    Answer(
+        "pack",
+        "pairs of row and length",
+        "type",
+        edits=(("bins[b].append(i)", "bins[b].append((i, lengths[i]))"),),
+    ),
+    Answer(
+        "pack",
+        "only an exact fit",
+        "one_each",
+        edits=(("room[b] >= lengths[i]", "room[b] == lengths[i]"),),
+    ),
+    Answer(
+        "pack",
+        "bins one token smaller",
+        "strict",
+        edits=(("room.append(max_length)", "room.append(max_length - 1)"),),
+    ),
+    Answer(
+        "pack",
+        "index of the value",
+        "by_value",
+        edits=(
+            (
+                "for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):",
+                "for n in sorted(lengths, reverse=True):\n        i = lengths.index(n)",
+            ),
+        ),
+    ),
+    Answer(
+        "pack",
+        "does not take its own room in a new bin",
+        "not_reduced",
+        edits=(
+            (
+                (
+                    "        if not fits:\n            bins.append([])\n            room.ap"
+                    "pend(max_length)\n            fits = [len(bins) - 1]\n"
+                ),
+                (
+                    "        if not fits:\n            bins.append([i])\n            room.a"
+                    "ppend(max_length)\n            continue\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "pack",
+        "goes on after a new bin: rows twice",
+        "twice",
+        edits=(("            bins.append([])\n", "            bins.append([i])\n"),),
+    ),
+    Answer(
+        "pack",
+        "a bin closes once a row does not fit",
+        "last_lost",
+        code="""
+def pack(lengths, max_length):
+    bins, current, room = [], [], max_length
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if lengths[i] > room:
+            bins.append(current)
+            current, room = [], max_length
+        current.append(i)
+        room -= lengths[i]
+    return bins
+
+
+def join(rows):
+    ids, labels, positions = [], [], []
+    for row, graded in rows:
+        ids += row
+        labels += [-100] + graded[1:]
+        positions += range(len(row))
+    return ids, labels, positions
+""",
+    ),
+    Answer(
+        "pack",
+        "the last bin kept in a loop is never appended",
+        "last_lost",
+        code="""
+def pack(lengths, max_length):
+    bins, current, room = [], [], max_length
+    for i in range(len(lengths)):
+        if lengths[i] > room:
+            bins.append(current)
+            current, room = [], max_length
+        current.append(i)
+        room -= lengths[i]
+    return bins
+
+
+def join(rows):
+    ids, labels, positions = [], [], []
+    for row, graded in rows:
+        ids += row
+        labels += [-100] + graded[1:]
+        positions += range(len(row))
+    return ids, labels, positions
+""",
+    ),
+    Answer(
+        "pack",
+        "joins without any masks but a -100 between",
+        "last_masked",
+        edits=(
+            (
+                "        ids += row\n        labels += [-100] + graded[1:]\n",
+                "        ids += row\n        labels += graded[:-1] + [-100]\n",
+            ),
+        ),
+    ),
+    Answer(
+        "pack",
+        "positions count down",
+        "other",
+        edits=(("range(len(row))", "range(len(row))[::-1]"),),
+    ),
+    Answer(
+        "pack",
+        "lists of lists of positions",
+        "type",
+        edits=(("positions += range(len(row))", "positions.append(list(range(len(row))))"),),
+    ),
+    Answer(
+        "pack",
+        "all labels masked",
+        "all_masked",
+        edits=(("[-100] + graded[1:]", "[-100] * len(graded)"),),
+    ),
+    Answer(
+        "pack",
+        "-100 for whole first row",
+        "all_masked",
+        edits=(
+            ("[-100] + graded[1:]", "([-100] + graded[1:]) if labels else [-100] * len(graded)"),
+        ),
+    ),
+    Answer(
+        "pack",
+        "labels shifted: drops the first",
+        "moved",
+        edits=(("[-100] + graded[1:]", "graded[1:] + [-100]"),),
+    ),
+    Answer(
+        "pack", "ids masked too", "ids_masked", edits=(("ids += row", "ids += [-100] + row[1:]"),)
+    ),
+    Answer(
+        "pack",
+        "labels first element only dropped",
+        "moved",
+        edits=(("[-100] + graded[1:]", "graded[1:]"),),
+    ),
+    Answer(
+        "pack",
+        "bins of 1-based rows",
+        "from_1",
+        edits=(("bins[b].append(i)", "bins[b].append(i + 1)"),),
+    ),
+    Answer(
+        "pack",
+        "sorts by index not length",
+        "unsorted",
+        edits=(("key=lambda i: -lengths[i]", "key=lambda i: -i"),),
+    ),
+    Answer(
+        "make_trainer",
+        "max_steps given to the trainer",
+        "trainer_setting",
+        edits=(
+            ("        max_steps=20,\n", ""),
+            ("        model=model,\n", "        model=model,\n        max_steps=20,\n"),
+        ),
+    ),
+    Answer("make_trainer", "args not passed", "args_lost", edits=(("        args=args,\n", ""),)),
+    Answer(
+        "make_trainer",
+        "TrainingArguments from transformers",
+        "not_cut",
+        edits=(
+            (
+                "    args = SFTConfig(",
+                ("    from transformers import TrainingArguments\n\n    args = TrainingArguments("),
+            ),
+            ("        max_length=length,\n", ""),
+            ("        activation_checkpointing=False,\n", ""),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "get_peft_model before the trainer",
+        "wrapped",
+        edits=(
+            (
+                "    return SFTTrainer(\n        model=model,",
+                (
+                    "    from peft import get_peft_model\n    model = get_peft_model(model"
+                    ", LoraConfig(r=4, lora_alpha=8, target_modules=['q_proj', 'v_proj'])"
+                    ")\n    return SFTTrainer(\n        model=model,"
+                ),
+            ),
+        ),
+    ),
+    Answer("make_trainer", "no r", "lost", edits=(("r=4, ", ""),)),
+    Answer(
+        "make_trainer",
+        "train_sampling_strategy true",
+        "other",
+        edits=(('train_sampling_strategy="group_by_length"', "train_sampling_strategy=True"),),
+    ),
+    Answer("make_trainer", "rank stabilised", "other", edits=(("r=4,", "r=4, use_rslora=True,"),)),
+    Answer(
+        "make_trainer",
+        "a fixed rate",
+        "other",
+        edits=(("learning_rate=rate", "learning_rate=5e-3"),),
+    ),
+    Answer(
+        "make_trainer",
+        "a fixed length",
+        "not_cut",
+        edits=(("max_length=length", "max_length=256"),),
+    ),
+    Answer(
+        "make_trainer",
+        "warm-up of ten steps",
+        "other",
+        edits=(("warmup_steps=0.1", "warmup_steps=10"),),
+    ),
+    Answer(
+        "make_trainer", "eval_steps forgotten", "lost", edits=(("        eval_steps=5,\n", ""),)
+    ),
+    Answer(
+        "make_trainer",
+        "assistant_only_loss in place of the collator",
+        "marks_asked",
+        edits=(
+            (
+                "        max_length=length,\n",
+                "        max_length=length,\n        assistant_only_loss=True,\n",
+            ),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "max_length given to the trainer",
+        "trainer_setting",
+        edits=(
+            ("        max_length=length,\n", ""),
+            ("        model=model,\n", "        model=model,\n        max_length=length,\n"),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "eval rows forgotten",
+        "no_new_rows",
+        edits=(("        eval_dataset=new_rows,\n", ""),),
+    ),
+    Answer(
+        "make_trainer",
+        "the tokenizer forgotten",
+        "no_tokenizer",
+        edits=(("        processing_class=tokenizer,\n", ""),),
+    ),
+    Answer(
+        "make_trainer",
+        "rows and tokenizer exchanged",
+        "other",
+        edits=(
+            ("train_dataset=rows", "train_dataset=tokenizer"),
+            ("processing_class=tokenizer", "processing_class=rows"),
+        ),
+    ),
+    Answer(
+        "make_trainer",
+        "a setting that does not exist",
+        "unknown_setting",
+        edits=(("        max_steps=20,\n", "        max_steps=20,\n        lora_rank=4,\n"),),
+    ),
+    Answer(
+        "pack",
+        "all but a row's first label goes too: half of the row",
+        "other",
+        edits=(("range(len(row))", "[k // 2 for k in range(len(row))]"),),
+    ),
+    Answer(
+        "choose",
+        "accumulates eight",
+        "budget",
+        edits=(
+            (
+                "per_device_train_batch_size=32",
+                "per_device_train_batch_size=32, gradient_accumulation_steps=8",
+            ),
+        ),
+    ),
+    Answer(
+        "choose",
+        "rank 1 at the default rate",
+        "several",
+        edits=(
+            ("learning_rate=2e-2", "learning_rate=2e-5"),
+            ("r=4, lora_alpha=8", "r=1, lora_alpha=2"),
+        ),
+    ),
+    Answer(
+        "choose",
+        "full fine-tuning's rate of a blog and 4 epochs",
+        "slow",
+        edits=(
+            ("learning_rate=2e-2", "learning_rate=2e-4"),
+            ("max_steps=250", "num_train_epochs=3"),
+        ),
+    ),
+    Answer("choose", "batch one", "short", edits=(("size=32", "size=1"),)),
+    Answer("choose", "rate 0", "slow", edits=(("learning_rate=2e-2", "learning_rate=0"),)),
+    Answer(
+        "choose",
+        "a list of three",
+        "type",
+        edits=(
+            (
+                "return args, LoraConfig(r=4, lora_alpha=8)",
+                "return args, LoraConfig(r=4, lora_alpha=8), folder",
+            ),
+        ),
+    ),
 ]

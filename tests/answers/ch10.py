@@ -339,6 +339,153 @@ def bits_per_parameter(n, block_size, double_quant):
     return 4 + Fraction(second if double_quant else 32 * blocks, n)
 """,
     ),
+    Answer(
+        "blockwise",
+        "loops over starts, lists",
+        "",
+        code="""
+def quantize_int8(x, block_size):
+    codes, absmax = torch.empty(len(x), dtype=torch.int8), []
+    for start in range(0, len(x), block_size):
+        part = x[start : start + block_size]
+        absmax.append(float(part.abs().max()))
+        codes[start : start + block_size] = torch.round(part / absmax[-1] * 127).to(torch.int8)
+    return codes, torch.tensor(absmax)
+
+
+def dequantize_int8(codes, absmax, block_size):
+    return torch.stack([absmax[n // block_size] * int(c) / 127 for n, c in enumerate(codes)])
+""",
+    ),
+    Answer(
+        "code_book",
+        "by halves mirrored, sorted",
+        "",
+        code="""
+def normal_code(bits):
+    n = 2 ** bits
+    q = NormalDist().inv_cdf
+    end = 1 - 0.25 * (1 / (n - 1) + 1 / n)
+    half = [q(0.5 + (end - 0.5) * k / (n // 2)) for k in range(1, n // 2 + 1)]
+    other = [-q(0.5 + (end - 0.5) * k / (n // 2 - 1)) for k in range(1, n // 2)]
+    return sorted(v / half[-1] for v in other + [0.0] + half)
+""",
+    ),
+    Answer(
+        "code_book",
+        "icdf of torch",
+        "",
+        code="""
+def normal_code(bits):
+    n = 1 << bits
+    end = 1 - (1 / (n - 1) + 1 / n) / 4
+    normal = torch.distributions.Normal(0.0, 1.0)
+    up = normal.icdf(torch.linspace(0.5, end, n // 2 + 1)[1:])
+    down = normal.icdf(torch.linspace(1 - end, 0.5, n // 2)[:-1])
+    return torch.cat([down, torch.zeros(1), up]) / up.max()
+""",
+    ),
+    Answer(
+        "packing",
+        "divmod and a reshape",
+        "",
+        code="""
+def pack(codes):
+    if len(codes) % 2:
+        codes = torch.cat([codes, codes[-1:]])
+    first, second = codes.view(-1, 2).unbind(1)
+    return first * 16 + second
+
+
+def unpack(packed, n):
+    out = torch.empty(2 * len(packed), dtype=torch.uint8)
+    out[::2], out[1::2] = packed // 16, packed % 16
+    return out[:n]
+""",
+    ),
+    Answer(
+        "packing",
+        "python ints",
+        "",
+        code="""
+def pack(codes):
+    c = codes.tolist() + [0]
+    return torch.tensor([c[k] << 4 | c[k + 1] for k in range(0, len(codes), 2)], dtype=torch.uint8)
+
+
+def unpack(packed, n):
+    text = "".join(f"{b:02x}" for b in packed.tolist())
+    return torch.tensor([int(c, 16) for c in text[:n]], dtype=torch.uint8)
+""",
+    ),
+    Answer(
+        "double",
+        "cdist and unflatten",
+        "",
+        code="""
+def double_quantize(absmax, levels, group):
+    offset = absmax.sum() / absmax.numel()
+    rest = (absmax - offset).unflatten(0, (-1, group))
+    scales = rest.abs().max(dim=-1).values
+    codes = torch.cdist((rest / scales.unsqueeze(-1)).reshape(-1, 1), levels[:, None]).argmin(1)
+    return codes.byte(), scales, offset
+
+
+def double_dequantize(codes, scales, offset, levels, group):
+    return (levels[codes.int()].view(-1, group) * scales[:, None]).flatten() + offset
+""",
+    ),
+    Answer(
+        "double",
+        "bisect",
+        "",
+        code="""
+def double_quantize(absmax, levels, group):
+    offset = absmax.mean().item()
+    codes, scales = [], []
+    edges = (levels[1:] + levels[:-1]) / 2
+    for part in (absmax - offset).split(group):
+        scales.append(part.abs().max())
+        codes.append(torch.bucketize(part / scales[-1], edges))
+    return torch.cat(codes).to(torch.uint8), torch.stack(scales), offset
+
+
+def double_dequantize(codes, scales, offset, levels, group):
+    return torch.gather(levels, 0, codes.long()) * scales.repeat_interleave(group) + offset
+""",
+    ),
+    Answer(
+        "bits",
+        "math.ceil and if",
+        "",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    blocks = -int(-n // block_size)
+    total = 4 * n
+    if double_quant:
+        total += blocks * 8 + -int(-blocks // 256) * 32
+    else:
+        total += blocks * 32
+    return total / n
+""",
+    ),
+    Answer(
+        "bits",
+        "ranges",
+        "",
+        code="""
+def bits_per_parameter(n, block_size, double_quant):
+    blocks = len(range(0, n, block_size))
+    extra = 8 * blocks + 32 * len(range(0, blocks, 256)) if double_quant else 32 * blocks
+    return torch.tensor(4 * n + extra, dtype=torch.float64) / n
+""",
+    ),
+    Answer(
+        "bits",
+        "groups per block_size times 256",
+        "",
+        edits=(("-(-blocks // 256)", "-(-n // (256 * block_size))"),),
+    ),
 ]
 
 WRONG = [
@@ -398,8 +545,8 @@ WRONG = [
     Answer("blockwise", "divides back", "divided", edits=[(BACK, "return codes / scales / 127")]),
     Answer("blockwise", "no scale back", "no_scale", edits=[(BACK, "return codes / 127")]),
     Answer("blockwise", "no filling", "rest", edits=[(ROWS, "x.view(-1, block_size)")]),
-    Answer("blockwise", "mean instead", "mean", edits=[(ABSMAX, "rows.abs().mean(dim=1)")]),
-    Answer("blockwise", "half of it", "other", edits=[("127 * rows", "63 * rows")]),
+    Answer("blockwise", "mean instead", "measure", edits=[(ABSMAX, "rows.abs().mean(dim=1)")]),
+    Answer("blockwise", "half of it", "factor", edits=[("127 * rows", "63 * rows")]),
     Answer("blockwise", "back plus 1", "other", edits=[(BACK, BACK + " + 1")]),
     Answer("blockwise", "no return", "none", edits=[(BACK, "codes * scales / 127")]),
     # 10.2
@@ -522,7 +669,7 @@ def normal_code(bits):
     Answer("packing", "no mask", "unpack_mask", edits=[("packed & 15", "packed")]),
     Answer("packing", "no shift back", "unpack_shift", edits=[("packed >> 4", "packed & 240")]),
     Answer("packing", "whole byte", "unpack_shift", edits=[("packed >> 4", "packed")]),
-    Answer("packing", "three bits", "other", edits=[("packed & 15", "packed & 3")]),
+    Answer("packing", "three bits", "other_mask", edits=[("packed & 15", "packed & 3")]),
     Answer("packing", "shifts by 3", "no_sixteen", edits=[("<< 4", "<< 3")]),
     Answer("packing", "no return", "none", edits=[("return " + FLAT, FLAT)]),
     # 10.4
@@ -615,7 +762,7 @@ def normal_code(bits):
     Answer(
         "double",
         "twice the scale",
-        "other",
+        "factor",
         edits=[(SCALES, "scales = 2 * rows.abs().amax(dim=1)")],
     ),
     Answer(
@@ -656,7 +803,7 @@ def bits_per_parameter(n, block_size, double_quant):
     Answer(
         "bits", "256 weights", "groups_of_weights", edits=[("-(-blocks // 256)", "-(-n // 256)")]
     ),
-    Answer("bits", "float16 scales", "half_scales", edits=[("else 32", "else 16")]),
+    Answer("bits", "float16 scales", "other_scales", edits=[("else 32", "else 16")]),
     Answer("bits", "no return", "none", edits=[(SHARE, "4 + scales / n")]),
 ]
 
@@ -731,7 +878,9 @@ WRONG += [
     edit("code_book", "end of 0.99", "end", (END, "end = 0.99")),
     edit("code_book", "cuts at the other end", "no_end", ("[:-1].tolist()", "[1:].tolist()")),
     edit("code_book", "negative half not turned", "no_minus", ("[-quantile(p)", "[quantile(p)")),
-    edit("code_book", "divided by the sum", "other", (DIVIDE, "return levels / levels.sum()")),
+    edit(
+        "code_book", "divided by the sum", "not_divided", (DIVIDE, "return levels / levels.sum()")
+    ),
     edit("code_book", "as a column", "other", (DIVIDE, "return (levels / levels.max())[:, None]")),
     edit(
         "code_book",
@@ -787,7 +936,7 @@ WRONG += [
         "unfinished",
         ("pairs = ", "raise NotImplementedError\n    pairs = "),
     ),
-    edit("packing", "only the first half", "other", (FLAT, "pairs.flatten()[: n // 2]")),
+    edit("packing", "only the first half", "one_each", (FLAT, "pairs.flatten()[: n // 2]")),
     # 10.4
     edit("double", "uint8 as an index", "mask", ("codes.long()", "codes")),
     edit(
@@ -802,7 +951,7 @@ WRONG += [
     edit("double", "repeat of each group", "repeat", ("repeat_interleave(group)", "repeat(group)")),
     edit("double", "the maximum as offset", "middle", (OFFSET, "offset = absmax.max()")),
     edit("double", "codes over 255", "codes_as_values", ("levels[codes.long()]", "codes / 255")),
-    edit("double", "standard deviation", "other", (SCALES, "scales = rows.std(dim=1)")),
+    edit("double", "standard deviation", "spread", (SCALES, "scales = rows.std(dim=1)")),
     edit("double", "two values", "type", (", scales, offset", ", scales")),
     edit(
         "double",
@@ -813,7 +962,7 @@ WRONG += [
     edit(
         "double",
         "rounds to 255 steps",
-        "other",
+        "even_levels",
         (NEAREST, "((rows / scales[:, None]).flatten() * 127 + 128).round().to(torch.uint8)"),
     ),
     edit("double", "int16 codes", "wide", ("torch.uint8", "torch.int16")),
@@ -834,13 +983,13 @@ WRONG += [
     edit(
         "double",
         "scale of the first group",
-        "other",
+        "one_scale_back",
         ("scales.repeat_interleave(group)", "scales[0]"),
     ),
     # 10.5
     edit("bits", "groups not rounded", "group_not_rounded", ("-(-blocks // 256)", "blocks / 256")),
     edit("bits", "one float for all", "one_group", ("32 * groups", "32")),
-    edit("bits", "eight bits a code", "a_byte_each", ("return 4 +", "return 8 +")),
+    edit("bits", "eight bits a code", "other_codes", ("return 4 +", "return 8 +")),
     edit("bits", "exchanged", "the_other_way", ("if double_quant", "if not double_quant")),
     edit("bits", "one more always", "one_more", ("-(-blocks // 256)", "blocks // 256 + 1")),
     edit(
@@ -849,11 +998,11 @@ WRONG += [
         "groups_of_blocks",
         ("blocks // 256", "blocks // block_size"),
     ),
-    edit("bits", "128 scales in a group", "other", ("blocks // 256", "blocks // 128")),
+    edit("bits", "128 scales in a group", "groups_of_blocks", ("blocks // 256", "blocks // 128")),
     edit("bits", "rounded to one place", "cut", (SHARE, "return round(4 + scales / n, 1)")),
     edit("bits", "a pair", "type", (SHARE, "return 4, scales / n")),
     edit("bits", "a complex number", "other", (SHARE, "return 4 + scales / n + 0j")),
-    edit("bits", "divides by blocks", "other", (SHARE, "return 4 + scales / blocks")),
+    edit("bits", "divides by blocks", "by_blocks", (SHARE, "return 4 + scales / blocks")),
     # a second round
     edit("blockwise", "codes from -1 to 1", "no_127_there", (ROUND, ROUND.replace("127 * ", ""))),
     edit(
@@ -883,41 +1032,44 @@ WRONG += [
     edit(
         "blockwise",
         "fills up in front",
-        "other",
+        "in_front",
         ("(0, -len(x) % block_size)", "(-len(x) % block_size, 0)"),
     ),
     edit(
         "blockwise",
         "half the range",
-        "span",
+        "measure",
         (ABSMAX, "(rows.amax(dim=1) - rows.amin(dim=1)) / 2"),
     ),
-    edit("code_book", "cdf", "other", ("NormalDist().inv_cdf", "NormalDist().cdf")),
+    edit("code_book", "cdf", "no_quantiles", ("NormalDist().inv_cdf", "NormalDist().cdf")),
     edit(
         "code_book",
         "two decimals",
-        "other",
+        "rounded",
         (DIVIDE, "return (levels / levels.max()).round(decimals=2)"),
     ),
-    edit("packing", "shift of 8", "other", ("<< 4", "<< 8")),
+    edit("packing", "shift of 8", "one_lost", ("<< 4", "<< 8")),
     edit(
         "packing", "fills up in front", "in_front", ("(0, len(codes) % 2)", "(len(codes) % 2, 0)")
     ),
-    edit("packing", "the last n", "other", ("[:n]", "[-n:]")),
+    edit("packing", "the last n", "last_n", ("[:n]", "[-n:]")),
     edit("double", "int8 as an index", "other", ("codes.long()", "codes.to(torch.int8)")),
     edit("double", "codes in rows", "in_rows", (NEAREST, NEAREST + ".view(-1, group)")),
-    edit("double", "argmin over the numbers", "other", ("argmin(dim=1)", "argmin(dim=0)")),
+    edit("double", "argmin over the numbers", "axis", ("argmin(dim=1)", "argmin(dim=0)")),
     edit(
-        "bits", "blocks rounded to the nearest", "other", (BLOCKS, "blocks = round(n / block_size)")
+        "bits",
+        "blocks rounded to the nearest",
+        "dropped",
+        (BLOCKS, "blocks = round(n / block_size)"),
     ),
     edit("bits", "one block more", "one_more", (BLOCKS, "blocks = n // block_size + 1")),
     edit(
         "bits",
         "32 and 8 exchanged",
-        "other",
+        "exchanged",
         ("8 * blocks + 32 * groups", "32 * blocks + 8 * groups"),
     ),
-    edit("bits", "always blocks of 64", "other", (BLOCKS, "blocks = -(-n // 64)")),
+    edit("bits", "always blocks of 64", "fixed", (BLOCKS, "blocks = -(-n // 64)")),
 ]
 
 # Another round of novices' answers: written from the exercise's text alone
@@ -1122,7 +1274,7 @@ WRONG += [
     Answer(
         "blockwise",
         "pads with edge",
-        "other",
+        "filled",
         edits=(
             (
                 "F.pad(x, (0, -len(x) % block_size)",
@@ -1144,7 +1296,7 @@ WRONG += [
     Answer(
         "blockwise",
         "interleaved blocks",
-        "other",
+        "across",
         edits=(("-1, block_size)", "block_size, -1).T"),),
     ),
     Answer(
@@ -1161,7 +1313,7 @@ WRONG += [
             ),
         ),
     ),
-    Answer("blockwise", "back int overflow", "other", edits=(("scales / 127", "127 / scales"),)),
+    Answer("blockwise", "back int overflow", "divided", edits=(("scales / 127", "127 / scales"),)),
     Answer(
         "blockwise", "absmax kept as column", "column", edits=(("absmax\n", "absmax[:, None]\n"),)
     ),
@@ -1171,7 +1323,7 @@ WRONG += [
     Answer(
         "blockwise",
         "minmax",
-        "span",
+        "measure",
         edits=(("rows.abs().amax(dim=1)", "(rows.amax(1) - rows.amin(1)) / 2"),),
     ),
     Answer(
@@ -1197,7 +1349,7 @@ def normal_code(bits):
     return torch.linspace(-1, 1, 2**bits)
 """,
     ),
-    Answer("code_book", "n-1 for both", "level_short", edits=(("2 + 1", "2"),)),
+    Answer("code_book", "n-1 for both", "lengths", edits=(("2 + 1", "2"),)),
     Answer("code_book", "keeps 1/2", "zero_twice", edits=(("2)[:-1]", "2)"),)),
     Answer("code_book", "drops the end", "no_end", edits=(("1)[:-1]", "1)[1:]"),)),
     Answer(
@@ -1210,7 +1362,9 @@ def normal_code(bits):
             ("5, N)", "5, n // 2)"),
         ),
     ),
-    Answer("code_book", "divided by n", "other", edits=(("levels.max()", "levels.abs().sum()"),)),
+    Answer(
+        "code_book", "divided by n", "not_divided", edits=(("levels.max()", "levels.abs().sum()"),)
+    ),
     Answer(
         "code_book",
         "each side own max",
@@ -1243,11 +1397,11 @@ def normal_code(bits):
 """,
     ),
     Answer("code_book", "unsorted cat", "order", edits=(("*negative, 0.0", "0.0, *negative"),)),
-    Answer("code_book", "end n+1", "other", edits=(("(n - 1) + 1 / n", "n + 1 / (n + 1)"),)),
+    Answer("code_book", "end n+1", "end", edits=(("(n - 1) + 1 / n", "n + 1 / (n + 1)"),)),
     Answer(
         "code_book",
         "bf16",
-        "other",
+        "rounded",
         edits=(("levels / levels.max", "(levels / levels.max()).bfloat16"),),
     ),
     Answer("code_book", "2*bits", "two_bits", edits=(("2**bits", "2 * bits"),)),
@@ -1364,7 +1518,7 @@ def normal_code(bits):
     Answer(
         "double",
         "offset zero returned",
-        "no_offset",
+        "offset_not_returned",
         edits=(("scales, offset\n", "scales, 0.0\n"),),
     ),
     Answer(
@@ -1374,7 +1528,7 @@ def normal_code(bits):
         edits=(("rows.abs(", "absmax.view(-1, group"),),
     ),
     Answer(
-        "double", "squared scale", "other", edits=(("scales, offset\n", "scales / 127, offset\n"),)
+        "double", "squared scale", "factor", edits=(("scales, offset\n", "scales / 127, offset\n"),)
     ),
     Answer(
         "bits",
@@ -1405,4 +1559,265 @@ def bits_per_parameter(n, block_size, double_quant):
     Answer("bits", "levels counted", "once", edits=(("+ scales /", "+ (scales + 16 * 32) /"),)),
     Answer("bits", "both scales", "kept", edits=(("8 * blocks", "32 * blocks + 8 * blocks"),)),
     Answer("bits", "int result", "cut", edits=(("4 + scales / n", "round(4 + scales / n)"),)),
+    Answer(
+        "blockwise",
+        "divides by the scale of the next block",
+        "other",
+        edits=(
+            (
+                "(127 * rows / absmax[:, None]).round()",
+                "(127 * rows / absmax.roll(-1)[:, None]).round()",
+            ),
+        ),
+    ),
+    Answer(
+        "blockwise",
+        "norm of a block",
+        "measure",
+        edits=(("rows.abs().amax(dim=1)  # (blocks,)", "rows.norm(dim=1)"),),
+    ),
+    Answer("blockwise", "ceil", "truncated", edits=((".round()", ".ceil()"),)),
+    Answer("blockwise", "adds a half and cuts", "truncated", edits=((".round()", " + 0.5"),)),
+    Answer(
+        "blockwise",
+        "clamps at 100",
+        "clipped",
+        edits=(
+            (
+                "(127 * rows / absmax[:, None]).round()",
+                "(127 * rows / absmax[:, None]).round().clamp(-100, 100)",
+            ),
+        ),
+    ),
+    Answer(
+        "blockwise",
+        "scale of all on the way back",
+        "one_scale_back",
+        edits=(("absmax.repeat_interleave(block_size)[: len(codes)]", "absmax.max()"),),
+    ),
+    Answer(
+        "blockwise",
+        "back without the cut to float: whole numbers",
+        "back_rounded",
+        edits=(("return codes * scales / 127", "return (codes * scales / 127).round()"),),
+    ),
+    Answer("blockwise", "255 codes", "top", edits=(("127 * rows", "255 * rows"),)),
+    Answer(
+        "blockwise",
+        "one scale per number on the way back",
+        "other",
+        edits=(("absmax.repeat_interleave(block_size)[: len(codes)]", "absmax[: len(codes)]"),),
+    ),
+    Answer(
+        "blockwise",
+        "absmax in float16",
+        "few_digits",
+        edits=(
+            (
+                "codes.flatten()[: len(x)].to(torch.int8), absmax",
+                "codes.flatten()[: len(x)].to(torch.int8), absmax.half()",
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "halves of the same length",
+        "lengths",
+        edits=(("n // 2)[:-1]", "n // 2 + 1)[:-1]"),),
+    ),
+    Answer(
+        "code_book",
+        "the end from bits, not n",
+        "end",
+        edits=(
+            (
+                "end = 1 - (1 / (n - 1) + 1 / n) / 4",
+                "end = 1 - (1 / (2 * bits - 1) + 1 / (2 * bits)) / 4",
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "divides by the smallest",
+        "not_divided",
+        edits=(("levels.max()", "levels.min()"),),
+    ),
+    Answer("code_book", "divides by the end", "not_divided", edits=(("levels.max()", "end"),)),
+    Answer(
+        "code_book",
+        "forgets the sum's brackets",
+        "end",
+        edits=(("(1 / (n - 1) + 1 / n) / 4", "1 / (n - 1) + 1 / n / 4"),),
+    ),
+    Answer(
+        "code_book",
+        "negative half mirrors the positive",
+        "mirrored",
+        edits=(
+            (
+                "negative = [-quantile(p) for p in torch.linspace(end, 0.5, n // 2)[:-1].tolist()]",
+                "negative = [-p for p in positive[:-1]]",
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "positive half not reversed, negative reversed",
+        "order",
+        edits=(("[*negative, 0.0, *reversed(positive)]", "[*reversed(negative), 0.0, *positive]"),),
+    ),
+    Answer(
+        "code_book",
+        "one level too few, no end",
+        "lengths",
+        edits=(
+            (
+                "torch.linspace(end, 0.5, n // 2 + 1)[:-1]",
+                "torch.linspace(end, 0.5, n // 2 + 1)[1:-1]",
+            ),
+        ),
+    ),
+    Answer(
+        "code_book",
+        "the last is not 1: clamps",
+        "not_divided",
+        edits=(("return levels / levels.max()", "return levels.clamp(-1, 1)"),),
+    ),
+    Answer(
+        "packing",
+        "shift of the second one back",
+        "one_lost",
+        edits=(("<< 4 | codes[1::2]", "| codes[1::2] >> 4"),),
+    ),
+    Answer(
+        "packing",
+        "xor with all",
+        "other",
+        edits=(("<< 4 | codes[1::2]", "<< 4 ^ 15 - codes[1::2]"),),
+    ),
+    Answer("packing", "skips a code", "other", edits=(("codes[1::2]", "codes[2::2]"),)),
+    Answer(
+        "packing",
+        "pairs overlap",
+        "not_packed",
+        edits=(("return codes[0::2] << 4 | codes[1::2]", "return codes[:-1] << 4 | codes[1:]"),),
+    ),
+    Answer(
+        "packing",
+        "unpack gives strings of bits",
+        "unpack_shift",
+        edits=(("[packed >> 4, packed & 15]", "[packed >> 8, packed & 15]"),),
+    ),
+    Answer(
+        "packing",
+        "unpack gives only high halves",
+        "one_each",
+        edits=(("return pairs.flatten()[:n]", "return pairs[:, 0]"),),
+    ),
+    Answer(
+        "packing",
+        "unpack with one column twice",
+        "other_mask",
+        edits=(("[packed >> 4, packed & 15]", "[packed >> 4, packed >> 4]"),),
+    ),
+    Answer(
+        "packing",
+        "unpack as float division",
+        "unpack_shift",
+        edits=(("packed >> 4,", "(packed / 16).round(),"),),
+    ),
+    Answer("packing", "unpack drops an odd one", "other", edits=(("[:n]", "[: n // 2 * 2]"),)),
+    Answer(
+        "double",
+        "offset added on the way there",
+        "not_taken_off",
+        edits=(("(absmax - offset)", "(absmax + offset)"),),
+    ),
+    Answer(
+        "double", "codes looked up with the wrong sign", "turned", edits=(("- levels", "+ levels"),)
+    ),
+    Answer(
+        "double",
+        "one group less on the way back",
+        "other",
+        edits=(("scales.repeat_interleave(group)", "scales.repeat_interleave(len(scales))"),),
+    ),
+    Answer(
+        "double",
+        "divides by the scale on the way back",
+        "no_scale",
+        edits=(("* scales.repeat_interleave(group)", "/ scales.repeat_interleave(group)"),),
+    ),
+    Answer(
+        "double",
+        "scale of the values before .abs of the mean",
+        "middle",
+        edits=(("offset = absmax.mean()", "offset = absmax.abs().median()"),),
+    ),
+    Answer(
+        "double",
+        "levels scaled instead of numbers, forgotten",
+        "not_divided",
+        edits=(("(rows / scales[:, None])", "(rows * scales[:, None])"),),
+    ),
+    Answer(
+        "double",
+        "divides by the global scale for the codes",
+        "not_divided",
+        edits=(("rows / scales[:, None]", "rows / scales.max()"),),
+    ),
+    Answer(
+        "double",
+        "back from signed codes",
+        "shifted",
+        edits=(("levels[codes.long()]", "levels[codes.long() - 128]"),),
+    ),
+    Answer(
+        "double",
+        "offset per number",
+        "other",
+        edits=(
+            (
+                "return distance.abs().argmin(dim=1).to(torch.uint8), scales, offset",
+                "return distance.abs().argmin(dim=1).to(torch.uint8), scales, absmax - offset",
+            ),
+        ),
+    ),
+    Answer(
+        "double",
+        "rounds the offset",
+        "other",
+        edits=(("offset = absmax.mean()", "offset = absmax.mean().round()"),),
+    ),
+    Answer(
+        "bits", "float16 second scales", "other_scales", edits=(("32 * groups", "16 * groups"),)
+    ),
+    Answer(
+        "bits", "scale of each weight", "by_blocks", edits=(("else 32 * blocks", "else 32 * n"),)
+    ),
+    Answer(
+        "bits",
+        "double counts float32 and the byte",
+        "kept",
+        edits=(("8 * blocks + 32 * groups", "8 * blocks + 32 * blocks"),),
+    ),
+    Answer(
+        "bits", "in whole bits", "cut", edits=(("return 4 + scales / n", "return 4 + scales // n"),)
+    ),
+    Answer("bits", "16 bits", "other_codes", edits=(("return 4 +", "return 16 +"),)),
+    Answer(
+        "bits",
+        "saving instead",
+        "other",
+        edits=(("return 4 + scales / n", "return 32 - 4 - scales / n"),),
+    ),
+    Answer(
+        "bits",
+        "4 bits for each block",
+        "codes_of_blocks",
+        edits=(("return 4 + scales / n", "return (4 * blocks + scales) / n"),),
+    ),
+    Answer(
+        "bits", "zero point too", "other_scales", edits=(("else 32 * blocks", "else 64 * blocks"),)
+    ),
 ]

@@ -246,7 +246,7 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
     Answer(
         "step_bytes",
         "groups of 64 scales",
-        "other",
+        "each_256",
         edits=[(PACKED, "n / 2 + n / 64 + 4 * n / 64 / 64")],
     ),
     Answer("step_bytes", "a byte a weight", "bits", edits=[(PACKED, PACKED.replace("n / 2", "n"))]),
@@ -256,13 +256,13 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
     Answer(
         "step_bytes",
         "one matrix",
-        "other",
+        "one_matrix",
         edits=[("out * into for out, into in shapes", "out * into for out, into in shapes[:1]")],
     ),
     Answer(
         "step_bytes",
         "parts in another order",
-        "other",
+        "exchanged",
         edits=[(RETURN, RETURN.replace("weights, 4 * p, 8 * p", "4 * p, 8 * p, weights"))],
     ),
     Answer("step_bytes", "the sum", "type", edits=[(RETURN, "return weights + 12 * p")]),
@@ -358,7 +358,7 @@ def step_bytes(shapes, rest, r, tokens, vocabulary, prepared):
     Answer(
         "qlora_config",
         "float32 without bfloat16",
-        "other",
+        "float32",
         edits=[("else torch.float16", "else torch.float32")],
     ),
     Answer(
@@ -411,14 +411,14 @@ def run_blocks(blocks, x):
     Answer(
         "run_blocks",
         "the last block first",
-        "other",
+        "backwards",
         edits=[("in blocks:", "in reversed(list(blocks)):")],
     ),
-    Answer("run_blocks", "one block", "other", edits=[("in blocks:", "in blocks[:1]:")]),
+    Answer("run_blocks", "one block", "not_all", edits=[("in blocks:", "in blocks[:1]:")]),
     Answer(
         "run_blocks",
         "runs the block twice",
-        "other",
+        "twice",
         edits=[("        x = checkpoint", "        block(x)\n        x = checkpoint")],
     ),
     Answer("run_blocks", "as it was", "vanished", edits=[("=False", "=True")]),
@@ -522,7 +522,7 @@ def skip_list(model, more):
     Answer(
         "skip_list",
         "adds to the caller's list",
-        "other",
+        "in_place",
         edits=[(f"return {HEAD} + more", f"more += {HEAD}\n    return more")],
     ),
     Answer("skip_list", "modules", "type", edits=[("[name for", "[m for")]),
@@ -566,7 +566,9 @@ def skip_list(model, more):
     Answer(
         "protect", "another name", "nothing", edits=[(".support_avx512bf16_for_cpu", ".support")]
     ),
-    Answer("protect", "the first one alone", "other", edits=[(FLAG, FLAG + "            break\n")]),
+    Answer(
+        "protect", "the first one alone", "first_only", edits=[(FLAG, FLAG + "            break\n")]
+    ),
     Answer(
         "protect",
         "on the weight",
@@ -893,7 +895,12 @@ WRONG += [
         "prepared",
         edits=(("4 if prepared else 2", "2 if prepared else 4"),),
     ),
-    Answer("step_bytes", "grads of rest too", "other", edits=(("* p, 8", "* (p + rest), 8"),)),
+    Answer(
+        "step_bytes",
+        "grads of rest too",
+        "frozen_gradients",
+        edits=(("* p, 8", "* (p + rest), 8"),),
+    ),
     Answer("step_bytes", "logits bf16", "logits_once", edits=(("* 4 *", "* 2 *"),)),
     Answer(
         "step_bytes",
@@ -901,7 +908,7 @@ WRONG += [
         "logits_prepared",
         edits=(("* 4 *", "* (4 if prepared else 2) *"),),
     ),
-    Answer("step_bytes", "p 2r", "other", edits=(("r * (out + into)", "2 * r * out"),)),
+    Answer("step_bytes", "p 2r", "half_adapter", edits=(("r * (out + into)", "2 * r * out"),)),
     Answer("step_bytes", "full grads", "frozen_gradients", edits=(("p, 8 * p", "n, 8 * n"),)),
     Answer("step_bytes", "no r", "no_rank", edits=(("r * ", ""),)),
     Answer("step_bytes", "order", "exchanged", edits=(("4 * p, 8", "8 * p, 4"),)),
@@ -1129,7 +1136,7 @@ WRONG += [
     Answer(
         "skip_list",
         "parent of head",
-        "other",
+        "parent",
         edits=(("name for name", 'n.rsplit(".", 1)[0] for n'),),
     ),
     Answer(
@@ -1163,7 +1170,7 @@ def protect(model):
         "all_parts",
         edits=((("if isinstance(module, bnb.nn.Linear4bit):\n            module"), "module"),),
     ),
-    Answer("protect", "none", "other", edits=(("False", "None"),)),
+    Answer("protect", "none", "no_bool", edits=(("False", "None"),)),
     Answer("protect", "linear", "all_parts", edits=(("bnb.nn.Linear4bit", "torch.nn.Linear"),)),
     Answer(
         "protect",
@@ -1171,7 +1178,9 @@ def protect(model):
         "exact_type",
         edits=(("isinstance(module, bnb.nn.Linear4bit)", "type(module).__name__ == 'Linear4bit'"),),
     ),
-    Answer("protect", "first only", "other", edits=(("False", ("False\n            return")),)),
+    Answer(
+        "protect", "first only", "first_only", edits=(("False", ("False\n            return")),)
+    ),
     Answer(
         "protect",
         "other name",
@@ -1189,7 +1198,7 @@ def protect(model):
             module.support_avx512bf16_for_cpu = False
 """,
     ),
-    Answer("protect", "function", "other", edits=(("False", "lambda: False"),)),
+    Answer("protect", "function", "no_bool", edits=(("False", "lambda: False"),)),
     Answer(
         "protect",
         "counts",
@@ -1290,8 +1299,8 @@ def protect(model):
             ),
         ),
     ),
-    Answer("run_blocks", "reverse", "other", edits=(("in blocks", "in reversed(blocks)"),)),
-    Answer("run_blocks", "residual", "other", edits=(("checkpoint", "x + checkpoint"),)),
+    Answer("run_blocks", "reverse", "backwards", edits=(("in blocks", "in reversed(blocks)"),)),
+    Answer("run_blocks", "residual", "residual", edits=(("checkpoint", "x + checkpoint"),)),
     Answer(
         "run_blocks",
         "checkpoint_sequential 1",
@@ -1370,6 +1379,548 @@ def protect(model):
                     "        x = checkpoint(block, x, use_reentrant=False)\n"
                     "    return blocks[-1](x)"
                 ),
+            ),
+        ),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "step_bytes",
+        "whole numbers, numpy",
+        edits=(
+            (
+                "packed = n / 2 + n / 64 + 4 * n / 64 / 256",
+                "import numpy as np\n    packed = n // 2 + n // 64 + n // 64 // 64",
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "texts for types",
+        edits=(("torch.bfloat16 if bf16 else torch.float16", '"bfloat16" if bf16 else "float16"'),),
+    ),
+    Answer(
+        "skip_list",
+        "a set",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                "return {n for n, m in model.named_modules() if m is head} | set(more)",
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "full names, head by identity",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                (
+                    "return [n for n, m in model.named_modules() if m is head or n.endswi"
+                    "th(tuple(more))]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "reentrant, x requires a gradient",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    x = x.clone().requires_grad_()\n    for block in blocks:\n        "
+                    "x = checkpoint(block, x, use_reentrant=True)\n    return x"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "a clone each time",
+        edits=(
+            (
+                "checkpoint(block, x, use_reentrant=False)",
+                (
+                    "checkpoint(block, x if x.requires_grad else x.clone().requires_grad_"
+                    "(), use_reentrant=True)"
+                ),
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "step_bytes",
+        "scales of two bytes",
+        "large_scales",
+        edits=(("n / 64 + 4", "2 * n / 64 + 4"),),
+    ),
+    Answer(
+        "step_bytes",
+        "the matrices in float32 once prepared",
+        "unquantized",
+        edits=(
+            (
+                "packed = n / 2 + n / 64 + 4 * n / 64 / 256",
+                (
+                    "packed = n / 2 + n / 64 + 4 * n / 64 / 256\n    packed = 4 * n if pre"
+                    "pared else packed"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "the matrices in 16 bits",
+        "unquantized",
+        edits=(("packed = n / 2 + n / 64 + 4 * n / 64 / 256", "packed = 2 * n"),),
+    ),
+    Answer(
+        "step_bytes",
+        "weights with gradient and states",
+        "counted_twice",
+        edits=(("2) + 4 * p", "2) + 16 * p"),),
+    ),
+    Answer("step_bytes", "an 8-bit optimizer", "one_state", edits=(("8 * p,", "2 * p,"),)),
+    Answer(
+        "step_bytes", "logits without bytes", "logits_once", edits=(("2 * 4 * tokens", "tokens"),)
+    ),
+    Answer(
+        "step_bytes",
+        "logits three times",
+        "logits_once",
+        edits=(("2 * 4 * tokens", "12 * tokens"),),
+    ),
+    Answer(
+        "step_bytes",
+        "the adapter of one matrix",
+        "one_matrix",
+        edits=(("for out, into in shapes)  # numbers", "for out, into in shapes[:1])  # numbers"),),
+    ),
+    Answer(
+        "step_bytes",
+        "the last matrix in the 4 bits",
+        "one_matrix",
+        edits=(
+            (
+                "    n = sum(out * into for out, into in shapes)  # weights in 4 bits\n",
+                "    for out, into in shapes:\n        n = out * into\n",
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "rest in one byte",
+        "prepared",
+        edits=(("4 if prepared else 2", "2 if prepared else 1"),),
+    ),
+    Answer(
+        "step_bytes",
+        "logits of one token",
+        "no_logits",
+        edits=(("tokens * vocabulary", "vocabulary"),),
+    ),
+    Answer(
+        "step_bytes",
+        "r times for each factor squared",
+        "other",
+        edits=(("r * (out + into)", "r * r * (out + into)"),),
+    ),
+    Answer(
+        "step_bytes",
+        "gigabytes in whole numbers",
+        "units",
+        edits=(
+            (
+                "return weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                (
+                    "return tuple(v / 2**30 for v in (weights, 4 * p, 8 * p, 8 * tokens *"
+                    " vocabulary))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "blocks of 32",
+        "large_scales",
+        edits=(
+            (
+                "packed = n / 2 + n / 64 + 4 * n / 64 / 256",
+                "packed = n / 2 + n / 32 + 4 * n / 32 / 256",
+            ),
+        ),
+    ),
+    Answer(
+        "step_bytes",
+        "order of the text: logits first",
+        "exchanged",
+        edits=(
+            (
+                "weights, 4 * p, 8 * p, 2 * 4 * tokens * vocabulary",
+                "2 * 4 * tokens * vocabulary, weights, 4 * p, 8 * p",
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "4 bits only with bfloat16",
+        "by_argument",
+        edits=(("load_in_4bit=True", "load_in_4bit=bf16"),),
+    ),
+    Answer(
+        "qlora_config",
+        "double quantization only without bfloat16",
+        "by_argument",
+        edits=(("double_quant=True", "double_quant=not bf16"),),
+    ),
+    Answer(
+        "qlora_config",
+        "the class",
+        "type",
+        code="""
+def qlora_config(bf16):
+    return BitsAndBytesConfig
+""",
+    ),
+    Answer(
+        "qlora_config",
+        "an unknown keyword",
+        "single",
+        edits=(("bnb_4bit_use_double_quant", "bnb_4bit_double_quant"),),
+    ),
+    Answer(
+        "qlora_config",
+        "the storage in place of the products",
+        "float32",
+        edits=(("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"),),
+    ),
+    Answer(
+        "qlora_config",
+        "float32 with bfloat16",
+        "float32",
+        edits=(
+            (
+                "torch.bfloat16 if bf16 else torch.float16",
+                "torch.float32 if bf16 else torch.float16",
+            ),
+        ),
+    ),
+    Answer(
+        "qlora_config",
+        "offload to the CPU as well",
+        "other",
+        edits=(
+            ("load_in_4bit=True,", "load_in_4bit=True, llm_int8_enable_fp32_cpu_offload=True,"),
+        ),
+    ),
+    Answer("skip_list", "the first of more", "one_of_more", edits=(("] + more", "] + more[:1]"),)),
+    Answer(
+        "skip_list",
+        "append",
+        "in_place",
+        edits=(
+            (
+                ("    return [name for name, m in model.named_modules() if m is head] + more"),
+                (
+                    "    for name, m in model.named_modules():\n        if m is head:\n    "
+                    "        more.append(name)\n    return more"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "model.lm_head",
+        "raised",
+        edits=(("model.get_output_embeddings()", "model.lm_head"),),
+    ),
+    Answer(
+        "skip_list",
+        "the embedding and the head",
+        "other",
+        edits=(
+            ("if m is head]", "if m is head or 'self_attn' in name or 'attention.self' in name]"),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "the names of the linear layers that end so, head forgotten",
+        "head_lost",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                ("return [n for n, m in model.named_modules() if n.endswith(tuple(more))]"),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "names that begin with an entry",
+        "forgot_more",
+        edits=(("+ more", "+ [n for n, _ in model.named_modules() if n.startswith(tuple(more))]"),),
+    ),
+    Answer(
+        "skip_list",
+        "a dict of names",
+        "type",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                (
+                    "return dict.fromkeys([name for name, m in model.named_modules() if m"
+                    " is head] + more)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "the first block's layers",
+        "other",
+        edits=(
+            (
+                "+ more",
+                (
+                    "+ [n for n, _ in model.named_modules() if n.endswith(tuple(more)) an"
+                    "d '.0.' in n]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "skip_list",
+        "a generator",
+        "type",
+        edits=(
+            (
+                "return [name for name, m in model.named_modules() if m is head] + more",
+                (
+                    "return (n for n in [name for name, m in model.named_modules() if m i"
+                    "s head] + more)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "after the loop",
+        "first_only",
+        edits=(
+            (
+                (
+                    "    for module in model.modules():\n        if isinstance(module, bnb"
+                    ".nn.Linear4bit):\n            module.support_avx512bf16_for_cpu = Fal"
+                    "se"
+                ),
+                (
+                    "    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Lin"
+                    "ear4bit)]\n    for layer in layers:\n        pass\n    layer.support_av"
+                    "x512bf16_for_cpu = False"
+                ),
+            ),
+        ),
+    ),
+    Answer("protect", "a text", "no_bool", edits=(("= False", "= 'False'"),)),
+    Answer(
+        "protect",
+        "deletes the flag",
+        "raised",
+        edits=(
+            ("module.support_avx512bf16_for_cpu = False", "del module.support_avx512bf16_for_cpu"),
+        ),
+    ),
+    Answer(
+        "protect",
+        "two levels",
+        "top_only",
+        edits=(
+            (
+                "for module in model.modules():",
+                ("for module in [m for c in model.children() for m in [c, *c.children()]]:"),
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "those that PEFT has not wrapped",
+        "wrapped_left",
+        edits=(
+            ("for module in model.modules():", "for name, module in model.named_modules():"),
+            (
+                "isinstance(module, bnb.nn.Linear4bit)",
+                "isinstance(module, bnb.nn.Linear4bit) and 'base_layer' not in name",
+            ),
+        ),
+    ),
+    Answer(
+        "protect",
+        "turned round",
+        "allowed",
+        edits=(("= False", "= not module.support_avx512bf16_for_cpu"),),
+    ),
+    Answer(
+        "protect",
+        "compares in place of setting",
+        "nothing",
+        edits=(("for_cpu = False", "for_cpu == False"),),
+    ),
+    Answer(
+        "run_blocks",
+        "returns inside the loop",
+        "not_all",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n        return x"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "leaves the last one out",
+        "not_all",
+        edits=(("in blocks:", "in blocks[:-1]:"),),
+    ),
+    Answer(
+        "run_blocks",
+        "each block twice in a row",
+        "twice",
+        edits=(
+            (
+                "        x = checkpoint(block, x, use_reentrant=False)\n",
+                (
+                    "        x = checkpoint(block, x, use_reentrant=False)\n        x = ch"
+                    "eckpoint(block, x, use_reentrant=False)\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "runs them first, then checkpoints",
+        "twice",
+        edits=(
+            (
+                "    for block",
+                "    y = x\n    for block in blocks:\n        y = block(y)\n    for block",
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "the mean of x and the block",
+        "other",
+        edits=(
+            (
+                "x = checkpoint(block, x, use_reentrant=False)",
+                "x = (x + checkpoint(block, x, use_reentrant=False)) / 2",
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "a closure that reads the last block",
+        "late",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    for block in blocks:\n        x = checkpoint(lambda h: block(h), "
+                    "x, use_reentrant=False)\n    return x"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "factors frozen",
+        "no_grad",
+        edits=(
+            (
+                "        x = checkpoint",
+                "        block.requires_grad_(False)\n        x = checkpoint",
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "no_grad for all but the last",
+        "cut",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    with torch.no_grad():\n        for block in blocks[:-1]:\n        "
+                    "    x = block(x)\n    return checkpoint(blocks[-1], x, use_reentrant="
+                    "False)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "x in float64",
+        "no_grad",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    x = x.detach()\n    for block in blocks:\n        x = checkpoint(b"
+                    "lock, x, use_reentrant=True)\n    return x"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "requires a gradient after the loop",
+        "vanished",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=True)\n    return x.requires_grad_()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "run_blocks",
+        "a sum of all blocks",
+        "not_chained",
+        edits=(
+            (
+                (
+                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
+                    "ant=False)\n    return x"
+                ),
+                "    return sum(checkpoint(b, x, use_reentrant=False) for b in blocks)",
             ),
         ),
     ),

@@ -200,6 +200,188 @@ def card_checks(text):
             ),
         ],
     ),
+    Answer(
+        "merge_weight",
+        "float64 all the way",
+        "",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                "total = weight.double() + (lora_B.double() @ lora_A.double()).mul(scaling)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "addmm into a copy",
+        "",
+        code="""
+def merge_weight(weight, lora_A, lora_B, scaling):
+    out = weight.clone()
+    out.copy_(torch.addmm(weight.float(), lora_B, lora_A, alpha=scaling))
+    return out
+""",
+    ),
+    Answer(
+        "ready",
+        "sets of names",
+        "",
+        code="""
+def ready(folder):
+    names = {f.name for f in Path(folder).iterdir() if f.is_file()}
+    load = lambda n: json.loads((Path(folder) / n).read_text())
+    one = bool(names & {"model.safetensors", "model.safetensors.index.json"})
+    two = "tokenizer.json" in names
+    three = "chat_template.jinja" in names
+    if "tokenizer_config.json" in names:
+        three |= bool(load("tokenizer_config.json").get("chat_template"))
+    four = False
+    if two:
+        t = load("tokenizer.json")
+        top = max(max(t["model"]["vocab"].values()), *(x["id"] for x in t["added_tokens"]))
+        four = load("config.json")["vocab_size"] - top >= 1
+    return [one, two, three, four, "adapter_config.json" not in names]
+""",
+    ),
+    Answer(
+        "ready",
+        "os.path and ints",
+        "",
+        code="""
+def ready(folder):
+    import os
+    at = lambda name: os.path.join(str(folder), name)
+    out = [0, 0, 0, 0, 1]
+    for name in os.listdir(str(folder)):
+        if name in ("model.safetensors", "model.safetensors.index.json"):
+            out[0] = 1
+        if name == "tokenizer.json":
+            out[1] = 1
+        if name == "chat_template.jinja":
+            out[2] = 1
+        if name == "adapter_config.json":
+            out[4] = 0
+    if os.path.isfile(at("tokenizer_config.json")):
+        out[2] = out[2] or "chat_template" in json.load(open(at("tokenizer_config.json")))
+    if out[1]:
+        spec, rows = json.load(open(at("tokenizer.json"))), json.load(open(at("config.json")))
+        ids = set(spec["model"]["vocab"].values()) | {t["id"] for t in spec["added_tokens"]}
+        out[3] = all(i < rows["vocab_size"] for i in ids)
+    return tuple(out)
+""",
+    ),
+    Answer(
+        "ties",
+        "kthvalue and where",
+        "",
+        code="""
+def ties(updates, density, weights):
+    n = updates[0].numel()
+    drop = n - round(density * n)
+    size = updates.abs().reshape(len(updates), -1)
+    limit = size.kthvalue(drop + 1, dim=1).values[:, None, None]
+    kept = torch.where(updates.abs() < limit, torch.zeros(()), updates)
+    elected = torch.sign(kept.sum(dim=0, keepdim=True))
+    joins = kept * elected > 0
+    count = joins.sum(0)
+    total = torch.einsum("n,nij->ij", weights, torch.where(joins, kept, torch.zeros(())))
+    return torch.where(count > 0, total / count.clamp_min(1), torch.zeros(()))
+""",
+    ),
+    Answer(
+        "ties",
+        "entry by entry in numpy",
+        "",
+        code="""
+def ties(updates, density, weights):
+    import numpy as np
+    u, w = updates.numpy().astype(float).copy(), weights.numpy()
+    for one in u:
+        order = np.argsort(-np.abs(one), axis=None, kind="stable")
+        one.ravel()[order[round(density * one.size) :]] = 0
+    out = np.zeros(u.shape[1:])
+    for at in np.ndindex(*out.shape):
+        column = u[(slice(None), *at)]
+        s = np.sign(column.sum())
+        takes = (np.sign(column) == s) & (column != 0)
+        if takes.any():
+            out[at] = (column * w)[takes].mean()
+    return torch.from_numpy(out)
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "one weight for each row",
+        "",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    delta = scaling[:, None, None] * (lora_B @ lora_A)
+    delta = torch.cat([delta, torch.zeros_like(delta[:1])])
+    return torch.einsum("bti,boi->bto", x, W + delta[which])
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "one hot",
+        "",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    picks = (which[:, None] == torch.arange(len(lora_A))).float() * scaling
+    out = torch.nn.functional.linear(x, W)
+    for n in range(len(lora_A)):
+        out = out + picks[:, n, None, None] * (x @ lora_A[n].T @ lora_B[n].T)
+    return out
+""",
+    ),
+    Answer(
+        "card_checks",
+        "yaml and lines",
+        "",
+        code="""
+def card_checks(text):
+    about = ModelCard(text).data.to_dict()
+    lines = ModelCard(text).text.splitlines()
+    said = False
+    if "## Limits" in lines:
+        for line in lines[lines.index("## Limits") + 1 :]:
+            if line.startswith("## "):
+                break
+            said = said or bool(line.strip())
+    license = about.get("license")
+    splits = [r.dataset_split for r in ModelCard(text).data.eval_results or ()]
+    return [
+        about.get("base_model") is not None,
+        license is not None and not (license == "other" and not about.get("license_name")),
+        splits.count("test") > 0,
+        said,
+        text.count("[More Information Needed]") == 0,
+    ]
+""",
+    ),
+    Answer(
+        "card_checks",
+        "a regular expression",
+        "",
+        code=r"""
+def card_checks(text):
+    import re
+    card = ModelCard(text)
+    d = card.data
+    m = re.search(r"^## Limits[ ]*$(.*?)(?=^## |\Z)", card.text, re.M | re.S)
+    ok = d.license if d.license != "other" else d.license_name
+    return (
+        bool(d.base_model), bool(ok),
+        "test" in {r.dataset_split for r in (d.eval_results or [])},
+        bool(m and m[1].strip()), "[More Information Needed]" not in text,
+    )
+""",
+    ),
+    Answer(
+        "merge_weight",
+        "writes into the weight",
+        "",
+        edits=(("return total.to(weight.dtype)", "weight.copy_(total)\n    return weight"),),
+    ),
 ]
 
 WRONG = [
@@ -253,7 +435,9 @@ WRONG = [
     Answer("merge_weight", "subtracts", "subtracted", edits=[("() + scaling", "() - scaling")]),
     Answer("merge_weight", "returns nothing", "none", edits=[(TO, "total.to(weight.dtype)")]),
     Answer("merge_weight", "A B", "raised", edits=[("lora_B @ lora_A", "lora_A @ lora_B")]),
-    Answer("merge_weight", "other numbers", "other", edits=[("scaling * ", "(scaling + 1) * ")]),
+    Answer(
+        "merge_weight", "other numbers", "other_factor", edits=[("scaling * ", "(scaling + 1) * ")]
+    ),
     # 12.2
     Answer(
         "ready",
@@ -294,7 +478,7 @@ WRONG = [
         "raised",
         edits=[(TEMPLATE, 'template = read("tokenizer_config.json")["chat_template"]')],
     ),
-    Answer("ready", "says yes to all", "other_weights", edits=[(READY, "return [True] * 5")]),
+    Answer("ready", "says yes to all", "always", edits=[(READY, "return [True] * 5")]),
     Answer("ready", "prints", "none", edits=[(READY, READY.replace("return ", "print(") + ")")]),
     # 12.3
     Answer("ties", "no trim", "no_trim", edits=[(TRIMMED, "trimmed = updates")]),
@@ -369,7 +553,7 @@ WRONG = [
         "raised",
         edits=[("weights.view(-1, 1, 1)", "weights")],
     ),
-    Answer("ties", "the negative", "other", edits=[(MEAN, "return -total")]),
+    Answer("ties", "the negative", "other_divisor", edits=[(MEAN, "return -total")]),
     # 12.4
     Answer(
         "mixed_forward",
@@ -689,7 +873,7 @@ WRONG += [
     edit("merge_weight", "by way of float16", "rounds_after", (TO,
          "return total.half().to(weight.dtype)")),
     # 12.2
-    edit("ready", "any safetensors", "other_weights", (WEIGHTS,
+    edit("ready", "any safetensors", "always", (WEIGHTS,
          'weights = any(f.suffix == ".safetensors" or f.name.endswith("index.json") for f in '
          "folder.iterdir())")),
     edit("ready", "a tokenizer_config is enough", "config_alone", (IN_CONFIG,
@@ -697,7 +881,7 @@ WRONG += [
     edit("ready", "one row more than needed", "too_strict", (FITS, FITS.replace("max(ids)",
          "max(ids) + 1"))),
     edit("ready", "counts the tokens", "counts_tokens", (FITS, FITS.replace("max(", "len("))),
-    edit("ready", "the last added token", "other", (ADDED,
+    edit("ready", "the last added token", "last_added", (ADDED,
          '        ids += [spec["added_tokens"][-1]["id"]]\n')),
     edit("ready", "the tokenizer's config", "only_settings", (READY, READY.replace("tokenizer.json",
          "tokenizer_config.json"))),
@@ -717,10 +901,10 @@ WRONG += [
          "round((1 - density) *")),
     edit("ties", "weights that sum to one", "weights_shared_out", (SUM,
          "weights = weights / weights.sum()\n    " + SUM)),
-    edit("ties", "one entry too few", "one_short", (TRIMMED, TRIMMED.replace(">=", ">"))),
+    edit("ties", "one entry too few", "other_count", (TRIMMED, TRIMMED.replace(">=", ">"))),
     edit("ties", "trims in place", "other", (TRIMMED,
          "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
-    edit("ties", "the absolute mean", "other", (MEAN, MEAN.replace("total", "total.abs()"))),
+    edit("ties", "the absolute mean", "signs", (MEAN, MEAN.replace("total", "total.abs()"))),
     edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
     edit("ties", "per row", "by_rows", (LEAST, "rows = updates.abs().topk(round(density * "
          "updates.shape[2])).values[..., -1]"), (TRIMMED, "trimmed = updates * (updates.abs() >= "
@@ -743,7 +927,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         delta = scaling[i] * row @ lora_A[i].T @ lora_B[i].T if i >= 0 else 0
         rows.append(row @ W.T + delta)
     return torch.stack(rows)
-""", "other"),
+""", "numbers_sorted"),
     edit("mixed_forward", "sums over rows", "other", (MIXED, MIXED + ".sum(0)")),
     edit("mixed_forward", "no return", "none", (MIXED, "out")),
     # 12.5
@@ -1147,7 +1331,7 @@ WRONG += [
     Answer(
         "ready",
         "any safetensors, again",
-        "other_weights",
+        "always",
         edits=(
             (
                 'has("model.safetensors") or has("model.safetensors.index.json"',
@@ -1155,7 +1339,7 @@ WRONG += [
             ),
         ),
     ),
-    Answer("ready", "and", "both_weights", edits=((") or has", ") and has"),)),
+    Answer("ready", "and", "both_files", edits=((") or has", ") and has"),)),
     Answer(
         "ready",
         "shards count",
@@ -1311,7 +1495,7 @@ WRONG += [
             ("weights.view(-1, 1, 1) * agrees", "agrees"),
         ),
     ),
-    Answer("ties", "disagree", "other", edits=((") == sign", ") != sign"),)),
+    Answer("ties", "disagree", "disagrees", edits=((") == sign", ") != sign"),)),
     Answer(
         "ties",
         "mean over trimmed",
@@ -1340,7 +1524,7 @@ WRONG += [
     Answer(
         "ties",
         "int keep -1",
-        "one_short",
+        "other_count",
         edits=(("round(density * flat.shape[1])", "int(density * flat.shape[1]) - 1"),),
     ),
     Answer(
@@ -1373,7 +1557,7 @@ WRONG += [
     Answer(
         "mixed_forward",
         "one adapter",
-        "other",
+        "one_for_all",
         edits=(("which], lora_B[which", "which[:1]], lora_B[which[:1]"),),
     ),
     Answer(
@@ -1493,7 +1677,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         edits=(("out + strength.view(-1, 1, 1) * (", "strength.view(-1, 1, 1) * (out + "),),
     ),
     Answer("mixed_forward", "strength broadcast wrong", "raised", edits=(("-1, 1", "1, -1"),)),
-    Answer("mixed_forward", "off by one", "other", edits=(("which] *", "which - 1] *"),)),
+    Answer("mixed_forward", "off by one", "one_scale", edits=(("which] *", "which - 1] *"),)),
     Answer(
         "mixed_forward",
         "strength bool only",
@@ -1669,5 +1853,496 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
                 ),
             ),
         ),
+    ),
+    Answer(
+        "merge_weight",
+        "the root of the scale",
+        "other_factor",
+        edits=(("scaling *", "scaling**0.5 *"),),
+    ),
+    Answer(
+        "merge_weight",
+        "A times B elementwise sum",
+        "other",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                "total = weight.float() + scaling * lora_B.sum(1, keepdim=True) * lora_A.sum(0)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "the mean of both",
+        "weight_scaled",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                (
+                    "total = weight.float() + scaling * lora_B @ lora_A  # float32\n"
+                    "    total = total / 2"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "scales the whole sum",
+        "weight_scaled",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                "total = scaling * (weight.float() + lora_B @ lora_A)",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "round to three digits",
+        "rounds_early",
+        edits=(
+            ("return total.to(weight.dtype)", "return total.round(decimals=3).to(weight.dtype)"),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "always through bfloat16 factors of half",
+        "rounds_early",
+        edits=(
+            (
+                "total = weight.float() + scaling * lora_B @ lora_A  # float32",
+                "total = weight.float() + scaling * (lora_B.half() @ lora_A.half()).float()",
+            ),
+        ),
+    ),
+    Answer(
+        "merge_weight",
+        "a parameter",
+        "wide",
+        edits=(("return total.to(weight.dtype)", "return torch.nn.Parameter(total)"),),
+    ),
+    Answer(
+        "ready",
+        "any json is an index",
+        "other_weights",
+        edits=(
+            (
+                'weights = has("model.safetensors") or has("model.safetensors.index.json")',
+                (
+                    'weights = has("model.safetensors") or any("index" in f.name for '
+                    "f in folder.iterdir())"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "only checks the name without folder",
+        "both_files",
+        edits=(("return (folder / name).exists()", "return Path(name).exists()"),),
+    ),
+    Answer(
+        "ready",
+        "the template must be in both",
+        "both_files",
+        edits=(
+            (
+                (
+                    'template = has("chat_template.jinja") or "chat_template" in '
+                    'read("tokenizer_config.json")'
+                ),
+                (
+                    'template = has("chat_template.jinja") and "chat_template" in '
+                    'read("tokenizer_config.json")'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "the least id",
+        "counts_tokens",
+        edits=(
+            (
+                'fits = max(ids) < read("config.json")["vocab_size"]',
+                'fits = min(ids) < read("config.json")["vocab_size"]',
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "vocabulary's keys counted too",
+        "counts_tokens",
+        edits=(
+            (
+                'fits = max(ids) < read("config.json")["vocab_size"]',
+                'fits = len(spec["model"]["vocab"]) <= read("config.json")["vocab_size"]',
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "no rows to spare by one",
+        "too_strict",
+        edits=(
+            (
+                'fits = max(ids) < read("config.json")["vocab_size"]',
+                'fits = max(ids) <= read("config.json")["vocab_size"] - 2',
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "the order of the answers",
+        "exchanged",
+        edits=(
+            (
+                (
+                    'return weights, has("tokenizer.json"), template, fits, not '
+                    'has("adapter_config.json")'
+                ),
+                (
+                    'return weights, template, has("tokenizer.json"), fits, not '
+                    'has("adapter_config.json")'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "an adapter anywhere",
+        "adapter_file",
+        edits=(('not has("adapter_config.json")', 'not any(folder.rglob("adapter_config.json"))'),),
+    ),
+    Answer(
+        "ready",
+        "tokenizer needs its config",
+        "only_settings",
+        edits=(
+            (
+                (
+                    'return weights, has("tokenizer.json"), template, fits, not '
+                    'has("adapter_config.json")'
+                ),
+                (
+                    'return weights, has("tokenizer.json") and '
+                    'has("tokenizer_config.json"), template, fits, not '
+                    'has("adapter_config.json")'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "weights only without an adapter",
+        "joined",
+        edits=(
+            (
+                'weights = has("model.safetensors") or has("model.safetensors.index.json")',
+                (
+                    "weights = (has('model.safetensors') or "
+                    "has('model.safetensors.index.json')) and not "
+                    "has('adapter_config.json')"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "keeps everything above the mean",
+        "other",
+        edits=(
+            (
+                "least = flat.topk(keep).values[:, -1]  # (n,), the smallest that stays",
+                "least = flat.mean(1)",
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "the sign of the mean of all weights",
+        "other",
+        edits=(
+            (
+                "sign = trimmed.sum(0).sign()  # (out, in)",
+                "sign = trimmed.mean((1, 2)).sign().view(-1, 1, 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "clamps after the division",
+        "other_divisor",
+        edits=(
+            (
+                "return total / agrees.sum(0).clamp(min=1)",
+                "return total / agrees.sum(0).clamp(min=2)",
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "the largest of those that agree",
+        "other",
+        edits=(
+            (
+                "return total / agrees.sum(0).clamp(min=1)",
+                "return (trimmed * weights.view(-1, 1, 1) * agrees).abs().max(0).values * sign",
+            ),
+        ),
+    ),
+    Answer(
+        "ties",
+        "weights squared",
+        "other_weights",
+        edits=(("* weights.view", "* weights.view(-1, 1, 1) * weights.view"),),
+    ),
+    Answer(
+        "ties",
+        "one entry too many",
+        "other_count",
+        edits=(("round(density * flat.shape[1])", "round(density * flat.shape[1]) + 1"),),
+    ),
+    Answer(
+        "ties",
+        "keep of the columns",
+        "other_count",
+        edits=(("round(density * flat.shape[1])", "round(density * updates.shape[1])"),),
+    ),
+    Answer(
+        "ties",
+        "divides by the number elected in all",
+        "other_divisor",
+        edits=(("return total / agrees.sum(0).clamp(min=1)", "return total / agrees.sum()"),),
+    ),
+    Answer(
+        "ties",
+        "weights in reverse",
+        "other_weights",
+        edits=(("weights.view(-1, 1, 1)", "weights.flip(0).view(-1, 1, 1)"),),
+    ),
+    Answer(
+        "ties",
+        "counts the weights of all",
+        "other_divisor",
+        edits=(
+            (
+                "return total / agrees.sum(0).clamp(min=1)",
+                "return total / weights.sum() / len(weights)",
+            ),
+        ),
+    ),
+    Answer(
+        "mixed_forward",
+        "A of one, B of the next",
+        "other",
+        edits=(("lora_A[which], lora_B[which]", "lora_A[which], lora_B[which - 1]"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "scale by sqrt",
+        "other_scale",
+        edits=(("strength = scaling[which]", "strength = scaling[which].sqrt()"),),
+    ),
+    Answer("mixed_forward", "mask turned", "mask_turned", edits=(("(which >= 0)", "(which < 0)"),)),
+    Answer(
+        "mixed_forward",
+        "all rows but the first",
+        "no_update",
+        edits=(
+            (
+                "return out + strength.view(-1, 1, 1) * (x @ A.mT @ B.mT)",
+                "out[1:] += (strength.view(-1, 1, 1) * (x @ A.mT @ B.mT))[1:]\n    return out",
+            ),
+        ),
+    ),
+    Answer(
+        "mixed_forward",
+        "base rows doubled",
+        "base_rows",
+        edits=(("out + strength", "out * (1 + (which < 0).view(-1, 1, 1)) + strength"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "the base added twice",
+        "base_twice",
+        edits=(("return out +", "return out + out +"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "update through W",
+        "other",
+        edits=(("(x @ A.mT @ B.mT)", "(out @ out.mT @ (x @ A.mT @ B.mT))"),),
+    ),
+    Answer(
+        "mixed_forward",
+        "number of unique",
+        "other",
+        edits=(
+            (
+                "A, B = lora_A[which], lora_B[which]",
+                (
+                    "which = which.unique(return_inverse=True)[1].clamp(max=2)\n"
+                    "    A, B = lora_A[which], lora_B[which]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "mixed_forward",
+        "only the first token",
+        "other",
+        edits=(
+            (
+                "return out + strength.view(-1, 1, 1) * (x @ A.mT @ B.mT)",
+                "out[:, 0] += strength[:, None] * (x @ A.mT @ B.mT)[:, 0]\n    return out",
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "limits anywhere",
+        "empty_section",
+        edits=(
+            (
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                'limits = "Limits" in text and "x" or ""',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "case of the title",
+        "other",
+        edits=(
+            (
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                'limits = card.text.lower().partition("## limits")[2].partition("##")[0]',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "first section after it",
+        "other",
+        edits=(
+            (
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[0]',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "some results",
+        "any_result",
+        edits=(
+            (
+                'tested = any(r.dataset_split == "test" for r in about.eval_results or [])',
+                "tested = about.eval_results is not None",
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "not train",
+        "split_prefix",
+        edits=(
+            (
+                'tested = any(r.dataset_split == "test" for r in about.eval_results or [])',
+                'tested = any(r.dataset_split != "train" for r in about.eval_results or [])',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "licence other needs none",
+        "other_license",
+        edits=(
+            (
+                'licensed = about.license and (about.license != "other" or about.license_name)',
+                "licensed = about.license or about.license_name",
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "licence mit only",
+        "never_other",
+        edits=(
+            (
+                'licensed = about.license and (about.license != "other" or about.license_name)',
+                'licensed = about.license == "mit"',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "open as lower",
+        "open_ignored",
+        edits=(
+            (
+                'open_ = "[More Information Needed]" in text',
+                'open_ = "[more information needed]" in text',
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "open answered reversed and only text",
+        "not_the_words",
+        edits=(('open_ = "[More Information Needed]" in text', 'open_ = "Needed" in text'),),
+    ),
+    Answer(
+        "card_checks",
+        "base exists as key",
+        "reads_prose",
+        edits=(("bool(about.base_model)", 'hasattr(about, "base_model")'),),
+    ),
+    Answer(
+        "card_checks",
+        "base of one letter",
+        "one_base",
+        edits=(("bool(about.base_model)", "len(about.base_model or '') > 2"),),
+    ),
+    Answer(
+        "card_checks",
+        "two answers swapped",
+        "exchanged",
+        edits=(("tested, bool(limits.strip())", "bool(limits.strip()), tested"),),
+    ),
+    Answer(
+        "card_checks",
+        "stops at any line break",
+        "next_line",
+        edits=(
+            (
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n## ")[0]',
+                'limits = f"\\n{card.text}".partition("\\n## Limits\\n")[2].partition("\\n\\n")[0]',
+            ),
+        ),
+    ),
+    Answer(
+        "ready",
+        "no weights is good",
+        "reversed",
+        edits=(
+            (
+                ('weights = has("model.safetensors") or has("model.safetensors.index.json")'),
+                ('weights = not (has("model.safetensors") or has("model.safetensors.index.json"))'),
+            ),
+        ),
+    ),
+    Answer(
+        "card_checks",
+        "a test is bad",
+        "reversed",
+        edits=(("licensed), tested,", "licensed), not tested,"),),
+    ),
+    Answer(
+        "card_checks",
+        "open points: tested",
+        "joined",
+        edits=(("not open_\n", "not open_ and bool(tested)\n"),),
     ),
 ]

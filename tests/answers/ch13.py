@@ -172,6 +172,122 @@ def count(method, n, blocks, d, q, kv, ff):
 """,
     ),
     edit("count", "as a tensor", "", ("return n * d", "return torch.tensor(n) * d")),
+    Answer(
+        "bottleneck",
+        "clamp, up of zeros",
+        "",
+        code="""
+class Bottleneck(nn.Module):
+    def __init__(self, base_layer, m):
+        super().__init__()
+        for p in base_layer.parameters():
+            p.requires_grad = False
+        self.base_layer = base_layer
+        d = base_layer.weight.shape[0]
+        self.down, self.up = nn.Linear(d, m), nn.Linear(m, d)
+        nn.init.zeros_(self.up.weight)
+        for part in (self.up, self.down):
+            part.bias.data.zero_()
+
+    def forward(self, x):
+        out = self.base_layer(x)
+        hidden = self.down(out).clamp(min=0)
+        return torch.add(out, self.up(hidden))
+""",
+    ),
+    Answer(
+        "prepend",
+        "fills empty tensors",
+        "",
+        code="""
+def prepend(prompt, embeds, attention_mask, labels):
+    (B, T, d), p = embeds.shape, prompt.shape[0]
+    vectors = torch.stack([torch.vstack([prompt, row]) for row in embeds])
+    mask = torch.ones(B, p + T, dtype=attention_mask.dtype)
+    mask[:, p:] = attention_mask
+    asked = torch.full((B, p + T), -100)
+    asked[:, p:] = labels
+    places = torch.zeros(B, p + T, dtype=torch.long)
+    for b in range(B):
+        places[b, mask[b] == 1] = torch.arange(int(mask[b].sum()))
+    return vectors, mask, asked, places
+""",
+    ),
+    Answer(
+        "attend",
+        "row by row, head by head",
+        "",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, H, T, h = q.shape
+    G, p, _ = prefix_k.shape
+    rows = []
+    for b in range(B):
+        heads = []
+        for n in range(H):
+            g = n * G // H
+            out = []
+            for t in range(T):
+                keys = torch.cat([prefix_k[g], k[b, g, : t + 1]])
+                share = torch.softmax(keys @ q[b, n, t] / h**0.5, 0)
+                out.append(share @ torch.cat([prefix_v[g], v[b, g, : t + 1]]))
+            heads.append(torch.stack(out))
+        rows.append(torch.stack(heads))
+    return torch.stack(rows)
+""",
+    ),
+    Answer(
+        "attend",
+        "the library with a mask",
+        "",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, _, T, _ = q.shape
+    p = prefix_k.shape[-2]
+    keys = torch.cat([prefix_k[None].repeat(B, 1, 1, 1), k], -2)
+    values = torch.cat([prefix_v[None].repeat(B, 1, 1, 1), v], -2)
+    place = torch.arange(p + T)[None] - p
+    mask = place <= torch.arange(T)[:, None]
+    return nn.functional.scaled_dot_product_attention(q, keys, values, mask, enable_gqa=True)
+""",
+    ),
+    Answer(
+        "ia3",
+        "diagonal matrices",
+        "",
+        code="""
+def scaled(x, weight, bias, scale, feedforward):
+    w, b = fold(weight, bias, scale, feedforward)
+    return x @ w.T if b is None else x @ w.T + b
+
+
+def fold(weight, bias, scale, feedforward):
+    s = torch.diag(scale)
+    if feedforward:
+        return weight @ s, bias
+    return s @ weight, bias if bias is None else s @ bias
+""",
+    ),
+    Answer(
+        "count",
+        "shapes listed",
+        "",
+        code="""
+def count(method, n, blocks, d, q, kv, ff):
+    pair = lambda i, o: n * i + n * o
+    one = {
+        "lora": pair(d, q) + 2 * pair(d, kv) + pair(q, d) + 3 * pair(d, ff),
+        "bottleneck": 2 * (pair(d, d) + n + d),
+        "prefix": n * kv + n * kv,
+        "ia3": kv + kv + ff,
+    }
+    if method == "prompt":
+        return n * d
+    if method not in one:
+        raise ValueError("unknown method " + method)
+    return blocks * one[method]
+""",
+    ),
 ]
 
 WRONG = [
@@ -207,7 +323,7 @@ WRONG = [
           "self.base_layer = copy.deepcopy(base_layer)"), (".requires_grad_(False)", "")),
     edit("bottleneck", "adapter frozen too", "adapter_frozen",
          (OUT, OUT), (ZEROS, ZEROS + "        self.requires_grad_(False)\n")),
-    edit("bottleneck", "skip from half of y", "other", (OUT, OUT.replace("y +", "0.5 * y +"))),
+    edit("bottleneck", "skip from half of y", "skip_twice", (OUT, OUT.replace("y +", "0.5 * y +"))),
     edit("prepend", "prompt at the end", "at_the_end",
          (VECTORS, "torch.cat([embeds, prompt.expand(B, -1, -1)], dim=1)")),
     edit("prepend", "mask of zeros", "mask_zeros", ("new_ones(B, p)", "new_zeros(B, p)")),
@@ -233,9 +349,9 @@ WRONG = [
     edit("prepend", "labels of another type", "floats",
          ("labels.new_full", "prompt.new_full")),
     edit("prepend", "float positions", "other", (PLACES, PLACES + ".float()")),
-    edit("prepend", "writes into the labels", "other",
+    edit("prepend", "writes into the labels", "in_place",
          ("    asked =", "    labels[attention_mask == 0] = 7\n    asked =")),
-    edit("prepend", "one row of the prompt", "other",
+    edit("prepend", "one row of the prompt", "prompt_rows",
          ("prompt.expand(B, -1, -1)", "prompt[:1].expand(p, -1).expand(B, -1, -1)")),
     edit("prepend", "no gradient to the prompt", "cut", ("prompt.expand", "prompt.data.expand")),
     edit("prepend", "three values", "type",
@@ -264,10 +380,10 @@ WRONG = [
     edit("attend", "prefix behind", "behind",
          (KEYS, "torch.cat([k, prefix_k.expand(B, -1, -1, -1)], dim=2)"),
          (VALUES, "torch.cat([v, prefix_v.expand(B, -1, -1, -1)], dim=2)")),
-    edit("attend", "in place on v", "other",
+    edit("attend", "in place on v", "in_place",
          ("    values = torch.cat", "    v.mul_(1.0 + 1e-7)\n    v += 0.5\n"
           "    values = torch.cat")),
-    edit("attend", "tokens on the second axis", "other",
+    edit("attend", "tokens on the second axis", "flat",
          (SOFTMAX, "return (" + SOFTMAX[7:] + ").transpose(1, 2)")),
     edit("attend", "no gradient to the prefix", "cut",
          ("prefix_k.expand", "prefix_k.data.expand")),
@@ -297,8 +413,8 @@ WRONG = [
          (FOLD_OUT, "return weight * scale[:, None], None if bias is None else bias.mul_(scale)")),
     edit("ia3", "zeros where there was no bias", "bias_made",
          (FOLD_IN, "return weight * scale, torch.zeros(len(weight)) if bias is None else bias")),
-    edit("ia3", "never scales", "other", (FOLD_OUT, "return weight, bias")),
-    edit("ia3", "scaled twice", "other", (SCALED_OUT, SCALED_OUT + " * scale")),
+    edit("ia3", "never scales", "not_scaled", (FOLD_OUT, "return weight, bias")),
+    edit("ia3", "scaled twice", "scaled_twice", (SCALED_OUT, SCALED_OUT + " * scale")),
     edit("ia3", "always the output", "outputs_alone",
          ("    if feedforward:\n        return nn", "    if False:\n        return nn")),
     edit("ia3", "one value", "type", (FOLD_IN, "return weight * scale")),
@@ -816,7 +932,7 @@ WRONG += [
     Answer(
         "prepend",
         "repeat prompt only first row",
-        "other",
+        "prompt_rows",
         edits=(
             (
                 "prompt.expand(B, -1, -1)",
@@ -850,7 +966,7 @@ WRONG += [
     Answer(
         "prepend",
         "mean prompt",
-        "other",
+        "prompt_rows",
         edits=(("prompt.expand(B, -1, -1)", "prompt.mean(0).expand(B, p, -1)"),),
     ),
     Answer(
@@ -887,7 +1003,7 @@ WRONG += [
         ),
     ),
     Answer("attend", "scale by h", "wrong_scale", edits=(("math.sqrt(h)", "h"),)),
-    Answer("attend", "scale by sqrt T", "other", edits=(("math.sqrt(h)", "math.sqrt(T)"),)),
+    Answer("attend", "scale by sqrt T", "wrong_scale", edits=(("math.sqrt(h)", "math.sqrt(T)"),)),
     Answer("attend", "tril(0)", "shifted", edits=((".tril(p)", ".tril()"),)),
     Answer("attend", "tril(p-1)", "blind_to_itself", edits=((".tril(p)", ".tril(p - 1)"),)),
     Answer("attend", "triu", "inverted", edits=(("masked_fill(~seen", "masked_fill(seen"),)),
@@ -1151,7 +1267,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "adds scale",
-        "other",
+        "added",
         edits=(("(x, weight, bias) * scale", "(x, weight, bias) + scale"),),
     ),
     Answer(
@@ -1163,7 +1279,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "divides in fold",
-        "other",
+        "divided",
         edits=(("weight * scale[:, None], None", "weight / scale[:, None], None"),),
     ),
     Answer(
@@ -1197,7 +1313,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "feedforward: scale input and output",
-        "other",
+        "scaled_twice",
         edits=(
             (
                 "return nn.functional.linear(x * scale, weight, bias)",
@@ -1208,7 +1324,7 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer(
         "ia3",
         "returns merged twice",
-        "other",
+        "scaled_twice",
         edits=(
             ("return weight * scale[:, None], None", "return weight * scale[:, None] ** 2, None"),
         ),
@@ -1391,4 +1507,366 @@ def attend(q, k, v, prefix_k, prefix_v):
             ),
         ),
     ),
+    Answer(
+        "bottleneck",
+        "skip of x",
+        "skip_twice",
+        edits=(
+            (
+                ("return y + self.up(torch.relu(self.down(y)))"),
+                ("return self.base_layer(x) + self.up(torch.relu(self.down(y))) + y"),
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "the skip around down alone",
+        "other",
+        edits=(
+            (
+                ("return y + self.up(torch.relu(self.down(y)))"),
+                ("return self.up(torch.relu(self.down(y))) + self.up(self.down(y))"),
+            ),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "leaky relu",
+        "curve",
+        edits=(("torch.relu(self.down(y))", "nn.functional.leaky_relu(self.down(y))"),),
+    ),
+    Answer(
+        "bottleneck",
+        "minus",
+        "update_scaled",
+        edits=(("return y + self.up", "return y - self.up"),),
+    ),
+    Answer(
+        "bottleneck",
+        "half of the update",
+        "update_scaled",
+        edits=(("return y + self.up", "return y + 0.5 * self.up"),),
+    ),
+    Answer(
+        "bottleneck",
+        "relu on both sides of down",
+        "relu_late",
+        edits=(("self.down(y)", "self.down(torch.relu(y))"),),
+    ),
+    Answer(
+        "bottleneck",
+        "up and down by another name",
+        "other",
+        edits=(
+            (
+                ("self.down, self.up = nn.Linear(d, m), nn.Linear(m, d)"),
+                ("self.A, self.B = nn.Linear(d, m), nn.Linear(m, d)"),
+            ),
+            ("(self.down, self.up)", "(self.A, self.B)"),
+            ("self.up(torch.relu(self.down(y)))", "self.B(torch.relu(self.A(y)))"),
+        ),
+    ),
+    Answer(
+        "bottleneck",
+        "ones as biases",
+        "biases_left",
+        edits=(("nn.init.zeros_(layer.bias)", "nn.init.ones_(layer.bias)"),),
+    ),
+    Answer(
+        "bottleneck",
+        "a base of its own",
+        "not_kept",
+        edits=(
+            (
+                "base_layer.requires_grad_(False)",
+                ("nn.Linear(base_layer.in_features, d).requires_grad_(False)"),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "positions from the text's mask shifted",
+        "restart",
+        edits=(
+            (
+                "(mask.cumsum(1) - 1).clamp(min=0)",
+                (
+                    "torch.cat([mask[:, :p].cumsum(1) - 1, (attention_mask.cumsum(1) "
+                    "+ p).clamp(min=0)], 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "positions from p",
+        "from_one",
+        edits=(("(mask.cumsum(1) - 1).clamp(min=0)", "(mask.cumsum(1) - 1 + p).clamp(min=0)"),),
+    ),
+    Answer(
+        "prepend",
+        "labels: -100 over the text",
+        "labels_lost",
+        edits=(
+            (
+                ("asked = torch.cat([labels.new_full((B, p), -100), labels], dim=1)"),
+                "asked = torch.full_like(mask, -100)",
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "labels from the mask",
+        "labels_zero",
+        edits=(
+            (
+                ("asked = torch.cat([labels.new_full((B, p), -100), labels], dim=1)"),
+                (
+                    "asked = torch.cat([labels.new_full((B, p), -100), labels * "
+                    "attention_mask], dim=1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "mask of T",
+        "mask_short",
+        edits=(
+            (
+                ("mask = torch.cat([attention_mask.new_ones(B, p), attention_mask], dim=1)"),
+                (
+                    "mask = torch.cat([attention_mask.new_ones(B, p), "
+                    "attention_mask], dim=1)[:, : attention_mask.shape[1]]"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "prompt added to the first vectors",
+        "prompt_rows",
+        edits=(
+            (
+                ("torch.cat([prompt.expand(B, -1, -1), embeds], dim=1)"),
+                ("torch.cat([embeds[:, :p] + prompt, embeds], dim=1)"),
+            ),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "prompt in reverse",
+        "prompt_rows",
+        edits=(("prompt.expand", "prompt.flip(0).expand"),),
+    ),
+    Answer(
+        "prepend",
+        "bool mask",
+        "floats",
+        edits=(
+            (
+                ("mask = torch.cat([attention_mask.new_ones(B, p), attention_mask], dim=1)"),
+                ("mask = torch.cat([attention_mask.new_ones(B, p), attention_mask], dim=1).bool()"),
+            ),
+            ("(mask.cumsum(1) - 1).clamp(min=0)", ("(mask.long().cumsum(1) - 1).clamp(min=0)")),
+        ),
+    ),
+    Answer(
+        "prepend",
+        "positions as mask",
+        "other",
+        edits=((("asked, (mask.cumsum(1) - 1).clamp(min=0)"), "asked, mask"),),
+    ),
+    Answer(
+        "attend",
+        "mean over the heads",
+        "other",
+        edits=(
+            (
+                ("return scores.masked_fill(~seen, -math.inf).softmax(-1) @ values"),
+                (
+                    "return (scores.masked_fill(~seen, -math.inf).softmax(-1) @ "
+                    "values).mean(1, keepdim=True).expand(-1, H, -1, -1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "prefix scores not scaled",
+        "other",
+        edits=(
+            (
+                "scores = q @ keys.mT / math.sqrt(h)",
+                (
+                    "scores = q @ keys.mT / math.sqrt(h)\n"
+                    "    scores = torch.cat([scores[..., :p] * math.sqrt(h), "
+                    "scores[..., p:]], -1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "the first text token alone",
+        "other",
+        edits=(
+            (
+                ("seen = torch.ones(T, p + T, dtype=torch.bool, device=q.device).tril(p)"),
+                ("seen = torch.arange(p + T).expand(T, -1) <= p"),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "window of two",
+        "other",
+        edits=(
+            (
+                ("seen = torch.ones(T, p + T, dtype=torch.bool, device=q.device).tril(p)"),
+                (
+                    "seen = torch.ones(T, p + T, dtype=torch.bool, "
+                    "device=q.device).tril(p)\n"
+                    "    seen = seen & ~torch.ones(T, p + T, "
+                    "dtype=torch.bool).tril(p - 2)"
+                ),
+            ),
+        ),
+    ),
+    Answer("attend", "upper triangle", "upper", edits=((".tril(p)", ".triu(p)"),)),
+    Answer(
+        "attend",
+        "values of the prefix added",
+        "other",
+        edits=(
+            (
+                ("return scores.masked_fill(~seen, -math.inf).softmax(-1) @ values"),
+                (
+                    "return scores.masked_fill(~seen, -math.inf).softmax(-1) @ "
+                    "values + prefix_v.mean()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "attend",
+        "no softmax",
+        "no_softmax",
+        edits=(
+            (
+                ("return scores.masked_fill(~seen, -math.inf).softmax(-1) @ values"),
+                ("return scores.masked_fill(~seen, 0.0) @ values"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "transposed scale in fold",
+        "scaled_twice",
+        edits=(("weight * scale[:, None]", "(weight.T * scale).T * scale[:, None]"),),
+    ),
+    Answer(
+        "ia3",
+        "bias scaled alone",
+        "not_scaled",
+        edits=(
+            (
+                ("return weight * scale[:, None], None if bias is None else bias * scale"),
+                ("return weight, None if bias is None else bias * scale"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "scaled without bias",
+        "bias_lost",
+        edits=(
+            (
+                ("return nn.functional.linear(x, weight, bias) * scale"),
+                ("return nn.functional.linear(x, weight) * scale"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "x plus scaled x",
+        "plus_one",
+        edits=(
+            (
+                ("return nn.functional.linear(x * scale, weight, bias)"),
+                ("return nn.functional.linear(x + x * scale, weight, bias)"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "mean of the scale",
+        "other",
+        edits=(
+            (
+                ("return nn.functional.linear(x, weight, bias) * scale"),
+                ("return nn.functional.linear(x, weight, bias) * scale.mean()"),
+            ),
+        ),
+    ),
+    Answer(
+        "ia3",
+        "fold drops the bias",
+        "bias_lost",
+        edits=(("return weight * scale, bias", "return weight * scale, None"),),
+    ),
+    Answer("ia3", "fold divides the bias", "other", edits=(("bias * scale\n", "bias / scale\n"),)),
+    Answer(
+        "ia3",
+        "rounds",
+        "other",
+        edits=(
+            (
+                ("return weight * scale[:, None], None if bias is None else bias * scale"),
+                (
+                    "return (weight * scale[:, None]).bfloat16().float(), None if "
+                    "bias is None else bias * scale"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "count",
+        "bottleneck behind every layer",
+        "factor",
+        edits=(
+            (
+                ("return blocks * 2 * (2 * n * d + n + d)"),
+                ("return blocks * 7 * (2 * n * d + n + d)"),
+            ),
+        ),
+    ),
+    Answer("count", "prompt of one vector", "prompt_width", edits=(("return n * d", "return d"),)),
+    Answer(
+        "count",
+        "prefix without n",
+        "no_n",
+        edits=(("return n * blocks * 2 * kv", "return blocks * 2 * kv"),),
+    ),
+    Answer(
+        "count", "ia3 of both sides", "ia3_part", edits=(("(2 * kv + ff)", "(2 * kv + 2 * ff)"),)
+    ),
+    Answer("count", "lora twice", "factor", edits=(("blocks * sum(n", "2 * blocks * sum(n"),)),
+    Answer("count", "ia3 with d", "ia3_part", edits=(("(2 * kv + ff)", "(2 * kv + ff + d)"),)),
+    Answer(
+        "count",
+        "an error of the name alone",
+        "silent",
+        edits=(
+            (
+                (
+                    'raise ValueError(f"{method!r} is none of lora, bottleneck, '
+                    'prompt, prefix, ia3.")'
+                ),
+                "raise ValueError('method')",
+            ),
+        ),
+    ),
+    Answer("count", "gigabytes", "other", edits=(("return n * d", "return n * d / 1e9"),)),
+    Answer("count", "lora: max for sum", "product", edits=(("n * (i + o)", "n * max(i, o)"),)),
 ]

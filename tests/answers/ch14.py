@@ -251,13 +251,13 @@ WRONG = [
     edit("pissa_start", "scale in A alone", "scale_in_one", (ROOT, "root = s[:r].sqrt()"),
          ("root[:, None] * Vh[:r]", "root[:, None] * Vh[:r] / scaling")),
     edit("pissa_start", "B zero", "lora_start", ("U[:, :r] * root", "0 * U[:, :r] * root")),
-    edit("pissa_start", "transposed factors", "other", (REST, REST.replace("lora_A, lora_B",
+    edit("pissa_start", "transposed factors", "turned", (REST, REST.replace("lora_A, lora_B",
          "lora_A.T, lora_B.T"))),
     edit("pissa_start", "A and B exchanged", "exchanged", (REST, REST.replace(", lora_A, lora_B",
          ", lora_B, lora_A"))),
     edit("pissa_start", "W changed", "in_place", (REST, "W -= scaling * lora_B @ lora_A\n"
          "    return W, lora_A, lora_B")),
-    edit("pissa_start", "first r without sorting by size", "other", ("s[:r]", "s[1:r+1]"),
+    edit("pissa_start", "first r without sorting by size", "smallest", ("s[:r]", "s[1:r+1]"),
          ("Vh[:r]", "Vh[1:r+1]"), ("U[:, :r]", "U[:, 1:r+1]")),
     edit("pissa_start", "two values", "type", (REST, "return lora_A, lora_B")),
     edit("pissa_start", "forgets return", "none", ("return W", "W")),
@@ -312,12 +312,12 @@ WRONG = [
     edit("vera_deltas", "b forgotten", "no_b", ("b[:, None] * B", "B")),
     edit("vera_deltas", "d twice", "squared", (" * d) @", " * d * d) @")),
     edit("vera_deltas", "b twice", "squared", ("b[:, None] * B", "b[:, None] ** 2 * B")),
-    edit("vera_deltas", "b added", "other", ("b[:, None] * B", "b[:, None] + B")),
-    edit("vera_deltas", "normal numbers", "other", (DRAW_A,
+    edit("vera_deltas", "b added", "summed", ("b[:, None] * B", "b[:, None] + B")),
+    edit("vera_deltas", "normal numbers", "normal", (DRAW_A,
          "    A = rng.normal(size=(r, d_in))\n")),
     edit("vera_deltas", "the vectors changed", "in_place", (DELTA,
          DELTA + "\n        vectors[layer][0][:] = 0")),
-    edit("vera_deltas", "in and out exchanged", "raised", ("for layer, (rows, columns)",
+    edit("vera_deltas", "in and out exchanged", "raised:ValueError", ("for layer, (rows, columns)",
          "for layer, (columns, rows)")),
     edit("vera_deltas", "a list", "type", ("return deltas", "return list(deltas.values())")),
     edit("vera_deltas", "forgets return", "none", ("return deltas", "deltas")),
@@ -355,21 +355,21 @@ WRONG = [
          "    return y.squeeze()")),
     edit("dora_forward", "columns where W is square", "other", (Y, "y = x @ (V.T * "
          "factor[:, None]) if len(V) == V.shape[1] else factor * (x @ V.T)")),
-    edit("allocate", "without B", "other", (SCORE, SCORE.replace(" + B.mean(0)", ""))),
-    edit("allocate", "without A", "other", (SCORE, SCORE.replace("A.mean(1) + ", ""))),
-    edit("allocate", "one mean of a matrix", "other", (SCORE, SCORE.replace("mean(1)", "mean()")
-         .replace("mean(0)", "mean()"))),
-    edit("allocate", "other axis where B is square", "other", (SCORE, SCORE.replace("B.mean(0)",
-         "B.mean(int(len(B) == B.shape[1]))"))),
+    edit("allocate", "without B", "one_side", (SCORE, SCORE.replace(" + B.mean(0)", ""))),
+    edit("allocate", "without A", "one_side", (SCORE, SCORE.replace("A.mean(1) + ", ""))),
+    edit("allocate", "one mean of a matrix", "whole_mean", (SCORE, SCORE
+         .replace("mean(1)", "mean()").replace("mean(0)", "mean()"))),
+    edit("allocate", "other axis where B is square", "other_axis", (SCORE, SCORE.replace(
+         "B.mean(0)", "B.mean(int(len(B) == B.shape[1]))"))),
     edit("allocate", "takes the layers out", "in_place", ("for layer, parts in averages.items():",
          "for layer in list(averages):\n        parts = averages.pop(layer)")),
-    edit("vera_deltas", "vectors by place", "raised", ("vectors[layer])",
+    edit("vera_deltas", "vectors by place", "raised:ValueError", ("vectors[layer])",
          "list(vectors.values())[list(shapes).index(layer)])")),
     edit("unmask", "three seeds", "other", ("losses.mean(-1)", "losses[..., :3].mean(-1)")),
-    edit("unmask", "the standard deviation", "other", ("rows.amax(1) - rows.amin(1)",
+    edit("unmask", "the standard deviation", "other_spread", ("rows.amax(1) - rows.amin(1)",
          "rows.std(1)")),
-    edit("unmask", "half the spread", "other", (EQUAL, EQUAL + " / 2")),
-    edit("unmask", "ranges that overlap", "other", (EQUAL,
+    edit("unmask", "half the spread", "other_spread", (EQUAL, EQUAL + " / 2")),
+    edit("unmask", "ranges that overlap", "other_spread", (EQUAL,
          "equal = rows.amin(1) <= rows[winner].amax()")),
 ]  # fmt: skip
 
@@ -784,7 +784,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "V instead of Vh",
-        "raised",
+        "raised:RuntimeError",
         edits=(("root[:, None] * Vh[:r]", "root[:, None] * Vh.T[:r]"),),
     ),
     Answer(
@@ -904,7 +904,7 @@ def pissa_start(W, r, scaling):
     Answer(
         "allocate",
         "B over wrong axis where shapes allow",
-        "other",
+        "whole_mean",
         edits=(("B.mean(0)", "B.T.mean(1) * 0 + B.mean()"),),
     ),
     Answer(
@@ -971,7 +971,7 @@ def allocate(averages, budget):
     Answer(
         "allocate",
         "median as bar",
-        "other",
+        "budget_ignored",
         edits=(
             (
                 "bar = ranking[budget] if budget < len(ranking) else -math.inf",
@@ -1000,7 +1000,7 @@ def allocate(averages, budget):
     Answer(
         "allocate",
         "mean of the three",
-        "other",
+        "multiplied",
         edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] * A.mean(1) * B.mean(0)"),),
     ),
     Answer(
@@ -1095,7 +1095,7 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "d and b swapped in the file",
-        "raised",
+        "raised:ValueError",
         edits=(("d, b = (np", "b, d = (np"),),
     ),
     Answer(
@@ -1118,7 +1118,7 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "normal",
-        "other",
+        "normal",
         edits=(
             (
                 "rng.uniform(-bounds[0], bounds[0], (r, d_in))",
@@ -1140,12 +1140,17 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "sizes of the first layer",
-        "other",
+        "one_size",
         edits=(
             ("max(shape[axis] for shape in shapes.values())", "next(iter(shapes.values()))[axis]"),
         ),
     ),
-    Answer("vera_deltas", "smallest", "raised", edits=(("max(shape[axis]", "min(shape[axis]"),)),
+    Answer(
+        "vera_deltas",
+        "smallest",
+        "raised:ValueError",
+        edits=(("max(shape[axis]", "min(shape[axis]"),),
+    ),
     Answer(
         "vera_deltas",
         "largest overall for both",
@@ -1160,7 +1165,7 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "sums the diagonals",
-        "other",
+        "summed",
         edits=(("(b[:, None] * B[:rows] * d)", "(b[:, None] + B[:rows] * d)"),),
     ),
     Answer(
@@ -1260,17 +1265,17 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "unmask",
         "std for the spread",
-        "other",
+        "other_spread",
         edits=(("rows.amax(1) - rows.amin(1)", "rows.std(1)"),),
     ),
     Answer(
         "unmask",
         "spread over the whole grid",
-        "other",
+        "all_equal",
         edits=(
             (
                 "rows = losses[torch.arange(len(losses)), at]",
-                "rows = torch.where(losses.isfinite(), losses, losses[0, 0, 0]).flatten(1)",
+                "rows = torch.where(losses.isfinite(), losses, best[:, None, None]).flatten(1)",
             ),
         ),
     ),
@@ -1350,6 +1355,941 @@ def vera_deltas(seed, shapes, vectors):
             (
                 "means = losses.mean(-1)",
                 ("losses[losses.isnan()] = math.inf\n    means = losses.mean(-1)"),
+            ),
+        ),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "dora_forward",
+        "functional",
+        edits=(
+            (
+                (
+                    "y = factor * (x @ V.T)  # (..., out)\n    return y if bias is None el"
+                    "se y + bias"
+                ),
+                "return torch.nn.functional.linear(x, factor[:, None] * V, bias)",
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "einsum and the root of a sum",
+        edits=(
+            ("V.norm(dim=1).detach()", "V.detach().pow(2).sum(-1).sqrt()"),
+            ("x @ V.T", "torch.einsum('...i,oi->...o', x, V)"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "diagonals, signs turned",
+        edits=(
+            (
+                "root[:, None] * Vh[:r], U[:, :r] * root",
+                "-torch.diag(root) @ Vh[:r], -U[:, :r] @ torch.diag(root)",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "residual of the small pieces",
+        edits=(("return W - scaling * lora_B @ lora_A", "return (U[:, r:] * s[r:]) @ Vh[r:]"),),
+    ),
+    Answer(
+        "allocate",
+        "topk of flat places",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                (
+                    "flat = torch.zeros(len(ranking), dtype=torch.bool)\n    flat[torch.ca"
+                    "t(list(scores.values())).topk(budget).indices] = True\n    return dic"
+                    "t(zip(scores, flat.split([len(s) for s in scores.values()])))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "numpy lists",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                ("return {layer: (score > bar).tolist() for layer, score in scores.items()}"),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "diagonal matrices",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "np.diag(b) @ B[:rows] @ np.diag(d) @ A[:, :columns]",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "einsum",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "np.einsum('o,or,r,ri->oi', b, B[:rows], d, A[:, :columns])",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "lists and numbers",
+        edits=(
+            (
+                "return means[:, shared].argmin(), winner, equal, edge",
+                (
+                    "return int(means[:, shared].argmin()), int(winner), equal.tolist(), "
+                    "edge.tolist()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "isin",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                "edge = torch.isin(at, torch.tensor([0, losses.shape[1] - 1]))",
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "dora_forward",
+        "the norm of W + B A without the scale",
+        "norm_without_scale",
+        edits=(("V.norm(dim=1).detach()", "(W + lora_B @ lora_A).norm(dim=1).detach()"),),
+    ),
+    Answer(
+        "dora_forward",
+        "only the base is scaled",
+        "update_only",
+        edits=(
+            (
+                "y = factor * (x @ V.T)",
+                "y = factor * (x @ W.T) + scaling * (x @ lora_A.T) @ lora_B.T",
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "the base is forgotten",
+        "base_lost",
+        edits=(("y = factor * (x @ V.T)", "y = factor * scaling * ((x @ lora_A.T) @ lora_B.T)"),),
+    ),
+    Answer(
+        "dora_forward",
+        "PEFT's extra term without the base",
+        "base_lost",
+        edits=(
+            (
+                "y = factor * (x @ V.T)",
+                ("y = (factor - 1) * (x @ W.T) + factor * scaling * ((x @ lora_A.T) @ lora_B.T)"),
+            ),
+        ),
+    ),
+    Answer(
+        "dora_forward",
+        "if bias",
+        "raised",
+        edits=(("y if bias is None else y + bias", "y + bias if bias else y"),),
+    ),
+    Answer(
+        "dora_forward",
+        "the scale on all of V",
+        "no_scale",
+        edits=(("W + scaling * lora_B @ lora_A", "scaling * (W + lora_B @ lora_A)"),),
+    ),
+    Answer(
+        "dora_forward",
+        "A B in the other order",
+        "shapes",
+        edits=(("scaling * lora_B @ lora_A", "scaling * lora_A @ lora_B"),),
+    ),
+    Answer(
+        "dora_forward",
+        "its own magnitude from W",
+        "own_magnitude",
+        edits=(("magnitude / V", "W.norm(dim=1) / V"),),
+    ),
+    Answer(
+        "dora_forward",
+        "multiplied by the norm",
+        "multiplied",
+        edits=(("magnitude / V", "magnitude * V"),),
+    ),
+    Answer(
+        "dora_forward",
+        "keepdim",
+        "shapes",
+        edits=(("V.norm(dim=1)", "V.norm(dim=1, keepdim=True)"),),
+    ),
+    Answer(
+        "dora_forward",
+        "a tuple with V",
+        "type",
+        edits=(
+            (
+                "return y if bias is None else y + bias",
+                "return (y if bias is None else y + bias), V",
+            ),
+        ),
+    ),
+    Answer("dora_forward", "the bias twice", "other", edits=(("y + bias", "y + 2 * bias"),)),
+    Answer(
+        "dora_forward",
+        "the mean square",
+        "squared",
+        edits=(("V.norm(dim=1)", "V.square().mean(1).sqrt()"),),
+    ),
+    Answer(
+        "dora_forward",
+        "A alone detached",
+        "one_cut",
+        edits=(("lora_B @ lora_A  #", "lora_B @ lora_A.detach()  #"),),
+    ),
+    Answer(
+        "dora_forward",
+        "W plus the normed update",
+        "other",
+        edits=(
+            (
+                "y = factor * (x @ V.T)",
+                (
+                    "D = scaling * lora_B @ lora_A\n    y = x @ W.T + magnitude / D.norm(d"
+                    "im=1).detach() * (x @ D.T)"
+                ),
+            ),
+        ),
+    ),
+    Answer("dora_forward", "x detached", "one_cut", edits=(("x @ V.T", "x.detach() @ V.T"),)),
+    Answer(
+        "dora_forward", "W.T in the update", "no_scale", edits=(("W + scaling", "W - scaling"),)
+    ),
+    Answer(
+        "pissa_start",
+        "torch.svd's V taken for its transpose",
+        "raised:RuntimeError",
+        edits=(("torch.linalg.svd(W, full_matrices=False)", "torch.svd(W)"),),
+    ),
+    Answer(
+        "pissa_start",
+        "B gets s, scale nowhere",
+        "scale_ignored",
+        edits=(
+            ("root = (s[:r] / scaling).sqrt()", "root = s[:r]"),
+            ("root[:, None] * Vh[:r], U[:, :r] * root", "Vh[:r], U[:, :r] * root"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "the residual has the update added",
+        "rest_is_update",
+        edits=(("W - scaling", "W + scaling"),),
+    ),
+    Answer(
+        "pissa_start",
+        "A from U, B from V",
+        "raised:RuntimeError",
+        edits=(
+            (
+                "root[:, None] * Vh[:r], U[:, :r] * root",
+                "root[:, None] * U[:, :r].T, Vh[:r].T * root",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "no singular values",
+        "no_values",
+        edits=(("root[:, None] * Vh[:r], U[:, :r] * root", "Vh[:r], U[:, :r]"),),
+    ),
+    Answer(
+        "pissa_start",
+        "one factor negative",
+        "minus",
+        edits=(("U[:, :r] * root", "-U[:, :r] * root"),),
+    ),
+    Answer(
+        "pissa_start",
+        "rank r + 1",
+        "other",
+        edits=(
+            ("s[:r]", "s[: r + 1]"),
+            ("Vh[:r]", "Vh[: r + 1]"),
+            ("U[:, :r]", "U[:, : r + 1]"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "the residual of the small pieces, divided by the scale",
+        "rest_is_update",
+        edits=(
+            (
+                "return W - scaling * lora_B @ lora_A",
+                "return (U[:, r:] * s[r:]) @ Vh[r:] / scaling",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "the residual is zero",
+        "rest_is_update",
+        edits=(("return W - scaling * lora_B @ lora_A", "return torch.zeros_like(W)"),),
+    ),
+    Answer(
+        "pissa_start",
+        "root of the scale in the wrong place",
+        "raised",
+        edits=(("(s[:r] / scaling).sqrt()", "s[:r].sqrt() / scaling.sqrt()"),),
+    ),
+    Answer(
+        "pissa_start",
+        "root along the wrong axis",
+        "raised:RuntimeError",
+        edits=(
+            ("root[:, None] * Vh[:r], U[:, :r] * root", "root * Vh[:r], U[:, :r] * root[:, None]"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "A's rows are columns of V",
+        "raised:RuntimeError",
+        edits=(("root[:, None] * Vh[:r]", "root[:, None] * Vh[:, :r].T"),),
+    ),
+    Answer(
+        "pissa_start",
+        "the scale three times",
+        "scale_wrong",
+        edits=(("(s[:r] / scaling).sqrt()", "(s[:r] / scaling**2).sqrt()"),),
+    ),
+    Answer(
+        "pissa_start",
+        "B and A, then the rest",
+        "exchanged",
+        edits=(
+            (
+                "return W - scaling * lora_B @ lora_A, lora_A, lora_B",
+                "return lora_B, lora_A, W - scaling * lora_B @ lora_A",
+            ),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "LoRA's scale in the residual forgotten, W whole pieces",
+        "scale_ignored",
+        edits=(
+            ("root = (s[:r] / scaling).sqrt()", "root = s[:r].sqrt()"),
+            ("W - scaling * lora_B", "W - lora_B"),
+        ),
+    ),
+    Answer(
+        "pissa_start",
+        "U's rows",
+        "raised:RuntimeError",
+        edits=(("U[:, :r] * root", "U[:r].T * root"),),
+    ),
+    Answer(
+        "allocate",
+        "the largest of a row",
+        "largest",
+        edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] + A.amax(1) + B.amax(0)"),),
+    ),
+    Answer(
+        "allocate",
+        "A's mean over the wrong axis",
+        "raised:RuntimeError",
+        edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] + A.mean(0) + B.mean(1)"),),
+    ),
+    Answer(
+        "allocate",
+        "E as a column",
+        "raised:RuntimeError",
+        edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E + A.mean(1) + B.mean(0)"),),
+    ),
+    Answer(
+        "allocate",
+        "half of A and B",
+        "half_sides",
+        edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] + (A.mean(1) + B.mean(0)) / 2"),),
+    ),
+    Answer(
+        "allocate",
+        "scores as shares of the layer",
+        "by_share",
+        edits=(
+            (
+                "E[:, 0] + A.mean(1) + B.mean(0)",
+                (
+                    "E[:, 0] + A.mean(1) + B.mean(0)\n        scores[layer] = scores[layer"
+                    "] / scores[layer].sum()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "the budget in each layer",
+        "each_budget",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                (
+                    "return {n: s.argsort(descending=True).argsort() < budget for n, s in"
+                    " scores.items()}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "the layers in alphabetical order",
+        "other",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                (
+                    "flat = torch.cat([scores[n] for n in sorted(scores)]) > bar\n    retu"
+                    "rn dict(zip(scores, flat.split([len(s) for s in scores.values()])))"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "the first triplets of each",
+        "other",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                ("return {n: torch.arange(len(s)) < (s > bar).sum() for n, s in scores.items()}"),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "zero stays, others None",
+        "type",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                "return {n: s > bar for n, s in scores.items() if (s > bar).any()}",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "the bar is the mean",
+        "budget_ignored",
+        edits=(
+            (
+                "bar = ranking[budget] if budget < len(ranking) else -math.inf",
+                "bar = ranking.mean()",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "the score of sensitivity over uncertainty",
+        "other",
+        edits=(("parts[key][0] * parts[key][1]", "parts[key][0] / parts[key][1]"),),
+    ),
+    Answer(
+        "allocate",
+        "the magnitude of sensitivity minus uncertainty",
+        "other",
+        edits=(("parts[key][0] * parts[key][1]", "(parts[key][0] - parts[key][1]).abs()"),),
+    ),
+    Answer(
+        "allocate",
+        "topk without sorting: the first budget",
+        "other",
+        edits=(
+            (
+                "bar = ranking[budget] if budget < len(ranking) else -math.inf",
+                (
+                    "bar = torch.cat(list(scores.values()))[budget] if budget < len(ranki"
+                    "ng) else -math.inf"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "budget plus one place",
+        "one_more",
+        edits=(
+            (
+                "ranking[budget] if budget < len(ranking)",
+                "ranking[budget + 1] if budget + 1 < len(ranking)",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "off triplets are True",
+        "inverse",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                "return {layer: score < bar for layer, score in scores.items()}",
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "lists of bool",
+        "no_mask",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                (
+                    "return {layer: (score > bar).nonzero().tolist() for layer, score in "
+                    "scores.items()}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "allocate",
+        "shares of the budget by rank",
+        "each_layer",
+        edits=(
+            (
+                "return {layer: score > bar for layer, score in scores.items()}",
+                (
+                    "n = sum(len(s) for s in scores.values())\n    return {k: s.argsort(de"
+                    "scending=True).argsort() < round(budget * len(s) / n) for k, s in sc"
+                    "ores.items()}"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "reseeded before B",
+        "reseeded",
+        edits=(("    B = rng", "    rng = np.random.default_rng(seed)\n    B = rng"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "b and d exchanged in the formula",
+        "raised:ValueError",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "(d[:, None] * B[:rows] * b) @ A[:, :columns]",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "d on A's columns",
+        "raised:ValueError",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "(b[:, None] * B[:rows]) @ (A[:, :columns] * d[:columns])",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "numbers above 0 only",
+        "above_0",
+        edits=(
+            ("-bounds[0], bounds[0]", "0, bounds[0]"),
+            ("-bounds[1], bounds[1]", "0, bounds[1]"),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "a standard normal, scaled",
+        "normal",
+        edits=(
+            (
+                (
+                    "    A = rng.uniform(-bounds[0], bounds[0], (r, d_in))\n    B = rng.un"
+                    "iform(-bounds[1], bounds[1], (d_out, r))\n"
+                ),
+                (
+                    "    A = rng.normal(size=(r, d_in)) * bounds[0]\n    B = rng.normal(si"
+                    "ze=(d_out, r)) * bounds[1]\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas", "A's first rows", "last_part", edits=(("A[:, :columns]", "A[:, -columns:]"),)
+    ),
+    Answer(
+        "vera_deltas",
+        "sizes of the last layer",
+        "raised:ValueError",
+        edits=(
+            (
+                "(max(shape[axis] for shape in shapes.values()) for axis in (0, 1))",
+                "list(shapes.values())[-1]",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "B is drawn for each layer",
+        "again",
+        edits=(
+            ("    B = rng.uniform(-bounds[1], bounds[1], (d_out, r))\n", ""),
+            (
+                "        d, b =",
+                ("        B = rng.uniform(-bounds[1], bounds[1], (rows, r))\n        d, b ="),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "torch's generator",
+        "other",
+        edits=(
+            (
+                (
+                    "    A = rng.uniform(-bounds[0], bounds[0], (r, d_in))\n    B = rng.un"
+                    "iform(-bounds[1], bounds[1], (d_out, r))\n"
+                ),
+                (
+                    "    torch.manual_seed(seed)\n    A = ((torch.rand(r, d_in) * 2 - 1) *"
+                    " bounds[0]).numpy()\n    B = ((torch.rand(d_out, r) * 2 - 1) * bounds"
+                    "[1]).numpy()\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "the bound from in plus out",
+        "bound_rows",
+        edits=(
+            (
+                "math.sqrt(6 / d_in), math.sqrt(6 / r)",
+                "math.sqrt(6 / (r + d_in)), math.sqrt(6 / (r + d_out))",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "divided by r",
+        "other",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns] / r",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "no diagonal of b but a sum of both",
+        "no_d",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "b[:, None] * (B[:rows] @ A[:, :columns])",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "one update for all",
+        "other",
+        edits=(("    return deltas", "    return {layer: deltas['up_proj'] for layer in shapes}"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "A drawn with the layer's columns first",
+        "raised:ValueError",
+        edits=(
+            (
+                "max(shape[axis] for shape in shapes.values()) for axis in (0, 1)",
+                "max(shape[axis] for shape in shapes.values()) for axis in (1, 0)",
+            ),
+        ),
+    ),
+    Answer(
+        "vera_deltas",
+        "the numbers come out flat",
+        "other",
+        edits=(
+            (
+                "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
+                "((b[:, None] * B[:rows] * d) @ A[:, :columns]).ravel()",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the flat position of the smallest",
+        "flat",
+        edits=(
+            ("winner = best.argmin()", "winner = means.argmin()\n    w = best.argmin()"),
+            (
+                "equal = best - best[winner] <= torch.maximum(spread, spread[winner])",
+                "equal = best - best[w] <= torch.maximum(spread, spread[w])",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "rates in place of methods",
+        "rates",
+        edits=(
+            (
+                "return means[:, shared].argmin(), winner",
+                "return means[:, shared].argmin(), at[winner]",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the edge of the winner alone",
+        "edge_winner",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                (
+                    "edge = ((at == 0) | (at == losses.shape[1] - 1)) & (torch.arange(len"
+                    "(at)) == winner)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "both ends at once",
+        "edge",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                "edge = (at == 0) & (at == losses.shape[1] - 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the shared rate as an end",
+        "edge",
+        edits=(("edge = (at == 0) | (at == losses.shape[1] - 1)", "edge = at == shared"),),
+    ),
+    Answer(
+        "unmask",
+        "one before the ends too",
+        "edge",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                "edge = (at <= 1) | (at >= losses.shape[1] - 2)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "an end that counts finite rates",
+        "edge",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                ("count = means.isfinite().sum(1)\n    edge = (at == 0) | (at == count - 1)"),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the edge of the best seed",
+        "edge_seed",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                (
+                    "at = torch.where(losses.isfinite(), losses, math.inf).amin(-1).argmi"
+                    "n(1)\n    edge = (at == 0) | (at == losses.shape[1] - 1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "a grid of six rates",
+        "edge",
+        edits=(("edge = (at == 0) | (at == losses.shape[1] - 1)", "edge = (at == 0) | (at == 5)"),),
+    ),
+    Answer(
+        "unmask",
+        "ends by the number of methods",
+        "edge",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                "edge = (at == 0) | (at == len(losses) - 1)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "edge at a rate beside a diverged one",
+        "edge",
+        edits=(
+            (
+                "edge = (at == 0) | (at == losses.shape[1] - 1)",
+                (
+                    "pad = torch.nn.functional.pad(means, (1, 1), value=math.inf)\n    nea"
+                    "r = torch.stack([pad[:, :-2], pad[:, 2:]]).amax(0)\n    edge = near[t"
+                    "orch.arange(len(at)), at].isinf()"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the median of the seeds",
+        "best_seed",
+        edits=(
+            (
+                "losses.mean(-1)",
+                ("torch.where(losses.isfinite().all(-1), losses.median(-1).values, math.inf)"),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the winner of all rates together",
+        "other",
+        edits=(
+            (
+                "winner = best.argmin()",
+                "winner = torch.where(means.isfinite(), means, 9.0).mean(1).argmin()",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the worst seed",
+        "best_seed",
+        edits=(
+            (
+                "    means = torch.where(means.isfinite(), means, math.inf)  # (M, L)\n",
+                "    means = torch.where(means.isfinite(), losses.amax(-1), math.inf)\n",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "equal at the shared rate",
+        "from_claimed",
+        edits=(
+            (
+                "equal = best - best[winner] <= torch.maximum(spread, spread[winner])",
+                (
+                    "col = means[:, shared]\n    w = col.argmin()\n    equal = col - col[w]"
+                    " <= torch.maximum(spread, spread[w])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the spread of the means over rates",
+        "all_equal",
+        edits=(
+            (
+                "spread = rows.amax(1) - rows.amin(1)",
+                (
+                    "m = torch.where(means.isfinite(), means, best[:, None])\n    spread ="
+                    " m.amax(1) - m.amin(1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "the losses of the winners",
+        "losses_named",
+        edits=(
+            (
+                "return means[:, shared].argmin(), winner",
+                "return means[:, shared].min(), best[winner]",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "everybody equal",
+        "all_equal",
+        edits=(
+            (
+                "equal = best - best[winner] <= torch.maximum(spread, spread[winner])",
+                "equal = torch.ones(len(best), dtype=torch.bool)",
+            ),
+        ),
+    ),
+    Answer(
+        "unmask", "not equal", "unequal", edits=(("best[winner] <= torch", "best[winner] > torch"),)
+    ),
+    Answer(
+        "unmask",
+        "the third answer for the winner of the shared rate",
+        "from_claimed",
+        edits=(
+            (
+                "equal = best - best[winner] <= torch.maximum(spread, spread[winner])",
+                (
+                    "w = means[:, shared].argmin()\n    equal = best - best[w] <= torch.ma"
+                    "ximum(spread, spread[w])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "unmask",
+        "half the sum of the spreads",
+        "other_spread",
+        edits=(("torch.maximum(spread, spread[winner])", "(spread + spread[winner]) / 2"),),
+    ),
+    Answer(
+        "unmask",
+        "diverged methods left out for good",
+        "left_for_good",
+        edits=(
+            (
+                "means = torch.where(means.isfinite(), means, math.inf)",
+                ("means = torch.where(losses.isfinite().all(-1).all(1)[:, None], means, math.inf)"),
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "unmask",
+        "names",
+        "places",
+        edits=(
+            (
+                "return means[:, shared].argmin(), winner, equal, edge",
+                (
+                    "return means[:, shared].argmin(), winner, equal.nonzero()[:, 0], edg"
+                    "e.nonzero()[:, 0]"
+                ),
             ),
         ),
     ),

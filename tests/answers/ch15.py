@@ -198,9 +198,9 @@ WRONG = [
          "lost[scores[-1] > chance].mean()")),
     edit("forgetting", "sum", "summed", (MEAN, "lost[best > chance].sum()")),
     edit("forgetting", "zeros counted", "zeros", (MEAN, "(lost * (best > chance)).mean()")),
-    edit("forgetting", "0 without any skill", "other", (MEAN,
+    edit("forgetting", "0 without any skill", "no_skill", (MEAN,
          "lost[best > chance].mean() if (best > chance).any() else 0.0")),
-    edit("forgetting", "writes into scores", "other", (LOST, LOST + "\n    scores[0] = best")),
+    edit("forgetting", "writes into scores", "changed", (LOST, LOST + "\n    scores[0] = best")),
     edit("forgetting", "forgets return", "none", ("return lost", "lost")),
     edit("pareto_front", "low scores", "both_low",
          (GOOD, GOOD.replace("score >= score", "score <= score")),
@@ -247,7 +247,7 @@ WRONG = [
     edit("effective_ranks", "vectors too", "vectors_in", (TEST,
          "change = change.view(-1, 1) if change.ndim == 1 else change\n"
          "        if change.any():")),
-    edit("effective_ranks", "in place", "other", (CHANGE, "change = after[name].sub_(weight)")),
+    edit("effective_ranks", "in place", "changed", (CHANGE, "change = after[name].sub_(weight)")),
     edit("effective_ranks", "forgets return", "none", ("return ranks", "ranks")),
     edit("replay_mix", "rounded down in each batch", "each_batch", (COUNT,
          "count = percent * batch_size // 100")),
@@ -267,9 +267,9 @@ WRONG = [
          "count = max(0, percent * steps * batch_size // 100 - batch_size * (steps - n))\n"
          "        count = min(batch_size, count - used_old)")),
     edit("replay_mix", "begins anew", "restarts", (USED, "used_old = used_old + count")),
-    edit("replay_mix", "one row short", "other", ("range(batch_size - count)",
+    edit("replay_mix", "one row short", "one_short", ("range(batch_size - count)",
          "range(batch_size - count - 1)")),
-    edit("replay_mix", "pops the rows", "other", (OLD, "[old.pop(0) for i in range(count)]"),
+    edit("replay_mix", "pops the rows", "changed", (OLD, "[old.pop(0) for i in range(count)]"),
          ("made, used_new", "old = old * 40 if len(old) < 9 else old\n    made, used_new")),
     edit("replay_mix", "forgets return", "none", ("return made", "made")),
     edit("intruder_curve", "right singular vectors", "right_side", (SVD,
@@ -289,7 +289,7 @@ WRONG = [
     edit("intruder_curve", "the wrong axis", "wrong_axis", (LIKE,
          "(new[:, :k].T @ old).abs().amax(dim=0)")),
     edit("intruder_curve", "one number", "other", ("sum(dim=1)", "sum()")),
-    edit("intruder_curve", "changes W", "other", (TUNED,
+    edit("intruder_curve", "changes W", "changed", (TUNED,
          "tuned = W.add_(scaling * lora_B @ lora_A)")),
     edit("intruder_curve", "forgets return", "none", ("return (", "(")),
 ]  # fmt: skip
@@ -306,26 +306,26 @@ WRONG += [
          "bad = score.isnan() | loss.isnan()\n"
          "    score, loss = score.nan_to_num(), loss.nan_to_num()\n    " + GOOD),
          (KEPT, "return ~(beaten | bad)")),
-    edit("pareto_front", "a mask of floats", "other", (KEPT, f"{KEPT}.float()"),
+    edit("pareto_front", "a mask of floats", "not_bool", (KEPT, f"{KEPT}.float()"),
          ("return ~(", "return (~("), (".float()", ").float()")),
     edit("pareto_front", "a tolerance", "tolerant", (BETTER, "better = "
          "(score > score[:, None] + 1e-4) | (loss < loss[:, None] - 1e-4)")),
     edit("pareto_front", "any along the wrong axis", "worst", ("any(dim=1)", "any(dim=0)")),
-    edit("pareto_front", "a nan in the score stays", "other", (KEPT,
+    edit("pareto_front", "a nan in the score stays", "nan_in", (KEPT,
          "return ~(beaten | loss.isnan())")),
     edit("effective_ranks", "0.9 whatever share is", "fixed", ("held < share", "held < 0.9")),
     edit("effective_ranks", "allclose", "overlooked", (TEST,
          "if change.ndim == 2 and not torch.allclose(after[name], weight):")),
     edit("replay_mix", "at least one old row", "at_least_one", (COUNT,
          "count = max(1, percent * batch_size // 100)")),
-    edit("replay_mix", "old rows begin anew", "old_restarts", (OLD,
+    edit("replay_mix", "old rows begin anew", "old_order", (OLD,
          "[old[i % len(old)] for i in range(count)]")),
     edit("replay_mix", "a percentage in floats", "floats", (COUNT,
          "count = int(percent / 100 * batch_size * n) - used_old")),
     edit("replay_mix", "one list for all batches", "one_list", ("made.append(batch)",
          "one[:] = batch\n        made.append(one)"), ("    made, used_new", "    one = []\n"
          "    made, used_new")),
-    edit("replay_mix", "turns the caller's list", "other", (OLD,
+    edit("replay_mix", "turns the caller's list", "changed", (OLD,
          "[old.pop(0) if not old.append(old[0]) else 0 for i in range(count)]")),
     edit("replay_mix", "round", "rounded", (COUNT,
          "count = round(percent * n * batch_size / 100) - used_old")),
@@ -339,4 +339,725 @@ WRONG += [
 WRONG += [
     edit("pareto_front", f"only a better {name} counts", "one_side", (BETTER, f"better = {test}"))
     for name, test in (("score", "score > score[:, None]"), ("loss", "loss < loss[:, None]"))
+]
+
+RIGHT += [
+    Answer(
+        "forgetting",
+        "numpy",
+        "",
+        code="""
+def forgetting(scores, chance):
+    x, c = scores.numpy(), chance.numpy()
+    lost = x.max(0) - x[-1]
+    had = x.max(0) > c
+    return lost.tolist(), float(lost[had].mean()) if had.any() else float("nan")
+""",
+    ),
+    Answer(
+        "forgetting",
+        "cummax, where",
+        "",
+        code="""
+def forgetting(scores, chance):
+    best = scores.cummax(0).values[-1]
+    lost = (best - scores[-1]).double()
+    had = (best > chance).double()
+    return lost, (lost * had).sum() / had.sum()
+""",
+    ),
+    Answer(
+        "pareto_front",
+        "loops, list",
+        "",
+        code="""
+def pareto_front(score, loss):
+    s, l = score.tolist(), loss.tolist()
+    front = []
+    for i in range(len(s)):
+        ok = s[i] == s[i] and l[i] == l[i]
+        for j in range(len(s)):
+            if s[j] >= s[i] and l[j] <= l[i] and (s[j] > s[i] or l[j] < l[i]):
+                ok = False
+        front.append(ok)
+    return front
+""",
+    ),
+    Answer(
+        "pareto_front",
+        "numpy sort",
+        "",
+        code="""
+def pareto_front(score, loss):
+    import numpy as np
+
+    p = np.stack([-score.numpy(), loss.numpy()], 1)
+    out = np.zeros(len(p), bool)
+    good = ~np.isnan(p).any(1)
+    for i in np.flatnonzero(good):
+        q = p[good]
+        out[i] = not ((q <= p[i]).all(1) & (q < p[i]).any(1)).any()
+    return torch.from_numpy(out)
+""",
+    ),
+    Answer(
+        "effective_ranks",
+        "numpy float64",
+        "",
+        code="""
+def effective_ranks(before, after, share):
+    import numpy as np
+
+    out = {}
+    for k in after:
+        c = (after[k].double() - before[k].double()).numpy()
+        if c.ndim != 2 or not c.any():
+            continue
+        e = np.linalg.svd(c, compute_uv=False) ** 2
+        out[k] = int(np.searchsorted(np.cumsum(e), share * e.sum())) + 1
+    return out
+""",
+    ),
+    Answer(
+        "effective_ranks",
+        "loop",
+        "",
+        code="""
+def effective_ranks(before, after, share):
+    out = {}
+    for k in reversed(list(before)):
+        c = after[k] - before[k]
+        if c.dim() == 2 and not torch.equal(after[k], before[k]):
+            e = (torch.linalg.svd(c)[1] ** 2).tolist()
+            n, s = 0, 0.0
+            while s < share * sum(e):
+                s += e[n]
+                n += 1
+            out[k] = torch.tensor(n)
+    return out
+""",
+    ),
+    Answer(
+        "replay_mix",
+        "cycle, old last, tuples",
+        "",
+        code="""
+def replay_mix(new, old, percent, batch_size, steps):
+    from itertools import cycle, islice
+
+    a, b, done, out = cycle(new), cycle(old), 0, []
+    for n in range(steps):
+        want = (n + 1) * percent * batch_size // 100
+        k, done = want - done, want
+        out.append((*islice(a, batch_size - k), *islice(b, k)))
+    return out
+""",
+    ),
+    Answer(
+        "intruder_curve",
+        "numpy loops",
+        "",
+        code="""
+def intruder_curve(layers, scaling, k, epsilons):
+    import numpy as np
+
+    counts = [0] * len(epsilons)
+    for W, A, B in layers:
+        W = W.double().numpy()
+        T = W + scaling * (B.double() @ A.double()).numpy()
+        U, V = (np.linalg.svd(m, full_matrices=False)[0] for m in (W, T))
+        for j in range(min(k, V.shape[1])):
+            best = np.abs(V[:, j] @ U).max()
+            for n, e in enumerate(epsilons.tolist()):
+                counts[n] += bool(best < e)
+    return counts
+""",
+    ),
+    Answer(
+        "intruder_curve",
+        "einsum, sum",
+        "",
+        edits=(
+            (
+                "(new[:, :k].T @ old).abs().amax(dim=1)",
+                "torch.einsum('ok,oj->kj', new[:, :k], old).abs().max(1).values",
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "forgetting",
+        "from the first score",
+        "from_start",
+        edits=(("scores.max(dim=0).values", "scores[0]"),),
+    ),
+    Answer(
+        "forgetting",
+        "row 0 not among the best",
+        "start_left_out",
+        edits=(("scores.max(dim=0)", "scores[1:].max(dim=0)"),),
+    ),
+    Answer(
+        "forgetting",
+        "last not among the best",
+        "last_left_out",
+        edits=(("scores.max(dim=0)", "scores[:-1].max(dim=0)"),),
+    ),
+    Answer(
+        "forgetting",
+        "less the lowest score",
+        "to_worst",
+        edits=(("best - scores[-1]", "best - scores.min(dim=0).values"),),
+    ),
+    Answer("forgetting", "sign", "sign", edits=(("best - scores[-1]", "scores[-1] - best"),)),
+    Answer("forgetting", "mean over all", "all_skills", edits=(("lost[best > chance]", "lost"),)),
+    Answer(
+        "forgetting", "at least chance", "at_chance", edits=(("best > chance", "best >= chance"),)
+    ),
+    Answer(
+        "forgetting",
+        "had at the start",
+        "had_at_start",
+        edits=(("best > chance", "scores[0] > chance"),),
+    ),
+    Answer(
+        "forgetting",
+        "had at the end",
+        "had_at_end",
+        edits=(("best > chance", "scores[-1] > chance"),),
+    ),
+    Answer(
+        "forgetting",
+        "0 for nan",
+        "no_skill",
+        edits=(("lost[best > chance].mean()", "torch.nan_to_num(lost[best > chance].mean())"),),
+    ),
+    Answer(
+        "forgetting",
+        "max over skills",
+        "raised",
+        edits=(("scores.max(dim=0)", "scores.max(dim=1)"),),
+    ),
+    Answer(
+        "forgetting",
+        "relative",
+        "relative",
+        edits=(("best - scores[-1]", "(best - scores[-1]) / best.clamp(min=1e-9)"),),
+    ),
+    Answer(
+        "forgetting",
+        "mean of chosen over all S",
+        "zeros",
+        edits=(("lost[best > chance].mean()", "lost[best > chance].sum() / len(lost)"),),
+    ),
+    Answer(
+        "forgetting",
+        "returns the filtered",
+        "only_known",
+        edits=(("return lost,", "return lost[best > chance],"),),
+    ),
+    Answer(
+        "forgetting",
+        "max per row minus last",
+        "axis",
+        edits=(("scores.max(dim=0).values", "scores.max()"),),
+    ),
+    Answer(
+        "pareto_front",
+        "strict on both",
+        "one_axis",
+        edits=(
+            (
+                "as_good = (score >= score[:, None]) & (loss <= loss[:, None])",
+                "as_good = (score > score[:, None]) & (loss < loss[:, None])",
+            ),
+        ),
+    ),
+    Answer(
+        "pareto_front",
+        "as good suffices (equal beat each other)",
+        "nobody",
+        edits=(("(as_good & better)", "as_good"),),
+    ),
+    Answer(
+        "pareto_front",
+        "better on one suffices",
+        "nobody",
+        edits=(("(as_good & better)", "better"),),
+    ),
+    Answer(
+        "pareto_front",
+        "loss higher is better",
+        "both_high",
+        edits=(
+            ("loss <= loss[:, None]", "loss >= loss[:, None]"),
+            ("loss < loss[:, None]", "loss > loss[:, None]"),
+        ),
+    ),
+    Answer("pareto_front", "nan of score only", "nan_in", edits=((" | loss.isnan()", ""),)),
+    Answer("pareto_front", "inverted", "beaten", edits=(("return ~(beaten", "return (beaten"),)),
+    Answer("pareto_front", "axis", "worst", edits=(("any(dim=1)", "any(dim=0)"),)),
+    Answer(
+        "pareto_front",
+        "best only",
+        "nobody",
+        edits=(("return ~(beaten", "return (score == score.max()) & ~(beaten"),),
+    ),
+    Answer(
+        "pareto_front",
+        "nan becomes zero and beats",
+        "other",
+        edits=(
+            (
+                "    as_good",
+                ("    score, loss = score.nan_to_num(9.0), loss.nan_to_num(0.0)\n    as_good"),
+            ),
+        ),
+    ),
+    Answer(
+        "pareto_front",
+        "first of equals stays",
+        "one_twin",
+        edits=(
+            (
+                "beaten = (as_good & better).any(dim=1)",
+                (
+                    "same = (score == score[:, None]) & (loss == loss[:, None])\n"
+                    "    beaten = (as_good & better).any(dim=1) | same.tril(-1).any(dim=1)"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "pareto_front",
+        "indices",
+        "positions",
+        edits=(
+            (
+                "return ~(beaten | score.isnan() | loss.isnan())",
+                "return (~(beaten | score.isnan() | loss.isnan())).nonzero()[:, 0]",
+            ),
+        ),
+    ),
+    Answer(
+        "effective_ranks", "share of the values, not squares", "plain", edits=((".square()", ""),)
+    ),
+    Answer("effective_ranks", "off by one less", "one_less", edits=((").sum()) + 1", ").sum())"),)),
+    Answer(
+        "effective_ranks",
+        "matrix rank",
+        "full",
+        edits=(("int((held < share).sum()) + 1", "int(torch.linalg.matrix_rank(change))"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "of after",
+        "of_after",
+        edits=(("change = after[name] - weight", "change = after[name]"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "unchanged with 0",
+        "unchanged_in",
+        edits=(("if change.ndim == 2 and change.any():", "if change.ndim == 2:"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "two-dim by name weight",
+        "other",
+        edits=(("change.ndim == 2 and", "name.endswith('weight') and change.ndim == 2 and"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "small changes left out",
+        "overlooked",
+        edits=(("change.any()", "(change.abs().max() > 1e-3)"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "smallest values first",
+        "ascending",
+        edits=(("energy.cumsum(0)", "energy.flip(0).cumsum(0)"),),
+    ),
+    Answer(
+        "effective_ranks",
+        "returns shares",
+        "a_share",
+        edits=(("int((held < share).sum()) + 1", "(int((held < share).sum()) + 1) / len(held)"),),
+    ),
+    Answer(
+        "replay_mix",
+        "rounded in each batch",
+        "each_batch",
+        edits=(
+            (
+                "count = percent * n * batch_size // 100 - used_old",
+                "count = percent * batch_size // 100",
+            ),
+        ),
+    ),
+    Answer("replay_mix", "n from 0", "from_zero", edits=(("range(1, steps + 1)", "range(steps)"),)),
+    Answer(
+        "replay_mix",
+        "always from the front",
+        "old_order",
+        edits=(("old[(used_old + i) % len(old)]", "old[i % len(old)]"),),
+    ),
+    Answer(
+        "replay_mix",
+        "new from the front",
+        "restarts",
+        edits=(("new[(used_new + i) % len(new)]", "new[i % len(new)]"),),
+    ),
+    Answer(
+        "replay_mix",
+        "no wrap for old",
+        "ran_out",
+        edits=(
+            (
+                "old[(used_old + i) % len(old)] for i in range(count)",
+                "*old[used_old : used_old + count]",
+            ),
+            ("[*old[used_old : used_old + count]]", "old[used_old : used_old + count]"),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "old on top of the batch",
+        "on_top",
+        edits=(("range(batch_size - count)", "range(batch_size)"),),
+    ),
+    Answer(
+        "replay_mix",
+        "new skipped: uses n * batch",
+        "skipped",
+        edits=(("used_new + batch_size - count", "used_new + batch_size"),),
+    ),
+    Answer(
+        "replay_mix",
+        "random old",
+        "old_order",
+        edits=(("old[(used_old + i) % len(old)]", "__import__('random').choice(old)"),),
+    ),
+    Answer("replay_mix", "exchanged", "exchanged", edits=(("percent * n", "(100 - percent) * n"),)),
+    Answer("replay_mix", "flat", "type", edits=(("made.append(batch)", "made.extend(batch)"),)),
+    Answer(
+        "replay_mix",
+        "ceil",
+        "rounded",
+        edits=(
+            (
+                "percent * n * batch_size // 100 - used_old",
+                "-(-percent * n * batch_size // 100) - used_old",
+            ),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "pops the given list",
+        "changed",
+        edits=(
+            (
+                "batch = [old[(used_old + i) % len(old)] for i in range(count)]",
+                (
+                    "batch = []\n"
+                    "        for _ in range(count):\n"
+                    "            batch.append(old.pop(0))\n"
+                    "            old.append(batch[-1])"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "mod off by one at the end",
+        "old_order",
+        edits=(("% len(old)", "% max(len(old) - 1, 1)"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "right vectors",
+        "right_side",
+        edits=(("full_matrices=False).U for", "full_matrices=False).Vh.T for"),),
+    ),
+    Answer("intruder_curve", "no abs", "other", edits=((".abs().amax", ".amax"),)),
+    Answer(
+        "intruder_curve",
+        "scaling left out",
+        "no_scaling",
+        edits=(("W + scaling * lora_B", "W + lora_B"),),
+    ),
+    Answer(
+        "intruder_curve", "only the first k of W", "first_old", edits=(("@ old)", "@ old[:, :k])"),)
+    ),
+    Answer(
+        "intruder_curve",
+        "any instead of every: min",
+        "by_mean",
+        edits=(("amax(dim=1)", "amin(dim=1)"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "above epsilon",
+        "above",
+        edits=(("torch.cat(like) < epsilons", "torch.cat(like) > epsilons"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "mean over layers",
+        "mean",
+        edits=((".sum(dim=1)", ".sum(dim=1) / len(layers)"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "all vectors of the trained",
+        "all_vectors",
+        edits=(("new[:, :k]", "new"),),
+    ),
+    Answer("intruder_curve", "weakest", "weakest", edits=(("new[:, :k]", "new[:, -k:]"),)),
+    Answer(
+        "intruder_curve",
+        "amax over the other axis",
+        "wrong_axis",
+        edits=(("amax(dim=1)", "amax(dim=0)"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "same index only",
+        "pairs",
+        edits=(("(new[:, :k].T @ old).abs().amax(dim=1)", "(new * old).sum(0).abs()[:k]"),),
+    ),
+    Answer(
+        "intruder_curve", "last layer only", "last_layer", edits=(("torch.cat(like)", "like[-1]"),)
+    ),
+    Answer(
+        "intruder_curve",
+        "in place W",
+        "changed",
+        edits=(
+            (
+                (
+                    "tuned = W + scaling * lora_B @ lora_A\n"
+                    "        old, new = (torch.linalg.svd(w, full_matrices=False).U for w in "
+                    "(W, tuned))"
+                ),
+                (
+                    "old = torch.linalg.svd(W, full_matrices=False).U\n"
+                    "        W += scaling * lora_B @ lora_A\n"
+                    "        new = torch.linalg.svd(W, full_matrices=False).U"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "intruder_curve", "list of shares", "mean", edits=((".sum(dim=1)", ".float().mean(dim=1)"),)
+    ),
+    Answer(
+        "forgetting",
+        "nan where the model never had it",
+        "only_known",
+        edits=(
+            (
+                ("    lost = best - scores[-1]\n"),
+                ("    lost = torch.where(best > chance, best - scores[-1], float('nan'))\n"),
+            ),
+            ("lost[best > chance].mean()", "lost.nanmean()"),
+        ),
+    ),
+    Answer(
+        "forgetting",
+        "the largest loss",
+        "raised",
+        edits=(("lost[best > chance].mean()", "lost[best > chance].max()"),),
+    ),
+    Answer(
+        "forgetting",
+        "mean and losses exchanged",
+        "swapped",
+        edits=(
+            ("return lost, lost[best > chance].mean()", "return lost[best > chance].mean(), lost"),
+        ),
+    ),
+    Answer(
+        "forgetting",
+        "median",
+        "other",
+        edits=(("lost[best > chance].mean()", "lost[best > chance].median()"),),
+    ),
+    Answer(
+        "forgetting",
+        "less chance",
+        "other",
+        edits=(
+            (
+                ("    lost = best - scores[-1]\n"),
+                ("    lost = (best - chance) - (scores[-1] - chance).clamp(min=0)\n"),
+            ),
+        ),
+    ),
+    Answer(
+        "pareto_front",
+        "one comparison of each only",
+        "one_side",
+        edits=(
+            (
+                "as_good = (score >= score[:, None]) & (loss <= loss[:, None])",
+                "as_good = (score >= score[:, None])",
+            ),
+            (
+                "better = (score > score[:, None]) | (loss < loss[:, None])",
+                "better = loss < loss[:, None]",
+            ),
+        ),
+    ),
+    Answer(
+        "pareto_front",
+        "nan removed first",
+        "other",
+        edits=(
+            (
+                "    as_good",
+                (
+                    "    keep = ~(score.isnan() | loss.isnan())\n"
+                    "    score, loss = score[keep], loss[keep]\n"
+                    "    as_good"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "effective_ranks",
+        "relative to the trained weight",
+        "other",
+        edits=(
+            (
+                "energy.cumsum(0) / energy.sum()",
+                "energy.cumsum(0) / torch.linalg.svdvals(after[name]).square().sum()",
+            ),
+        ),
+    ),
+    Answer(
+        "effective_ranks",
+        "the share itself as the number",
+        "other",
+        edits=(("int((held < share).sum()) + 1", "int(share * len(energy))"),),
+    ),
+    Answer(
+        "effective_ranks", "keyed by number", "other", edits=(("ranks[name]", "ranks[len(ranks)]"),)
+    ),
+    Answer(
+        "effective_ranks",
+        "a vector for a vector",
+        "vectors_in",
+        edits=(
+            ("if change.ndim == 2 and", "if"),
+            ("torch.linalg.svdvals(change)", "torch.linalg.svdvals(torch.atleast_2d(change))"),
+        ),
+    ),
+    Answer(
+        "effective_ranks",
+        "skips by name",
+        "other",
+        edits=(
+            (
+                "if change.ndim == 2 and change.any():",
+                "if change.ndim == 2 and change.any() and 'embed' not in name:",
+            ),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "percent of the steps have old rows alone",
+        "other",
+        edits=(
+            (
+                "count = percent * n * batch_size // 100 - used_old",
+                "count = batch_size if n <= percent * steps // 100 else 0",
+            ),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "old rows in the first batches",
+        "at_the_end",
+        edits=(
+            (
+                "count = percent * n * batch_size // 100 - used_old",
+                "count = min(batch_size, percent * steps * batch_size // 100 - used_old)",
+            ),
+        ),
+    ),
+    Answer(
+        "replay_mix",
+        "one step more",
+        "other",
+        edits=(("range(1, steps + 1)", "range(1, steps + 2)"),),
+    ),
+    Answer(
+        "replay_mix",
+        "new rows by chance",
+        "other",
+        edits=(("new[(used_new + i) % len(new)]", "__import__('random').Random(n).choice(new)"),),
+    ),
+    Answer(
+        "replay_mix",
+        "all rows glued",
+        "other",
+        edits=(("    return made", "    return [sum(made, [])]"),),
+    ),
+    Answer(
+        "replay_mix",
+        "percent as a share",
+        "other",
+        edits=(
+            (
+                "percent * n * batch_size // 100 - used_old",
+                "int(percent * n * batch_size) - used_old",
+            ),
+        ),
+    ),
+    Answer(
+        "intruder_curve",
+        "more than epsilon of the sum",
+        "other",
+        edits=((".abs().amax(dim=1)", ".square().sum(dim=1)"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "a number for each layer",
+        "other",
+        edits=(
+            (
+                "like.append((new[:, :k].T @ old).abs().amax(dim=1))",
+                "like.append((new[:, :k].T @ old).abs().amax(dim=1).min()[None])",
+            ),
+        ),
+    ),
+    Answer(
+        "intruder_curve",
+        "at most epsilon of the first",
+        "raised",
+        edits=(("< epsilons[:, None]", "< epsilons[0]"),),
+    ),
+    Answer(
+        "intruder_curve",
+        "scaled twice",
+        "twice",
+        edits=(("W + scaling * lora_B", "W + scaling**2 * lora_B"),),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "pareto_front",
+        "turns the loss in place",
+        "changed",
+        edits=(
+            ("    as_good", ("    loss *= -1\n    as_good")),
+            ("loss <= loss[:, None]", "loss >= loss[:, None]"),
+            ("loss < loss[:, None]", "loss > loss[:, None]"),
+        ),
+    ),
 ]

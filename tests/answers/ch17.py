@@ -215,8 +215,13 @@ WRONG = [
     edit("copies", "of the same shape", "other_shape", (SAME, f"t.shape == x.shape and {SAME}")),
     edit("copies", "numbers", "numbers", (SIZE, "t.numel()")),
     edit("copies", "x's size", "size_of_x", (SIZE, "t.numel() * x.element_size()")),
-    edit("copies", "calls twice", "other", ("    del y\n", "    layer(x)\n")),
-    edit("copies", "runs backward", "other", ("    del y\n", "    y.float().sum().backward()\n")),
+    edit("copies", "calls twice", "twice_called", ("    del y\n", "    layer(x)\n")),
+    edit(
+        "copies",
+        "runs backward",
+        "twice_called",
+        ("    del y\n", "    y.float().sum().backward()\n"),
+    ),
     edit("copies", "zero", "other", ("return sum(found.values())", "return 0")),
     edit(
         "hand_lora",
@@ -292,7 +297,7 @@ WRONG = [
     edit(
         "hand_lora",
         "in float32 throughout",
-        "other",
+        "own_type",
         (OUT, "return x.float() @ W.float().T + scaling * down.float() @ B.T"),
     ),
     edit(
@@ -419,12 +424,12 @@ WRONG = [
         "no_base",
         ('"weights": base + adapter', '"weights": adapter'),
     ),
-    edit("on_a_rank", "ranks from 1", "other", ("rank * height", "(rank - 1) * height")),
-    edit("on_a_rank", "other keys", "other", ('"optimizer": states', '"states": states')),
+    edit("on_a_rank", "ranks from 1", "from_one", ("rank * height", "(rank - 1) * height")),
+    edit("on_a_rank", "other keys", "keys", ('"optimizer": states', '"states": states')),
     edit(
         "on_a_rank",
         "changes the list",
-        "other",
+        "changed",
         (BASE, "layers += others\n    base = 2 * sum(stored(s) for s in layers)"),
     ),
     edit(
@@ -490,7 +495,7 @@ WRONG = [
         (GUESSES, GUESSES.replace("len(own) * right", "own.sum(0)")),
         (NEXT, OR_NONE.replace("?", "")),
     ),
-    edit("drift", "writes into the record", "other", (SHARE, "own *= 1.0001\n    " + SHARE)),
+    edit("drift", "writes into the record", "changed", (SHARE, "own *= 1.0001\n    " + SHARE)),
     edit(
         "drift", "None where nothing is wrong", "none", ('        return ""', "        return None")
     ),
@@ -562,7 +567,7 @@ def accumulate(model, batches):
 """,
     ),
     edit("accumulate", "a graph", "graph_kept", ("whole += loss.item()", "whole += loss")),
-    edit("accumulate", "train()", "other", ("model.zero_grad()", "model.train().zero_grad()")),
+    edit("accumulate", "train()", "changed", ("model.zero_grad()", "model.train().zero_grad()")),
     edit("accumulate", "all tokens", "rows", (ASKED, '[b["labels"].numel() for b in batches]')),
     edit(
         "accumulate",
@@ -615,7 +620,500 @@ def accumulate(model, batches):
     edit(
         "drift",
         "a tolerance of a tenth",
-        "other",
+        "too_wide",
         (CLOSE, CLOSE.replace("1e-3, atol=1e-5", "0.1, atol=0.1")),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "copies",
+        "a set of seen storages, bytes from nbytes",
+        "",
+        code="""
+def copies(layer, x):
+    mine, seen, total = x.untyped_storage().data_ptr(), set(), [0]
+    flat = x.detach().reshape(-1)
+
+    def pack(t):
+        where = t.untyped_storage().data_ptr()
+        if where != mine and where not in seen and t.numel() == flat.numel():
+            if (t.detach().reshape(-1).to(flat.dtype) == flat).all():
+                seen.add(where)
+                total[0] += t.nbytes
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+        kept_alive = layer(x)
+    return total[0]
+""",
+    ),
+    Answer(
+        "accumulate",
+        "sums of losses by cross entropy on logits",
+        "",
+        code="""
+def accumulate(model, batches):
+    model.zero_grad(set_to_none=True)
+    total = sum(int(batch["labels"][:, 1:].ne(-100).sum()) for batch in batches)
+    losses = []
+    for batch in batches:
+        labels = batch["labels"][:, 1:]
+        if labels.eq(-100).all():
+            continue
+        logits = model(**batch).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum"
+        )
+        (loss / total).backward()
+        losses.append(float(loss) / total)
+    return sum(losses)
+""",
+    ),
+    Answer(
+        "on_a_rank",
+        "by chunks of a range",
+        "",
+        code="""
+def on_a_rank(layers, others, r, world, rank):
+    def piece(shape):
+        n, *rest = shape
+        high = -(-n // world)
+        mine = len(range(n)[rank * high : (rank + 1) * high])
+        return math.prod([high, *rest]), math.prod([mine, *rest])
+
+    pairs = [piece((r, d)) for _, d in layers] + [piece((o, r)) for o, _ in layers]
+    frozen = [piece(s)[0] for s in (*others, *layers)]
+    full, true = (sum(column) for column in zip(*pairs))
+    return dict(optimizer=true * 8, gradients=full * 4, weights=full * 4 + 2 * sum(frozen))
+""",
+    ),
+    Answer(
+        "drift",
+        "by the largest relative difference",
+        "",
+        code="""
+def drift(start, rows, tokens, own, used):
+    def far(a, b):
+        return ((a - b).abs() > 1e-3 * b.abs() + 1e-5).any().item()
+
+    w = tokens.float() / tokens.float().sum()
+    right = (w[:, None] * own).sum(0)
+    flat = sorted(rows.flatten().tolist())
+    if any(far(one, start[0]) for one in start):
+        return "start"
+    if any(a == b for a, b in zip(flat, flat[1:])):
+        return "rows"
+    tries = [("", right), ("alone", own), ("mean", own.mean(dim=0)), ("sum", right * len(tokens))]
+    for word, guess in tries:
+        if not far(used, guess + torch.zeros_like(used)):
+            return word
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "copies",
+        "address of the numbers against that of the storage",
+        "x_itself",
+        edits=(
+            (
+                "t.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()",
+                "t.data_ptr() != x.untyped_storage().data_ptr()",
+            ),
+        ),
+    ),
+    Answer(
+        "copies",
+        "counts in unpack",
+        "other",
+        edits=(
+            ("saved_tensors_hooks(pack, lambda t: t)", "saved_tensors_hooks(lambda t: t, pack)"),
+        ),
+    ),
+    Answer(
+        "copies",
+        "bits",
+        "other",
+        edits=(("t.numel() * t.element_size()", "t.numel() * t.element_size() * 8"),),
+    ),
+    Answer(
+        "copies",
+        "the last copy",
+        "other",
+        edits=(
+            (
+                "return sum(found.values())",
+                ("return [*found.values(), 0][-1] if len(found) < 2 else list(found.values())[-1]"),
+            ),
+        ),
+    ),
+    Answer(
+        "copies",
+        "the number of copies",
+        "other",
+        edits=(("return sum(found.values())", "return len(found)"),),
+    ),
+    Answer(
+        "copies",
+        "the largest copy",
+        "one_copy",
+        edits=(("return sum(found.values())", "return max(found.values(), default=0)"),),
+    ),
+    Answer(
+        "copies",
+        "all that is kept elsewhere",
+        "other",
+        edits=(
+            (
+                (
+                    "if elsewhere and t.numel() == x.numel():\n"
+                    "            if torch.equal(t.detach().flatten().to(x.dtype), "
+                    "x.detach().flatten()):\n"
+                    "                found"
+                ),
+                ("if elsewhere:\n            if True:\n                found"),
+            ),
+        ),
+    ),
+    Answer(
+        "copies",
+        "sum of the numbers",
+        "other",
+        edits=(
+            (
+                "torch.equal(t.detach().flatten().to(x.dtype), x.detach().flatten())",
+                "bool(t.detach().sum() == x.detach().sum())",
+            ),
+        ),
+    ),
+    Answer(
+        "hand_lora",
+        "A and B exchanged in the return",
+        "raised",
+        edits=(("return dx, None, dA, dB,", "return dx, None, dB, dA,"),),
+    ),
+    Answer(
+        "hand_lora",
+        "a gradient for W",
+        "other",
+        edits=(
+            ("return dx, None,", "return dx, g.T @ x,"),
+            ("x @ W.T + scaling", "x @ W.T * 1.01 + scaling"),
+        ),
+    ),
+    Answer(
+        "hand_lora",
+        "too few values",
+        "raised",
+        edits=(("return dx, None, dA, dB, None, None, None", "return dx, None, dA, dB"),),
+    ),
+    Answer(
+        "hand_lora",
+        "dA transposed",
+        "raised",
+        edits=(
+            ("dA = small.T @ (x * keep).to(g.dtype)", "dA = ((x * keep).to(g.dtype).T @ small)"),
+        ),
+    ),
+    Answer(
+        "hand_lora",
+        "mean over rows in A",
+        "mean",
+        edits=(("dA = small.T @", "dA = small.T / len(x) @"),),
+    ),
+    Answer(
+        "hand_lora",
+        "mean over rows in B",
+        "mean",
+        edits=(("dB = ctx.scaling * g.T @ down", "dB = ctx.scaling * g.T @ down / len(x)"),),
+    ),
+    Answer(
+        "hand_lora",
+        "mask in place",
+        "changed",
+        edits=(
+            (
+                "    left = x if mask is None else x * mask / (1 - p)",
+                "    left = x if mask is None else x.mul_(mask) / (1 - p)",
+            ),
+        ),
+    ),
+    Answer(
+        "hand_lora",
+        "keep not divided in backward",
+        "unscaled_mask",
+        edits=(("mask / (1 - ctx.p)", "mask"),),
+    ),
+    Answer(
+        "hand_lora",
+        "keep of B from the mask of g",
+        "raised",
+        edits=(("dB = ctx.scaling * g.T @ down", "dB = ctx.scaling * g.T @ (left @ A.T)"),),
+    ),
+    Answer(
+        "hand_lora",
+        "x in float32",
+        "own_type",
+        edits=(
+            (
+                "left = x if mask is None else x * mask / (1 - p)",
+                "left = (x if mask is None else x * mask / (1 - p)).float()",
+            ),
+            ("left @ A.to(x.dtype).T", "left @ A.T"),
+            ("down @ B.to(x.dtype).T", "down @ B.T"),
+        ),
+    ),
+    Answer(
+        "hand_lora",
+        "scales the whole",
+        "base_scaled",
+        edits=(("return x @ W.T + scaling * down", "return scaling * x @ W.T + scaling * down"),),
+    ),
+    Answer(
+        "hand_lora",
+        "dropout on B's input",
+        "other",
+        edits=(
+            ("down = left @ A.to(x.dtype).T", "down = nn_drop(left @ A.to(x.dtype).T)"),
+            ("class HandLoRA", ("def nn_drop(t):\n    return t * 0.9\n\n\nclass HandLoRA")),
+        ),
+    ),
+    Answer("accumulate", "divides by the rows", "sum", edits=(("/ sum(counts)", "/ len(counts)"),)),
+    Answer(
+        "accumulate",
+        "one count for all",
+        "other",
+        edits=(("* count / sum(counts)", "* counts[0] / sum(counts)"),),
+    ),
+    Answer(
+        "accumulate",
+        "counts the ids",
+        "rows",
+        edits=(('(batch["labels"][:, 1:] != -100)', '(batch["input_ids"][:, 1:] != -100)'),),
+    ),
+    Answer(
+        "accumulate",
+        "last label left out",
+        "unshifted",
+        edits=(('batch["labels"][:, 1:]', 'batch["labels"][:, :-1]'),),
+    ),
+    Answer(
+        "accumulate",
+        "sum of losses not weighted",
+        "loss_weight",
+        edits=(("whole += loss.item()", "whole += loss.item() * sum(counts) / count"),),
+    ),
+    Answer(
+        "accumulate",
+        "mean of the losses",
+        "loss_weight",
+        edits=(("return whole", "return whole / len(batches)"),),
+    ),
+    Answer(
+        "accumulate",
+        "steps at the end",
+        "changed",
+        edits=(
+            (
+                "    return whole",
+                (
+                    "    for p in model.parameters():\n"
+                    "        if p.requires_grad:\n"
+                    "            p.data -= 0.1 * p.grad\n"
+                    "    return whole"
+                ),
+            ),
+        ),
+    ),
+    Answer("accumulate", "no gradient", "none_left", edits=(("loss.backward()", "pass"),)),
+    Answer(
+        "accumulate",
+        "retains nothing, the loss as text",
+        "type",
+        edits=(("return whole", "return str(whole)"),),
+    ),
+    Answer(
+        "accumulate",
+        "zero_grad at the end",
+        "none_left",
+        edits=(("    return whole", ("    model.zero_grad()\n    return whole")),),
+    ),
+    Answer(
+        "on_a_rank",
+        "gradients in 2 bytes",
+        "adapter_16",
+        edits=(('"gradients": adapter', '"gradients": adapter // 2'),),
+    ),
+    Answer(
+        "on_a_rank",
+        "gradients twice",
+        "other",
+        edits=(('"gradients": adapter', '"gradients": 2 * adapter'),),
+    ),
+    Answer(
+        "on_a_rank",
+        "states of weights and adapter",
+        "other",
+        edits=(
+            (
+                "states = 2 * 4 * sum(true(s) for s in factors)",
+                "states = 2 * 4 * sum(true(s) for s in [*factors, *layers])",
+            ),
+        ),
+    ),
+    Answer(
+        "on_a_rank",
+        "A once for all layers",
+        "other",
+        edits=(("for s in ((r, d_in), (out, r))]", "for s in ((out, r),)] + [(r, layers[0][1])]"),),
+    ),
+    Answer(
+        "on_a_rank",
+        "bytes of all ranks",
+        "not_cut",
+        edits=(('"weights": base + adapter', '"weights": world * (base + adapter)'),),
+    ),
+    Answer(
+        "on_a_rank",
+        "adapter on rank 0 only",
+        "other",
+        edits=(
+            (
+                "adapter = 4 * sum(stored(s) for s in factors)",
+                "adapter = 4 * sum(stored(s) for s in factors) * (rank == 0)",
+            ),
+        ),
+    ),
+    Answer(
+        "on_a_rank",
+        "halves instead of pieces",
+        "other",
+        edits=(("math.ceil(shape[0] / world)", "math.ceil(shape[0] / 2)"),),
+    ),
+    Answer(
+        "on_a_rank",
+        "last axis cut",
+        "other",
+        edits=(
+            ("math.ceil(shape[0] / world)", "math.ceil(shape[-1] / world)"),
+            ("math.prod(shape[1:])", "math.prod(shape[:-1])"),
+            ("shape[0] - rank", "shape[-1] - rank"),
+        ),
+    ),
+    Answer(
+        "on_a_rank",
+        "a negative piece",
+        "negative",
+        edits=(("return max(0, rows) *", "return rows *"),),
+    ),
+    Answer(
+        "on_a_rank",
+        "optimizer holds the weights too",
+        "other",
+        edits=(('"optimizer": states', '"optimizer": states + adapter'),),
+    ),
+    Answer("on_a_rank", "base in 4 bits", "other", edits=(("base = 2 * sum", "base = sum"),)),
+    Answer(
+        "drift",
+        "tokens of the first",
+        "raised",
+        edits=(("share = tokens / tokens.sum()", "share = tokens / tokens.max()"),),
+    ),
+    Answer(
+        "drift",
+        "only two words",
+        "other",
+        edits=(
+            (
+                "return next(word for word, guess in guesses.items() if same(used, guess))",
+                "return 'alone'",
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "times two",
+        "sum_of_own",
+        edits=(
+            ('"sum": len(own) * right', '"sum": 2 * right'),
+            (
+                "return next(word for word, guess in guesses.items() if same(used, guess))",
+                ("return next((word for word, guess in guesses.items() if same(used, guess)), '')"),
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "rows of neighbours only",
+        "no_rows",
+        edits=(
+            (
+                "if len(rows.unique()) < rows.numel():",
+                "if any(set(a.tolist()) & set(b.tolist()) for a, b in zip(rows, rows[1:])):",
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "rows in another order",
+        "other",
+        edits=(
+            (
+                "if len(rows.unique()) < rows.numel():",
+                "if not torch.equal(rows, rows.sort().values):",
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "starts of neighbours within ten percent",
+        "too_wide",
+        edits=(
+            (
+                "if not same(start, start[0]):",
+                "if not torch.allclose(start, start[0].expand_as(start), rtol=0.1):",
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "start where all differ",
+        "two_ranks",
+        edits=(
+            (
+                "if not same(start, start[0]):",
+                "if all(not same(one, start[0]) for one in start[1:]):",
+            ),
+        ),
+    ),
+    Answer(
+        "drift",
+        "gradient first",
+        "order",
+        edits=(
+            (
+                (
+                    "    if not same(start, start[0]):\n"
+                    '        return "start"\n'
+                    "    if len(rows.unique()) < rows.numel():\n"
+                    '        return "rows"\n'
+                    "    if same(used, right):\n"
+                    '        return ""\n'
+                ),
+                (
+                    '    for word, guess in {"alone": own, "mean": own.mean(0), "sum": '
+                    "len(own) * right}.items():\n"
+                    "        if same(used, guess) and not same(used, right):\n"
+                    "            return word\n"
+                    "    if not same(start, start[0]):\n"
+                    '        return "start"\n'
+                    "    if len(rows.unique()) < rows.numel():\n"
+                    '        return "rows"\n'
+                    '    return ""\n'
+                ),
+            ),
+        ),
     ),
 ]

@@ -177,11 +177,11 @@ WRONG = [
     edit("packed", "base alone", "base_only", (UPDATE, "pass")),
     edit("packed", "no adapter, no output", "none_dropped",
          ("    return y", "    y[rows < 0] = 0\n    return y")),
-    edit("packed", "written instead of added", "other", ("+=", "=")),
-    edit("packed", "in place on x", "other",
+    edit("packed", "written instead of added", "update_only", ("+=", "=")),
+    edit("packed", "in place on x", "changed",
          (UPDATE, UPDATE + "\n        x[mine] *= 1.0\n    x += 0.5")),
     edit("packed", "W not transposed", "raised", ("x @ W.T", "x @ W")),
-    edit("packed", "starts anew for every request", "other",
+    edit("packed", "starts anew for every request", "anew",
          (ROWS, "torch.tensor([-1] * len(x))"),
          (UPDATE, "pass"),
          ("    return y", "    for n, k in zip(lengths, whose):\n        if k >= 0:\n"
@@ -213,7 +213,7 @@ WRONG = [
     edit("fleet", "one seat", "all_seats", ("seats * max", "1 * max")),
     edit("fleet", "numbers", "numbers", (MERGED, MERGED[:-7]), (SHARED, SHARED[:-7]),
          (SEATED, SEATED[:-7])),
-    edit("fleet", "sorts the ranks", "other", (MERGED, "ranks.sort()\n    " + MERGED)),
+    edit("fleet", "sorts the ranks", "changed", (MERGED, "ranks.sort()\n    " + MERGED)),
     edit("fleet", "two values", "type", ("return merged, shared, ", "return merged, ")),
     edit("evict", "busy ones go", "busy_goes", (" - set(busy)", "")),
     edit("evict", "newest first", "newest", ("order[rule])", "order[rule], reverse=True)")),
@@ -236,11 +236,11 @@ WRONG = [
     edit("evict", "by name", "as_listed", (SORTED, "sorted(held.keys() - set(busy))")),
     edit("evict", "backwards", "reversed", ("return gone", "return gone[::-1]")),
     edit("evict", "sorted list", "reversed", ("return gone", "return sorted(gone)")),
-    edit("evict", "no error", "other",
+    edit("evict", "no error", "no_error",
          ("    if free < need:\n        raise", "    if False:\n        raise")),
-    edit("evict", "an error without the number", "other",
+    edit("evict", "an error without the number", "no_error",
          ('f"{need} bytes do not fit: only', 'f"only')),
-    edit("evict", "deletes them", "other",
+    edit("evict", "deletes them", "changed",
          ("        free += held[name][0]", "        free += held.pop(name)[0]")),
     edit("evict", "None where there is room", "none",
          ("    return gone", "    return gone or None")),
@@ -268,8 +268,8 @@ WRONG = [
     edit("plan", "from one", "from_one", ("placed.append(fitting)", "placed.append(fitting + 1)")),
     edit("plan", "batches instead of numbers", "type",
          ("return placed", "return batches")),
-    edit("plan", "sorts first", "other", ("for k in whose:", "for k in sorted(whose):")),
-    edit("plan", "changes the list", "other",
+    edit("plan", "sorts first", "sorted", ("for k in whose:", "for k in sorted(whose):")),
+    edit("plan", "changes the list", "changed",
          ("    return placed", "    whose.sort()\n    return placed")),
     edit("plan", "nothing", "none", ("    return placed", "")),
     edit("reuse", "any adapter", "any_adapter", (BETTER, "if same > best[1]:")),
@@ -286,9 +286,9 @@ WRONG = [
     edit("reuse", "one token less", "one_less",
          ("best = (entry, same)", "best = (entry, same)\n"
           "    if 0 < best[1] < len(ids) - 1:\n        best = (best[0], best[1] - 1)")),
-    edit("reuse", "other order", "other", ("return best", "return best[::-1]")),
+    edit("reuse", "other order", "turned", ("return best", "return best[::-1]")),
     edit("reuse", "only the number", "type", ("return best", "return best[1]")),
-    edit("reuse", "removes what it used", "other",
+    edit("reuse", "removes what it used", "changed",
          ("    return best", "    if best[0] >= 0:\n        kept.pop(best[0])\n    return best")),
     edit("reuse", "the longest prompt kept", "other",
          (BETTER, "if owner == adapter and len(old) > best[1]:")),
@@ -314,3 +314,455 @@ WRONG = [
     edit("reuse", "without the old prompt's last", "old_last",
          (WHILE, WHILE.replace("len(old)", "len(old) - 1"))),
 ]  # fmt: skip
+
+RIGHT += [
+    Answer(
+        "packed",
+        "request by request with split",
+        "",
+        code="""
+def packed(x, W, adapters, lengths, whose):
+    parts = []
+    for part, k in zip(x.split(lengths), whose, strict=True):
+        out = part @ W.T
+        if k != -1:
+            A, B, scaling = adapters[k]
+            out = out + scaling * (part @ A.T) @ B.T
+        parts.append(out)
+    return torch.cat(parts)
+""",
+    ),
+    Answer(
+        "packed",
+        "merged weights, token by token",
+        "",
+        code="""
+def packed(x, W, adapters, lengths, whose):
+    full = [W + s * B @ A for A, B, s in adapters] + [W]
+    owner = [k for k, n in zip(whose, lengths) for _ in range(n)]
+    return torch.stack([full[k] @ row for k, row in zip(owner, x)])
+""",
+    ),
+    Answer(
+        "fleet",
+        "floats that are whole, a list",
+        "",
+        code="""
+def fleet(params, layers, ranks, size, seats):
+    def one(r):
+        return sum(r * a + b * r for a, b in layers)
+
+    return [
+        sum(float(params) for _ in ranks) * size,
+        size * (params + sum(map(one, ranks))),
+        size * params + seats * one(sorted(ranks)[-1]) * size,
+    ]
+""",
+    ),
+    Answer(
+        "evict",
+        "a heap",
+        "",
+        code="""
+def evict(held, need, capacity, busy, rule):
+    import heapq
+
+    used = sum(size for size, _, _ in held.values())
+    heap = [(c if rule == "popular" else 0, t, n, s) for n, (s, t, c) in held.items()]
+    heap = [entry for entry in heap if entry[2] not in busy]
+    heapq.heapify(heap)
+    out = []
+    while capacity - used < need:
+        if not heap:
+            raise ValueError("no room for %d bytes" % need)
+        _, _, name, size = heapq.heappop(heap)
+        used -= size
+        out += [name]
+    return tuple(out)
+""",
+    ),
+    Answer(
+        "plan",
+        "counters",
+        "",
+        code="""
+def plan(whose, rows, kinds):
+    free, inside, out = [], [], []
+    for k in whose:
+        for n in range(len(free)):
+            both = inside[n] | {k}
+            ok = both == {k} if kinds == 0 else len(both - {-1}) <= kinds
+            if free[n] and ok:
+                break
+        else:
+            n = len(free)
+            free.append(rows)
+            inside.append(set())
+        free[n] -= 1
+        inside[n].add(k)
+        out.append(n)
+    return torch.tensor(out)
+""",
+    ),
+    Answer(
+        "reuse",
+        "max with a key, commonprefix",
+        "",
+        code="""
+def reuse(kept, adapter, ids):
+    from os.path import commonprefix
+
+    shared = [
+        len(commonprefix([list(old), list(ids[:-1])])) if who == adapter else 0
+        for who, old in kept
+    ]
+    if not any(shared):
+        return -1, 0
+    top = max(shared)
+    return [shared.index(top), top]
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "packed",
+        "y for the tokens of adapters only",
+        "other",
+        edits=(("    return y", "    return y[rows >= 0]"),),
+    ),
+    Answer(
+        "packed",
+        "adapters on top of each other",
+        "other",
+        edits=(
+            ("x[mine] @ A.T", "y[mine][:, :0].new_tensor(x[mine]) @ A.T"),
+            ("y[mine] +=", "y[mine] = y[mine] * 2 +"),
+        ),
+    ),
+    Answer(
+        "packed",
+        "every adapter for all",
+        "other",
+        edits=(("mine = rows == k", "mine = rows >= 0"),),
+    ),
+    Answer(
+        "packed",
+        "adapters counted from 1",
+        "from_one",
+        edits=(("mine = rows == k", "mine = rows == k + 1"),),
+    ),
+    Answer(
+        "packed",
+        "scaling over the rank",
+        "over_r",
+        edits=(("scaling * x", "scaling / len(A) * x"),),
+    ),
+    Answer(
+        "packed", "A as B", "other", edits=(("x[mine] @ A.T @ B.T", "(B @ A @ x[mine].T).T * 2"),)
+    ),
+    Answer("packed", "base scaled as well", "other", edits=(("y = x @ W.T", "y = 2.0 * x @ W.T"),)),
+    Answer(
+        "fleet",
+        "bits",
+        "other",
+        edits=(("return merged, shared,", ("size = size * 8\n    return merged, shared,")),),
+    ),
+    Answer(
+        "fleet",
+        "a merged model for each seat",
+        "one_merged",
+        edits=(("merged = len(ranks) * params * size", "merged = seats * params * size"),),
+    ),
+    Answer(
+        "fleet",
+        "layers counted only",
+        "other",
+        edits=(("sum(n_in + n_out for n_in, n_out in layers)", "len(layers)"),),
+    ),
+    Answer(
+        "fleet",
+        "the larger side",
+        "other",
+        edits=(("n_in + n_out for", "2 * max(n_in, n_out) for"),),
+    ),
+    Answer(
+        "fleet",
+        "seats beside all adapters",
+        "beside",
+        edits=(
+            (
+                "(params + seats * max(ranks) * each) * size",
+                "shared + seats * max(ranks) * each * size",
+            ),
+        ),
+    ),
+    Answer(
+        "fleet",
+        "base and seats exchanged",
+        "exchanged",
+        edits=(
+            (
+                "return merged, shared, (params + seats * max(ranks) * each) * size",
+                "return merged, (params + seats * max(ranks) * each) * size, shared",
+            ),
+        ),
+    ),
+    Answer(
+        "fleet",
+        "one adapter more",
+        "other",
+        edits=(("sum(ranks) * each", "(sum(ranks) + max(ranks)) * each"),),
+    ),
+    Answer(
+        "fleet",
+        "size only for the base",
+        "other",
+        edits=(
+            (
+                "shared = (params + sum(ranks) * each) * size",
+                "shared = params * size + sum(ranks) * each",
+            ),
+            (
+                "(params + seats * max(ranks) * each) * size",
+                "params * size + seats * max(ranks) * each",
+            ),
+        ),
+    ),
+    Answer(
+        "fleet",
+        "merged counts the layers",
+        "other",
+        edits=(
+            ("len(ranks) * params * size", "len(ranks) * sum(a * b for a, b in layers) * size"),
+        ),
+    ),
+    Answer(
+        "evict",
+        "the most popular goes",
+        "other",
+        edits=(("(held[name][2], held[name][1])", "(-held[name][2], held[name][1])"),),
+    ),
+    Answer(
+        "evict",
+        "age and use exchanged",
+        "other",
+        edits=((('held[name][1],\n        "popular"'), ('held[name][2],\n        "popular"')),),
+    ),
+    Answer(
+        "evict",
+        "busy names raise",
+        "raised",
+        edits=(
+            (
+                "    for name in sorted",
+                ('    if busy:\n        raise ValueError(f"{need} busy")\n    for name in sorted'),
+            ),
+        ),
+    ),
+    Answer(
+        "evict",
+        "need on top of capacity",
+        "other",
+        edits=(
+            ("free >= need", "free > 2 * need"),
+            ("free < need", "free < 0"),
+        ),
+    ),
+    Answer(
+        "evict",
+        "error before anybody goes",
+        "no_error",
+        edits=((("    if free < need:\n"), ("    if capacity < need:\n")),),
+    ),
+    Answer("evict", "pairs", "other", edits=(("gone.append(name)", "gone.append(held[name][0])"),)),
+    Answer(
+        "evict",
+        "everybody who is not busy",
+        "everybody",
+        edits=((("        if free >= need:\n            break\n"), ""),),
+    ),
+    Answer(
+        "evict",
+        "those who stay",
+        "stay",
+        edits=(("    return gone", "    return [name for name in held if name not in gone]"),),
+    ),
+    Answer(
+        "evict",
+        "a busy one is skipped, but its bytes count",
+        "busy_goes",
+        edits=(
+            (
+                (
+                    "    for name in sorted(held.keys() - set(busy), key=order[rule]):\n"
+                    "        if free >= need:\n"
+                    "            break\n"
+                    "        gone.append(name)\n"
+                ),
+                (
+                    "    for name in sorted(held, key=order[rule]):\n"
+                    "        if free >= need:\n"
+                    "            break\n"
+                    "        if name not in busy:\n"
+                    "            gone.append(name)\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "plan",
+        "one batch after the other",
+        "other",
+        edits=(("fitting = len(batches)  # a new one", "fitting = max(len(batches) - 1, 0)"),),
+    ),
+    Answer(
+        "plan",
+        "a batch for each adapter",
+        "other",
+        edits=(("placed.append(fitting)", "placed.append(sorted(set(whose)).index(k))"),),
+    ),
+    Answer(
+        "plan",
+        "places in the batch",
+        "other",
+        edits=(("placed.append(fitting)", "placed.append(len(batches[fitting]) - 1)"),),
+    ),
+    Answer(
+        "plan",
+        "compares with the last request",
+        "other",
+        edits=(("batch[0] == k if kinds == 0 else", "batch[-1] == k if kinds < 2 else"),),
+    ),
+    Answer(
+        "plan",
+        "base alone never opens a batch",
+        "other",
+        edits=(
+            ("if alike and len(batch) < rows:", "if (alike or k == -1) and len(batch) < rows:"),
+        ),
+    ),
+    Answer(
+        "plan",
+        "kinds of the batch without the new one",
+        "kinds_off",
+        edits=(("len({*batch, k} - {-1}) <= kinds", "len({*batch} - {-1}) <= kinds"),),
+    ),
+    Answer(
+        "plan",
+        "kinds of the batch strictly fewer",
+        "kinds_off",
+        edits=(("len({*batch, k} - {-1}) <= kinds", "len({*batch} - {-1}) < kinds"),),
+    ),
+    Answer(
+        "plan", "rows by kind", "other", edits=(("len(batch) < rows", "batch.count(k) < rows"),)
+    ),
+    Answer(
+        "plan",
+        "chunks of rows",
+        "other",
+        edits=(("placed.append(fitting)", "placed.append(len(placed) // rows)"),),
+    ),
+    Answer(
+        "reuse",
+        "counts common tokens as sets",
+        "other",
+        edits=(
+            (
+                (
+                    "    for entry, (owner, old) in enumerate(kept):\n"
+                    "        same = 0\n"
+                    "        while same < min(len(old), len(ids) - 1) and old[same] == ids[same]:\n"
+                    "            same += 1\n"
+                ),
+                (
+                    "    for entry, (owner, old) in enumerate(kept):\n"
+                    "        same = min(len(set(old) & set(ids)), len(ids) - 1)\n"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "reuse",
+        "only whole prompts",
+        "other",
+        edits=(
+            (
+                "if owner == adapter and same > best[1]:",
+                "if owner == adapter and same == len(old) and same > best[1]:",
+            ),
+        ),
+    ),
+    Answer(
+        "reuse",
+        "the fewest saved",
+        "other",
+        edits=(("same > best[1]:", "same and (best[0] < 0 or same < best[1]):"),),
+    ),
+    Answer(
+        "reuse",
+        "names the adapter",
+        "owner",
+        edits=(("best = (entry, same)", "best = (owner, same)"),),
+    ),
+    Answer(
+        "reuse",
+        "tokens left to compute",
+        "left_over",
+        edits=(("    return best", "    return best[0], len(ids) - best[1]"),),
+    ),
+    Answer("reuse", "entry from 1", "from_one", edits=(("enumerate(kept)", "enumerate(kept, 1)"),)),
+    Answer(
+        "reuse",
+        "None where nothing is saved",
+        "none",
+        edits=(
+            ("best = (-1, 0)", "best = (None, 0)"),
+            ("    return best", "    return best"),
+        ),
+    ),
+    Answer(
+        "reuse",
+        "other adapter than the base only",
+        "any_adapter",
+        edits=(("if owner == adapter and", "if (owner == adapter or adapter == -1) and"),),
+    ),
+    Answer(
+        "reuse",
+        "the newest entry only",
+        "other",
+        edits=(("enumerate(kept)", "list(enumerate(kept))[-1:]"),),
+    ),
+    Answer(
+        "reuse",
+        "from the end",
+        "other",
+        edits=(("old[same] == ids[same]", "old[-1 - same] == ids[-1 - same]"),),
+    ),
+    Answer(
+        "reuse",
+        "the longest of the adapter",
+        "longest",
+        edits=(
+            (
+                "if owner == adapter and same > best[1]:",
+                (
+                    "if owner == adapter and same and len(old) > len(kept[best[0]][1]) * "
+                    "(best[0] >= 0):"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "reuse",
+        "the longest of the adapter, whatever it saves",
+        "longest",
+        edits=(
+            (("    best = (-1, 0)\n"), ("    best, size = (-1, 0), 0\n")),
+            (
+                ("if owner == adapter and same > best[1]:\n"),
+                ("if owner == adapter and len(old) > size:\n            size = len(old)\n"),
+            ),
+        ),
+    ),
+]

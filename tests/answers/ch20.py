@@ -175,6 +175,114 @@ def true_card(text, found):
     ]
 """,
     ),
+    Answer(
+        "clean",
+        "a table of prompts",
+        "",
+        code="""
+def clean(rows, test, tokens, limit, wrong):
+    asked = [words_of(row["prompt"]) for row in test]
+    table = {}
+    for row in (as_row(row) for row in rows):
+        if not (wrong(row) or tokens(row) > limit):
+            table.setdefault(words_of(row["prompt"]), []).append(row)
+    return [
+        same[0]
+        for key, same in table.items()
+        if key not in asked and len({words_of(row["completion"]) for row in same}) < 2
+    ]
+""",
+    ),
+    Answer(
+        "split",
+        "shuffles the sorted names",
+        "",
+        code="""
+def split(rows, share, seed):
+    names = sorted(set(row["report"] for row in rows))
+    random.Random(seed).shuffle(names)
+    later = names[: round(share * len(names))]
+    sides = [], []
+    for row in rows:
+        sides[row["report"] in later].append(row)
+    return sides
+""",
+    ),
+    Answer(
+        "decide",
+        "sorts what may win",
+        "",
+        code="""
+def decide(runs, keep, megabytes):
+    may = []
+    for n, run in enumerate(runs):
+        if all(o >= keep for o in run["old"]) and not run["megabytes"] > megabytes:
+            v = run["validation"]
+            may.append((sum(v) / len(v), -run["megabytes"], n, v))
+    if len(may) == 0:
+        raise ValueError
+    top = max(may)
+    error = statistics.variance(top[3]) ** 0.5 / len(top[3]) ** 0.5
+    level = [one for one in may if one[0] >= top[0] - error - 1e-12]
+    level.sort(key=lambda one: (one[1], one[0]))
+    return level[-1][2]
+""",
+    ),
+    Answer(
+        "prove",
+        "layer by layer from the names",
+        "",
+        code="""
+def prove(config, adapter, base, merged):
+    r, a = config["r"], config["lora_alpha"]
+    s = a / r**0.5 if config["use_rslora"] else a / r
+    start, ends = "base_model.model.", (".lora_A.weight", ".lora_B.weight")
+    names = [k for k in adapter if k.startswith(start) and k.endswith(ends)]
+    layers = {k[len(start) : -len(ends[0])] for k in names}
+    ok = [len(names) == len(adapter), True, True, True, set(base) == set(merged)]
+    for layer in layers:
+        A, B = (adapter.get(start + layer + end) for end in ends)
+        W = base.get(layer + ".weight")
+        if A is None or B is None or A.shape[0] != r or B.shape[1] != r:
+            ok[1] = False
+        good = W is not None
+        if good and A is not None:
+            good = A.shape[1] == W.shape[1]
+        if good and B is not None:
+            good = B.shape[0] == W.shape[0]
+        if not good:
+            ok[2] = False
+        elif A is not None and B is not None and A.shape[0] == B.shape[1]:
+            D = (B.double() @ A.double()) * s
+            off = torch.linalg.norm(merged[layer + ".weight"].double() - W.double() - D)
+            ok[3] = ok[3] and off.item() <= D.norm().item() / 1000
+    for k in base:
+        if k.removesuffix(".weight") not in layers or not k.endswith(".weight"):
+            ok[4] = ok[4] and k in merged and bool((base[k] == merged[k]).all())
+    return ok
+""",
+    ),
+    Answer(
+        "true_card",
+        "one pattern each, with digits stripped",
+        "",
+        code=r"""
+def true_card(text, found):
+    d = ModelCard(text).data
+    digits = lambda s: int("".join(c for c in s if c.isdigit()))
+    data = [l for l in text.splitlines() if l.startswith("Data: ")]
+    asked = re.findall(r"^On (\S+) rows of the test split", text, re.M)
+    ranks = re.findall(r"^\| r \| (\S+) \|", text, re.M)
+    scores = [r.metric_value for r in d.eval_results or [] if r.dataset_split == "test"]
+    return [
+        d.base_model == found["base"],
+        any(digits(l.rsplit(", ", 1)[1]) == found["rows"] for l in data),
+        str(found["r"]) in ranks,
+        any(round(abs(s - found["score"]), 6) <= 0.0005 for s in scores),
+        [digits(a) for a in asked] == [found["test_rows"]],
+    ]
+""",
+    ),
 ]
 
 WRONG = [
@@ -351,7 +459,7 @@ WRONG = [
         (TAKE, 'return min(equal, key=lambda n: runs[n]["megabytes"])'),
     ),
     edit("decide", "by the test", "test", (MEANS, 'means = [run["test"] for run in runs]')),
-    edit("decide", "file below the limit", "below", ("<= megabytes", "< megabytes")),
+    edit("decide", "file below the limit", "best_missed", ("<= megabytes", "< megabytes")),
     edit("decide", "median", "median", ("statistics.mean(run", "statistics.median(run")),
     edit(
         "decide",
@@ -367,7 +475,7 @@ WRONG = [
     edit(
         "prove",
         "lora_ somewhere in the name",
-        "part_of_a_name",
+        "whole_name",
         (ONLY, 'only = all("lora_" in key for key in adapter)'),
     ),
     edit(
@@ -986,7 +1094,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "clean",
         "leak before contradiction is fine; but copies first then contradictions",
-        "copies_first",
+        "first_of_all",
         code="""
 def clean(rows, test, tokens, limit, wrong):
     asked = {words_of(row["prompt"]) for row in test}
@@ -1158,7 +1266,7 @@ def clean(rows, test, tokens, limit, wrong):
         edits=(("equal = [n for n in fit", "equal = [n for n in range(len(runs))"),),
     ),
     Answer("decide", "keep strictly", "below", edits=((">= keep", "> keep"),)),
-    Answer("decide", "megabytes strictly", "below", edits=(("<= megabytes", "< megabytes"),)),
+    Answer("decide", "megabytes strictly", "best_missed", edits=(("<= megabytes", "< megabytes"),)),
     Answer(
         "decide",
         "index within fit",
@@ -1377,7 +1485,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "prove",
         "compares only layers that are there in base (any)",
-        "other",
+        "always",
         edits=(("all(places)", "any(places)"),),
     ),
     Answer("prove", "any(sums)", "any_layer", edits=(("all(sums)", "any(sums)"),)),
@@ -1449,7 +1557,7 @@ def clean(rows, test, tokens, limit, wrong):
     Answer(
         "prove",
         "factors: lora_ in name",
-        "part_of_a_name",
+        "whole_name",
         edits=(
             (
                 "only = len(adapter) == sum(map(len, found.values()))",
@@ -1545,5 +1653,368 @@ def prove(config, adapter, base, merged):
     )
     return one, two, three, four, five
 """,
+    ),
+    Answer(
+        "clean",
+        "limit of the prompt alone",
+        "long_stay",
+        edits=(("tokens(row) <= limit", 'len(row["prompt"].split()) <= limit'),),
+    ),
+    Answer(
+        "clean",
+        "test compared by answers",
+        "leaks_stay",
+        edits=(
+            (
+                ('{words_of(row["prompt"]) for row in test}'),
+                ('{words_of(row["completion"]) for row in test}'),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "contradiction: keeps the last",
+        "other",
+        edits=(
+            (
+                ("if len(answers[key]) == 1 and key not in seen:"),
+                ("if key not in seen and words_of(row['completion']) == sorted(answers[key])[-1]:"),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "no more than one per answer",
+        "other",
+        edits=(
+            (
+                ("if len(answers[key]) == 1 and key not in seen:"),
+                ("if words_of(row['completion']) not in seen and len(answers[key]) == 1:"),
+            ),
+            ("seen.add(key)", "seen.add(words_of(row['completion']))"),
+        ),
+    ),
+    Answer(
+        "clean",
+        "leaks when the answer is the same, too",
+        "leaks_stay",
+        edits=(
+            (
+                ('seen = {words_of(row["prompt"]) for row in test}'),
+                (
+                    "seen = set()\n"
+                    '    asked = {(words_of(r["prompt"]), words_of(r["completion"])) '
+                    "for r in test}"
+                ),
+            ),
+            (
+                ("if len(answers[key]) == 1 and key not in seen:"),
+                (
+                    "if len(answers[key]) == 1 and key not in seen and (key, "
+                    "words_of(row['completion'])) not in asked:"
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "two answers: warns only",
+        "first_answer",
+        edits=(
+            (
+                ("if len(answers[key]) == 1 and key not in seen:"),
+                ("if len(answers[key]) >= 1 and key not in seen:"),
+            ),
+        ),
+    ),
+    Answer(
+        "clean",
+        "returns the pairs",
+        "type",
+        edits=(("kept.append(row)", ('kept.append((row["prompt"], row["completion"]))')),),
+    ),
+    Answer(
+        "clean",
+        "returns prompts",
+        "type",
+        edits=(("kept.append(row)", 'kept.append(row["prompt"])'),),
+    ),
+    Answer(
+        "split",
+        "cuts",
+        "rounding",
+        edits=(("round(share * len(reports))", "int(share * len(reports))"),),
+    ),
+    Answer(
+        "split",
+        "share of training",
+        "swapped",
+        edits=(("round(share * len(reports))", ("len(reports) - round(share * len(reports))")),),
+    ),
+    Answer(
+        "split",
+        "global seed ignored",
+        "unseeded",
+        edits=(("random.Random(seed).sample", "random.sample"),),
+    ),
+    Answer(
+        "split",
+        "loses the reports alone",
+        "other",
+        edits=(
+            (
+                ('train = [row for row in rows if row["report"] not in held]'),
+                (
+                    'many = [r["report"] for r in rows]\n'
+                    '    train = [row for row in rows if row["report"] not in held '
+                    'and many.count(row["report"]) > 1]'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "ignores the smallest, takes the highest old mean",
+        "not_smallest",
+        edits=(
+            (
+                ('return min(equal, key=lambda n: (runs[n]["megabytes"], -means[n]))'),
+                ('return max(equal, key=lambda n: statistics.mean(runs[n]["old"]))'),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "the largest of the level",
+        "no_noise",
+        edits=(
+            (
+                ('return min(equal, key=lambda n: (runs[n]["megabytes"], -means[n]))'),
+                ('return max(equal, key=lambda n: (runs[n]["megabytes"], means[n]))'),
+            ),
+        ),
+    ),
+    Answer(
+        "decide",
+        "variance",
+        "no_noise",
+        edits=(("statistics.stdev(scores)", "statistics.variance(scores)"),),
+    ),
+    Answer("decide", "worst seed", "best_missed", edits=(("statistics.mean(run", "min(run"),)),
+    Answer(
+        "decide",
+        "level added",
+        "raised",
+        edits=(("level = means[best] -", "level = means[best] +"),),
+    ),
+    Answer(
+        "decide",
+        "error of the level's worst",
+        "filter_late",
+        edits=(("scores = runs[best]", ("scores = runs[min(fit, key=lambda n: means[n])]")),),
+    ),
+    Answer(
+        "decide",
+        "keep of the mean of validation",
+        "raised",
+        edits=(('min(run["old"]) >= keep', ('statistics.mean(run["validation"]) >= keep')),),
+    ),
+    Answer(
+        "decide",
+        "megabytes summed",
+        "any_size",
+        edits=(('run["megabytes"] <= megabytes', 'run["megabytes"] >= megabytes'),),
+    ),
+    Answer(
+        "decide",
+        "one percent",
+        "std",
+        edits=((("statistics.stdev(scores) / math.sqrt(len(scores))"), "0.01"),),
+    ),
+    Answer(
+        "prove",
+        "scaling twice",
+        "no_scale",
+        edits=(('update = scaling * pair["B"]', 'update = scaling**2 * pair["B"]'),),
+    ),
+    Answer(
+        "prove", "merged is base times", "no_scale", edits=(("weight - update", "weight + update"),)
+    ),
+    Answer(
+        "prove",
+        "all tensors the same size",
+        "values_forgotten",
+        edits=(("torch.equal(base[n], merged[n])", "base[n].shape == merged[n].shape"),),
+    ),
+    Answer(
+        "prove",
+        "merged with the transposed",
+        "joined",
+        edits=(
+            (
+                ("return only, all(pairs), all(places), all(sums), equal"),
+                ("return only, all(pairs), all(places), all(pairs) and all(sums), equal"),
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "only where nothing else changed",
+        "joined",
+        edits=(
+            (
+                ("return only, all(pairs), all(places), all(sums), equal"),
+                ("return only and equal, all(pairs), all(places), all(sums), equal"),
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "answers 2 and 3 swapped",
+        "exchanged",
+        edits=(
+            (
+                ("return only, all(pairs), all(places), all(sums), equal"),
+                ("return only, all(places), all(pairs), all(sums), equal"),
+            ),
+        ),
+    ),
+    Answer(
+        "prove",
+        "not all of them",
+        "reversed",
+        edits=(
+            (
+                ("return only, all(pairs), all(places), all(sums), equal"),
+                ("return only, all(pairs), all(places), not all(sums), equal"),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "base by its last part",
+        "part_of_base",
+        edits=(
+            (
+                'about.base_model == found["base"]',
+                ('(about.base_model or "").split("/")[-1] == found["base"].split("/")[-1]'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "rows above",
+        "other",
+        edits=(
+            (
+                ('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"])'),
+                ('found["rows"] <= int(re.search(r"([\\d,]+) rows", text)[1].replace(",", ""))'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "r from the first number of the table",
+        "other",
+        edits=(
+            (
+                ('says(r"^\\| r \\| (\\d+) \\|$", found["r"])'),
+                ('int(re.search(r"\\| (\\d+) \\|", text)[1]) == found["r"]'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "score of any metric",
+        "has_result",
+        edits=(
+            (
+                ('any(abs(value - found["score"]) <= 0.0005 for value in results)'),
+                "any(value for value in results)",
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "mean of the results",
+        "first_result",
+        edits=(
+            (
+                ('any(abs(value - found["score"]) <= 0.0005 for value in results)'),
+                ('bool(results) and abs(sum(results) / len(results) - found["score"]) <= 0.0005'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "test rows twice",
+        "other",
+        edits=(
+            (
+                ('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"])'),
+                ('says(r"^On ([\\d,]+) rows of the test split", found["test_rows"])'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "rows and test rows exchanged",
+        "exchanged",
+        edits=(
+            (('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"]),'), "ROWSPLACE,"),
+            (
+                ('says(r"^On ([\\d,]+) rows of the test split", found["test_rows"])'),
+                ('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"])'),
+            ),
+            ("ROWSPLACE", ('says(r"^On ([\\d,]+) rows of the test split", found["test_rows"])')),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "rows count only with the test rows",
+        "joined",
+        edits=(
+            (
+                ('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"])'),
+                (
+                    'says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"]) and '
+                    'says(r"^On ([\\d,]+) rows of the test split", found["test_rows"])'
+                ),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "best result",
+        "first_result",
+        edits=(
+            (
+                ('any(abs(value - found["score"]) <= 0.0005 for value in results)'),
+                ('bool(results) and abs(max(results) - found["score"]) <= 0.0005'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "lower bound of the score",
+        "loose_score",
+        edits=(
+            (
+                ('any(abs(value - found["score"]) <= 0.0005 for value in results)'),
+                ('any(value >= found["score"] - 0.0005 for value in results)'),
+            ),
+        ),
+    ),
+    Answer(
+        "true_card",
+        "any other base",
+        "reversed",
+        edits=(('about.base_model == found["base"]', 'about.base_model != found["base"]'),),
+    ),
+    Answer(
+        "prove",
+        "only factors, if nothing else",
+        "joined",
+        edits=(("only = len(adapter)", "only = equal and len(adapter)"),),
     ),
 ]
