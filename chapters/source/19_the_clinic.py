@@ -123,6 +123,7 @@ if shipped:
 # %% [markdown]
 # **The rate of full fine-tuning**, 2e-5: the default of `SFTConfig` (D24). LoRA wants about
 # ten times the rate (Schulman et al. 2025), and a small model more than that: chapter 06.
+# **Exercise 19.2** tells too low from too high, and searches for a rate that learns.
 #
 # ## 4 Patients whose loss falls
 #
@@ -171,7 +172,7 @@ examine(patient, "labels_shifted")
 # **Labels shifted by hand** (transformers pull request 44642; D32). The model shifts them
 # itself, so each place learns the token after the next. The loss falls all the same. After
 # `<|assistant|>` this row teaches the end token: the answer's first word is skipped.
-# **Exercise 19.2** asks for the three faults of this section.
+# **Exercise 19.3** asks for the four faults of labels in this section.
 
 # %% [markdown]
 # **Patient 6.** The loss falls as in the healthy run. **Predict:** what differs?
@@ -237,7 +238,8 @@ examine(patient, "train_rows_in_test")
 
 # %% [markdown]
 # **Training rows in the test set**, in capitals and with a space in front: a comparison letter
-# by letter finds none. No chart of a run shows it.
+# by letter finds none. No chart of a run shows it. **Exercise 19.4** finds the leaks, and
+# cleans the test.
 #
 # ## 6 Patients on the disk
 #
@@ -267,7 +269,7 @@ assert "merged_beside_adapter" in {finding.rule for finding in report.problems}
 # %% [markdown]
 # **The adapter counts twice** (peft issue 1381; D38): once in the merged weights, once on
 # top. PEFT warns of a second adapter at most, and loads. One folder, one thing.
-# **Exercise 19.3** reads it off the weights, **19.4** searches for patient 9's leaks.
+# **Exercise 19.5** reads it off the weights.
 
 # %% [markdown]
 # **Patient 11.** An adapter is put on a base that was fine-tuned in between. **Predict:**
@@ -306,6 +308,7 @@ print("parameters of the head that train:", len(head))
 # **The lost head** (peft issues 577 and 310; D23): it is new, random and frozen, and the
 # adapter's file will not hold it. `task_type="SEQ_CLS"` or `modules_to_save=["score"]`
 # trains and saves it. In a trainer, preflight's rule `new_head_frozen` says so.
+# **Exercise 19.6** cures this patient and patient 8.
 #
 # ## 7 Which of them could the loss show?
 #
@@ -329,7 +332,7 @@ from lora_course.preflight.rules.labels import every_label_ignored  # noqa: F401
 
 # %% [markdown]
 # Its first line says what holds in a healthy run. A new rule takes ten minutes:
-# **Exercise 19.5**. Two things make one good: it finds the fault in disguise, and it never
+# **Exercise 19.7**. Two things make one good: it finds the fault in disguise, and it never
 # accuses a healthy run. A tool that cries wolf is switched off.
 #
 # The 51 known bugs, and who finds them:

@@ -29,7 +29,7 @@ def linear(weight, bias=None, frozen=False):
 
 
 def put(model, name, part):
-    """Store a part under a dotted name; what is missing on the way becomes an empty module."""
+    """Store a module or parameter under a dotted name; missing steps become empty modules."""
     from torch import nn
 
     *path, last = name.split(".")
@@ -37,7 +37,7 @@ def put(model, name, part):
         if not hasattr(model, step):
             model.add_module(step, nn.Module())
         model = getattr(model, step)
-    model.add_module(last, part)
+    setattr(model, last, part)
 
 
 # The learner's layer

@@ -1,12 +1,14 @@
 # %% [markdown]
 # # Exercises 19: The clinic
 #
-# Five exercises to the chapter [The clinic](../chapters/19_the_clinic.ipynb): diagnose,
-# cure, and write a rule of your own. Write your code in place of the line that raises
-# `NotImplementedError`, run the cell, then run the check under it. Hints open one at a
-# time.
+# Seven exercises to the chapter [The clinic](../chapters/19_the_clinic.ipynb): six times
+# you diagnose and cure, then you write a rule of your own. Write your code in place of the
+# line that raises `NotImplementedError`, run the cell, then run the check under it. Hints
+# open one at a time.
 
 # %% tags=["setup"]
+import math
+
 import torch
 
 from lora_course.checks import ch19 as check
@@ -24,7 +26,8 @@ from lora_course.preflight.report import Undecided, ok, problem
 #
 # Then cure: return a new AdamW of the parameters that require a gradient, each once, with
 # the learning rate of the first group of the old one. Change neither model nor old
-# optimizer. (In the case `"nothing trains"` no cure is asked for.)
+# optimizer. The check takes one step with it, and looks at what moves. (In the case
+# `"nothing trains"` no cure is asked for.)
 
 # %% exercise="optimizer_case"
 def diagnose_optimizer(model, optimizer):
@@ -54,6 +57,55 @@ check.optimizer_case(diagnose_optimizer, cure_optimizer)
 # %% [markdown]
 # ## Exercise
 #
+# Patient 2 and its relatives. You have the losses of a run, one for each step, and
+# `moved`, the largest distance that any number of A or B has moved in it. Name what is
+# wrong. Ask in this order:
+# - `"nothing moves"`: `moved` is 0;
+# - `"too high"`: some loss is not finite (infinite, or not a number), or larger than the
+#   first one;
+# - `"too low"`: the last loss is larger than half the first one;
+# - `"fine"`: none of this.
+#
+# Then cure: return a rate with which the run is fine, as a number. `rate` is the one it had.
+# `train(rate)` makes the same run anew, from the beginning, with the rate you give, and
+# returns `(losses, moved)`. You have at most 30 such runs. The good rates are not those of
+# another run, but they span more than a factor of 30. Where nothing moves no rate helps:
+# raise a ValueError. The check trains once more with your rate, and looks at the losses.
+
+# %% exercise="rate_case"
+def diagnose_rate(losses, moved):
+    """What is wrong: "nothing moves", "too high", "too low" or "fine".
+
+    losses: list of numbers, one for each step. moved: a number, 0 or more.
+    """
+    ### BEGIN SOLUTION
+    if moved == 0:
+        return "nothing moves"
+    if not all(math.isfinite(loss) and loss <= losses[0] for loss in losses):
+        return "too high"
+    return "too low" if losses[-1] > losses[0] / 2 else "fine"
+    ### END SOLUTION
+
+
+def cure_rate(train, rate):
+    """A rate with which the run is fine. train(rate): (losses, moved) of a new run."""
+    ### BEGIN SOLUTION
+    case = diagnose_rate(*train(rate))
+    while case != "fine":
+        if case == "nothing moves":
+            raise ValueError("No rate helps: nothing moves.")
+        rate = rate * 5 if case == "too low" else rate / 5
+        case = diagnose_rate(*train(rate))
+    return rate
+    ### END SOLUTION
+
+
+# %%
+check.rate_case(diagnose_rate, cure_rate)
+
+# %% [markdown]
+# ## Exercise
+#
 # Patients 3, 4, 5 and 7. A row has tokens `ids`, a `mask` (1 for real tokens, 0 for filler
 # behind them), and labels. The answer begins at place `start`; its last real token is the
 # end token. Right labels are the tokens of the answer, end token included, and -100
@@ -65,7 +117,8 @@ check.optimizer_case(diagnose_optimizer, cure_optimizer)
 # - `"filler graded"`: right, but filler has the pad's number, the token that stands there.
 #
 # No token of the row equals its neighbour, except for the filler. Then return the right
-# labels, as a new tensor.
+# labels, as a new tensor. The check trains a small model on them, and looks at what it says
+# after the prompt.
 
 # %% exercise="label_case"
 def diagnose_labels(ids, labels, mask, start):
@@ -99,6 +152,54 @@ def cure_labels(ids, mask, start):
 
 # %%
 check.label_case(diagnose_labels, cure_labels)
+
+# %% [markdown]
+# ## Exercise
+#
+# Patient 9. Two prompts are the same question when they agree after this: small letters
+# (`str.casefold`), everything but letters and digits (`str.isalnum`) becomes a space, runs
+# of spaces become one, and none at the ends. Return the places of the test prompts that
+# are also among the training prompts, in order; and the places of test prompts that
+# repeat an earlier test prompt (and are not among the training prompts). Prompts that are
+# empty after cleaning are equal to nothing.
+#
+# Then cure the test: return the list of the prompts that are neither of the two, as they
+# are written, in their order (those that are empty after cleaning stay). A model that knows
+# the training prompts by heart can answer none of them. Change neither list.
+
+# %% exercise="leaks"
+def find_leaks(train, test):
+    """(places in test that also occur in train, places that repeat an earlier test prompt).
+
+    train, test: lists of texts. Returns two lists of whole numbers, from small to large.
+    """
+    ### BEGIN SOLUTION
+    def clean(text):
+        kept = "".join(c if c.isalnum() else " " for c in text.casefold())
+        return " ".join(kept.split())
+
+    known, seen = {clean(text) for text in train} - {""}, set()
+    leaked, repeated = [], []
+    for place, text in enumerate(map(clean, test)):
+        if text in known:
+            leaked.append(place)
+        elif text and text in seen:
+            repeated.append(place)
+        seen.add(text)
+    return leaked, repeated
+    ### END SOLUTION
+
+
+def cure_test(train, test):
+    """The test prompts that neither leaked nor repeat another, as written, in order."""
+    ### BEGIN SOLUTION
+    leaked, repeated = find_leaks(train, test)
+    return [text for place, text in enumerate(test) if place not in leaked + repeated]
+    ### END SOLUTION
+
+
+# %%
+check.leaks(find_leaks, cure_test)
 
 # %% [markdown]
 # ## Exercise
@@ -142,38 +243,60 @@ check.merge_case(diagnose_merge, cure_merge)
 # %% [markdown]
 # ## Exercise
 #
-# Patient 9. Two prompts are the same question when they agree after this: small letters
-# (`str.casefold`), everything but letters and digits (`str.isalnum`) becomes a space, runs
-# of spaces become one, and none at the ends. Return the places of the test prompts that
-# are also among the training prompts, in order; and the places of test prompts that
-# repeat an earlier test prompt (and are not among the training prompts). Prompts that are
-# empty after cleaning are equal to nothing.
+# Patients 8 and 12. The model has LoRA on some layers, and `new` lists its new modules by
+# their full names, `["score"]` for instance. A parameter, by its full name, has one of
+# three roles:
+# - `"head"`: it stands inside a module of `new` (`score.weight`, but not `body.score.weight`);
+# - `"factor"`: a part of its name, between dots, is `lora_A` or `lora_B`;
+# - `"base"`: every other.
+#
+# Name what is wrong with what requires a gradient. Ask in this order:
+# - `"nothing trains"`: no parameter does;
+# - `"base trains"`: a parameter of the base does;
+# - `"head frozen"`: a parameter of the head does not;
+# - `"factor frozen"`: a factor does not;
+# - `"fine"`: none of this.
+#
+# Then cure the model that is given: set `requires_grad` of its parameters, and change
+# nothing else. The check then takes a few steps: all of the head and the factors move,
+# no bit of the base does, and the loss falls.
 
-# %% exercise="leaks"
-def find_leaks(train, test):
-    """(places in test that also occur in train, places that repeat an earlier test prompt).
-
-    train, test: lists of texts. Returns two lists of whole numbers, from small to large.
-    """
+# %% exercise="flags_case"
+def role(name, new):
+    """Whose a parameter is: "head", "factor" or "base". name: in full; new: list of names."""
     ### BEGIN SOLUTION
-    def clean(text):
-        kept = "".join(c if c.isalnum() else " " for c in text.casefold())
-        return " ".join(kept.split())
+    if any(name.startswith(f"{module}.") for module in new):
+        return "head"
+    return "factor" if {"lora_A", "lora_B"} & set(name.split(".")) else "base"
+    ### END SOLUTION
 
-    known, seen = {clean(text) for text in train} - {""}, set()
-    leaked, repeated = [], []
-    for place, text in enumerate(map(clean, test)):
-        if text in known:
-            leaked.append(place)
-        elif text and text in seen:
-            repeated.append(place)
-        seen.add(text)
-    return leaked, repeated
+
+def diagnose_flags(model, new):
+    """What is wrong, as one of the five texts."""
+    ### BEGIN SOLUTION
+    flags = {"head": [], "factor": [], "base": []}
+    for name, p in model.named_parameters():
+        flags[role(name, new)].append(p.requires_grad)
+    if not any(map(any, flags.values())):
+        return "nothing trains"
+    if any(flags["base"]):
+        return "base trains"
+    if not all(flags["head"]):
+        return "head frozen"
+    return "fine" if all(flags["factor"]) else "factor frozen"
+    ### END SOLUTION
+
+
+def cure_flags(model, new):
+    """Sets requires_grad, so that the head and the factors train, and nothing else."""
+    ### BEGIN SOLUTION
+    for name, p in model.named_parameters():
+        p.requires_grad = role(name, new) != "base"
     ### END SOLUTION
 
 
 # %%
-check.leaks(find_leaks)
+check.flags_case(role, diagnose_flags, cure_flags)
 
 # %% [markdown]
 # ## Exercise
