@@ -1,6 +1,6 @@
 # Everything is installed into .venv, once: a second call installs nothing.
 #   make lab TORCH_INDEX=default      PyPI's torch; without it, Linux without a card gets the small one
-#   make test JOBS=5                                           five test processes; three are usual
+#   make test JOBS=4                                           four test processes; two are usual
 #   make lab PYTHON=python3.12 LAB_ARGS="--no-browser --port 8889"
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -8,7 +8,7 @@ SMALL := https://download.pytorch.org/whl/cpu
 LAB_ARGS ?=
 TEST_ARGS ?=
 VENV ?= .venv
-JOBS ?= 3
+JOBS ?= 2
 CODE := /dev/null
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed

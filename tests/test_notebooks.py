@@ -119,7 +119,8 @@ def test_every_figure_has_a_caption_and_alternative_text(kind, stem):
 @pytest.mark.parametrize("stem", EXERCISES)
 def test_exercises_of_a_chapter(stem):
     stubs = [cell for cell in cells("exercise", stem) if cell.exercise]
-    assert 4 <= len(stubs) <= 6, f"{len(stubs)} exercises"
+    most = 7 if stem.startswith("19") else 6  # the clinic: six diagnoses and a rule
+    assert 4 <= len(stubs) <= most, f"{len(stubs)} exercises"
     for number, cell in enumerate(stubs, 1):
         label = f"Exercise {int(stem[:2])}.{number} is not done yet"
         raised = [n.exc.args[0].value for n in ast.walk(ast.parse(cell.source)) if raises(n)]
