@@ -202,7 +202,7 @@ def test_which_widths_a_cpu_reads_back(n):
 
 
 def test_what_comes_back_is_compared(monkeypatch):
-    """Before a weight of the model is read; each width once, random numbers left alone."""
+    """A machine that reads 4 bits back wrong is refused; random numbers are left alone."""
     before = torch.random.get_rng_state()
     fourbit.load_four_bit("base", device="cpu")
     assert torch.equal(before, torch.random.get_rng_state())

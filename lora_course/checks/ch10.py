@@ -873,7 +873,7 @@ DOUBLE = (
     Slip("exchanged", "The order is: codes, scales, offset.",
          lambda i: {"offset": np.abs(rest_of(i)).max(axis=1), "scales": lambda v: v.size == 1}),
     Slip("middle", "The offset is another middle, or an end. Take the mean of all scales.",
-         lambda i: [{"offset": lambda v, m=m: v.size == 1 and close(v.reshape(()), m, 1e-3)}
+         lambda i: [{"offset": lambda v, m=m: v.size == 1 and close(v.reshape(()), m, 1e-5)}
                     for m in (i["absmax"].min(), np.median(i["absmax"]), i["absmax"].max(),
                               np.sort(i["absmax"])[(i["absmax"].size - 1) // 2],
                               (i["absmax"].min() + i["absmax"].max()) / 2)]),
@@ -1123,7 +1123,7 @@ bits = Check(
     verified="four sizes, full blocks and not, without and with double quantization",
     hints=(
         "Count everything that lies in memory, in bits, and divide by n at the end.",
-        "The number of blocks is n / block_size rounded up: `-(-n // block_size)` or `math.ceil`. "
+        "The number of blocks is n / block_size rounded up: `-(-n // block_size)`. "
         "A float32 has 32 bits.",
         "Without double quantization `4 + 32 * blocks / n`. With it, each block has 8 bits, and "
         "each 256 blocks 32 more.",

@@ -268,21 +268,13 @@ def adapter_file_mb(shapes, blocks, r, bits):
         "no_base",
         edits=(("(parameters + tasks", "(tasks"),),
     ),
-    Answer("full_gb", "states as their bits once", "one_state", edits=(("2 * ", ""),)),
     Answer("full_gb", "divides by 32", "other", edits=(("/ 8", "/ 32"),)),
-    Answer("full_gb", "billions first, then bytes", "bits", edits=(("/ 8", ""),)),
     Answer("adapter_file_mb", "r twice", "rank_twice", edits=(("r * (", "r * r * ("),)),
     Answer(
         "storage_gb",
         "base each time",
         "base_per_task",
         edits=(("(parameters + tasks * adapter)", "tasks * (parameters + adapter)"),),
-    ),
-    Answer(
-        "storage_gb",
-        "no base",
-        "no_base",
-        edits=(("(parameters + tasks * adapter)", "tasks * adapter"),),
     ),
     Answer("storage_gb", "one adapter", "one_adapter", edits=(("tasks * adapter", "adapter"),)),
     Answer("storage_gb", "one copy", "one_copy", edits=(("return tasks * ", "return "),)),
@@ -433,9 +425,6 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
     Answer("peak_gb", "bytes on top of GB", "bytes", edits=((" / 1e9", ""),)),
     Answer("peak_gb", "MB on top of GB", "unit", edits=(("1e9", "1e6"),)),
     Answer(
-        "peak_gb", "logits in 16 bits", "logits_once", edits=(("2 * 4 * batch", "2 * 2 * batch"),)
-    ),
-    Answer(
         "what_fits",
         "adapter missing in QLoRA",
         "adapter_states",
@@ -497,28 +486,6 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
     ),
     Answer(
         "what_fits",
-        "qlora everything trained of adapter quantized",
-        "all_quantized",
-        edits=(
-            (
-                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
-                "qlora = parameters * 4.127 / 8 + 16 * adapter",
-            ),
-        ),
-    ),
-    Answer(
-        "what_fits",
-        "qlora 4 bits plus 0.5 per",
-        "constants",
-        edits=(
-            (
-                "qlora = linear * 4.127 / 8 + 2 * (parameters - linear) + 16 * adapter",
-                "qlora = linear * 4.5 / 8 + 2 * (parameters - linear) + 16 * adapter",
-            ),
-        ),
-    ),
-    Answer(
-        "what_fits",
         "linear only (others forgotten) 4 bits",
         "no_rest",
         edits=(
@@ -545,12 +512,6 @@ def what_fits(parameters, linear, adapter, card_gib, reserve_gb):
         "both GB",
         "gb_card",
         edits=(("card_gib * 2**30 - reserve_gb * 1e9", "(card_gib - reserve_gb) * 1e9"),),
-    ),
-    Answer(
-        "what_fits",
-        "lora base 16 + adapter 16",
-        "frozen_states",
-        edits=(("lora = 2 *", "lora = 16 *"),),
     ),
     Answer(
         "what_fits",
@@ -1160,12 +1121,6 @@ WRONG += [
     ),
     Answer(
         "what_fits",
-        "adapter without gradient",
-        "adapter_states",
-        edits=(("16 * adapter", "12 * adapter"),),
-    ),
-    Answer(
-        "what_fits",
         "qlora all in NF4",
         "no_rest",
         edits=(("2 * (parameters - linear)", "0"),),
@@ -1184,12 +1139,6 @@ WRONG += [
     ),
     Answer(
         "what_fits",
-        "lora no adapter",
-        "adapter_states",
-        edits=(("lora = 2 * parameters + 16 * adapter", "lora = 2 * parameters"),),
-    ),
-    Answer(
-        "what_fits",
         "rest in NF4, linear in bf16",
         "parts_exchanged",
         edits=(
@@ -1204,12 +1153,6 @@ WRONG += [
         "lora like full for all",
         "frozen_states",
         edits=(("lora = 2 * parameters + 16 * adapter", "lora = 16 * (parameters + adapter)"),),
-    ),
-    Answer(
-        "what_fits",
-        "adapter trained, base gradients too",
-        "float_base",
-        edits=(("lora = 2 * parameters", "lora = 4 * parameters"),),
     ),
     Answer(
         "what_fits",

@@ -1039,17 +1039,6 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
     ),
     Answer(
         "collate",
-        "only attention from nonzero labels",
-        "mask_hides_prompt",
-        edits=(
-            (
-                'batch["attention_mask"].append([1] * len(ids) + [0] * n)',
-                'batch["attention_mask"].append([int(v != -100) for v in labels] + [0] * n)',
-            ),
-        ),
-    ),
-    Answer(
-        "collate",
         "float mask",
         "floats",
         edits=(
@@ -1238,17 +1227,6 @@ def diagnose(labels, losses, grad_A, grad_B, A, B):
                 """    if warmup == steps:
         return peak
     if step < warmup:""",
-            ),
-        ),
-    ),
-    Answer(
-        "schedule",
-        "chapter's own: ends at 0 with floor clamp in the whole",
-        "no_floor",
-        edits=(
-            (
-                "floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2",
-                "peak * (1 + math.cos(math.pi * progress)) / 2",
             ),
         ),
     ),
@@ -1999,8 +1977,6 @@ def collate(rows, pad_id):
     edit("collate", "the rows themselves are filled", "in_place",
          (FILL_IDS, 'ids += [pad_id] * n\n        batch["input_ids"].append(ids)'),
          (FILL_MASK, 'batch["attention_mask"].append([1] * (width - n) + [0] * n)')),
-    edit("collate", "labels filled with 0 from a zeros tensor", "pads_in_loss",
-         ("labels + [-100] * n", "labels + [0] * n")),
     edit("collate", "labels filled with -1", "pads_in_loss",
          ("labels + [-100] * n", "labels + [-1] * n")),
     edit("collate", "labels are the padded tokens", "prompt_in_loss",
@@ -2017,8 +1993,6 @@ def collate(rows, pad_id):
          ("[1] * len(ids) + [0] * n", "[1 if t != pad_id else 0 for t in ids] + [0] * n")),
     edit("collate", "the last end token hidden", "mask_count",
          ("[1] * len(ids) + [0] * n", "[1] * (len(ids) - 1) + [0] * (n + 1)")),
-    edit("collate", "labels filled on the left", "two_sides",
-         ("labels + [-100] * n", "[-100] * n + labels")),
     edit("collate", "forgets return", "none", ("return {", "{")),
     # 5.3
     edit("schedule", "one step more rises", "overshoot", ("step < warmup", "step <= warmup"),
@@ -2034,7 +2008,6 @@ def collate(rows, pad_id):
     edit("schedule", "rises from the floor, from step 0", "rise_from_floor",
          (RISE, "return floor + (peak - floor) * step / warmup")),
     edit("schedule", "a sine", "sine", ("math.cos", "math.sin")),
-    edit("schedule", "no pi", "no_pi", ("math.pi * progress", "progress")),
     edit("schedule", "a share of the peak", "share", (RISE, RISE.replace("peak * ", "")),
          (FALL, "(" + FALL + ") / peak")),
     edit("schedule", "whole numbers", "cut", ("(step + 1) / warmup", "((step + 1) // warmup)")),
@@ -2165,7 +2138,6 @@ if result.unexpected_keys or any("lora_" in n for n in result.missing_keys):
          ("B[-1] == B[0] and A[-1] == A[0]", "B[1] == B[0]")),
     edit("triage", "a limit of 0.99", "slow_is_healthy", ("0.95", "0.99")),
     edit("triage", "not lower at all", "slow_is_healthy", ("0.95 * ", "")),
-    edit("triage", "a limit of 0.9", "healthy_is_slow", ("0.95", "0.9")),
     edit("triage", "the limit upside down", "healthy_is_slow", ("> 0.95", "> 0.05")),
     edit("triage", "the last loss against the first", "single_loss",
          (SLOW, "return 4 if losses[-1] > 0.95 * losses[0] else 0")),

@@ -1013,12 +1013,6 @@ WRONG += [
     ),
     Answer(
         "largest_rank",
-        "remainder",
-        "remainder",
-        edits=(("return budget // (layers * one)", "return budget % (layers * one)"),),
-    ),
-    Answer(
-        "largest_rank",
         "returns cost",
         "too_large",
         edits=(("return budget // (layers * one)", "return layers * one"),),
@@ -1062,17 +1056,6 @@ WRONG += [
             ),
         ),
     ),
-    Answer(
-        "rslora",
-        "alpha twice",
-        "alpha_twice",
-        edits=(
-            (
-                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A",
-                "lora_alpha / math.sqrt(lora_A.shape[0]) * lora_B @ lora_A * lora_alpha",
-            ),
-        ),
-    ),
     Answer("rslora", "log of r", "factor", edits=(("math.sqrt(lora_A", "math.log2(lora_A"),)),
     Answer(
         "rslora",
@@ -1096,8 +1079,6 @@ WRONG += [
             ),
         ),
     ),
-    Answer("rslora", "numel", "width", edits=(("lora_A.shape[0]", "lora_A.numel()"),)),
-    Answer("rslora", "sqrt(8)", "fixed_rank", edits=(("lora_A.shape[0]", "8"),)),
     Answer(
         "rslora",
         "elementwise root",
@@ -1162,34 +1143,10 @@ WRONG += [
         ),
     ),
     Answer(
-        "rslora",
-        "returns scale",
-        "divided_by_r",
-        edits=(
-            (
-                """    return lora_alpha / math.sqrt(r)
-""",
-                """    return lora_alpha / r
-""",
-            ),
-        ),
-    ),
-    Answer(
         "fair_choice",
         "budget per group average",
         "equal_rank",
         edits=(("r * cost <= budget", "r * cost <= budget * cost / per_rank.float().mean()"),),
-    ),
-    Answer(
-        "fair_choice",
-        "nearest under or over",
-        "over",
-        edits=(
-            (
-                "fits = [i for i, r in enumerate(ranks) if r * cost <= budget]",
-                "fits = [int((ranks * cost - budget).abs().argmin())]",
-            ),
-        ),
     ),
     Answer(
         "fair_choice",
@@ -1251,7 +1208,6 @@ WRONG += [
             ),
         ),
     ),
-    Answer("fair_choice", "first that fits", "equal_rank", edits=(("fits[-1]", "fits[0]"),)),
     Answer(
         "fair_choice",
         "within budget: best loss rank",
@@ -1331,17 +1287,6 @@ WRONG += [
     ),
     Answer(
         "plus_groups",
-        "three groups, head with ratio half",
-        "slow_a",
-        edits=(
-            (
-                '[{"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}]',
-                '[{"params": slow, "lr": lr / ratio}, {"params": fast, "lr": lr}]',
-            ),
-        ),
-    ),
-    Answer(
-        "plus_groups",
         "iterates modules",
         "forgotten",
         edits=(("model.named_parameters()", "model.named_parameters(recurse=False)"),),
@@ -1379,12 +1324,6 @@ WRONG += [
     ),
     Answer(
         "read_grid",
-        "plain argmin",
-        "nan_stops",
-        edits=(("torch.where(losses.isnan(), math.inf, losses)[:, order]", "losses[:, order]"),),
-    ),
-    Answer(
-        "read_grid",
         "nan to large number",
         "dead_row",
         edits=(
@@ -1399,12 +1338,6 @@ WRONG += [
         "nanmin only (inf stays)",
         "not_diverged",
         edits=(("best <= best.min() + noise", "best < math.inf"),),
-    ),
-    Answer(
-        "read_grid",
-        "noise percent",
-        "share",
-        edits=(("best.min() + noise", "best.min() * (1 + noise)"),),
     ),
     Answer(
         "read_grid",
@@ -1423,12 +1356,6 @@ WRONG += [
         "difference to neighbour",
         "noise_ignored",
         edits=(("ranks[good].min()", "ranks[best.argmin()]"),),
-    ),
-    Answer(
-        "read_grid",
-        "largest rate in ties",
-        "tie",
-        edits=(("lrs.argsort()", "lrs.argsort(descending=True)"),),
     ),
     Answer(
         "read_grid",
@@ -1471,12 +1398,6 @@ WRONG += [
         "second best",
         "wrong_place",
         edits=(("finite.min(dim=1)", "finite.kthvalue(2, dim=1)"),),
-    ),
-    Answer(
-        "read_grid",
-        "swapped",
-        "exchanged",
-        edits=(("return rates, ranks[good].min()", "return ranks[good].min(), rates"),),
     ),
     Answer(
         "fair_choice", "two places more", "too_dear", edits=(("fits[-1]", "min(fits[-1] + 2, 4)"),)

@@ -2706,17 +2706,6 @@ WRONG += [
     ),
     Answer(
         "merge_layer",
-        "forward through delta without layout",
-        "raised",
-        edits=(
-            (
-                "return out + self.scaling * (x @ self.lora_A.T @ self.lora_B.T)",
-                "return out + x @ self.delta().T",
-            ),
-        ),
-    ),
-    Answer(
-        "merge_layer",
         "bias merged twice",
         "forward",
         edits=(
@@ -2962,21 +2951,9 @@ WRONG += [
     ),
     Answer(
         "adapter",
-        "restores also values of state",
-        "untrained",
-        edits=(("place.copy_(before[name])", "place.copy_(state[name])"),),
-    ),
-    Answer(
-        "adapter",
         "swaps only frozen ones",
         "other_inside",
         edits=(("if n in state}", "if n in state and p.requires_grad}"),),
-    ),
-    Answer(
-        "adapter",
-        "adds the visitor",
-        "added_in",
-        edits=(("place.copy_(state[name])", "place.add_(state[name])"),),
     ),
     Answer(
         "adapter",
@@ -3060,19 +3037,6 @@ WRONG += [
         "restores halves",
         "other_after",
         edits=(("place.copy_(before[name])", "place.copy_(before[name] / 2)"),),
-    ),
-    Answer(
-        "adapter",
-        "yields before putting",
-        "not_put",
-        edits=(
-            (
-                """    for name, place in places.items():
-        place.copy_(state[name])
-""",
-                "",
-            ),
-        ),
     ),
     Answer(
         "rounding",
@@ -3202,17 +3166,6 @@ WRONG += [
     ),
     Answer(
         "add_adapters",
-        "scales by total",
-        "own_rank",
-        edits=(
-            (
-                "torch.cat([alpha1 / r1 * B1, alpha2 / r2 * B2], dim=1)",
-                "torch.cat([alpha1 / (r1 + r2) * B1, alpha2 / (r1 + r2) * B2], dim=1)",
-            ),
-        ),
-    ),
-    Answer(
-        "add_adapters",
         "unscaled, alpha sum",
         "scales_lost",
         edits=(
@@ -3222,12 +3175,6 @@ WRONG += [
             ),
             ("return A, B, r1 + r2", "return A, B, alpha1 / r1 + alpha2 / r2"),
         ),
-    ),
-    Answer(
-        "add_adapters",
-        "root missing: both factors",
-        "scaled_twice",
-        edits=(("torch.cat([A1, A2])", "torch.cat([alpha1 / r1 * A1, alpha2 / r2 * A2])"),),
     ),
     Answer(
         "add_adapters",

@@ -2626,17 +2626,6 @@ def join(rows):
     ),
     Answer(
         "pack",
-        "joins without any masks but a -100 between",
-        "last_masked",
-        edits=(
-            (
-                "        ids += row\n        labels += [-100] + graded[1:]\n",
-                "        ids += row\n        labels += graded[:-1] + [-100]\n",
-            ),
-        ),
-    ),
-    Answer(
-        "pack",
         "positions count down",
         "other",
         edits=(("range(len(row))", "range(len(row))[::-1]"),),
@@ -2733,7 +2722,6 @@ def join(rows):
         "other",
         edits=(('train_sampling_strategy="group_by_length"', "train_sampling_strategy=True"),),
     ),
-    Answer("make_trainer", "rank stabilised", "other", edits=(("r=4,", "r=4, use_rslora=True,"),)),
     Answer(
         "make_trainer",
         "a fixed rate",
@@ -2757,17 +2745,6 @@ def join(rows):
     ),
     Answer(
         "make_trainer",
-        "assistant_only_loss in place of the collator",
-        "marks_asked",
-        edits=(
-            (
-                "        max_length=length,\n",
-                "        max_length=length,\n        assistant_only_loss=True,\n",
-            ),
-        ),
-    ),
-    Answer(
-        "make_trainer",
         "max_length given to the trainer",
         "trainer_setting",
         edits=(
@@ -2780,12 +2757,6 @@ def join(rows):
         "eval rows forgotten",
         "no_new_rows",
         edits=(("        eval_dataset=new_rows,\n", ""),),
-    ),
-    Answer(
-        "make_trainer",
-        "the tokenizer forgotten",
-        "no_tokenizer",
-        edits=(("        processing_class=tokenizer,\n", ""),),
     ),
     Answer(
         "make_trainer",

@@ -948,7 +948,6 @@ WRONG += [
     ),
     edit("double", "argmax", "farthest", ("argmin", "argmax")),
     edit("double", "no abs before argmin", "no_abs", ("distance.abs()", "distance")),
-    edit("double", "repeat of each group", "repeat", ("repeat_interleave(group)", "repeat(group)")),
     edit("double", "the maximum as offset", "middle", (OFFSET, "offset = absmax.max()")),
     edit("double", "codes over 255", "codes_as_values", ("levels[codes.long()]", "codes / 255")),
     edit("double", "standard deviation", "spread", (SCALES, "scales = rows.std(dim=1)")),

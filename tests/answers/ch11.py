@@ -1396,11 +1396,6 @@ RIGHT += [
         ),
     ),
     Answer(
-        "qlora_config",
-        "texts for types",
-        edits=(("torch.bfloat16 if bf16 else torch.float16", '"bfloat16" if bf16 else "float16"'),),
-    ),
-    Answer(
         "skip_list",
         "a set",
         edits=(
@@ -1419,22 +1414,6 @@ RIGHT += [
                 (
                     "return [n for n, m in model.named_modules() if m is head or n.endswi"
                     "th(tuple(more))]"
-                ),
-            ),
-        ),
-    ),
-    Answer(
-        "run_blocks",
-        "reentrant, x requires a gradient",
-        edits=(
-            (
-                (
-                    "    for block in blocks:\n        x = checkpoint(block, x, use_reentr"
-                    "ant=False)\n    return x"
-                ),
-                (
-                    "    x = x.clone().requires_grad_()\n    for block in blocks:\n        "
-                    "x = checkpoint(block, x, use_reentrant=True)\n    return x"
                 ),
             ),
         ),

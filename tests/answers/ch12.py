@@ -970,12 +970,6 @@ RIGHT += [
     ),
     Answer(
         "merge_weight",
-        "changes weight too",
-        "",
-        edits=(("return total.to(weight.dtype)", ("weight.copy_(total)\n    return weight")),),
-    ),
-    Answer(
-        "merge_weight",
         "float64, again",
         "",
         edits=(
@@ -2251,17 +2245,6 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
             (
                 'tested = any(r.dataset_split == "test" for r in about.eval_results or [])',
                 'tested = any(r.dataset_split != "train" for r in about.eval_results or [])',
-            ),
-        ),
-    ),
-    Answer(
-        "card_checks",
-        "licence other needs none",
-        "other_license",
-        edits=(
-            (
-                'licensed = about.license and (about.license != "other" or about.license_name)',
-                "licensed = about.license or about.license_name",
             ),
         ),
     ),

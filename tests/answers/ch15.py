@@ -489,44 +489,9 @@ def intruder_curve(layers, scaling, k, epsilons):
 WRONG += [
     Answer(
         "forgetting",
-        "from the first score",
-        "from_start",
-        edits=(("scores.max(dim=0).values", "scores[0]"),),
-    ),
-    Answer(
-        "forgetting",
-        "row 0 not among the best",
-        "start_left_out",
-        edits=(("scores.max(dim=0)", "scores[1:].max(dim=0)"),),
-    ),
-    Answer(
-        "forgetting",
-        "last not among the best",
-        "last_left_out",
-        edits=(("scores.max(dim=0)", "scores[:-1].max(dim=0)"),),
-    ),
-    Answer(
-        "forgetting",
         "less the lowest score",
         "to_worst",
         edits=(("best - scores[-1]", "best - scores.min(dim=0).values"),),
-    ),
-    Answer("forgetting", "sign", "sign", edits=(("best - scores[-1]", "scores[-1] - best"),)),
-    Answer("forgetting", "mean over all", "all_skills", edits=(("lost[best > chance]", "lost"),)),
-    Answer(
-        "forgetting", "at least chance", "at_chance", edits=(("best > chance", "best >= chance"),)
-    ),
-    Answer(
-        "forgetting",
-        "had at the start",
-        "had_at_start",
-        edits=(("best > chance", "scores[0] > chance"),),
-    ),
-    Answer(
-        "forgetting",
-        "had at the end",
-        "had_at_end",
-        edits=(("best > chance", "scores[-1] > chance"),),
     ),
     Answer(
         "forgetting",
@@ -551,12 +516,6 @@ WRONG += [
         "mean of chosen over all S",
         "zeros",
         edits=(("lost[best > chance].mean()", "lost[best > chance].sum() / len(lost)"),),
-    ),
-    Answer(
-        "forgetting",
-        "returns the filtered",
-        "only_known",
-        edits=(("return lost,", "return lost[best > chance],"),),
     ),
     Answer(
         "forgetting",
@@ -587,18 +546,7 @@ WRONG += [
         "nobody",
         edits=(("(as_good & better)", "better"),),
     ),
-    Answer(
-        "pareto_front",
-        "loss higher is better",
-        "both_high",
-        edits=(
-            ("loss <= loss[:, None]", "loss >= loss[:, None]"),
-            ("loss < loss[:, None]", "loss > loss[:, None]"),
-        ),
-    ),
     Answer("pareto_front", "nan of score only", "nan_in", edits=((" | loss.isnan()", ""),)),
-    Answer("pareto_front", "inverted", "beaten", edits=(("return ~(beaten", "return (beaten"),)),
-    Answer("pareto_front", "axis", "worst", edits=(("any(dim=1)", "any(dim=0)"),)),
     Answer(
         "pareto_front",
         "best only",
@@ -631,37 +579,10 @@ WRONG += [
         ),
     ),
     Answer(
-        "pareto_front",
-        "indices",
-        "positions",
-        edits=(
-            (
-                "return ~(beaten | score.isnan() | loss.isnan())",
-                "return (~(beaten | score.isnan() | loss.isnan())).nonzero()[:, 0]",
-            ),
-        ),
-    ),
-    Answer(
-        "effective_ranks", "share of the values, not squares", "plain", edits=((".square()", ""),)
-    ),
-    Answer("effective_ranks", "off by one less", "one_less", edits=((").sum()) + 1", ").sum())"),)),
-    Answer(
-        "effective_ranks",
-        "matrix rank",
-        "full",
-        edits=(("int((held < share).sum()) + 1", "int(torch.linalg.matrix_rank(change))"),),
-    ),
-    Answer(
         "effective_ranks",
         "of after",
         "of_after",
         edits=(("change = after[name] - weight", "change = after[name]"),),
-    ),
-    Answer(
-        "effective_ranks",
-        "unchanged with 0",
-        "unchanged_in",
-        edits=(("if change.ndim == 2 and change.any():", "if change.ndim == 2:"),),
     ),
     Answer(
         "effective_ranks",
@@ -689,24 +610,6 @@ WRONG += [
     ),
     Answer(
         "replay_mix",
-        "rounded in each batch",
-        "each_batch",
-        edits=(
-            (
-                "count = percent * n * batch_size // 100 - used_old",
-                "count = percent * batch_size // 100",
-            ),
-        ),
-    ),
-    Answer("replay_mix", "n from 0", "from_zero", edits=(("range(1, steps + 1)", "range(steps)"),)),
-    Answer(
-        "replay_mix",
-        "always from the front",
-        "old_order",
-        edits=(("old[(used_old + i) % len(old)]", "old[i % len(old)]"),),
-    ),
-    Answer(
-        "replay_mix",
         "new from the front",
         "restarts",
         edits=(("new[(used_new + i) % len(new)]", "new[i % len(new)]"),),
@@ -728,12 +631,6 @@ WRONG += [
         "old on top of the batch",
         "on_top",
         edits=(("range(batch_size - count)", "range(batch_size)"),),
-    ),
-    Answer(
-        "replay_mix",
-        "new skipped: uses n * batch",
-        "skipped",
-        edits=(("used_new + batch_size - count", "used_new + batch_size"),),
     ),
     Answer(
         "replay_mix",
@@ -776,28 +673,7 @@ WRONG += [
         "old_order",
         edits=(("% len(old)", "% max(len(old) - 1, 1)"),),
     ),
-    Answer(
-        "intruder_curve",
-        "right vectors",
-        "right_side",
-        edits=(("full_matrices=False).U for", "full_matrices=False).Vh.T for"),),
-    ),
     Answer("intruder_curve", "no abs", "other", edits=((".abs().amax", ".amax"),)),
-    Answer(
-        "intruder_curve",
-        "scaling left out",
-        "no_scaling",
-        edits=(("W + scaling * lora_B", "W + lora_B"),),
-    ),
-    Answer(
-        "intruder_curve", "only the first k of W", "first_old", edits=(("@ old)", "@ old[:, :k])"),)
-    ),
-    Answer(
-        "intruder_curve",
-        "any instead of every: min",
-        "by_mean",
-        edits=(("amax(dim=1)", "amin(dim=1)"),),
-    ),
     Answer(
         "intruder_curve",
         "above epsilon",
@@ -806,31 +682,9 @@ WRONG += [
     ),
     Answer(
         "intruder_curve",
-        "mean over layers",
-        "mean",
-        edits=((".sum(dim=1)", ".sum(dim=1) / len(layers)"),),
-    ),
-    Answer(
-        "intruder_curve",
-        "all vectors of the trained",
-        "all_vectors",
-        edits=(("new[:, :k]", "new"),),
-    ),
-    Answer("intruder_curve", "weakest", "weakest", edits=(("new[:, :k]", "new[:, -k:]"),)),
-    Answer(
-        "intruder_curve",
-        "amax over the other axis",
-        "wrong_axis",
-        edits=(("amax(dim=1)", "amax(dim=0)"),),
-    ),
-    Answer(
-        "intruder_curve",
         "same index only",
         "pairs",
         edits=(("(new[:, :k].T @ old).abs().amax(dim=1)", "(new * old).sum(0).abs()[:k]"),),
-    ),
-    Answer(
-        "intruder_curve", "last layer only", "last_layer", edits=(("torch.cat(like)", "like[-1]"),)
     ),
     Answer(
         "intruder_curve",

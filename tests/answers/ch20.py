@@ -961,13 +961,6 @@ WRONG += [
             ),
         ),
     ),
-    Answer("clean", "strictly shorter", "at_limit", edits=(("<= limit", "< limit"),)),
-    Answer(
-        "clean",
-        "completions letter by letter",
-        "answer_letters",
-        edits=(('.add(words_of(row["completion"]))', '.add(row["completion"])'),),
-    ),
     Answer(
         "clean",
         "prompts letter by letter",
@@ -1001,18 +994,6 @@ WRONG += [
                 ),
             ),
         ),
-    ),
-    Answer(
-        "clean",
-        "first answer wins in a contradiction",
-        "first_answer",
-        edits=(("len(answers[key]) == 1 and ", ""),),
-    ),
-    Answer(
-        "clean",
-        "leak forgotten",
-        "leaks_stay",
-        edits=(('seen = {words_of(row["prompt"]) for row in test}', "seen = set()"),),
     ),
     Answer(
         "clean",
@@ -1221,13 +1202,6 @@ def clean(rows, test, tokens, limit, wrong):
         ),
     ),
     Answer("decide", "any seed keeps", "old_mean", edits=(('min(run["old"])', 'max(run["old"])'),)),
-    Answer(
-        "decide",
-        "population deviation",
-        "whole_std",
-        edits=(("statistics.stdev", "statistics.pstdev"),),
-    ),
-    Answer("decide", "no root", "std", edits=(("/ math.sqrt(len(scores))", ""),)),
     Answer("decide", "divided by n", "std", edits=(("math.sqrt(len(scores))", "len(scores)"),)),
     Answer(
         "decide",
@@ -1249,24 +1223,11 @@ def clean(rows, test, tokens, limit, wrong):
     ),
     Answer(
         "decide",
-        "smallest of all that fit",
-        "smallest",
-        edits=(("equal = [n for n in fit if means[n] >= level]", "equal = fit"),),
-    ),
-    Answer(
-        "decide",
-        "best of all runs, not of those that may win",
-        "filter_late",
-        edits=(("best = max(fit", "best = max(range(len(runs))"),),
-    ),
-    Answer(
-        "decide",
         "level among all runs",
         "filter_late",
         edits=(("equal = [n for n in fit", "equal = [n for n in range(len(runs))"),),
     ),
     Answer("decide", "keep strictly", "below", edits=((">= keep", "> keep"),)),
-    Answer("decide", "megabytes strictly", "best_missed", edits=(("<= megabytes", "< megabytes"),)),
     Answer(
         "decide",
         "index within fit",
@@ -1281,28 +1242,11 @@ def clean(rows, test, tokens, limit, wrong):
     Answer("decide", "tie of sizes: lowest mean", "tie", edits=(("-means[n])", "means[n])"),)),
     Answer(
         "decide",
-        "tie of sizes: first",
-        "tie",
-        edits=(('(runs[n]["megabytes"], -means[n])', 'runs[n]["megabytes"]'),),
-    ),
-    Answer(
-        "decide",
         "returns the run",
         "type",
         edits=(
             ("return min(", "return runs[min("),
             ("-means[n]))", "-means[n]))]"),
-        ),
-    ),
-    Answer(
-        "decide",
-        "returns None when none",
-        "no_winner",
-        edits=(
-            (
-                'raise ValueError(f"No run keeps {keep:.0%} in a file of {megabytes} MB.")',
-                "return None",
-            ),
         ),
     ),
     Answer("decide", "counts from 1", "place", edits=(("return min(", "return 1 + min("),)),
@@ -1377,12 +1321,6 @@ def clean(rows, test, tokens, limit, wrong):
     ),
     Answer(
         "decide",
-        "only size limit forgotten",
-        "any_size",
-        edits=((' and run["megabytes"] <= megabytes', ""),),
-    ),
-    Answer(
-        "decide",
         "numpy std without ddof",
         "whole_std",
         edits=(("statistics.stdev(scores)", "__import__('numpy').std(scores)"),),
@@ -1400,12 +1338,6 @@ def clean(rows, test, tokens, limit, wrong):
         edits=(
             ('(runs[n]["megabytes"], -means[n])', "(-min(runs[n]['old']), runs[n][\"megabytes\"])"),
         ),
-    ),
-    Answer(
-        "prove",
-        "scaling always alpha / r",
-        "plain_scale",
-        edits=(('(math.sqrt(r) if config["use_rslora"] else r)', "r"),),
     ),
     Answer(
         "prove",
@@ -1451,7 +1383,6 @@ def clean(rows, test, tokens, limit, wrong):
         "loose",
         edits=(("1e-3 * update.norm()", "1e-3 * weight.norm()"),),
     ),
-    Answer("prove", "off absolute", "loose", edits=(("1e-3 * update.norm()", "1e-3"),)),
     Answer("prove", "in for fullmatch", "whole_name", edits=(("re.fullmatch(", "re.search("),)),
     Answer(
         "prove",
@@ -1472,12 +1403,6 @@ def clean(rows, test, tokens, limit, wrong):
     ),
     Answer(
         "prove",
-        "only subset of names",
-        "names_forgotten",
-        edits=(("base.keys() == merged.keys()", "base.keys() <= merged.keys()"),),
-    ),
-    Answer(
-        "prove",
         "rest = no weights at all checked",
         "values_forgotten",
         edits=(("for n in rest)", "for n in [])"),),
@@ -1488,7 +1413,6 @@ def clean(rows, test, tokens, limit, wrong):
         "always",
         edits=(("all(places)", "any(places)"),),
     ),
-    Answer("prove", "any(sums)", "any_layer", edits=(("all(sums)", "any(sums)"),)),
     Answer("prove", "any(pairs)", "always", edits=(("all(pairs)", "any(pairs)"),)),
     Answer(
         "prove",
