@@ -283,7 +283,7 @@ def make_rate_case(seed):
         rate = 0.17 * 10 ** (size + rng.uniform(low, high))
         made |= {f"A_{case}": A, f"B_{case}": B, f"x_{case}": x, f"rate_{case}": rate}
 
-    first = rng.uniform(1, 4, 11)  # a loss below 0 stands for one that is not a number
+    first = rng.uniform(1, 4, 13)  # a loss below 0 stands for one that is not a number
     falls = [np.sort(rng.uniform(low, 0.95, 6))[::-1] for low in [0.7] * 6 + [0.2] * 4]
     runs = [  # (losses as shares of the first, moved)
         (np.append(falls[0], 0.68), 2e-9),  # too low, and it has hardly moved
@@ -297,6 +297,8 @@ def make_rate_case(seed):
         (np.ones(7), 0),
         (rng.uniform(0.9, 1.1, 5).tolist() + [1.2], 0),  # other rows in each step
         (np.full(3, np.inf), np.inf),
+        (np.append(falls[6], [0.4, 0.6]), 0.2),  # under half of it, and back
+        (np.append(1, falls[9] / 2), 0.3),  # one as large as the first
     ]
     for n, (shares, moved) in enumerate(runs):
         begin = 1 if np.isfinite(moved) else np.inf
@@ -306,7 +308,7 @@ def make_rate_case(seed):
 
 
 RATE_RIGHT = ("too low", "too low", "fine", "fine", *["too high"] * 4, *["nothing moves"] * 2,
-              "too high")  # fmt: skip
+              "too high", "too low", "fine")  # fmt: skip
 
 
 def losses_of(a, n):
@@ -422,7 +424,8 @@ RATES = (
         "What counts is the last loss against half the first one: `losses[-1] > losses[0] / 2`. "
         "Exactly half is fine.",
         lambda i: (
-            rate_says()(i) | {f"said_{n}": lambda v: np.isin(v, (2, 3)).all() for n in range(4)}
+            rate_says()(i)
+            | {f"said_{n}": lambda v: np.isin(v, (2, 3)).all() for n in (0, 1, 2, 3, 11, 12)}
         ),
     ),
     Slip(
@@ -440,9 +443,9 @@ rate_case = Check(
     difficulty=3,
     minutes=12,
     points=15,
-    verified="ten runs, with a loss that is no number, a rise that comes back, exactly half, and "
-    "a move of a billionth; six searches from a ten thousandth to ten thousand times a good rate, "
-    "each trained once more with the rate found",
+    verified="thirteen runs, with a loss that is no number, a rise that comes back, exactly half, "
+    "and a move of a billionth; six searches from a ten thousandth to ten thousand times a good "
+    "rate, each trained once more with the rate found",
     hints=(
         "The diagnosis is four questions in the order of the text. The cure asks it again after "
         "every run: what does each name tell you about the rate?",
@@ -540,6 +543,8 @@ def cured_rows(cure, a):
         ids, _, mask, start = row_of(a, n)
         before = callers.Before(ids, mask)
         made[f"cured_{n}"] = array(cure(ids, mask, start), "the right labels")
+        if made[f"cured_{n}"].dtype.kind == "f":
+            raise Refused("type", "cure_labels returns numbers with a fraction.", "whole ones.")
         made[f"left_{n}"] = array(before.change())
         said = answer_after(np.array(a[f"ids_{n}"]), made[f"cured_{n}"], start)
         made[f"says_{n}"] = array(np.array(said, float))
@@ -697,7 +702,7 @@ def make_leaks(seed):
     ]
     own = [line(6) for _ in range(3)]
     test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
-    test += [f"{' '.join(own[0])} ", " ".join(own[2])]
+    test += [f"{' '.join(own[0])} ", " ".join(own[2]), " ".join(own[2]), " ".join(seen[0])]
     test += ["gate lamp 8 oak", "gate_lamp 7_oak", "lamp caf mer gate", "oak gate"]
     order = rng.permutation(len(test))
     train.insert(2, ["", "-", ""])
@@ -779,7 +784,8 @@ def listed(i, o, key, where, share=0.0):
     if place is not None and place not in range(len(test)):
         seen, expected = f"{where}: one that test does not have", "those of test, as they are there"
     elif place is not None:
-        seen = f"{test[int(place)]!r} is {'' if place in found else 'not '}{where}"
+        no = "" if place in found else "not "
+        seen = f"place {int(place)} of test, {test[int(place)]!r}, is {no}{where}"
         expected = f"it is{'' if place in right else ' not'}: {why[int(place)]}"
     return Promise(key, right, seen=lambda v: seen, expected=expected, share=share)
 
@@ -832,7 +838,8 @@ leaks = Check(
         "places that are in neither list.",
     ),
     slips=LEAKS,
-    other="Clean both sides in the same way, then compare whole texts, not parts.",
+    other="Clean both sides in the same way, compare whole texts, and give places in test. The "
+    "cure leaves out all those places, as they are before anything is taken out.",
     make=make_leaks,
     probe=probe_leaks,
     judge=judge_leaks,
@@ -962,6 +969,7 @@ def flag_parts(i):
         roles |= {f"body.{layer}.lora_{part}.default.weight": "factor" for part in "BA"}
     roles |= {"body.flora_A.weight": "base", "pool.dense_base.weight": "base"}
     roles |= {f"{name}.{part}": "head" for name in new for part in ("weight", "bias")}
+    roles[f"{new[1]}.inner.shift.bias"] = "head"  # two modules deeper
     names = sorted(roles)
     return {names[int(k)]: roles[names[int(k)]] for k in i["order"]}, new
 
@@ -977,6 +985,7 @@ FLAG_CASES = {  # key: (right name, words)
     "two": ("head frozen", "a model in which {head} and {factor} are frozen"),
     "factor": ("factor frozen", "a model in which {factor} is frozen"),
     "factors": ("factor frozen", "a model in which no factor trains"),
+    "only": ("base trains", "a model in which the base trains, and nothing else"),
     "nothing": ("nothing trains", "a model in which nothing trains"),
 }
 FLAG_RIGHT = {case: name for case, (name, _) in FLAG_CASES.items()}
@@ -986,8 +995,8 @@ CURED = ("none", "all", "both", "part", "factor", "nothing")  # those that are t
 def make_flags_case(seed):
     rng = np.random.default_rng(seed)
     made = {"layers": rng.permutation(len(LAYERS))[:2], "head": int(rng.integers(len(HEADS)))}
-    made |= {"order": rng.permutation(16), "odd": rng.integers(0, 8, len(FLAG_CASES))}
-    return made | {"values": rng.normal(size=(16, 5, 5)), "rows": rng.normal(size=(2, 9, 5))}
+    made |= {"order": rng.permutation(17), "odd": rng.integers(0, 8, len(FLAG_CASES))}
+    return made | {"values": rng.normal(size=(17, 5, 5)), "rows": rng.normal(size=(2, 9, 5))}
 
 
 def flags_of(i, case):
@@ -1001,6 +1010,8 @@ def flags_of(i, case):
     flags = {n: r != "base" for n, r in roles.items()}
     if case in ("all", "nothing"):
         flags = dict.fromkeys(flags, case == "all")
+    if case == "only":
+        flags = {n: r == "base" for n, r in roles.items()}
     if case in ("one", "both"):
         flags[odd["base"]] = True
     if case in ("both", "part", "two"):
@@ -1013,7 +1024,7 @@ def flags_of(i, case):
 
 
 def flagged_model(a, case):
-    """A model of 16 parameters, all (5, 5) or (5,), with B = 0 and the flags of the case."""
+    """A model of 17 parameters, all (5, 5) or (5,), with B = 0 and the flags of the case."""
     from torch import nn
 
     model, (roles, _) = nn.Module(), flag_parts(a)
@@ -1047,7 +1058,11 @@ def learns(model, a):
         h = torch.tanh(h @ p["body.flora_A.weight"] + h @ p[f"body.{head}.weight"])
         h = torch.tanh(h @ p["pool.dense.weight"] + p["pool.dense.bias"])
         h = h + h @ p["pool.dense_base.weight"] + h @ p[f"{head}_norm.weight"]
-        loss = (h @ p[f"{head}.weight"] + p[f"{head}.bias"] - y).square().mean()
+        loss = (
+            (h @ p[f"{head}.weight"] + p[f"{head}.bias"] + p[f"{head}.inner.shift.bias"] - y)
+            .square()
+            .mean()
+        )
         losses.append(float(loss.detach()))
         if optimizer:
             optimizer.zero_grad()
@@ -1186,7 +1201,7 @@ flags_case = Check(
     difficulty=3,
     minutes=15,
     points=15,
-    verified="sixteen parameters with names that look alike; eleven models, one of them without "
+    verified="seventeen parameters with names that look alike; twelve models, one of them without "
     "a head; what moves in a few steps after the cure, and that the loss falls",
     hints=(
         "Write `role` first. The other two ask it of every name in `model.named_parameters()`.",
@@ -1291,6 +1306,10 @@ def probe_rank_rule(namespace, a):
         except Undecided as error:
             verdict, named, why = 2, np.zeros(len(NAMES)), bool(str(error).strip())
         else:
+            if isinstance(said, Undecided):
+                raise Refused(
+                    "type", "Undecided is returned.", "`raise Undecided(...)`: it ends the rule."
+                )
             if not isinstance(said, Finding):
                 found = f"what the rule returns is {kind(said)}."
                 raise Refused("type", found, "ok(...) or problem(...).")

@@ -1063,3 +1063,74 @@ WRONG += [
         ),
     ),
 ]
+# What a stranger wrote and the checks accepted, or explained badly
+WRONG += [
+    Answer(
+        "leaks",
+        "the first place of a text",
+        "other",
+        edits=(
+            ("leaked.append(place)", "leaked.append(test.index(test[place]))"),
+            ("repeated.append(place)", "repeated.append(test.index(test[place]))"),
+        ),
+    ),
+    Answer(
+        "leaks",
+        "takes out every copy of a text",
+        "other",
+        edits=(
+            (
+                "[text for place, text in enumerate(test) if place not in leaked + repeated]",
+                "[text for text in test if text not in [test[k] for k in leaked + repeated]]",
+            ),
+        ),
+    ),
+    Answer(
+        "flags_case",
+        "only what stands at the top of a new module",
+        "whole_parts",
+        edits=(
+            (
+                'any(name.startswith(f"{module}.") for module in new)',
+                'name.rpartition(".")[0] in new',
+            ),
+        ),
+    ),
+    Answer(
+        "flags_case",
+        "nothing trains where only the base does",
+        "other",
+        edits=(
+            ("if not any(map(any, flags.values()))", 'if not any(flags["factor"] + flags["head"])'),
+        ),
+    ),
+    Answer(
+        "rate_case",
+        "the smallest loss",
+        "half",
+        edits=(("if losses[-1] > losses[0] / 2", "if min(losses) > losses[0] / 2"),),
+    ),
+    Answer(
+        "rate_case",
+        "as large as the first is too high",
+        "other",
+        edits=(
+            (
+                "all(math.isfinite(loss) and loss <= losses[0] for loss in losses)",
+                "all(math.isfinite(loss) and loss < losses[0] for loss in losses[1:])",
+            ),
+        ),
+    ),
+    Answer(
+        "label_case",
+        "labels with a fraction",
+        "type",
+        edits=(("right = ids.clone()", "right = ids.float()"),),
+    ),
+    Answer(
+        "rank_rule",
+        "Undecided is returned",
+        "type",
+        edits=(("raise Undecided", "return Undecided"),),
+    ),
+]
