@@ -704,7 +704,8 @@ def make_leaks(seed):
     test += [" ".join(own[0]), f"{' '.join(own[0]).casefold()}!", " ".join(own[1])]
     test += [f"{' '.join(own[0])} ", " ".join(own[2]), " ".join(own[2]), " ".join(seen[0])]
     test += ["gate lamp 8 oak", "gate_lamp 7_oak", "lamp caf mer gate", "oak gate"]
-    order = rng.permutation(len(test))
+    last = test.index(" ".join(own[1]) if seed % 2 else f"{' '.join(seen[0])}.")  # stays, leaked
+    order = [*(k for k in rng.permutation(len(test)) if k != last), last]
     train.insert(2, ["", "-", ""])
     train += [
         ["gate", "lamp", "7", "oak"],
@@ -1006,7 +1007,9 @@ def flags_of(i, case):
     if case == "none":
         return {n: r == "factor" for n, r in roles.items()}, FLAG_CASES[case][1]
     k = int(i["odd"][list(FLAG_CASES).index(case)])
-    odd = {role: of[role][k % len(of[role])] for role in ROLES}
+    odd, first = {role: of[role][k % len(of[role])] for role in ROLES}, next(iter(roles))
+    if case in ("one", "part", "factor"):  # also the first parameter is asked
+        odd[roles[first]] = first
     flags = {n: r != "base" for n, r in roles.items()}
     if case in ("all", "nothing"):
         flags = dict.fromkeys(flags, case == "all")
