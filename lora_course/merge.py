@@ -6,6 +6,8 @@ base layer in its place, with the new weight, and nothing is left that could add
 What comes out is a model of the base's own shape, and can be saved as one.
 """
 
+import math
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 
@@ -16,12 +18,31 @@ from lora_course.inject import lora_layers
 
 
 # owned by chapter 07
+def compared(W, update, merged):
+    """The sum of squares of an update, and of what rounding took from it: (2,), float64."""
+    error = merged.to(update.dtype) - W - update
+    return torch.stack([t.double().square().sum() for t in (update, error)]).cpu()
+
+
+# owned by chapter 07
+def warn_of_rounding(update, error, dtype):
+    """Warn when rounding took more than half of an update. update, error: sums of squares."""
+    if error > update / 4:
+        warnings.warn(
+            f"Rounding to {dtype} took {math.sqrt(error / update):.0%} of the update away. Merge "
+            "into a float32 copy of the base, or keep the adapter beside it.",
+            stacklevel=3,
+        )
+
+
+# owned by chapter 07
 def merge(model):
     """Fold every update into its base weight and take the LoRA layers out. Changes the model.
 
     Each sum is computed in the type of the factors, float32 or more, and rounded once to the type
-    of the weight. A weight that another layer shares is not changed under it: the merged layer gets
-    a weight of its own.
+    of the weight. Warns when rounding took more than half of the update: small steps vanish beside
+    large weights in 16 bits. A weight that another layer shares is not changed under it: the merged
+    layer gets a weight of its own.
     model.merged then holds what unmerge() needs, {name: (LoRA layer, shared weight or None)}.
     Delete it to make the merge final.
     Raises ValueError, and changes nothing, for a model that is merged already, has no LoRA layers
@@ -38,12 +59,15 @@ def merge(model):
         raise ValueError("With groups, A reads channels that the weight has no place for.")
     users = Counter(p for module in model.modules() for p in module.parameters(recurse=False))
     shared = {m: W for m in layers.values() if users[W := m.base_layer.weight] > 1}
+    squares = 0
     for layer, base in {layer: layer.base_layer for layer in layers.values()}.items():
-        total = (base.weight + layer.get_delta_weight()).to(base.weight.dtype)  # (out, in)
-        base.weight = nn.Parameter(total.detach(), False)  # frozen, as it was
+        W, update = base.weight.detach(), layer.get_delta_weight().detach()  # (out, in)
+        base.weight = nn.Parameter((W + update).to(W.dtype), False)  # frozen, as it was
+        squares = squares + compared(W, update, base.weight)
     for name, layer in layers.items():
         model.set_submodule(name, layer.base_layer)
     model.merged = {name: (layer, shared.get(layer)) for name, layer in layers.items()}
+    warn_of_rounding(*squares.tolist(), W.dtype)
 
 
 # owned by chapter 07

@@ -12,6 +12,7 @@
 # %%
 import copy
 import time
+import warnings
 from collections import Counter  # noqa: F401
 from contextlib import contextmanager  # noqa: F401
 
@@ -76,10 +77,11 @@ for name, y in slips.items():
 #
 # PEFT keeps the layer and asks a flag in every forward pass. Ours takes the layer
 # **out**: the plain base layer comes back, with the new weight. Then nothing is left
-# that could add the update again. What unmerging needs is kept in `model.merged`.
+# that could add the update again. What unmerging needs is kept in `model.merged`. (The two
+# small functions above it compare; section 6 needs them.)
 
 # %% tags=["quote"]
-from lora_course.merge import merge, unmerge
+from lora_course.merge import compared, warn_of_rounding, merge, unmerge  # noqa: F401
 
 # %% [markdown]
 # Why a **new** weight instead of `+=`? Our model uses one matrix twice, as embedding
@@ -401,7 +403,22 @@ for dtype, bound in zip(dtypes, (1e-5, 1e-3, 1e-2), strict=True):
     print(f"{str(dtype)[6:]:9} logits off by less than {bound:g}, forms as good as before")
 
 # %% [markdown]
-# One merge does little harm here. Now use merge and unmerge as a **switch**: clinic in,
+# One merge does little harm here. But a small update is lost beside a large weight: its
+# digits lie behind the last one that is kept. **Predict** what `merge` says of the court's
+# update, a hundred times smaller, in bfloat16.
+
+# %% tags=["nbval-ignore-output"]
+twin = in_type(torch.bfloat16)
+for layer in lora_layers(twin).values():
+    layer.lora_B.data /= 100
+with warnings.catch_warnings(record=True) as said:
+    merge(twin)
+print(said[-1].message)
+
+# %% [markdown]
+# It compares what it has written with what it was to write, and warns from a half on.
+#
+# Now use merge and unmerge as a **switch**: clinic in,
 # clinic out, court in, and so on, on a bfloat16 base. **Predict:** do the errors cancel
 # or pile up?
 

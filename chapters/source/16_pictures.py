@@ -252,7 +252,8 @@ from lora_course.kit.vision import teach
 
 # %% [markdown]
 # Each kind has its rates. **Predict** the order by accuracy, and by what is forgotten: we
-# put the **old** head back on the changed body and look at the town again.
+# put the **old** head back on the changed body and look at the town again. The last entry
+# of a line is the first step whose batch, 25 of the 100 digits, is right to 90 %.
 
 # %% tags=["nbval-ignore-output"]
 def old_head(model):
@@ -264,21 +265,26 @@ def old_head(model):
     return skill(back)
 
 
+rights = []  # of each step: the share of its batch that was right
+
+
 def class_loss(model, pixels, labels):
-    return model(pixel_values=fit(pixels, model), labels=labels).loss
+    out = model(pixel_values=fit(pixels, model), labels=labels)
+    rights.append((out.logits.argmax(-1) == labels).float().mean().item())
+    return out.loss
 
 
 def race(kind, lr, seed=0, **place):
-    """(accuracy on 500 others, skill left on the town, numbers, step of a quarter of loss)."""
+    """(accuracy on 500 others, skill left on the town, numbers, first step with 90 % right)."""
+    rights.clear()
     model = prepared(kind, seed, **place)
     numbers = count_parameters(model)[0]
-    losses = teach(model, *digits[seed]["train"], lr, 80, class_loss, seed)
-    quarter = next((n for n, loss in enumerate(losses) if loss < losses[0] / 4), None)
+    teach(model, *digits[seed]["train"], lr, 60, class_loss, seed)
+    ninety = next((n for n, right in enumerate(rights) if right >= 0.9), None)
     pixels, labels = digits[seed]["test"]
     with torch.no_grad():
         said = model(pixel_values=fit(pixels, model).to(DEVICE)).logits.argmax(-1).cpu()
-    right = (said == labels).float().mean().item()
-    return right, old_head(model), numbers, quarter
+    return (said == labels).float().mean().item(), old_head(model), numbers, ninety
 
 
 # %% tags=["nbval-ignore-output"]
@@ -287,9 +293,9 @@ swept = {}
 for kind, rates in GRIDS.items():
     for lr in rates:
         swept[kind, lr] = race(kind, lr)
-        accuracy, kept, numbers, steps = swept[kind, lr]
+        accuracy, kept, numbers, ninety = swept[kind, lr]
         print(f"{kind:4} at {lr:<6}: {accuracy:.0%} of the digits, {kept:4.0%} of the town kept, "
-              f"{numbers:7,} numbers, {numbers * 4 / 1024:4.0f} KB, loss halved twice at {steps}")
+              f"{numbers:7,} numbers, {numbers * 4 / 1024:4.0f} KB, 90 % at step {ninety}")
 best = {k: max(lr for kk, lr in swept if kk == k and swept[k, lr][0] == max(
     v[0] for (q, _), v in swept.items() if q == k)) for k in ("head", "LoRA", "full")}
 
@@ -528,7 +534,7 @@ def teach_sight(lora, steps, lr, shown=states["train"]):
     return model
 
 
-sees, alone = teach_sight(True, 300, 5e-3), teach_sight(False, 100, 3e-3)
+sees, alone = teach_sight(True, 200, 5e-3), teach_sight(False, 60, 3e-3)
 mixed = random.Random(0).sample(range(2500), 2500)
 blind = teach_sight(True, 60, 5e-3, states["train"][mixed])
 true, test = states["test"], splits["test"]
