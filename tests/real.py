@@ -52,7 +52,7 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
     from lora_course import train as loop  # the module
     from lora_course.bridges import shipping
     from lora_course.fast import ranks
-    from lora_course.kit import data, pages
+    from lora_course.kit import data, looking, pages, vision
     from lora_course.kit.town import stories
 
     def change(module, name, **most):
@@ -102,6 +102,9 @@ def few(most=STEPS, last=STOP, batch=BATCH, asked=ASKED):
     change(pages, "read", texts=batch)
     change(pages, "ask", prompts=batch, words=batch)
     change(stories, "documents", count=asked)
+    change(vision, "teach", steps=most)
+    change(looking, "picture_batches", size=batch)
+    change(looking, "answered", scenes=8)  # the figure of chapter 16 shows six of them
     ready, TrainingArguments.__post_init__ = TrainingArguments.__post_init__, small
     flow = trainer_callback.DefaultFlowCallback
     on_step_end, flow.on_step_end = flow.on_step_end, stop
