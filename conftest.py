@@ -32,6 +32,13 @@ def seconds_of(name):
     return json.loads(SECONDS.read_text(encoding="utf-8")).get(name, math.inf)
 
 
+def pytest_configure(config):
+    if config.option.nbval:
+        from tests import warm_kernel
+
+        warm_kernel.use()
+
+
 def pytest_collection_modifyitems(items):
     names = {item.nodeid.partition("::")[0] for item in items}
     took = {name: seconds_of(name) for name in names}
