@@ -5,6 +5,7 @@ One chapter only: python -m pytest tests/test_checks.py -k ch03 -q
 
 import ast
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lora_course.checks import slips
 from lora_course.checks.core import Check
 from lora_course.checks.verdicts import GENERIC, Verdict
 
@@ -27,10 +29,13 @@ WRITTEN = sorted(path.stem for path in (ROOT / "tests/answers").glob("ch[0-9][0-
 FREE = {*GENERIC, "other"}  # keys that need no wrong answer of their own
 
 
-@pytest.fixture(autouse=True)
-def own_record(tmp_path, monkeypatch):
-    monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path))
-    monkeypatch.setattr(Check, "inputs", inputs)
+@pytest.fixture(scope="module", autouse=True)
+def own_record(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORA_COURSE_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(Check, "inputs", inputs)
+        patch.setattr(slips, "_explains", explains)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +86,24 @@ MADE = Check.inputs
 @cache
 def inputs(check, seed):
     """Made once a seed: some take a second, and every answer is judged on them."""
-    return MADE(check, seed)
+    made = MADE(check, seed)
+    ARRAYS.update((id(array), array) for array in made.values())
+    LISTED.update(slip.values for slip in check.slips)
+    return made
+
+
+ARRAYS, LISTED, OPTIONS, VERDICTS = {}, set(), {}, {}
+EXPLAINS = slips._explains
+
+
+def explains(slip, inputs, *others):
+    """As in slips. What a slip's values are on a seed is worked out once: no answer is in them."""
+    if slip.values not in LISTED or not all(id(array) in ARRAYS for array in inputs.values()):
+        return EXPLAINS(slip, inputs, *others)  # made by the judge, from an answer perhaps
+    key = slip.values, *((name, id(array)) for name, array in inputs.items())
+    if key not in OPTIONS:
+        OPTIONS[key] = slip.values(inputs)
+    return EXPLAINS(slip._replace(values=lambda _: OPTIONS[key]), inputs, *others)
 
 
 def run_cell(chapter, code, name):
@@ -105,11 +127,20 @@ def code_of(chapter, answer):
 
 
 def judged(check, namespace, seed):
-    """The verdict on one seed; an error in the check itself is let out."""
+    """The verdict on one seed; an error in the check itself is let out.
+
+    A judge sees arrays alone, so the same ones are judged once. The probe runs each time.
+    """
     outputs = check.outputs(namespace, inputs(check, seed), seed, strict=True)
     if isinstance(outputs, Verdict):
         return outputs
-    return check.verdict(inputs(check, seed), outputs, strict=True)
+    digest = hashlib.sha256()
+    for name, array in outputs.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    key = check, seed, digest.digest()
+    if key not in VERDICTS:
+        VERDICTS[key] = check.verdict(inputs(check, seed), outputs, strict=True)
+    return VERDICTS[key]
 
 
 def verdicts(check, namespace, seeds):
@@ -223,6 +254,7 @@ def test_stub_is_not_done_yet(chapter, name):
 def test_solution_gets_full_points(chapter, name, seeds):
     check, seconds = checks(chapter)[name], []
     namespace = solved(chapter, name)
+    VERDICTS.clear()  # nobody's time but its own
     for seed in seeds:
         start = time.process_time()
         verdict = judged(check, namespace, seed)
