@@ -1321,7 +1321,8 @@ def judge_exam(i, o):
         share = sit(i, **seen)
         if share >= PASS:
             return Verdict(1.0)
-        best = {key: sit(i, **seen | new(seen)) for key, new in BETTER.items()}
+        best = {key: sit(i, **seen | new(seen)) if new(seen) else share
+                for key, new in BETTER.items()}  # fmt: skip
     key, said = max(best, key=best.get), f"{share:.1%} right on new rows"
     passing = [name for name, new in best.items() if new >= PASS]
     if not passing and best[key] > share + 0.01:

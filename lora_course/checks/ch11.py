@@ -1,7 +1,9 @@
 """Checks of chapter 11: budget, settings, checkpointing, layers kept out, no repacking."""
 
 import contextlib
+import copy
 import itertools
+from functools import cache
 
 import numpy as np
 
@@ -365,27 +367,36 @@ def ends(i, family):
     return [FAMILIES[family][-1][int(n)] for n in i[f"more_{family}"]]
 
 
+@cache
+def meta_model(family):
+    """A small model of this family without values; it is copied."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=16,
+        num_attention_heads=2, num_key_value_heads=2, is_decoder=True,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    if family == "llama":  # the head need not be the last part
+        rest = dict(model._modules)
+        model._modules.clear()
+        model._modules.update({"lm_head": rest.pop("lm_head"), **rest})
+    return model
+
+
 def probe_skip(namespace, a):
     from unittest.mock import patch
 
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
     from lora_course.bits.fourbit import four_bit_config, four_bit_layers
 
     made, left, weights = {}, 0, 0
     for family in FAMILIES:
-        config = AutoConfig.for_model(
-            family, hidden_size=8, intermediate_size=16, num_hidden_layers=2, vocab_size=16,
-            num_attention_heads=2, num_key_value_heads=2, is_decoder=True,
-        )  # fmt: skip
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        if family == "llama":  # the head need not be the last part
-            rest = dict(model._modules)
-            model._modules.clear()
-            model._modules.update({"lm_head": rest.pop("lm_head"), **rest})
+        model = copy.deepcopy(meta_model(family))
         more = ends(a, family)
         before = callers.Before(more)
         names = namespace["skip_list"](model, more)
@@ -518,8 +529,6 @@ def make_protect(seed):
 
 
 def probe_protect(namespace, a):
-    import copy
-
     import bitsandbytes as bnb
     import torch
     from torch import nn
