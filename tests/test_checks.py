@@ -158,7 +158,7 @@ def from_turn(seeds, turn):
 
 
 def turned(check, namespace, seeds, turn):
-    """(seed, verdict) of a wrong answer: all seeds while they take 30 ms together, else four; two
+    """(seed, verdict) of a wrong answer: all seeds while they take 20 ms together, else four; two
     of those that take a quarter of a second each.
 
     Each answer begins at another seed, so that the wrong ones of an exercise try every seed.
@@ -168,7 +168,7 @@ def turned(check, namespace, seeds, turn):
         start = time.process_time()
         yield seed, judged(check, namespace, seed)
         spent += time.process_time() - start
-        if (number >= 4 and spent > 0.03) or (number >= 2 and spent > 0.5):
+        if (number >= 4 and spent > 0.02) or (number >= 2 and spent > 0.5):
             return
 
 

@@ -82,6 +82,13 @@ def rows_of(i, name):
     return np.pad(x, (0, -len(x) % size)).reshape(-1, size)
 
 
+def filled_in_front(i):
+    """The largest magnitudes of the blocks when the zeros come before the first number."""
+    rows = rows_of(i, "rest")
+    moved = np.roll(rows.ravel(), rows.size - len(i["x_rest"]))
+    return np.abs(moved.reshape(rows.shape)).max(axis=1)
+
+
 def exact_codes(i, name):
     """The codes before they are rounded."""
     rows = rows_of(i, name)
@@ -231,12 +238,12 @@ BLOCKWISE = (
                     {"scales_even": np.abs(i["x_even"].reshape(-1, 3)).max(axis=0)}]),
     Slip("in_front", "The filling stands in front, so that all blocks have moved. It belongs "
          "behind the last number: F.pad(x, (0, ...)).",
-         lambda i: {"scales_rest": np.abs(np.roll(rows_of(i, "rest").ravel(), rows_of(
-             i, "rest").size - len(i["x_rest"])).reshape(rows_of(i, "rest").shape)).max(axis=1)}),
+         lambda i: {"scales_rest": filled_in_front(i)}),
     Slip("filled", "The last block was filled up with something larger than its own numbers. "
          "Fill up with zeros: they change no largest magnitude.",
          lambda i: {"scales_rest": lambda v: v.shape == largest(i, "rest").shape and close(
-             v[:-1], largest(i, "rest")[:-1]) and v[-1] > 1.01 * largest(i, "rest")[-1]}),
+             v[:-1], largest(i, "rest")[:-1]) and v[-1] > 1.01 * largest(i, "rest")[-1]
+             and not close(v, filled_in_front(i))}),
     Slip("block_more", "Where the block size divides the length, nothing is missing: "
          "-len(x) % block_size.", lambda i: {"scales_even": lambda v: v.shape == (4,)}),
     Slip("last_lost", "The last block is shorter and has a scale as well.",

@@ -323,7 +323,7 @@ EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "sma
 LISTED = "a list of names, an empty one where nobody goes."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
-               "set")  # fmt: skip
+               "set", "most")  # fmt: skip
 
 
 def make_evict(seed):
@@ -401,6 +401,8 @@ def order(i, rule, slip=""):
         "ties_size": i["sizes"],
     }
     ties["ties_newest"] = -i["used"]
+    if slip == "most":  # the most popular goes
+        return np.lexsort((i["used"], -i["asked"]))
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
 
