@@ -11,6 +11,7 @@
 
 # %%
 import copy
+import math  # noqa: F401
 import time
 import warnings
 from collections import Counter  # noqa: F401
@@ -158,7 +159,7 @@ print("logits after the injection are equal:", torch.equal(logits(model), logits
 # %%
 def adapter_for(name, seed, steps=40):
     model = inject_lora(copy.deepcopy(base), r=8, lora_alpha=16, seed=seed)
-    rows = batches(tasks[name]["train"], tokenizer, 32, steps, seed=seed)
+    rows = batches(tasks[name]["train"], tokenizer, 16, steps, seed=seed)
     train(model, rows, steps, lr=1e-2)
     return {n: t.clone() for n, t in lora_state_dict(model).items()}
 
@@ -405,12 +406,12 @@ for dtype, bound in zip(dtypes, (1e-5, 1e-3, 1e-2), strict=True):
 # %% [markdown]
 # One merge does little harm here. But a small update is lost beside a large weight: its
 # digits lie behind the last one that is kept. **Predict** what `merge` says of the court's
-# update, a hundred times smaller, in bfloat16.
+# update, a thousand times smaller, in bfloat16.
 
 # %% tags=["nbval-ignore-output"]
 twin = in_type(torch.bfloat16)
 for layer in lora_layers(twin).values():
-    layer.lora_B.data /= 100
+    layer.lora_B.data /= 1000
 with warnings.catch_warnings(record=True) as said:
     merge(twin)
 print(said[-1].message)

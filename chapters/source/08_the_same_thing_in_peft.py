@@ -97,7 +97,7 @@ print("its logits are those of the base:", same)
 test = task["test"].select(range(min(50, len(task["test"]))))
 print(f"base:     {exact_match(base, tokenizer, test):.0%} right")
 rate = 1e-2 if chosen() == str(BASE) else 2e-4  # a large model needs a smaller rate
-train(ours, batches(task["train"], tokenizer, 32, 60, seed=0), 60, lr=rate)
+train(ours, batches(task["train"], tokenizer, 16, 60, seed=0), 60, lr=rate)
 right = exact_match(ours, tokenizer, test)
 assert right >= 0.9 or not shipped
 print(f"with LoRA: {'at least 90 %' if right >= 0.9 else f'{right:.0%}'} right")
@@ -200,7 +200,7 @@ hearing = court["test"].select(range(50))
 loaded.add_adapter("court", LoraConfig(task_type="CAUSAL_LM", **settings))
 print("active after add_adapter:", loaded.active_adapter)
 loaded.set_adapter("court")
-losses = train(loaded, batches(court["train"], tokenizer, 32, 40, seed=2), 40, lr=rate)
+losses = train(loaded, batches(court["train"], tokenizer, 16, 40, seed=2), 40, lr=rate)
 
 # %% [markdown]
 # Neither `add_adapter` nor `load_adapter` activates. **Predict** the six numbers: two

@@ -534,7 +534,7 @@ def teach_sight(lora, steps, lr, shown=states["train"]):
     return model
 
 
-sees, alone = teach_sight(True, 200, 5e-3), teach_sight(False, 60, 3e-3)
+sees, alone = teach_sight(True, 300, 5e-3), teach_sight(False, 60, 3e-3)
 mixed = random.Random(0).sample(range(2500), 2500)
 blind = teach_sight(True, 60, 5e-3, states["train"][mixed])
 true, test = states["test"], splits["test"]
