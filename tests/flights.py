@@ -14,7 +14,7 @@ from torch import nn
 
 from lora_course.bridges.sft import as_chat
 from lora_course.inject import inject_lora
-from lora_course.kit.data import batches, load_task
+from lora_course.kit.data import batches, encode, load_task
 from lora_course.kit.models import load_base, load_tokenizer
 
 HEALTHY = {}
@@ -67,12 +67,24 @@ def task(name="questions"):
     return load_task(name)
 
 
+@functools.cache
+def plain_tokenizer():
+    """For what only reads it; a flight that changes its tokenizer loads one of its own."""
+    return load_tokenizer()
+
+
+@functools.cache
+def chats():
+    """The rows as talks, made once."""
+    return rows().map(as_chat)
+
+
 def rows(n=200, split="train"):
     return task()[split].select(range(min(n, len(task()[split]))))
 
 
 def batch(tokenizer=None, n=8, seed=0):
-    return next(batches(rows(), tokenizer or load_tokenizer(), n, 1, seed))
+    return next(batches(rows(), tokenizer or plain_tokenizer(), n, 1, seed))
 
 
 def lora(kind="base", **settings):
@@ -93,7 +105,7 @@ def adamw(model, lr=1e-3):
 
 
 def loop(model, tokenizer=None, batch_=None, optimizer=None, lr=1e-3, **more):
-    tokenizer = tokenizer or load_tokenizer()
+    tokenizer = tokenizer or plain_tokenizer()
     optimizer = adamw(model, lr) if optimizer is None else optimizer
     given = batch(tokenizer) if batch_ is None else batch_
     return (model, tokenizer, given, optimizer), more
@@ -112,7 +124,7 @@ def sft(
     from trl import SFTConfig, SFTTrainer
 
     args = SFTConfig(output_dir=tempfile.mkdtemp(dir=FOLDER.name), **(HERE | args))
-    data = rows().map(as_chat) if data is None else data
+    data = chats() if data is None else data
     trainer = SFTTrainer(
         model(kind) if model_ is None else model_, args, train_dataset=data, eval_dataset=eval_,
         processing_class=tokenizer or load_tokenizer(),
@@ -127,23 +139,30 @@ def hf(kind="base", model_=None, data=None, collator=None, tokenizer=None, cls=N
     args.setdefault("eval_dataset", None)
     held, more = args.pop("eval_dataset"), args.pop("optimizers", (None, None))
     args = TrainingArguments(output_dir=tempfile.mkdtemp(dir=FOLDER.name), **(HERE | args))
+    data = tokens(tokenizer=tokenizer) if data is None else data
     tokenizer = tokenizer or load_tokenizer()
     trainer = (cls or Trainer)(
         model_ if model_ is not None else peft_model(kind), args,
-        train_dataset=tokens(tokenizer=tokenizer) if data is None else data, eval_dataset=held,
+        train_dataset=data, eval_dataset=held,
         data_collator=collator or Padding(tokenizer), processing_class=tokenizer, optimizers=more,
     )  # fmt: skip
     return (trainer,), {}
 
 
+def encoded(n, tokenizer):
+    return [encode(tokenizer, row["prompt"], row["completion"]) for row in rows(n)]
+
+
+@functools.cache
+def plain_tokens(n):
+    return encoded(n, plain_tokenizer())
+
+
 def tokens(n=64, tokenizer=None, change=None):
     """A data set that is tokenized already: input_ids and labels."""
-    from lora_course.kit.data import encode
-
-    tokenizer = tokenizer or load_tokenizer()
-    made = [encode(tokenizer, row["prompt"], row["completion"]) for row in rows(n)]
+    made = encoded(n, tokenizer) if tokenizer else plain_tokens(n)
     if change:
-        made = [change(ids, labels) for ids, labels in made]
+        made = [change(list(ids), list(labels)) for ids, labels in made]
     return Dataset.from_list([{"input_ids": i, "labels": list(x)} for i, x in made])
 
 
@@ -537,7 +556,7 @@ def own_loss_and_labels_shifted_once(kind):
 
 @healthy()
 def streaming(kind):
-    return sft(kind, data=rows().map(as_chat).to_iterable_dataset())
+    return sft(kind, data=chats().to_iterable_dataset())
 
 
 @healthy()

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_course import cli
 from lora_course.grading.box import disk
+from lora_course.grading.box.fork_client import ForkClient
 from lora_course.grading.results.graded import is_ungraded
 from lora_course.grading.run import grade_folder
 from tests import hostile, strange
@@ -128,7 +130,7 @@ def graded(tmp_path_factory):
     before, running = tree(one.folder) | tree(one.outside), processes()
     try:
         start = time.monotonic()
-        one.grade(secret=one.secret, timeout=4.0, jobs=4)
+        one.grade(secret=one.secret, timeout=2.0, jobs=4)
         one.seconds = time.monotonic() - start
     finally:
         os.environ.pop("CANARY_TOKEN")
@@ -262,6 +264,42 @@ def small(tmp_path):
     return one
 
 
+class Kept(ForkClient):
+    """A warm process that goes on after a class; the next one takes its boxes from it."""
+
+    @functools.cached_property
+    def walls(self):
+        return super().ready()
+
+    def ready(self):
+        return self.walls
+
+    def stop(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def started():
+    """{what warm processes were asked for: Kept}; they end with this file."""
+    made = {}
+    yield made
+    for each in made.values():
+        ForkClient.stop(each)
+
+
+@pytest.fixture
+def kept(started, monkeypatch):
+    """One warm process for all tests of the same exercises, where its start is not the matter."""
+
+    def client(tasks, setups, trust=False):
+        asked = frozenset(tasks), frozenset(setups), trust
+        if asked not in started:
+            started[asked] = Kept(tasks, setups, trust)
+        return started[asked]
+
+    monkeypatch.setattr("lora_course.grading.boxed.ForkClient", client)
+
+
 def solved(chapter="03", folder="solutions"):
     return next((ROOT / folder).glob(f"{chapter}_*.ipynb"))
 
@@ -315,7 +353,7 @@ def delta_weight(base_layer, lora_A, lora_B, lora_alpha):
 
 
 @pytest.mark.slow
-def test_secret_inputs(small):
+def test_secret_inputs(small, kept):
     """An answer for the inputs of the notebook alone; its text about secret ones goes nowhere."""
     import hashlib
 
@@ -339,7 +377,7 @@ def test_secret_inputs(small):
 
 
 @pytest.mark.slow
-def test_variants(small):
+def test_variants(small, kept):
     """The public solution does not pass a variant; the answer to the variant does."""
     root = hostile.notebook(lambda s: s.replace("lora_alpha / r\n", "lora_alpha / r**0.5\n"))
     small.hand_in("public", hostile.saved(hostile.notebook()))
@@ -363,7 +401,7 @@ def test_variants(small):
 
 
 @pytest.mark.slow
-def test_resume(small, monkeypatch):
+def test_resume(small, kept, monkeypatch):
     small.hand_in("one", hostile.saved(hostile.notebook()))
     small.grade(jobs=1)
     first = small.records["one"]
@@ -384,7 +422,7 @@ def command(*words, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_in_the_middle(small, number):
+def test_stopped_in_the_middle(small, number, kept, capsys):
     """After a stop nothing is lost, nothing runs on, and the same command goes on."""
     slow = hostile.attack("import time\ntime.sleep(0.05)")
     for student in range(6):
@@ -408,33 +446,30 @@ def test_stopped_in_the_middle(small, number):
     while processes() - running and time.monotonic() < end:
         time.sleep(0.05)
     assert not processes() - running
-    kept = {path: path.read_bytes() for path in records.glob("*.json")}
-    assert 2 <= len(kept) < 6 and all(json.loads(text)["exercises"] for text in kept.values())
-    second = command(*words)
-    out, _ = second.communicate(timeout=120)
-    assert second.returncode == 0 and f"{len(kept)} of 6 were graded before." in out
-    assert {path: path.read_bytes() for path in kept} == kept
+    there = {path: path.read_bytes() for path in records.glob("*.json")}
+    assert 2 <= len(there) < 6 and all(json.loads(text)["exercises"] for text in there.values())
+    assert cli.main([*map(str, words)]) == 0
+    assert f"{len(there)} of 6 were graded before." in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in there} == there
     assert len(list(records.glob("*.json"))) == 6
 
 
 @pytest.mark.slow
-def test_check_command(tmp_path, monkeypatch):
+def test_check_command(tmp_path, monkeypatch, kept, capsys):
     monkeypatch.setenv("LORA_COURSE_HOME", str(tmp_path / "home"))
     done = command("check", solved(), solved("01"))
     out, err = done.communicate(timeout=120)
     assert (done.returncode, err) == (0, "") and "100 of 100 points" in out
     mine = tmp_path / "my own.ipynb"
     mine.write_bytes(hostile.HONEST["one exercise wrong"][0])
-    done = command("check", mine)
-    out, _ = done.communicate(timeout=120)
-    out = " ".join(out.split())  # a long path before it wraps the line
-    assert done.returncode == 1
+    assert cli.main(["check", str(mine)]) == 1
+    out = " ".join(capsys.readouterr().out.split())  # a long path before it wraps the line
     assert "80 of 100 points" in out and "Likely mistake" in out and "not right yet" in out
-    assert command("check", tmp_path / "none.ipynb").wait(60) == 2
+    assert cli.main(["check", str(tmp_path / "none.ipynb")]) == 2
 
 
 @pytest.mark.slow
-def test_folders(small):
+def test_folders(small, kept):
     """Flat files, copies, links, pipes, large files, odd names: a clear word for each."""
     good, put = hostile.saved(hostile.notebook()), small.folder
     (put / f"meier_anna_4711_{NAME}").write_bytes(good)
@@ -499,7 +534,7 @@ def test_folders(small):
     assert small.records["nobody"]["chapter"] == "03" and small.records["nobody"]["exercises"]
 
 
-def test_one_chapter(small):
+def test_one_chapter(small, kept):
     """With --chapter, a student who handed in another one has a zero and the reason."""
     for student, chapter in (("one", "01"), ("two", "03")):
         small.hand_in(student, solved(chapter).read_bytes(), solved(chapter).name)
@@ -517,7 +552,7 @@ def test_nothing_to_grade(small):
 
 
 @pytest.mark.slow
-def test_a_judge_that_dies(small, monkeypatch):
+def test_a_judge_that_dies(small, kept, monkeypatch):
     """It costs its own submission, which is graded again at the next run; the others go on."""
     from lora_course.grading import pool, trusted
 
@@ -541,7 +576,7 @@ def test_a_judge_that_dies(small, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_the_machine_spoils_is_no_zero(small, monkeypatch):
+def test_what_the_machine_spoils_is_no_zero(small, kept, monkeypatch):
     """A box that is killed is tried again; what fails thrice is a gap, graded by the next run."""
     from lora_course.grading import trusted
     from lora_course.grading.outcome import fault
@@ -663,13 +698,12 @@ def test_full_disk(small, monkeypatch):
 
 
 @pytest.mark.slow
-def test_open_box_needs_trust(small, monkeypatch):
-    from lora_course.grading.box import fork_client
+def test_open_box_needs_trust(small, kept, monkeypatch):
     from lora_course.grading.run import CannotGrade
 
     small.hand_in("one", hostile.saved(hostile.notebook()))
-    real = fork_client.ForkClient.ready
-    monkeypatch.setattr(fork_client.ForkClient, "ready", lambda self: [*real(self), "no such wall"])
+    real = Kept.ready
+    monkeypatch.setattr(Kept, "ready", lambda self: [*real(self), "no such wall"])
     with pytest.raises(CannotGrade, match="--i-trust-these-files"):
         small.grade(trust=False)
     small.grade(trust=True)

@@ -3,6 +3,7 @@
 One is trained for the module; most wrong ones are its copy with one thing done as people do it.
 """
 
+import hashlib
 import json
 import shutil
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 from lora_course.kit.clean import as_row, cleaned, split
 from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.kit.town import messy
-from lora_course.rubric import whole
+from lora_course.rubric import conduct, whole
 from lora_course.rubric.judge import RUBRIC, as_lines, judge_project
 from lora_course.rubric.project import Project
 
@@ -40,18 +41,30 @@ def copy(good, tmp_path):
     return shutil.copytree(good, tmp_path / "copy")
 
 
+FILES = {"base": (), "merged": ("merged",), "adapted": ("adapter",)}  # what each model is read from
+
+
+def as_read(project, model):
+    """All bytes that a model is read from, in short; its card is not among them."""
+    files = [f for part in FILES[model] for f in sorted((project.folder / part).iterdir())]
+    return model, *(
+        (file.name, hashlib.sha256(file.read_bytes()).digest())
+        for file in files
+        if file.name != "README.md"
+    )
+
+
 @pytest.fixture(scope="module")
-def base_once():
-    """The base on the same rows, with the same tokenizer, scores the same: measured once.
+def once():
+    """The same files on the same rows, with the same tokenizer, score the same: measured once.
 
     The reference is judged without this.
     """
     known, real = {}, Project.measure
 
     def measure(self, model, rows):
-        if model != "base":
-            return real(self, model, rows)
-        asked = rows, json.dumps(getattr(self, rows)), self.tokenizer.chat_template
+        given = getattr(self, model), getattr(self, rows)  # what fails to load, fails
+        asked = as_read(self, model), rows, json.dumps(given[1]), self.tokenizer.chat_template
         if asked not in known:
             known[asked] = real(self, model, rows)
         return known[asked]
@@ -59,14 +72,44 @@ def base_once():
     return measure
 
 
+@pytest.fixture(scope="module")
+def look_ups_once():
+    """The same weights find the same words: asked once."""
+    known, real = {}, conduct.look_ups
+
+    def look_ups(model, tokenizer):
+        text = hashlib.sha256(model.config.to_json_string().encode())
+        for name, tensor in model.state_dict().items():
+            text.update(name.encode() + tensor.numpy().tobytes())
+        if text.digest() not in known:
+            known[text.digest()] = real(model, tokenizer)
+        return known[text.digest()]
+
+    return look_ups
+
+
 @pytest.fixture
-def open_ones(base_once, monkeypatch):
+def open_ones(once, look_ups_once, monkeypatch):
     def names(folder):
         with monkeypatch.context() as patch:
-            patch.setattr(Project, "measure", base_once)
+            patch.setattr(Project, "measure", once)
+            patch.setattr(conduct, "look_ups", look_ups_once)
             return {found.name for found in judge_project(folder) if found.holds is False}
 
     return names
+
+
+@pytest.fixture
+def make_wrong(monkeypatch):
+    """A project for its faults: its one run is shipped, so nothing is asked to choose it."""
+    test, real = messy.messy()[1], whole.measure
+
+    def measure(model, tokenizer, rows):
+        return real(model, tokenizer, rows) if rows == test else (0.0, 0.0, None)
+
+    monkeypatch.setattr(whole, "measure", measure)
+    monkeypatch.setattr(whole, "look_ups", lambda model, tokenizer: 1.0)
+    return partial(make, seeds=(0,))
 
 
 @pytest.mark.slow
@@ -79,16 +122,16 @@ def test_the_reference_holds_every_property_for_every_judge(good):
 
 
 @pytest.mark.slow
-def test_nothing_cleaned(tmp_path, open_ones):
-    """It scores as well: only its rows tell."""
-    make(tmp_path, clean=lambda rows, *_: [as_row(row) for row in rows], seeds=(0,), steps=40)
+def test_nothing_cleaned(tmp_path, make_wrong, open_ones):
+    """However it scores, its rows tell."""
+    make_wrong(tmp_path, clean=lambda rows, *_: [as_row(row) for row in rows], steps=5)
     bad = open_ones(tmp_path)
     assert {"no leak", "no copies", "no wrong labels", "one format"} <= bad
     assert not bad & {"adapter only", "merged is adapter", "card complete", "tokenizer saved"}
 
 
 @pytest.mark.slow
-def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch, open_ones):
+def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch, make_wrong, open_ones):
     def without_end(*given, **settings):
         for batch in batches(*given, **settings):
             for row in batch["labels"]:
@@ -97,13 +140,13 @@ def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch, open_ones):
 
     batches = whole.batches
     monkeypatch.setattr(whole, "batches", without_end)
-    make(tmp_path, seeds=(0,))
+    make_wrong(tmp_path, steps=30)
     assert open_ones(tmp_path) == {"stops", "score"}
 
 
 @pytest.mark.slow
-def test_a_rate_that_forgets(tmp_path, open_ones):
-    make(tmp_path, rates=(0.02,), seeds=(0,))
+def test_a_rate_that_forgets(tmp_path, make_wrong, open_ones):
+    make_wrong(tmp_path, rates=(0.02,), steps=50)
     assert open_ones(tmp_path) == {"old skills"}
 
 

@@ -3,8 +3,6 @@
 import ast
 import copy
 import random
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from lora_course.preflight.rules import RULES, SAVED_RULES
 
 from . import faults, flights
 from .saved_flights import SAVED_FAULTS, SAVED_HEALTHY
+from .warm import run_script
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 quiet()
@@ -244,14 +243,19 @@ def test_optimizers_that_step_in_the_backward_pass_do_not_step():
 
 
 # Parts of the tool
-def test_the_package_is_called_and_is_a_package():
-    code = "from lora_course import preflight, PreflightCallback; import lora_course.preflight as p"
-    code += (
-        "; from lora_course.preflight.rules import RULES; from lora_course import preflight as q"
-    )
-    code += "; print(callable(preflight), p is preflight is q, PreflightCallback.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "True", "PreflightCallback"], done.stderr
+IMPORTS = """
+import sys
+assert not [name for name in sys.modules if name.startswith("lora_course")]
+from lora_course import preflight, PreflightCallback; import lora_course.preflight as p
+from lora_course.preflight.rules import RULES; from lora_course import preflight as q
+print(callable(preflight), p is preflight is q, PreflightCallback.__name__)
+"""
+
+
+def test_the_package_is_called_and_is_a_package(tmp_path):
+    (tmp_path / "imports.py").write_text(IMPORTS, encoding="utf-8")
+    code, said = run_script(tmp_path / "imports.py", tmp_path, tmp_path / "log")
+    assert code == 0 and said.split() == ["True", "True", "PreflightCallback"], said
     assert lora_course.preflight is preflight
     from lora_course.preflight import RULES as rules
     from lora_course.preflight import Finding, Report

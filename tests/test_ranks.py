@@ -1,10 +1,12 @@
 """ranks.py: meeting, leaving, launching; with processes that end, hang or are killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,33 +14,66 @@ import torch
 
 from lora_course.fast import ranks
 
-WHO = """
-import os
-from lora_course.fast.ranks import print_line
-print_line(os.environ["RANK"] + " of 2")
-"""
+ROOT = Path(__file__).resolve().parent.parent
+WHO = 'import os; os.write(1, (os.environ["RANK"] + " of 2\\n").encode())'
 SLEEP = ("timeit", "-n1", "-r1", "-s", "import time", "time.sleep(100)")
-CHILD = """
-import sys, time
-from lora_course.fast.ranks import leaving
-with leaving(1, 2):
-    print("ready", flush=True)
-    {}
+BROKEN = ("[.../gloo/transport/tcp/pair.cc] closed", "NCCL error")
+PLACE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+# Processes that are forked, so that torch is imported once. Each prints to a file of its own.
+FAMILY = """
+import json, os, signal, sys, time, traceback
+from lora_course.fast.ranks import join, leaving
+
+def started(number, code):
+    pid = os.fork()
+    if pid:
+        return pid
+    for end in (1, 2):
+        os.dup2(os.open(f"said {number}", os.O_CREAT | os.O_WRONLY), end)
+    try:
+        exec(code)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+def line():  # from a rank, where it has begun
+    return os.read(heard, 20).decode()
+
+(heard, told), ended = os.pipe(), []
+for number, code in enumerate(json.loads(sys.argv[1])):
+    pid, began = started(number, code), time.monotonic()
+    if "sleep" in code:
+        rank = int(line())
+        os.kill(pid, signal.SIGTERM if pid == rank else signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended.append([status, open(f"said {number}").read(), time.monotonic() - began])
+print(json.dumps([*ended, rank]))
 """
-PARENT = (
-    "import subprocess, sys; c = subprocess.Popen(sys.argv[1:]); print(c.pid, flush=True); c.wait()"
-)
 
 
-def child(body):
-    """A process that works with a second one, which is not there."""
-    return [sys.executable, "-c", CHILD.format(body)]
+def rank(body):
+    """Code of a process that works with a second one, which is not there."""
+    return f"with leaving(1, 2):\n    os.write(told, str(os.getpid()).encode())\n    {body}"
 
 
-def started(command):
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline()
-    return process
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """{body or case: [exit code, stderr, seconds]} of ranks; "orphan": the ID of one."""
+    bodies = [
+        *(f"raise RuntimeError({c!r})" for c in BROKEN),
+        "1 / 0",
+        "raise RuntimeError('size')",
+    ]
+    cases = {body: rank(body).replace("os.write", "(lambda *a: 0)") for body in bodies}
+    cases["waits"] = f"os.environ.update({PLACE}); join(True, seconds=2)"
+    cases["asked"] = rank("time.sleep(100)")
+    cases["launcher"] = f"started('orphan', {cases['asked']!r}); time.sleep(100)"
+    command = [sys.executable, "-c", FAMILY, json.dumps([*cases.values()])]
+    place = {"cwd": tmp_path_factory.mktemp("ranks"), "timeout": 100}
+    place["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, **place)
+    return dict(zip([*cases, "orphan"], json.loads(done.stdout), strict=True))
 
 
 def gone(pid, seconds=20):
@@ -75,14 +110,9 @@ def test_each_rank_has_its_gpu(monkeypatch):
     assert ranks.join()[2] == torch.device("cuda", 1) == chosen[0]
 
 
-def test_a_rank_that_waits_in_vain_gives_up():
-    code = "from lora_course.fast.ranks import join; join(True, seconds=2)"
-    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **place}, capture_output=True, timeout=100
-    )
-    assert done.returncode != 0 and time.monotonic() - began < 60
+def test_a_rank_that_waits_in_vain_gives_up(ended):
+    code, said, seconds = ended["waits"]
+    assert code == 1 and "Error" in said and seconds < 60
 
 
 def test_different_checkpoints_are_refused(monkeypatch):
@@ -95,35 +125,27 @@ def test_different_checkpoints_are_refused(monkeypatch):
 
 
 # Leaving
-@pytest.mark.parametrize("carrier", ["[.../gloo/transport/tcp/pair.cc] closed", "NCCL error"])
-def test_a_broken_connection_ends_a_rank_with_a_word(carrier):
-    done = subprocess.run(child(f"raise RuntimeError({carrier!r})"), capture_output=True, text=True)
-    assert done.returncode == ranks.LOST and len(done.stderr.splitlines()) == 1
-    assert "rank 1 ends" in done.stderr and "start the same command again" in done.stderr
+@pytest.mark.parametrize("carrier", BROKEN)
+def test_a_broken_connection_ends_a_rank_with_a_word(ended, carrier):
+    code, said, _ = ended[f"raise RuntimeError({carrier!r})"]
+    assert code == ranks.LOST and len(said.splitlines()) == 1
+    assert "rank 1 ends" in said and "start the same command again" in said
 
 
-def test_another_error_is_not_hidden():
-    done = subprocess.run(child("1 / 0"), capture_output=True, text=True)
-    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
-    done = subprocess.run(child("raise RuntimeError('size')"), capture_output=True, text=True)
-    assert done.returncode == 1 and "RuntimeError: size" in done.stderr
+def test_another_error_is_not_hidden(ended):
+    code, said, _ = ended["1 / 0"]
+    assert code == 1 and "ZeroDivisionError" in said
+    code, said, _ = ended["raise RuntimeError('size')"]
+    assert code == 1 and "RuntimeError: size" in said
 
 
-def test_the_launchers_request_ends_a_rank_with_a_word():
-    process = started(child("time.sleep(100)"))
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == ranks.LOST and "the launcher ended this one" in said
+def test_the_launchers_request_ends_a_rank_with_a_word(ended):
+    code, said, _ = ended["asked"]
+    assert code == ranks.LOST and "the launcher ended this one" in said
 
 
-def test_a_rank_ends_when_its_launcher_was_killed():
-    process = started([sys.executable, "-c", PARENT, *child("time.sleep(100)")])
-    process.stdout.close()
-    pid = psutil.Process(process.pid).children()[0].pid
-    time.sleep(4)  # the child imports
-    process.kill()
-    process.wait()
-    assert gone(pid)
+def test_a_rank_ends_when_its_launcher_was_killed(ended):
+    assert ended["launcher"][0] == -signal.SIGKILL and gone(ended["orphan"])
 
 
 # Launching

@@ -16,7 +16,7 @@ from lora_course.inject import inject_lora
 from lora_course.kit.data import batches, load_task
 from lora_course.kit.models import load_base, load_tokenizer
 from tests.test_train import tiny, tiny_batches
-from tests.wide_worker import look
+from tests.wide_worker import THEN, look
 
 WORKER = "tests.wide_worker"
 RANKS = {
@@ -41,10 +41,10 @@ def start(out, *options, ranks, **environment):
 
 def here(out, *options):
     """The lines of the worker alone, in this process."""
-    words, said = [WORKER, *map(str, OPTIONS), "--out", str(out), *options], io.StringIO()
+    words, said = [WORKER, *map(str, (*OPTIONS, "--out", out, *options))], io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, "argv", words)
-        patch.setenv("WIDE_SEEN", str(out / "seen"))
+        patch.setenv("WIDE_SEEN", "1")
         main(look)
     return said.getvalue().splitlines()
 
@@ -52,15 +52,16 @@ def here(out, *options):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """{name: folder} of ten steps each, with the gradients of the last one beside the adapter."""
-    made = {}
-    for name, (ranks, *options) in RANKS.items():
-        made[name] = folder = tmp_path_factory.mktemp(name.replace(" ", "_"))
-        if ranks == 1:
-            lines = here(folder)
-        else:
-            code, lines = start(folder, *options, ranks=ranks, WIDE_SEEN=folder / "seen")
-            assert code == 0, "\n".join(lines)
-        (folder / "lines").write_text("\n".join(lines))
+    made = {name: tmp_path_factory.mktemp(name.replace(" ", "_")) for name in RANKS}
+    wide, words = [name for name, (count, *_) in RANKS.items() if count == 2], []
+    for name in wide[1:]:
+        words += [THEN, *OPTIONS, "--out", made[name], *RANKS[name][1:]]
+    code, lines = start(made[wide[0]], *RANKS[wide[0]][1:], *words, ranks=2, WIDE_SEEN=1)
+    assert code == 0 and lines.count(THEN) == len(wide) - 1, "\n".join(lines)
+    parts = "\n".join(lines).split(f"\n{THEN}\n")
+    said = dict(zip(wide, parts, strict=True)) | {"alone": "\n".join(here(made["alone"]))}
+    for name, text in said.items():
+        (made[name] / "lines").write_text(text)
     return made
 
 
@@ -164,8 +165,8 @@ def test_a_killed_rank_ends_the_run_and_the_next_start_goes_on(runs, tmp_path):
     assert not (tmp_path / "adapter.safetensors").exists()
     pids = [int(line.split()[-1]) for line in lines if " is process " in line]
     assert len(pids) == 2 and not any(psutil.pid_exists(pid) for pid in pids)
-    code, lines = start(tmp_path, *options, ranks=1)
-    assert code == 0 and "going on after step 4 of 10" in lines, lines
+    lines = here(tmp_path, *options)
+    assert "going on after step 4 of 10" in lines, lines
     ours, right = (
         read_adapter(folder / "adapter.safetensors")[1] for folder in (tmp_path, runs["alone"])
     )

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from lora_course.plumbing import talk_facts
 from tests.architectures import make, make_tokenizer
 from tests.test_fourbit import WIDE, folder_of
 from tests.test_talk_facts import TEMPLATES, talker, with_start
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "docs/your_own_model.py"
@@ -46,18 +46,13 @@ def test_the_page_names_what_there_is():
 def run(tmp_path_factory):
     """(output, folder) of a run on the shipped base and some rows of questions."""
     folder = tmp_path_factory.mktemp("run")
-    rows = list(data.load_task("questions")["train"].select(range(1600)))
-    lines = [json.dumps(row) for row in rows]
-    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    env = {**os.environ, "PYTHONPATH": "", "HF_HOME": str(folder / "cache")}
-    env |= {"LORA_COURSE_MODEL": str(BASE)}
-    options = "--data rows.jsonl --out mine --epochs 2 --rate 5e-3 --rank 8 --test 50 --batch 32"
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *options.split()],
-        cwd=folder, env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout, folder / "mine"
+    rows = list(data.load_task("questions")["train"].select(range(1100)))
+    rows_file(folder, rows)
+    env = {"PYTHONPATH": "", "LORA_COURSE_MODEL": str(BASE)}
+    options = "--data rows.jsonl --out mine --epochs 1 --rate 5e-3 --rank 8 --test 32 --batch 16"
+    code, said = run_script(SCRIPT, folder, folder / "log", options.split(), env)
+    assert code == 0, said[-3000:]
+    return said, folder / "mine"
 
 
 @pytest.mark.slow
@@ -68,6 +63,8 @@ def test_it_learns(run):
 
 PLAIN = """
 import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
+    del sys.modules[name]  # as in a process that has imported nothing yet
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model, info = AutoModelForCausalLM.from_pretrained(sys.argv[1], output_loading_info=True)
 assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -78,10 +75,10 @@ assert "peft" not in sys.modules and "lora_course" not in sys.modules
 
 
 @pytest.mark.slow
-def test_plain_transformers_loads_the_merged_folder(run):
-    command = [sys.executable, "-c", PLAIN, str(run[1] / "merged")]
-    done = subprocess.run(command, cwd=run[1], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+def test_plain_transformers_loads_the_merged_folder(run, tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN, encoding="utf-8")
+    code, said = run_script(tmp_path / "plain.py", run[1], tmp_path / "log", [run[1] / "merged"])
+    assert code == 0, said
     assert (run[1] / "adapter/adapter_model.safetensors").stat().st_size < 1e6
 
 
@@ -343,28 +340,64 @@ def test_a_batch_that_processes_cannot_share(batch, world, script, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_without_a_model_it_says_what_to_give(tmp_path):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("LORA_COURSE_")}
-    done = subprocess.run([sys.executable, SCRIPT], env=env, capture_output=True, text=True)
-    assert done.returncode == 2 and "give --model and --data" in done.stderr
+def test_without_a_model_it_says_what_to_give(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("LORA_COURSE_")]:
+        monkeypatch.delenv(name)
+    code, said = run_script(SCRIPT, tmp_path, tmp_path / "log")
+    assert code == 2 and "give --model and --data" in said
+
+
+LAUNCH = '''
+"""accelerate launch; its processes are forks of this one, which has imported the packages."""
+import multiprocessing, os, runpy, sys
+from accelerate.commands import launch
+from torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler import (
+    SubprocessHandler,
+)
+
+def run(words, env):
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv[:] = words[words.index("-u") + 1 :]  # behind the name of the interpreter
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+class Fork:
+    returncode = property(lambda self: self.process.exitcode)
+
+    def __init__(self, words, env):
+        self.process = multiprocessing.get_context("fork").Process(target=run, args=(words, env))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self, timeout=None):
+        self.process.join(timeout)
+        return self.process.exitcode
+
+if sys.platform == "linux":
+    SubprocessHandler._popen = lambda self, words, env: Fork(words, env)
+launch.main()
+'''
 
 
 @pytest.mark.slow
 def test_two_processes_share_the_rows(tmp_path):
     """Under accelerate launch, unchanged: 160 rows, 32 a step on both together, one merge."""
-    rows = list(data.load_task("questions")["train"].select(range(160)))
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    env = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "LORA_COURSE_MODEL": str(BASE)}
-    launch = "accelerate.commands.launch --multi_gpu --num_processes=2 --main_process_port=0"
-    options = "--data rows.jsonl --out mine --rank 4 --test 4 --batch 32"
-    done = subprocess.run(
-        [sys.executable, "-m", *launch.split(), str(SCRIPT), *options.split()],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("exact match before") == done.stdout.count("exact match after") == 1
+    rows_file(tmp_path, list(data.load_task("questions")["train"].select(range(160))))
+    (tmp_path / "launch.py").write_text(LAUNCH, encoding="utf-8")
+    options = f"--multi_gpu --num_processes=2 --main_process_port=0 {SCRIPT} "
+    options += "--data rows.jsonl --out mine --rank 4 --test 4 --batch 32"
+    env = {"HF_HOME": str(tmp_path / "cache"), "LORA_COURSE_MODEL": str(BASE)}
+    code, said = run_script(
+        tmp_path / "launch.py", tmp_path, tmp_path / "log", options.split(), env
+    )
+    assert code == 0, said[-3000:]
+    assert said.count("exact match before") == said.count("exact match after") == 1
     speed = {  # samples and steps a second: their ratio is the rows of a step
-        word: float(re.search(rf"train_{word}_per_second\W+([\d.]+)", done.stdout + done.stderr)[1])
+        word: float(re.search(rf"train_{word}_per_second\W+([\d.]+)", said)[1])
         for word in ("samples", "steps")
     }
     assert 25 < speed["samples"] / speed["steps"] < 34, speed
