@@ -720,7 +720,7 @@ WRONG += [
          (BACK, 'key.lstrip("base_model.").removesuffix(".weight")')),
     edit("convert", "empties the state", "changed", ("    return {\"r\"", "    state.clear()\n"
          "    return {\"r\"")),
-    edit("convert", "scale of a fixed alpha", "scale", (SCALE, '16 / settings["r"]')),
+    edit("convert", "scale of a fixed alpha", "scale", (SCALE, '0.7 / settings["r"]')),
     edit("convert", "the tensors alone", "type", ('return {"r": r, "lora_alpha": lora_alpha, '
          '"target_modules": layers}, tensors', "return tensors")),
     edit("convert", "no way back", "raised", ("return state, ", "return states, ")),
