@@ -331,6 +331,7 @@ WHOLE = {  # tests of what is no module
     "package": "this file",
     "preflight": "the tool, on runs with and without faults",
     "your_own_model": "docs/your_own_model.py",
+    "warm_kernel": "tests/warm_kernel.py: nbval's forked kernels",
 }
 
 

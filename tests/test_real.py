@@ -11,7 +11,7 @@ from lora_course import train as loop
 from lora_course.bridges import shipping
 from lora_course.fast import ranks
 from lora_course.inject import inject_lora
-from lora_course.kit import data, pages
+from lora_course.kit import data, looking, pages, vision
 from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.kit.town import stories
 from tests import real
@@ -26,6 +26,7 @@ def shortened(monkeypatch):
     changed = [(loop, "train"), (pages, "read"), (pages, "ask"), (stories, "documents")]
     changed += [(data, "exact_match"), (data, "batches"), (shipping, "measure")]
     changed += [(shipping, "fastest"), (ranks, "launch"), (TrainingArguments, "__post_init__")]
+    changed += [(vision, "teach"), (looking, "picture_batches"), (looking, "answered")]
     for owner, name in [*changed, (trainer_callback.DefaultFlowCallback, "on_step_end")]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     real.few(most=3, last=5, batch=2, asked=4)

@@ -164,14 +164,9 @@ def adapter_for(name, seed, steps=40):
     return {n: t.clone() for n, t in lora_state_dict(model).items()}
 
 
-adapters = {"clinic": adapter_for("clinic", seed=1)}
-
-# %%
-adapters["court"] = adapter_for("court", seed=2)
-adapters["helpdesk"] = adapter_for("helpdesk", seed=3)
+adapters = {name: adapter_for(name, seed) for seed, name in enumerate(names, 1)}
 count = sum(t.numel() for t in adapters["court"].values())
-share = count / base.num_parameters()
-print(f"numbers in an adapter: {count:,}, {share:.0%} of the base")
+print(f"numbers in an adapter: {count:,}, {count / base.num_parameters():.0%} of the base")
 
 # %% [markdown]
 # ## 4 One base, three skills

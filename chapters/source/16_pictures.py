@@ -229,7 +229,7 @@ digits = {seed: load_digits_split(seed) for seed in range(3)}
 fig, axes = figure(9, 1.2, ncols=10)
 strip(axes, digits[0]["train"][0][:10])
 show(fig, caption="Ten of the 100 digits, made as large as a picture of the town.",
-     alt="Ten grey handwritten digits, blurred, because eight by eight pixels were made 32 by 32.")
+     alt="Ten grey handwritten digits, blurred: eight by eight pixels made 32 by 32.")
 
 
 def prepared(kind, seed, r=4, targets=None):
@@ -244,6 +244,12 @@ def prepared(kind, seed, r=4, targets=None):
     return model.to(DEVICE)
 
 
+def class_loss(model, pixels, labels):
+    out = model(pixel_values=fit(pixels, model), labels=labels)
+    rights.append((out.logits.argmax(-1) == labels).float().mean().item())
+    return out.loss
+
+
 # %% [markdown]
 # One loop, because `train` of chapter 05 wants token ids.
 
@@ -252,8 +258,7 @@ from lora_course.kit.vision import teach
 
 # %% [markdown]
 # Each kind has its rates. **Predict** the order by accuracy, and by what is forgotten: we
-# put the **old** head back on the changed body and look at the town again. The last entry
-# of a line is the first step whose batch, 25 of the 100 digits, is right to 90 %.
+# put the **old** head back on the changed body and look at the town again.
 
 # %% tags=["nbval-ignore-output"]
 def old_head(model):
@@ -265,17 +270,11 @@ def old_head(model):
     return skill(back)
 
 
-rights = []  # of each step: the share of its batch that was right
-
-
-def class_loss(model, pixels, labels):
-    out = model(pixel_values=fit(pixels, model), labels=labels)
-    rights.append((out.logits.argmax(-1) == labels).float().mean().item())
-    return out.loss
+rights = []  # of each step: the share right of its batch, 25 of the 100 digits
 
 
 def race(kind, lr, seed=0, **place):
-    """(accuracy on 500 others, skill left on the town, numbers, first step with 90 % right)."""
+    """(accuracy on 500 others, skill left on the town, numbers, step of a batch 90 % right)."""
     rights.clear()
     model = prepared(kind, seed, **place)
     numbers = count_parameters(model)[0]
@@ -285,7 +284,6 @@ def race(kind, lr, seed=0, **place):
     with torch.no_grad():
         said = model(pixel_values=fit(pixels, model).to(DEVICE)).logits.argmax(-1).cpu()
     return (said == labels).float().mean().item(), old_head(model), numbers, ninety
-
 
 # %% tags=["nbval-ignore-output"]
 GRIDS = {"head": (2e-2, 1e-1, 3e-1), "LoRA": (3e-3, 1e-2, 2e-2), "full": (5e-4, 1e-3, 2e-3)}

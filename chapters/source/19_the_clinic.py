@@ -99,9 +99,8 @@ assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 
 examine(patient, "optimizer_misses")
 
 # %% [markdown]
-# **An optimizer built before injection** (public report: PEFT's troubleshooting page; D15 is
-# its number in the table of section 8).
-# It holds the base's parameters, which are frozen by now, and never hears of the factors.
+# **An optimizer built before injection** (PEFT's troubleshooting page; D15 in section 8's
+# table). It holds the base's parameters, which are frozen by now, and never hears of the factors.
 # The cure is an order of two lines. **Exercise 19.1** finds this and its relatives.
 
 # %% [markdown]
