@@ -20,8 +20,8 @@ from lora_course.inject import lora_layers
 # owned by chapter 07
 def compared(W, update, merged):
     """The sum of squares of an update, and of what rounding took from it: (2,), float64."""
-    error = merged.to(update.dtype) - W - update
-    return torch.stack([t.double().square().sum() for t in (update, error)]).cpu()
+    error = (merged.to(update.dtype) - W).sub_(update)
+    return torch.stack([t.norm() for t in (update, error)]).double().square().cpu()
 
 
 # owned by chapter 07
@@ -67,7 +67,8 @@ def merge(model):
     for name, layer in layers.items():
         model.set_submodule(name, layer.base_layer)
     model.merged = {name: (layer, shared.get(layer)) for name, layer in layers.items()}
-    warn_of_rounding(*squares.tolist(), W.dtype)
+    types = {layer.base_layer.weight.dtype for layer in layers.values()}
+    warn_of_rounding(*squares.tolist(), max(types, key=lambda t: torch.finfo(t).eps))
 
 
 # owned by chapter 07

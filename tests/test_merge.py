@@ -541,3 +541,14 @@ def test_an_update_that_rounding_took_is_said(kind):
             )
             assert f"{share.sqrt():.0%} of the update" in str(said[0].message)
             assert "bfloat16" in str(said[0].message) and "float32 copy" in str(said[0].message)
+
+
+def test_the_coarsest_type_is_named():
+    """A float32 layer behind a bfloat16 one does not give its name to what the other lost."""
+    model = inject(nn.Sequential(nn.Linear(8, 8).bfloat16(), nn.Linear(8, 8)), r=1, lora_alpha=1)
+    with torch.no_grad():
+        model[0].lora_A.fill_(1e-3)
+        model[0].lora_B.fill_(1e-3)
+        model[1].lora_B.zero_()
+    with pytest.warns(UserWarning, match="Rounding to torch.bfloat16 took"):
+        merge(model)

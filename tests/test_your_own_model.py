@@ -354,6 +354,8 @@ from accelerate.commands import launch
 from torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler import (
     SubprocessHandler,
 )
+sys.path.append(ROOT)
+from tests.warm import Forked
 
 def run(words, env):
     os.setsid()
@@ -362,23 +364,12 @@ def run(words, env):
     sys.argv[:] = words[words.index("-u") + 1 :]  # behind the name of the interpreter
     runpy.run_path(sys.argv[0], run_name="__main__")
 
-class Fork:
-    returncode = property(lambda self: self.process.exitcode)
-
-    def __init__(self, words, env):
-        self.process = multiprocessing.get_context("fork").Process(target=run, args=(words, env))
-        self.process.start()
-        self.pid = self.process.pid
-
-    def poll(self):
-        return self.process.exitcode
-
-    def wait(self, timeout=None):
-        self.process.join(timeout)
-        return self.process.exitcode
+def forked(handler, words, env):
+    fork = multiprocessing.get_context("fork")
+    return Forked(fork.Process(target=run, args=(words, env)))
 
 if sys.platform == "linux":
-    SubprocessHandler._popen = lambda self, words, env: Fork(words, env)
+    SubprocessHandler._popen = forked
 launch.main()
 '''
 
@@ -387,7 +378,8 @@ launch.main()
 def test_two_processes_share_the_rows(tmp_path):
     """Under accelerate launch, unchanged: 160 rows, 32 a step on both together, one merge."""
     rows_file(tmp_path, list(data.load_task("questions")["train"].select(range(160))))
-    (tmp_path / "launch.py").write_text(LAUNCH, encoding="utf-8")
+    launch = LAUNCH.replace("ROOT", repr(str(ROOT)))
+    (tmp_path / "launch.py").write_text(launch, encoding="utf-8")
     options = f"--multi_gpu --num_processes=2 --main_process_port=0 {SCRIPT} "
     options += "--data rows.jsonl --out mine --rank 4 --test 4 --batch 32"
     env = {"HF_HOME": str(tmp_path / "cache"), "LORA_COURSE_MODEL": str(BASE)}

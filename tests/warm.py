@@ -24,6 +24,24 @@ WAYS = multiprocessing.get_context("forkserver" if sys.platform == "linux" else 
 WAYS.set_forkserver_preload(list(PACKAGES))
 
 
+class Forked:
+    """A process of multiprocessing that is asked as subprocess.Popen is; it is started here."""
+
+    def __init__(self, process):
+        self.process = process
+        process.start()
+        self.pid = process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self, timeout=None):
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    returncode = property(poll)
+
+
 @cache
 def prepared():
     """A folder for data sets that a run prepares; not made in the runs themselves."""

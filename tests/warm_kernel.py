@@ -12,32 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import WAYS, prepared
+from tests.warm import WAYS, Forked, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Kernel:
+class Kernel(Forked):
     """A forked kernel with the methods of Popen that jupyter_client calls."""
 
     stdin = stdout = stderr = None
 
     def __init__(self, words, env, cwd):
         ready, said = WAYS.Pipe(duplex=False)
-        self.process = WAYS.Process(target=_serve, args=(words, env, str(cwd), said))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HF_HOME", prepared().name)  # read by the first process, when it imports
-            self.process.start()
+            super().__init__(WAYS.Process(target=_serve, args=(words, env, str(cwd), said)))
         said.close()
         ready.recv()  # it leads a group of its own by now
-        self.pid = self.process.pid
-
-    def poll(self):
-        return self.process.exitcode
-
-    def wait(self, timeout=None):
-        self.process.join(timeout)
-        return self.process.exitcode
 
     def send_signal(self, number):
         os.kill(self.pid, number)

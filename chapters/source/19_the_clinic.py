@@ -7,7 +7,7 @@
 #
 # You will be able to
 # - read the evidence of a run: losses, gradients, what moved, what is graded;
-# - name twelve faults that raise no error, each with a public source;
+# - name twelve faults that raise no error, most of them from public reports;
 # - examine your own runs with two lines, and teach the tool a new rule.
 
 # %%
