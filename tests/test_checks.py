@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_course.checks import slips
+from lora_course.checks import randomness, slips
 from lora_course.checks.core import Check
 from lora_course.checks.verdicts import GENERIC, Verdict
 
@@ -31,7 +31,7 @@ FREE = {*GENERIC, "other"}  # keys that need no wrong answer of their own
 
 @pytest.fixture(scope="module", autouse=True)
 def own_record(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, randomness.kept():
         patch.setenv("LORA_COURSE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(Check, "inputs", inputs)
         patch.setattr(slips, "_explains", explains)

@@ -102,9 +102,13 @@ def _state(each):
     from torch import nn
 
     if isinstance(each, nn.Module):
-        named = list(each.named_parameters(remove_duplicate=False))
-        every = named + list(each.named_buffers(remove_duplicate=False))
         modules = list(each.named_modules(remove_duplicate=False))
+        every = [
+            (f"{name}.{key}", tensor)
+            for name, part in modules
+            for key, tensor in (*part._parameters.items(), *part._buffers.items())
+            if tensor is not None
+        ]
         return (
             modules + every,
             [p.detach().clone() for _, p in every],

@@ -1,6 +1,5 @@
 """Checks of chapter 08: convert, target rules, switch, audit, a mixed batch."""
 
-import copy
 import itertools
 import logging
 import re
@@ -12,6 +11,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
+from lora_course.checks.mould import Mould
 from lora_course.checks.slips import Promise, Slip, in_parts, judged, seen_as
 from lora_course.checks.values import Refused, array, close, kind, none, text, words
 from lora_course.checks.wording import multiple, shape
@@ -34,7 +34,9 @@ def unpacked(value, names, function):
 @contextmanager
 def quiet_peft():
     """PEFT without the noise of its import and its warnings."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    if logger.level != logging.ERROR:  # setting it takes 2 ms: every logger forgets what it knew
+        logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import peft
@@ -360,7 +362,7 @@ R, ALPHA = 3, 7
 
 @cache
 def net():
-    """A PeftModel of two layers with three adapters; it is copied, never used itself."""
+    """The mould of a PeftModel of two layers with three adapters."""
     from torch import nn
 
     body = nn.Sequential(nn.Linear(*NET[0]), nn.Tanh(), nn.Linear(*NET[1]))
@@ -369,7 +371,7 @@ def net():
         model = peft.get_peft_model(body, config, adapter_name=NAMES[0])
         for name in NAMES[1:]:
             model.add_adapter(name, config)
-    return model.eval()
+    return Mould(model.eval())
 
 
 def lora_layers(model):
@@ -396,7 +398,7 @@ def probe_three(namespace, a):
     made = {}
     for state in STATES:
         first, second, active = (NAMES[n] for n in a[state])
-        model, x = copy.deepcopy(net()), tensor(a["x"])
+        model, x = net().cast(), tensor(a["x"])
         with torch.no_grad():
             for k, layer in enumerate(lora_layers(model)):
                 layer.base_layer.weight.copy_(tensor(a[f"W{k}"]))
@@ -1057,7 +1059,7 @@ PART_OF = 5  # the place of the part
 
 @cache
 def adapted(bare):
-    """A PeftModel with LoRA on all endings of LINEAR but number `bare`; it is copied."""
+    """The mould of a PeftModel with LoRA on all endings of LINEAR but number `bare`."""
     from torch import nn
 
     base = nn.Module()
@@ -1067,7 +1069,7 @@ def adapted(bare):
     base.lm_head = nn.Linear(5, 8)
     with quiet_peft() as peft:
         config = peft.LoraConfig(r=2, lora_alpha=7, target_modules=adapted_endings(bare))
-        return peft.get_peft_model(base, config).eval()
+        return Mould(peft.get_peft_model(base, config).eval())
 
 
 def adapted_endings(bare):
@@ -1114,7 +1116,7 @@ def asked(i, n):
 def probe_audit(namespace, a):
     import torch
 
-    model, counts, left = copy.deepcopy(adapted(int(a["bare"]))), [], 0
+    model, counts, left = adapted(int(a["bare"])).cast(), [], 0
     for n in range(len(CASES)):
         draw = torch.Generator().manual_seed(int(a["seed"]) + n)
         with torch.no_grad(), quiet_peft() as peft:

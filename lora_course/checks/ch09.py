@@ -9,6 +9,7 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array
 from lora_course.checks.guard import described
+from lora_course.checks.mould import Mould
 from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
 from lora_course.checks.values import Refused, every, kind, none, text, words
 from lora_course.checks.verdicts import Verdict
@@ -919,7 +920,7 @@ def filled_up(rows):
 
 @cache
 def tiny():
-    """A Llama of one layer and a tokenizer of a few words, to be copied."""
+    """The mould of a Llama of one layer and a tokenizer of a few words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -935,11 +936,10 @@ def tiny():
         num_attention_heads=2, num_key_value_heads=1, eos_token_id=END, pad_token_id=PAD,
         bos_token_id=None, dtype="float32",
     )  # fmt: skip
-    return LlamaForCausalLM(config).to(torch.float32), tokenizer
+    return Mould((LlamaForCausalLM(config).to(torch.float32), tokenizer))
 
 
 def probe_script(namespace, a):
-    import copy
     import tempfile
     import uuid
     from unittest.mock import patch
@@ -951,7 +951,7 @@ def probe_script(namespace, a):
     from lora_course.kit.models import quiet
 
     quiet()
-    model, tokenizer = copy.deepcopy(tiny())
+    model, tokenizer = tiny().cast()
     asked = []  # for every service that is installed
     fresh = lambda *a: uuid.uuid4().hex  # noqa: E731  (a name for each step, and no hash of code)
     with (

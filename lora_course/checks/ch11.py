@@ -9,6 +9,7 @@ import numpy as np
 
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, array, tensor
+from lora_course.checks.mould import Mould
 from lora_course.checks.slips import Promise, Slip, all_of, judged, seen_as
 from lora_course.checks.values import Refused, every, kind, none, text, words
 
@@ -369,7 +370,7 @@ def ends(i, family):
 
 @cache
 def meta_model(family):
-    """A small model of this family without values; it is copied."""
+    """The mould of a small model of this family without values."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -383,7 +384,7 @@ def meta_model(family):
         rest = dict(model._modules)
         model._modules.clear()
         model._modules.update({"lm_head": rest.pop("lm_head"), **rest})
-    return model
+    return Mould(model)
 
 
 def probe_skip(namespace, a):
@@ -396,7 +397,7 @@ def probe_skip(namespace, a):
 
     made, left, weights = {}, 0, 0
     for family in FAMILIES:
-        model = copy.deepcopy(meta_model(family))
+        model = meta_model(family).cast()
         more = ends(a, family)
         before = callers.Before(more)
         names = namespace["skip_list"](model, more)

@@ -123,6 +123,7 @@ class Check:
         made = self.outputs(namespace, inputs, number, strict)
         return made if isinstance(made, Verdict) else self.verdict(inputs, made, strict)
 
+    @guard.kept()
     def run(self, namespace, seeds=(0, 1, 2), strict=None):
         """Points and message, by the rule of `decide`.
 
@@ -143,8 +144,7 @@ class Check:
         if misuse := messages.misuse(self, objects):
             return messages.show(misuse, "wrong")
         result = self.run(dict(zip(self.wants, objects, strict=True)))
-        state = "todo" if result.todo else "wrong" if result.mistake else "right"
-        text = result.message
+        text, state = result.message, "wrong" if result.mistake else "right"
         if self.key and not result.todo and record.save(self.key, result.points / self.points):
             text += f"\n{standing(self)}"
-        messages.show(text, state)
+        messages.show(text, "todo" if result.todo else state)

@@ -12,6 +12,8 @@ import warnings
 
 import numpy as np
 
+from lora_course.checks.randomness import kept
+
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _LIBRARIES = tuple(
     os.path.normcase(folder) + os.sep
@@ -31,25 +33,23 @@ SIGNATURE = "the name and the arguments of the stub, as they were."
 def steady(seed):
     """A known state inside (seeds, float32, gradients on, no warnings); the old one after.
 
+    Within a `kept` block the states of random and NumPy are put back at the end of that block.
     What the code inside prints to stderr goes to stdout, where the learner still sees it.
     """
     torch = sys.modules.get("torch")
-    kept = random.getstate(), np.random.get_state(), np.geterr(), sys.getrecursionlimit()
-    streams = sys.stdout, sys.stderr
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    np.seterr(all="warn")
-    sys.stderr = sys.stdout
+    errors, limit, streams = np.geterr(), sys.getrecursionlimit(), (sys.stdout, sys.stderr)
     try:
-        with warnings.catch_warnings(), _steady_torch(torch, seed):
+        with kept(), warnings.catch_warnings(), _steady_torch(torch, seed):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            np.seterr(all="warn")
+            sys.stderr = sys.stdout
             warnings.simplefilter("ignore")
             yield
     finally:
         sys.stdout, sys.stderr = streams
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
-        np.seterr(**kept[2])
-        sys.setrecursionlimit(kept[3])
+        np.seterr(**errors)
+        sys.setrecursionlimit(limit)
 
 
 @contextlib.contextmanager

@@ -80,12 +80,13 @@ def words(array):
 
 def close(seen, wanted, rtol=1e-4, atol=1e-6):
     """True when both have the same shape and nearly the same finite numbers; never raises."""
-    seen, wanted = np.asarray(seen), np.asarray(wanted)
-    if seen.shape != wanted.shape or not np.all(np.isfinite(seen)):
+    seen, wanted = np.asarray(seen), np.asarray(wanted) * 1.0  # whole numbers become floats
+    odd = seen.dtype.kind == "c" and wanted.dtype.kind != "c"
+    if odd or seen.shape != wanted.shape or not np.isfinite(seen).all():
         return False
-    if seen.dtype.kind == "c" and wanted.dtype.kind != "c":
-        return False
-    return bool(np.allclose(seen, wanted, rtol=rtol, atol=atol))
+    with np.errstate(invalid="ignore"):  # np.allclose in its own words, in a third of its time
+        near = abs(seen - wanted) <= atol + rtol * abs(wanted)
+        return bool(near.all() and np.isfinite(wanted).all())
 
 
 def every(value):
