@@ -7,6 +7,7 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.guard import described
+from lora_course.checks.mould import Mould
 from lora_course.checks.slips import Promise, Slip, all_of, judged, none_of, seen_as
 from lora_course.checks.values import Refused, array, every, kind, none, text, words
 
@@ -92,11 +93,12 @@ def has_lora(part):
 
 
 def probe_inject(namespace, a):
-    made = {}
+    made, usual, by_name = {}, Mould(chain(a)), Mould(chain(a, sorted))
     for key, (rule, _) in RULES.items():
-        made |= inject_once(namespace["inject_lora"], a, key, rule)
+        model = (by_name if key == "overlap" else usual).cast()
+        made |= inject_once(namespace["inject_lora"], model, a, key, rule)
     for key, (rule, entry) in MISSES.items():
-        model = chain(a)
+        model = usual.cast()
         call = lambda m=model, rule=rule: namespace["inject_lora"](m, list(rule), 2, 4)  # noqa: E731
         made |= callers.failing(key, call, ValueError, names=entry, keep=(model,))
     rule, entry = MISSES["typo"]  # the whole list does not say which entry it was
@@ -104,11 +106,11 @@ def probe_inject(namespace, a):
     return made | {"typo_names": made["typo_names"] and float(alone)}
 
 
-def inject_once(inject, a, key, rule):
+def inject_once(inject, model, a, key, rule):
     """What the learner's function makes of one rule that is in order."""
     import torch
 
-    model, x, given = chain(a, sorted if key == "overlap" else list), tensor(a["x"]), list(rule)
+    x, given = tensor(a["x"]), list(rule)
     before, old = callers.Before(given), list(model.parameters())
     modes = [(part, part.training) for part in model.modules()]
     weights, y = [model.get_submodule(name).weight for name in NAMES], model(x).detach()

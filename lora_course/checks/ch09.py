@@ -945,6 +945,7 @@ def probe_script(namespace, a):
     from unittest.mock import patch
 
     import torch
+    from accelerate.utils import imports
     from datasets import Dataset
     from trl import SFTTrainer
 
@@ -954,9 +955,11 @@ def probe_script(namespace, a):
     model, tokenizer = tiny().cast()
     asked = []  # for every service that is installed
     fresh = lambda *a: uuid.uuid4().hex  # noqa: E731  (a name for each step, and no hash of code)
+    installed = cache(imports._is_package_available)  # reads a package's papers each time
     with (
         tempfile.TemporaryDirectory() as folder,
         torch.random.fork_rng([]),
+        patch("accelerate.utils.imports._is_package_available", installed),
         patch("datasets.arrow_dataset.update_fingerprint", fresh),
         patch("datasets.fingerprint.update_fingerprint", fresh),
         patch("datasets.arrow_dataset.generate_fingerprint", fresh),
