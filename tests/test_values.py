@@ -90,3 +90,20 @@ def test_close():
     assert close(one, one + 1e-7) and not close(one, one + 1e-2)
     assert not close(one, np.ones((3, 1))) and not close(np.array(1.0), one)
     assert not close(one * np.nan, one * np.nan) and not close(one * np.inf, one * np.inf)
+
+
+def test_close_is_allclose_for_every_kind_of_number():
+    rng = np.random.default_rng(0)
+    kinds = "? i1 u1 i4 i8 u8 f2 f4 f8 c8 c16".split()
+    numbers = [0, 1, -1, -128, 127, 1e-7, 2.5, 1e30, np.inf, np.nan]
+    said = []
+    for a, b in [(a, b) for a in kinds for b in kinds for _ in range(12)]:
+        x = rng.choice(numbers, size=[(), (0,), (3,), (2, 3)][rng.integers(4)])
+        y = x * rng.choice([1, 1, 1.00009, 1.0002]) + rng.choice([0, 0, 9e-7, 2e-6])
+        with np.errstate(all="ignore"):
+            seen, wanted = np.asarray(x).astype(a), np.asarray(y).astype(b)
+            right = bool(np.isfinite(seen).all() and np.allclose(seen, wanted, 1e-4, 1e-6))
+            right = right and not (seen.dtype.kind == "c" != wanted.dtype.kind)
+            assert close(seen, wanted) == right, (seen, wanted)
+        said.append(right)
+    assert 0.1 < np.mean(said) < 0.9

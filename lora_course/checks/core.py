@@ -123,14 +123,14 @@ class Check:
         made = self.outputs(namespace, inputs, number, strict)
         return made if isinstance(made, Verdict) else self.verdict(inputs, made, strict)
 
-    @guard.kept()
     def run(self, namespace, seeds=(0, 1, 2), strict=None):
         """Points and message, by the rule of `decide`.
 
         strict: True lets errors of the check itself out (tests); None asks LORA_COURSE_STRICT.
         """
         strict = os.environ.get("LORA_COURSE_STRICT") == "1" if strict is None else strict
-        verdict, _ = decide(lambda n, seed: self.answer(namespace, n, seed, strict), seeds)
+        with guard.kept():
+            verdict, _ = decide(lambda n, seed: self.answer(namespace, n, seed, strict), seeds)
         return self.result(verdict)
 
     def result(self, verdict):
