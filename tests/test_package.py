@@ -73,8 +73,8 @@ LAYERS = (
     "learner learner.copies learner.pins learner.record",
     "learner.restart learner.standing",
     "learner.desk",
-    "checks checks.values checks.guard checks.display",
-    "checks.messages checks.verdicts checks.wording",
+    "checks checks.values checks.randomness checks.mould checks.display",
+    "checks.guard checks.messages checks.verdicts checks.wording",
     "checks.core checks.slips",
     "checks.callers checks.fixtures",
     "checks.chapters",
@@ -270,6 +270,7 @@ ELSEWHERE = {  # test: the modules that it tests beside its own, because they wo
     "prompt": "methods.prefix",
     "chooser": "kit.guide",
     "core": "checks.messages checks.verdicts",
+    "guard": "checks.mould checks.randomness",
     "curriculum": "make_base.untrained",  # its probe and tokenizer: also test_pretrain, test_base
     "exports": "grading.exports.command grading.exports.gradescope grading.exports.harness "
     "grading.exports.nbgrader grading.exports.sources",
