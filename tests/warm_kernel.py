@@ -66,7 +66,7 @@ def launch(words, env=None, cwd=None, **rest):
 
 
 def fork_kernels(patch):
-    """While `patch` (pytest's monkeypatch) holds, every kernel that this process starts is forked."""
+    """While `patch` (a monkeypatch) holds, every kernel that this process starts is forked."""
     if sys.platform == "linux":
         from jupyter_client.provisioning import local_provisioner
 
