@@ -477,8 +477,9 @@ def test_stopped_in_the_middle(small, number, kept, capsys, monkeypatch):
     """After a stop nothing is lost, nothing runs on, and the same command goes on."""
     slow = hostile.attack("import time\ntime.sleep(0.05)")
     only(monkeypatch, "lora_linear")
-    for student in range(6):
-        small.hand_in(f"student {student}", hostile.saved(slow))
+    for student in range(5):  # two that are done soon, three that take a second each
+        made = hostile.notebook() if student < 2 else slow
+        small.hand_in(f"student {student}", hostile.saved(made))
     running = processes()
     words = ["grade", small.folder, "--out", small.out, "--jobs", 1]
     words += ["--i-trust-these-files"] if missing() else []
@@ -497,11 +498,11 @@ def test_stopped_in_the_middle(small, number, kept, capsys, monkeypatch):
         time.sleep(0.05)
     assert not processes() - running
     there = {path: path.read_bytes() for path in records.glob("*.json")}
-    assert 2 <= len(there) < 6 and all(json.loads(text)["exercises"] for text in there.values())
+    assert 2 <= len(there) < 5 and all(json.loads(text)["exercises"] for text in there.values())
     assert cli.main(words) == 0
-    assert f"{len(there)} of 6 were graded before." in capsys.readouterr().out
+    assert f"{len(there)} of 5 were graded before." in capsys.readouterr().out
     assert {path: path.read_bytes() for path in there} == there
-    assert len(list(records.glob("*.json"))) == 6
+    assert len(list(records.glob("*.json"))) == 5
 
 
 @pytest.mark.slow
