@@ -8,10 +8,12 @@ in `make test-real`.
 """
 
 import json
+import multiprocessing
 from importlib.util import find_spec
 
 import pytest
 
+from tests import warm_ranks
 from tests.real import LATER, ROOT, few, rows
 from tests.warm import run_script
 
@@ -59,15 +61,22 @@ def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=few):
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
 @pytest.mark.parametrize("source", OF_TEXT, ids=lambda path: path.stem[:2])
 def test_chapter_runs(source, kind, folders, tmp_path):
+    first = few
     if source.stem.startswith("17"):
-        source = with_fewer_ranks(source, kind, tmp_path)
-    ran(source, tmp_path, folders[kind], folders["data"])
+        source, first = with_fewer_ranks(source, kind, tmp_path), few_and_forked
+    ran(source, tmp_path, folders[kind], folders["data"], first=first)
+
+
+def few_and_forked():
+    """In the chapter's process; it has imported, so its ranks are its forks."""
+    few()
+    warm_ranks.use(pytest.MonkeyPatch(), multiprocessing.get_context("fork"))
 
 
 def with_fewer_ranks(source, kind, tmp_path):
     """Chapter 17 without the rank that dies, as on every model; shards on one of the two models.
 
-    Each launch takes 15 seconds; two ranks with one result are launched on both.
+    Two ranks with one result are launched on both.
     """
     text = source.read_text(encoding="utf-8")
     first = "# ## 7 A rank dies" if kind == "gpt2" else "# ## 6 The base in shards"
