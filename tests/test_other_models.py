@@ -8,12 +8,11 @@ in `make test-real`.
 """
 
 import json
-import multiprocessing
 from importlib.util import find_spec
 
 import pytest
 
-from tests import warm_ranks
+from tests import warm_programs
 from tests.real import LATER, ROOT, few, rows
 from tests.warm import run_script
 
@@ -43,7 +42,13 @@ def chapter(number):
     return source
 
 
-def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=few):
+def shortened():
+    """In the chapter's process: fewer steps, and what it starts is forked."""
+    few()
+    warm_programs.use_in_chapter()
+
+
+def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=shortened):
     """What a chapter printed, run as a program; it must end well."""
     environment = {
         "LORA_COURSE_MODEL": str(model),
@@ -61,16 +66,9 @@ def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=few):
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
 @pytest.mark.parametrize("source", OF_TEXT, ids=lambda path: path.stem[:2])
 def test_chapter_runs(source, kind, folders, tmp_path):
-    first = few
     if source.stem.startswith("17"):
-        source, first = with_fewer_ranks(source, kind, tmp_path), few_and_forked
-    ran(source, tmp_path, folders[kind], folders["data"], first=first)
-
-
-def few_and_forked():
-    """In the chapter's process; it has imported, so its ranks are its forks."""
-    few()
-    warm_ranks.use(pytest.MonkeyPatch(), multiprocessing.get_context("fork"))
+        source = with_fewer_ranks(source, kind, tmp_path)
+    ran(source, tmp_path, folders[kind], folders["data"])
 
 
 def with_fewer_ranks(source, kind, tmp_path):
