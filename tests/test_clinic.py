@@ -1,10 +1,16 @@
 """The patients of chapter 19: each has its fault, and looking at one changes nothing."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from lora_course.kit import clinic
 from lora_course.kit.chart import evidence
+from lora_course.preflight.bugs import BUGS
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
@@ -50,3 +56,11 @@ def test_no_loss_of_a_graded_batch_is_lost():
     assert torch.equal(five[:, :-1], right[:, 1:])
     eos = clinic.load_tokenizer().eos_token_id
     assert torch.equal(four, right.masked_fill(right == eos, -100))
+
+
+def test_twelve_patients_have_a_public_report():
+    """The chapter names the bug of each by its number; the table of bugs sends readers back."""
+    text = (ROOT / "chapters" / "source" / "19_the_clinic.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bD\d\d\b", text)) - {"D12"}  # a relative that no cell shows
+    assert named == {name for name, _, _, chapters, _ in BUGS if 19 in chapters}
+    assert len(named) == 12
