@@ -18,6 +18,7 @@ from lora_course.builder.build import check, main
 from lora_course.builder.digest import bare
 from lora_course.builder.exercises import HINTS
 from lora_course.builder.source import SourceError, definition
+from tests import warm_kernel
 
 CHAPTER = """\
 # %% [markdown]
@@ -121,6 +122,12 @@ class Layer:
         return 1
 '''
 NAME = "03_small"
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Kernels are forked, where how they start and with which variables is not the matter."""
+    warm_kernel.fork_kernels(monkeypatch)
 
 
 @pytest.fixture
@@ -470,7 +477,7 @@ print("late")
         ("import ipywidgets\nipywidgets.IntSlider()", "needs the tag nbval-ignore-output"),
     ],
 )
-def test_a_cell_that_must_not_be_stored_stops_the_build(root, capsys, code, message):
+def test_a_cell_that_must_not_be_stored_stops_the_build(root, forked, capsys, code, message):
     edit(root, f"chapters/source/{NAME}.py", "import math", code)
     before = root / f"chapters/{NAME}.ipynb"
     before.write_text("as it was")
@@ -496,7 +503,7 @@ def test_a_widget_leaves_nothing_and_progress_bars_are_off(root):
 
 
 @pytest.mark.slow
-def test_nbval_compares_text_and_leaves_images_and_widgets_out(root):
+def test_nbval_compares_text_and_leaves_images_and_widgets_out(root, forked):
     cells = """
 # %%
 import base64
@@ -571,7 +578,7 @@ def shown(root):
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_the_numbers_of_one_run(timed):
+def test_a_notebook_shows_the_numbers_of_one_run(timed, forked):
     assert main(["3"], timed) == 0
     first, before = shown(timed), bytes_of(timed)
     assert first[0] == first[1]
@@ -587,7 +594,7 @@ def test_a_notebook_shows_the_numbers_of_one_run(timed):
 
 
 @pytest.mark.slow
-def test_an_output_that_comes_out_differently_renews_all(timed):
+def test_an_output_that_comes_out_differently_renews_all(timed, forked):
     """The digest sees no change behind an import by name; the compared cells do."""
     code = "from importlib import import_module\nprint(import_module('lora_course.hidden').X)"
     edit(timed, f"chapters/source/{NAME}.py", 'print("twice")', code)
@@ -751,7 +758,7 @@ def test_check_finds_missing_damaged_and_orphaned_notebooks(built):
     assert any("04_alone.py lies in only one of" in line for line in lines)
 
 
-def test_the_appendix_is_a_chapter_without_exercises(built):
+def test_the_appendix_is_a_chapter_without_exercises(built, forked):
     source = built / "chapters/source/appendix_claims.py"
     source.write_text("# %% [markdown]\n# # Appendix\n\n# %%\nprint(6 * 7)\n")
     (line,) = check(built, [])
@@ -811,7 +818,7 @@ def test_a_save_by_jupyterlab_makes_nothing_stale(built, folder):
 
 
 @pytest.mark.slow
-def test_the_kernels_language_info_is_all_that_a_save_changes(timed):
+def test_the_kernels_language_info_is_all_that_a_save_changes(timed, forked):
     """With outputs: text, an image, a digest. What a person ran shows again as it was."""
     assert main(["3"], timed) == 0
     path = timed / f"chapters/{NAME}.ipynb"

@@ -176,7 +176,12 @@ def test_zip_holds_no_answers():
 
 
 def zipped(secret=None, variants=()):
-    return zipfile.ZipFile(io.BytesIO(gradescope.autograder(STEM, secret, variants)))
+    return zipfile.ZipFile(io.BytesIO(packed(secret, tuple(variants))))
+
+
+@cache
+def packed(secret, variants):
+    return gradescope.autograder(STEM, secret, variants)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Gradescope's containers run Linux")
@@ -223,12 +228,17 @@ def test_export_gradescope(tmp_path, capsys):
 
 
 def container(folder, archive, uploads):
-    """Gradescope's folders below an empty one; run_autograder there, and what it left."""
+    """Gradescope's folders below an empty one."""
     for name in ("source", "submission", "results"):
         (folder / name).mkdir(parents=True)
     archive.extractall(folder / "source")
     for name, text in uploads.items():
         (folder / "submission" / name).write_text(text)
+    return folder
+
+
+def run_autograder(folder):
+    """The script of the zip in a container, and what it left."""
     script = folder / "source/run_autograder"
     script.chmod(0o755)
     environment = {"AUTOGRADER_ROOT": str(folder), "AUTOGRADER_PYTHON": sys.executable}
@@ -240,8 +250,29 @@ def container(folder, archive, uploads):
         text=True,
         timeout=300,
     )
+    return done, left(folder)
+
+
+def left(folder):
     results = folder / "results/results.json"
-    return done, json.loads(results.read_text()) if results.exists() else None
+    return json.loads(results.read_text()) if results.exists() else None
+
+
+SEVERAL = """
+import sys
+from pathlib import Path
+from lora_course.grading.exports import harness
+sys.exit(sum(harness.main(Path(place)) for place in sys.argv[1:]))
+"""
+
+
+def graded_by_one_process(*folders):
+    """What run_autograder does in these containers, by the first one's package: its results."""
+    environment = {"PYTHONPATH": str(folders[0] / "source/course"), "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PATH": os.defpath}
+    command = [sys.executable, "-P", "-c", SEVERAL, *folders]
+    subprocess.run(command, cwd=folders[0], env=environment, timeout=300, check=True)
+    return [left(folder) for folder in folders]
 
 
 @pytest.mark.slow
@@ -250,38 +281,32 @@ def test_run_autograder_in_an_empty_folder(tmp_path):
     import nbformat
 
     right, wrong = nbformat.writes(answered()), nbformat.writes(answered([SCALE]))
-    done, made = container(tmp_path / "a", zipped(SECRET), {"my work (1).ipynb": right})
+    there = container(tmp_path / "a", zipped(SECRET), {"my work (1).ipynb": right})
+    done, made = run_autograder(there)
     assert done.returncode == 0, done.stderr
     assert made["score"] == 100 and [t["status"] for t in made["tests"]] == ["passed"] * 5
     assert not (tmp_path / "a/source/secret").exists() and "isolation:" in done.stdout
-    _, made = container(tmp_path / "b", zipped(SECRET), {f"{STEM}.ipynb": wrong})
-    assert made["score"] == 80 and "alpha / r" in made["tests"][0]["output"]
-    _, made = container(tmp_path / "c", zipped(), {"report.pdf": "no notebook"})
-    assert made["score"] == 0 and "notebook" in made["output"]
     other = "from lora_course.checks import ch01 as check"
     text = nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(other)]))
-    _, made = container(tmp_path / "d", zipped(), {"01_other.ipynb": text})
-    assert made["score"] == 0 and "no notebook of chapter 03" in made["output"]
-    _, made = container(tmp_path / "n", zipped(), {"nb.ipynb": json.dumps(tree())})
-    assert made["score"] == 100  # a notebook of the other export
     variant = zipped(variants=["lora_linear=rslora"])
-    _, made = container(tmp_path / "e", variant, {f"{STEM}.ipynb": right})
-    assert made["score"] == 80
+    made = graded_by_one_process(
+        container(tmp_path / "b", zipped(SECRET), {f"{STEM}.ipynb": wrong}),
+        container(tmp_path / "c", zipped(), {"report.pdf": "no notebook"}),
+        container(tmp_path / "d", zipped(), {"01_other.ipynb": text}),
+        container(tmp_path / "n", zipped(), {"nb.ipynb": json.dumps(tree())}),
+        container(tmp_path / "e", variant, {f"{STEM}.ipynb": right}),
+    )
+    assert made[0]["score"] == 80 and "alpha / r" in made[0]["tests"][0]["output"]
+    assert made[1]["score"] == 0 and "notebook" in made[1]["output"]
+    assert made[2]["score"] == 0 and "no notebook of chapter 03" in made[2]["output"]
+    assert made[3]["score"] == 100  # a notebook of the other export
+    assert made[4]["score"] == 80
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Gradescope's containers run Linux")
 def test_a_failing_grader_gives_no_mark(tmp_path):
-    archive = zipped()
-    for name in ("source", "submission", "results"):
-        (tmp_path / name).mkdir(parents=True)
-    archive.extractall(tmp_path / "source")
-    (tmp_path / "source/assignment.json").write_text("{")
-    (tmp_path / "source/run_autograder").chmod(0o755)
-    environment = {"AUTOGRADER_ROOT": str(tmp_path), "AUTOGRADER_PYTHON": sys.executable}
-    done = subprocess.run(
-        [tmp_path / "source/run_autograder"],
-        env={**environment, "PATH": os.defpath},
-        capture_output=True,
-    )
-    assert done.returncode == 1 and not list((tmp_path / "results").iterdir())
+    there = container(tmp_path / "a", zipped(), {})
+    (there / "source/assignment.json").write_text("{")
+    done, made = run_autograder(there)
+    assert done.returncode == 1 and made is None and not list((there / "results").iterdir())

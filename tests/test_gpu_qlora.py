@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from lora_course.bits import fourbit
 from lora_course.costs import gpu_records, memory, peak
 from lora_course.costs.shapes import SHAPES
 from lora_course.kit import plots
+from tests.warm import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_qlora.py"
@@ -105,10 +104,9 @@ def test_a_run_out_of_memory_is_recorded(monkeypatch):
 
 @pytest.mark.slow
 def test_the_command_writes_a_record_that_the_chapter_reads(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--shape", "tiny", "--device", "cpu"]
-    command += ["--tokens", "64", "--steps", "1", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    words = "--shape tiny --device cpu --tokens 64 --steps 1 --out".split()
+    code, said = run_script(SCRIPT, ROOT, tmp_path / "printed", [*words, tmp_path])
+    assert code == 0, said
     record = json.loads(next(tmp_path.glob("gpu_qlora_tiny_CPU*.json")).read_text())
     assert record["command"].startswith("python benchmarks/gpu_qlora.py --shape tiny")
     assert record["versions"].keys() >= {"torch", "transformers", "peft", "bitsandbytes"}

@@ -6,14 +6,15 @@ One is trained for the module; most wrong ones are its copy with one thing done 
 import hashlib
 import json
 import shutil
-from functools import partial
+from functools import cache, partial, wraps
 
 import pytest
 
 from lora_course.kit.clean import as_row, cleaned, split
+from lora_course.kit.data import encode
 from lora_course.kit.models import load_base, load_tokenizer
 from lora_course.kit.town import messy
-from lora_course.rubric import conduct, whole
+from lora_course.rubric import conduct, used_rows, whole
 from lora_course.rubric.judge import RUBRIC, as_lines, judge_project
 from lora_course.rubric.project import Project
 
@@ -26,13 +27,14 @@ def first(runs, keep, megabytes):
     return 0
 
 
+kinds, hidden = cache(messy.kinds), cache(messy.hidden)  # the same at every call
 make = partial(whole.make_project, clean=clean, split=split, decide=first, rates=(0.003,))
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
-    make(folder, seeds=(0,))
+    make(folder, seeds=(0,), steps=45)
     return folder
 
 
@@ -88,13 +90,44 @@ def look_ups_once():
     return look_ups
 
 
+@pytest.fixture(scope="module")
+def rules():
+    """The rubric; whether the same model stops on the same rows is asked once."""
+    known = {}
+
+    @wraps(conduct.stops)
+    def stops(p):
+        p.merged.eval()  # what fails to load, fails
+        asked = as_read(p, "merged"), json.dumps(p.hidden), p.tokenizer.chat_template
+        if asked not in known:
+            known[asked] = conduct.stops(p)
+        return known[asked]
+
+    return [stops if rule is conduct.stops else rule for rule in RUBRIC]
+
+
+CODED = {}
+
+
+def encoded_once(tokenizer, prompt, completion):
+    """For the base's tokenizer, of which a project changes the template alone."""
+    asked = tokenizer.chat_template, prompt, completion
+    if asked not in CODED:
+        CODED[asked] = encode(tokenizer, prompt, completion)
+    return CODED[asked]
+
+
 @pytest.fixture
-def open_ones(once, look_ups_once, monkeypatch):
+def open_ones(once, look_ups_once, rules, monkeypatch):
     def names(folder):
         with monkeypatch.context() as patch:
             patch.setattr(Project, "measure", once)
             patch.setattr(conduct, "look_ups", look_ups_once)
-            return {found.name for found in judge_project(folder) if found.holds is False}
+            patch.setattr(messy, "kinds", kinds)
+            patch.setattr(messy, "hidden", hidden)
+            patch.setattr(used_rows, "encode", encoded_once)
+            found = judge_project(folder, rules=rules)
+            return {one.name for one in found if one.holds is False}
 
     return names
 
@@ -140,13 +173,13 @@ def test_a_run_that_never_learned_to_stop(tmp_path, monkeypatch, make_wrong, ope
 
     batches = whole.batches
     monkeypatch.setattr(whole, "batches", without_end)
-    make_wrong(tmp_path, steps=30)
+    make_wrong(tmp_path, steps=20)
     assert open_ones(tmp_path) == {"stops", "score"}
 
 
 @pytest.mark.slow
 def test_a_rate_that_forgets(tmp_path, make_wrong, open_ones):
-    make_wrong(tmp_path, rates=(0.02,), steps=50)
+    make_wrong(tmp_path, rates=(0.02,), steps=40)
     assert open_ones(tmp_path) == {"old skills"}
 
 

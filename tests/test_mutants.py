@@ -2,15 +2,16 @@
 
 import ast
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lora_course.checks.core import Check, Verdict
 from tests.mutate import mutants, on_gradients
+from tests.warm import run_script
 
 pytest.importorskip("resource", reason="the command needs fork")
 from tests import mutants as command  # noqa: E402
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COVERED = tuple(f"{number:02}" for number in range(1, 21))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 SAMPLE = 12  # mutants of each
+UNUSED = ("rfc3987_syntax",)  # a grammar of addresses, two seconds to import, for jsonschema
 
 
 def bodies(code, lines=None):
@@ -299,13 +301,24 @@ def test_lists_name_exercises(path):
     assert {exercise for exercise, _, _ in command.equivalent(number)} <= names
 
 
-CALLS = "import sys; from tests.mutants import main; sys.exit(max(main(w.split()) for w in WORDS))"
+CALLS = """
+import sys
+from tests.mutants import main
+sys.exit(max(main(words.split()) for words in sys.argv[1:]))
+"""
 
 
 @pytest.mark.slow
-def test_samples_of_mutants_are_rejected():
+def test_samples_of_mutants_are_rejected(tmp_path):
     """In one process of its own: forking wants a single thread, and torch is imported once."""
+    (tmp_path / "calls.py").write_text(CALLS, encoding="utf-8")
     words = [f"{words} --sample {SAMPLE}" for words in COVERED]
-    call = [sys.executable, "-c", CALLS.replace("WORDS", repr(words))]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said = run_script(
+        tmp_path / "calls.py", ROOT, tmp_path / "said", words, hidden=UNUSED, first=one_thread
+    )
+    assert code == 0, said
+
+
+def one_thread():
+    """A process with threads at work cannot be forked."""
+    torch.set_num_threads(1)

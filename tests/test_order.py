@@ -11,6 +11,9 @@ import conftest
 from tests import numbers
 
 ROOT = Path(__file__).resolve().parents[1]
+# In the run below: nbval alone takes two seconds to import, in both processes.
+PLUGINS = ("no:cacheprovider", "no:anyio", "no:nbval", "in_place_of_nbval")
+NO_NOTEBOOKS = "def pytest_addoption(parser): parser.addoption('--nbval', action='store_true')\n"
 
 
 def test_items_are_sorted_by_file_and_keep_their_order_in_it(tmp_path, monkeypatch):
@@ -33,10 +36,12 @@ def test_processes_take_the_longest_files_first_and_the_table_is_written(tmp_pat
     seconds = {"tests/test_many.py": 2, "tests/test_short.py": 1, "tests/test_long.py": 9}
     (tests / "seconds.json").write_text(json.dumps(seconds))
     (tmp_path / "conftest.py").write_text((ROOT / "conftest.py").read_text("utf-8"))
+    (tmp_path / "in_place_of_nbval.py").write_text(NO_NOTEBOOKS)
     makefile = (ROOT / "Makefile").read_text("utf-8")
     options = next(line for line in makefile.splitlines() if line.startswith("SHARED"))
     options = options.partition("$(JOBS) ")[2].split()
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-n", "1", *options]
+    command = [sys.executable, "-m", "pytest", "-v", "-n", "1", *options]
+    command += [word for name in PLUGINS for word in ("-p", name)]
     done = subprocess.run(
         [*command, "--write-seconds", "tests"],
         cwd=tmp_path,

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests import warm_programs
 from tests.real import LATER, ROOT, few, rows
 from tests.warm import run_script
 
@@ -41,7 +42,13 @@ def chapter(number):
     return source
 
 
-def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=few):
+def shortened():
+    """In the chapter's process: fewer steps, and what it starts is forked."""
+    few()
+    warm_programs.use_in_chapter()
+
+
+def ran(source, tmp_path, model="", data="", eye="", hidden=(), first=shortened):
     """What a chapter printed, run as a program; it must end well."""
     environment = {
         "LORA_COURSE_MODEL": str(model),
@@ -67,7 +74,7 @@ def test_chapter_runs(source, kind, folders, tmp_path):
 def with_fewer_ranks(source, kind, tmp_path):
     """Chapter 17 without the rank that dies, as on every model; shards on one of the two models.
 
-    Each launch takes 15 seconds; two ranks with one result are launched on both.
+    Two ranks with one result are launched on both.
     """
     text = source.read_text(encoding="utf-8")
     first = "# ## 7 A rank dies" if kind == "gpt2" else "# ## 6 The base in shards"

@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -122,24 +124,59 @@ def name_of(module):
     return re.sub(r"checks\.ch\d\d$", "checks.chapters", module.partition(".")[2])
 
 
+class Definition(NamedTuple):
+    """At a module's top level. first: its first line, of a decorator where it has one."""
+
+    constant: bool
+    first: int
+    line: int
+    end: int
+
+
+class Text(NamedTuple):
+    """Of a module: docstring, import statements anywhere in it, {name: Definition}."""
+
+    docstring: str
+    imports: list
+    definitions: dict
+
+
+@cache
+def text_of(module):
+    """Read once; its tree is not kept."""
+    tree, found = ast.parse(FILES[module].read_text(encoding="utf-8")), {}
+    for node in tree.body:
+        named = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            named = [node.name]
+        elif isinstance(node, ast.Assign):
+            named = [n.id for t in node.targets for n in ast.walk(t) if hasattr(n, "id")]
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        constant = isinstance(node, ast.Assign)
+        found |= dict.fromkeys(named, Definition(constant, first, node.lineno, node.end_lineno))
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return Text(ast.get_docstring(tree), imports, found)
+
+
 def imported(module):
     """The package's own modules that a module imports, anywhere in its text."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+    for node in text_of(module).imports:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{module}: write the import out in full"
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & FILES.keys()) or {node.module}
     return found & FILES.keys()
 
 
-ARROWS = {module: imported(module) for module in FILES if module != "lora_course"}
+def arrows():
+    return {module: imported(module) for module in FILES if module != "lora_course"}
 
 
 def test_imports_go_down_only():
-    for module, targets in ARROWS.items():
+    for module, targets in arrows().items():
         for target in targets - {"lora_course"}:
             assert PLACE[name_of(target)] <= PLACE[name_of(module)], (
                 f"{module} imports {target}, which is above it"
@@ -147,7 +184,7 @@ def test_imports_go_down_only():
 
 
 def test_imports_make_no_circle():
-    left = {module: set(targets) - {"lora_course"} for module, targets in ARROWS.items()}
+    left = {module: set(targets) - {"lora_course"} for module, targets in arrows().items()}
     while left:
         free = {module for module, targets in left.items() if not targets & left.keys()}
         assert free, f"these import each other: {sorted(left)}"
@@ -155,7 +192,7 @@ def test_imports_make_no_circle():
 
 
 def test_nobody_imports_the_commands():
-    for module, targets in ARROWS.items():
+    for module, targets in arrows().items():
         if module != "lora_course.builder.__main__":
             assert not targets & {"lora_course.cli", "lora_course.builder.build"}, module
     assert imported("lora_course") == {"lora_course.learner.progress"}
@@ -184,17 +221,6 @@ SAME_THING = {
 }
 
 
-def definitions(path):
-    """{name: node} of the functions, classes and constants at a module's top level."""
-    found = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign):
-            found |= {n.id: node for t in node.targets for n in ast.walk(t) if hasattr(n, "id")}
-    return found
-
-
 def test_a_name_stands_for_one_thing():
     """Of modules, and of public functions and classes; builder/ and the chapters' checks aside."""
     places = {}
@@ -203,8 +229,8 @@ def test_a_name_stands_for_one_thing():
             places.setdefault(f"module {path.stem}", []).append(module)
         if "checks.ch" in module or ".builder" in module:
             continue
-        for name, node in definitions(path).items():
-            if name[0] != "_" and not isinstance(node, ast.Assign) and name not in SAME_THING:
+        for name, found in text_of(module).definitions.items():
+            if name[0] != "_" and not found.constant and name not in SAME_THING:
                 places.setdefault(name, []).append(module)
     twice = {name: where for name, where in places.items() if len(where) > 1}
     assert not twice, f"{twice}: rename one by the field's term, or say in SAME_THING why not"
@@ -235,9 +261,8 @@ def owned():
     for module, path in FILES.items():
         lines = path.read_text(encoding="utf-8").splitlines()
         marks = {n: m[1] for n, line in enumerate(lines, 1) if (m := OWNER.search(line))}
-        for name, node in definitions(path).items():
-            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-            for place in {first - 1, node.end_lineno} & marks.keys():
+        for name, (_, first, _, end) in text_of(module).definitions.items():
+            for place in {first - 1, end} & marks.keys():
                 alone = lines[place - 1].startswith("#")
                 if alone == (place == first - 1):
                     found[module, name] = marks[place]
@@ -255,8 +280,8 @@ def test_every_quoted_definition_names_its_owner():
             "on the line above it, or, for a constant on one line, behind it."
         )
     for module, name in stamped.keys() - wanted.keys():
-        known = definitions(FILES[module])
-        line = {n for n, node in known.items() if node.lineno == known[name].lineno}  # A, B = 1, 2
+        known = text_of(module).definitions
+        line = {n for n, found in known.items() if found.line == known[name].line}  # A, B = 1, 2
         assert any((module, n) in wanted for n in line), (
             f"{module}.{name} is stamped, but chapter {stamped[module, name]} does not quote it"
         )
@@ -390,14 +415,13 @@ def test_modules_are_short(module):
 
 @pytest.mark.parametrize("module", FILES)
 def test_modules_say_what_they_are(module):
-    assert ast.get_docstring(ast.parse(FILES[module].read_text(encoding="utf-8")))
+    assert text_of(module).docstring
 
 
 def test_no_star_imports():
-    for module, path in FILES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                assert "*" not in {alias.name for alias in node.names}, module
+    for module in FILES:
+        for node in text_of(module).imports:
+            assert "*" not in {alias.name for alias in node.names}, module
 
 
 def python(code):

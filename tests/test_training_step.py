@@ -5,10 +5,12 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lora_course.costs.shapes import SHAPES
+from tests.warm import WAYS
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "training_step.py"
 SPEC = importlib.util.spec_from_file_location("training_step", SCRIPT)
@@ -49,7 +51,10 @@ def test_arms_start_alike_and_the_lean_one_keeps_no_more():
 
 
 @pytest.mark.slow
-def test_an_arm_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path):
+def test_an_arm_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, monkeypatch):
+    """It asks for processes that import for themselves; here they are forked (tests/warm.py)."""
+    asked = SimpleNamespace(get_context={"spawn": WAYS}.__getitem__)
+    monkeypatch.setattr(bench, "multiprocessing", asked)
     out = tmp_path / "new" / "record.json"
     words = "--shape tiny --layers 1 --batch 1 --tokens 8 --steps 2 --warm-up 0 --limit 120 "
     bench.main([*(words + "--arms loralib lean --out").split(), str(out)])

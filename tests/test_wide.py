@@ -15,6 +15,7 @@ from lora_course.fast.wide import average_gradients, main, share_loss
 from lora_course.inject import inject_lora
 from lora_course.kit.data import batches, load_task
 from lora_course.kit.models import load_base, load_tokenizer
+from tests import warm_programs
 from tests.test_train import tiny, tiny_batches
 from tests.wide_worker import THEN, look
 
@@ -34,6 +35,7 @@ def start(out, *options, ranks, **environment):
     """(exit code, lines) of the worker; the variables are there for its ranks only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        warm_programs.use(patch)
         for name, value in environment.items():
             patch.setenv(name, str(value))
         return launch(WORKER, *OPTIONS, "--out", out, *options, ranks=ranks)

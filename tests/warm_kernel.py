@@ -1,8 +1,8 @@
 """Kernels of nbval forked from a process that has imported the large packages (see tests/warm.py).
 
 A kernel of its own imports for four seconds of CPU time, and there are more than forty notebooks.
-The builder starts ordinary kernels: a notebook that forgets an import is found there. Only Linux
-forks; elsewhere nothing is changed.
+The builder starts ordinary kernels: a notebook that forgets an import is found there; only in
+test_build.py most of its kernels are forked. Only Linux forks; elsewhere nothing is changed.
 """
 
 import os
@@ -52,7 +52,8 @@ def _serve(words, env, cwd, said):
     os.environ.clear()  # those of the first process are as old as that one
     os.environ.update(env)
     sys.argv[:] = words
-    sys.path[:] = [place for place in sys.path if place not in ("", str(ROOT))]
+    given = env.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [place for place in (*given, *sys.path) if place not in ("", str(ROOT))]
     from ipykernel import kernelapp
 
     kernelapp.launch_new_instance()
@@ -64,18 +65,25 @@ def launch(words, env=None, cwd=None, **rest):
     return Kernel(words, dict(env or os.environ), cwd or os.getcwd())
 
 
+def fork_kernels(patch):
+    """While `patch` (a monkeypatch) holds, every kernel that this process starts is forked."""
+    if sys.platform == "linux":
+        from jupyter_client.provisioning import local_provisioner
+
+        patch.setattr(local_provisioner, "launch_kernel", launch)
+
+
 def use():
     """From now on nbval in this process forks its kernels; everybody else starts ordinary ones."""
     if sys.platform != "linux":
         return
     import nbval.kernel
-    from jupyter_client.provisioning import local_provisioner
 
     start = nbval.kernel.start_new_kernel
 
     def forked(*given, **settings):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(local_provisioner, "launch_kernel", launch)
+            fork_kernels(patch)
             return start(*given, **settings)
 
     nbval.kernel.start_new_kernel = forked

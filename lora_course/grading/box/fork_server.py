@@ -84,6 +84,7 @@ class ForkServer:
                 exec(compile(source, f"<setup {chapter}>", "exec"), self.setups[chapter])
         with contextlib.suppress(Exception):
             importlib.import_module("IPython.core.inputtransformer2")  # cells with magics
+        inside.warm_up()
         self.readable = readable.opened(order["readable"])
         self.missing, self.unreadable = self.trial()
         gc.collect()
