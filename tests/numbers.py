@@ -23,6 +23,7 @@ NBVAL = "-p no:cacheprovider -q --color=no --nbval --nbval-current-env --nbval-c
 def run(path, threads, cpu):
     """Runs one chapter; returns (passed, failed, seconds) and pytest's lines about failures."""
     settings = {"OMP_NUM_THREADS": threads, "ATEN_CPU_CAPABILITY": cpu, "HF_HUB_OFFLINE": "1"}
+    settings["OMP_WAIT_POLICY"] = "PASSIVE"  # else two runs of two threads take each other's cores
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *NBVAL.split(), str(path)],
