@@ -21,7 +21,7 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 lab: $(READY)  ## open JupyterLab on your copy of the first chapter; copies live in work/
 	@$(BIN)/lora-course lab $(LAB_ARGS)
 
-test: $(READY)  ## every test; about 26 minutes on two cores. CODE=file keeps pytest's exit code
+test: $(READY)  ## every test; about 18 minutes on two cores. CODE=file keeps pytest's exit code
 	$(SHARED) $(NBVAL) $(TEST_ARGS) chapters solutions tests; code=$$?; echo $$code > $(CODE); exit $$code
 
 test-fast: $(READY)  ## no notebooks, no training, 3 seeds for a check, not 20; under 4 minutes
