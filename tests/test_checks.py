@@ -157,7 +157,7 @@ def judged(check, namespace, seed):
 
 
 def verdicts(check, namespace, seeds):
-    """(seed, verdict): all seeds where one takes at most 40 ms of CPU time, else five of them."""
+    """(seed, verdict): all seeds where one takes at most 50 ms of CPU time, else five of them."""
     for seed in seeds:
         start = time.process_time()
         yield seed, judged(check, namespace, seed)
