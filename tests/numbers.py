@@ -1,7 +1,8 @@
 """The chapters' numbers on other machines: python -m tests.numbers [NN ...] [--jobs 2].
 
 Runs every chapter with 1 and 2 threads and with two instruction sets, compares all outputs by
-nbval, and prints one line for every run and a table. Two runs at a time; longest chapter first.
+nbval, and prints one line for every run, with what failed, and a table. Two runs at a time; longest
+chapter first.
 """
 
 import argparse
@@ -74,17 +75,15 @@ def main(argv=None):
     if not paths:
         parser.error(f"there is no chapter {' '.join(args.numbers)}")
     paths.sort(key=lambda path: -seconds_of(path.relative_to(ROOT).as_posix()))
-    work, results, failures = [(p, *c) for p in paths for c in COMBINATIONS], {}, []
+    work, results = [(p, *c) for p in paths for c in COMBINATIONS], {}
     with ThreadPoolExecutor(args.jobs) as pool:
         for (path, *combination), (found, lines) in zip(
             work, pool.map(lambda job: run(*job), work), strict=True
         ):
             results[number_of(path), *combination] = found
-            failures += [f"{' '.join(combination)}: {line}" for line in lines]
-            print(
-                path.stem, *combination, "passed {} failed {} {:.0f} s".format(*found), flush=True
-            )
-    print(table(results), *failures, sep="\n")
+            text = "passed {} failed {} {:.0f} s".format(*found)
+            print(path.stem, *combination, text, *lines, sep="  ", flush=True)
+    print(table(results))
     return 1 if any(failed for _, failed, _ in results.values()) else 0
 
 
