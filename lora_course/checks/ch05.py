@@ -1054,7 +1054,7 @@ def make_runs(seed):
         batch = rng.integers(3, 900, size=(4, 10))
         for row in batch:
             row[: rng.integers(3, 8)] = IGNORED
-        batch[0] = IGNORED  # one row too long for its answer is no fault
+        batch[(0, 3, 2)[variant]] = IGNORED  # one row too long for its answer is no fault
         batch = np.full_like(batch, IGNORED) if fault == 1 else batch
         losses = losses_of(rng, fault, variant).astype(np.float32)
         runs.append({"labels": batch, "losses": losses, **one_log(rng, fault, variant)})
@@ -1164,7 +1164,8 @@ TRIAGE = (
     Slip("one_row", "One row without a label is no fault yet. Is any label left in the batch?",
          says(lambda i: {"labels": (i["labels"] == IGNORED).all(2).any(1)},
               lambda i: {"labels": (i["labels"] == IGNORED).any((1, 2))},
-              lambda i: {"labels": (i["labels"][:, 0] == IGNORED).all(1)})),
+              *(lambda i, n=n: {"labels": (i["labels"][:, n] == IGNORED).all(1)}
+                for n in (0, 3)))),
     Slip("zeros_are_stuck", "Nothing moves here because no gradient is there to use. The optimizer "
          "is to blame only where there is a gradient.",
          says(lambda i: {"order": (1, 2, 3, 4)}, lambda i: {"order": (1, 2, 4)})),
@@ -1280,6 +1281,7 @@ def make_loop(seed):
         d_in, d_out, r, rows = fixtures.sizes(rng, 4, 2, 8)
         made = {"W": f(d_out, d_in), "A": f(r, d_in) / 2, "B": f(d_out, r) / 2, "shift": f(d_out)}
         made |= {f"old_{key}": 5 * f(*made[key].shape) for key in TRAINED}
+        made["old_W"] = f(d_out, d_in)  # was trained once, and is frozen now
         sizes = rng.permutation([0.2, 0.4, 0.7, 1, 1.5, 2, 3, 5, 8])  # of the batches
         made |= {"x": f(LOOP_STEPS, rows, d_in), "y": f(LOOP_STEPS, rows, d_out)}
         made["y"] *= sizes[:, None, None].astype(np.float32)
@@ -1294,6 +1296,7 @@ def make_loop(seed):
         if (
             (lengths > 1.3).sum() > 2
             and lengths.min() < 0.8
+            and abs(made["clip"] - 1) > 0.1
             and abs(ends[0] - ends[1]).max() > 0.01
         ):
             return made
@@ -1323,6 +1326,7 @@ def probe_loop(namespace, a):
     parts = {"A": model.q_proj.lora_A, "B": model.q_proj.lora_B, "shift": base.bias}
     for key, part in parts.items():
         part.grad = tensor(a[f"old_{key}"])
+    base.weight.grad = tensor(a["old_W"])
     frozen = callers.Before(base.weight)
     batches = ({"x": tensor(x), "y": tensor(y)} for x, y in zip(a["x"], a["y"], strict=True))
     settings = (a["lr"].item(), a["warmup"].item(), a["clip"].item(), a["decay"].item())
@@ -1359,11 +1363,12 @@ def length(grads):
 
 
 def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=None, only=TRAINED,
-               order="right", fresh=False, limit=None, late_loss=False):  # fmt: skip
+               order="right", fresh=False, limit=None, late_loss=False, beside=0.0):  # fmt: skip
     """Losses, lengths and weights of a loop in float64, with AdamW's defaults.
 
-    clip: norm, none, each (tensor), value, always (also what is shorter). limit: instead of
-    clip's own. zero: before backward, after the step, never, once (before the loop).
+    clip: norm, none, each (tensor), value, always (also what is shorter), square (of the length).
+    limit: instead of clip's own. beside: length of another gradient, clipped with the rest.
+    zero: before backward, after the step, never, once (before the loop).
     rate: (step) -> share of lr. rule: AdamW, Adam, SGD. order: right; late: the step comes before
     the forward pass; none: no step finds a gradient. fresh: a new optimizer for each step.
     late_loss: the loss is worked out after the step.
@@ -1393,10 +1398,12 @@ def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=Non
         keep = zero == "never" or zero == ("once" if step else "after")
         g = {key: new[key] + (g[key] if keep else 0) for key in only}
         losses.append(loss)
-        lengths.append(length(g))
+        lengths.append(np.hypot(length(g), beside))
+        beside *= min(1, c / lengths[-1])
         for key in only:
-            if clip in ("norm", "each"):
-                size = lengths[-1] if clip == "norm" else np.linalg.norm(g[key])
+            if clip in ("norm", "each", "square"):
+                size = np.linalg.norm(g[key]) if clip == "each" else lengths[-1]
+                size = size**2 if clip == "square" else size
                 g[key] = g[key] * min(1, c / size)
             elif clip == "value":
                 g[key] = g[key].clip(-c, c)
@@ -1471,8 +1478,12 @@ LOOP = (
              for c in (len(i["x"][0]), 1 / len(i["x"][0])))}),
     Slip("other_norm", "Another norm decides here. The length is the root of the sum of squares, "
          "the `norm_type` 2 of clip_grad_norm_.",
-         lambda i: {"losses": np.any, "lengths": lambda v: v.size > 0 and any(
-             close(v.flat[0], norm, 1e-3) for norm in other_norms(i))}),
+         lambda i: [{"losses": np.any, "lengths": lambda v: v.size > 0 and any(
+             close(v.flat[0], norm, 1e-3) for norm in other_norms(i))},
+                    *loops({"clip": "square"})(i)]),
+    Slip("frozen_clipped", "The length has an old gradient of a frozen weight in it, which no "
+         "zero_grad of this optimizer takes away. Clip what requires a gradient.",
+         loops(lambda i: {"beside": np.linalg.norm(i["old_W"].astype(float))})),
     Slip("rise_fast", "The rise is one step too short: step 0 has the rate of step 1. Count the "
          "steps from 0: (step + 1) / warmup.",
          loops(lambda i: {"rate": lambda step: min(1, (step + 2) / i["warmup"])})),
@@ -1500,8 +1511,13 @@ LOOP = (
          "`min(1, (step + 1) / warmup)`.",
          loops(lambda i: {"rate": lambda step: (step + 1) / i["warmup"]})),
     Slip("rise_slow", "The rise took one step more than `warmup`. In step warmup - 1 the rate is "
-         "lr: divide by warmup.",
-         loops(lambda i: {"rate": lambda step: min(1, (step + 1) / (i["warmup"] + 1))})),
+         "lr already: lr * (step + 1) / warmup.",
+         loops(lambda i: {"rate": lambda step: min(1, (step + 1) / (i["warmup"] + 1))},
+               lambda i: {"rate": lambda step: 1 - (1 - 1 / i["warmup"]) * max(
+                   0, 1 - step / i["warmup"])})),
+    Slip("lr_twice", "The rate has lr in it twice. A scheduler such as LambdaLR multiplies the "
+         "optimizer's lr by what its function returns: the share alone.",
+         loops(lambda i: {"rate": lambda step: i["lr"] * min(1, (step + 1) / i["warmup"])})),
     Slip("stays_low", "Every step had the rate of the first one, lr / warmup. Write the step's "
          "rate into `optimizer.param_groups` in every step.",
          loops(lambda i: {"rate": lambda step: 1 / i["warmup"]})),
