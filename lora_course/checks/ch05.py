@@ -1478,9 +1478,9 @@ LOOP = (
              for c in (len(i["x"][0]), 1 / len(i["x"][0])))}),
     Slip("other_norm", "Another norm decides here. The length is the root of the sum of squares, "
          "the `norm_type` 2 of clip_grad_norm_.",
-         lambda i: [{"losses": np.any, "lengths": lambda v: v.size > 0 and any(
-             close(v.flat[0], norm, 1e-3) for norm in other_norms(i))},
-                    *loops({"clip": "square"})(i)]),
+         lambda i: [{"lengths": lambda v: v.size > 0 and any(
+             close(v.flat[0], norm, 1e-3) for norm in other_norms(i)), key: np.any}
+                    for key in ("losses", "A")] + loops({"clip": "square"})(i)),
     Slip("frozen_clipped", "The length has an old gradient of a frozen weight in it, which no "
          "zero_grad of this optimizer takes away. Clip what requires a gradient.",
          loops(lambda i: {"beside": np.linalg.norm(i["old_W"].astype(float))})),

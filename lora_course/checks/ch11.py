@@ -470,8 +470,9 @@ SKIP = (
                     "weights": lambda v: v.size == 1 and v.item() > 0}),
     Slip("by_place", "The head is not the last part of every model. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
-         packs(lambda name, head, ends: name.endswith(tuple(ends)) or name == (
-             "model.layers.1.mlp.down_proj" if head == "lm_head" else head))),
+         lambda i: [packs(lambda name, head, ends, at=at: name.endswith(tuple(ends)) or name == (
+             at if head == "lm_head" else head))(i)
+                    for at in ("model.layers.1.mlp.down_proj", "")]),
     Slip("by_size", "Another layer may have as many outputs as there are words. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
          packs(lambda name, head, ends: name == head or name.endswith(

@@ -396,7 +396,9 @@ def order(i, rule, slip=""):
     sign = -1 if slip == "newest" else 1
     if slip == "one_rule":
         rule = "recent"
-    if slip == "exchanged":
+    if slip == "both_popular":
+        rule = "popular"
+    if slip in ("exchanged", "exchanged_alone"):
         rule = "popular" if rule == "recent" else "recent"
     if rule == "recent":
         return np.argsort(sign * i["used"], kind="stable")
@@ -405,7 +407,7 @@ def order(i, rule, slip=""):
         "ties_name": i["names"],
         "ties_size": i["sizes"],
     }
-    ties["ties_newest"] = -i["used"]
+    ties["ties_newest"] = ties["exchanged_alone"] = -i["used"]
     if slip == "most":  # the most popular goes
         return np.lexsort((i["used"], -i["asked"]))
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
@@ -516,7 +518,9 @@ EVICT = (
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
     Slip("exchanged", "The two rules are exchanged: `\"recent\"` goes by the second entry, "
-         "`\"popular\"` by the third.", leaves("exchanged")),
+         "`\"popular\"` by the third.", leaves("exchanged", "exchanged_alone")),
+    Slip("both_popular", "`\"recent\"` looks at when an adapter was used last, the second entry.",
+         leaves("both_popular")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
          leaves("ties_listed", "ties_newest", "ties_name", "ties_size")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),

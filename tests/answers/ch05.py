@@ -2925,3 +2925,8 @@ RIGHT += [
          ("grad_A.max() == 0 and grad_B.max() == 0", "A.max() == 0 and B.max() == 0"),
          ("B[-1] == B[0] and A[-1] == A[0]", "not B.diff().any() and not torch.diff(A).any()")),
 ]  # fmt: skip
+
+WRONG += [
+    edit("training_loop", "the sum of sizes for the length", "other_norm",
+         ("(weights, clip)", "(weights, clip, 1)")),
+]  # fmt: skip

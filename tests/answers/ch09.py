@@ -2822,3 +2822,8 @@ def join(rows):
         ),
     ),
 ]
+
+WRONG += [
+    Answer("choose", "alpha in thousands", "alpha", edits=(("alpha=8", "alpha=8000"),)),
+    Answer("choose", "alpha a thousandth", "alpha", edits=(("alpha=8", "alpha=0.01"),)),
+]

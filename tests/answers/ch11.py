@@ -1943,3 +1943,17 @@ def skip_list(model, more):
 """,
     ),
 ]
+
+WRONG += [
+    Answer(
+        "skip_list",
+        "the last part of all",
+        "by_place",
+        edits=(
+            (
+                "[name for name, m in model.named_modules() if m is head]",
+                "[list(model.named_modules())[-1][0]]",
+            ),
+        ),
+    ),
+]

@@ -833,3 +833,11 @@ def evict(held, need, capacity, busy, rule):
 """,
     ),
 ]
+
+WRONG += [
+    edit("evict", "the fields exchanged, ties and all", "exchanged",
+         ("lambda name: held[name][1]", "lambda name: held[name][2]"),
+         (POPULAR, "(held[name][1], held[name][2])")),
+    edit("evict", "by how often, whatever the rule", "both_popular",
+         ("lambda name: held[name][1]", "lambda name: (held[name][2], held[name][1])")),
+]  # fmt: skip
