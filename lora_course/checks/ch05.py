@@ -1051,9 +1051,10 @@ def make_runs(seed):
     kinds = rng.permutation([(fault, variant) for fault in range(5) for variant in range(3)])
     runs = []
     for fault, variant in kinds:
-        batch = rng.integers(3, 900, size=(4, 10))
+        batch = rng.integers(3, (900, 900, 40)[variant], size=(4, 10))  # a sum may be below 0
         for row in batch:
             row[: rng.integers(3, 8)] = IGNORED
+        batch[:, 10 - (variant == 2) :] = IGNORED  # padding
         batch[(0, 3, 2)[variant]] = IGNORED  # one row too long for its answer is no fault
         batch = np.full_like(batch, IGNORED) if fault == 1 else batch
         losses = losses_of(rng, fault, variant).astype(np.float32)
@@ -1279,6 +1280,8 @@ def make_loop(seed):
     f = fixtures.normal(rng)
     while True:
         d_in, d_out, r, rows = fixtures.sizes(rng, 4, 2, 8)
+        if rows < 4:  # neither the 2 of a gradient taken twice nor the number of tensors
+            continue
         made = {"W": f(d_out, d_in), "A": f(r, d_in) / 2, "B": f(d_out, r) / 2, "shift": f(d_out)}
         made |= {f"old_{key}": 5 * f(*made[key].shape) for key in TRAINED}
         made["old_W"] = f(d_out, d_in)  # was trained once, and is frozen now
@@ -1446,6 +1449,11 @@ def judge_loop(i, o):
     return judged(i, o, promises, LOOP, last=LOOP_LAST)
 
 
+def first_length(i, c):
+    """The condition that the first length is c times the right one."""
+    return lambda v: v.size > 0 and close(v.flat[0], trained_by(i)["lengths"][0] * c, 1e-3)
+
+
 def loops(*options):
     """A slip's values: losses and weights of loops with any of these options."""
 
@@ -1483,7 +1491,7 @@ LOOP = (
                     for key in ("losses", "A")] + loops({"clip": "square"})(i)),
     Slip("frozen_clipped", "The length has an old gradient of a frozen weight in it, which no "
          "zero_grad of this optimizer takes away. Clip what requires a gradient.",
-         loops(lambda i: {"beside": np.linalg.norm(i["old_W"].astype(float))})),
+         lambda i: trained_by(i, beside=np.linalg.norm(i["old_W"].astype(float)))),
     Slip("rise_fast", "The rise is one step too short: step 0 has the rate of step 1. Count the "
          "steps from 0: (step + 1) / warmup.",
          loops(lambda i: {"rate": lambda step: min(1, (step + 2) / i["warmup"])})),
@@ -1498,7 +1506,11 @@ LOOP = (
          loops({"clip": "value"})),
     Slip("all_alike", "All gradients came out equally long, also the short ones. `clip` is a "
          "limit: what is shorter stays as it is. (The limit is the one given, not 1.)",
-         loops({"clip": "always"}, {"limit": 1.0})),
+         lambda i: [each | {"lengths": lambda v: not first_length(i, 2)(v)}
+                    for each in loops({"clip": "always"}, {"limit": 1.0})(i)]),
+    Slip("twice", "The gradient is twice as long as it should be: backward ran twice, or the loss "
+         "was doubled.", lambda i: [{key: np.any, "lengths": first_length(i, 2)}
+                                    for key in ("losses", "A", "lengths")]),
     Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
          "Call zero_grad in every step, before backward.",
          loops({"zero": "never"}, {"zero": "never", "clip": "none"}, {"zero": "once"})),

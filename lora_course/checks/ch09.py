@@ -1262,6 +1262,8 @@ def probe_exam(namespace, a):
     if len(pair) != 2:
         raise Refused("type", f"choose returns {len(pair)} values.", f"{wanted}.")
     args, lora = pair
+    if any(isinstance(each, type) for each in pair):
+        raise Refused("type", "choose returns a class.", f"{wanted}, made with its numbers.")
     if not hasattr(args, "learning_rate") or not hasattr(lora, "lora_alpha"):
         seen = f"choose returns {kind(args)} and {kind(lora)}."
         raise Refused("type", seen, f"{wanted}.")

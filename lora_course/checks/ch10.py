@@ -232,6 +232,9 @@ BLOCKWISE = (
          "amax(dim=1).",
          lambda i: {f"scales_{n}": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0
                     for n in ("even", "rest")}),
+    Slip("places", "These are the places of the largest. `.max(dim=1)` gives values and indices: "
+         "take `.values`, or amax(dim=1).",
+         lambda i: in_blocks(i, "scales", lambda n: np.abs(rows_of(i, n)).argmax(axis=1))),
     Slip("running", "This is the largest magnitude so far, over all blocks up to this one. Begin "
          "anew with each block.",
          lambda i: in_blocks(i, "scales", lambda n: np.maximum.accumulate(largest(i, n)))),

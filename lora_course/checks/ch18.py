@@ -401,6 +401,7 @@ def order(i, rule, slip=""):
     if slip in ("exchanged", "exchanged_alone"):
         rule = "popular" if rule == "recent" else "recent"
     if rule == "recent":
+        sign = -1 if slip == "latest" else sign
         return np.argsort(sign * i["used"], kind="stable")
     ties = {
         "ties_listed": np.arange(len(i["names"])),
@@ -408,7 +409,7 @@ def order(i, rule, slip=""):
         "ties_size": i["sizes"],
     }
     ties["ties_newest"] = ties["exchanged_alone"] = -i["used"]
-    if slip == "most":  # the most popular goes
+    if slip == "most" and rule == "popular":  # the most popular goes
         return np.lexsort((i["used"], -i["asked"]))
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
@@ -449,6 +450,10 @@ def gone(i, case, slip=""):
     free, found = capacity - int(i["sizes"].sum()), []
     if slip == "capacity":
         free = 0
+    if slip == "all_free":
+        free = capacity
+    if slip == "first_busy":
+        busy = busy[:1]
     if slip == "busy_free":  # what they hold is not counted
         free += int(i["sizes"][np.isin(i["names"], busy)].sum())
     for place in order(i, rule, slip):
@@ -511,10 +516,12 @@ def leaves(*slips):
 
 EVICT = (
     Slip("busy_goes", "A busy adapter went, or its bytes were taken for free. Its request is still "
-         "running: take it out of the candidates.", leaves("busy", "busy_counts", "busy_free")),
+         "running: take it out of the candidates.",
+         leaves("busy", "busy_counts", "busy_free", "first_busy")),
     Slip("everybody", "Nobody more than needed: stop once there is room.", leaves("everybody")),
     Slip("stay", "Those are the ones that stay. Say who goes.", leaves("stay")),
-    Slip("newest", "The one used last, or asked for most, goes last.", leaves("newest")),
+    Slip("newest", "The one used last, or asked for most, goes last.",
+         leaves("newest", "latest", "most")),
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
     Slip("exchanged", "The two rules are exchanged: `\"recent\"` goes by the second entry, "
@@ -528,8 +535,8 @@ EVICT = (
     Slip("taken_back", "They go one after the other, and who went is gone, also where a later one "
          "would have been enough.", leaves("pruned")),
     Slip("always_one", "Where there is room already, nobody goes.", leaves("always_one")),
-    Slip("free_forgotten", "Some bytes are free before anybody goes: capacity minus what is held.",
-         leaves("capacity")),
+    Slip("free_forgotten", "What is free before anybody goes is capacity minus all that is held.",
+         leaves("capacity", "all_free")),
     Slip("by_size", "Size does not decide who goes, only how many.", leaves("largest", "smallest")),
     Slip("as_listed", "`held` is in no order. Sort by when it was used, or how often.",
          leaves("as_listed", "by_name")),

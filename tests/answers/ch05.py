@@ -2930,3 +2930,12 @@ WRONG += [
     edit("training_loop", "the sum of sizes for the length", "other_norm",
          ("(weights, clip)", "(weights, clip, 1)")),
 ]  # fmt: skip
+
+WRONG += [
+    edit("triage", "a sum below 0", "label_or_not",
+         ("(labels == -100).all()", "labels.sum() < 0")),
+    edit("triage", "the last column of labels", "label_or_not",
+         ("(labels == -100).all()", "(labels[:, -1] == -100).all()")),
+    edit("training_loop", "backward twice", "twice",
+         (BACK, "        loss.backward(retain_graph=True)\n" + BACK)),
+]  # fmt: skip

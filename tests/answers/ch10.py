@@ -1869,3 +1869,12 @@ def dequantize_int8(codes, absmax, block_size):
 """,
     ),
 ]
+
+WRONG += [
+    Answer(
+        "blockwise",
+        "the places of the largest",
+        "places",
+        edits=(("rows.abs().amax(dim=1)", "rows.abs().max(dim=1).indices"),),
+    ),
+]

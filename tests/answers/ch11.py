@@ -1957,3 +1957,9 @@ WRONG += [
         ),
     ),
 ]
+
+WRONG += [
+    Answer(
+        "skip_list", "more by its first entry", "raised", edits=(("] + more", "] + [more[0]]"),)
+    ),
+]

@@ -540,7 +540,7 @@ WRONG += [
     Answer(
         "evict",
         "the most popular goes",
-        "other",
+        "newest",
         edits=(("(held[name][2], held[name][1])", "(-held[name][2], held[name][1])"),),
     ),
     Answer(
@@ -840,4 +840,11 @@ WRONG += [
          (POPULAR, "(held[name][1], held[name][2])")),
     edit("evict", "by how often, whatever the rule", "both_popular",
          ("lambda name: held[name][1]", "lambda name: (held[name][2], held[name][1])")),
+]  # fmt: skip
+
+WRONG += [
+    edit("evict", "what is held forgotten", "free_forgotten", (FREE, "capacity")),
+    edit("evict", "the first busy one alone", "busy_goes", ("set(busy)", "set(busy[:1])")),
+    edit("evict", "the newest, with one rule", "newest",
+         ("lambda name: held[name][1]", "lambda name: -held[name][1]")),
 ]  # fmt: skip
