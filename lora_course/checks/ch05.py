@@ -1051,10 +1051,11 @@ def make_runs(seed):
     kinds = rng.permutation([(fault, variant) for fault in range(5) for variant in range(3)])
     runs = []
     for fault, variant in kinds:
-        batch = rng.integers(3, 900, size=(4, 10))
+        batch = rng.integers(3, (900, 900, 40)[variant], size=(4, 10))  # a sum may be below 0
         for row in batch:
             row[: rng.integers(3, 8)] = IGNORED
-        batch[0] = IGNORED  # one row too long for its answer is no fault
+        batch[:, 10 - (variant == 2) :] = IGNORED  # padding
+        batch[(0, 3, 2)[variant]] = IGNORED  # one row too long for its answer is no fault
         batch = np.full_like(batch, IGNORED) if fault == 1 else batch
         losses = losses_of(rng, fault, variant).astype(np.float32)
         runs.append({"labels": batch, "losses": losses, **one_log(rng, fault, variant)})
@@ -1164,7 +1165,8 @@ TRIAGE = (
     Slip("one_row", "One row without a label is no fault yet. Is any label left in the batch?",
          says(lambda i: {"labels": (i["labels"] == IGNORED).all(2).any(1)},
               lambda i: {"labels": (i["labels"] == IGNORED).any((1, 2))},
-              lambda i: {"labels": (i["labels"][:, 0] == IGNORED).all(1)})),
+              *(lambda i, n=n: {"labels": (i["labels"][:, n] == IGNORED).all(1)}
+                for n in (0, 3)))),
     Slip("zeros_are_stuck", "Nothing moves here because no gradient is there to use. The optimizer "
          "is to blame only where there is a gradient.",
          says(lambda i: {"order": (1, 2, 3, 4)}, lambda i: {"order": (1, 2, 4)})),
@@ -1278,8 +1280,11 @@ def make_loop(seed):
     f = fixtures.normal(rng)
     while True:
         d_in, d_out, r, rows = fixtures.sizes(rng, 4, 2, 8)
+        if rows < 4:  # neither the 2 of a gradient taken twice nor the number of tensors
+            continue
         made = {"W": f(d_out, d_in), "A": f(r, d_in) / 2, "B": f(d_out, r) / 2, "shift": f(d_out)}
         made |= {f"old_{key}": 5 * f(*made[key].shape) for key in TRAINED}
+        made["old_W"] = f(d_out, d_in)  # was trained once, and is frozen now
         sizes = rng.permutation([0.2, 0.4, 0.7, 1, 1.5, 2, 3, 5, 8])  # of the batches
         made |= {"x": f(LOOP_STEPS, rows, d_in), "y": f(LOOP_STEPS, rows, d_out)}
         made["y"] *= sizes[:, None, None].astype(np.float32)
@@ -1294,6 +1299,7 @@ def make_loop(seed):
         if (
             (lengths > 1.3).sum() > 2
             and lengths.min() < 0.8
+            and abs(made["clip"] - 1) > 0.1
             and abs(ends[0] - ends[1]).max() > 0.01
         ):
             return made
@@ -1323,6 +1329,7 @@ def probe_loop(namespace, a):
     parts = {"A": model.q_proj.lora_A, "B": model.q_proj.lora_B, "shift": base.bias}
     for key, part in parts.items():
         part.grad = tensor(a[f"old_{key}"])
+    base.weight.grad = tensor(a["old_W"])
     frozen = callers.Before(base.weight)
     batches = ({"x": tensor(x), "y": tensor(y)} for x, y in zip(a["x"], a["y"], strict=True))
     settings = (a["lr"].item(), a["warmup"].item(), a["clip"].item(), a["decay"].item())
@@ -1359,11 +1366,12 @@ def length(grads):
 
 
 def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=None, only=TRAINED,
-               order="right", fresh=False, limit=None, late_loss=False):  # fmt: skip
+               order="right", fresh=False, limit=None, late_loss=False, beside=0.0):  # fmt: skip
     """Losses, lengths and weights of a loop in float64, with AdamW's defaults.
 
-    clip: norm, none, each (tensor), value, always (also what is shorter). limit: instead of
-    clip's own. zero: before backward, after the step, never, once (before the loop).
+    clip: norm, none, each (tensor), value, always (also what is shorter), square (of the length).
+    limit: instead of clip's own. beside: length of another gradient, clipped with the rest.
+    zero: before backward, after the step, never, once (before the loop).
     rate: (step) -> share of lr. rule: AdamW, Adam, SGD. order: right; late: the step comes before
     the forward pass; none: no step finds a gradient. fresh: a new optimizer for each step.
     late_loss: the loss is worked out after the step.
@@ -1393,10 +1401,12 @@ def trained_by(i, clip="norm", zero="before", rate=None, rule="AdamW", decay=Non
         keep = zero == "never" or zero == ("once" if step else "after")
         g = {key: new[key] + (g[key] if keep else 0) for key in only}
         losses.append(loss)
-        lengths.append(length(g))
+        lengths.append(np.hypot(length(g), beside))
+        beside *= min(1, c / lengths[-1])
         for key in only:
-            if clip in ("norm", "each"):
-                size = lengths[-1] if clip == "norm" else np.linalg.norm(g[key])
+            if clip in ("norm", "each", "square"):
+                size = np.linalg.norm(g[key]) if clip == "each" else lengths[-1]
+                size = size**2 if clip == "square" else size
                 g[key] = g[key] * min(1, c / size)
             elif clip == "value":
                 g[key] = g[key].clip(-c, c)
@@ -1439,6 +1449,11 @@ def judge_loop(i, o):
     return judged(i, o, promises, LOOP, last=LOOP_LAST)
 
 
+def first_length(i, c):
+    """The condition that the first length is c times the right one."""
+    return lambda v: v.size > 0 and close(v.flat[0], trained_by(i)["lengths"][0] * c, 1e-3)
+
+
 def loops(*options):
     """A slip's values: losses and weights of loops with any of these options."""
 
@@ -1471,8 +1486,12 @@ LOOP = (
              for c in (len(i["x"][0]), 1 / len(i["x"][0])))}),
     Slip("other_norm", "Another norm decides here. The length is the root of the sum of squares, "
          "the `norm_type` 2 of clip_grad_norm_.",
-         lambda i: {"losses": np.any, "lengths": lambda v: v.size > 0 and any(
-             close(v.flat[0], norm, 1e-3) for norm in other_norms(i))}),
+         lambda i: [{"lengths": lambda v: v.size > 0 and any(
+             close(v.flat[0], norm, 1e-3) for norm in other_norms(i)), key: np.any}
+                    for key in ("losses", "A")] + loops({"clip": "square"})(i)),
+    Slip("frozen_clipped", "The length has an old gradient of a frozen weight in it, which no "
+         "zero_grad of this optimizer takes away. Clip what requires a gradient.",
+         lambda i: trained_by(i, beside=np.linalg.norm(i["old_W"].astype(float)))),
     Slip("rise_fast", "The rise is one step too short: step 0 has the rate of step 1. Count the "
          "steps from 0: (step + 1) / warmup.",
          loops(lambda i: {"rate": lambda step: min(1, (step + 2) / i["warmup"])})),
@@ -1487,7 +1506,11 @@ LOOP = (
          loops({"clip": "value"})),
     Slip("all_alike", "All gradients came out equally long, also the short ones. `clip` is a "
          "limit: what is shorter stays as it is. (The limit is the one given, not 1.)",
-         loops({"clip": "always"}, {"limit": 1.0})),
+         lambda i: [each | {"lengths": lambda v: not first_length(i, 2)(v)}
+                    for each in loops({"clip": "always"}, {"limit": 1.0})(i)]),
+    Slip("twice", "The gradient is twice as long as it should be: backward ran twice, or the loss "
+         "was doubled.", lambda i: [{key: np.any, "lengths": first_length(i, 2)}
+                                    for key in ("losses", "A", "lengths")]),
     Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
          "Call zero_grad in every step, before backward.",
          loops({"zero": "never"}, {"zero": "never", "clip": "none"}, {"zero": "once"})),
@@ -1500,8 +1523,13 @@ LOOP = (
          "`min(1, (step + 1) / warmup)`.",
          loops(lambda i: {"rate": lambda step: (step + 1) / i["warmup"]})),
     Slip("rise_slow", "The rise took one step more than `warmup`. In step warmup - 1 the rate is "
-         "lr: divide by warmup.",
-         loops(lambda i: {"rate": lambda step: min(1, (step + 1) / (i["warmup"] + 1))})),
+         "lr already: lr * (step + 1) / warmup.",
+         loops(lambda i: {"rate": lambda step: min(1, (step + 1) / (i["warmup"] + 1))},
+               lambda i: {"rate": lambda step: 1 - (1 - 1 / i["warmup"]) * max(
+                   0, 1 - step / i["warmup"])})),
+    Slip("lr_twice", "The rate has lr in it twice. A scheduler such as LambdaLR multiplies the "
+         "optimizer's lr by what its function returns: the share alone.",
+         loops(lambda i: {"rate": lambda step: i["lr"] * min(1, (step + 1) / i["warmup"])})),
     Slip("stays_low", "Every step had the rate of the first one, lr / warmup. Write the step's "
          "rate into `optimizer.param_groups` in every step.",
          loops(lambda i: {"rate": lambda step: 1 / i["warmup"]})),

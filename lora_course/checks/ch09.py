@@ -1262,6 +1262,8 @@ def probe_exam(namespace, a):
     if len(pair) != 2:
         raise Refused("type", f"choose returns {len(pair)} values.", f"{wanted}.")
     args, lora = pair
+    if any(isinstance(each, type) for each in pair):
+        raise Refused("type", "choose returns a class.", f"{wanted}, made with its numbers.")
     if not hasattr(args, "learning_rate") or not hasattr(lora, "lora_alpha"):
         seen = f"choose returns {kind(args)} and {kind(lora)}."
         raise Refused("type", seen, f"{wanted}.")
@@ -1344,11 +1346,12 @@ BETTER = {  # the one change that would have passed, all else as it was: new num
     "fast": lambda seen: near(seen) if seen["rate"] > near(seen)["rate"] else {},
     "short": lambda seen: {"steps": float(BUDGET // seen["batch"])},
     "few_updates": lambda seen: {"batch": 32.0, "steps": BUDGET / 32.0},
+    "alpha": lambda seen: {"scale": 2.0},
 }
 CHANGES = {
     "low_rank": "with r = 4", "slow": "with a higher learning rate",
     "fast": "with a lower learning rate", "short": "with more steps",
-    "few_updates": "with the same rows in smaller batches",
+    "few_updates": "with the same rows in smaller batches", "alpha": "with lora_alpha twice r",
 }  # fmt: skip
 EXAM = (  # named by the judge, which has tried the change
     Slip("budget", "Rows read are steps times rows in a batch, times gradient accumulation; "
@@ -1366,6 +1369,8 @@ EXAM = (  # named by the judge, which has tried the change
          "again."),
     Slip("few_updates", "The same rows in smaller batches would have passed: more steps, and each "
          "of them moves the factors."),
+    Slip("alpha", "With lora_alpha twice r, and nothing else changed, it would have passed. The "
+         "update is multiplied by lora_alpha / r: neither by thousands, nor by hardly anything."),
 )  # fmt: skip
 
 choose = Check(

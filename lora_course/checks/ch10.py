@@ -62,8 +62,10 @@ def make_blockwise(seed):
     rng, made = np.random.default_rng(seed + 1000), {}
     for name in BLOCKS:
         size = int(rng.choice([6, 7, 9]))
-        n = {"even": 3 * size, "rest": 4 * size - int(rng.integers(1, size - 1)), "one": 5}[name]
+        n = {"even": 3 * size, "rest": 4 * size - int(rng.integers(4, size - 1)), "one": 5}[name]
         powers = [*rng.permutation([0, 1, 2]), -1]  # the block that may be short is the smallest
+        if powers[0] == 2:  # and the first one not the largest
+            powers[0], powers[1] = powers[1], powers[0]
         scale = np.repeat(10.0 ** np.array(powers), size)[:n]
         x = (rng.uniform(0.05, 0.9, n) * rng.choice([-1, 1], n) * scale).astype(np.float32)
         for start in range(0, n, size):  # the largest magnitude; in the first block negative
@@ -167,6 +169,13 @@ def decoded(i, name):
     return i[f"codes_{name}"] * scales[: len(i[f"codes_{name}"])].astype(float) / 127
 
 
+def guessed(i, name, up):
+    """The numbers that come back in blocks of codes / scales, rounded down or up."""
+    n, scales = len(i[f"codes_{name}"]), i[f"absmax_{name}"]
+    at = np.arange(n) // ((n + up * (len(scales) - 1)) // len(scales))
+    return i[f"codes_{name}"] * scales[at.clip(max=len(scales) - 1)].astype(float) / 127
+
+
 def nearest_codes(i, name):
     """The condition that each code is a whole number beside the exact one, on either side of a
     tie."""
@@ -223,6 +232,12 @@ BLOCKWISE = (
          "amax(dim=1).",
          lambda i: {f"scales_{n}": lambda v: v.size == 1 or v.size > 1 and np.ptp(v) == 0
                     for n in ("even", "rest")}),
+    Slip("places", "These are the places of the largest. `.max(dim=1)` gives values and indices: "
+         "take `.values`, or amax(dim=1).",
+         lambda i: in_blocks(i, "scales", lambda n: np.abs(rows_of(i, n)).argmax(axis=1))),
+    Slip("running", "This is the largest magnitude so far, over all blocks up to this one. Begin "
+         "anew with each block.",
+         lambda i: in_blocks(i, "scales", lambda n: np.maximum.accumulate(largest(i, n)))),
     Slip("column", "The values are right, with an axis too many: amax(dim=1) without keepdim gives "
          "(blocks,). A column spreads out where it meets a row.",
          lambda i: in_blocks(i, "scales", lambda n: flat(largest(i, n)))),
@@ -316,6 +331,9 @@ BLOCKWISE = (
          "block_size times in a row: repeat_interleave.",
          lambda i: {"back_even": i["codes_even"] / 127
                     * np.tile(i["absmax_even"], int(i["size_even"]))}),
+    Slip("size_guessed", "The block size was worked out from the numbers of codes and scales, and "
+         "the last block may be shorter than the others. `block_size` is given.",
+         lambda i: [in_blocks(i, "back", lambda n, up=up: guessed(i, n, up)) for up in (0, 1)]),
     Slip("back_rest", "It works where the block size divides the length. Cut the repeated scales "
          "to the number of codes.",
          lambda i: {"back_even": decoded(i, "even"), "stop_back_rest": stopped}),

@@ -396,19 +396,24 @@ def probe_skip(namespace, a):
     from lora_course.bits.fourbit import four_bit_config, four_bit_layers
 
     made, left, weights = {}, 0, 0
-    for family in FAMILIES:
+    for case in (*FAMILIES, "alone"):
+        family, more = ("biogpt", []) if case == "alone" else (case, ends(a, case))
         model = meta_model(family).cast()
-        more = ends(a, family)
         before = callers.Before(more)
-        names = namespace["skip_list"](model, more)
-        fixtures.expect(names, (list, tuple, set), "skip_list", "a list of names")
+        if more:
+            names = namespace["skip_list"](model, more)
+        else:
+            call = lambda: namespace["skip_list"](model, more)  # noqa: B023, E731
+            names = fixtures.in_case("for more = []", call)
+        said = "skip_list" if more else "skip_list(model, [])"
+        fixtures.expect(names, (list, tuple, set), said, "a list of names")
         if strange := [name for name in names if type(name) is not str]:
             raise Refused("type", f"the list holds {kind(strange[0])}.", "names, each a text.")
         left = left or before.change()
         with patch("transformers.integrations.bitsandbytes.logger"):  # warns of what we judge
             replace_with_bnb_linear(model, list(names), four_bit_config(torch.float32))
         packed = four_bit_layers(model)
-        made[family] = np.array([name in packed for name in linears(family)])
+        made[case] = np.array([name in packed for name in linears(family)])
         weights += sum(name.endswith(".weight") for name in names)
     return {**made, "left": left, "weights": weights}
 
@@ -430,24 +435,31 @@ def right_ones(name, head, ends):
 def judge_skip(i, o):
     right = packs(right_ones)(i)
 
-    def seen(value, family):
-        names = np.array(linears(family))
+    right["alone"] = packs(lambda name, head, ends: name == head)(i)["biogpt"]
+
+    def seen(value, case):
+        family = "biogpt" if case == "alone" else case
+        names, more = np.array(linears(family)), [] if case == "alone" else ends(i, case)
         if value.shape != names.shape:
             return ""
         said = []
         for what, there in (("in 4 bits", 1), ("kept out", 0)):
-            wrong = names[(value == there) & (right[family] != there)]
+            wrong = names[(value == there) & (right[case] != there)]
             if len(wrong):
                 said.append(
                     f"{what}: {wrong[-1]}" + f" and {len(wrong) - 1} more" * (len(wrong) > 1)
                 )
-        return f"for {ends(i, family)} in a {family}, wrongly {'; wrongly '.join(said)}"
+        return f"for {more} in a {family}, wrongly {'; wrongly '.join(said)}"
 
     promises = [
         Promise(family, right[family], seen=lambda v, family=family: seen(v, family), expected=
                 f"{FAMILIES[family][3]} and what ends in one of these kept out, all else in 4 bits")
         for family in FAMILIES
     ]  # fmt: skip
+    promises.append(
+        Promise("alone", right["alone"], seen=lambda v: seen(v, "alone"),
+                expected=f"{FAMILIES['biogpt'][3]} kept out, all else in 4 bits")
+    )  # fmt: skip
     return judged(i, o, [*promises, callers.unchanged("left", "more")], SKIP)
 
 
@@ -462,8 +474,9 @@ SKIP = (
                     "weights": lambda v: v.size == 1 and v.item() > 0}),
     Slip("by_place", "The head is not the last part of every model. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
-         packs(lambda name, head, ends: name.endswith(tuple(ends)) or name == (
-             "model.layers.1.mlp.down_proj" if head == "lm_head" else head))),
+         lambda i: [packs(lambda name, head, ends, at=at: name.endswith(tuple(ends)) or name == (
+             at if head == "lm_head" else head))(i)
+                    for at in ("model.layers.1.mlp.down_proj", "")]),
     Slip("by_size", "Another layer may have as many outputs as there are words. Ask "
          "`model.get_output_embeddings()`, and look its name up.",
          packs(lambda name, head, ends: name == head or name.endswith(

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from lora_course.checks import callers, fixtures
+from lora_course.checks import callers, fixtures, guard
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, judged, seen_as
-from lora_course.checks.values import Refused, array, kind
+from lora_course.checks.values import Refused, array, kind, text, words
 
 
 def any_of(*options):
@@ -16,7 +16,7 @@ def numbers(value, name, wanted):
     """A list of whole numbers as an array, or Refused: also for an empty one."""
     if value is None:
         raise Refused("none", f"{name} returns None.", wanted)
-    if isinstance(value, (str, dict)) or not hasattr(value, "__len__"):
+    if isinstance(value, (str, dict, set, frozenset)) or not hasattr(value, "__len__"):
         raise Refused("type", f"{name} returns {kind(value)}.", wanted)
     try:
         return array(list(value), f"what {name} returns")
@@ -319,7 +319,8 @@ fleet = Check(
 
 
 # 18.3 Who goes
-EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small")
+EVICT_CASES = ("recent", "popular", "busy", "edge", "room", "crowd", "all", "small", "idle")
+STOPPED = np.array([-1.0])  # stands for a ValueError where there is room
 LISTED = "a list of names, an empty one where nobody goes."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
@@ -373,8 +374,10 @@ def evict_case(i, case):
         need -= min(int(sizes[gone[-1]]) - 1, 1 + int(i["busy"]))
     if case == "small":  # with the second one gone, the first would have had no need to go
         need = slack + int(sizes[by_time[1]])
-    if case == "room":
+    if case in ("room", "idle"):
         need = slack - 1
+    if case == "idle":  # all of them at work, and room enough
+        busy = i["names"].tolist()
     if case == "all":
         need = held - 1
     return need, held + slack, busy, rule
@@ -393,15 +396,20 @@ def order(i, rule, slip=""):
     sign = -1 if slip == "newest" else 1
     if slip == "one_rule":
         rule = "recent"
+    if slip == "both_popular":
+        rule = "popular"
+    if slip in ("exchanged", "exchanged_alone"):
+        rule = "popular" if rule == "recent" else "recent"
     if rule == "recent":
+        sign = -1 if slip == "latest" else sign
         return np.argsort(sign * i["used"], kind="stable")
     ties = {
         "ties_listed": np.arange(len(i["names"])),
         "ties_name": i["names"],
         "ties_size": i["sizes"],
     }
-    ties["ties_newest"] = -i["used"]
-    if slip == "most":  # the most popular goes
+    ties["ties_newest"] = ties["exchanged_alone"] = -i["used"]
+    if slip == "most" and rule == "popular":  # the most popular goes
         return np.lexsort((i["used"], -i["asked"]))
     return np.lexsort((ties.get(slip, sign * i["used"]), sign * i["asked"]))
 
@@ -414,7 +422,12 @@ def probe_evict(namespace, a):
         held = dict(everybody)
         need, capacity, busy, rule = evict_case(a, case)
         before = callers.Before(held, busy)
-        gone = namespace["evict"](held, need, capacity, busy, rule)
+        try:
+            gone = namespace["evict"](held, need, capacity, busy, rule)
+        except ValueError as error:
+            if case != "idle":
+                raise
+            gone, made["idle_said"] = STOPPED, text(guard.described(error)[1])
         made[f"gone_{case}"] = numbers(gone, "evict", LISTED)
         changed.append(before.change())
     made["left"] = max(changed)
@@ -437,6 +450,12 @@ def gone(i, case, slip=""):
     free, found = capacity - int(i["sizes"].sum()), []
     if slip == "capacity":
         free = 0
+    if slip == "all_free":
+        free = capacity
+    if slip == "first_busy":
+        busy = busy[:1]
+    if slip == "busy_free":  # what they hold is not counted
+        free += int(i["sizes"][np.isin(i["names"], busy)].sum())
     for place in order(i, rule, slip):
         name = int(i["names"][place])
         if name in busy and slip not in ("busy", "busy_counts"):
@@ -448,6 +467,8 @@ def gone(i, case, slip=""):
             break
         found.append(name)
         free += int(i["sizes"][place])
+    if case == "idle" and free < need:
+        return STOPPED
     if slip == "pruned":
         size = dict(zip(i["names"].tolist(), i["sizes"].tolist(), strict=True))
         for name in list(found):
@@ -471,8 +492,18 @@ def judge_evict(i, o):
         need, capacity, busy, rule = evict_case(i, case)
         free = capacity - int(i["sizes"].sum())
         where = f"rule {rule!r}, need = {need}, {free} bytes free, busy {busy or 'nobody'}"
-        right = gone(i, case)
-        promises.append(Promise(f"gone_{case}", right, f"{where}: who goes", rtol=0, atol=0))
+        said = words(o.get("idle_said", text(""))) if case == "idle" else ""
+        promises.append(
+            Promise(
+                f"gone_{case}",
+                gone(i, case),
+                f"{where}: who goes",
+                rtol=0,
+                atol=0,
+                seen=said and (lambda v, s=f"{where}: {said}": s),
+                expected="an empty list, for there is room" * bool(said),
+            )
+        )
     full = f"need = {too_much(i)[0]} where the busy ones leave no room"
     promises += callers.raises(o, "full", full, "ValueError", str(too_much(i)[0]), "held and busy")
     return judged(i, o, promises, EVICT)
@@ -485,12 +516,18 @@ def leaves(*slips):
 
 EVICT = (
     Slip("busy_goes", "A busy adapter went, or its bytes were taken for free. Its request is still "
-         "running: take it out of the candidates.", leaves("busy", "busy_counts")),
+         "running: take it out of the candidates.",
+         leaves("busy", "busy_counts", "busy_free", "first_busy")),
     Slip("everybody", "Nobody more than needed: stop once there is room.", leaves("everybody")),
     Slip("stay", "Those are the ones that stay. Say who goes.", leaves("stay")),
-    Slip("newest", "The one used last, or asked for most, goes last.", leaves("newest")),
+    Slip("newest", "The one used last, or asked for most, goes last.",
+         leaves("newest", "latest", "most")),
     Slip("one_rule", "`\"popular\"` looks at how often an adapter was asked for, the third entry.",
          leaves("one_rule")),
+    Slip("exchanged", "The two rules are exchanged: `\"recent\"` goes by the second entry, "
+         "`\"popular\"` by the third.", leaves("exchanged", "exchanged_alone")),
+    Slip("both_popular", "`\"recent\"` looks at when an adapter was used last, the second entry.",
+         leaves("both_popular")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
          leaves("ties_listed", "ties_newest", "ties_name", "ties_size")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),
@@ -498,13 +535,17 @@ EVICT = (
     Slip("taken_back", "They go one after the other, and who went is gone, also where a later one "
          "would have been enough.", leaves("pruned")),
     Slip("always_one", "Where there is room already, nobody goes.", leaves("always_one")),
-    Slip("free_forgotten", "Some bytes are free before anybody goes: capacity minus what is held.",
-         leaves("capacity")),
+    Slip("free_forgotten", "What is free before anybody goes is capacity minus all that is held.",
+         leaves("capacity", "all_free")),
     Slip("by_size", "Size does not decide who goes, only how many.", leaves("largest", "smallest")),
     Slip("as_listed", "`held` is in no order. Sort by when it was used, or how often.",
          leaves("as_listed", "by_name")),
     Slip("changed", "`held` and `busy` are the caller's: no `pop` or `del`. Count the bytes that "
          "get free in a number of your own.", seen_as(left=lambda v: v > 0)),
+    Slip("early_error", "Where there is room nobody has to go: that all are busy is no error then. "
+         "Raise after the last one, and only where room is still missing.",
+         lambda i: {"gone_idle": STOPPED, "gone_room": gone(i, "room"), "gone_all": gone(i, "all"),
+                    "gone_busy": gone(i, "busy")}),
     Slip("no_error", "After the last one that may go there is still no room: "
          "`raise ValueError(f\"{need} ...\")`.",
          lambda i: [{"full_error": lambda v: v != 1}, {"full_names": 0}]),

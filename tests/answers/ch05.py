@@ -2891,3 +2891,51 @@ WRONG += [
         edits=(("(labels == -100).all()", "(labels == -100).sum() > 25"),),
     ),
 ]
+
+WRONG += [
+    edit("triage", "the last row of labels", "one_row",
+         ("(labels == -100).all()", "(labels[-1] == -100).all()")),
+    edit("triage", "the third row of labels", "label_or_not",
+         ("(labels == -100).all()", "(labels[2] == -100).all()")),
+    edit("training_loop", "clips all parameters, clears those of the optimizer", "frozen_clipped",
+         ("clip_grad_norm_(weights", "clip_grad_norm_(model.parameters()")),
+    edit("training_loop", "LambdaLR with the rate itself", "lr_twice", (RATE, ""),
+         (BUILD, BUILD + "    rise = torch.optim.lr_scheduler.LambdaLR(\n"
+          "        optimizer, lambda s: lr * min(1, (s + 1) / warmup))\n"),
+         (STEP, STEP + "        rise.step()\n")),
+    edit("training_loop", "LinearLR over warmup steps", "rise_slow", (RATE, ""),
+         (BUILD, BUILD + "    rise = torch.optim.lr_scheduler.LinearLR(\n"
+          "        optimizer, 1 / warmup, 1.0, warmup)\n"),
+         (STEP, STEP + "        rise.step()\n")),
+    edit("training_loop", "clips by the squared length", "other_norm",
+         (CLIP, "        n = sum(w.grad.pow(2).sum() for w in weights)\n"
+          "        for w in weights:\n            w.grad *= min(1, clip / n)\n"
+          "        lengths.append(n.item())\n")),
+]  # fmt: skip
+
+RIGHT += [
+    edit("training_loop", "LinearLR over one step less", "", (RATE, ""),
+         (BUILD, BUILD + "    rise = torch.optim.lr_scheduler.LinearLR(\n"
+          "        optimizer, 1 / warmup, 1.0, warmup - 1)\n"),
+         (STEP, STEP + "        rise.step()\n")),
+    edit("training_loop", "eval by train(False), gradients kept as zeros", "",
+         ("model.eval()", "model.train(False)"),
+         ("optimizer.zero_grad()", "model.zero_grad(set_to_none=False)")),
+    edit("triage", "by the weights' sizes, with diff", "",
+         ("grad_A.max() == 0 and grad_B.max() == 0", "A.max() == 0 and B.max() == 0"),
+         ("B[-1] == B[0] and A[-1] == A[0]", "not B.diff().any() and not torch.diff(A).any()")),
+]  # fmt: skip
+
+WRONG += [
+    edit("training_loop", "the sum of sizes for the length", "other_norm",
+         ("(weights, clip)", "(weights, clip, 1)")),
+]  # fmt: skip
+
+WRONG += [
+    edit("triage", "a sum below 0", "label_or_not",
+         ("(labels == -100).all()", "labels.sum() < 0")),
+    edit("triage", "the last column of labels", "label_or_not",
+         ("(labels == -100).all()", "(labels[:, -1] == -100).all()")),
+    edit("training_loop", "backward twice", "twice",
+         (BACK, "        loss.backward(retain_graph=True)\n" + BACK)),
+]  # fmt: skip

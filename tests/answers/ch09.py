@@ -2822,3 +2822,12 @@ def join(rows):
         ),
     ),
 ]
+
+WRONG += [
+    Answer("choose", "alpha in thousands", "alpha", edits=(("alpha=8", "alpha=8000"),)),
+    Answer("choose", "alpha a thousandth", "alpha", edits=(("alpha=8", "alpha=0.01"),)),
+]
+
+WRONG += [
+    Answer("choose", "a class", "type", edits=(("LoraConfig(r=4, lora_alpha=8)", "LoraConfig"),)),
+]

@@ -1820,3 +1820,61 @@ def bits_per_parameter(n, block_size, double_quant):
         "bits", "zero point too", "other_scales", edits=(("else 32 * blocks", "else 64 * blocks"),)
     ),
 ]
+
+WRONG += [
+    Answer(
+        "blockwise",
+        "the largest so far",
+        "running",
+        edits=(("amax(dim=1)", "amax(dim=1).cummax(0).values"),),
+    ),
+    Answer(
+        "blockwise",
+        "block size from the lengths, rounded up",
+        "size_guessed",
+        edits=(
+            ("absmax.repeat_interleave(block_size)", "absmax.repeat_interleave(guess)"),
+            (
+                "    scales = absmax",
+                "    guess = -(-len(codes) // len(absmax))\n    scales = absmax",
+            ),
+        ),
+    ),
+    Answer(
+        "blockwise",
+        "block size from the lengths, the rest to the last block",
+        "size_guessed",
+        edits=(
+            ("[: len(codes)]  # (n,)", ""),
+            (
+                "absmax.repeat_interleave(block_size)",
+                "absmax[(torch.arange(len(codes)) // guess).clamp(max=len(absmax) - 1)]",
+            ),
+            ("    scales = absmax", "    guess = len(codes) // len(absmax)\n    scales = absmax"),
+        ),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "blockwise",
+        "scatter_reduce, a list back",
+        code="""
+def quantize_int8(x, block_size):
+    block = torch.arange(len(x)) // block_size
+    most = torch.zeros(int(block[-1]) + 1).scatter_reduce(0, block, x.abs(), "amax")
+    return torch.clamp(torch.round(x / (most[block] / 127)), -127, 127).char(), most
+def dequantize_int8(codes, absmax, block_size):
+    return [float(c) * float(absmax[k // block_size]) / 127 for k, c in enumerate(codes)]
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "blockwise",
+        "the places of the largest",
+        "places",
+        edits=(("rows.abs().amax(dim=1)", "rows.abs().max(dim=1).indices"),),
+    ),
+]

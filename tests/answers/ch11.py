@@ -1904,3 +1904,62 @@ def qlora_config(bf16):
         ),
     ),
 ]
+
+WRONG += [
+    Answer(
+        "skip_list",
+        "nothing where more is empty",
+        "none",
+        edits=(("    head = ", "    if not more:\n        return None\n    head = "),),
+    ),
+    Answer(
+        "skip_list",
+        "more itself where it is empty",
+        "other",
+        edits=(("    head = ", "    if not more:\n        return []\n    head = "),),
+    ),
+]
+
+RIGHT += [
+    Answer(
+        "skip_list",
+        "a copy that grows",
+        code="""
+def skip_list(model, more):
+    kept = list(more)
+    for name, module in model.named_modules():
+        if module is model.get_output_embeddings() and name not in kept:
+            kept.append(name)
+    return kept
+""",
+    ),
+    Answer(
+        "skip_list",
+        "sorted, without doubles",
+        code="""
+def skip_list(model, more):
+    names = {id(m): n for n, m in model.named_modules()}
+    return sorted({names[id(model.get_output_embeddings())], *more})
+""",
+    ),
+]
+
+WRONG += [
+    Answer(
+        "skip_list",
+        "the last part of all",
+        "by_place",
+        edits=(
+            (
+                "[name for name, m in model.named_modules() if m is head]",
+                "[list(model.named_modules())[-1][0]]",
+            ),
+        ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "skip_list", "more by its first entry", "raised", edits=(("] + more", "] + [more[0]]"),)
+    ),
+]

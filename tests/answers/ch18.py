@@ -540,7 +540,7 @@ WRONG += [
     Answer(
         "evict",
         "the most popular goes",
-        "other",
+        "newest",
         edits=(("(held[name][2], held[name][1])", "(-held[name][2], held[name][1])"),),
     ),
     Answer(
@@ -766,3 +766,85 @@ WRONG += [
         ),
     ),
 ]
+
+WRONG += [
+    edit(
+        "evict",
+        "all busy is an error, also with room",
+        "early_error",
+        (
+            "    for name in sorted",
+            "    if not held.keys() - set(busy):\n"
+            '        raise ValueError(f"all are busy, no room for {need}")\n'
+            "    for name in sorted",
+        ),
+    ),
+    edit(
+        "evict",
+        "the busy ones' bytes counted as free",
+        "busy_goes",
+        ("for entry in held.values()", "for name, entry in held.items() if name not in busy"),
+    ),
+    edit(
+        "evict",
+        "the two rules exchanged",
+        "exchanged",
+        ('"recent": ', '"x": '),
+        ('"popular": ', '"recent": '),
+        ('"x": ', '"popular": '),
+    ),
+    edit("evict", "a set", "type", ("return gone", "return set(gone)")),
+]
+
+RIGHT += [
+    Answer(
+        "evict",
+        "a heap and a tuple that grows",
+        code="""
+import heapq
+def evict(held, need, capacity, busy, rule):
+    key = (lambda e: (e[2], e[1])) if rule == "popular" else (lambda e: (e[1],))
+    heap = [(*key(e), name, e[0]) for name, e in held.items() if name not in frozenset(busy)]
+    heapq.heapify(heap)
+    missing, gone = need + sum(e[0] for e in held.values()) - capacity, ()
+    while missing > 0:
+        if not heap:
+            raise ValueError("cannot place an adapter of %d bytes" % need)
+        *_, name, size = heapq.heappop(heap)
+        gone, missing = (*gone, name), missing - size
+    return gone
+""",
+    ),
+    Answer(
+        "evict",
+        "calls itself, an error of its own",
+        code="""
+class NoRoom(ValueError):
+    pass
+def evict(held, need, capacity, busy, rule):
+    if sum(size for size, _, _ in held.values()) + need <= capacity:
+        return []
+    rest = [name for name in held if name not in busy]
+    if not rest:
+        raise NoRoom(need)
+    first = min(rest, key=lambda n: held[n][:0:-1] if rule == "popular" else held[n][1:2])
+    left = {name: entry for name, entry in held.items() if name != first}
+    return [first, *evict(left, need, capacity, busy, rule)]
+""",
+    ),
+]
+
+WRONG += [
+    edit("evict", "the fields exchanged, ties and all", "exchanged",
+         ("lambda name: held[name][1]", "lambda name: held[name][2]"),
+         (POPULAR, "(held[name][1], held[name][2])")),
+    edit("evict", "by how often, whatever the rule", "both_popular",
+         ("lambda name: held[name][1]", "lambda name: (held[name][2], held[name][1])")),
+]  # fmt: skip
+
+WRONG += [
+    edit("evict", "what is held forgotten", "free_forgotten", (FREE, "capacity")),
+    edit("evict", "the first busy one alone", "busy_goes", ("set(busy)", "set(busy[:1])")),
+    edit("evict", "the newest, with one rule", "newest",
+         ("lambda name: held[name][1]", "lambda name: -held[name][1]")),
+]  # fmt: skip
