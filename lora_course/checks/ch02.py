@@ -677,6 +677,7 @@ def ranks_of(budgets, shapes):
     one, full = sum(a + b for a, b in shapes), sum(a * b for a, b in shapes)
     return {
         "right": budgets // one,
+        "not_whole": budgets / one,
         "strict_budget": (budgets - 1) // one,
         "over_budget": -(-budgets // one),
         "always_over": budgets // one + 1,
@@ -797,6 +798,7 @@ BUDGET = (
          "equality.", ranks("strict_budget")),
     Slip("over_budget", "That rank costs more than the budget. Round down.",
          ranks("over_budget", "always_over", "rounded")),
+    Slip("not_whole", "A rank is a whole number: divide with `//`.", ranks("not_whole")),
     Slip("product", "0 for every budget. One unit of rank costs rows + columns, not rows * "
          "columns; and r is the same for all matrices.", ranks("product")),
     Slip("one_matrix", "The budget covers all matrices together, but only one was counted. Sum the "

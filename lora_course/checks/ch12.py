@@ -211,6 +211,8 @@ def other_factor(i, dtype):
 
 
 MERGE = (
+    Slip("changed", "Names that end in `_` and `*=` write into the factors that were given: "
+         "make new ones.", lambda i: [{f"left_{dtype}": lambda v: v > 0} for dtype in STORED]),
     Slip("weight_scaled", "The weight itself was multiplied, by the scale or something else. Only "
          "the update has a factor.", lambda i: {"bfloat16": lambda v: weight_times(i, v)}),
     Slip("other_factor", "The update goes in with another factor than `scaling`: print both.",
@@ -290,6 +292,10 @@ def make_ready(seed):
         tokens=TOKENS,
         low=rng.permutation(np.arange(20, 70))[:8],
     )
+    bare, config = int(made["tokens"][:, 0].argmin()), ~np.isin(made["template"], (1, 4))
+    if not config[bare]:  # the folder without a tokenizer has a tokenizer_config.json
+        places = [bare, int(config.argmax())]
+        made["template"][places] = made["template"][places[::-1]]
     made["high"] = made["low"] + rng.integers(2, 6, 8)
     made["weights"], made["adapter"], made["beside"] = made.pop("left").T
     return {**made, "rows": made["high"] + made["tokens"][:, 2]}
@@ -654,11 +660,16 @@ TIES = (
          outs(lambda i: -combine(i), lambda i: np.abs(combine(i)))),
     Slip("no_election", "There was no election: entries of both signs are in the result.",
          without_election),
+    Slip("merges_all", "The entries that were trimmed away are in the average. Merge the trimmed "
+         "updates.", outs(lambda i: combine(i, updates(i), elect=trimmed(i)))),
     Slip("nan", "Some entries are nan: where nobody agrees, 0 was divided by 0. The result there "
          "is 0.", nan_where_nobody),
 )  # fmt: skip
 TIES = (
     *TIES,
+    Slip("changed", "The result is right, but `x[...] =`, `*=` or a name that ends in `_` wrote "
+         "into what was given; a view of a tensor is that tensor. Make a new one.",
+         lambda i: {"left": lambda v: v > 0}),
     Slip("other_divisor", "The sum of those that agree is right, what it is divided by is not: "
          "their number, entry by entry.", if_none_of(TIES, other_divisor)),
     Slip("other_weights", "Each update was multiplied with something else than its own weight.",
@@ -791,6 +802,9 @@ SERVED = (
              i["which"] < 0, n, -1)) for n in range(ADAPTERS)))),
     Slip("no_base", "Rows of the bare base are 0. They get x @ W.T.",
          outs(lambda i: served(i) * (i["which"] >= 0)[:, None, None])),
+    Slip("overwritten", "Rows with an adapter are the update alone, without x @ W.T. Add the one "
+         "to the other.", outs(lambda i: served(i) - served(i, np.full(len(i["which"]), -1)) * (
+             i["which"] >= 0)[:, None, None])),
     Slip("no_scale", "The updates are not scaled.",
          outs(lambda i: served(i, scale=np.ones(len(i["which"]))))),
     Slip("one_scale", "Every adapter has a scale of its own: `scaling[which]`.",
@@ -840,6 +854,8 @@ SERVED = (
 KNOWN = tuple(slip for slip in SERVED if slip.name != "in_place")
 SERVED = (
     *SERVED,
+    Slip("changed", "The output is right, but `x[...] =`, `+=` or a name that ends in `_` wrote "
+         "into what was given. Make a new tensor.", lambda i: {"left": lambda v: v > 0}),
     Slip("base_rows", "Rows with an adapter are right, those of the bare base (-1) are not: they "
          "get x @ W.T alone.", if_none_of(KNOWN, lambda i, v: wrong_rows(i, v) == {-1})),
     Slip("no_update", "Some rows got no update: they are x @ W.T.", if_none_of(
@@ -995,6 +1011,8 @@ CARD_SLIPS = (
     Slip("last_section", "The section may be the last one: nothing follows it, and it still has "
          "text.", column("limits", lambda i: sections(i, 1, 4, 5),
                          lambda i: sections(i, 0, 1, 4, 5))),
+    Slip("any_place", "`## Limits` also stands in `### Limits` and in `## Limits of memory`. "
+         "Compare whole lines.", column("limits", lambda i: sections(i, 0, 1, 3, 4, 5, 7))),
     Slip("hashes", "`### Limits` is a subtitle, although `## Limits` stands in it. The line must "
          "begin with `## `.", column("limits", lambda i: sections(i, 0, 1, 3, 4, 5))),
     Slip("subtitle", "A subtitle `###` does not end the section. It ends at a line that begins with"

@@ -250,6 +250,7 @@ def make_prepend(seed):
         at = slice(T - n, T) if left[row] else slice(0, n)
         mask[row, at] = 1
         labels[row, at.stop - 2 : at.stop] = rng.integers(5, 50, 2)
+    labels[0, 0] = labels[0, -1] + 1  # asked from the first token on, in the row without padding
     f = fixtures.normal(rng)
     order = rng.permutation(B)
     return {"prompt": f(p, d), "embeds": f(B, T, d), "mask": mask[order], "labels": labels[order]}
@@ -383,8 +384,8 @@ PREPEND = (
     Slip("from_one", "All positions are off by one and the same number: the first trained vector "
          "has position 0. (cumsum counts the token itself: subtract 1.)",
          lambda i: {"positions": lambda v: off_by(i, v, text=False)}),
-    Slip("restart", "The text starts at position p, right behind the trained vectors, and not "
-         "again at 0.", lambda i: [{"positions": lambda v: off_by(i, v, text=True)},
+    Slip("restart", "The text starts at position p, right behind the trained vectors: neither "
+         "again at 0 nor further on.", lambda i: [{"positions": lambda v: off_by(i, v, text=True)},
                                    {"positions": placed(i, "restart_arange")}]),
 )  # fmt: skip
 
@@ -412,6 +413,7 @@ def make_attend(seed):
     rng = np.random.default_rng(seed + 1500)
     f, G, group = fixtures.normal(rng), int(rng.integers(2, 4)), int(rng.integers(2, 4))
     B, p, T, h = (int(n) for n in rng.permutation([2, 3, 4, 5]))
+    B, T = (T, B) if T == 2 else (B, T)  # of two tokens the first sees all or is one ahead
     made = {"q": f(B, G * group, T, h), "k": f(B, G, T, h), "v": f(B, G, T, h)}
     return made | {"prefix_k": f(G, p, h), "prefix_v": f(G, p, h)}
 
@@ -440,6 +442,8 @@ def attention(i, kind=""):
         seen = np.tril(np.ones((T, p + T)))
     if kind == "upper":
         seen = np.triu(np.ones((T, p + T)), p)
+    if kind == "one_ahead":
+        seen = np.tril(np.ones((T, p + T)), p + 1)
     if kind == "no_self":
         seen = np.tril(np.ones((T, p + T)), p - 1)
     if kind == "no_prefix":
@@ -503,6 +507,8 @@ ATTEND = (
     Slip("shifted", "The triangle starts at the first key of the prefix. It belongs over the text: "
          "shift it by p, `tril(p)`.", attends("shifted")),
     Slip("blind_to_itself", "A token also sees itself.", attends("no_self")),
+    Slip("one_ahead", "A token sees the one that comes next. The triangle begins one key too late: "
+         "`tril(p)`, or hide `triu(p + 1)`.", attends("one_ahead")),
     Slip("no_text", "Only the prefix is seen. A token also sees itself and the text before it.",
          attends("prefix_only")),
     Slip("upper", "`triu` is the other triangle: a token sees what stands before it, `tril(p)`.",
@@ -790,7 +796,11 @@ IA3 = (
          lambda i: [{"y_square_in": output(i, "square_in", "by_shape"), "y_in": output(i, "in")},
                     {"W_square_in": merged_pair(i, "square_in", "by_shape")[0],
                      "W_in": merged_pair(i, "in")[0]},
-                    {"b_square_in": i["b"] * i["l_in_square"], "b_in": i["b"]}]),
+                    {"b_square_in": i["b"] * i["l_in_square"], "b_in": i["b"]},
+                    {"y_square": as_if(i, "square", True)[0], "y_out": output(i, "out"),
+                     "y_square_in": output(i, "square_in")},
+                    {"W_square": as_if(i, "square", True)[1], "W_out": merged_pair(i, "out")[0],
+                     "W_square_in": merged_pair(i, "square_in")[0]}]),
     Slip("in_place", "`*=` changes what was given; a merge that fails halfway could not be "
          "repeated. Return new tensors.",
          lambda i: [{"left_fold": lambda v: v > 0}, {"left_scaled": lambda v: v > 0}]),
@@ -820,7 +830,7 @@ ia3 = Check(
 METHODS = ("lora", "bottleneck", "prompt", "prefix", "ia3")
 WIDTHS = ("n", "blocks", "d", "q", "kv", "ff")
 ROUNDS = 2
-OTHERS = {"adapters": "other", "LoRA": "letters"}  # methods that are none
+OTHERS = {"adapters": "other", "LoRA": "letters", "pre": "start"}  # methods that are none
 
 
 def make_count(seed):

@@ -1,5 +1,6 @@
 """Checks of chapter 14: DoRA's forward, PiSSA's start, AdaLoRA's choice, VeRA, a fair race."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from lora_course.checks import callers, fixtures
 from lora_course.checks.core import Check, tensor
 from lora_course.checks.slips import Promise, Slip, judged
-from lora_course.checks.values import Refused, array, kind
+from lora_course.checks.values import Refused, array, close, kind
 
 # 14.1 DoRA's forward
 CASES = {"bias": True, "plain": False}  # name: has it a bias
@@ -89,6 +90,25 @@ def both_cases(i, **options):
     return {k: v for case in CASES for k, v in dora(i, case, **options).items()}
 
 
+def sizes_named(said):
+    """A verdict on an exception; "shapes" where its own text says which sizes do not fit."""
+    texts = ("must match", "cannot be multiplied", "mismatch", "equal size", "not aligned")
+    texts += ("broadcast together", "broadcastable", "is invalid for input of size")
+    fits_not = said.mistake == "raised" and any(text in said.seen for text in texts)
+    return said._replace(mistake="shapes") if fits_not else said
+
+
+def second_look(said, i, o, slips, *keys):
+    """A verdict on an exception, by what came out where sizes are equal, if that is known."""
+    if said.mistake != "raised":
+        return said
+    for key in keys:
+        known = judged(i, o, [Promise(key, lambda v: False, rtol=1e-3, atol=1e-3)], slips)
+        if known.mistake != "other":
+            return said._replace(mistake=known.mistake)
+    return sizes_named(said)
+
+
 def judge_dora(i, o):
     what = {"y": "the output", "gA": "the gradient of lora_A", "gB": "the gradient of lora_B",
             "gm": "the gradient of magnitude", "gx": "the gradient of x"}  # fmt: skip
@@ -100,8 +120,7 @@ def judge_dora(i, o):
             promises.append(Promise(f"{key}_{case}", right, words_here, rtol=1e-3, atol=1e-3))
     promises += [callers.unchanged(f"left_{case}", "a tensor that was given") for case in CASES]
     said = judged(i, o, promises, DORA, part="bias")
-    if said.mistake == "raised" and (" shapes " in said.seen or " size " in said.seen):
-        said = said._replace(mistake="shapes")
+    said = sizes_named(said)
     if said.mistake in ("raised", "shapes"):  # the square layer shows what would have been computed
         square = [p for p in promises if p.key.endswith("_plain")]
         known = judged(i, o, square, COLUMNS)
@@ -225,10 +244,28 @@ def make_pissa(seed):
         U, _, Vh = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
         s = np.sort(rng.uniform(0.7, 1.3, small))[::-1] * 2.0 ** -np.arange(small) * 8
         made[f"W_{case}"] = (U * s @ Vh).astype(np.float32)  # values well apart
+    made["W_square"] = made["W_wide"][:, :small]
     return made
 
 
 def probe_pissa(namespace, a):
+    made = fixtures.attempt("given", lambda: pissa_once(namespace, a))
+    if "raised:given" in made:  # a square weight shows what would have been computed
+        for case, r in (("square", a["r"].item()), ("even", len(a["W_square"]))):
+            made |= fixtures.attempt(case, lambda case=case, r=r: pissa_square(
+                namespace["pissa_start"], a, case, r))  # fmt: skip
+            made.pop(f"raised:{case}", None)
+    return fixtures.unless_all_open(made, ("given",))
+
+
+def pissa_square(function, a, case, r):
+    """The update of a square weight; even: r is its side, so that all sizes are equal."""
+    c = a["scaling"].item()
+    _, A, B = (array(value, "a factor") for value in function(tensor(a["W_square"]), r, c))
+    return {case: c * B @ A}
+
+
+def pissa_once(namespace, a):
     made = {}
     for case in SHAPES:
         W = tensor(a[f"W_{case}"])
@@ -277,7 +314,62 @@ def judge_pissa(i, o):
                     "A's row, beside that of B's column,", **close),
             callers.unchanged(f"left_{case}", "W"),
         ]  # fmt: skip
-    return judged(i, o, promises, PISSA)
+    said = judged(i, o, promises, PISSA, part="given")
+    return second_look(said, i, o, PISSA_SQUARE, "square", "even")
+
+
+def rows_of_v(i, case):
+    """The condition update = U diag(s) and then rows of V, whatever the signs of U and V."""
+    W, r = i[f"W_{case}"].astype(float), int(i["r"])
+    U, s, Vh = np.linalg.svd(W, full_matrices=False)
+
+    def holds(v):
+        if v.shape != W.shape:
+            return False
+        rows = (U[:, :r].T @ v / s[:r, None])[:, : len(s)]
+        return np.allclose(abs(rows), abs(Vh[:, :r].T), rtol=1e-2, atol=1e-3)
+
+    return holds
+
+
+def rows_of_u(i):
+    """The same condition for rows of U in the place of its columns, of the square weight."""
+    rows = rows_of_v({"W_square": i["W_square"].T, "r": i["r"]}, "square")
+    return lambda v: v.ndim == 2 and rows(v.T)
+
+
+def axes(i):
+    """The update of the square weight with roots that scale rows for columns; r is its side."""
+    U, s, Vh = np.linalg.svd(i["W_square"].astype(float))
+    root = (s / float(i["scaling"])) ** 0.5
+    sides = (U * root, root[:, None] * Vh), (U * root[:, None], root * Vh)
+    pairs = (sides[0][0], sides[1][1]), (sides[1][0], sides[0][1]), sides[1]
+    return [{"even": float(i["scaling"]) * B @ A} for B, A in pairs]
+
+
+def square_right(i, turn=False):
+    r, (U, s, Vh) = int(i["r"]), np.linalg.svd(i["W_square"].astype(float))
+    update = U[:, :r] * s[:r] @ Vh[:r]
+    return {"square": lambda v: close(v, update.T if turn else update, 1e-3, 1e-4)}
+
+
+V_FOR_VH = (
+    "A's directions are not those of W. They are the rows of the Vh that `torch.linalg.svd` "
+    "returns, as they come: `Vh[:r]`."
+)
+
+PISSA_SQUARE = (
+    Slip("only_square", "For a square W this code is right. Else U, s and Vh differ in size, "
+         "unless you ask for `full_matrices=False`; and all three are cut to r pieces.",
+         square_right),
+    Slip("sides_exchanged", "The directions of the two factors are exchanged: columns of U belong "
+         "to B, (out, r), rows of Vh to A, (r, in).", lambda i: square_right(i, turn=True)),
+    Slip("v_for_vh", V_FOR_VH, lambda i: {"square": rows_of_v(i, "square")}),
+    Slip("u_rows", "B's directions are not those of W. They are the columns of U: `U[:, :r]`.",
+         lambda i: {"square": rows_of_u(i)}),
+    Slip("root_axis", "A root scales the wrong axis. A piece is a column of U and a row of Vh: "
+         "`U[:, :r] * root` and `root[:, None] * Vh[:r]`.", axes),
+)  # fmt: skip
 
 
 def three_shapes(value):
@@ -334,8 +426,15 @@ def lengths(by_row, by_column):
 
 
 PISSA = (
-    Slip("raised:RuntimeError", "Two shapes do not fit. U is (out, k), s (k,) and Vh (k, in), k "
-         "the smaller side of W: A is made of rows of Vh, B of columns of U."),
+    Slip("shapes", "Two shapes do not fit. U is (out, k), s (k,) and Vh (k, in), k the smaller "
+         "side of W: A is made of rows of Vh, B of columns of U."),
+    *(slip for slip in PISSA_SQUARE if slip.name != "v_for_vh"),
+    Slip("v_for_vh", V_FOR_VH, lambda i: {f"update_{case}": rows_of_v(i, case) for case in SHAPES}),
+    Slip("not_cut", "All pieces are there. Keep the first r: r columns of U, r rows of Vh.",
+         lambda i: [{f"shapes_{case}": np.array([d_out, d_in, 0, 0, a, d_in, 0, 0, d_out, b, 0, 0])}
+                    for case in SHAPES for d_out, d_in in (i[f"W_{case}"].shape,)
+                    for k, r in ((min(d_out, d_in), int(i["r"])),)
+                    for a, b in ((k, k), (k, r), (r, k), (d_in, d_out), (d_in, r), (r, d_out))]),
     Slip("base_kept", "The residual is W itself, so the principal pieces count twice. Take the "
          "update off.", pissa_slip(lambda W, U, s, Vh, r, c: (U[:, :r] * s[:r] @ Vh[:r], W))),
     Slip("scale_ignored", "B A alone is the principal part, but the layer adds scaling * B A. "
@@ -379,9 +478,10 @@ PISSA = (
     Slip("exchanged", "The order is residual, A, B: A has r rows, B has r columns.",
          lambda i: [option for case in SHAPES for option in other_order(i, case)]),
     Slip("turned", "The factors are turned: A is (r, in), B is (out, r).", lambda i: [
-        {f"shapes_{case}": np.array([d_out, d_in, 0, 0, d_in, r, 0, 0, r, d_out, 0, 0])}
+        {f"shapes_{case}": np.array([d_out, d_in, 0, 0, *A, 0, 0, *B, 0, 0])}
         for case, r in ((case, i["r"]) for case in SHAPES)
-        for d_out, d_in in (i[f"W_{case}"].shape,)]),
+        for d_out, d_in in (i[f"W_{case}"].shape,)
+        for A, B in (((d_in, r), (r, d_out)), ((d_in, r), (d_out, r)), ((r, d_in), (r, d_out)))]),
     Slip("in_place", "`-=` writes into the weight that was given. Compute a new tensor.",
          lambda i: [{f"left_{case}": lambda v: v > 0} for case in SHAPES]),
     Slip("lora_start", "The update is zero: that is the start of LoRA. PiSSA starts with the "
@@ -433,7 +533,34 @@ def make_allocate(seed):
         rules = (*ALLOCATIONS.values(), *OTHERS.values(), *NEAR)
         differ = all(apart(right, rule(made)) for rule in rules)
         if clear and differ and min(mask.sum() for mask in right.values()) > 1:
-            return made
+            return made | equal_sizes(np.random.default_rng(seed + 1421))
+
+
+def equal_sizes(rng, r=3):
+    """Layers of one rank, and layers in which out and in are that rank, too."""
+    made = {}
+    for name, (d_in, d_out) in (("one_rank", (r + 2, r + 4)), ("cube", (r, r))):
+        for n in range(len(LAYERS)):
+            for key, shape in (("A", (r, d_in)), ("E", (r, 1)), ("B", (d_out, r))):
+                for part in "sj":
+                    made[f"{name} {part}{key}{n}"] = np.exp(rng.normal(size=shape)).astype("f4")
+    return made
+
+
+def inner(i, name):
+    """The arrays of a set of layers with equal sizes, by their names in the given set."""
+    return {key.split()[1]: value for key, value in i.items() if key.startswith(f"{name} ")}
+
+
+def every_mask(i, **options):
+    """The masks for every budget, none and all among them, (budgets, triplets)."""
+    found = scores(i, **options)
+    return np.stack([top(found, budget) for budget in range(sum(map(len, found)) + 1)])
+
+
+AXES = [  # means over the other axis, where all sizes are equal
+    {side: lambda v, axis: v.mean(1 - axis) for side in sides} for sides in ("A", "B", "AB")
+]
 
 
 def scores(i, A=np.mean, B=np.mean, parts="AEB", product=lambda s, j: s * j):
@@ -577,19 +704,45 @@ NEAR = (  # other answers, that must not look like one of the above
 
 
 def probe_allocate(namespace, a):
+    made = fixtures.attempt("given", lambda: allocate_once(namespace, a))
+    if "raised:given" in made:  # equal sizes show what would have been computed
+        for name in ("one_rank", "cube"):
+            made |= fixtures.attempt(name, lambda name=name: masks_of_equal(
+                namespace["allocate"], inner(a, name), name))  # fmt: skip
+            made.pop(f"raised:{name}", None)
+    return fixtures.unless_all_open(made, ("given",))
+
+
+def averages_of(a):
+    return {
+        name: {k: (tensor(a[f"s{k}{n}"]), tensor(a[f"j{k}{n}"])) for k in "AEB"}
+        for n, name in enumerate(LAYERS)
+    }
+
+
+def masks_of_equal(function, a, name):
+    """The masks for every budget; the shape of one, where it has another."""
+    made, rank = [], len(a["sE0"])
+    for budget in range(rank * len(LAYERS) + 1):
+        result = function(averages_of(a), budget)
+        parts = [array(result[layer], "a mask") for layer in LAYERS]
+        if parts[0].shape != (rank,):
+            return {name: np.array(parts[0].shape)}
+        made.append(np.concatenate(parts))
+    return {name: np.stack(made)}
+
+
+def allocate_once(namespace, a):
     made, every = {}, []
     total = int(a["budgets"].max())
     for key, budget in [*zip(BUDGETS, a["budgets"].tolist(), strict=True),
                         *(("", budget) for budget in range(1, total))]:  # fmt: skip
-        averages = {
-            name: {k: (tensor(a[f"s{k}{n}"]), tensor(a[f"j{k}{n}"])) for k in "AEB"}
-            for n, name in enumerate(LAYERS)
-        }
+        averages = averages_of(a)
         tensors = [t for parts in averages.values() for pair in parts.values() for t in pair]
         before = callers.Before(*tensors)
-        result = fixtures.expect(
-            namespace["allocate"](averages, budget), dict, "allocate", "a dict, layer -> (r,)"
-        )
+        call = functools.partial(namespace["allocate"], averages, budget)
+        result = fixtures.in_case(f"for a budget of {budget}", call)
+        result = fixtures.expect(result, dict, "allocate", "a dict, layer -> (r,)")
         if set(result) != set(LAYERS):
             listed = ", ".join(map(str, list(result)[:6])) or "no layer"
             raise Refused("type", f"allocate returns a dict of {listed}.", "every layer, no other.")
@@ -639,18 +792,38 @@ def judge_allocate(i, o):
         ]  # fmt: skip
     right = np.stack([made_masks(i, budget) for budget in range(1, budget_of(i, "all"))])
     for budget, wanted in enumerate(right, 1):
-        row = o["every"][budget - 1] if o.get("every", right).shape == right.shape else wanted
+        every = o.get("every", right)
+        row = every[budget - 1] if every.shape == right.shape else wanted
         if not np.array_equal(row, wanted):
             break
     promises.append(Promise("every", lambda v: np.array_equal(v, right), seen=lambda v: masks_at(
         wanted, places, f"for a budget of {budget}")(row), expected=f"{budget} triplets on, the "
         "most important"))  # fmt: skip
-    return judged(i, o, promises, ALLOCATE)
+    said = judged(i, o, promises, ALLOCATE, part="given")
+    return second_look(said, i, o, EQUAL_SIZES, "one_rank", "cube")
+
+
+EQUAL_SIZES = (
+    Slip("one_rank", "Where all layers have one rank this code is right. Here ranks differ: put "
+         "the importances behind each other with `torch.cat`, and cut each layer's own (r,) out "
+         "again.",
+         lambda i: {"one_rank": every_mask(inner(i, "one_rank"))}),
+    Slip("e_column", "E is (r, 1). Added to (r,) it makes r x r numbers: take `E[:, 0]`.",
+         lambda i: {"one_rank": lambda v: v.tolist() == [len(i["one_rank sE0"])] * 2}),
+    Slip("other_axis", "The mean goes along a row of A, (r, in), and along a column of B, (out, "
+         "r): `A.mean(1)` and `B.mean(0)`, also where a matrix is square.", lambda i: [
+             {"cube": every_mask(inner(i, "cube"), **rule)} for rule in AXES]),
+)  # fmt: skip
 
 
 ALLOCATE = (
-    Slip("raised:RuntimeError", "Two shapes do not fit. A is (r, in), E (r, 1) and B (out, r): "
-         "`A.mean(1)`, `E[:, 0]` and `B.mean(0)` are (r,)."),
+    Slip("shapes", "Two shapes do not fit. A is (r, in), E (r, 1) and B (out, r): `A.mean(1)`, "
+         "`E[:, 0]` and `B.mean(0)` are (r,)."),
+    *(slip for slip in EQUAL_SIZES if slip.name != "other_axis"),
+    Slip("places", "`argsort` gives the places in order of importance, not the rank of each "
+         "triplet. Compare importances with a bar, or set the places that stay to True.",
+         at_every_budget(both_budgets(lambda i, k: np.argsort(-np.concatenate(scores(i)))
+                                      < budget_of(i, k)))),
     Slip("each_layer", "Every layer keeps as many, or the same share. AdaLoRA ranks the triplets "
          "of all layers together, so that ranks can move to where they are worth most.",
          at_every_budget(ALLOCATIONS["each_layer"], OTHERS["in_proportion"])),
@@ -669,9 +842,7 @@ ALLOCATE = (
          at_every_budget(NEAR[3])),
     Slip("multiplied", "The three scores were multiplied. Add them up.",
          at_every_budget(NEAR[4])),
-    Slip("other_axis", "The mean goes along a row of A, (r, in), and along a column of B, (out, "
-         "r): `A.mean(1)` and `B.mean(0)`, also where a matrix is square.",
-         at_every_budget(*NEAR[5:])),
+    Slip("other_axis", EQUAL_SIZES[2].advice, at_every_budget(*NEAR[5:])),
     Slip("half_sides", "The three scores are added as they are, without weights.",
          at_every_budget(OTHERS["half_sides"])),
     Slip("budget_ignored", "The same triplets stay whatever the budget is. The bar is a place in "
@@ -745,10 +916,52 @@ def make_vera(seed):
     made = {"seed": rng.integers(1000), "r": r, "shapes": shapes}
     for n, (d_out, _) in enumerate(shapes):
         made |= {f"d{n}": rng.normal(size=r), f"b{n}": rng.normal(size=d_out)}
+    made |= {f"vectors {name}": rng.normal(size=(3, 2, r)) for name in EVEN}
     return made
 
 
+EVEN = {"even": (0, 0), "one_shape": (3, 1)}  # name: out and in of every layer, beyond r
+
+
 def probe_vera(namespace, a):
+    made = fixtures.attempt("given", lambda: vera_once(namespace, a))
+    if "raised:given" in made:  # equal sizes show what would have been computed
+        for name in EVEN:
+            made |= fixtures.attempt(name, lambda name=name: vera_even(
+                namespace["vera_deltas"], even_inputs(a, name), name))  # fmt: skip
+            made[f"ran_{name}"] = f"raised:{name}" not in made
+            made.pop(f"raised:{name}", None)
+    return fixtures.unless_all_open(made, ("given",))
+
+
+def even_inputs(i, name):
+    """Layers of one shape; even: out and in are r."""
+    r, given = int(i["r"]), i[f"vectors {name}"]
+    out, into = (r - extra for extra in EVEN[name])
+    made = {"seed": i["seed"], "r": i["r"], "shapes": np.array([(out, into)] * 3)}
+    return made | {f"{key}{n}": given[n, at, : (r, out)[at]].copy()
+                   for n in range(3) for at, key in enumerate("db")}  # fmt: skip
+
+
+def vera_even(function, a, name):
+    shapes = {place: tuple(a["shapes"][0].tolist()) for place in PLACES}
+    vectors = {place: (a[f"d{n}"], a[f"b{n}"]) for n, place in enumerate(PLACES)}
+    result = function(a["seed"].item(), shapes, dict(reversed(vectors.items())))
+    return {f"{name}{n}": array(result[place], "an update") for n, place in enumerate(PLACES)}
+
+
+def even(i, rule=lambda A, B, d, b: (b[:, None] * B * d) @ A, name="even", order=(0, 1, 2)):
+    """The updates of layers of one shape, by a rule of A, B, d and b."""
+    a = even_inputs(i, name)
+    (out, into), r = a["shapes"][0], int(a["r"])
+    rng = np.random.default_rng(int(a["seed"]))
+    bounds = (6 / into) ** 0.5, (6 / r) ** 0.5
+    A = rng.uniform(-bounds[0], bounds[0], (r, into))
+    B = rng.uniform(-bounds[1], bounds[1], (out, r))
+    return {f"{name}{n}": rule(A, B, a[f"d{at}"], a[f"b{at}"]) for n, at in enumerate(order)}
+
+
+def vera_once(namespace, a):
     shapes = {name: tuple(shape) for name, shape in zip(PLACES, a["shapes"].tolist(), strict=True)}
     vectors = {name: (a[f"d{n}"].copy(), a[f"b{n}"].copy()) for n, name in enumerate(PLACES)}
     vectors = dict(reversed(vectors.items()))  # a file keeps no order
@@ -806,12 +1019,72 @@ def judge_vera(i, o):
         Promise(f"u{n}", right, f"the update of {name}", rtol=1e-3, atol=1e-4)
         for (n, name), right in zip(enumerate(PLACES), vera(i).values(), strict=True)
     ]
-    return judged(i, o, [*promises, callers.unchanged("left", "a vector of the file")], VERA)
+    promises.append(callers.unchanged("left", "a vector of the file"))
+    said = judged(i, o, promises, VERA, part="given")
+    return second_look(said, i, o, VERA_EVEN, "even0")
+
+
+def shared_changed(i, names, order):
+    """The updates when a layer scales its part of A or B in place, and the next finds it so."""
+    ones = lambda n: (np.ones_like(i[f"d{n}"]), np.ones_like(i[f"b{n}"]))  # noqa: E731
+    A, B = factors_of(i)
+    made = {}
+    for n in order:
+        d_out, d_in = i["shapes"][n]
+        (d, b), (one_d, one_b) = (i[f"d{n}"], i[f"b{n}"]), ones(n)
+        if "A" in names:
+            A[:, :d_in] *= d[:, None]
+        if "B" in names:
+            B[:d_out] *= b[:, None]
+        d, b = one_d if "A" in names else d, one_b if "B" in names else b
+        made[f"u{n}"] = (b[:, None] * B[:d_out] * d) @ A[:, :d_in]
+    return made
+
+
+def factors_of(i):
+    """The shared A and B."""
+    (out, into), r = i["shapes"].max(0), int(i["r"])
+    rng = np.random.default_rng(int(i["seed"]))
+    a, b = (6 / into) ** 0.5, (6 / r) ** 0.5
+    return rng.uniform(-a, a, (r, into)), rng.uniform(-b, b, (out, r))
+
+
+VERA_EVEN = (
+    Slip("one_size", "A is as wide as the widest input of all layers, B as tall as the tallest "
+         "output: two numbers, which need not belong to one layer.",
+         lambda i: {**even(i), **even(i, name="one_shape")}),
+    Slip("sizes_exchanged", "Where out, in and r are equal this code is right, so two sizes are "
+         "exchanged. In `shapes` comes first out, then in; A is (r, widest in), B (tallest out, "
+         "r).", lambda i: [{**even(i), "ran_one_shape": 0}, {**even(i), "one_shape0": lambda v: (
+             not close(v, even(i, name="one_shape")["one_shape0"], 1e-3, 1e-3))}]),
+    Slip("vectors_exchanged", "d and b are exchanged. In `vectors` comes first d, (r,), then b, "
+         "(out,): d scales the rows of A, b those of B.",
+         lambda i: even(i, lambda A, B, d, b: (d[:, None] * B * b) @ A)),
+    Slip("by_place", "A layer got the vectors of another one. The file keeps no order: look them "
+         "up by name, `vectors[layer]`.", lambda i: even(i, order=(2, 1, 0))),
+    Slip("columns_scaled", "A vector scales columns where it should scale rows: diag(b) B is "
+         "`b[:, None] * B`, diag(d) A is `d[:, None] * A`.",
+         lambda i: [even(i, rule) for rule in (
+             lambda A, B, d, b: (B * d) @ A * b, lambda A, B, d, b: (b[:, None] * B) @ (A * d),
+             lambda A, B, d, b: (B * b) @ (A * d), lambda A, B, d, b: (B * b * d) @ A,
+             lambda A, B, d, b: B @ (A * d) * b, lambda A, B, d, b: (b[:, None] * d[:, None] * B)
+             @ A)]),
+    Slip("number_by_number", "`*` multiplies number by number. Matrices are multiplied with `@`.",
+         lambda i: [even(i, rule) for rule in (
+             lambda A, B, d, b: np.diag(b) * B * np.diag(d) * A,
+             lambda A, B, d, b: b[:, None] * B * (d[:, None] * A),
+             lambda A, B, d, b: b[:, None] * B * d * A, lambda A, B, d, b: b * B * d * A)]),
+)  # fmt: skip
 
 
 VERA = (
-    Slip("raised:ValueError", "Two shapes do not fit. In `vectors` comes first d, (r,), then b, "
-         "(out,); in `shapes` first out, then in. A is (r, widest in), B (tallest out, r)."),
+    Slip("shapes", "Two shapes do not fit. In `vectors` comes first d, (r,), then b, (out,); in "
+         "`shapes` first out, then in. A is (r, widest in), B (tallest out, r)."),
+    *(slip for slip in VERA_EVEN if slip.name != "one_size"),
+    Slip("shared_changed", "A layer scales its part of A or B in place, and the next layer finds "
+         "the shared matrix changed. Make a new array: no `*=`.",
+         lambda i: [shared_changed(i, names, order) for names in ("A", "B", "AB")
+                    for order in ((0, 1, 2), (2, 1, 0))]),
     Slip("other_order", "B was drawn first. The numbers come out of the generator in one order: A, "
          "then B.", lambda i: vera(i, order="BA")),
     Slip("again", "They were drawn anew for every layer. Draw A and B once, before the layers.",
@@ -829,8 +1102,7 @@ VERA = (
     Slip("turned_draw", "A is drawn as (r, in), B as (out, r). The other shape, turned "
          "afterwards, has the numbers in other places.",
          lambda i: [vera(i, turned=part) for part in ("A", "B", "AB")]),
-    Slip("one_size", "A is as wide as the widest input of all layers, B as tall as the tallest "
-         "output: two numbers, which need not belong to one layer.", lambda i: [
+    Slip("one_size", VERA_EVEN[0].advice, lambda i: [
              vera(i, largest=[i["shapes"].max()] * 2), vera(i, largest=i["shapes"][0]),
              vera(i, largest=[i["shapes"].max()] * 2, bound=lambda name, shape: (6 / (
                  i["shapes"][:, 1].max() if name == "A" else shape[1])) ** 0.5)]),

@@ -1491,3 +1491,16 @@ WRONG += [  # what a novice wrote in a later round
         ("r = budget // cost", "r = max(budget // cost - 1, 0)"),
     ),
 ]
+
+WRONG += [
+    Answer(
+        "budget",
+        "/ in the place of //",
+        "not_whole",
+        code="""
+def fit_budget(before, after, budget):
+    r = budget / sum(sum(W.shape) for W in before.values())
+    return r, {n: before[n] + truncate(after[n] - before[n], int(r)) for n in before}
+""",
+    ),
+]

@@ -867,7 +867,7 @@ WRONG += [
     edit("merge_weight", "one entry far off", "other", (TO, "total[1, 1] += 1\n    " + TO)),
     edit("merge_weight", "complex", "other", (TO, "return total.to(torch.complex64)")),
     edit("merge_weight", "lists", "other", (TO, "return total.to(weight.dtype).tolist()")),
-    edit("merge_weight", "scales B in place", "other", (TOTAL,
+    edit("merge_weight", "scales B in place", "changed", (TOTAL,
          "total = weight.float() + lora_B.mul_(scaling) @ lora_A")),
     edit("merge_weight", "the transposed", "other", (TO, "return total.to(weight.dtype).T")),
     edit("merge_weight", "by way of float16", "rounds_after", (TO,
@@ -902,7 +902,7 @@ WRONG += [
     edit("ties", "weights that sum to one", "weights_shared_out", (SUM,
          "weights = weights / weights.sum()\n    " + SUM)),
     edit("ties", "one entry too few", "other_count", (TRIMMED, TRIMMED.replace(">=", ">"))),
-    edit("ties", "trims in place", "other", (TRIMMED,
+    edit("ties", "trims in place", "changed", (TRIMMED,
          "updates[updates.abs() < least.view(-1, 1, 1)] = 0\n    trimmed = updates")),
     edit("ties", "the absolute mean", "signs", (MEAN, MEAN.replace("total", "total.abs()"))),
     edit("ties", "the median", "other", (MEAN, "return trimmed.median(0).values")),
@@ -915,7 +915,7 @@ WRONG += [
          (PICK, "which = which.clamp(min=0)\n    " + PICK)),
     edit("mixed_forward", "divides", "divided", (STRENGTH, STRENGTH.replace("scaling[which] *",
          "1 / scaling[which] *"))),
-    edit("mixed_forward", "writes into which", "other", (MIXED, "which[which < 0] = 0\n    " +
+    edit("mixed_forward", "writes into which", "changed", (MIXED, "which[which < 0] = 0\n    " +
          MIXED)),
     edit("mixed_forward", "adapter 0 is the base", "zero_lost", ("which >= 0", "which > 0")),
     edit("mixed_forward", "scale along the tokens", "raised", ("strength.view(-1, 1, 1)",
@@ -1277,7 +1277,7 @@ WRONG += [
     Answer(
         "merge_weight",
         "B scaled in place",
-        "other",
+        "changed",
         edits=(
             (
                 "total = weight.float() + scaling * lora_B @ lora_A  # float32",
@@ -1499,7 +1499,7 @@ WRONG += [
     Answer(
         "ties",
         "in place",
-        "other",
+        "changed",
         edits=(
             ("  trimmed", ("  updates *= (updates.abs() >= least.view(-1, 1, 1))\n    trimmed")),
         ),
@@ -1675,7 +1675,7 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
     Answer(
         "mixed_forward",
         "strength bool only",
-        "other",
+        "overwritten",
         edits=(("= x @", "= (x * (which < 0).view(-1, 1, 1)) @"),),
     ),
     Answer(
@@ -2327,5 +2327,128 @@ def mixed_forward(x, W, lora_A, lora_B, scaling, which):
         "open points: tested",
         "joined",
         edits=(("not open_\n", "not open_ and bool(tested)\n"),),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "merge_weight",
+        "a factor scaled in place",
+        "changed",
+        code="""
+def merge_weight(weight, lora_A, lora_B, scaling):
+    lora_B.mul_(scaling)
+    return (weight.float() + lora_B @ lora_A).to(weight.dtype)
+""",
+    ),
+    Answer(
+        "ready",
+        "its settings for the tokenizer",
+        "other_tokenizer",
+        code="""
+def ready(folder):
+    folder = Path(folder)
+    names = [p.name for p in folder.iterdir()]
+    weights = "model.safetensors" in names or "model.safetensors.index.json" in names
+    tok = "tokenizer_config.json" in names or "tokenizer.json" in names
+    chat = "chat_template.jinja" in names
+    if not chat and "tokenizer_config.json" in names:
+        chat = "chat_template" in json.loads((folder / "tokenizer_config.json").read_text())
+    rows = False
+    if "tokenizer.json" in names:
+        spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        ids = list(spec["model"]["vocab"].values()) + [t["id"] for t in spec["added_tokens"]]
+        size = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+        rows = max(ids) < size
+    return weights, tok, chat, rows, "adapter_config.json" not in names
+""",
+    ),
+    Answer(
+        "ties",
+        "merges what was trimmed",
+        "merges_all",
+        code="""
+def ties(updates, density, weights):
+    n = updates.shape[0]
+    flat = updates.flatten(1)
+    k = round(density * flat.shape[1])
+    top = flat.abs().topk(k, dim=1).indices
+    mask = torch.zeros_like(flat).scatter(1, top, 1.0)
+    trimmed = (flat * mask).view_as(updates)
+    sign = trimmed.sum(0).sign()
+    part = (trimmed.sign() == sign) & (trimmed != 0)
+    total = (weights.view(-1, 1, 1) * updates * (updates.sign() == sign)).sum(0)
+    return total / (updates.sign() == sign).sum(0).clamp(min=1)
+""",
+    ),
+    Answer(
+        "ties",
+        "trims a view in place",
+        "changed",
+        code="""
+def ties(updates, density, weights):
+    n = updates.shape[0]
+    flat = updates.flatten(1)
+    k = round(density * flat.shape[1])
+    top = flat.abs().topk(k, dim=1).indices
+    mask = torch.zeros_like(flat).scatter(1, top, 1.0)
+    flat *= mask
+    trimmed = flat.view_as(updates)
+    sign = trimmed.sum(0).sign()
+    part = (trimmed.sign() == sign) & (trimmed != 0)
+    total = (weights.view(-1, 1, 1) * trimmed * part).sum(0)
+    return total / part.sum(0).clamp(min=1)
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "-1 made 0 in place",
+        "changed",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    none = which < 0
+    which[none] = 0
+    d = scaling[which].view(-1, 1, 1) * (x @ lora_A[which].mT @ lora_B[which].mT)
+    d[none] = 0
+    return x @ W.T + d
+""",
+    ),
+    Answer(
+        "mixed_forward",
+        "= for +=",
+        "overwritten",
+        code="""
+def mixed_forward(x, W, lora_A, lora_B, scaling, which):
+    y = x @ W.T
+    for i, k in enumerate(which.tolist()):
+        if k >= 0:
+            y[i] = scaling[k] * x[i] @ lora_A[k].T @ lora_B[k].T
+    return y
+""",
+    ),
+    Answer(
+        "card_checks",
+        "cut at the title, wherever",
+        "any_place",
+        code=r"""
+def card_checks(text):
+    card = ModelCard(text)
+    data, body = card.data, card.text
+    base = bool(data.base_model)
+    lic = bool(data.license) and (data.license != "other" or bool(data.get("license_name")))
+    test = any(r.dataset_split == "test" for r in data.eval_results or [])
+    lines = body.splitlines()
+    limits = False
+    limits = "## Limits" in body and bool(
+        body.split("## Limits")[1].split("\n## ")[0].strip()
+    )
+    for i, line in enumerate([]):
+        if line.strip() == "## Limits":
+            for rest in lines[i + 1:]:
+                if rest.startswith("## "):
+                    break
+                limits = limits or bool(rest.strip())
+    return base, lic, test, limits, "[More Information Needed]" not in text
+""",
     ),
 ]

@@ -1694,3 +1694,86 @@ def attend(q, k, v, prefix_k, prefix_v):
     Answer("count", "gigabytes", "other", edits=(("return n * d", "return n * d / 1e9"),)),
     Answer("count", "lora: max for sum", "product", edits=(("n * (i + o)", "n * max(i, o)"),)),
 ]
+
+WRONG += [
+    Answer(
+        "prepend",
+        "the text one place further on",
+        "restart",
+        code="""
+def prepend(prompt, embeds, attention_mask, labels):
+    B, p = len(embeds), len(prompt)
+    vec = torch.cat([prompt.expand(B, -1, -1), embeds], 1)
+    mask = torch.cat([torch.ones(B, p, dtype=torch.long), attention_mask], 1)
+    lab = torch.cat([torch.full((B, p), -100), labels], 1)
+    pos = torch.cat([torch.arange(p).expand(B, -1), attention_mask.cumsum(1) + p], 1)
+    return vec, mask, lab, pos
+""",
+    ),
+    Answer(
+        "prepend",
+        "the first labels for the prompt's",
+        "labels_zero",
+        code="""
+def prepend(prompt, embeds, attention_mask, labels):
+    B, p = len(embeds), len(prompt)
+    vec = torch.cat([prompt.expand(B, -1, -1), embeds], 1)
+    mask = torch.cat([torch.ones(B, p, dtype=torch.long), attention_mask], 1)
+    lab = torch.cat([labels[:, :p], labels], 1)
+    pos = (mask.cumsum(1) - 1).clamp(min=0)
+    return vec, mask, lab, pos
+""",
+    ),
+    Answer(
+        "attend",
+        "triu(p + 2)",
+        "one_ahead",
+        code="""
+def attend(q, k, v, prefix_k, prefix_v):
+    B, H, T, h = q.shape
+    G, p, _ = prefix_k.shape
+    k = torch.cat([prefix_k.expand(B, -1, -1, -1), k], 2).repeat_interleave(H // G, 1)
+    v = torch.cat([prefix_v.expand(B, -1, -1, -1), v], 2).repeat_interleave(H // G, 1)
+    scores = q @ k.mT / math.sqrt(h)
+    hidden = torch.ones(T, p + T, dtype=torch.bool).triu(p + 2)
+    scores = scores.masked_fill(hidden, -math.inf)
+    return scores.softmax(-1) @ v
+""",
+    ),
+    Answer(
+        "ia3",
+        "asks the shape, inputs first",
+        "by_shape",
+        code="""
+def scaled(x, weight, bias, scale, feedforward):
+    if len(scale) == weight.shape[1]:
+        return torch.nn.functional.linear(x * scale, weight, bias)
+    return torch.nn.functional.linear(x, weight, bias) * scale
+def fold(weight, bias, scale, feedforward):
+    if len(scale) == weight.shape[1]:
+        return weight * scale, bias
+    return weight * scale[:, None], None if bias is None else bias * scale
+""",
+    ),
+    Answer(
+        "count",
+        "the start of a name",
+        "silent",
+        code="""
+def count(method, n, blocks, d, q, kv, ff):
+    if method == "lora":
+        one = n * ((d + q) + 2 * (d + kv) + (q + d) + 3 * (d + ff))
+    elif method == "bottleneck":
+        one = 2 * (2 * n * d + n + d)
+    elif method == "prompt":
+        return n * d
+    elif method.startswith("pre"):
+        one = n * 2 * kv
+    elif method == "ia3":
+        one = 2 * kv + ff
+    else:
+        raise ValueError(f"unknown method {method}")
+    return blocks * one
+""",
+    ),
+]

@@ -317,7 +317,7 @@ WRONG = [
          "    A = rng.normal(size=(r, d_in))\n")),
     edit("vera_deltas", "the vectors changed", "in_place", (DELTA,
          DELTA + "\n        vectors[layer][0][:] = 0")),
-    edit("vera_deltas", "in and out exchanged", "raised:ValueError", ("for layer, (rows, columns)",
+    edit("vera_deltas", "in and out exchanged", "sizes_exchanged", ("for layer, (rows, columns)",
          "for layer, (columns, rows)")),
     edit("vera_deltas", "a list", "type", ("return deltas", "return list(deltas.values())")),
     edit("vera_deltas", "forgets return", "none", ("return deltas", "deltas")),
@@ -363,7 +363,7 @@ WRONG = [
          "B.mean(0)", "B.mean(int(len(B) == B.shape[1]))"))),
     edit("allocate", "takes the layers out", "in_place", ("for layer, parts in averages.items():",
          "for layer in list(averages):\n        parts = averages.pop(layer)")),
-    edit("vera_deltas", "vectors by place", "raised:ValueError", ("vectors[layer])",
+    edit("vera_deltas", "vectors by place", "by_place", ("vectors[layer])",
          "list(vectors.values())[list(shapes).index(layer)])")),
     edit("unmask", "three seeds", "other", ("losses.mean(-1)", "losses[..., :3].mean(-1)")),
     edit("unmask", "the standard deviation", "other_spread", ("rows.amax(1) - rows.amin(1)",
@@ -718,7 +718,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "V instead of Vh",
-        "raised:RuntimeError",
+        "v_for_vh",
         edits=(("root[:, None] * Vh[:r]", "root[:, None] * Vh.T[:r]"),),
     ),
     Answer(
@@ -967,7 +967,7 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "d and b swapped in the file",
-        "raised:ValueError",
+        "vectors_exchanged",
         edits=(("d, b = (np", "b, d = (np"),),
     ),
     Answer(
@@ -1013,7 +1013,7 @@ def vera_deltas(seed, shapes, vectors):
     Answer(
         "vera_deltas",
         "smallest",
-        "raised:ValueError",
+        "one_size",
         edits=(("max(shape[axis]", "min(shape[axis]"),),
     ),
     Answer(
@@ -1401,7 +1401,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "torch.svd's V taken for its transpose",
-        "raised:RuntimeError",
+        "v_for_vh",
         edits=(("torch.linalg.svd(W, full_matrices=False)", "torch.svd(W)"),),
     ),
     Answer(
@@ -1422,7 +1422,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "A from U, B from V",
-        "raised:RuntimeError",
+        "sides_exchanged",
         edits=(
             (
                 "root[:, None] * Vh[:r], U[:, :r] * root",
@@ -1478,7 +1478,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "root along the wrong axis",
-        "raised:RuntimeError",
+        "root_axis",
         edits=(
             ("root[:, None] * Vh[:r], U[:, :r] * root", "root * Vh[:r], U[:, :r] * root[:, None]"),
         ),
@@ -1486,7 +1486,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "A's rows are columns of V",
-        "raised:RuntimeError",
+        "v_for_vh",
         edits=(("root[:, None] * Vh[:r]", "root[:, None] * Vh[:, :r].T"),),
     ),
     Answer(
@@ -1509,7 +1509,7 @@ WRONG += [
     Answer(
         "pissa_start",
         "U's rows",
-        "raised:RuntimeError",
+        "u_rows",
         edits=(("U[:, :r] * root", "U[:r].T * root"),),
     ),
     Answer(
@@ -1521,13 +1521,13 @@ WRONG += [
     Answer(
         "allocate",
         "A's mean over the wrong axis",
-        "raised:RuntimeError",
+        "other_axis",
         edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E[:, 0] + A.mean(0) + B.mean(1)"),),
     ),
     Answer(
         "allocate",
         "E as a column",
-        "raised:RuntimeError",
+        "e_column",
         edits=(("E[:, 0] + A.mean(1) + B.mean(0)", "E + A.mean(1) + B.mean(0)"),),
     ),
     Answer(
@@ -1697,7 +1697,7 @@ WRONG += [
     Answer(
         "vera_deltas",
         "b and d exchanged in the formula",
-        "raised:ValueError",
+        "vectors_exchanged",
         edits=(
             (
                 "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
@@ -1708,7 +1708,7 @@ WRONG += [
     Answer(
         "vera_deltas",
         "d on A's columns",
-        "raised:ValueError",
+        "columns_scaled",
         edits=(
             (
                 "(b[:, None] * B[:rows] * d) @ A[:, :columns]",
@@ -1745,7 +1745,7 @@ WRONG += [
     Answer(
         "vera_deltas",
         "sizes of the last layer",
-        "raised:ValueError",
+        "one_size",
         edits=(
             (
                 "(max(shape[axis] for shape in shapes.values()) for axis in (0, 1))",
@@ -1825,7 +1825,7 @@ WRONG += [
     Answer(
         "vera_deltas",
         "A drawn with the layer's columns first",
-        "raised:ValueError",
+        "sizes_exchanged",
         edits=(
             (
                 "max(shape[axis] for shape in shapes.values()) for axis in (0, 1)",
@@ -2099,5 +2099,235 @@ WRONG += [
                 ),
             ),
         ),
+    ),
+]
+
+WRONG += [
+    Answer(
+        "pissa_start",
+        "root * Vh for A",
+        "root_axis",
+        code="""
+def pissa_start(W, r, scaling):
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    root = (S[:r] / scaling).sqrt()
+    B, A = U[:, :r] * root, root * Vh[:r]
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "A alone turned",
+        "turned",
+        code="""
+def pissa_start(W, r, scaling):
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    root = (S[:r] / scaling).sqrt()
+    B, A = U[:, :r] * root, Vh[:r].T * root
+    return W - scaling * B @ A.T, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "all pieces",
+        "not_cut",
+        code="""
+def pissa_start(W, r, scaling):
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    root = (S / scaling).sqrt()
+    B, A = U * root, root[:, None] * Vh
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "all of V, its rows",
+        "v_for_vh",
+        code="""
+def pissa_start(W, r, scaling):
+    U, S, V = torch.linalg.svd(W)
+    root = (S[:r] / scaling).sqrt()
+    B, A = U[:, :r] @ torch.diag(root), torch.diag(root) @ V.T[:r]
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "a diagonal of the smaller side",
+        "only_square",
+        code="""
+def pissa_start(W, r, scaling):
+    U, S, Vh = torch.linalg.svd(W)
+    root = torch.diag((S / scaling).sqrt())
+    B, A = (U @ root)[:, :r], (root @ Vh)[:r]
+    return W - scaling * B @ A, A, B
+""",
+    ),
+    Answer(
+        "allocate",
+        "no bar for all",
+        "raised",
+        code="""
+def allocate(averages, budget):
+    imp = {}
+    for name, m in averages.items():
+        sc = {k: v[0] * v[1] for k, v in m.items()}
+        imp[name] = sc["E"][:, 0] + sc["A"].mean(1) + sc["B"].mean(0)
+    all_ = torch.cat(list(imp.values())).sort(descending=True).values
+    t = all_[budget]
+    return {k: v > t for k, v in imp.items()}
+""",
+    ),
+    Answer(
+        "allocate",
+        "E as a column, topk",
+        "no_mask",
+        code="""
+def allocate(averages, budget):
+    imp = {}
+    for name, m in averages.items():
+        sc = {k: v[0] * v[1] for k, v in m.items()}
+        imp[name] = sc["E"] + sc["A"].mean(1) + sc["B"].mean(0)
+    all_ = torch.cat([v.flatten() for v in imp.values()])
+    t = all_.topk(budget).values
+    return {k: torch.isin(v, t) for k, v in imp.items()}
+""",
+    ),
+    Answer(
+        "allocate",
+        "stack and view",
+        "one_rank",
+        code="""
+def allocate(averages, budget):
+    imp = {}
+    for name, m in averages.items():
+        sc = {k: v[0] * v[1] for k, v in m.items()}
+        imp[name] = sc["E"][:, 0] + sc["A"].mean(1) + sc["B"].mean(0)
+    t = torch.stack(list(imp.values()))
+    order = t.flatten().argsort(descending=True)
+    flat = torch.zeros(len(order), dtype=torch.bool)
+    flat[order[:budget]] = True
+    return dict(zip(imp, flat.view(len(imp), -1)))
+""",
+    ),
+    Answer(
+        "allocate",
+        "argsort for ranks",
+        "places",
+        code="""
+def allocate(averages, budget):
+    imp = {}
+    for name, m in averages.items():
+        sc = {k: v[0] * v[1] for k, v in m.items()}
+        imp[name] = sc["E"][:, 0] + sc["A"].mean(1) + sc["B"].mean(0)
+    flat = torch.cat(list(imp.values())).argsort(descending=True) < budget
+    return dict(zip(imp, flat.split([len(v) for v in imp.values()])))
+""",
+    ),
+    Answer(
+        "allocate",
+        "sorted names, unsorted dict",
+        "no_mask",
+        code="""
+def allocate(averages, budget):
+    imp = {}
+    for name in sorted(averages):
+        m = averages[name]
+        sc = {k: v[0] * v[1] for k, v in m.items()}
+        imp[name] = sc["E"][:, 0] + sc["A"].mean(1) + sc["B"].mean(0)
+    order = torch.cat(list(imp.values())).argsort(descending=True)
+    flat = torch.zeros(len(order), dtype=torch.bool)
+    flat[order[:budget]] = True
+    return dict(zip(averages, flat.split([len(v) for v in imp.values()])))
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "b as a row",
+        "columns_scaled",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    O, I = max(o for o, _ in shapes.values()), max(i for _, i in shapes.values())
+    r = len(next(iter(vectors.values()))[0])
+    A = rng.uniform(-math.sqrt(6 / I), math.sqrt(6 / I), (r, I))
+    B = rng.uniform(-math.sqrt(6 / r), math.sqrt(6 / r), (O, r))
+    return {
+        n: vectors[n][1] * (B[:o] @ np.diag(vectors[n][0]) @ A[:, :i])
+        for n, (o, i) in shapes.items()
+    }
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "d as a row",
+        "columns_scaled",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    O, I = max(o for o, _ in shapes.values()), max(i for _, i in shapes.values())
+    r = len(next(iter(vectors.values()))[0])
+    A = rng.uniform(-math.sqrt(6 / I), math.sqrt(6 / I), (r, I))
+    B = rng.uniform(-math.sqrt(6 / r), math.sqrt(6 / r), (O, r))
+    return {
+        n: vectors[n][1][:, None] * B[:o] @ (vectors[n][0] * A[:, :i])
+        for n, (o, i) in shapes.items()
+    }
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "* for @",
+        "number_by_number",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    O, I = max(o for o, _ in shapes.values()), max(i for _, i in shapes.values())
+    r = len(next(iter(vectors.values()))[0])
+    A = rng.uniform(-math.sqrt(6 / I), math.sqrt(6 / I), (r, I))
+    B = rng.uniform(-math.sqrt(6 / r), math.sqrt(6 / r), (O, r))
+    return {
+        n: np.diag(vectors[n][1]) * B[:o] * np.diag(vectors[n][0]) * A[:, :i]
+        for n, (o, i) in shapes.items()
+    }
+""",
+    ),
+    Answer(
+        "vera_deltas",
+        "parts scaled in place",
+        "shared_changed",
+        code="""
+def vera_deltas(seed, shapes, vectors):
+    rng = np.random.default_rng(seed)
+    O, I = max(o for o, _ in shapes.values()), max(i for _, i in shapes.values())
+    r = len(next(iter(vectors.values()))[0])
+    A = rng.uniform(-math.sqrt(6 / I), math.sqrt(6 / I), (r, I))
+    B = rng.uniform(-math.sqrt(6 / r), math.sqrt(6 / r), (O, r))
+    out = {}
+    for n, (o, i) in shapes.items():
+        a, bb = A[:, :i], B[:o]
+        a *= vectors[n][0][:, None]
+        bb *= vectors[n][1][:, None]
+        out[n] = bb @ a
+    return out
+""",
+    ),
+    Answer(
+        "pissa_start",
+        "B is not cut",
+        "shapes",
+        edits=(("U[:, :r] * root", "U * root"),),
+    ),
+    Answer(
+        "allocate",
+        "the mean of one side, E twice",
+        "shapes",
+        edits=(("A.mean(1) + B.mean(0)", "A.mean(1) + B @ B.mean(0)"),),
+    ),
+    Answer(
+        "vera_deltas",
+        "B turned",
+        "shapes",
+        edits=(("b[:, None] * B[:rows] * d", "b[:, None] * B[:rows].T * d"),),
     ),
 ]
