@@ -313,7 +313,7 @@ print("parameters of the head that train:", len(head))
 
 # %% tags=["nbval-ignore-output"]
 names = [*places[:-1], places[-1] + "s"]
-with warnings.catch_warnings(record=True) as said:
+with warnings.catch_warnings(record=True, action="always") as said:
     model = get_peft_model(load_base(), LoraConfig(r=4, target_modules=names))
 factors = [name for name, _ in model.named_parameters() if ".lora_A" in name]
 hit = {name.split(".lora_A")[0].rpartition(".")[2] for name in factors}
@@ -333,7 +333,7 @@ assert len(hit) < len(names) and "target_missed" in {f.rule for f in report.prob
 # %%
 model = get_peft_model(load_base(), LoraConfig(r=4, lora_alpha=8, target_modules=places)).eval()
 body, folder = load_base().base_model.eval(), Path(tempfile.mkdtemp())
-with torch.no_grad(), warnings.catch_warnings(record=True) as said:
+with torch.no_grad(), warnings.catch_warnings(record=True, action="always") as said:
     for name, factor in model.named_parameters():
         factor.normal_() if "lora_B" in name else None  # in place of training
     model.save_pretrained(folder)

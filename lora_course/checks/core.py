@@ -129,8 +129,7 @@ class Check:
         strict: True lets errors of the check itself out (tests); None asks LORA_COURSE_STRICT.
         """
         strict = os.environ.get("LORA_COURSE_STRICT") == "1" if strict is None else strict
-        with guard.kept():
-            verdict, _ = decide(lambda n, seed: self.answer(namespace, n, seed, strict), seeds)
+        verdict, _ = decide(lambda n, seed: self.answer(namespace, n, seed, strict), seeds)
         return self.result(verdict)
 
     def result(self, verdict):
@@ -144,7 +143,8 @@ class Check:
         if misuse := messages.misuse(self, objects):
             return messages.show(misuse, "wrong")
         result = self.run(dict(zip(self.wants, objects, strict=True)))
-        text, state = result.message, "wrong" if result.mistake else "right"
+        state = "todo" if result.todo else "wrong" if result.mistake else "right"
+        text = result.message
         if self.key and not result.todo and record.save(self.key, result.points / self.points):
             text += f"\n{standing(self)}"
-        messages.show(text, "todo" if result.todo else state)
+        messages.show(text, state)

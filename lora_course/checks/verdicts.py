@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lora_course.checks.randomness import kept
+
 GENERIC = {"none", "type", "raised", "unfinished"}  # mistakes that every check knows
 
 
@@ -16,6 +18,7 @@ class Verdict(NamedTuple):
     expected: str = ""
 
 
+@kept()  # once for all seeds
 def decide(judge, seeds, hidden=()):
     """The one rule of scoring, for the notebook, the command line and the grader.
 
