@@ -67,6 +67,19 @@ def test_the_first_page_lists_every_chapter_once(source):
     assert "https://codespaces.new/a/b" in there
 
 
+def test_a_notebook_for_colab_begins_with_the_cell_that_brings_the_course(tmp_path, source):
+    site.collect(tmp_path, "https://github.com/a/b")
+    for folder in ("chapters", "exercises", "solutions"):
+        page = f"{folder}/03_the_lora_layer.ipynb"
+        first, without = (
+            json.loads((root / page).read_text(encoding="utf-8"))["cells"][0]["source"]
+            for root in (tmp_path, source)
+        )
+        assert "Colab" not in without
+        assert "!pip install -q git+https://github.com/a/b && lora-course update" in first
+        assert f"%cd /content/course/{folder}\n" in first
+
+
 def test_links_to_files_that_are_no_pages():
     pages, page = {"chapters/03_the_lora_layer.ipynb"}, "docs/contributing.md"
     text = "[map](../lora_course/README.md) [3](../chapters/03_the_lora_layer.ipynb#a) [w](https://a.b)"

@@ -401,7 +401,6 @@ data = batches(rows, tokenizer, 8, steps=10, seed=0)
 losses = train_wide(alone, optimizer, data, 10, rank=0, world=1, checkpoint=folder / "alone.pt")
 drops = any(m.p for m in alone.modules() if isinstance(m, torch.nn.Dropout))  # not in the course's
 
-# %%
 code, lines = launch(SCRIPT, "--cpu", "--out", folder / "two", ranks=2)
 assert code == 0, "\n".join(lines)
 print(told(lines))
@@ -549,8 +548,10 @@ from lora_course.costs.planner import (  # noqa: F401
 )
 
 # %% [markdown]
-# Is it right? The stored runs of an H100 say (one card). A **share of the peak** is what a
-# run makes of the 989 TFLOP/s in the data sheet; for each method its mean share is used.
+# Is it right? The stored runs of an H100 say. A **share of the peak** is what a run makes of
+# the data sheet's 989 TFLOP/s; each method's mean is used.
+#
+# **Predict**, too, in section 4's steps, LoRA's own part: PEFT's and lean's.
 
 # %%
 records = load_records("results")
@@ -564,11 +565,22 @@ for run in records:
     assert 0.9 < size < 1.1 and 0.75 < taken < 1.25
 Markdown("\n".join(lines))
 
+# %%
+plan = {m: plan_run("Mistral-7B", m, 2, 1024, checkpointing=False) for m in ("full", "lora")}
+# AdamW reads weights, gradients and states, and writes three quarters of them, at 3.35 TB/s.
+adam = 1.75 * times["full"]["states, MB"] / 3.35e6 * 1e3  # ms
+rate = step_flops(plan["full"]) / (times["full:compiled"]["ms"] - adam)  # operations a ms
+given = {"products": step_flops(plan["lora"]) / rate}
+given["what compiling saves"] = times["full"]["ms"] - times["full:compiled"]["ms"]
+for arm in ("lean", "autocast", "course", "peft"):
+    parts = {**given, "LoRA's own": times[arm]["ms"] - sum(given.values())}
+    print(f"{arm}:", " + ".join(f"{name} {ms:.0f}" for name, ms in parts.items()), "ms")
+
 # %% [markdown]
-# Time is rougher: the share depends on tokens and code, and comes from these runs.
-# Measure ten steps of *yours*, put them into `share_of_peak`, then plan.
+# Time is rougher: measure ten steps of *yours*. The sums are an estimate, one rate for all
+# products. For 0.75, lean's own part must halve. (4 bits: no record says.)
 #
-# **Predict:** 70B by LoRA on 2 cards, then 8. Which of a card's bytes shrink to a quarter?
+# **Predict:** 70B by LoRA on 2 cards, then 8. Which bytes fall to a quarter?
 
 # %%
 GROUPS = {

@@ -32,6 +32,17 @@ PARTS = {
     "IV. The family, and its limits": range(13, 17),
     "V. In the field": range(17, 21),
 }
+# What a notebook that the button opens in Colab needs before its first cell.
+IN_COLAB = """
+
+<details>
+<summary>In Colab, run this cell first</summary>
+
+```
+!pip install -q git+{} && lora-course update /content/course
+%cd /content/course/{}
+```
+</details>"""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -75,6 +86,8 @@ def collect(source, address):
         notebook = json.loads(text)
         for cell in notebook["cells"]:
             for_the_page(cell, page, pages, address, source)
+        if address:
+            notebook["cells"][0]["source"] += IN_COLAB.format(address, page.partition("/")[0])
         target.write_text(json.dumps(notebook), encoding="utf-8")
     for folder in ("_static", "docs"):
         (source / folder).mkdir(exist_ok=True)

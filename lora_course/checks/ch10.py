@@ -135,7 +135,7 @@ def judge_blockwise(i, o):
         there += [
             ran(name, case),
             callers.unchanged(f"left_{name}", f"{case} x"),
-            Promise(f"scales_{name}", most, f"{case} absmax"),
+            Promise(f"scales_{name}", most, f"{case} absmax", rtol=1e-6),
             Promise(f"ints_{name}", nearest_codes(i, name), expected=f"{n} codes, each the nearest "
                     "whole number", seen=codes_seen(i, name, case)),
             Promise(f"ints_{name}", nearest_codes(i, name), f"{case} codes", dtype="int8"),

@@ -1609,6 +1609,18 @@ def bits_per_parameter(n, block_size, double_quant):
     ),
     Answer(
         "blockwise",
+        "absmax of half x",
+        "few_digits",
+        edits=(("absmax = rows.abs()", "absmax = rows.half().float().abs()"),),
+    ),
+    Answer(
+        "blockwise",
+        "absmax through float16",
+        "few_digits",
+        edits=(("rows.abs().amax(dim=1)", "rows.abs().amax(dim=1).half().float()"),),
+    ),
+    Answer(
+        "blockwise",
         "absmax in float16",
         "few_digits",
         edits=(
