@@ -159,7 +159,7 @@ def main(arguments=None):
     parser.add_argument("names", nargs="*", metavar="NN", help="chapters, or your (default: all)")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "real")
     parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if args.source:
         return run_here(args.source)
     paths = {path.stem.partition("_")[0]: path for path in (*LATER, SCRIPT)}
