@@ -142,6 +142,11 @@ def test_only_lab_takes_options_it_does_not_know(course, capsys):
     assert "--frehs" in capsys.readouterr().err and not (course / "work").exists()
 
 
+def test_back_alone_names_what_it_needs(course, capsys):
+    status, out, err = run(capsys, "start", "03", "--back")
+    assert status == 1 and out == "" and "--only 3.2 --back" in err
+
+
 def test_progress(course, capsys):
     status, out, err = run(capsys, "progress")
     assert (status, err) == (0, "") and out.count("\n") <= 23 and "Course: 0 of" in out
