@@ -36,7 +36,7 @@ def add(commands):
     report.set_defaults(run=run_report)
     check = commands.add_parser("check", help=CHECK, description=f"{CHECK}.")
     check.add_argument(
-        "notebooks", nargs="+", help="such as work/exercises/03_the_lora_layer.ipynb"
+        "notebooks", nargs="+", help="such as work/exercises/03_exercises.ipynb"
     )
     check.set_defaults(run=run_check, trust=True)
     for parser in (grade, check):
