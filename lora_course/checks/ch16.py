@@ -236,10 +236,10 @@ def layers_of(a, case):
         {"long": first, "short": 1 - first, "gaps": first, "whole": 2}.get(case, 1 - first)
     ]
     blocks = [int(b) for b in a["order"]]
-    if case == "bare":  # one block has no linear layer; the last stands first
+    if case == "bare":  # chosen ones stand first and last, and one has no linear layer
         low, middle, bare, high = sorted(blocks[:4])
-        made = {style.format(b, "fc2"): "Linear" for b in (high, low, middle)}
-        return made | {style.format(bare, "local"): "Conv2d"}, 3
+        kinds = {high: "Linear", bare: "Conv2d", low: "Linear", middle: "Linear"}
+        return {style.format(b, "fc2"): kind for b, kind in kinds.items()}, 3
     if case == "gaps":
         blocks = [b for b in blocks if b in (1, 8, 10)]  # a set has 8 first
     elif case != "long":
