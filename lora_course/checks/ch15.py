@@ -21,7 +21,7 @@ def make_forgetting(seed):
     scores[-1, up] = 0.9  # better than ever before
     chance[never] = scores[:, never].max()  # at it, never above
     chance[far] = 0.95  # far below it, always
-    chance[later] = 0.65  # known later, not at first
+    chance[later] = chance[early] = 0.65  # known later, not at first; and the other way round
     chance[gone] = 0.32  # known at first, not at the end
     scores[:, low] *= 0.3  # known, below what guessing scores elsewhere
     return {"scores": scores, "chance": chance}
@@ -142,11 +142,11 @@ def make_pareto(seed):
         score, loss = rng.integers(1, 7, n) / 8, rng.integers(2, 9, n) / 4
         first, twin, near, side, top, *lame = 1 + rng.permutation(n - 2)[:7]
         score[twin], loss[twin] = score[first], loss[first]
-        score[near], loss[near] = score[first], loss[first] + 2.0**-17  # worse by very little
+        score[near], loss[near] = score[first], loss[first] + 2.0**-18  # worse by very little
         score[[0, side]], loss[[0, side]] = score[first] - [1 / 8, 1 / 4], loss[first]
         score[-1], loss[-1] = score[first], loss[first] + 1 / 4  # worse on one axis, and the last
         score[top], loss[top] = 6 / 8, 9 / 4
-        score[lame[1]], loss[lame[0]] = 5 / 8, 5 / 4  # beside a nan: nothing special
+        score[lame[1]], loss[lame[0]] = 5 / 8, 1 / 4  # beside a nan: the lowest loss of all
         i = {"score": score, "loss": loss, "lame": np.array(lame), "near": near}
         seen_score, seen_loss = runs(i)
         right = front(-seen_score, seen_loss)
@@ -189,7 +189,7 @@ def known_fronts(i):
     right = front(-score, loss)
     filled = -np.nan_to_num(score), np.nan_to_num(loss)
     twice = np.array([pairs.count(p) > 1 for p in pairs])
-    best = (score == np.nanmax(score)) | (loss == np.nanmin(loss))
+    best = (score == np.nanmax(score)) | (loss == loss[real].min())
     return {
         "right": right,
         "both_low": front(score, loss),
@@ -205,6 +205,7 @@ def known_fronts(i):
         "nan_score": right | np.isnan(score),
         "nan_loss": right | np.isnan(loss),
         "nobody": np.zeros_like(right),
+        "everybody": real,
         "by_sum": (score - loss == np.nanmax(score - loss)) & real,
         "nan_beats": front(*filled) & real,
         "nan_beats_in": front(*filled),
@@ -387,13 +388,13 @@ def probe_ranks(namespace, a):
     kept = callers.Before(before, after)
     ranks = namespace["effective_ranks"](before, after, a["share"].item())
     fixtures.expect(ranks, dict, "effective_ranks", "a dict, name -> whole number")
-    found = [array(ranks.get(n, -1), f"the rank of {n}") for n in (*MATRICES, *OTHERS)]
+    found = [array(ranks.get(n, -1), f"the rank of {n}") for n in MATRICES]
     if any(v.size != 1 for v in found):
         raise Refused("type", "a rank is not one number.", "one whole number for each name.")
     found = np.array([v.reshape(()) for v in found])
     return {
-        "ranks": found[: len(MATRICES)],
-        "others": found[len(MATRICES) :] != -1,
+        "ranks": found,
+        "others": np.array([n in ranks for n in OTHERS]),
         "strays": sum(n not in names for n in ranks),
         "left": kept.change(),
     }

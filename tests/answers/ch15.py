@@ -919,6 +919,17 @@ WRONG += [
 WRONG += [
     edit("forgetting", "one chance for all", "one_chance",
          ("best > chance", "best > chance.mean()")),
+    edit("forgetting", "known after the first measurement", "other",
+         ("best > chance", "scores[1:].amax(0) > chance")),
+    edit("pareto_front", "a nan as the worst", "nan_in",
+         (GOOD, "score, loss = score.nan_to_num(-9), loss.nan_to_num(9)\n    " + GOOD),
+         (KEPT, "return ~beaten")),
+    edit("pareto_front", "twins by isclose", "tolerant",
+         (BETTER, BETTER + "\n    near = torch.isclose(loss, loss[:, None]) & "
+          "torch.isclose(score, score[:, None])\n    better &= ~near")),
+    edit("effective_ranks", "none for what did not change", "unchanged_in",
+         (TEST, "if change.ndim == 2 and not change.any():\n            ranks[name] = None\n"
+          "        elif change.ndim == 2:")),
     edit("pareto_front", "only those before it", "one_way",
          ("(as_good & better)", "(as_good & better).tril(-1)")),
     edit("pareto_front", "only those after it", "one_way",
