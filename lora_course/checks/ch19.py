@@ -932,7 +932,7 @@ def cured_merge(i, o, k, name):
     seen, expected = differ(cured, right, what, 1e-4, 1e-5)
     more = multiple(cured - right, delta) if cured.shape == right.shape else None
     if more and abs(more) > 0.01:
-        seen, expected = f"{what} has the delta {round(1 + more, 2):g} times", "once"
+        seen, expected = f"{what} has the delta {round(1 + more, 2) + 0:g} times", "once"
     words = {"seen": lambda v: seen, "expected": expected}
     return Promise(f"cured_{k}", right, share=0.5, atol=1e-5, **words)
 
