@@ -775,7 +775,7 @@ def judge_intruders(i, o):
     counts = Promise("counts", curve(i), "the number of intruders", rtol=0, atol=0.01)
     share = 0.6 if counts.holds(o["counts"]) else 0.0
     left = callers.unchanged("left", "a weight, a factor or epsilons", share=share)
-    return judged(i, o, [left, counts], INTRUDERS)  # a changed W explains the counts
+    return judged(i, o, [left, counts], INTRUDERS, last=INTRUDERS_LAST)  # a changed W explains
 
 
 def in_way(name):
@@ -820,6 +820,12 @@ INTRUDERS = (
          lambda i: {"counts": np.full(len(i["epsilons"]), 20)}),
 )  # fmt: skip
 
+INTRUDERS_LAST = (
+    Slip("too_many", "Too many are counted, and nowhere too few. A vector may point either way, so "
+         "|cosine|; the largest over all old vectors; and only of the k strongest new ones.",
+         lambda i: {"counts": lambda v: v.shape == curve(i).shape and (v >= curve(i)).all()}),
+)  # fmt: skip
+
 intruder_curve = Check(
     name="intruder_curve", title="How many intruders", wants=("intruder_curve",),
     difficulty=4, minutes=15, points=25,
@@ -832,7 +838,7 @@ intruder_curve = Check(
         "`(new[:, :k].T @ old).abs().amax(dim=1)` for each layer, all of them joined by "
         "`torch.cat`, then `(like < epsilons[:, None]).sum(dim=1)`.",
     ),
-    slips=INTRUDERS,
+    slips=INTRUDERS + INTRUDERS_LAST,
     other="Count the first k left singular vectors of W + scaling * B @ A whose largest |cosine| "
     "with the left singular vectors of W is below epsilon.",
     make=make_intruders, probe=probe_intruders, judge=judge_intruders,

@@ -673,7 +673,7 @@ WRONG += [
         "old_order",
         edits=(("% len(old)", "% max(len(old) - 1, 1)"),),
     ),
-    Answer("intruder_curve", "no abs", "other", edits=((".abs().amax", ".amax"),)),
+    Answer("intruder_curve", "no abs", "too_many", edits=((".abs().amax", ".amax"),)),
     Answer(
         "intruder_curve",
         "above epsilon",
