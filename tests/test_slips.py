@@ -115,6 +115,7 @@ def test_number_of_values_is_said_as_such():
         ("abc", "grow returns a str."),
         ({"a": 1, "b": 2, "c": 3}, "grow returns a dict."),
         (3.0, "grow returns a float."),
+        ((1, 2, None), "of what grow returns, the new alpha is None."),
     ):
         with pytest.raises(Refused) as refused:
             fixtures.several(value, names, "grow")

@@ -90,6 +90,8 @@ def several(value, names, function):
         count = f"{len(value)} value{'s' if len(value) != 1 else ''}"
         count = f"{kind(value)} of length {len(value)}" if hasattr(value, "shape") else count
         raise Refused("type", f"{function} returns {count}.", f"{wanted}.")
+    if missing := [name for v, name in zip(value, names, strict=True) if v is None]:
+        raise Refused("type", f"of what {function} returns, {missing[0]} is None.", f"{wanted}.")
     return [array(v, name) for v, name in zip(value, names, strict=True)]
 
 
