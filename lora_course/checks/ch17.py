@@ -107,33 +107,17 @@ def copied(i, case, kind=""):
     right = {"wide": 4, "three": 12, "twice": 4, "twin": 2, "double": 8, "flat": 4, "both": 4,
              "third": 4}  # fmt: skip
     bytes_each = right.get(case, 0)
-    if kind == "own":  # x itself counted as well
-        bytes_each += {"own": size, "both": size}.get(case, 0)
-    if kind == "views":  # x itself is known, a view of it is not
-        bytes_each += {"own": size}.get(case, 0)
-    if kind == "types":  # only other types are taken for copies
-        bytes_each = {"twin": 0}.get(case, bytes_each)
-    if kind == "again":
-        bytes_each = {"twice": 8, "third": 8}.get(case, bytes_each)
-    if kind == "by_place":
-        bytes_each = {"third": 8}.get(case, bytes_each)
-    if kind == "storage":
-        bytes_each = {"third": 12}.get(case, bytes_each)
-    if kind == "as_many":
-        other = {"scaled": 4, "neighbour": 4, "near": 4, "narrow": 2, "turned": 4}
-        bytes_each = other.get(case, bytes_each)
-    if kind == "tolerant":
-        bytes_each = {"near": 4, "narrow": 2}.get(case, bytes_each)
-    if kind in ("near", "turned"):
-        bytes_each = {kind: 4}.get(case, bytes_each)
-    if kind == "narrow":
-        bytes_each = {"narrow": 2}.get(case, bytes_each)
-    if kind == "largest":
-        bytes_each = {"three": 4}.get(case, bytes_each)
-    if (kind, case) in (("detached", "wide"), ("awake", "neighbour")):
-        bytes_each = 4 - bytes_each
-    if kind == "shape":
-        bytes_each = {"flat": 0}.get(case, bytes_each)
+    other = {
+        "own": {"own": size, "both": 4 + size},  # x itself counted as well
+        "views": {"own": size},  # x itself is known, a view of it is not
+        "types": {"twin": 0},  # only other types are taken for copies
+        "again": {"twice": 8, "third": 8}, "by_place": {"third": 8}, "storage": {"third": 12},
+        "as_many": {"scaled": 4, "neighbour": 4, "near": 4, "narrow": 2, "turned": 4},
+        "tolerant": {"near": 4, "narrow": 2}, "near": {"near": 4}, "narrow": {"narrow": 2},
+        "turned": {"turned": 4}, "largest": {"three": 4}, "shape": {"flat": 0},
+        "detached": {"wide": 0}, "awake": {"neighbour": 4},
+    }  # fmt: skip
+    bytes_each = other.get(kind, {}).get(case, bytes_each)
     if kind == "numbers":
         return bytes_each // {"double": 8, "twin": 2}.get(case, 4) * n
     if kind == "of_x":
@@ -168,7 +152,7 @@ COPIES = (
     Slip("whole_storage", "Other things lie in that storage too: count the bytes of one copy.",
          counts("storage")),
     Slip("one_copy", "There are several copies: add up their bytes.", counts("largest")),
-    Slip("nearly", "Nearly x is not x: compare with `torch.equal`, not with a tolerance.",
+    Slip("nearly", "Nearly x is not x: compare all numbers with `torch.equal`, which has no tolerance.",
          counts("near", "tolerant")),
     Slip("rounded", "What was rounded has other numbers than x: bring the tensor to x's type, "
          "not x to the tensor's.", counts("narrow")),
@@ -282,65 +266,32 @@ def by_hand(i, case, kind=""):
     x, W, A, B, g = (i[f"{name}_{case}"].astype(np.float64) for name in TENSORS)
     s, p = i[f"numbers_{case}"]
     keep = np.ones_like(x) if case == "plain" else i[f"kept_{case}"] / (1 - p)
-    if kind == "unscaled_mask" and case != "plain":
-        keep = i[f"kept_{case}"].astype(float)
-    if kind == "inverted" and case != "plain":
-        keep = (1 - i[f"kept_{case}"]) / (1 - p)
-    left = x * keep
-    made = {"y": x @ W.T + s * left @ A.T @ B.T, "dx": g @ W + s * (g @ B @ A) * keep}
-    made |= {"dA": s * (g @ B).T @ left, "dB": s * g.T @ (left @ A.T)}
-    if kind == "no_scale":
-        made |= {"dx": g @ W + g @ B @ A * keep, "dA": made["dA"] / s, "dB": made["dB"] / s}
-    if kind == "no_scale_x":
-        made["dx"] = g @ W + g @ B @ A * keep
-    if kind == "no_scale_factors":
-        made |= {"dA": made["dA"] / s, "dB": made["dB"] / s}
-    if kind == "no_scale_at_all":
-        made = {"y": x @ W.T + left @ A.T @ B.T, "dx": g @ W + g @ B @ A * keep,
-                "dA": made["dA"] / s, "dB": made["dB"] / s}  # fmt: skip
-    if kind == "no_scale_A":
-        made["dA"] = made["dA"] / s
-    if kind == "no_scale_B":
-        made["dB"] = made["dB"] / s
-    if kind == "scale_twice_A":
-        made["dA"] = s * made["dA"]
-    if kind == "scale_twice_B":
-        made["dB"] = s * made["dB"]
-    if kind in ("mean_A", "mean_B"):
-        made[f"d{kind[-1]}"] = made[f"d{kind[-1]}"] / len(x)
-    if kind == "mean_both":
-        made |= {"dA": made["dA"] / len(x), "dB": made["dB"] / len(x)}
-    if kind == "base_scaled":
-        made["y"] = s * (x @ W.T + left @ A.T @ B.T)
-    if kind == "unscaled_back" and case != "plain":
-        made["dx"] = g @ W + (1 - p) * s * (g @ B @ A) * keep
-    if kind == "base_only":
-        made["dx"] = g @ W
-    if kind == "update_only":
-        made["dx"] = s * (g @ B @ A) * keep
-    if kind == "mask_not_back":
-        made["dx"] = g @ W + s * (g @ B @ A)
-    if kind == "divided_back" and case != "plain":
-        made["dx"] = g @ W + s * (g @ B @ A) / (1 - p)
-    if kind == "always_divided" and case == "plain":
-        made["y"] = x @ W.T + s / (1 - p) * x @ A.T @ B.T
-    if kind == "mask_all_back":
-        made["dx"] = (g @ W + s * (g @ B @ A)) * keep
-    if kind == "x_for_left":
-        made |= {"dA": s * (g @ B).T @ x, "dB": s * g.T @ (x @ A.T)}
-    if kind == "A_from_x":
-        made["dA"] = s * (g @ B).T @ x
-    if kind == "B_from_x":
-        made["dB"] = s * g.T @ (x @ A.T)
-    if kind == "unscaled_forward" and case != "plain":
-        made["y"] = x @ W.T + s * (1 - p) * left @ A.T @ B.T
-    if kind == "divided_by_p" and case != "plain":
-        made["y"] = x @ W.T + s * (1 - p) / p * left @ A.T @ B.T
-    if kind == "y_dropped":
-        made["y"] = left @ W.T + s * left @ A.T @ B.T
-    if kind == "all_dropped":
-        made["y"] = left @ W.T + s * left @ A.T @ B.T
-        made["dx"] = (g @ W + s * (g @ B @ A)) * keep
+    drops = case != "plain"
+    if drops and kind in ("unscaled_mask", "inverted"):
+        keep = keep * (1 - p) if kind == "unscaled_mask" else 1 / (1 - p) - keep
+    left, on_W, on_A = x * keep, g @ W, s * (g @ B @ A)
+    y, dx = x @ W.T + s * left @ A.T @ B.T, on_W + on_A * keep
+    dA, dB = s * (g @ B).T @ left, s * g.T @ (left @ A.T)
+    bare = {"dx": on_W + on_A * keep / s, "dA": dA / s, "dB": dB / s}
+    forward = {"unscaled_forward": 1 - p, "divided_by_p": (1 - p) / p} if drops else {}
+    forward |= {"no_scale_y": 1 / s, "always_divided": 1 if drops else 1 / (1 - p)}
+    other = {kind: {"y": x @ W.T + factor * (y - x @ W.T)} for kind, factor in forward.items()} | {
+        "no_scale": bare, "no_scale_x": {"dx": bare["dx"]}, "no_scale_A": {"dA": bare["dA"]},
+        "no_scale_B": {"dB": bare["dB"]}, "no_scale_factors": {"dA": dA / s, "dB": dB / s},
+        "scale_twice_A": {"dA": s * dA}, "scale_twice_B": {"dB": s * dB},
+        "mean_A": {"dA": dA / len(x)}, "mean_B": {"dB": dB / len(x)},
+        "mean_both": {"dA": dA / len(x), "dB": dB / len(x)},
+        "base_scaled": {"y": y + (s - 1) * x @ W.T},
+        "unscaled_back": {"dx": on_W + on_A * keep * (1 - p if drops else 1)},
+        "divided_back": {"dx": on_W + on_A / (1 - p if drops else 1)},
+        "base_only": {"dx": on_W}, "update_only": {"dx": on_A * keep},
+        "mask_not_back": {"dx": on_W + on_A}, "mask_all_back": {"dx": (on_W + on_A) * keep},
+        "A_from_x": {"dA": s * (g @ B).T @ x}, "B_from_x": {"dB": s * g.T @ (x @ A.T)},
+        "x_for_left": {"dA": s * (g @ B).T @ x, "dB": s * g.T @ (x @ A.T)},
+        "y_dropped": {"y": y + (left - x) @ W.T},
+        "all_dropped": {"y": y + (left - x) @ W.T, "dx": (on_W + on_A) * keep},
+    }  # fmt: skip
+    made = {"y": y, "dx": dx, "dA": dA, "dB": dB} | other.get(kind, {})
     return {f"{key}_{case}": value for key, value in made.items()}
 
 
@@ -390,7 +341,7 @@ def left_bytes(i):
 
 
 def outputs_of(i, kind):
-    """The outputs of a mistake that backward need not share."""
+    """The outputs of a mistake, whatever backward does."""
     return [{f"y_{case}": by_hand(i, case, kind)[f"y_{case}"] for case in HAND}]
 
 
@@ -410,7 +361,7 @@ BY_HAND = (
     Slip("inverted", "The mask is True where a number is kept.", hand_is("inverted")),
     Slip("scale_lost", "The scale is part of the path to A, B and x alike.",
          lambda i: hand_is("no_scale", "no_scale_x", "no_scale_factors", "no_scale_A",
-                           "no_scale_B")(i) + outputs_of(i, "no_scale_at_all")),
+                           "no_scale_B")(i) + outputs_of(i, "no_scale_y")),
     Slip("scale_twice", "The scale is on each path once: it is in s · (g B) already.",
          hand_is("scale_twice_A", "scale_twice_B")),
     Slip("base_only", "x reaches y on two paths: through W, and through A and B. Their gradients "
@@ -771,41 +722,31 @@ def bytes_held(i, case, part, kind=""):
         return even(shape) if kind == "even" else true(shape)
 
     pairs = [((r, d_in), (out, r)) for out, d_in in layers]
-    if kind in ("swapped", "A_turned", "B_turned", "both_turned"):
-        turn = {"swapped": lambda o, d: ((r, o), (d, r)), "A_turned": lambda o, d: ((d, r), (o, r)),
-                "B_turned": lambda o, d: ((r, d), (r, o))}  # fmt: skip
-        pairs = [turn.get(kind, lambda o, d: ((d, r), (r, o)))(*shape) for shape in layers]
+    if kind == "swapped":
+        pairs = [((r, out), (d_in, r)) for out, d_in in layers]
+    if kind in ("A_turned", "B_turned", "both_turned"):
+        pairs = [(A[:: 1 if kind[0] == "B" else -1], B[:: 1 if kind[0] == "A" else -1])
+                 for A, B in pairs]  # fmt: skip
     factors = [s for pair in pairs for s in (pair[:1] if kind == "only_A" else pair)]
-    adapter = 4 * sum(stored(s) for s in factors)
-    if kind == "adapter_whole":
-        adapter = 4 * sum(s[0] * rest(s) for s in factors)
-    if kind == "adapter_16":
-        adapter //= 2
-    bases = {"no_others": layers, "only_others": others}.get(kind, [*layers, *others])
-    base = sum(stored(s) for s in bases)
-    base = {"base_32": 4, "no_base": 0}.get(kind, 2) * base
+    whole = 4 * sum(math.prod(s) for s in factors)
+    adapter = whole if kind == "adapter_whole" else 4 * sum(stored(s) for s in factors)
+    adapter //= 2 if kind == "adapter_16" else 1
+    bases = {"no_others": layers, "only_others": others, "no_base": []}.get(kind, layers + others)
+    base = (4 if kind == "base_32" else 2) * sum(stored(s) for s in bases)
     states = 8 * sum(piece(s) for s in factors)
-    if kind == "adapter_whole":
-        states = 2 * adapter
-    if kind in ("one_state", "adapter_16"):
-        states //= 2
-    gradients = base + adapter if kind == "all_gradients" else adapter
-    if kind == "true_gradients":
-        gradients = 4 * sum(true(s) for s in factors)
-    if kind == "gradients_16":
-        gradients //= 2
-    weights = (base + adapter) * (world if kind == "all_ranks" else 1)
-    if kind == "weights_16":
-        weights -= adapter // 2
-    if kind == "no_adapter":
-        weights = base
-    if kind == "others_whole":
-        weights += 2 * sum(math.prod(s) - stored(s) for s in others)
-    if kind == "in_all":
-        weights = sum(2 * math.prod(s) for s in bases) + sum(4 * math.prod(s) for s in factors)
-        weights //= world
-    if kind == "whole_states":
-        states = 8 * sum(math.prod(s) for s in factors)
+    states = 2 * whole if kind in ("adapter_whole", "whole_states") else states
+    states //= 2 if kind in ("one_state", "adapter_16") else 1
+    gradients = {
+        "all_gradients": base + adapter, "gradients_16": adapter // 2,
+        "true_gradients": 4 * sum(true(s) for s in factors),
+    }.get(kind, adapter)  # fmt: skip
+    weights = {
+        "all_ranks": (base + adapter) * world, "weights_16": base + adapter // 2,
+        "no_adapter": base, "divided": (2 * sum(math.prod(s) for s in bases) + whole) / world,
+        "others_whole": base + adapter + 2 * sum(math.prod(s) - stored(s) for s in others),
+    }.get(kind, base + adapter)  # fmt: skip
+    if kind == "divided_down":
+        weights = (2 * sum(math.prod(s) for s in bases) + whole) // world
     return {"weights": weights, "gradients": gradients, "optimizer": states}[part]
 
 
@@ -842,7 +783,7 @@ ON_A_RANK = (
          "get what is left, or nothing.",
          lambda i: holds("even")(i) + holds("even", parts=("optimizer",))(i)),
     Slip("by_numbers", "What is cut is the first axis, row by row, not the numbers of a tensor.",
-         holds("numbers", "in_all", parts=("weights",))),
+         holds("numbers", "divided", "divided_down", parts=("weights",))),
     Slip("not_cut", "A rank holds a piece of every tensor, in base, adapter and states alike.",
          holds("whole", "all_ranks", "adapter_whole", "others_whole", "whole_states")),
     Slip("filled_states", "AdamW's states are not filled up. With r = 4 on six ranks a piece has "
@@ -989,8 +930,8 @@ def named(i, case, kind="", otherwise=None):
     right = share @ own
     same = {"exact": np.array_equal, "wide": wide, "wider": wider, "absolute": absolute}
     same = same.get(kind, near)
-    if kind == "first_last":
-        start = start[[0, -1]]
+    if kind in ("first_last", "start_two"):
+        start = start[[0, -1 if kind == "first_last" else 1]]
     if kind == "first_two":
         start, rows, own_seen, used_seen = start[:2], rows[:2], own[:2], used[:2]
     elif kind == "rank_0":
@@ -1101,7 +1042,7 @@ DRIFT = (
     Slip("inverted", "A rank with more tokens counts more, not less.",
          says("inverted", otherwise=(None, "sum"))),
     Slip("two_ranks", "There may be more than two ranks, and one at fault is enough, whichever it "
-         "is.", says("first_two", "first_last", "all_differ")),
+         "is.", says("first_two", "start_two", "first_last", "all_differ")),
     Slip("rank_0", "One rank alone shows nothing: compare all ranks.",
          says("rank_0", "used_0", "neither")),
     Slip("start_sums", "Equal sums are not equal weights: compare number by number.",
