@@ -152,7 +152,7 @@ COPIES = (
     Slip("whole_storage", "Other things lie in that storage too: count the bytes of one copy.",
          counts("storage")),
     Slip("one_copy", "There are several copies: add up their bytes.", counts("largest")),
-    Slip("nearly", "Nearly x is not x: compare all numbers with `torch.equal`, which has no tolerance.",
+    Slip("nearly", "Nearly x is not x: compare all numbers, with `torch.equal` and no tolerance.",
          counts("near", "tolerant")),
     Slip("rounded", "What was rounded has other numbers than x: bring the tensor to x's type, "
          "not x to the tensor's.", counts("narrow")),
