@@ -130,7 +130,12 @@ def stay(i, *kinds):
     if "lower" in kinds:
         texts, forms, asked = ([t.lower() for t in each] for each in (texts, forms, asked))
     by_letters = {"letters", "lower"} & {*kinds}
-    key = lambda n: texts[n] if by_letters else (rows[n][0], rows[n][4] % 5)  # noqa: E731
+    key = lambda n: texts[n] if by_letters else key_of(rows[n])  # noqa: E731
+
+    def prompt(n):  # under which an answer is noted
+        if "told_letters" in kinds:
+            return texts[n]
+        return key_of(rows[n]) if "told" in kinds else key(n)
 
     def out(n):
         size = len(f"{texts[n]} {forms[n]}".split())
@@ -163,13 +168,10 @@ def stay(i, *kinds):
                 "long_answers_count" in kinds and row[1] >= 0) or (
                 "accused_answers_count" in kinds and row[4] == 0):  # fmt: skip
             told = forms[n] if {"answer_letters", "lower"} & {*kinds} else (row[1], row[4] == 5)
-            said.setdefault(texts[n] if "told_letters" in kinds else key(n), set()).add(told)
+            said.setdefault(prompt(n), set()).add(told)
     order = range(len(rows))
     for n in reversed(order) if "keeps_last" in kinds else order:
-        two = (
-            len(said.get(texts[n] if "told_letters" in kinds else key(n), ())) > 1
-            and "first_answer" not in kinds
-        )
+        two = len(said.get(prompt(n), ())) > 1 and "first_answer" not in kinds
         two = two or ("alone" in kinds and copies[key(n)] > 1)
         mine = (key(n), rows[n][1]) if "pairs" in kinds else key(n)
         again = mine in seen and "keeps_copies" not in kinds
@@ -237,7 +239,8 @@ CLEAN = (
     Slip("by_letters", "Prompts in other letters were missed, as copies or for their two answers: "
          "compare `words_of(prompt)`.",
          stays("letters", "letters leak_letters", "letters leak_letters answer_letters", "lower",
-               "letters answer_letters", "told_letters")),
+               "letters answer_letters", "told_letters", "letters told",
+               "letters leak_letters told")),
     Slip("leak_letters", "A test row in other letters is a leak, too. Compare `words_of` of both.",
          stays("leak_letters")),
     Slip("leaks_stay", "Rows of the test split are still there. A prompt of the test is a leak, "
@@ -949,6 +952,7 @@ def proven(i, n, kind=""):
             kind, size)  # fmt: skip
         right.append(kind != "never" and off <= (0.05 if kind == "loose" else 1e-3) * size)
     every_one = any if kind == "any" else all
+    right = [any(right) or not right] if kind == "any_there_is" else right
     if kind in ("first", "last"):
         pairs, places, right = ([each[0 if kind == "first" else -1]] if each else []
                                 for each in (pairs, places, right))  # fmt: skip
@@ -1022,7 +1026,7 @@ PROVE = (
     Slip("strict", "Too strict: a merge rounds. Take the norm of the whole difference, and allow a "
          "thousandth of the update's norm.", said_as("merged", "strict")),
     Slip("any_layer", "What is asked holds for **every** layer, not for one of them.",
-         lambda i: [{"merged": answers_of(i, "merged", "any")},
+         lambda i: [*said_as("merged", "any", "any_there_is")(i),
                     *({name: answers_of(i, name, kind)} for name in (PROOF[1], PROOF[3])
                       for kind in ("first", "last"))]),
     Slip("always", "This answer is True for every release: is it read from nothing, or is it `any` "

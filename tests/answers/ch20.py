@@ -2005,3 +2005,10 @@ WRONG += [
          (CLOSE, 'any(round(value, 3) == round(found["score"], 3) for value in results)')),
     edit("true_card", "scores below too", "has_result", (CLOSE, CLOSE.replace("abs", ""))),
 ]  # fmt: skip
+
+WRONG += [
+    edit("clean", "copies by letters, answers by words", "by_letters",
+         (STAYS, STAYS.replace("key not", "row['prompt'] not in seen and key not in asked and 1 not")),
+         (TESTED, TESTED + "\n    asked, seen = seen, set()"),
+         ("seen.add(key)", "seen.add(row['prompt'])")),
+]  # fmt: skip
