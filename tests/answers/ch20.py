@@ -2008,7 +2008,7 @@ WRONG += [
 
 WRONG += [
     edit("clean", "copies by letters, answers by words", "by_letters",
-         (STAYS, STAYS.replace("key not", "row['prompt'] not in seen and key not in asked and 1 not")),
+         ("key not in seen", "row['prompt'] not in seen and key not in asked"),
          (TESTED, TESTED + "\n    asked, seen = seen, set()"),
          ("seen.add(key)", "seen.add(row['prompt'])")),
 ]  # fmt: skip
