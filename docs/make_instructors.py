@@ -1,4 +1,4 @@
-"""Writes docs/exercises.md, the instructor's list of exercises: python docs/make_instructors.py
+"""Writes docs/exercises.md and a page for each chapter: python docs/make_instructors.py
 
 Made from lora_course/checks/chNN.py and tests/answers/chNN.py, so that it stays true: the wrong
 answers in it are those that the tests run, and the replies are those that a check gives.
@@ -10,17 +10,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs/exercises.md"
+DOCS = ROOT / "docs"
+MADE = "<!-- Made by `python docs/make_instructors.py`; change the checks and the answers. -->\n\n"
 HEAD = """\
-<!-- Made by `python docs/make_instructors.py`; change the checks and the lists of answers. -->
-
 # Exercises, their points, and the wrong answers they get
 
-For instructors; the [guide](instructors.md) says how to use it. Each table has the wrong answers
-that the tests run: what the learner did, and what the check says to it. That is also what to say
-to the learner. A check says more than the table: what was seen and what was expected.
-
-<a id="contents"></a>
+For instructors; the [guide](instructors.md) says how to use it. Each chapter has a page. Its tables
+have the wrong answers that the tests run: what the learner did, and what the check says to it. That
+is also what to say to the learner. A check says more than the table: what was seen and what was
+expected.
 
 | Chapter | Minutes to read and run | Exercises | Minutes for them | Points |
 |---|---:|---:|---:|---:|
@@ -29,13 +27,19 @@ to the learner. A check says more than the table: what was seen and what was exp
 
 def main():
     sys.path.insert(0, str(ROOT))
-    TARGET.write_text(page(), encoding="utf-8", newline="\n")
-    print(f"{TARGET.relative_to(ROOT)} is written.")
+    made = pages()
+    for old in (DOCS / "exercises").glob("*.md"):
+        if f"exercises/{old.name}" not in made:
+            old.unlink()
+    for name, text in made.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
+        (DOCS / name).write_text(text, encoding="utf-8", newline="\n")
+    print(f"docs/exercises.md and {len(made) - 1} pages are written.")
 
 
-def page():
-    """The whole file as text: the chapters that have a source, checks and answers."""
-    rows, parts, total = [], [], [0, 0, 0, 0]
+def pages():
+    """{name in docs/: text}, for the chapters that have a source, checks and answers."""
+    rows, made, total = [], {}, [0, 0, 0, 0]
     for source in sorted((ROOT / "chapters/source").glob("[0-9][0-9]_*.py")):
         chapter = f"ch{source.name[:2]}"
         needed = f"lora_course/checks/{chapter}.py", f"tests/answers/{chapter}.py"
@@ -44,22 +48,18 @@ def page():
         checks = importlib.import_module(f"lora_course.checks.{chapter}").EXERCISES
         wrong = importlib.import_module(f"tests.answers.{chapter}").WRONG
         name, reading = about(source)
-        facts = [
-            reading,
-            len(checks),
-            sum(c.minutes for c in checks),
-            sum(c.points for c in checks),
-        ]
+        minutes, points = sum(c.minutes for c in checks), sum(c.points for c in checks)
+        facts = [reading, len(checks), minutes, points]
         total = [a + b for a, b in zip(total, facts, strict=True)]
-        rows.append(f"| {link(chapter, name)} | {' | '.join(map(str, facts))} |")
-        links = [link(c.key.replace(".", "-"), c.label) for c in checks]
-        links.append(link("contents", "all chapters"))
-        parts += [f'<a id="{chapter}"></a>\n\n## {name}', " · ".join(links)]
-        parts += [
-            exercise(check, [a for a in wrong if a.exercise == check.name]) for check in checks
-        ]
+        page = f"exercises/{source.name[:2]}.md"
+        rows.append(f"| [{name}]({page}) | {' | '.join(map(str, facts))} |")
+        links = [f'<a href="#{c.name}">{c.label}</a>' for c in checks]
+        links.append("[all chapters](../exercises.md)")
+        parts = [f"# Answers to {name}", " · ".join(links)]
+        parts += [exercise(c, [a for a in wrong if a.exercise == c.name]) for c in checks]
+        made[page] = MADE + "\n\n".join(parts) + "\n"
     rows.append(f"| All | {' | '.join(map(str, total))} |")
-    return HEAD + "\n".join(rows) + "\n\n" + "\n\n".join(parts) + "\n"
+    return {"exercises.md": MADE + HEAD + "\n".join(rows) + "\n", **made}
 
 
 def about(source):
@@ -72,17 +72,12 @@ def about(source):
     return f"{source.name[:2]} {title}", int(minutes[1])
 
 
-def link(anchor, words):
-    """HTML: GitHub and the site make other anchors of a heading."""
-    return f'<a href="#{anchor}">{words}</a>'
-
-
 def exercise(check, wrong):
     """One exercise: its facts, its wrong answers by mistake, and what else its check can say."""
     facts = f"Difficulty {check.difficulty}/5 · {check.minutes} minutes · {check.points} points"
     names = ", ".join(f"`{name}`" for name in check.wants)
-    anchor = f'<a id="{check.key.replace(".", "-")}"></a>'
-    lines = [anchor, "", f"### {check.label}", "", f"{facts} · defines {names}", ""]
+    anchor = f'<a id="{check.name}"></a>'  # GitHub and the site make other anchors of a heading
+    lines = [anchor, "", f"## {check.label}", "", f"{facts} · defines {names}", ""]
     lines += [f"A pass shows: {check.verified}.", "", "| The learner … | Say |", "|---|---|"]
     for key in dict.fromkeys(answer.mistake for answer in wrong):
         notes = "; ".join(cell(a.note) for a in wrong if a.mistake == key)

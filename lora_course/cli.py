@@ -55,6 +55,8 @@ def main(argv=None):
             return desk.lab(args.folder, others)
         if args.command == "update":
             return 0 if desk.bring_up_to_date(args.folder) else 1
+        if args.back and not args.only:
+            return desk.fail("--back needs the exercise: lora-course start 03 --only 3.2 --back")
         if args.only:
             return desk.begin_again(args)
         return desk.start_chapters(args.chapters, args.fresh)

@@ -57,6 +57,18 @@ def test_fresh_without_a_first_copy(course, capsys):
     assert [path.name for path in (course / "work/exercises").iterdir()] == ["03_exercises.ipynb"]
 
 
+def test_what_start_copied_follows_the_course_until_it_is_changed(course, capsys):
+    run(capsys, "start", "01", "03")
+    (course / "work/exercises/03_exercises.ipynb").write_text("my answers")
+    for name in ("01_costs", "03_the_lora_layer"):
+        (course / "exercises" / f"{name}.ipynb").write_text("newer")
+    status, out, _ = run(capsys, "update")
+    assert status == 0 and "03_exercises.ipynb has changes of yours" in out
+    assert "01_exercises" not in out
+    assert (course / "work/exercises/01_exercises.ipynb").read_text() == "newer"
+    assert (course / "work/exercises/03_exercises.ipynb").read_text() == "my answers"
+
+
 def test_start_all_and_several(course, capsys):
     run(capsys, "start", "01", "03")
     assert len(list((course / "work/exercises").iterdir())) == 2
@@ -119,12 +131,20 @@ def test_lab_opens_a_copy_with_quiet_threads(course, capsys, monkeypatch):
     ]
     assert (course / "work/exercises/01_exercises.ipynb").read_text() == "stub 01_costs"
     assert f"--LabApp.default_url=/lab/tree/{desk.FIRST}" in seen["c"]
+    # without a terminal around it JupyterLab would take a login shell, and /etc/profile sets PATH
+    settings = [w for w in seen["c"] if w.startswith("--ServerApp.terminado_settings=")]
+    assert desk.os.name == "nt" or "'shell_command': [" in settings[0] and "-l" not in settings[0]
 
 
 def test_only_lab_takes_options_it_does_not_know(course, capsys):
     with pytest.raises(SystemExit):
         cli.main(["start", "03", "--frehs"])
     assert "--frehs" in capsys.readouterr().err and not (course / "work").exists()
+
+
+def test_back_alone_names_what_it_needs(course, capsys):
+    status, out, err = run(capsys, "start", "03", "--back")
+    assert status == 1 and out == "" and "--only 3.2 --back" in err
 
 
 def test_progress(course, capsys):

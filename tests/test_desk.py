@@ -45,6 +45,13 @@ def test_start_goes_into_the_folder_one_stands_in(installed, tmp_path, capsys, m
     assert (tmp_path / "home/a folder/exercises/03_exercises (2).ipynb").exists()
 
 
+def test_the_folder_that_start_made_can_be_completed(installed, tmp_path, capsys):
+    assert cli.main(["start", "03"]) == 0
+    mine = tmp_path / "home/lora-course"
+    assert (mine / "exercises/03_exercises.ipynb").exists()
+    assert cli.main(["update"]) == 0 and (mine / "chapters/03_chapter.ipynb").exists()
+
+
 def test_a_folder_with_other_files_is_left_alone(installed, tmp_path, capsys):
     (tmp_path / "home/thesis").mkdir()
     (tmp_path / "home/thesis/text.tex").write_text("x")

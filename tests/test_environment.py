@@ -292,6 +292,18 @@ def test_readme_commands_exist():
     assert "conda env create -f environment.yml" in readme
 
 
+def test_the_small_torch_stands_before_what_would_bring_the_large_one():
+    """In every block of README that installs with pip on Linux: no card, no gigabytes for one."""
+    blocks = re.findall(r"<details>.*?</details>", text("README.md"), flags=re.S)
+    installs = r"conda env create|pip install -r|pip install lora-course "
+    blocks = [b for b in blocks if re.search(installs, b) and "PowerShell" not in b]
+    assert len(blocks) == 3
+    for block in blocks:
+        small = block.find("https://download.pytorch.org/whl/cpu")
+        named = "in front of the first line" in block  # conda reads a variable
+        assert named or 0 <= small < re.search(installs, block).start(), block
+
+
 def test_readme_links_every_chapter_and_no_other():
     written = {f"chapters/{p.stem}.ipynb" for p in (ROOT / "chapters" / "source").glob("*.py")}
     assert set(re.findall(r"\((chapters/\S+\.ipynb)\)", text("README.md"))) == written

@@ -18,26 +18,45 @@ def maker():
     return module
 
 
+PAGES = sorted((DOCS / "exercises").glob("*.md"))
+
+
 def test_list_of_exercises_is_what_the_command_makes():
-    stored = (DOCS / "exercises.md").read_text(encoding="utf-8")
-    assert stored == maker().page(), "run: python docs/make_instructors.py"
+    made = maker().pages()
+    for name, text in made.items():
+        stored = (DOCS / name).read_text(encoding="utf-8")
+        assert stored == text, f"{name}: run python docs/make_instructors.py"
+    assert {f"exercises/{page.name}" for page in PAGES} == set(made) - {"exercises.md"}
 
 
 def test_links_lead_somewhere():
-    for page in ("instructors.md", "exercises.md"):
-        for target in re.findall(r"\]\(([^)#]+)", (DOCS / page).read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (DOCS / target).exists(), f"{page}: {target}"
+    for page in (DOCS / "instructors.md", DOCS / "exercises.md", *PAGES):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), page.name
 
 
 def test_contents_lead_to_chapters_and_exercises():
-    text = (DOCS / "exercises.md").read_text(encoding="utf-8")
-    anchors = re.findall(r'<a id="([^"]+)"></a>', text)
-    targets = re.findall(r'<a href="#([^"]+)">', text)
-    assert len(anchors) == len(set(anchors)) and set(anchors) == set(targets)
-    for target, heading in re.findall(r'<a id="([^"]+)"></a>\n\n#+ (.+)', text):
-        assert f'<a href="#{target}">{heading}</a>' in text
-    headings = re.findall(r"(?m)^##+ ", text)
-    assert len(headings) == len(anchors) - 1 > 100  # the contents have no heading
+    listed = re.findall(r"\]\((exercises/\d\d\.md)\)", (DOCS / "exercises.md").read_text("utf-8"))
+    assert listed == [f"exercises/{page.name}" for page in PAGES] and len(listed) >= 20
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r'<a id="([^"]+)"></a>\n\n## (.+)', text)
+        assert found == re.findall(r'<a href="#([^"]+)">([^<]+)</a>', text), page.name
+        assert len(found) == len(set(found)) == len(re.findall(r"(?m)^##+ ", text)) >= 4
+
+
+def test_minutes_in_the_readme_are_those_of_the_list():
+    """To the nearest five, as a reader plans an evening."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"(?m)^\| (\d\d) \|[^|]+\| (\d+) \+ (\d+) \|", readme)
+    listed = re.findall(
+        r"(?m)^\| \[(\d\d) [^|]+\| (\d+) \| \d+ \| (\d+) \|",
+        (DOCS / "exercises.md").read_text(encoding="utf-8"),
+    )
+    assert len(shown) == len(listed) >= 20
+    for (chapter, read, work), (same, reading, working) in zip(shown, listed, strict=True):
+        assert (chapter, read) == (same, reading)
+        assert abs(int(work) - int(working)) <= 2, f"{chapter}: {work} minutes, not {working}"
 
 
 def test_variants_are_those_there_are():

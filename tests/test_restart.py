@@ -98,5 +98,5 @@ def test_damaged_records_are_no_end(tmp_path, monkeypatch):
     assert record.load() == ({"ch03.a": 1.0}, [])
     restart.reset_progress()
     (tmp_path / "progress.json").write_text("{broken")
-    assert "1 results are back" in restart.restore_progress()
+    assert "Restored: 1 result." == restart.restore_progress()
     assert record.load()[0] == {"ch03.a": 1.0}

@@ -105,7 +105,7 @@ def test_the_whole_site(tmp_path):
     scripts = re.findall(r"<script.*?>", page)
     assert "<math" in page and not any("mathjax" in s.lower() or "http" in s for s in scripts)
     ids = {}
-    pages, links = [*(tmp_path / "out").glob("*.html"), *(tmp_path / "out").glob("[!_]*/*.html")], 0
+    pages, links = [p for p in (tmp_path / "out").rglob("*.html") if "_static" not in p.parts], 0
     for html in pages:
         text = html.read_text(encoding="utf-8")
         for target, anchor in re.findall(r'(?:href|src)="([^"#:?]*)(?:\?[^"#]*)?#?([^":]*)"', text):

@@ -255,9 +255,10 @@ print(f"  rule for a Llama block        {block / 1e9:6.2f} GB")
 print(f"  older rule for a GPT block    {activation_bytes(*sizes) / 1e9:6.2f} GB")
 
 # %% [markdown]
-# The count needs no numbers either, so it works for a model that we cannot run. A rule
-# of thumb gives the order of magnitude; the count decides. **→ Exercise 1.2: repair a
-# calculator** that forgets activations and logits.
+# The count needs no numbers either, so it works for a model that we cannot run. A rule of thumb
+# gives the order of magnitude; the count decides. **→
+# [Exercise 1.2](../exercises/01_what_full_fine_tuning_costs.ipynb): repair a calculator** that
+# forgets activations and logits.
 #
 # ## 8 Two thin matrices
 # **LoRA** freezes a weight $W$ of shape (d_out, d_in) and puts two thin matrices beside
@@ -407,8 +408,8 @@ for name, model in models.items():
     print(f"{name:14}{thin:>16,}{shares[0]:>8}{wide:>16,}{shares[1]:>8}")
 
 # %% [markdown]
-# Only these go to disk. **→ Exercise 1.3: an adapter file. 1.4: storage for 100
-# tasks.**
+# Only these go to disk. **→ [Exercise 1.3](../exercises/01_what_full_fine_tuning_costs.ipynb): an
+# adapter file. 1.4: storage for 100 tasks.**
 #
 # **Myth check.** *LoRA is 10,000 times more efficient in memory and compute.* The LoRA
 # paper has the number (Hu et al. 2021, §4.2: GPT-3, r = 4). Of what?
@@ -483,9 +484,10 @@ for name in ("LLaMA-33B", "LLaMA-65B"):
 print(f"a card of 24 GiB: {24 * 2**30 / 1e9:.1f} GB")
 
 # %% [markdown]
-# **Verdict: wrong.** The 4-bit weights alone are larger than the card. The paper's
-# claim is 65B on 48 GB, and 33B on 24 GB (Dettmers et al. 2023, abstract and §4). **→
-# Exercise 1.5: which models fit, and by which method?**
+# **Verdict: wrong.** The 4-bit weights alone are larger than the card. The paper's claim is 65B on
+# 48 GB, and 33B on 24 GB (Dettmers et al. 2023, abstract and §4). **→
+# [Exercise 1.5](../exercises/01_what_full_fine_tuning_costs.ipynb): which models fit, and by which
+# method?**
 #
 # ## 11 Compute
 # A product with $W$ costs 2 floating-point operations (*FLOPs*) for each weight and

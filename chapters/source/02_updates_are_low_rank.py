@@ -31,7 +31,8 @@ print("shape", tuple(product.shape), "rank", int(torch.linalg.matrix_rank(produc
 # %% [markdown]
 # The thin pair costs **r (d_in + d_out)** numbers, the full matrix d_in · d_out.
 #
-# Predict: a 128 × 128 matrix is written as B @ A with r = 64, half of its side. How much is saved?
+# **Predict:** a 128 × 128 matrix is written as B @ A with r = 64, half of its side. How much is
+# saved?
 # %%
 for r in (4, 16, 63, 64, 128):
     pair, square = r * (128 + 128), 128 * 128
@@ -61,7 +62,7 @@ print("singular values", [round(v, 3) for v in s.tolist()])
 # `Vh` is V already transposed: its **rows** are the vᵢ. Add piece after piece, and watch the
 # distance to M, the root of the sum of squared differences.
 #
-# Predict: which number, made of singular values only, equals that distance?
+# **Predict:** which number, made of singular values only, equals that distance?
 # %%
 total = torch.zeros(6, 4)
 for i in range(4):
@@ -72,8 +73,8 @@ for i in range(4):
 # The error is the tail that was cut off. **Eckart and Young (1936)** proved more: no matrix of
 # rank r comes closer than the first r pieces.
 #
-# Predict: of 1,000 other matrices of rank 2, each the best for its own random rows, how many win?
-# (*QR* makes the random directions orthogonal, of length 1.)
+# **Predict:** of 1,000 other matrices of rank 2, each the best for its own random rows, how many
+# win? (*QR* makes the random directions orthogonal, of length 1.)
 # %%
 best, wins = float(s[2:].square().sum().sqrt()), 0
 for _ in range(1000):
@@ -82,8 +83,8 @@ for _ in range(1000):
     wins += float((M - rival).norm()) < best
 print("rivals that come closer:", wins)
 # %% [markdown]
-# **Exercise 2.2** asks you to write this truncation. Try it before you read on: the next cell is
-# the course's version.
+# **[Exercise 2.2](../exercises/02_updates_are_low_rank.ipynb)** asks you to write this truncation.
+# Try it before you read on: the next cell is the course's version.
 # %% tags=["quote"]
 from lora_course.rank import truncate
 
@@ -91,7 +92,7 @@ from lora_course.rank import truncate
 # What survives at low rank is what repeats: rows that are multiples of each other. Here is a
 # picture of 64 × 64 numbers.
 #
-# Predict: of a rectangle, a disc and a diagonal line, which is drawn first, which last?
+# **Predict:** of a rectangle, a disc and a diagonal line, which is drawn first, which last?
 # %%
 y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")  # (64, 64)
 rectangle = (x > 6) & (x < 26) & (y > 34) & (y < 58)
@@ -112,15 +113,16 @@ show(
 )
 # %% [markdown]
 # ## Energy
-# The squared singular values add up to the squared size of the matrix. Call the sum its
-# **energy**, and ask what share of it the first r pieces hold. **Exercise 2.3** wants the smallest
-# r for a given share. Then compare:
+# The squared singular values add up to the squared size of the matrix. Call the sum its **energy**,
+# and ask what share of it the first r pieces hold.
+# **[Exercise 2.3](../exercises/02_updates_are_low_rank.ipynb)** wants the smallest r for a given
+# share. Then compare:
 # %% tags=["quote"]
 from lora_course.rank import energy, energy_rank
 
 # %% [markdown]
-# **Rank is not size.** Predict: two matrices have the same norm (the root of the energy). Can one
-# need a single piece for 90 % of its energy, and the other many?
+# **Rank is not size.** **Predict:** two matrices have the same norm (the root of the energy). Can
+# one need a single piece for 90 % of its energy, and the other many?
 # %%
 thin = torch.randn(128, 1) @ torch.randn(1, 128)  # (128, 128), rank 1
 wide = torch.randn(128, 128)
@@ -131,7 +133,7 @@ for name, matrix in {"thin": thin, "wide": wide}.items():
 # %% [markdown]
 # ## A real fine-tune
 # The base model learns `questions`: read a short story and a question, answer tersely, in a chat
-# format that it has never seen. Predict: how often is the base right, word for
+# format that it has never seen. **Predict:** how often is the base right, word for
 # word, before any fine-tuning?
 # %%
 base, tokenizer = load_base("base"), load_tokenizer("base")
@@ -169,7 +171,7 @@ def finetune(model, rows, steps, lr, batch_size=32):
 
 
 # %% [markdown]
-# Predict: what share does it answer after 60 batches of 32? (This cell takes about 10 seconds.)
+# **Predict:** what share does it answer after 60 batches of 32? (This cell takes about 10 seconds.)
 # %%
 full = finetune(base, questions["train"], steps=60, lr=2e-3)
 reached = exact_match(full, tokenizer, test)
@@ -180,8 +182,8 @@ print(f"after full fine-tuning: about {round(reached, 1):.0%}")
 # %% [markdown]
 # The update of a layer is what training added: **ΔW = W after − W before**.
 #
-# Predict: the model went from nothing to nearly everything. How large is ΔW next to W: ten times,
-# as large, a fraction?
+# **Predict:** the model went from nothing to nearly everything. How large is ΔW next to W: ten
+# times, as large, a fraction?
 # %%
 def updates(model):
     """Return name -> what training added to that matrix."""
@@ -197,7 +199,7 @@ print(f"norm of the update / norm of the weight, median: {ratios.median():.1f}")
 # One layer, three matrices of one shape: the weight W, its update ΔW, random numbers. All are
 # scaled to norm 1: only the form of the *spectrum* (singular values) differs.
 #
-# Predict: which of the three falls fastest?
+# **Predict:** which of the three falls fastest?
 # %%
 name = "model.layers.2.mlp.up_proj.weight"
 three = {"W": before[name], "update": delta[name], "random": torch.randn(512, 128)}
@@ -273,8 +275,8 @@ def solved(model, batch):
 exam = next(batches(test, tokenizer, batch_size=100, steps=1, seed=0))
 print("both scores agree:", abs(solved(full, exam) - reached) < 0.02)
 # %% [markdown]
-# Predict: the matrices have up to 128 directions. We keep 8 of them, then a single one. What share
-# of the questions is answered still? Nothing is trained here.
+# **Predict:** the matrices have up to 128 directions. We keep 8 of them, then a single one. What
+# share of the questions is answered still? Nothing is trained here.
 # %%
 ranks = (1, 2, 4, 8, 16, 32, 64)
 easy = {r: solved(rebuilt(delta, r), exam) for r in ranks}
@@ -288,7 +290,7 @@ print(f"numbers in all updates {trained:,}; in their factors at r = 8 {pair:,}")
 # > **Myth check.** *The weights themselves are low-rank.* If updates can be cut like this, why not
 # > the trained weights, W + ΔW?
 #
-# Predict: is the skill still there at rank 16?
+# **Predict:** is the skill still there at rank 16?
 # %%
 def cut_weights(model, r):
     """Return a copy of the model with every linear weight cut to rank r."""
@@ -305,8 +307,8 @@ print(f"r = 16 of 128: about {round(weights[16], 1):.0%} answered exactly")
 # a few (both curves stand in the next figure). What is low-rank is the **change**.
 #
 # ## A task that needs more
-# In `hard`, 64 words of a secret code stand for other words, at random. Nothing in the prompt
-# tells the code. Predict: does this update survive a cut to rank 8, as that of the questions did?
+# In `hard`, 64 words of a secret code stand for other words, at random. Nothing in the prompt tells
+# the code. **Predict:** does this update survive a cut to rank 8, as that of the questions did?
 # %%
 hard = load_task("hard")
 print(hard["test"][0]["prompt"], "->", hard["test"][0]["completion"])
@@ -364,10 +366,11 @@ B, A = torch.randn(128, 8), torch.randn(8, 512)  # what is trained
 s = torch.linalg.svdvals(B @ A)  # (128,)
 print("singular values above rounding:", int((s > 1e-4 * s[0]).sum()), "of", len(s))
 # %% [markdown]
-# You did the reverse: trained everything, then cut. That a good update of low rank exists, and
-# that training inside the rank finds one, is a **hypothesis**. Chapter 06 tests it. **Exercise
-# 2.4** turns an update into B and A, **Exercise 2.5** spends a budget on a whole model. (The ranks
-# measured here belong to a model of width 128. The way to measure them works for any.)
+# You did the reverse: trained everything, then cut. That a good update of low rank exists, and that
+# training inside the rank finds one, is a **hypothesis**. Chapter 06 tests it.
+# **[Exercise 2.4](../exercises/02_updates_are_low_rank.ipynb)** turns an update into B and A,
+# **[Exercise 2.5](../exercises/02_updates_are_low_rank.ipynb)** spends a budget on a whole model.
+# (The ranks measured here belong to a model of width 128. The way to measure them works for any.)
 # %% [markdown]
 # **For** the hypothesis: 200 numbers, projected at random into RoBERTa-large, reached 90 % of full
 # fine-tuning on one small task, MRPC (Aghajanyan et al. 2020). On GPT-3, ranks 1 to 64 scored

@@ -232,9 +232,9 @@ print("not zero:", int((s > 1e-5 * s[0]).sum()), "of", len(s))
 # > product from the start, and can never leave rank r. Taking a finished update
 # > apart is the SVD of chapter 02.
 #
-# GPT-2 has another layout. Its `Conv1D` is a linear layer that stores the weight as
-# (in, out). The factors stay as they are; only the delta is transposed. Write the delta
-# weight of both kinds in **Exercise 3.2**, then compare.
+# GPT-2 has another layout. Its `Conv1D` is a linear layer that stores the weight as (in, out). The
+# factors stay as they are; only the delta is transposed. Write the delta weight of both kinds in
+# **[Exercise 3.2](../exercises/03_the_lora_layer.ipynb)**, then compare.
 
 # %% tags=["quote"]
 from lora_course.lora import LoRAConv1D
@@ -362,14 +362,15 @@ for width in (128, 4096):
 # Dividing by $\sqrt{d_{in}}$ keeps A x at one size for every width, so B sees inputs of
 # one size in narrow and in wide layers.
 #
-# **Exercise 3.3** gives you four broken starts with four complaints. Repair them.
+# **[Exercise 3.3](../exercises/03_the_lora_layer.ipynb)** gives you four broken starts with four
+# complaints. Repair them.
 
 # %% [markdown]
 # ## 6 Embeddings
 #
-# An embedding is a linear layer for a one-hot input: token t picks column t of A.
-# Here the reference code swaps the roles: **A starts at zero, B random**. Write it
-# in **Exercise 3.4**, then compare.
+# An embedding is a linear layer for a one-hot input: token t picks column t of A. Here the
+# reference code swaps the roles: **A starts at zero, B random**. Write it in
+# **[Exercise 3.4](../exercises/03_the_lora_layer.ipynb)**, then compare.
 
 # %% tags=["quote"]
 from lora_course.lora import LoRAEmbedding
@@ -462,7 +463,8 @@ for lora_alpha, lr_B in ((4, 0.04), (8, 0.02), (16, 0.01), (16, 0.02)):
 # > finding is contrary: at r = 256, with another optimizer, α = 2r was best at every rate
 # > tried (Biderman et al. 2024, section 4.7). Fix alpha, and tune the learning rate.
 #
-# **Exercise 3.5**: give a trained adapter more rank and keep what it learned.
+# **[Exercise 3.5](../exercises/03_the_lora_layer.ipynb)**: give a trained adapter more rank and
+# keep what it learned.
 
 # %% [markdown]
 # ## 8 What a rank can reach

@@ -136,9 +136,9 @@ show(
 # through it hides layers or shows them twice.
 #
 # You have all the parts: find, wrap, freeze. **Now write it**:
-# [Exercise 4.1](../exercises/04_injecting_it_into_a_model.ipynb), and the freezing
-# alone in Exercise 4.2. (`lora-course start 04` makes your own copy.) Then come back to
-# compare.
+# [Exercise 4.1](../exercises/04_injecting_it_into_a_model.ipynb), and the freezing alone in
+# [Exercise 4.2](../exercises/04_injecting_it_into_a_model.ipynb). (`lora-course start 04` makes
+# your own copy.) Then come back to compare.
 
 # %% [markdown]
 # ## 3 The injection of the course
@@ -309,8 +309,9 @@ show(
 )
 
 # %% [markdown]
-# The three counts agree. **Exercise 4.3** asks for a harder count: *tied* weights
-# (one tensor in two places), a `Conv1D`, and a layer that stands in two places.
+# The three counts agree. **[Exercise 4.3](../exercises/04_injecting_it_into_a_model.ipynb)** asks
+# for a harder count: *tied* weights (one tensor in two places), a `Conv1D`, and a layer that stands
+# in two places.
 #
 # Which rule should you take? The LoRA paper adapted attention only (section 4.2), and
 # PEFT still picks q and v in a Llama when you name nothing. QLoRA (section 4) needed
@@ -358,7 +359,7 @@ print("table changed by merging:    ", not torch.equal(table.weight, original))
 #
 # ## 8 The order: inject, freeze, optimizer
 #
-# Three lines, and two wrong orders. **First: freeze after the injection.** Predict
+# Three lines, and two wrong orders. **First: freeze after the injection.** **Predict**
 # what `backward` says.
 
 # %%
@@ -375,7 +376,7 @@ except RuntimeError as error:
 # The loop froze the factors too. If anything else still trained, there would be no
 # error at all. `mark_only_lora_as_trainable` repairs it.
 #
-# **Second: the optimizer before the injection.** Predict the losses of three steps.
+# **Second: the optimizer before the injection.** **Predict** the losses of three steps.
 
 # %%
 model = load_base("base")
@@ -410,8 +411,8 @@ print("in order: ", len(not_held(late, model)))
 # > learning rate usually rises as well (chapter 06), and saving and loading change
 # > (chapter 05).
 #
-# **Exercise 4.4** asks for the optimizer's list, in a model where a new head must
-# train too.
+# **[Exercise 4.4](../exercises/04_injecting_it_into_a_model.ipynb)** asks for the optimizer's list,
+# in a model where a new head must train too.
 #
 # ## 9 Does every layer learn?
 #
@@ -499,8 +500,8 @@ found = find_targets(qwen3, r"model\.layers\.\d\.self_attn\.q_proj")
 print(len(found), "of", len(wanted), "- missed:", sorted(set(wanted) - set(found)))
 
 # %% [markdown]
-# `\d` is one digit. Nothing raises, because most layers are hit; only a list of what
-# was **missed** shows it. You write it in **Exercise 4.5**.
+# `\d` is one digit. Nothing raises, because most layers are hit; only a list of what was **missed**
+# shows it. You write it in **[Exercise 4.5](../exercises/04_injecting_it_into_a_model.ipynb)**.
 #
 # ## Takeaways
 #

@@ -94,9 +94,9 @@ show(
 )
 
 # %% [markdown]
-# **Exercise 5.1** asks for this mask. ([The
-# exercises](../exercises/05_training_an_adapter.ipynb); `lora-course start 05` makes
-# your own copy.)
+# **[Exercise 5.1](../exercises/05_training_an_adapter.ipynb)** asks for this mask. ([The
+# exercises](../exercises/05_training_an_adapter.ipynb); `lora-course start 05` makes your own
+# copy.)
 #
 # **Predict.** Position t holds label t. But the model at position t guesses token
 # t + 1. Who shifts by one: you, or the model?
@@ -118,9 +118,9 @@ print("the model's loss is their mean:", bool(abs(by_hand - out.loss) < 1e-4))
 #
 # ## 2 From rows to a batch
 #
-# Rows differ in length; a tensor is a rectangle. The rest is filled with a **padding**
-# token: `attention_mask` 0, label -100. `batches` does this. **Exercise 5.2** asks for
-# it.
+# Rows differ in length; a tensor is a rectangle. The rest is filled with a **padding** token:
+# `attention_mask` 0, label -100. `batches` does this.
+# **[Exercise 5.2](../exercises/05_training_an_adapter.ipynb)** asks for it.
 
 # %%
 batch = next(batches(questions["train"], tokenizer, batch_size=8, steps=1, seed=1))
@@ -233,9 +233,10 @@ for batch in batches([row], tokenizer, batch_size=1, steps=3, seed=0):
 # - **Cosine**: large steps first, small ones last.
 # - **Clipping**: a gradient that is too long is shortened, its direction kept.
 #
-# **Predict.** In many libraries the first warm-up step has the rate 0. What does that
-# step do? **Exercise 5.3** asks for a schedule. Then compare with the course's, and
-# read the loop from `model.train()` on. The two functions under it come in section 7.
+# **Predict.** In many libraries the first warm-up step has the rate 0. What does that step do?
+# **[Exercise 5.3](../exercises/05_training_an_adapter.ipynb)** asks for a schedule. Then compare
+# with the course's, and read the loop from `model.train()` on. The two functions under it come in
+# section 7.
 
 # %% tags=["quote"]
 from lora_course.train import learning_rate, train, save_checkpoint, load_checkpoint  # noqa: F401
@@ -372,9 +373,9 @@ other.load_state_dict(lora_state_dict(model), strict=False)
 print("no error, equal logits:", torch.equal(logits_of(other), logits_of(model)))
 
 # %% [markdown]
-# No error, and a wrong model. The file must say r, alpha and which layers. The course's
-# functions write that into the header, with a check sum, and refuse what does not fit.
-# **Exercise 5.4** asks you for the core of both.
+# No error, and a wrong model. The file must say r, alpha and which layers. The course's functions
+# write that into the header, with a check sum, and refuse what does not fit.
+# **[Exercise 5.4](../exercises/05_training_an_adapter.ipynb)** asks you for the core of both.
 
 # %%
 from lora_course.adapters import load_adapter, read_adapter, save_adapter
@@ -559,9 +560,9 @@ for fault in FAULTS:
 
 # %% [markdown]
 # Each fault leaves evidence of its own, and the loss alone tells few of them apart.
-# **Exercise 5.5** sends you logs to diagnose. **Exercise 5.6** asks for the loop of
-# section 4, without cosine and checkpoint. It also returns how long each step's gradient
-# was before clipping.
+# **[Exercise 5.5](../exercises/05_training_an_adapter.ipynb)** sends you logs to diagnose.
+# **[Exercise 5.6](../exercises/05_training_an_adapter.ipynb)** asks for the loop of section 4,
+# without cosine and checkpoint. It also returns how long each step's gradient was before clipping.
 #
 # ## Takeaways
 #

@@ -464,7 +464,8 @@ show(
 # small rank may break a large one.** And is it √r that helps, or the larger scale? The
 # row of rank 16 is that of alpha 128 in section 6. Compare at equal scale.
 #
-# **Exercise 6.2**: rsLoRA's update, and the alpha that keeps a run as it was.
+# **[Exercise 6.2](../exercises/06_rank_alpha_learning_rate_target_modules.ipynb)**: rsLoRA's
+# update, and the alpha that keeps a run as it was.
 #
 # ## 8 Which modules?
 #
@@ -507,7 +508,8 @@ show(
 # > at equal numbers (Schulman et al. 2025), and the MLP brings most of the gain (Biderman
 # > et al. 2024, section 4.7). You seldom know what a task needs: take all.
 #
-# **Exercise 6.3**: a fair choice from somebody's grid.
+# **[Exercise 6.3](../exercises/06_rank_alpha_learning_rate_target_modules.ipynb)**: a fair choice
+# from somebody's grid.
 #
 # ## 9 LoRA+: let B learn faster
 #
@@ -544,7 +546,8 @@ show(
 # The paper reports 1 to 2 % and up to twice the speed at full size (abstract). At the
 # rate 0.001 we, too, could sell LoRA+ as a wonder. Tune the rate before you compare.
 #
-# **Exercise 6.4**: the groups, also with a norm that trains.
+# **[Exercise 6.4](../exercises/06_rank_alpha_learning_rate_target_modules.ipynb)**: the groups,
+# also with a norm that trains.
 
 # %% [markdown]
 # ## 10 Choose
@@ -556,8 +559,9 @@ show(
 # | alpha | 32, and leave it | never together with the rate |
 # | learning rate | 10 × that of full fine-tuning | always: three rates, a factor 3 apart |
 #
-# A grid is read from the learning rate: first the best one of each row, then the rows
-# against each other. **Exercise 6.5** does that, with diverged runs and with luck.
+# A grid is read from the learning rate: first the best one of each row, then the rows against each
+# other. **[Exercise 6.5](../exercises/06_rank_alpha_learning_rate_target_modules.ipynb)** does
+# that, with diverged runs and with luck.
 
 # %% [markdown]
 # ## Takeaways

@@ -70,9 +70,9 @@ for name, y in slips.items():
 # The last two are one mistake: the update counts twice. A layer needs to know that it
 # is merged.
 #
-# **Exercise 7.1**: a layer that merges and unmerges. **Exercise 7.2**: refuse a second
-# merge. ([The exercises](../exercises/07_merging_and_swapping.ipynb);
-# `lora-course start 07` makes your copy.)
+# **[Exercise 7.1](../exercises/07_merging_and_swapping.ipynb)**: a layer that merges and unmerges.
+# **[Exercise 7.2](../exercises/07_merging_and_swapping.ipynb)**: refuse a second merge. ([The
+# exercises](../exercises/07_merging_and_swapping.ipynb); `lora-course start 07` makes your copy.)
 #
 # ## 2 The course's version
 #
@@ -171,9 +171,9 @@ print(f"numbers in an adapter: {count:,}, {count / base.num_parameters():.0%} of
 # %% [markdown]
 # ## 4 One base, three skills
 #
-# To change the task, change A and B and nothing else (Hu et al. 2021, section 4.2). A
-# visitor must leave the room as it was, also when something breaks. **Exercise 7.3**
-# asks for that. Then compare:
+# To change the task, change A and B and nothing else (Hu et al. 2021, section 4.2). A visitor must
+# leave the room as it was, also when something breaks.
+# **[Exercise 7.3](../exercises/07_merging_and_swapping.ipynb)** asks for that. Then compare:
 
 # %% tags=["quote"]
 from lora_course.merge import adapter
@@ -284,9 +284,10 @@ print("half the distance:", 1 / 256)
 # From a number to the next one is a *unit in the last place*. **An update smaller than half
 # of it disappears.** And one that is a little larger counts as a whole unit.
 #
-# The unit is tied to the **weight**: it doubles at every power of two, which *`frexp`* splits
-# off a number. **Exercise 7.4** asks which updates survive. What counts is the size of the
-# update **against the weight**. We take a layer of the base and random updates of rank 8.
+# The unit is tied to the **weight**: it doubles at every power of two, which *`frexp`* splits off a
+# number. **[Exercise 7.4](../exercises/07_merging_and_swapping.ipynb)** asks which updates survive.
+# What counts is the size of the update **against the weight**. We take a layer of the base and
+# random updates of rank 8.
 #
 # **Predict** the error of the merged update, as a share of the update: for a tiny one?
 # For a large one?
@@ -441,7 +442,8 @@ print(f"drift after 30 merges: {drifts[-1] / drifts[0]:.0f} times that of the fi
 # $$\begin{pmatrix} B_1 & B_2 \end{pmatrix}
 # \begin{pmatrix} A_1 \\ A_2 \end{pmatrix} = B_1 A_1 + B_2 A_2$$
 #
-# **Exercise 7.5** asks for it, with scales. Then compare:
+# **[Exercise 7.5](../exercises/07_merging_and_swapping.ipynb)** asks for it, with scales. Then
+# compare:
 
 # %% tags=["quote"]
 from lora_course.merge import concatenate

@@ -69,10 +69,10 @@ for model, path in ((ours, name), (theirs, f"base_model.model.{name}")):
         print(f"  {key:22} {str(tuple(p.shape)):12} trains: {p.requires_grad}")
 
 # %% [markdown]
-# The same three matrices. PEFT keeps A and B in a dict, under the name of the adapter,
-# `default`: there is room for more than one. **Exercise 8.1** translates the names, in
-# both directions. ([The exercises](../exercises/08_the_same_thing_in_peft.ipynb);
-# `lora-course start 08` makes your copy.)
+# The same three matrices. PEFT keeps A and B in a dict, under the name of the adapter, `default`:
+# there is room for more than one. **[Exercise 8.1](../exercises/08_the_same_thing_in_peft.ipynb)**
+# translates the names, in both directions. ([The
+# exercises](../exercises/08_the_same_thing_in_peft.ipynb); `lora-course start 08` makes your copy.)
 #
 # > **Myth check.** *`get_peft_model` returns a wrapped model; yours stays as it was.*
 # > **Predict:** does `mine` have LoRA layers afterwards? Other logits?
@@ -219,9 +219,9 @@ for i, skill in enumerate(skills):
 assert (table > 0.9).tolist() == [[0, 0], [1, 0], [0, 1]] or not shipped
 
 # %% [markdown]
-# `disable_adapter` is for a visit; the adapter is back after the block. **Exercise
-# 8.2** asks for a clean visit. `delete_adapter` drops one, `unload` takes all layers
-# out.
+# `disable_adapter` is for a visit; the adapter is back after the block.
+# **[Exercise 8.2](../exercises/08_the_same_thing_in_peft.ipynb)** asks for a clean visit.
+# `delete_adapter` drops one, `unload` takes all layers out.
 #
 # PEFT warns where it changes something for you. A helper that shows its words:
 
@@ -287,8 +287,8 @@ says(lambda: loaded.train()(**mixed, adapter_names=who))
 _ = loaded.eval()
 
 # %% [markdown]
-# **Exercise 8.3** builds that layer. Servers for thousands of adapters rest on the same
-# idea (S-LoRA, Sheng et al. 2023).
+# **[Exercise 8.3](../exercises/08_the_same_thing_in_peft.ipynb)** builds that layer. Servers for
+# thousands of adapters rest on the same idea (S-LoRA, Sheng et al. 2023).
 #
 # ## 6 A sum of adapters
 #
@@ -391,7 +391,8 @@ for rule in traps["one misspelt"], traps["regex in a list"]:
 print(len(find_targets(base, [one, other])), "layers for", [one, other])
 
 # %% [markdown]
-# **Exercise 8.4** asks for rules on a GPT-2, where the obvious one hits too much.
+# **[Exercise 8.4](../exercises/08_the_same_thing_in_peft.ipynb)** asks for rules on a GPT-2, where
+# the obvious one hits too much.
 #
 # Not every layer needs the same rank. `rank_pattern` gives some another one; its keys
 # are patterns too.
@@ -550,7 +551,8 @@ says(lambda: check_base(twin, folder))
 says(lambda: check_base(loaded, folder))
 
 # %% [markdown]
-# **Exercise 8.5** is an audit that finds such silent failures in any model.
+# **[Exercise 8.5](../exercises/08_the_same_thing_in_peft.ipynb)** is an audit that finds such
+# silent failures in any model.
 #
 # ## Takeaways
 #
@@ -566,8 +568,7 @@ says(lambda: check_base(loaded, folder))
 # 1. An adapter file of a 7B model has 3 GB. Name two causes.
 # 2. Why can a mixed batch not be run on merged weights?
 # 3. A folder holds `adapter_model.bin` only. Why ask for safetensors?
-# 4. Two adapters have ranks 4 and 64. Which of the three ways of section 6
-#    are left, and why?
+# 4. Two adapters have ranks 4 and 64. Which of the three ways of section 6 are left, and why?
 #
 # **Before:** [07 Merging and swapping](07_merging_and_swapping.ipynb). **Next:**
 # [09 Supervised fine-tuning with TRL](09_supervised_fine_tuning_with_trl.ipynb).

@@ -92,9 +92,9 @@ print("the tokenizer's own template writes the same:", told == ours)
 # `{% generation %}` writes nothing. It marks what the model itself says, so that the
 # trainer knows what to grade. Mind the end token: it lies **inside** the marks.
 #
-# **Exercise 9.1** asks for a template. ([The
-# exercises](../exercises/09_supervised_fine_tuning_with_trl.ipynb);
-# `lora-course start 09` makes your own copy.)
+# **[Exercise 9.1](../exercises/09_supervised_fine_tuning_with_trl.ipynb)** asks for a template.
+# ([The exercises](../exercises/09_supervised_fine_tuning_with_trl.ipynb); `lora-course start 09`
+# makes your own copy.)
 #
 # **Predict:** to let the model answer, you cut the talk after a question. What else
 # must the text have?
@@ -203,8 +203,8 @@ show(
 )
 
 # %% [markdown]
-# One row with two graded answers: two lessons for one reading. **Exercise 9.2** asks for
-# that mask.
+# One row with two graded answers: two lessons for one reading.
+# **[Exercise 9.2](../exercises/09_supervised_fine_tuning_with_trl.ipynb)** asks for that mask.
 #
 # **Predict:** the same switch, but a template without marks. Will the trainer grade
 # everything, grade nothing, or stop?
@@ -460,9 +460,10 @@ with torch.no_grad():
         print(name, "as if alone:", torch.allclose(packed[:, here], alone, atol=1e-3))
 
 # %% [markdown]
-# A position 0 tells transformers that a new row begins; what came before is masked. TRL
-# sends such positions. It joins the bins of a batch **without** their free ends: what a
-# bin has left is not computed. **Exercise 9.3** asks you to pack.
+# A position 0 tells transformers that a new row begins; what came before is masked. TRL sends such
+# positions. It joins the bins of a batch **without** their free ends: what a bin has left is not
+# computed. **[Exercise 9.3](../exercises/09_supervised_fine_tuning_with_trl.ipynb)** asks you to
+# pack.
 #
 # > **Myth check.** *Packing makes training faster.* **Predict** the time per real token on
 # > a CPU, packed over padded. There is no padding to pay for. But n tokens in one row make
@@ -632,7 +633,8 @@ for call, old in OUTDATED:  # Python stops at its first mistake; here each one o
 # | `LoRAConfig` | `LoraConfig` |
 # | `target_modules="q_proj,v_proj"` | `["q_proj", "v_proj"]` |
 #
-# The script, repaired. **Exercise 9.4** is one like it.
+# The script, repaired. **[Exercise 9.4](../exercises/09_supervised_fine_tuning_with_trl.ipynb)** is
+# one like it.
 
 # %%
 model = AutoModelForCausalLM.from_pretrained(chosen(), dtype=torch.float32)
@@ -651,7 +653,8 @@ ends = list(logged_losses(repaired, "eval_loss").values())
 print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 
 # %% [markdown]
-# **Exercise 9.5** lets you choose all numbers of a run, and has a threshold to pass.
+# **[Exercise 9.5](../exercises/09_supervised_fine_tuning_with_trl.ipynb)** lets you choose all
+# numbers of a run, and has a threshold to pass.
 #
 # ## Takeaways
 #
@@ -671,8 +674,7 @@ print("steps:", repaired.state.global_step, "- loss fell:", ends[-1] < ends[0])
 #    Which? (A share is rounded up.)
 #
 # **Before:** [08 The same thing in PEFT](08_the_same_thing_in_peft.ipynb). **Next:** [10
-# Quantization from scratch](10_quantization_from_scratch.ipynb). **Sources:** [TRL's
-# SFTTrainer](https://huggingface.co/docs/trl/sft_trainer),
-# [chat templates](https://huggingface.co/docs/transformers/chat_templating),
-# [packing](https://arxiv.org/abs/2404.10830), [LoRA Without
-# Regret](https://thinkingmachines.ai/blog/lora/).
+# Quantization from scratch](10_quantization_from_scratch.ipynb). **Sources:** [LoRA Without
+# Regret](https://thinkingmachines.ai/blog/lora/), [packing](https://arxiv.org/abs/2404.10830),
+# [TRL's SFTTrainer](https://huggingface.co/docs/trl/sft_trainer), [chat
+# templates](https://huggingface.co/docs/transformers/chat_templating).

@@ -100,8 +100,8 @@ print(f"of its 63 neighbours: {error(back[0, 1:], rows[0, 1:]):.0%}")
 print(f"of all other blocks: {error(back[1:], rows[1:]):.2%}")
 
 # %% [markdown]
-# **Exercise 10.1** asks for it in general, with a last block that is not full.
-# ([The exercises](../exercises/10_quantization_from_scratch.ipynb);
+# **[Exercise 10.1](../exercises/10_quantization_from_scratch.ipynb)** asks for it in general, with
+# a last block that is not full. ([The exercises](../exercises/10_quantization_from_scratch.ipynb);
 # `lora-course start 10` makes your copy.) Then compare:
 
 # %% tags=["quote"]
@@ -196,10 +196,9 @@ print("upper half of NF4:", [round(v / half[0], 3) for v in half], "and 0")
 # **zero**, which padding and unused weights need exactly. So NF4 has two halves that
 # share the zero: 8 levels from one end to 1/2, 9 from 1/2 to the other end.
 #
-# **Exercise 10.2**: the *code book*, the list of levels, for any number of bits. Then
-# compare. Below it stands
-# what serves every code book: divide a block by its largest magnitude, take the nearest
-# level.
+# **[Exercise 10.2](../exercises/10_quantization_from_scratch.ipynb)**: the *code book*, the list of
+# levels, for any number of bits. Then compare. Below it stands what serves every code book: divide
+# a block by its largest magnitude, take the nearest level.
 
 # %% tags=["quote"]
 from lora_course.bits.quantize import dequantize, nearest, nf4_code, quantize
@@ -262,7 +261,8 @@ byte = 5 << 4 | 12  # shift 5 four bits up, fill in 12 below
 print(byte, format(byte, "08b"), "->", byte >> 4, byte & 0b1111)
 
 # %% [markdown]
-# **Exercise 10.3**: pack and unpack whole tensors, also of odd length. Then compare:
+# **[Exercise 10.3](../exercises/10_quantization_from_scratch.ipynb)**: pack and unpack whole
+# tensors, also of odd length. Then compare:
 
 # %% tags=["quote"]
 from lora_course.bits.quantize import dequantize_nf4, pack, quantize_nf4, unpack
@@ -315,7 +315,7 @@ print(f"8 bits after the mean is off: error {error(offset + back, absmax):.2%}")
 # bitsandbytes does not use even levels there. Its **dynamic** map has 64 levels on each
 # side from 0.1 to 1, 32 from 0.01 to 0.1, and so on: fine and wide at once.
 #
-# **Exercise 10.4**: both ways. Then compare:
+# **[Exercise 10.4](../exercises/10_quantization_from_scratch.ipynb)**: both ways. Then compare:
 
 # %% tags=["quote"]
 from lora_course.bits.quantize import (
@@ -345,8 +345,9 @@ print(f"error {error(single, W):.2%}, with double quantization {error(double, W)
 # %% [markdown]
 # ## 6 Bits for each weight
 #
-# **Exercise 10.5**: count them. **Predict** first, for blocks of 64: 4 bits, and how
-# many for the scales, without and with double quantization?
+# **[Exercise 10.5](../exercises/10_quantization_from_scratch.ipynb)**: count them. **Predict**
+# first, for blocks of 64: 4 bits, and how many for the scales, without and with double
+# quantization?
 
 # %% tags=["quote"]
 from lora_course.bits.quantize import bits_per_parameter

@@ -101,9 +101,9 @@ show(
 # The smaller part of the numbers, and a good share of the bytes: embedding and head stay
 # in 16 bits. The last bar has them in float32: PEFT can *prepare* a model so (section 6).
 #
-# **Exercise 11.1**: predict the budget, also of a model that is `prepared`. ([The
-# exercises](../exercises/11_qlora_on_a_single_gpu.ipynb); `lora-course start 11` makes
-# your copy.)
+# **[Exercise 11.1](../exercises/11_qlora_on_a_single_gpu.ipynb)**: predict the budget, also of a
+# model that is `prepared`. ([The exercises](../exercises/11_qlora_on_a_single_gpu.ipynb);
+# `lora-course start 11` makes your copy.)
 #
 # ## 2 The settings
 #
@@ -124,7 +124,8 @@ print("QLoRA:  ", settings(fourbit.four_bit_config(torch.bfloat16)))
 # > **Verdict: wrong, in all three.** FP4 has the larger error on such weights (chapter 10),
 # > single scales take more bytes, and products in float32 are slow on a GPU.
 #
-# **Exercise 11.2**: build the config. Then compare with the course's:
+# **[Exercise 11.2](../exercises/11_qlora_on_a_single_gpu.ipynb)**: build the config. Then compare
+# with the course's:
 
 # %% tags=["quote"]
 from lora_course.bits.fourbit import four_bit_config
@@ -189,8 +190,8 @@ for names in (None, [last], [last, head]):
 # **Your list replaces the built-in rule.** The head slips into 4 bits, without a word;
 # where it shares its matrix with the embedding, the first forward pass fails.
 #
-# **Exercise 11.3**: keep the right layers out. (`load_four_bit(skip=[...])` adds to the
-# rule.)
+# **[Exercise 11.3](../exercises/11_qlora_on_a_single_gpu.ipynb)**: keep the right layers out.
+# (`load_four_bit(skip=[...])` adds to the rule.)
 #
 # ## 4 What 4 bits cost
 #
@@ -279,9 +280,10 @@ with warnings.catch_warnings():
 assert pair[0] == pair[1]
 
 # %% [markdown]
-# On such a CPU the upper line shows two numbers, on others one number twice. No error:
-# what flows down through a frozen weight is lost, and a later merge reads the bytes in
-# the wrong order. `load_four_bit` switches it off. **Exercise 11.4** does it by hand.
+# On such a CPU the upper line shows two numbers, on others one number twice. No error: what flows
+# down through a frozen weight is lost, and a later merge reads the bytes in the wrong order.
+# `load_four_bit` switches it off. **[Exercise 11.4](../exercises/11_qlora_on_a_single_gpu.ipynb)**
+# does it by hand.
 #
 # ## 6 Prepared for training
 #
@@ -376,7 +378,7 @@ except RuntimeError as error:
 # a gradient as well; older scripts do neither. So look after the first backward pass:
 # has **every** trained tensor a gradient?
 #
-# **Exercise 11.5**: find why they vanish.
+# **[Exercise 11.5](../exercises/11_qlora_on_a_single_gpu.ipynb)**: find why they vanish.
 #
 # ## 8 Compute dtype and paging
 #

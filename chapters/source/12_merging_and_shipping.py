@@ -103,10 +103,10 @@ for seed, name in enumerate(names):
 # %% [markdown]
 # ## 2 Merge
 #
-# `merge_and_unload` **returns** the plain model, and uses up the one it was called on.
-# **Predict** its class, its size, its logits. **Exercise 12.1**: a merge in 16 bits that
-# loses as little as can be ([exercises](../exercises/12_merging_and_shipping.ipynb);
-# `lora-course start 12`).
+# `merge_and_unload` **returns** the plain model, and uses up the one it was called on. **Predict**
+# its class, its size, its logits. **[Exercise 12.1](../exercises/12_merging_and_shipping.ipynb)**:
+# a merge in 16 bits that loses as little as can be
+# ([exercises](../exercises/12_merging_and_shipping.ipynb); `lora-course start 12`).
 
 
 # %%
@@ -306,11 +306,11 @@ assert not shipped or "Error" in said["no_tokenizer"] and "Error" in said["no_te
 assert not shipped or said["other_version"] != here and "Error" not in said["other_version"]
 
 # %% [markdown]
-# Two fail loudly. The last one raises nothing and answers nonsense, or nothing: **the ids
-# are the contract between tokenizer and weights**, and no file checks it. Save the
-# tokenizer that the run used. (A base of yours without a chat template fails in all four:
-# give its tokenizer one before you train, chapter 09.) **Exercise 12.2** looks through a
-# folder.
+# Two fail loudly. The last one raises nothing and answers nonsense, or nothing: **the ids are the
+# contract between tokenizer and weights**, and no file checks it. Save the tokenizer that the run
+# used. (A base of yours without a chat template fails in all four: give its tokenizer one before
+# you train, chapter 09.) **[Exercise 12.2](../exercises/12_merging_and_shipping.ipynb)** looks
+# through a folder.
 #
 # > **Myth check.** *Sizes do not fit? Save the tokenizer too.* We add a token, resize,
 # > and save adapter and tokenizer. **Predict:** does the adapter load into the base?
@@ -384,9 +384,10 @@ print("elected", elected)
 print("merged ", (trimmed * agrees).sum(0) / agrees.sum(0).clamp(min=1))
 
 # %% [markdown]
-# First entry: 5 and 4 outvote −3, their mean is 4.5. Fifth: −6 beats 5, alone. **DARE**
-# drops entries at random and scales up the rest, so that the mean stays. **Exercise
-# 12.3**: TIES for matrices, with weights. Then compare:
+# First entry: 5 and 4 outvote −3, their mean is 4.5. Fifth: −6 beats 5, alone. **DARE** drops
+# entries at random and scales up the rest, so that the mean stays.
+# **[Exercise 12.3](../exercises/12_merging_and_shipping.ipynb)**: TIES for matrices, with weights.
+# Then compare:
 
 # %% tags=["quote"]
 from lora_course.methods.combine import dare, mix, ties, trim
@@ -516,8 +517,9 @@ for i, name in enumerate(names):
 assert not shipped or said[-1] not in [row["completion"] for _, row in queue]
 
 # %% [markdown]
-# **Exercise 12.4** asks for the layer that does this. Servers such as Punica and S-LoRA
-# have kernels for it. Merge for **one** task that runs always; keep apart for **many**.
+# **[Exercise 12.4](../exercises/12_merging_and_shipping.ipynb)** asks for the layer that does this.
+# Servers such as Punica and S-LoRA have kernels for it. Merge for **one** task that runs always;
+# keep apart for **many**.
 #
 # ## 8 The card
 #
@@ -559,8 +561,9 @@ text = model_card(facts)
 log = json.loads((BASE / "training_log.json").read_text(encoding="utf-8"))
 
 # %% [markdown]
-# What the file says was measured **on the file**. Can the hub's parser read it, and
-# does a list of questions notice what is cut out? **Exercise 12.5** asks for such a list.
+# What the file says was measured **on the file**. Can the hub's parser read it, and does a list of
+# questions notice what is cut out? **[Exercise 12.5](../exercises/12_merging_and_shipping.ipynb)**
+# asks for such a list.
 
 # %%
 (folders["complete"] / "README.md").write_text(text, encoding="utf-8")

@@ -92,7 +92,7 @@ print(f"the file of 12 layers, two each, float32: {12 * 2 * one * 4 / 1e6:.1f} M
 # > 1 %» a law: they used some 0.5 to 8 %. And files of «50 to 100 MB» are no constant: the
 # > formula decides.
 #
-# **Exercise 13.1**: your own. ([The
+# **[Exercise 13.1](../exercises/13_beside_before_and_around.ipynb)**: your own. ([The
 # exercises](../exercises/13_beside_before_and_around.ipynb); `lora-course start 13`.)
 
 # %% tags=["quote"]
@@ -161,7 +161,8 @@ print("as if the words stood there:", distance(soft, hard) < 1e-6)
 # The row is longer now, and three things must follow: the **mask** gets p ones, the
 # **labels** get p times −100, and the **positions** of the text begin at p.
 #
-# **Exercise 13.2**: write that. It must also be right where padding stands on the left.
+# **[Exercise 13.2](../exercises/13_beside_before_and_around.ipynb)**: write that. It must also be
+# right where padding stands on the left.
 
 # %% tags=["quote"]
 from lora_course.methods.prompt import PromptTuning, longer_mask, positions  # noqa: F401
@@ -228,7 +229,8 @@ print("as if the words stood there:", distance(after, hard[:, 5:]) < 1e-5)
 # The cache **is** the text. Prefix tuning trains it (Li and Liang 2021, section 4.2):
 # p · L · 2 · kv numbers, with kv in a token's keys. Labels stay, positions begin at p.
 #
-# **Exercise 13.3**: a prefix as past keys and values.
+# **[Exercise 13.3](../exercises/13_beside_before_and_around.ipynb)**: a prefix as past keys and
+# values.
 
 # %% tags=["quote"]
 from lora_course.methods.prefix import PrefixTuning  # noqa: F401
@@ -293,7 +295,8 @@ print("rows of gate:   ", torch.allclose(mlp(gate * l[:, None], wide, narrow), w
 
 # %% [markdown]
 # Outputs fold into **rows** (with the bias), inputs into **columns**; nothing passes a
-# nonlinearity. **Exercise 13.4**: IA³ and its merge.
+# nonlinearity. **[Exercise 13.4](../exercises/13_beside_before_and_around.ipynb)**: IA³ and its
+# merge.
 
 # %% tags=["quote"]
 from lora_course.methods.ia3 import IA3Linear, inject_ia3, merge_ia3  # noqa: F401
@@ -405,8 +408,8 @@ seven |= {"prefix, p = 20": 20 * 32 * 2 * 4096, "prompt, p = 20": 20 * 4096}
 print("7B:", {name: f"{n:,}" for name, n in sorted(seven.items(), key=lambda pair: pair[1])})
 
 # %% [markdown]
-# Counted, by formula, and in PEFT where it has the method: the same. **Exercise 13.5**
-# counts any method.
+# Counted, by formula, and in PEFT where it has the method: the same.
+# **[Exercise 13.5](../exercises/13_beside_before_and_around.ipynb)** counts any method.
 #
 # > **Verdict, first half: wrong.** A prompt of 20 has as many on this model, and on 7B far
 # > fewer. Second half: in Liu et al. 2022 (figure 2, T0-3B) IA³ is the only one above full

@@ -157,7 +157,8 @@ print("together they are W:", torch.allclose(rest + B @ A, W, atol=1e-5))
 print(f"largest piece of W: {S[0]:.1f}, of the rest: {torch.linalg.svdvals(rest)[0]:.1f}")
 
 # %% [markdown]
-# **Exercise 14.2**: the same for any scale s. In a model (`loftq` is for section 4):
+# **[Exercise 14.2](../exercises/14_descendants_and_how_to_choose.ipynb)**: the same for any scale
+# s. In a model (`loftq` is for section 4):
 
 # %% tags=["quote"]
 from lora_course.methods.pissa import loftq, principal, use_pissa
@@ -269,7 +270,8 @@ for name, by_batch in (("calm", calm), ("jumpy", jumpy)):
 # The jumpy one: nobody is sure of it yet. A triplet's importance is the score of its E
 # plus the mean scores of its row and column, and one ranking over **all** layers decides.
 #
-# **Exercise 14.3**: importance and choice. In the package:
+# **[Exercise 14.3](../exercises/14_descendants_and_how_to_choose.ipynb)**: importance and choice.
+# In the package:
 
 # %% tags=["quote"]
 from lora_course.methods.adalora import (  # noqa: F401
@@ -322,7 +324,8 @@ print(f"VeRA, r = {vera_r}: {sum(vera_r + d_out for d_out, _ in shapes):,}")
 # With r = the mean input width: a rank that LoRA cannot afford, at the price of computing
 # with it. And the file needs neither A nor B: a seed makes them again.
 #
-# **Exercise 14.4**: an adapter from its seed and its vectors.
+# **[Exercise 14.4](../exercises/14_descendants_and_how_to_choose.ipynb)**: an adapter from its seed
+# and its vectors.
 
 # %% tags=["quote"]
 from lora_course.methods.vera import VeRALinear, projections, use_vera  # noqa: F401
@@ -480,8 +483,9 @@ vera, lora = f"VeRA, r = {vera_r}", "LoRA, r = 4"
 assert not is_shipped() or (shared[vera] > 2 * shared[lora] and mean[vera] < 1.5 * mean[lora])
 
 # %% [markdown]
-# «VeRA and AdaLoRA do not learn.» They do, at other rates. A shared rate tells whose valley
-# lies there. **Exercise 14.5**: unmask such a comparison.
+# «VeRA and AdaLoRA do not learn.» They do, at other rates. A shared rate tells whose valley lies
+# there. **[Exercise 14.5](../exercises/14_descendants_and_how_to_choose.ipynb)**: unmask such a
+# comparison.
 #
 # > **Myth check.** *At low rank DoRA beats LoRA by 20 points and more.* The paper's rows
 # > for r = 4 and 8: LoRA 39 and 41, DoRA 62 and 78 (LLaMA-7B). **Verdict: most likely an

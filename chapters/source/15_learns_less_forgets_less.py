@@ -191,8 +191,9 @@ print("the first beats the second:", beaten)
 assert beaten or not shipped
 
 # %% [markdown]
-# **Exercise 15.2**: the Pareto front. The course's own, and a second helper, which reads
-# off the loss on the old at the moment when the loss on the new has come down to a level:
+# **[Exercise 15.2](../exercises/15_learns_less_forgets_less.ipynb)**: the Pareto front. The
+# course's own, and a second helper, which reads off the loss on the old at the moment when the loss
+# on the new has come down to a level:
 
 # %% tags=["quote"]
 from lora_course.kit.tradeoff import pareto, kept_at
@@ -362,7 +363,8 @@ for name in NAMES:
 #
 # That goes with section 3: few directions have to move far, many move a little each.
 #
-# **Exercise 15.3**: the effective rank of every matrix that changed.
+# **[Exercise 15.3](../exercises/15_learns_less_forgets_less.ipynb)**: the effective rank of every
+# matrix that changed.
 #
 # ## 6 What helps against forgetting
 #
@@ -421,7 +423,8 @@ if shipped:
 # > weights themselves away from the base, dropout costs on both axes. **Replay** gives
 # > back most, for full and LoRA alike.
 #
-# **Exercise 15.4**: a replay mix that keeps its share with small batches.
+# **[Exercise 15.4](../exercises/15_learns_less_forgets_less.ipynb)**: a replay mix that keeps its
+# share with small batches.
 #
 # ## 7 Intruders
 #
@@ -437,10 +440,10 @@ print("best match of the five strongest:", [f"{c:.1f}" for c in cosines.amax(1)[
 assert not shipped or cosines.amax(1)[:5].min() < 0.7
 
 # %% [markdown]
-# A strong direction without an old match (below 0.5) is an **intruder dimension**
-# (Shuttleworth et al. 2024, [2410.21228](https://arxiv.org/abs/2410.21228)).
-# **Exercise 15.5** counts them. The course's own, equal to PEFT's
-# `peft.tuners.lora.intruders`:
+# A strong direction without an old match (below 0.5) is an **intruder dimension** (Shuttleworth et
+# al. 2024, [2410.21228](https://arxiv.org/abs/2410.21228)).
+# **[Exercise 15.5](../exercises/15_learns_less_forgets_less.ipynb)** counts them. The course's own,
+# equal to PEFT's `peft.tuners.lora.intruders`:
 
 # %% tags=["quote"]
 from lora_course.methods.intruders import likeness, intruders, soften  # noqa: F401
@@ -606,7 +609,8 @@ print(f"rank 1 on all layers: {r1:,} numbers, room for {2 * r1:,} bits")
 # 5. Rank 1 on all layers of our base has 11,264 numbers. At two bits each, how many
 #    inhabitants of the second town is there room for?
 #
-# **Before:** [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Sources:**
+# **Before:** [14 LoRA's descendants](14_descendants_and_how_to_choose.ipynb). **Next:**
+# [16 Pictures](16_pictures.ipynb). **Sources:**
 # [LoRA Learns Less and Forgets Less](https://arxiv.org/abs/2405.09673) (sections 4.2 to
 # 4.7, tables S1, S5, S6 and S8), [An Illusion of Equivalence](https://arxiv.org/abs/2410.21228),
 # [LoRA Without Regret](https://thinkingmachines.ai/blog/lora/), PEFT's

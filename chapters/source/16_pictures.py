@@ -72,9 +72,9 @@ print("two layers = one kernel:", torch.allclose(two, conv2d(x, delta, stride=2)
 print(f"{A.numel() + B.numel()} numbers of {W.numel()}: {(A.numel() + B.numel()) / W.numel():.0%}")
 
 # %% [markdown]
-# **Exercise 16.1**: your own. ([The exercises](../exercises/16_pictures.ipynb);
-# `lora-course start 16`.) Below is the course's. It inherits everything from chapter 03
-# but the two products.
+# **[Exercise 16.1](../exercises/16_pictures.ipynb)**: your own. ([The
+# exercises](../exercises/16_pictures.ipynb); `lora-course start 16`.) Below is the course's. It
+# inherits everything from chapter 03 but the two products.
 
 # %% tags=["quote"]
 from lora_course.methods.conv import LoRAConv2d, inject_conv  # noqa: F401
@@ -167,7 +167,7 @@ assert not shipped or skill(eye) > 0.5
 #
 # Where does LoRA go? Look at the names.
 #
-# **Exercise 16.2**: targets in a vision model, by rule.
+# **[Exercise 16.2](../exercises/16_pictures.ipynb)**: targets in a vision model, by rule.
 
 # %%
 classes = [str(digit) for digit in range(10)]
@@ -357,7 +357,7 @@ assert not shipped or line > swept["LoRA", lr][0]
 # same grid. A patch counts as a defect from two of its 16 pixels on, and a thin scratch
 # wins over a stain.
 #
-# **Exercise 16.3**: the labels of the patches.
+# **[Exercise 16.3](../exercises/16_pictures.ipynb)**: the labels of the patches.
 
 # %%
 def patch_labels(masks, size=4, least=2):
@@ -479,7 +479,8 @@ print("d_eye", states["test"].shape[2], "->", "d", table.shape[1], "; token vect
 # words «red», «key» and «barn» at once: the sum of their vectors. The best linear map is
 # least squares, without a step of training.
 #
-# **Exercise 16.4** puts the picture into the row. **Predict** what the labels are there.
+# **[Exercise 16.4](../exercises/16_pictures.ipynb)** puts the picture into the row. **Predict**
+# what the labels are there.
 
 # %% tags=["quote"]
 from lora_course.methods.sight import IMAGE, Sighted, insert_picture, aligned  # noqa: F401

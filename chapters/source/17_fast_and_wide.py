@@ -170,7 +170,7 @@ print(f"A cast to bfloat16: off by less than one unit of a bfloat16 output: {off
 # and the optimizer still moves float32 ones. That is what our layer does. (Under bf16
 # autocast, as in TRL, PEFT's copies are cast once more, and are 16-bit ones.)
 #
-# **Exercise 17.1**: find the copies in any layer. ([The
+# **[Exercise 17.1](../exercises/17_fast_and_wide.ipynb)**: find the copies in any layer. ([The
 # exercises](../exercises/17_fast_and_wide.ipynb); `lora-course start 17`.)
 #
 # ## 3 Backward by hand
@@ -199,7 +199,7 @@ for name, mine, right in zip(("x", "A", "B"), found, want, strict=True):
 # dropout the mask is kept, a byte for each number of x, and what it left is made again.
 #
 # `torch.autograd.Function` takes such a pair, forward and backward, as one operation.
-# **Exercise 17.2**: write it, with dropout.
+# **[Exercise 17.2](../exercises/17_fast_and_wide.ipynb)**: write it, with dropout.
 #
 # The course's own does two more things. The update is added *into* xWᵀ by one product
 # (`addmm_`). And a 4-bit W is unpacked, in forward and again in backward, and never kept.
@@ -370,8 +370,8 @@ assert gap(weighted, right) < 1e-3 and (not ranks or tokens[0] == tokens[1])
 
 # %% [markdown]
 # So a rank divides the **sum** of its losses by its fair share of *all* tokens.
-# **Exercise 17.3** has the same trap in time: small batches instead of a large one. All that
-# changes in a step:
+# **[Exercise 17.3](../exercises/17_fast_and_wide.ipynb)** has the same trap in time: small batches
+# instead of a large one. All that changes in a step:
 
 # %% tags=["quote"]
 from lora_course.fast.wide import share_loss, average_gradients  # noqa: F401
@@ -437,8 +437,9 @@ for world in (2, 3, 16):
     print(f"{world:2} ranks: rows {pieces}, every rank stores {held} numbers")
 
 # %% [markdown]
-# Pieces are filled up to equal length: 16 ranks store 16 rows of an A that has 8. Gradients
-# too; AdamW's states only for true rows. **Exercise 17.4**: the bytes on a rank.
+# Pieces are filled up to equal length: 16 ranks store 16 rows of an A that has 8. Gradients too;
+# AdamW's states only for true rows. **[Exercise 17.4](../exercises/17_fast_and_wide.ipynb)**: the
+# bytes on a rank.
 #
 # FSDP is one call for each group that is gathered together:
 
@@ -508,7 +509,7 @@ assert (folder / "killed" / "adapter.safetensors").exists()
 # that hangs breaks no connection: the others wait for the timeout, two minutes in `join`, half
 # an hour by default (gloo). Any number of ranks can go on: the checkpoint holds whole tensors.
 #
-# **Exercise 17.5**: two ranks that drift apart, and why.
+# **[Exercise 17.5](../exercises/17_fast_and_wide.ipynb)**: two ranks that drift apart, and why.
 #
 # ## 8 Four bits in shards
 #

@@ -112,8 +112,8 @@ last = torch.bmm(torch.bmm(x, wide_A[[-1] * 4].mT), wide_B[[-1] * 4].mT)
 print("the last pair is all zeros, its update too:", not last.any())
 
 # %% [markdown]
-# **Exercise 18.1**: the same for requests that stand one after the other without padding,
-# as real engines keep them. ([The
+# **[Exercise 18.1](../exercises/18_many_adapters_one_base.ipynb)**: the same for requests that
+# stand one after the other without padding, as real engines keep them. ([The
 # exercises](../exercises/18_many_adapters_one_base.ipynb); `lora-course start 18`.)
 #
 # The course's version: `gather` makes room, `stack` fills it, `pick` says whose row is whose.
@@ -260,16 +260,17 @@ print(f"padding: {1 - sum(ranks) / (len(ranks) * max(ranks)):.0%} of the stack")
 print(f"for the mixed ranks of the departments: {1 - (4 + 8 + 16) / (3 * 16):.0%}")
 
 # %% [markdown]
-# One customer with a large rank makes everybody's seat large, and the product with it. vLLM
-# has this as `--max-lora-rank`; S-LoRA pages A and B by rank instead ([Sheng et al.
-# 2023](https://arxiv.org/abs/2311.03285)). **Exercise 18.2**: the bytes of a fleet.
+# One customer with a large rank makes everybody's seat large, and the product with it. vLLM has
+# this as `--max-lora-rank`; S-LoRA pages A and B by rank instead ([Sheng et al.
+# 2023](https://arxiv.org/abs/2311.03285)).
+# **[Exercise 18.2](../exercises/18_many_adapters_one_base.ipynb)**: the bytes of a fleet.
 #
 # ## 4 More adapters than memory
 #
-# What does not fit waits on disk. Which adapter goes when another is wanted? The one that
-# was used longest ago (*LRU*, least recently used), or the one that was asked for least
-# (*LFU*, least frequently used)? **Exercise 18.3**: choose who goes, but nobody who is at
-# work.
+# What does not fit waits on disk. Which adapter goes when another is wanted? The one that was used
+# longest ago (*LRU*, least recently used), or the one that was asked for least (*LFU*, least
+# frequently used)? **[Exercise 18.3](../exercises/18_many_adapters_one_base.ipynb)**: choose who
+# goes, but nobody who is at work.
 
 # %% tags=["quote"]
 from lora_course.fast.cache import RULES, AdapterCache, adapter_bytes, zipf
@@ -416,8 +417,10 @@ assert distance(last_logits(1, 2), last_logits(2, 2)) > 1e-3
 # %% [markdown]
 # No: keys and values were made with B A in them. A prefix belongs to its adapter.
 #
-# **Exercise 18.4**: which requests share a batch, on an engine that mixes and on one that
-# does not. **Exercise 18.5**: how much of a prompt comes from the prefix cache.
+# **[Exercise 18.4](../exercises/18_many_adapters_one_base.ipynb)**: which requests share a batch,
+# on an engine that mixes and on one that does not.
+# **[Exercise 18.5](../exercises/18_many_adapters_one_base.ipynb)**: how much of a prompt comes from
+# the prefix cache.
 #
 # ## 6 A real engine
 #

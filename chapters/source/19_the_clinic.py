@@ -98,9 +98,10 @@ assert seen["gradients"]["B"] > 0 and seen["moved"] == {"A": 0, "B": 0, "rest": 
 examine(patient, "optimizer_misses")
 
 # %% [markdown]
-# **An optimizer built before injection** (PEFT's troubleshooting page; D15 in section 8's
-# table). It holds the base's parameters, which are frozen by now, and never hears of the factors.
-# The cure is an order of two lines. **Exercise 19.1** finds this and its relatives.
+# **An optimizer built before injection** (PEFT's troubleshooting page; D15 in section 8's table).
+# It holds the base's parameters, which are frozen by now, and never hears of the factors. The cure
+# is an order of two lines. **[Exercise 19.1](../exercises/19_the_clinic.ipynb)** finds this and its
+# relatives.
 
 # %% [markdown]
 # **Patient 2.** Compare its chart with the one before. What differs?
@@ -119,9 +120,10 @@ if shipped:
     examine(patient, "rate_out_of_range")
 
 # %% [markdown]
-# **The rate of full fine-tuning**, 2e-5: the default of `SFTConfig` (D24). LoRA wants about
-# ten times the rate (Schulman et al. 2025), and a small model more than that: chapter 06.
-# **Exercise 19.2** tells too low from too high, and searches for a rate that learns.
+# **The rate of full fine-tuning**, 2e-5: the default of `SFTConfig` (D24). LoRA wants about ten
+# times the rate (Schulman et al. 2025), and a small model more than that: chapter 06.
+# **[Exercise 19.2](../exercises/19_the_clinic.ipynb)** tells too low from too high, and searches
+# for a rate that learns.
 #
 # ## 4 Patients whose loss falls
 #
@@ -165,10 +167,11 @@ assert not shipped or five["losses"][-1] < 0.5 * five["losses"][0]
 examine(patient, "labels_shifted")
 
 # %% [markdown]
-# **Labels shifted by hand** (transformers pull request 44642; D32). The model shifts them
-# itself, so each place learns the token after the next. The loss falls all the same. After
-# `<|assistant|>` this row teaches the end token: the answer's first word is skipped.
-# **Exercise 19.3** asks for the four faults of labels in this section.
+# **Labels shifted by hand** (transformers pull request 44642; D32). The model shifts them itself,
+# so each place learns the token after the next. The loss falls all the same. After `<|assistant|>`
+# this row teaches the end token: the answer's first word is skipped.
+# **[Exercise 19.3](../exercises/19_the_clinic.ipynb)** asks for the four faults of labels in this
+# section.
 
 # %% [markdown]
 # **Patient 6.** The loss falls as in the healthy run. **Predict:** what differs?
@@ -233,11 +236,11 @@ assert nine["losses"] == evidence(healthy)["losses"]
 examine(patient, "train_rows_in_test")
 
 # %% [markdown]
-# **Training rows in the test set**, in capitals and with a space in front: a comparison letter
-# by letter finds none. No chart of a run shows it. It is common: Lee et al. 2021
-# ([arXiv 2107.06499](https://arxiv.org/abs/2107.06499)) found over 4 % of the validation sets
-# of standard datasets in their training sets. **Exercise 19.4** finds the leaks, and
-# cleans the test.
+# **Training rows in the test set**, in capitals and with a space in front: a comparison letter by
+# letter finds none. No chart of a run shows it. It is common: Lee et al. 2021 ([arXiv
+# 2107.06499](https://arxiv.org/abs/2107.06499)) found over 4 % of the validation sets of standard
+# datasets in their training sets. **[Exercise 19.4](../exercises/19_the_clinic.ipynb)** finds the
+# leaks, and cleans the test.
 #
 # ## 6 Patients that PEFT made
 #
@@ -263,9 +266,9 @@ report = preflight(folder)
 assert not equal and "merged_beside_adapter" in {f.rule for f in report.problems}
 
 # %% [markdown]
-# **The adapter counts twice** (peft issue 1381; D38): once in the merged weights, once on
-# top. PEFT warns of a second adapter at most, and loads. One folder, one thing.
-# **Exercise 19.5** reads it off the weights.
+# **The adapter counts twice** (peft issue 1381; D38): once in the merged weights, once on top. PEFT
+# warns of a second adapter at most, and loads. One folder, one thing.
+# **[Exercise 19.5](../exercises/19_the_clinic.ipynb)** reads it off the weights.
 #
 # **Patient 11.** An adapter that began as PiSSA (chapter 14) was saved, and is put on the base
 # it came from. **Predict:** does loading fail? Are the logits those from before saving?
@@ -303,10 +306,10 @@ head = [name for name, p in wrapped.named_parameters() if "score" in name and p.
 print("parameters of the head that train:", len(head))
 
 # %% [markdown]
-# **The lost head** (peft issues 577 and 310; D23): it is new, random and frozen, and the
-# adapter's file will not hold it. `task_type="SEQ_CLS"` or `modules_to_save=["score"]`
-# trains and saves it. In a trainer, preflight's rule `new_head_frozen` says so.
-# **Exercise 19.6** cures this patient and patient 8.
+# **The lost head** (peft issues 577 and 310; D23): it is new, random and frozen, and the adapter's
+# file will not hold it. `task_type="SEQ_CLS"` or `modules_to_save=["score"]` trains and saves it.
+# In a trainer, preflight's rule `new_head_frozen` says so.
+# **[Exercise 19.6](../exercises/19_the_clinic.ipynb)** cures this patient and patient 8.
 #
 # **Patient 13.** PEFT gets a list of names, and one has a letter too many. **Predict:** an
 # error, a warning, or nothing?
@@ -369,7 +372,8 @@ from lora_course.preflight.rules.labels import every_label_ignored  # noqa: F401
 
 # %% [markdown]
 # Its first line says what holds in a healthy run. A good rule finds the fault in disguise, and
-# never accuses a healthy one: who cries wolf is switched off. **Exercise 19.7** asks for one.
+# never accuses a healthy one: who cries wolf is switched off.
+# **[Exercise 19.7](../exercises/19_the_clinic.ipynb)** asks for one.
 #
 # The 51 known bugs, and who finds them:
 

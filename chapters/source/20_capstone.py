@@ -143,10 +143,10 @@ print("the rule holds for these data:", extractive)
 # A *leak* is a row of the test split among those you train on. **Predict:** some wrong rows
 # are copies of right ones. What stays, if copies go before wrong rows?
 #
-# The one that came first, be it wrong. So wrong rows go first. **Exercise 20.1** asks you
-# to write it all ([exercises](../exercises/20_capstone.ipynb); `lora-course start 20`).
-# Until then, the course's version (a *contradiction* is one prompt with two answers, of which
-# no rule says which is right):
+# The one that came first, be it wrong. So wrong rows go first.
+# **[Exercise 20.1](../exercises/20_capstone.ipynb)** asks you to write it all
+# ([exercises](../exercises/20_capstone.ipynb); `lora-course start 20`). Until then, the course's
+# version (a *contradiction* is one prompt with two answers, of which no rule says which is right):
 
 # %%
 kept, went = cleaned(raw, test, tokens, LIMIT, extractive)
@@ -196,7 +196,8 @@ for name, part in (("train", train_rows), ("validation", validation), ("test", t
     (work / f"{name}.jsonl").write_text(lines, encoding="utf-8")
 
 # %% [markdown]
-# **Exercise 20.2** splits rows of which several come from one report.
+# **[Exercise 20.2](../exercises/20_capstone.ipynb)** splits rows of which several come from one
+# report.
 #
 # > **Myth check.** *Copies do no harm, they are right after all.* Split first, clean
 # > later: **predict** how many validation rows have a copy among the training rows.
@@ -283,8 +284,9 @@ show(
 )
 
 # %% [markdown]
-# Several runs lie within a few rows of the best: the score alone cannot tell them apart. The
-# second axis can. **Exercise 20.3**: a rule that decides, and never looks at the test.
+# Several runs lie within a few rows of the best: the score alone cannot tell them apart. The second
+# axis can. **[Exercise 20.3](../exercises/20_capstone.ipynb)**: a rule that decides, and never
+# looks at the test.
 #
 # > **Myth check.** *Rank 1 or 2 does badly; begin with 8.* **Verdict: wrong as a rule.**
 # > The LoRA paper's Table 6 has rank 1 level with 64 on two tasks. Here, too, a new form
@@ -428,8 +430,8 @@ print("off by less than 0.001 of their size:", off < 1e-3)
 assert off < 1e-3
 
 # %% [markdown]
-# **Exercise 20.4** looks into a release that somebody else made. Last proof: a process that
-# knows neither PEFT nor this course.
+# **[Exercise 20.4](../exercises/20_capstone.ipynb)** looks into a release that somebody else made.
+# Last proof: a process that knows neither PEFT nor this course.
 
 # %%
 row = test[0]
@@ -464,7 +466,7 @@ facts = {
 print(*sorted(str(f.relative_to(work)) for f in work.rglob("*") if f.is_file()), sep="\n")
 
 # %% [markdown]
-# **Exercise 20.5** holds a card against its run.
+# **[Exercise 20.5](../exercises/20_capstone.ipynb)** holds a card against its run.
 #
 # ## 13 The judge
 #

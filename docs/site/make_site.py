@@ -76,11 +76,16 @@ def collect(source, address):
     """Writes the pages' sources: notebooks, guides, and the first page with the contents."""
     pages = {f"{f}/{path.name}" for f in FOLDERS for path in (ROOT / f).glob("*.ipynb")}
     pages |= {page for page in GUIDES if (ROOT / page).is_file()}
+    answers = sorted(path.stem for path in (ROOT / "docs/exercises").glob("*.md"))
+    pages |= {f"docs/exercises/{name}.md" for name in answers}
     for page in sorted(pages):
         target = source / page
         target.parent.mkdir(parents=True, exist_ok=True)
         text = (ROOT / page).read_text(encoding="utf-8")
         if page.endswith(".md"):
+            if page == "docs/exercises.md":
+                below = "\n".join(f"exercises/{name}" for name in answers)
+                text += f"\n```{{toctree}}\n:hidden:\n\n{below}\n```\n"
             target.write_text(links(text, page, pages, address), encoding="utf-8")
             continue
         notebook = json.loads(text)

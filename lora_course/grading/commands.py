@@ -35,9 +35,7 @@ def add(commands):
     report.add_argument("--out", required=True, help="folder of the report")
     report.set_defaults(run=run_report)
     check = commands.add_parser("check", help=CHECK, description=f"{CHECK}.")
-    check.add_argument(
-        "notebooks", nargs="+", help="such as work/exercises/03_the_lora_layer.ipynb"
-    )
+    check.add_argument("notebooks", nargs="+", help="such as work/exercises/03_exercises.ipynb")
     check.set_defaults(run=run_check, trust=True)
     for parser in (grade, check):
         parser.add_argument("--jobs", type=_whole, metavar="N", help="at a time; else one per core")

@@ -20,10 +20,10 @@ RECORD = ".copied.json"  # for every copy the digest of the cells it was made wi
 LINK = re.compile(r"\]\((?:\.\./(chapters|exercises|solutions)/)?(\d\d)_\w+\.ipynb")
 
 
-def bring(root, work=None):
+def bring(root, work=None, only=()):
     """Copies what is missing in the learner's folder, and renews what was not changed there.
 
-    root: the folder of the course. work: the learner's folder; root/work by default.
+    root: the course's folder. work: the learner's, else root/work. only: these originals, else all.
     Returns a sentence for every changed copy (it stays) of which the course has a newer original,
     and for every original with answers in it, which are carried over.
     Outputs do not count as changes: running an older text again is of no use.
@@ -32,7 +32,7 @@ def bring(root, work=None):
     work = Path(work) if work else root / "work"
     known = _record(work / RECORD)
     misplaced = _changed(root)
-    for original in sorted(p for folder in FOLDERS for p in (root / folder).glob("*.ipynb")):
+    for original in only or sorted(p for f in FOLDERS for p in (root / f).glob("*.ipynb")):
         copy = work / place(original)
         name = copy.relative_to(work).as_posix()
         former = f"{original.parent.name}/{original.name}"  # what the copy was called once

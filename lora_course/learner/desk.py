@@ -26,12 +26,10 @@ def start_chapters(chapters, fresh):
     unknown = [number for number in wanted if number not in notebooks]
     if unknown or not wanted:
         said = f"There are no exercises {' '.join(unknown)}." if unknown else "Which chapter?"
-        known = "\n".join(
-            f"  lora-course start {path.stem[:2]}   {path.stem[3:]}" for path in notebooks.values()
-        )
-        return fail(f"{said} These are here:\n{known}")
+        known = [f"  lora-course start {p.stem[:2]}   {p.stem[3:]}" for p in notebooks.values()]
+        return fail("\n".join([f"{said} These are here:", *known]))
     for number in wanted:
-        _start(notebooks[number], mine(root), fresh)
+        _start(root, notebooks[number], mine(root), fresh)
     print("Is JupyterLab open already? Its file browser shows the folder exercises.")
     return 0
 
@@ -80,11 +78,12 @@ def lab(folder, options):
     brought = bring_up_to_date(folder)
     if brought is None:
         return 1
-    programs = str(Path(sys.executable).parent)
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    environment["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", "")])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PATH": path}
+    shell = {} if os.name == "nt" else {"shell_command": [os.environ.get("SHELL", "sh")]}
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={brought[1]}"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST}", *options]
+    command += [f"--LabApp.default_url=/lab/tree/{FIRST}"]
+    command += [f"--ServerApp.terminado_settings={shell}", *options]  # a login shell resets PATH
     if os.name == "nt":
         return subprocess.run(command, env=environment).returncode
     os.execve(sys.executable, command, environment)  # Ctrl-C reaches JupyterLab alone
@@ -109,7 +108,7 @@ def repository(folder=None):
     return None
 
 
-def _start(notebook, folder, fresh):
+def _start(root, notebook, folder, fresh):
     """Copies one notebook, or says that it is there already."""
     target, number = folder / copies.place(notebook), 1
     if target.exists() and not fresh:
@@ -117,13 +116,15 @@ def _start(notebook, folder, fresh):
         print(f"  to open it:         jupyter lab {_quoted(target)}")
         print(f"  a fresh one beside: lora-course start {notebook.name[:2]} --fresh")
         return
-    while os.path.lexists(target):
-        number += 1
-        target = target.with_name(f"{copies.place(notebook).stem} ({number}).ipynb")
-    content = copies.linked(notebook.read_bytes(), "exercises")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "xb") as file:  # "x": never over a file, whoever made it meanwhile
-        file.write(content)
+    if not os.path.lexists(target):
+        for line in copies.bring(root, folder, [notebook]):  # an update knows what this copied
+            print(line)
+    else:
+        while os.path.lexists(target):
+            number += 1
+            target = target.with_name(f"{copies.place(notebook).stem} ({number}).ipynb")
+        with open(target, "xb") as file:  # "x": never over a file, whoever made it meanwhile
+            file.write(copies.linked(notebook.read_bytes(), "exercises"))
     print(f"{_shown(target)} is ready.")
     print(f"  to open it: jupyter lab {_quoted(target)}")
 

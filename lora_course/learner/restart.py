@@ -72,7 +72,7 @@ def restore_progress():
         content = {"version": 1, "shares": best}
         write_atomically(record.home() / record.FILE, json.dumps(content, indent=1, sort_keys=True))
         aside.unlink()
-    return f"{len(old)} results are back."
+    return f"Restored: {len(old)} result{'s' * (len(old) != 1)}."
 
 
 def _cell(copy, original, number):

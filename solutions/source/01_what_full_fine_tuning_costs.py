@@ -4,6 +4,7 @@
 # Five exercises for [chapter 01](../chapters/01_what_full_fine_tuning_costs.ipynb).
 # Write each function, run its cell, then run the check under it. A wrong answer costs
 # nothing.
+# Run the next cell first.
 #
 # GB means 10⁹ bytes, MB 10⁶ bytes, GiB 2³⁰ bytes. Return numbers as they are, without
 # rounding.

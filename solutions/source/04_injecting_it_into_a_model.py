@@ -5,6 +5,7 @@
 # [Injecting it into a model](../chapters/04_injecting_it_into_a_model.ipynb). Write
 # your code in place of the line that raises `NotImplementedError`, run the cell, then
 # run the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import torch

@@ -5,6 +5,7 @@
 # [Training an adapter](../chapters/05_training_an_adapter.ipynb). Write your code in
 # place of the line that raises `NotImplementedError`, run the cell, then run the check
 # under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math

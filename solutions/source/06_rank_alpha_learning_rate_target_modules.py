@@ -5,6 +5,7 @@
 # modules](../chapters/06_rank_alpha_learning_rate_target_modules.ipynb). Write your
 # code in place of the line that raises `NotImplementedError`, run the cell, then run
 # the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math

@@ -5,6 +5,7 @@
 # [The same thing in PEFT](../chapters/08_the_same_thing_in_peft.ipynb). Write your code
 # in place of the line that raises `NotImplementedError`, run the cell, then run the
 # check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import torch

@@ -5,6 +5,7 @@
 # [Supervised fine-tuning with TRL](../chapters/09_supervised_fine_tuning_with_trl.ipynb).
 # Write your code in place of the line that raises `NotImplementedError`, run the cell,
 # then run the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 from lora_course.checks import ch09 as check

@@ -5,6 +5,7 @@
 # [Quantization from scratch](../chapters/10_quantization_from_scratch.ipynb). Write
 # your code in place of the line that raises `NotImplementedError`, run the cell, then
 # run the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 from statistics import NormalDist

@@ -5,6 +5,7 @@
 # [QLoRA on a single GPU](../chapters/11_qlora_on_a_single_gpu.ipynb). Write your code in
 # place of the line that raises `NotImplementedError`, run the cell, then run the check
 # under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 from lora_course.kit.models import quiet

@@ -5,6 +5,7 @@
 # [Merging and shipping](../chapters/12_merging_and_shipping.ipynb). Write your code in
 # place of the line that raises `NotImplementedError`, run the cell, then run the check
 # under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import json

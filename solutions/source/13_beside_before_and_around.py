@@ -5,6 +5,7 @@
 # [Beside, before and around](../chapters/13_beside_before_and_around.ipynb). Write your
 # code in place of the line that raises `NotImplementedError`, run the cell, then run
 # the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math

@@ -5,6 +5,7 @@
 # choose](../chapters/14_descendants_and_how_to_choose.ipynb). Write your code in place
 # of the line that raises `NotImplementedError`, run the cell, then run the check under
 # it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math

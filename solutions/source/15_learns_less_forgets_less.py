@@ -5,6 +5,7 @@
 # [Learns less, forgets less](../chapters/15_learns_less_forgets_less.ipynb). Write your
 # code in place of the line that raises `NotImplementedError`, run the cell, then run
 # the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import torch

@@ -4,6 +4,7 @@
 # Four exercises to the chapter [Pictures](../chapters/16_pictures.ipynb). Write your code
 # in place of the line that raises `NotImplementedError`, run the cell, then run the check
 # under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import torch

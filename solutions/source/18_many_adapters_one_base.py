@@ -5,6 +5,7 @@
 # [Many adapters, one base](../chapters/18_many_adapters_one_base.ipynb). Write your code
 # in place of the line that raises `NotImplementedError`, run the cell, then run the
 # check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import torch

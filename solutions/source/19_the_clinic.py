@@ -5,6 +5,7 @@
 # you diagnose and cure, then you write a rule of your own. Write your code in place of the
 # line that raises `NotImplementedError`, run the cell, then run the check under it. Hints
 # open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math

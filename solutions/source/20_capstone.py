@@ -4,6 +4,7 @@
 # Five exercises to the chapter [Capstone](../chapters/20_capstone.ipynb), and the project
 # itself. Write your code in place of the line that raises `NotImplementedError`, run the
 # cell, then run the check under it. Hints open one at a time.
+# Run the next cell first.
 
 # %% tags=["setup"]
 import math
