@@ -2011,4 +2011,11 @@ WRONG += [
          ("key not in seen", "row['prompt'] not in seen and key not in asked"),
          (TESTED, TESTED + "\n    asked, seen = seen, set()"),
          ("seen.add(key)", "seen.add(row['prompt'])")),
+    edit("prove", "means in place of norms", "loose",
+         (OFF, OFF.replace("off <=", "gap.mean().abs() <=").replace("update.norm()",
+                                                                   "update.abs().mean()")),
+         ("off = (merged[f\"{layer}.weight\"] - weight - update).norm()",
+          "gap = merged[f\"{layer}.weight\"] - weight - update")),
+    edit("true_card", "test in the name of the data", "any_split",
+         (RESULTS, RESULTS.replace('r.dataset_split == "test"', '"test" in r.dataset_name'))),
 ]  # fmt: skip
