@@ -822,6 +822,9 @@ def divided(i):
     return (rest / np.abs(rest).max(axis=1, keepdims=True)).ravel()
 
 
+CLOSE = 1e-3  # torch.cdist, too, is right: it computes distances to a few ten-thousandths
+
+
 def nearest_levels(i):
     """The condition that each code is the number of a nearest level."""
     z, levels = divided(i), i["levels"].astype(float)
@@ -830,7 +833,7 @@ def nearest_levels(i):
     def condition(v):
         whole = v.shape == z.shape and v.dtype.kind in "biuf" and bool(
             np.all(v == np.round(v)) and v.min() >= 0 and v.max() < len(levels))  # fmt: skip
-        return whole and bool(np.all(np.abs(levels[v.astype(int)] - z) <= best + 1e-5))
+        return whole and bool(np.all(np.abs(levels[v.astype(int)] - z) <= best + CLOSE))
 
     return condition
 
@@ -842,7 +845,9 @@ def codes_words(i):
     def seen(v):
         if v.shape != z.shape:
             return f"codes: {shape(v)}, for {len(z)} scales"
-        at = int(np.argmax(v != right))
+        found = levels[np.nan_to_num(v).astype(int).clip(0, len(levels) - 1)]
+        far = (v != right) & (np.abs(found - z) > np.abs(levels[right] - z) + CLOSE)
+        at = int(np.argmax(far if far.any() else v != right))
         return f"codes[{at}] is {v[at]:.6g}, for the number {z[at]:.5g} after the division"
 
     return seen
