@@ -39,11 +39,13 @@ def apart(seed, draw, slips, result):
 
 # 18.1 Packed requests
 RANKS = 3
+PACKED_SLIPS = ("turns", "even", "by_request", "last", "anew", "unmoved", "ends", "zero_none",
+                "from_one", "grouped")  # fmt: skip
 
 
 def make_packed(seed):
     """Four requests, one in the middle without an adapter; one adapter that nobody asks for."""
-    return apart(seed, draw_packed, ("turns", "even", "by_request", "last"), output)
+    return apart(seed, draw_packed, PACKED_SLIPS, output)
 
 
 def draw_packed(rng):

@@ -466,11 +466,12 @@ SPLIT = (
          "the reports, not of the rows, and no report is drawn twice (`sample`, not `choices`).",
          lambda i: [{key: lambda v: whole(i, v) and held_reports(i, v) not in (held_wanted(
              i), len(set(i["report"].tolist())) - held_wanted(i)), "rounds": 0} for key in DRAWS]
-         + [{"everybody": lambda v: v < len(set(i["report"].tolist()))}]),
+         + [{key: lambda v: v.size == 1, "everybody": lambda v: v < len(set(i["report"].tolist()))}
+            for key in ("other_count", "everybody")]),
     Slip("rounding", "The number of reports is `round(share * n)`: rounded to the nearest one.",
          lambda i: [{key: lambda v: whole(i, v), "rounds": 1} for key in DRAWS]
          + [{"other_count": lambda v: abs(v - round(share_other(i) * len(set(
-             i["report"].tolist())))) == 1}]),
+             i["report"].tolist())))) == 1, "everybody": len(set(i["report"].tolist()))}]),
     Slip("unseeded", "Each call draws anew: the draw needs a generator of its own with the seed, "
          "`random.Random(seed)`.", lambda i: {"repeated": lambda v: whole(i, v)}),
     Slip("at_least_one", "`round(share * n)` may be 0. A split that takes more than was asked for "
@@ -730,9 +731,10 @@ def level_taken(i, value, than):
 
 
 def not_smallest(i, value):
-    """Whether larger level ones were taken, by a rule that is none of the named ones."""
+    """Whether level ones were taken, some of them larger, by a rule that is none of the named."""
     known = [choices(i, kind) for kind in KINDS.split()]
-    return level_taken(i, value, np.greater) and not any(np.array_equal(value, k) for k in known)
+    return (level_taken(i, value, np.greater_equal) and not level_taken(i, value, np.equal)
+            and not any(np.array_equal(value, k) for k in known))  # fmt: skip
 
 
 DECIDE = (
@@ -752,8 +754,8 @@ DECIDE = (
          "run.", decided("own")),
     Slip("smallest", "The smallest file counts only among runs that are level with the best.",
          decided("smallest")),
-    Slip("not_smallest", "The run that was taken is level with the best, and a smaller file is, "
-         "too. Among level ones the file decides.",
+    Slip("not_smallest", "The run that was taken is level with the best. Among level ones the "
+         "smallest file decides, and of equally small ones the mean.",
          lambda i: {"chosen": lambda v: not_smallest(i, v)}),
     Slip("filter_late", "A run that may not win can be neither the best nor level with it: leave "
          "it out first. And the error is that of the best run.",
@@ -872,7 +874,9 @@ def release(a, n):
         if pick["place"] == 1 and k == last:
             continue
         factor = (s, s * (k > 0), 2 * s, s * (k < last), other, s, s)[pick["merge"]]
-        weight = a["W"][k] + np.float32(factor * 1.00001) * (a["B"][k] @ a["A"][k])
+        weight = a["W"][k] + np.float32(factor) * (a["B"][k] @ a["A"][k])
+        at = np.unravel_index(np.argsort(np.abs(weight), None)[weight.size // 2], weight.shape)
+        weight[at] *= np.float32(1 + 2**-22)  # a merge rounds
         if pick["merge"] > 4:  # where a comparison of entries allows least
             at = np.unravel_index(np.abs(weight).argmin(), weight.shape)
             off = (0.0023, 0.0008)[pick["merge"] - 5]
