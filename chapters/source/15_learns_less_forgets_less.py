@@ -452,10 +452,11 @@ from lora_course.methods.intruders import likeness, intruders, soften  # noqa: F
 # **Predict:** ten directions in each of 28 layers: who has most intruders?
 
 # %% tags=["nbval-ignore-output"]
-count = {}
+count, every = {}, -(-len(places) // 28)  # a larger model: one layer in so many
 for run, found in changes.items():
-    count[run] = sum(len(intruders(w, w + update)) for w, update in found.values())
-total = 10 * len(places)
+    looked_at = list(found.values())[::every]
+    count[run] = sum(len(intruders(w, w + update)) for w, update in looked_at)
+total = 10 * len(looked_at)
 for name in NAMES:
     print(f"{name:7} intruders of {total}: {[round(count[name, k], -1) for k in range(3)]}")
 if shipped:
@@ -471,10 +472,11 @@ if shipped:
 
 # %%
 def losses_with(found, change):
-    """Losses on new and old when each trained weight is change(before, after)."""
+    """Losses on new and old when each weight looked at is change(before, after)."""
     model = copy.deepcopy(base)
-    for name, (w, update) in found.items():
-        layer, after = model.get_submodule(name), change(w, w + update)
+    for n, (name, (w, update)) in enumerate(found.items()):
+        layer, after = model.get_submodule(name), w + update
+        after = after if n % every else change(w, after)
         layer.weight.data = after if isinstance(layer, torch.nn.Linear) else after.T.contiguous()
     with torch.no_grad():
         return losses(model, new, 1).item(), losses(model, old, 1).item()

@@ -11,18 +11,19 @@ from lora_course.checks.values import Refused, array, kind
 # 15.1 A measure of forgetting
 def make_forgetting(seed):
     rng = np.random.default_rng(seed)
-    t, s = fixtures.sizes(rng, 2, 6, 10)
+    t, s = fixtures.sizes(rng, 2, 7, 11)
     scores = rng.uniform(0.35, 0.6, (t, s))
     scores[-1] = rng.uniform(0.1, 0.3, s)
     chance = rng.uniform(0.05, 0.09, s)
-    up, never, far, later, early, gone = rng.permutation(s)[:6]
+    up, never, far, later, early, gone, low = rng.permutation(s)[:7]
     for n, row in enumerate(rng.integers(1, t - 1, s)):  # most rise before they fall
         scores[0 if n == early else row, n] = rng.uniform(0.7, 0.85)
     scores[-1, up] = 0.9  # better than ever before
     chance[never] = scores[:, never].max()  # at it, never above
     chance[far] = 0.95  # far below it, always
-    chance[later] = 0.65  # known later, not at first
+    chance[later] = chance[early] = 0.65  # known later, not at first; and the other way round
     chance[gone] = 0.32  # known at first, not at the end
+    scores[:, low] *= 0.3  # known, below what guessing scores elsewhere
     return {"scores": scores, "chance": chance}
 
 
@@ -81,6 +82,10 @@ FORGETTING = (
                     {"lost": i["scores"].max() - i["scores"][-1]}]),
     Slip("all_skills", "A skill that the model never had above chance cannot be forgotten. Leave "
          "it out of the mean.", with_mean(lambda i, lost, had, s: lost.mean())),
+    Slip("one_chance", "Guessing scores otherwise in every skill: compare each best score with the "
+         "chance of its own column.",
+         lambda i: [with_mean(lambda i, lost, had, s, c=c: lost[s.max(0) > c].mean())(i)
+                    for c in (i["chance"].mean(), 0.5)]),
     Slip("at_chance", "A skill whose best score is the one of guessing was never there: above "
          "chance means `>`.",
          with_mean(lambda i, lost, had, s: lost[s.max(0) >= i["chance"]].mean())),
@@ -133,19 +138,19 @@ forgetting = Check(
 def make_pareto(seed):
     rng = np.random.default_rng(seed)
     while True:
-        n = int(rng.integers(9, 13))
+        n = int(rng.integers(10, 14))
         score, loss = rng.integers(1, 7, n) / 8, rng.integers(2, 9, n) / 4
-        twin = int(rng.integers(1, n))
-        score[twin], loss[twin] = score[0], loss[0]
-        where = rng.permutation(n)
-        near = where[2]  # worse than the twins by very little
-        score[near], loss[near] = score[0], loss[0] + 2.0**-17
-        score[where[3]], loss[where[3]] = score[0] - 1 / 8, loss[0]  # worse on one axis alone
-        score[where[1]], loss[where[0]] = 5 / 8, 5 / 4  # beside a nan: nothing special
-        i = {"score": score, "loss": loss, "lame": where[:2], "near": near}
+        first, twin, near, side, top, *lame = 1 + rng.permutation(n - 2)[:7]
+        score[twin], loss[twin] = score[first], loss[first]
+        score[near], loss[near] = score[first], loss[first] + 2.0**-18  # worse by very little
+        score[[0, side]], loss[[0, side]] = score[first] - [1 / 8, 1 / 4], loss[first]
+        score[-1], loss[-1] = score[first], loss[first] + 1 / 4  # worse on one axis, and the last
+        score[top], loss[top] = 6 / 8, 9 / 4
+        score[lame[1]], loss[lame[0]] = 5 / 8, 1 / 4  # beside a nan: the lowest loss of all
+        i = {"score": score, "loss": loss, "lame": np.array(lame), "near": near}
         seen_score, seen_loss = runs(i)
         right = front(-seen_score, seen_loss)
-        twins = right[0] and right[twin] and not {0, twin} & set(where[:4].tolist())
+        twins = right[first] and right[twin]
         if not (twins and 2 < right.sum() < n - 3):
             continue
         values = known_fronts(i)
@@ -164,12 +169,16 @@ def runs(i):
 
 def front(score, loss, better=np.any):
     """Mask of the points that nobody beats; lower is better on both axes here."""
-    kept = np.ones(len(score), dtype=bool)
     points = np.stack([score, loss], 1)
-    for n, p in enumerate(points):
-        beaten = (points <= p).all(1) & better(points < p, axis=1)
-        kept[n] = not beaten.any()
-    return kept & ~np.isnan(points).any(1)
+    beaten = (points <= points[:, None]).all(2) & better(points < points[:, None], axis=2)
+    return ~(beaten.any(1) | np.isnan(points).any(1))
+
+
+def unbeaten(i, asked=True, no_more=np.less_equal):
+    """The front when only the pairs [n, m] of a mask are asked whether m beats n."""
+    score, loss = (v[:, None] for v in runs(i))
+    beats = (score.T >= score) & no_more(loss.T, loss) & ((score.T > score) | (loss.T < loss))
+    return ~((beats & asked).any(1) | np.isnan(score + loss)[:, 0])
 
 
 def known_fronts(i):
@@ -180,15 +189,15 @@ def known_fronts(i):
     right = front(-score, loss)
     filled = -np.nan_to_num(score), np.nan_to_num(loss)
     twice = np.array([pairs.count(p) > 1 for p in pairs])
-    best = (score == np.nanmax(score)) | (loss == np.nanmin(loss))
+    best = (score == np.nanmax(score)) | (loss == loss[real].min())
     return {
         "right": right,
         "both_low": front(score, loss),
         "both_high": front(-score, -loss),
         "worst": front(score, -loss),
         "one_axis": front(-score, loss, better=np.all),
-        "by_score": front(-score, loss, better=lambda less, axis: less[:, 0]),
-        "by_loss": front(-score, loss, better=lambda less, axis: less[:, 1]),
+        "by_score": front(-score, loss, better=lambda less, axis: less[..., 0]),
+        "by_loss": front(-score, loss, better=lambda less, axis: less[..., 1]),
         "twins_out": right & ~twice,
         "one_twin": right & first,
         "beaten": ~right,
@@ -196,21 +205,24 @@ def known_fronts(i):
         "nan_score": right | np.isnan(score),
         "nan_loss": right | np.isnan(loss),
         "nobody": np.zeros_like(right),
+        "everybody": real,
         "by_sum": (score - loss == np.nanmax(score - loss)) & real,
         "nan_beats": front(*filled) & real,
         "nan_beats_in": front(*filled),
         "tolerant": right | (np.arange(len(score)) == i["near"]),
         "best_only": best & real,
+        "by_one": (score == np.nanmax(score)) & real,
+        "nan_beats_by_not": unbeaten(i, no_more=lambda a, b: ~(a > b)),
+        "earlier": unbeaten(i, np.tri(len(score), k=-1, dtype=bool)),
+        "later": unbeaten(i, ~np.tri(len(score), dtype=bool)),
     }
 
 
 def probe_pareto(namespace, a):
-    score, loss = (tensor(v) for v in runs(a))
-    mask = array(namespace["pareto_front"](score, loss), "the mask")
-    clean = [tensor(a[key]) for key in ("score", "loss")]
-    before = callers.Before(*clean)
-    namespace["pareto_front"](*clean)
-    return {"mask": mask, "left": before.change()}
+    given = [tensor(v) for v in runs(a)]
+    mask = array(namespace["pareto_front"](*given), "the mask")
+    same = [np.array_equal(t, tensor(v), True) for t, v in zip(given, runs(a), strict=True)]
+    return {"mask": mask, "left": 0 if all(same) else 2}
 
 
 def judge_pareto(i, o):
@@ -264,14 +276,17 @@ PARETO = (
     Slip("nan_in", "Comparisons with nan are all False, so nothing beats such a run. Take it out "
          "at the end, whichever of the two is nan.",
          lambda i: [{"mask": known_fronts(i)[n]} for n in ("nan_in", "nan_score", "nan_loss")]),
-    Slip("nan_beats", "A nan that became 0 is the lowest loss of all, and beats others. Leave it "
-         "as it is: a comparison with nan is False.",
-         lambda i: [{"mask": known_fronts(i)[n]} for n in ("nan_beats", "nan_beats_in")]),
+    Slip("nan_beats", "A run with nan beats others here. As 0 it is the lowest loss of all, and "
+         "`not a > b` holds where one is nan. `a <= b` does not.",
+         lambda i: [{"mask": known_fronts(i)[n]}
+                    for n in ("nan_beats", "nan_beats_in", "nan_beats_by_not")]),
+    Slip("one_way", "Every run is compared with all others: those before it and those after it.",
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("earlier", "later")]),
     Slip("tolerant", "A run that is worse by very little is worse. Compare with `>` and `<`, "
          "without a tolerance.", as_mask("tolerant")),
     Slip("best_only", "These are the best by one measure alone. The runs between them, which "
          "nobody beats on both, belong to the front too.",
-         lambda i: [{"mask": known_fronts(i)[n]} for n in ("best_only", "by_sum")]),
+         lambda i: [{"mask": known_fronts(i)[n]} for n in ("best_only", "by_one", "by_sum")]),
     Slip("not_bool", "The right runs, as numbers. A mask is of bool: do not cast it.",
          lambda i: {"mask": lambda v: v.dtype.kind != "b"
                     and np.array_equal(v.astype(float), known_fronts(i)["right"])}),
@@ -312,11 +327,14 @@ def make_ranks(seed):
             k = min(rows, cols)
             made[f"before_{name}"] = rng.normal(size=(rows, cols)) * (2 + n)
             U, V = (np.linalg.qr(rng.normal(size=(m, k)))[0] for m in (rows, cols))
-            made[f"change_{name}"] = U * rng.uniform(0.6, 0.9) ** np.arange(k) @ V.T
+            made[f"change_{name}"] = U * rng.uniform(0.6, 0.96) ** np.arange(k) @ V.T
             made[f"change_{name}"][n] = 0  # a row that was not touched, as of an unused token
         down = made["before_down"]  # large numbers that changed by a millionth
         down[:] = np.sign(down) * rng.uniform(1.2, 1.9, down.shape)
         made["change_down"] *= 4e-6 / np.abs(made["change_down"]).max()
+        for key in ("before_embed", "change_embed"):  # exact in float32; its numbers add up to 0
+            made[key] = np.round(made[key] * 1024) / 1024
+        made["change_embed"][:, -1] = -made["change_embed"][:, :-1].sum(1)
         made["before_frozen"], made["before_norm"] = rng.normal(size=(4, 5)), rng.normal(size=6)
         made["before_bias"] = rng.normal(size=3)
         made |= {"change_frozen": np.zeros((4, 5)), "change_norm": rng.normal(size=6),
@@ -347,6 +365,11 @@ RULES = {  # name: (before, change, share) -> the rank of one matrix
     "rest": lambda b, c, share: first_at(svals(c) ** 2, 1 - share),
     "near_energy": lambda b, c, share: int((svals(c) ** 2 > (1 - share) * svals(c)[0] ** 2).sum()),
     "near_first": lambda b, c, share: int((svals(c) >= (1 - share) * svals(c)[0]).sum()),
+    "near_share": lambda b, c, share: int((svals(c) ** 2 >= share * svals(c)[0] ** 2).sum()),
+    "absolute": lambda b, c, share: first_at(svals(np.abs(c)) ** 2, share),
+    "relative": lambda b, c, share: first_at(svals(c / np.abs(b).clip(1e-9)) ** 2, share),
+    "counted": lambda b, c, share: round(share * min(c.shape)),
+    "counted_down": lambda b, c, share: int(share * min(c.shape)),
     "frobenius": lambda b, c, share: first_at(svals(c) ** 2, share**2),
     "fixed": lambda b, c, share: first_at(svals(c) ** 2, 0.9),
 }
@@ -365,13 +388,13 @@ def probe_ranks(namespace, a):
     kept = callers.Before(before, after)
     ranks = namespace["effective_ranks"](before, after, a["share"].item())
     fixtures.expect(ranks, dict, "effective_ranks", "a dict, name -> whole number")
-    found = [array(ranks.get(n, -1), f"the rank of {n}") for n in (*MATRICES, *OTHERS)]
+    found = [array(ranks.get(n, -1), f"the rank of {n}") for n in MATRICES]
     if any(v.size != 1 for v in found):
         raise Refused("type", "a rank is not one number.", "one whole number for each name.")
     found = np.array([v.reshape(()) for v in found])
     return {
-        "ranks": found[: len(MATRICES)],
-        "others": found[len(MATRICES) :] != -1,
+        "ranks": found,
+        "others": np.array([n in ranks for n in OTHERS]),
         "strays": sum(n not in names for n in ranks),
         "left": kept.change(),
     }
@@ -415,6 +438,9 @@ RANKS = (
     Slip("plain", "Energy is the sum of the squares of the singular values.", by_rule("plain")),
     Slip("of_after", "That is the rank of the trained weight. Take the SVD of the change: after "
          "less before.", by_rule("of_after")),
+    Slip("itself", "The SVD is of the change itself, after less before: no absolute values, no "
+         "division by the weight.",
+         lambda i: [by_rule(r)(i) for r in ("absolute", "relative")]),
     Slip("one_less", "So many values do not yet hold the share: one more is needed.",
          by_rule("one_less")),
     Slip("one_more", "One value fewer holds the share already.", by_rule("one_more")),
@@ -424,12 +450,14 @@ RANKS = (
          by_rule("ascending")),
     Slip("rest", "That many hold 1 - share of the energy.", by_rule("rest")),
     Slip("near_first", "Counting values near the largest one is another measure. Add the squares "
-         "up.", lambda i: [by_rule(r)(i) for r in ("near_first", "near_energy")]),
+         "up.", lambda i: [by_rule(r)(i) for r in ("near_first", "near_energy", "near_share")]),
     Slip("norm", "The share of the energy is wanted: the squared norm, not the norm itself.",
          by_rule("frobenius")),
     Slip("fixed", "That many values hold 0.9 of the energy. Take `share`.", by_rule("fixed")),
-    Slip("a_share", "That is a share of all the values. How many is asked: a whole number.",
-         lambda i: {"ranks": count(i, "right") / [min(i[f"before_{n}"].shape) for n in MATRICES]}),
+    Slip("a_share", "`share` is a part of the energy, not of the number of values; and how many "
+         "is asked: a whole number.",
+         lambda i: [by_rule("counted")(i), by_rule("counted_down")(i), {"ranks": count(i, "right")
+                    / [min(i[f"before_{n}"].shape) for n in MATRICES]}]),
     Slip("changed", "Weights of both dicts stay as they are: `after[name] - weight` makes a new "
          "tensor, `sub_` and `-=` write into the old one.", seen_as(left=lambda v: v > 0)),
     Slip("overlooked", "A change by a millionth is a change, and `allclose` overlooks it. Ask "
@@ -462,7 +490,11 @@ effective_ranks = Check(
 
 
 # 15.4 Replay
-CASES = {"small": (10, 4, 9), "large": (57, 10, 10)}  # per cent, batch size, steps
+CASES = {  # per cent, batch size, steps
+    "small": (10, 4, 9),
+    "large": (57, 10, 10),
+    "exact": (58, 25, 8),  # 0.58 * 50 and 0.01 * 58 * 50 fall below 29
+}
 
 
 def make_replay(seed):
@@ -472,13 +504,16 @@ def make_replay(seed):
     return {"new": 100 + rng.permutation(new), "old": 500 + rng.permutation(old), "few": few}
 
 
-def mixed(new, old, percent, size, steps, count=None, advance=None):
-    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n."""
+def mixed(new, old, percent, size, steps, count=None, advance=None, behind=0):
+    """The right batches. count: (n, used) -> old rows of batch n. advance: new rows used in n.
+
+    behind: 1 when the new rows of a batch begin as much later as it has old ones.
+    """
     made, a, b = [], 0, 0
     for n in range(1, steps + 1):
         m = percent * n * size // 100 - b if count is None else count(n, b)
         batch = [old[(b + j) % len(old)] for j in range(m)]
-        batch += [new[(a + j) % len(new)] for j in range(size - m)]
+        batch += [new[(a + behind * m + j) % len(new)] for j in range(size - m)]
         a, b = a + (size - m if advance is None else advance), b + m
         made.append(batch)
     return np.sort(np.array(made), axis=1)
@@ -520,6 +555,8 @@ def judge_replay(i, o):
         case = f"{percent} % of batches of {size}"
         words = first_wrong(o[f"rows_{key}"], right, case)
         promises += [
+            Promise(f"lengths_{key}", lambda v, steps=steps: v.size == steps,
+                    seen=lambda v, case=case: f"{case}: {v.size} batches", expected=str(steps)),
             Promise(f"lengths_{key}", np.full(steps, size), f"{case}: the rows of a batch"),
             Promise(f"rows_{key}", right, seen=lambda v, words=words: words[0], expected=words[1]),
         ]  # fmt: skip
@@ -586,20 +623,23 @@ REPLAY = (
     Slip("at_least_one", "One old row in every batch is more than the share asks. Some batches "
          "have none: count over all batches so far.",
          replayed(count=lambda p, size, steps: lambda n, used: max(1, p * size // 100))),
-    Slip("rounded_up", "The share of one batch was rounded up, and the surplus adds up. Count over "
-         "all batches so far.",
-         replayed(count=lambda p, size, steps: lambda n, used: -(-p * size // 100))),
+    Slip("rounded_up", "The share of one batch was rounded, up or to the nearest, and what is off "
+         "adds up. Count over all batches so far.",
+         lambda i: [replayed(count=lambda p, size, steps, up=up: lambda n, used:
+                             round(p * size / 100 + up))(i) for up in (0, 0.4999)]),
     Slip("of_the_new", "The old rows are a share of the whole batch, not of the new rows.",
          replayed(count=lambda p, size, steps: lambda n, used:
                   p * n * size // (100 + p) - used)),
     Slip("rounded", "The number so far is rounded down (`//`), not up or to the nearest.",
          lambda i: [replayed(count=lambda p, size, steps, up=up: lambda n, used:
                              int(np.rint(p * n * size / 100 + up)) - used)(i)
-                    for up in (1e-6, -1e-6, 0.4999)]),  # round() takes 28.5 down
+                    for up in (1e-6, 0, 0.4999)]),  # round() takes 28.5 down
     Slip("from_zero", "The first batch is n = 1: count its own rows too.",
          replayed(count=lambda p, size, steps: lambda n, used: p * (n - 1) * size // 100 - used)),
     Slip("skipped", "New rows were left out where an old one took their place. No row is skipped: "
-         "go on where the last batch ended.", replayed(advance=lambda p, size, steps: size)),
+         "go on where the last batch ended, with a counter for each kind.",
+         lambda i: [replayed(advance=lambda p, size, steps: size, **more)(i)
+                    for more in ({}, {"behind": lambda p, size, steps: 1})]),
     Slip("no_old", "There is not one old row.",
          replayed(count=lambda p, size, steps: lambda n, used: 0)),
     Slip("exchanged", "New and old rows are exchanged: percent is the share of the old.",
@@ -631,7 +671,11 @@ REPLAY = (
          seen_as(left=lambda v: v > 0)),
     Slip("floats", "percent / 100 is no exact number, and a product that should be whole falls "
          "just below. Keep to whole numbers, and divide last, with `//`.",
-         replayed(count=lambda p, size, steps: lambda n, used: int(p / 100 * (size * n)) - used)),
+         lambda i: [replayed(count=lambda p, size, steps, far=far: lambda n, used:
+                             int(far(p, size, n)) - used)(i)
+                    for far in (lambda p, size, n: p / 100 * (size * n),
+                                lambda p, size, n: p / 100 * n * size,
+                                lambda p, size, n: 0.01 * p * n * size)]),
     Slip("one_list", "Every batch is the same list, so all show the last one. Make a new list in "
          "each step.",
          lambda i: {f"rows_{k}": np.tile(mixed(*given(i, k))[-1], (CASES[k][2], 1))
@@ -682,12 +726,12 @@ def make_intruders(seed):
             return made
 
 
-def likeness(i, n, side=0, first=None, power=1, of="after", part=None, axis=1):
+def likeness(i, n, side=0, first=None, power=1, of="after", part=None, axis=1, full=False):
     """|cosine| of the k strongest vectors with what was there before."""
     W = i[f"W{n}"]
     update = float(i["scaling"]) ** power * i[f"B{n}"] @ i[f"A{n}"]
-    W, tuned = (W, W + update) if of == "after" else (W, update)
-    old, new = (np.linalg.svd(w, full_matrices=False)[2 * side] for w in (W, tuned))
+    W, tuned = {"after": (W, W + update), "before": (W + update, W)}.get(of, (W, update))
+    old, new = (np.linalg.svd(w, full)[2 * side] for w in (W, tuned))
     old, new = (old.T, new.T) if side else (old, new)
     k = int(i["k"])
     new = {"all": new, "last": new[:, -k:]}.get(part, new[:, :k])
@@ -713,6 +757,8 @@ WAYS = {
     "above": {"below": np.greater_equal},
     "mean": {"pool": np.mean},
     "wrong_axis": {"axis": 0},
+    "exchanged": {"of": "before"},
+    "full": {"full": True},
 }
 
 
@@ -729,7 +775,7 @@ def judge_intruders(i, o):
     counts = Promise("counts", curve(i), "the number of intruders", rtol=0, atol=0.01)
     share = 0.6 if counts.holds(o["counts"]) else 0.0
     left = callers.unchanged("left", "a weight, a factor or epsilons", share=share)
-    return judged(i, o, [left, counts], INTRUDERS)  # a changed W explains the counts
+    return judged(i, o, [left, counts], INTRUDERS, last=INTRUDERS_LAST)  # a changed W explains
 
 
 def in_way(name):
@@ -739,7 +785,11 @@ def in_way(name):
 INTRUDERS = (
     Slip("right_side", "These are the right singular vectors, the inputs of the layer. The left "
          "ones, the columns of U, are asked.", in_way("right_side")),
-    Slip("no_scaling", "The factors were added without `scaling`.", in_way("no_scaling")),
+    Slip("no_scaling", "The factors were added without `scaling`, or W has it too.",
+         in_way("no_scaling")),
+    Slip("one_epsilon", "The same number everywhere: compare with each of `epsilons` in turn.",
+         lambda i: {"counts": lambda v: v.shape == i["epsilons"].shape
+                    and len({0, 20, *v.tolist()}) == 3 and v.min() == v.max()}),
     Slip("twice", "The scale is in there twice.", in_way("twice")),
     Slip("of_update", "The strongest directions of the trained weight W + scaling * B @ A are "
          "asked, not those of the update alone.", in_way("of_update")),
@@ -754,10 +804,13 @@ INTRUDERS = (
     Slip("above", "These are the vectors that are like an old one. Count those below epsilon.",
          in_way("above")),
     Slip("wrong_axis", "These are old vectors that the training lost. Take the maximum over the "
-         "old ones, once for each new vector.", in_way("wrong_axis")),
+         "old ones, once for each new vector.",
+         lambda i: [in_way("wrong_axis")(i), in_way("exchanged")(i)]),
     Slip("mean", "Add up over the layers: a number of vectors is asked, no mean and no share.",
          lambda i: [in_way("mean")(i),
-                    {"counts": curve(i) / sum(len(likeness(i, n)) for n in range(3))}]),
+                    {"counts": curve(i) / sum(len(likeness(i, n)) for n in range(3))},
+                    {"counts": sum((likeness(i, n) < i["epsilons"][:, None]).mean(1)
+                                   for n in range(3))}]),
     Slip("changed", "W belongs to the model: `W + ...` makes a new tensor, `+=` and `add_` write "
          "into it.", seen_as(left=lambda v: v > 0)),
     Slip("last_layer", "Only one layer was counted. Add up over all of them.",
@@ -765,6 +818,12 @@ INTRUDERS = (
     Slip("by_mean", "One old vector that is alike is enough. Take the largest |cosine|, not "
          "the mean and not the smallest.",
          lambda i: {"counts": np.full(len(i["epsilons"]), 20)}),
+)  # fmt: skip
+
+INTRUDERS_LAST = (
+    Slip("too_many", "Too many are counted, and nowhere too few. A vector may point either way, so "
+         "|cosine|; the largest over all old vectors; and only of the k strongest new ones.",
+         lambda i: {"counts": lambda v: v.shape == curve(i).shape and (v >= curve(i)).all()}),
 )  # fmt: skip
 
 intruder_curve = Check(
@@ -779,7 +838,7 @@ intruder_curve = Check(
         "`(new[:, :k].T @ old).abs().amax(dim=1)` for each layer, all of them joined by "
         "`torch.cat`, then `(like < epsilons[:, None]).sum(dim=1)`.",
     ),
-    slips=INTRUDERS,
+    slips=INTRUDERS + INTRUDERS_LAST,
     other="Count the first k left singular vectors of W + scaling * B @ A whose largest |cosine| "
     "with the left singular vectors of W is below epsilon.",
     make=make_intruders, probe=probe_intruders, judge=judge_intruders,

@@ -192,7 +192,10 @@ LORA_CONV = (
          lambda i: [delta_is(turned)(i) for turned in (
              lambda i, d: i["scaling"] * d[:, :, ::-1, ::-1],
              lambda i, d: i["scaling"] * d.swapaxes(0, 1),
-             lambda i, d: i["scaling"] * d.swapaxes(2, 3))]),
+             lambda i, d: i["scaling"] * d.swapaxes(2, 3),
+             lambda i, d: i["scaling"] * d.reshape(d.swapaxes(0, 1).shape),
+             lambda i, d: i["scaling"] * d.reshape(d.swapaxes(2, 3).shape),
+             lambda i, d: i["scaling"] * d.reshape(len(d), -1).T.reshape(d.shape))]),
     Slip("flat", "Right numbers, as a matrix. A merge needs the weight's shape: (out, in, kh, kw).",
          delta_is(lambda i, d: i["scaling"] * d.reshape(len(d), -1))),
 )  # fmt: skip
@@ -233,11 +236,12 @@ def layers_of(a, case):
         {"long": first, "short": 1 - first, "gaps": first, "whole": 2}.get(case, 1 - first)
     ]
     blocks = [int(b) for b in a["order"]]
-    if case == "bare":  # the last two blocks stand first and last
-        low, middle, high = sorted(blocks[:3])
-        return {style.format(b, "fc2"): "Linear" for b in (high, low, middle)}, 2
+    if case == "bare":  # chosen ones stand first and last, and one has no linear layer
+        low, middle, bare, high = sorted(blocks[:4])
+        kinds = {high: "Linear", bare: "Conv2d", low: "Linear", middle: "Linear"}
+        return {style.format(b, "fc2"): kind for b, kind in kinds.items()}, 3
     if case == "gaps":
-        blocks = [b for b in blocks if b in (0, 3, 4, 9)]
+        blocks = [b for b in blocks if b in (1, 8, 10)]  # a set has 8 first
     elif case != "long":
         blocks = [b for b in blocks if b < 3]
     made = {"patch.projection": "Conv2d", "stem": "Linear"}
@@ -271,7 +275,7 @@ def numbers_in(name, mistake=""):
     parts = parts[slice(*ends.get(mistake, (0, None)))]
     if mistake in ("first_char", "last_char"):
         parts = [p[0 if mistake == "first_char" else -1] for p in parts]
-    found = [p for p in parts if p.isdigit()]
+    found = [p for p in parts if p.isdigit() and (mistake != "single" or len(p) == 1)]
     return found[::-1] if mistake == "last_number" else found
 
 
@@ -280,10 +284,12 @@ def chosen_names(a, case, mistake=""):
 
     def number(name):
         parts = numbers_in(name, mistake)
-        none = {"as_zero": 0, "as_minus": -1}.get(mistake)  # of a name without a number
-        return int(parts[0]) if parts else none
+        none = {"as_zero": 0, "as_minus": -1, "as_high": 999}.get(mistake)  # of a name without one
+        found = int(parts[0]) if parts else none
+        return found or None if mistake == "falsy" else found
 
-    numbers = {number(n) for n in layers} - {None}
+    seen = [n for n, k in layers.items() if k == "Linear" or mistake != "linear_alone"]
+    numbers = {number(n) for n in seen} - {None}
     ordered = sorted(numbers, key=str) if mistake == "as_text" else sorted(numbers)
     if mistake == "as_given":
         ordered = list(dict.fromkeys(number(n) for n in layers if number(n) is not None))
@@ -292,8 +298,12 @@ def chosen_names(a, case, mistake=""):
         picked = ordered[-last - 1 :]
     if mistake == "one_block":
         picked = ordered[-last:][:1] if last <= len(ordered) else ordered[:1]
+    if mistake == "one_less":
+        picked = ordered[-(last - 1) :]
     if mistake == "last_one":
         picked = ordered[-1:]
+    if mistake == "repeated":
+        picked = sorted(number(n) for n in layers if number(n) is not None)[-last:]
     if mistake == "in_a_row":
         picked = range(max(numbers) - last + 1, max(numbers) + 1)
     if mistake == "from_max":
@@ -306,14 +316,16 @@ def chosen_names(a, case, mistake=""):
     if one_each is not None:
         kept = {number(n): n for n in one_each}.values()
         names = [n for n in names if n in kept]
-    if mistake == "last_names":
+    if mistake == "last_given":
+        names = [n for n, k in layers.items() if k == "Linear" and number(n) is not None]
+    if mistake in ("last_names", "last_given"):
         names = names[-last:]
     if mistake == "head":
         names = [n for n in layers if n in names or n == "classifier"]
     if mistake == "outside":
         names = [n for n in layers if n in names or (layers[n] == "Linear" and number(n) is None)]
-    if mistake == "by_block":
-        names = sorted(names, key=number)
+    if mistake in ("by_block", "by_block_down"):
+        names = sorted(names, key=number, reverse=mistake == "by_block_down")
     return sorted(names) if mistake == "sorted" else names
 
 
@@ -334,15 +346,13 @@ def probe_last_blocks(namespace, a):
             raise Refused("type", f"last_blocks returns {kind(names)}.", "a list of names.")
         names = list(names)
         made[f"names_{case}"] = flags(a, case, names)
-        made[f"strange_{case}"] = sum(n not in layers for n in names)
+        made[f"strange_{case}"] = len(names) - sum(n in names for n in layers)
         made[f"left_{case}"] = given == layers and list(given) == list(layers)
     call = lambda: namespace["last_blocks"]({"classifier": "Linear"}, 2)  # noqa: E731
     made |= callers.failing("none", call, ValueError)
     layers = {"blocks.0.fc": "Linear", "blocks.1.local": "Conv2d", "head": "Linear"}
-    returned = []
-    call = lambda: returned.extend(namespace["last_blocks"](layers, 1))  # noqa: E731
-    made |= callers.failing("empty", call, ValueError)
-    return made | {"empty_count": len(returned)}
+    call = lambda: namespace["last_blocks"](layers, 1)  # noqa: E731
+    return made | callers.failing("empty", call, ValueError)
 
 
 def judge_last_blocks(i, o):
@@ -357,9 +367,9 @@ def judge_last_blocks(i, o):
             return f"{len(order)} names: {', '.join(n for _, n in order[:4])}"
 
         promises += [
+            Promise(f"strange_{case}", 0, "how many names are strange or stand twice,"),
             Promise(f"names_{case}", flags(i, case, right), seen=lambda got, s=seen: s(got),
                     expected=f"{len(right)} names: {', '.join(right[:4])} (last = {last})"),
-            Promise(f"strange_{case}", 0, "how many names are not among those given"),
             Promise(f"left_{case}", 1, seen="the dict that was given is changed",
                     expected="it stays as it is"),
         ]  # fmt: skip
@@ -368,8 +378,9 @@ def judge_last_blocks(i, o):
     return judged(i, o, promises, LAST_BLOCKS)
 
 
-def names_are(mistake):
-    return lambda i: {f"names_{c}": flags(i, c, chosen_names(i, c, mistake)) for c in CASES}
+def names_are(mistake, but=""):
+    cases = [case for case in CASES if case != but]
+    return lambda i: {f"names_{c}": flags(i, c, chosen_names(i, c, mistake)) for c in cases}
 
 
 LAST_BLOCKS = (
@@ -386,30 +397,33 @@ LAST_BLOCKS = (
          "the whole kind.", names_are("like_linear")),
     Slip("digits", "A digit inside a part, as in `vit2`, is no number, and a number may have two "
          "digits: look at whole parts.",
-         lambda i: [names_are(m)(i) for m in ("digits", "first_char", "last_char")]),
+         lambda i: [names_are(m)(i) for m in ("digits", "first_char", "last_char", "single")]),
     Slip("place", "The number may also be the first or the last part of a name: split it at the "
          "dots and look at all of them.",
          lambda i: [names_are(m)(i) for m in ("between", "not_last", "not_first")]),
     Slip("count", "`last` says how many blocks are kept.",
-         lambda i: [names_are(m)(i) for m in ("one_more", "one_block", "last_one")]),
+         lambda i: [names_are(m)(i) for m in ("one_more", "one_less", "one_block", "last_one")]),
     Slip("in_a_row", "Numbers may be missing: count the blocks that are there, not down from the "
          "highest.",
-         lambda i: [names_are(m)(i) for m in ("in_a_row", "from_max", "from_count")]),
+         lambda i: [names_are(m, but="whole")(i) for m in ("in_a_row", "from_max", "from_count")]),
     Slip("some_layers", "`last` counts blocks, not layers: a block may have several linear layers, "
          "and all of them are wanted.",
-         lambda i: [names_are(m)(i) for m in ("last_of_block", "first_of_block", "last_names")]),
+         lambda i: [names_are(m)(i) for m in (
+             "last_of_block", "first_of_block", "last_names", "last_given", "repeated")]),
     Slip("changed", "The caller goes on with `layers`: read it, and collect in a new list.",
          lambda i: [{f"left_{case}": 0} for case in CASES]),
     Slip("linear_alone", "The last block is the last one, whether it has a linear layer or not. "
-         "Read the numbers off all names.", lambda i: {"empty_error": 0, "empty_count": 1}),
+         "Read the numbers off all names.", names_are("linear_alone")),
+    Slip("falsy", "Block 0 is a block. As a condition the number 0 is False: ask `is not None`.",
+         names_are("falsy")),
     Slip("no_error", "Collect the names first. Where none is left, an empty list would train "
          "nothing, without a word: `raise ValueError(...)`.",
-         lambda i: [{"none_error": lambda v: v != 1},
-                    {"empty_error": lambda v: v != 1, "empty_count": 0}]),
+         lambda i: [{"none_error": lambda v: v != 1}, {"empty_error": lambda v: v != 1}]),
     Slip("head", "The head, and a stem, are linear, but stand in no block.",
-         lambda i: [names_are(m)(i) for m in ("head", "outside", "as_zero", "as_minus")]),
+         lambda i: [names_are(m)(i) for m in (
+             "head", "outside", "as_zero", "as_minus", "as_high")]),
     Slip("sorted", "Right names, but in another order than they were given in.",
-         lambda i: [names_are("sorted")(i), names_are("by_block")(i)]),
+         lambda i: [names_are(m)(i) for m in ("sorted", "by_block", "by_block_down")]),
 )  # fmt: skip
 
 last_blocks = Check(
@@ -454,6 +468,7 @@ def make_urgent(seed):
     masks[0, 0, :3] = order[2]  # enough of both, and 0 goes before
     masks[1, :size, :size] = order[2]
     masks[1, 0, :3] = order[0], order[0], order[1]  # enough together, too few of each
+    masks[2, :size, :size] = order[2]
     made |= {"masks_second": masks, "size_second": size, "least_second": 3, "order_second": order}
     return {k: np.array(v, np.int64) for k, v in made.items()}
 
@@ -494,7 +509,8 @@ def labels_of(i, case, mistake=""):
         order = [*order, *sorted(set(masks.flat) - set(order))]
     if mistake == "no_zero":
         order = [k for k in order if k]
-    order = {"one_two": [1, 2], "two_one": [2, 1]}.get(mistake, order)
+    chapters = {"one_two": [1, 2], "two_one": [2, 1], "first_two": order[:2]}
+    order = chapters.get(mistake, order)
     least = {"more": least + 1, "one": 1, "two": 2}.get(mistake, least)
     B, H, W = masks.shape
     made = np.zeros((B, H // size, W // size), np.int64)
@@ -503,7 +519,10 @@ def labels_of(i, case, mistake=""):
         patch = masks[b, y * size : (y + 1) * size, x * size : (x + 1) * size]
         if mistake == "strided":
             patch = masks[b, y :: H // size, x :: W // size]
-        part = {"first_row": patch[0], "first_column": patch[:, 0]}.get(mistake, patch)
+        if mistake == "reshaped":
+            patch = masks.reshape(B, H // size, W // size, size, size)[place]
+        part = {"first_row": patch[0], "first_column": patch[:, 0], "short": patch[:-1, :-1]}
+        part = part.get(mistake, patch)
         counts = {k: int((part == k).sum()) for k in order}
         if mistake == "together":
             counts = dict(zip(order, np.cumsum(list(counts.values())), strict=True))
@@ -572,15 +591,16 @@ URGENT = (
     Slip("place", "The label is the class itself: not its place in `order`, no count of pixels.",
          labels_are("place", "place_from_1", "flag", "counted")),
     Slip("strided", "`unflatten(1, (-1, size))` gives rows of patches, and in each its rows of "
-         "pixels. The other way round, the pixels of a patch lie far apart.",
-         lambda i: [*labels_are("strided")(i), {f"labels_{c}": square(i, c) for c in PICTURES}]),
+         "pixels; then the same for the columns. Cut otherwise, a patch gets pixels of others.",
+         lambda i: [*labels_are("strided", "reshaped")(i),
+                    {f"labels_{c}": square(i, c) for c in PICTURES}]),
     Slip("left_out", "A class that is not in `order` never wins.", labels_are("all_classes")),
     Slip("max", "The largest number of a patch is not its most urgent class, nor is the smallest.",
          labels_are("max", "min")),
     Slip("corner", "Not all pixels of a patch were looked at. Count over its rows and its "
-         "columns, both.", labels_are("corner", "middle", "first_row", "first_column")),
+         "columns, both.", labels_are("corner", "middle", "short", "first_row", "first_column")),
     Slip("chapter_order", "Which classes there are, and which comes first, `order` says. The "
-         "chapter's 1 and 2 are one case.", labels_are("one_two", "two_one")),
+         "chapter's 1 and 2 are one case.", labels_are("one_two", "two_one", "first_two")),
     Slip("together", "Each class is counted by itself: pixels of two classes are not enough "
          "together.", labels_are("together")),
     Slip("none", "A patch where no class of `order` has enough pixels gets 0.",
@@ -613,7 +633,7 @@ urgent = Check(
 def make_expand(seed):
     rng = np.random.default_rng(seed + 1900)
     f = fixtures.normal(rng)
-    n, d = ((3, 7), (5, 6), (6, 5))[int(rng.integers(3))]  # not the chapter's four vectors
+    n, d = ((2, 7), (5, 6), (6, 5))[int(rng.integers(3))]  # not the chapter's four vectors
     B, T, V = 3, 8, 211  # a table with a row at -200, as that of any real model
     ids, labels = rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T))
     at = rng.permutation([0, int(rng.integers(2, 5)), T - 1])
@@ -674,6 +694,8 @@ def expanded(i, mistake=""):
         if mistake == "front":
             rest = np.delete(np.arange(len(ids)), at)
             parts, told = [seen, rows[rest]], [picture, labels[rest]]
+        if mistake == "labels_front":
+            told = [picture, labels[:at], labels[after:]]
         if mistake == "labels_end":
             told = [labels[:at], labels[after:], picture]
         if mistake == "end":
@@ -727,8 +749,8 @@ EXPAND = (
          "after it.", lambda i: [{"vectors": expanded(i, m)[0]} for m in ("front", "end")]),
     Slip("one_picture", "Every row has its own picture.",
          lambda i: [expanded_is(m)(i) for m in ("one_picture", "next", "previous")]),
-    Slip("kept", "The placeholder itself is still there, as a vector of the table. It goes.",
-         lambda i: [expanded_is("kept")(i),
+    Slip("kept", "The placeholder is still there: its vector of the table and its label both go.",
+         lambda i: [expanded_is("kept")(i), {"asked": expanded(i, "kept")[1]},
                     *({"vectors": expanded(i, m)[0]}
                       for m in ("kept", "kept_before", "kept_cut"))]),
     Slip("one_place", "The placeholder stands elsewhere in every row: look for -200 in each.",
@@ -747,14 +769,15 @@ EXPAND = (
     Slip("own_label", "The placeholder's own label goes with it: nothing is asked at the picture.",
          lambda i: [{"asked": expanded(i, m)[1]} for m in ("own_label", "next_label", "repeated")]),
     Slip("labels_elsewhere", "The labels of the picture must stand where its vectors do.",
-         lambda i: [{"asked": expanded(i, "labels_end")[1]}]),
+         lambda i: [{"asked": expanded(i, m)[1]} for m in ("labels_front", "labels_end")]),
     Slip("label_missing", "All labels but the placeholder's stay what they were: -100 comes in its "
          "place alone.",
          lambda i: [{"asked": expanded(i, m)[1]} for m in ("before", "after", "both_sides")]),
     Slip("one_vector", "The picture has n vectors, and each of them comes once.",
          lambda i: [{"vectors": expanded(i, m)[0]} for m in ("one_vector", "mean_vector")]),
     Slip("always_four", "The chapter's pictures have four vectors. Here n is `seen.shape[1]`.",
-         lambda i: {"asked": lambda v: v.shape == (len(i["ids"]), i["ids"].shape[1] + 3)}),
+         lambda i: [{key: lambda v: v.shape[:2] == (len(i["ids"]), i["ids"].shape[1] + 3)}
+                    for key in ("vectors", "asked")]),
     Slip("changed", "The caller goes on with ids, labels, table and seen: join pieces into new "
          "tensors, and write into none of those given.", lambda i: {"left": lambda v: v > 0}),
     Slip("no_gradient", "The projector behind `seen` would not train: do not detach or copy its "

@@ -99,7 +99,9 @@ def run_6():
 
 def run_7():
     def change(batch, tokenizer):
-        return batch | {"labels": batch["labels"].where(batch["attention_mask"] == 1, 0)}
+        return batch | {
+            "labels": batch["labels"].where(batch["attention_mask"] == 1, batch["input_ids"])
+        }
 
     model = adapted()
     return Patient(model, *question_batches(change=change), adamw(model))

@@ -248,7 +248,7 @@ check.merge_case(diagnose_merge, cure_merge)
 # their full names, `["score"]` for instance. A parameter, by its full name, has one of
 # three roles:
 # - `"head"`: it stands inside a module of `new` (`score.weight`, but not `body.score.weight`);
-# - `"factor"`: a part of its name, between dots, is `lora_A` or `lora_B`;
+# - `"factor"`: a part of its name, between dots or at an end, is `lora_A` or `lora_B`;
 # - `"base"`: every other.
 #
 # Name what is wrong with what requires a gradient. Ask in this order:

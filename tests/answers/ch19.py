@@ -264,7 +264,7 @@ def role(name, new):
     for module in new:
         if name.removeprefix(module + ".") != name:
             return "head"
-    return "factor" if ".lora_A." in name or ".lora_B." in name else "base"
+    return "factor" if ".lora_A." in f".{name}." or ".lora_B." in f".{name}." else "base"
 
 
 def diagnose_flags(model, new):
@@ -282,9 +282,9 @@ def cure_flags(model, new):
     model.requires_grad_(False)
     for name in new:
         model.get_submodule(name).requires_grad_(True)
-    for name, module in model.named_modules():
-        if name.endswith((".lora_A", ".lora_B")):
-            module.requires_grad_()
+    for name, p in model.named_parameters():
+        if ".lora_" in name:
+            p.requires_grad_()
     return model
 """,
     ),
@@ -717,6 +717,46 @@ def rate(note, mistake, *edits):
 
 WRONG += [
     rate(
+        "all but the first loss must be finite",
+        "every_loss",
+        (FINITE, FINITE.replace("in losses)", "in losses[1:])")),
+    ),
+    edit(
+        "optimizer_case",
+        "switches the old one off",
+        "other",
+        (
+            "    return torch.optim.AdamW(",
+            f"    lr = {RATE}\n    optimizer.param_groups[0]['lr'] = 0.0\n"
+            "    return torch.optim.AdamW(",
+        ),
+        (f"lr={RATE})", "lr=lr)"),
+    ),
+    edit(
+        "label_case",
+        "a list",
+        "type",
+        (
+            "    right = cure_labels(ids, mask, start)",
+            "    right = torch.tensor(cure_labels(ids, mask, start))",
+        ),
+        ("    return right", "    return right.tolist()"),
+    ),
+    edit(
+        "leaks",
+        "counts from 1",
+        "from_one",
+        ("enumerate(map(clean, test))", "enumerate(map(clean, test), 1)"),
+        ("enumerate(test) if", "enumerate(test, 1) if"),
+    ),
+    edit(
+        "merge_case",
+        "allclose with its rtol",
+        "other",
+        (CLOSE, "torch.allclose(stored, W + times * delta, atol=near.item())"),
+    ),
+    edit("rank_rule", "three names at most", "other", ("', '.join(large)", "', '.join(large[:3])")),
+    rate(
         "asks only whether a loss is larger",
         "every_loss",
         (f"not {FINITE}", "any(loss > losses[0] for loss in losses)"),
@@ -801,6 +841,19 @@ def flags(note, mistake, *edits):
 
 WRONG += [
     flags("lora in the name", "whole_parts", (FACTOR, '"lora_" in name')),
+    flags(
+        "a point before and behind",
+        "whole_parts",
+        (FACTOR, '".lora_A." in name or ".lora_B." in name'),
+    ),
+    flags(
+        "another word for a role",
+        "other",
+        ('return "head"', 'return "Head"'),
+        ('{"head": []', '{"Head": []'),
+        ('flags["head"]', 'flags["Head"]'),
+    ),
+    flags("switches to train", "other", (CURE, CURE + "\n    model.train()")),
     flags(
         "lora_A or lora_B in the name",
         "whole_parts",
