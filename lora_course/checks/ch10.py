@@ -242,7 +242,9 @@ BLOCKWISE = (
          "(blocks,). A column spreads out where it meets a row.",
          lambda i: in_blocks(i, "scales", lambda n: flat(largest(i, n)))),
     Slip("signed", "The scale is the largest number, not the largest magnitude. Take .abs() before "
-         "the maximum.", lambda i: in_blocks(i, "scales", lambda n: rows_of(i, n).max(axis=1))),
+         "the maximum.",
+         lambda i: [in_blocks(i, "scales", lambda n, pad=pad: np.where(
+             rows_of(i, n) == 0, pad, rows_of(i, n)).max(axis=1)) for pad in (0, -np.inf)]),
     Slip("step", "The scale is divided by 127 already. Return the largest magnitude itself.",
          lambda i: in_blocks(i, "scales", lambda n: largest(i, n) / 127)),
     Slip("inverse", "The scale is upside down. Return the largest magnitude of the block.",
@@ -471,14 +473,14 @@ CODE = (
          lambda i: books(i, lambda n: np.delete(book(n), n // 2 - 1))),
     Slip("lengths", "A half has another length: the positive one has n / 2 levels, from n / 2 + 1 "
          "probabilities, and the negative one n / 2 - 1, from n / 2.",
-         lambda i: books(i, lambda n: lambda v: v.shape in ((n - 1,), (n + 1,)) and not twice(v)
-                         and 0 in v)),
+         lambda i: books(i, lambda n: lambda v: v.ndim == 1 and len(v) - n in (-2, -1, 1)
+                         and not twice(v) and 0 in v)),
     Slip("mirrored", "The negative half is no mirror image of the positive one: it has one level "
          "less, and its probabilities are spaced anew, n / 2 from the end to 1/2.",
          lambda i: books(i, *(lambda n, k=k: scaled(np.concatenate(
              [-np.delete(positive(n), k), [0.0], positive(n)[::-1]])) for k in (0, -1)))),
-    Slip("no_end", "The end is missing, and 1/2 is in: of the evenly spaced probabilities leave "
-         "out the last, 1/2, not the first.",
+    Slip("no_end", "1/2 is in: of the evenly spaced probabilities, one more than there are levels, "
+         "leave out the last, 1/2, not the first.",
          lambda i: books(i, lambda n: lambda v: v.shape == (n,) and np.isfinite(v).all()
                          and (v == 0).sum() > 1)),
     Slip("one_row", "These are quantiles of one even row of probabilities. Build two halves, each "
@@ -546,7 +548,11 @@ def make_packing(seed):
     for name, n in lengths.items():
         codes = rng.integers(0, 16, n)
         codes[:4] = rng.permutation([3, 9, 14, 6])  # no two ways give the same bytes
+        if max(codes[1], codes[3]) < 8:  # a low half with all four bits
+            codes[:2] = codes[1::-1]
         codes[-1] = rng.integers(1, 16)
+        if name == "even":  # shifted by 4 and more it still leaves a bit
+            codes[-2:] = rng.choice([1, 5, 7, 11]), rng.integers(1, 4)
         made[f"codes_{name}"] = codes.astype(np.uint8)
         made[f"any_{name}"] = rng.integers(1, 16)  # in the low half that nobody needs
     return made
@@ -669,6 +675,8 @@ PACKING = (
                                       lambda p: p[0::2] * 8 | p[1::2], names=("even",))),
     Slip("and", "`&` keeps the bits that both have, and the two halves share none. Use `|` or `+`.",
          lambda i: packings(i, lambda p: 0 * p[0::2], names=("even",))),
+    Slip("plus_first", "`+` goes before `<<`: put brackets around the shift, or use `|`.",
+         lambda i: packings(i, lambda p: (p[0::2] << 4 + p[1::2]) % 256, names=("even",))),
     Slip("in_front", "The code that is added stands in front. It belongs behind the last one.",
          lambda i: {"packed_even": bytes_of(i, "even"), **{f"packed_{n}": cleared(
              np.append(0, i[f"codes_{n}"])[0::2] * 16 + np.append(0, i[f"codes_{n}"])[1::2],
@@ -814,6 +822,9 @@ def divided(i):
     return (rest / np.abs(rest).max(axis=1, keepdims=True)).ravel()
 
 
+CLOSE = 1e-3  # torch.cdist, too, is right: it computes distances to a few ten-thousandths
+
+
 def nearest_levels(i):
     """The condition that each code is the number of a nearest level."""
     z, levels = divided(i), i["levels"].astype(float)
@@ -822,7 +833,7 @@ def nearest_levels(i):
     def condition(v):
         whole = v.shape == z.shape and v.dtype.kind in "biuf" and bool(
             np.all(v == np.round(v)) and v.min() >= 0 and v.max() < len(levels))  # fmt: skip
-        return whole and bool(np.all(np.abs(levels[v.astype(int)] - z) <= best + 1e-5))
+        return whole and bool(np.all(np.abs(levels[v.astype(int)] - z) <= best + CLOSE))
 
     return condition
 
@@ -834,7 +845,9 @@ def codes_words(i):
     def seen(v):
         if v.shape != z.shape:
             return f"codes: {shape(v)}, for {len(z)} scales"
-        at = int(np.argmax(v != right))
+        found = levels[np.nan_to_num(v).astype(int).clip(0, len(levels) - 1)]
+        far = (v != right) & (np.abs(found - z) > np.abs(levels[right] - z) + CLOSE)
+        at = int(np.argmax(far if far.any() else v != right))
         return f"codes[{at}] is {v[at]:.6g}, for the number {z[at]:.5g} after the division"
 
     return seen
@@ -975,8 +988,8 @@ DOUBLE = (
     Slip("codes_as_values", "The way back takes the codes for numbers. Look them up: "
          "levels[codes.long()].",
          lambda i: [{"back": decoded_scales(i, i["codes"] * c)} for c in (1.0, 1 / 127, 1 / 255)]),
-    Slip("repeat", "`repeat` writes the whole list again and again. Each scale is needed group "
-         "times in a row: repeat_interleave.",
+    Slip("repeat", "Each scale belongs to `group` codes in a row: repeat_interleave. (`repeat` and "
+         "view(group, -1) go through all scales first.)",
          lambda i: {"back": i["levels"][i["codes"]] * np.tile(i["scales"], int(i["group"]))
                     + i["offset"]}),
 )  # fmt: skip
@@ -1093,8 +1106,9 @@ BITS = (
     Slip("cut", "The result was rounded. Return it as it is.",
          lambda i: [{"single": cut(4 + 32 * counts(i)[1] / counts(i)[0])} for cut in (
              np.floor, np.ceil, *(lambda v, k=k: np.round(v, k) for k in (0, 1, 2, 3)))]),
-    Slip("in_bytes", "A scale was counted with its bytes. A float32 has 4 bytes, and 32 bits.",
-         sums(lambda n, b, g, s: 4 + 4 * b / n, lambda n, b, g, s: 4 + (b + 4 * g) / n)),
+    Slip("in_bytes", "A scale was counted with its bytes. A byte has 8 bits, a float32 32.",
+         lambda i: sums(lambda n, b, g, s: 4 + 4 * b / n, lambda n, b, g, s: 4 + (b + 4 * g) / n)(i)
+         + sums(None, lambda n, b, g, s: 4 + (b + 32 * g) / n)(i)),
     Slip("not_rounded", "The last block is not full, and has a whole scale. Round the number of "
          "blocks up.",
          sums(lambda n, b, g, s: 4 + 32 / s, lambda n, b, g, s: 4 + 8 / s + 32 / (256 * s))),
@@ -1125,9 +1139,14 @@ BITS = (
          lambda i: [{"single": lambda v: alike((v - 4) * counts(i)[0] / counts(i)[1], (
              0, 4, 32))}] + sums(None, lambda n, b, g, s: 4 + (8 * b + 16 * g) / n)(i)),
     Slip("not_doubled", "double_quant makes no difference. With it a block has one byte instead of "
-         "a float32.", sums(None, lambda n, b, g, s: 4 + 32 * b / n)),
+         "a float32, and only with it.",
+         lambda i: sums(None, lambda n, b, g, s: 4 + 32 * b / n)(i) + [
+             {key: 4 + (8 * b + 32 * g) / n for key in ("single", "double")}
+             for n, b, g, _ in (counts(i),)]),
     Slip("the_other_way", "The two ways are exchanged: one byte for a block is with double_quant.",
-         lambda i: {"single": 4 + (8 * counts(i)[1] + 32 * counts(i)[2]) / counts(i)[0]}),
+         lambda i: {"single": 4 + (8 * counts(i)[1] + 32 * counts(i)[2]) / counts(i)[0],
+                    "double": lambda v: not np.allclose(v, 4 + (
+                        8 * counts(i)[1] + 32 * counts(i)[2]) / counts(i)[0])}),
     Slip("no_groups", "The scales of the scales are missing: a float32 for each 256 blocks.",
          sums(None, lambda n, b, g, s: 4 + 8 * b / n)),
     Slip("one_group", "One float32 was counted for all scales. There is one for each 256.",

@@ -39,18 +39,21 @@ def apart(seed, draw, slips, result):
 
 # 18.1 Packed requests
 RANKS = 3
+PACKED_SLIPS = ("turns", "even", "by_request", "last", "anew", "unmoved", "ends", "zero_none",
+                "from_one", "grouped")  # fmt: skip
 
 
 def make_packed(seed):
-    """Four requests, one without an adapter; one adapter that nobody asks for."""
-    return apart(seed, draw_packed, ("turns", "even", "by_request", "last"), output)
+    """Four requests, one in the middle without an adapter; one adapter that nobody asks for."""
+    return apart(seed, draw_packed, PACKED_SLIPS, output)
 
 
 def draw_packed(rng):
     f, (d_in, d_out, a, b, c) = fixtures.normal(rng), fixtures.sizes(rng, 5, 2, 9)
     lengths = np.array([a, b, c, a + 1])[rng.permutation(4)]
-    first, second = rng.permutation(RANKS)[:2]
-    whose = np.array([first, -1, second, first])[rng.permutation(4)]
+    first, second = rng.permutation([0, rng.integers(1, RANKS)])  # 0 is an adapter
+    whose = np.array([first, second, first])[rng.permutation(3)]
+    whose = np.insert(whose, rng.integers(1, 3), -1)
     made = {"x": f(lengths.sum(), d_in), "W": f(d_out, d_in), "lengths": lengths, "whose": whose}
     for k, r in enumerate(fixtures.sizes(rng, RANKS, 1, 6)):
         made |= {f"A{k}": f(r, d_in), f"B{k}": f(d_out, r)}
@@ -82,25 +85,31 @@ def output(i, slip=""):
     if slip == "from_one":  # adapter k for the tokens of k + 1
         owners = np.where(owners < 1, -1, owners - 1)
     y = np.zeros((len(x), len(W))) if slip == "update" else x @ W.T
-    if slip == "anew":  # each request takes the first tokens
+    if slip in ("anew", "unmoved", "ends"):  # first tokens; no step past -1; lengths as ends
+        start = 0
         for count, k in zip(lengths, whose, strict=True):
+            end = count if slip == "ends" else start + count
             if k >= 0:
                 A, B = (i[f"{part}{k}"].astype(np.float64) for part in "AB")
-                y[:count] += i["scaling"][k] * x[:count] @ A.T @ B.T
+                y[start:end] += i["scaling"][k] * x[start:end] @ A.T @ B.T
+            start = 0 if slip == "anew" else end if slip == "ends" or k >= 0 else start
         return y
+    if slip == "zero_none":
+        owners = np.where(owners == 0, -1, owners)
     if slip == "written":
         y[owners >= 0] = 0
     for n, k in enumerate(owners):
         if k < 0 and slip != "last" or slip == "base":
             continue
         k = range(RANKS)[k]
+        y[n] *= i["scaling"][k] if slip == "base_too" else 1
         scale = {"no_scale": 1.0, "twice": i["scaling"][k] ** 2}.get(slip, i["scaling"][k])
         scale = i["scaling"][0] if slip == "one_scale" else scale
         scale = scale / len(i[f"A{k}"]) if slip == "over_r" else scale
         y[n] += scale * i[f"B{k}"].astype(np.float64) @ (i[f"A{k}"] @ x[n])
     if slip == "dropped":
         y[owners < 0] = 0
-    return y
+    return y[np.argsort(owners, kind="stable")] if slip == "grouped" else y
 
 
 def judge_packed(i, o):
@@ -120,7 +129,11 @@ PACKED = (
          "leave those tokens to the base.", outputs("last")),
     Slip("no_scale", "Each adapter has its scaling; the update is scaling · B A x.",
          outputs("no_scale")),
-    Slip("scale_twice", "The scaling went in twice.", outputs("twice")),
+    Slip("scale_twice", "The scaling belongs to the update alone, and once.",
+         outputs("twice", "base_too")),
+    Slip("zero_none", "Adapter 0 is an adapter: only −1 means none.", outputs("zero_none")),
+    Slip("grouped", "The output stands in the order of x: put each row back to its token.",
+         outputs("grouped")),
     Slip("over_r", "`scaling` is lora_alpha / r already: do not divide by r again.",
          outputs("over_r")),
     Slip("from_one", "`whose` counts the adapters from 0.", outputs("from_one")),
@@ -131,8 +144,8 @@ PACKED = (
          outputs("by_request")),
     Slip("update_only", "The base's product x Wᵀ is missing, or was written over: the update comes "
          "on top of it.", outputs("update", "written")),
-    Slip("anew", "A request's tokens begin where those of the request before it end, not at the "
-         "first token again.", outputs("anew")),
+    Slip("anew", "`lengths` are counts: a request begins where the one before it ends, whether "
+         "that one has an adapter or not.", outputs("anew", "unmoved", "ends")),
     Slip("changed", "x, W, the factors and the lists are the caller's: write into y alone.",
          seen_as(left=lambda v: v > 0)),
     Slip("base_only", "This is the base alone. Add the update of each token's adapter.",
@@ -165,7 +178,7 @@ WAYS = ("the size of the merged models", "the size of base and adapters",
 def make_fleet(seed):
     """Two fleets of five adapters; the largest rank stands in the middle.
 
-    In the second two adapters have one rank, and there are more seats than adapters.
+    In the second two adapters have one rank, two layers one shape, and seats stay empty.
     """
     rng, made = np.random.default_rng(seed + 1810), {}
     for case in range(2):
@@ -173,7 +186,7 @@ def make_fleet(seed):
         params, size, *ranks = fixtures.sizes(rng, 7, 6, 60)
         ranks.insert(2, ranks.pop(ranks.index(max(ranks))))
         if case:
-            ranks[-1] = ranks[0]
+            ranks[-1], layers[-1] = ranks[0], layers[0]
         made |= {f"layers{case}": layers, f"ranks{case}": np.array(ranks)}
         made |= {f"params{case}": 1000 + params, f"size{case}": size}
         made |= {f"seats{case}": int(rng.integers(2, 5)) + 5 * case}
@@ -200,50 +213,33 @@ def bytes_of(i, case, slip=""):
     """{output: bytes} of a case, or of a mistake."""
     params, size, seats = (int(i[f"{key}{case}"]) for key in ("params", "size", "seats"))
     layers, ranks = i[f"layers{case}"].astype(int), i[f"ranks{case}"].astype(int)
-    each, top = layers.sum(), ranks.max()
-    if slip == "product":
-        each = (layers[:, 0] * layers[:, 1]).sum()
-    if slip == "one_side":
-        each = layers[:, 0].sum()
-    if slip == "other_side":
-        each = layers[:, 1].sum()
-    if slip == "first_layer":
-        each = layers[0].sum()
-    merged, alone, base = len(ranks) * params, ranks.sum() * each, params
-    if slip == "merged_larger":
-        merged += alone
-    if slip == "one_merged":
-        merged = params
-    if slip == "no_base":
-        base = 0
-    if slip == "wide_adapters":
-        alone = len(ranks) * top * each
-    wide = {"mean": ranks.mean(), "sum": ranks.sum(), "first": ranks[0], "least": ranks.min(),
-            "no_rank": 1, "last": ranks[-1]}.get(slip, top)  # fmt: skip
-    places = {"all_seats": len(ranks), "one_seat": 1, "filled": min(seats, len(ranks))}.get(
-        slip, seats
-    )
-    if slip == "unique":
-        alone = np.unique(ranks).sum() * each
-    if slip == "base_for_each":
-        base, alone = params, alone + (len(ranks) - 1) * params
-    total = [merged, base + alone, base + places * wide * each]
-    if slip == "fitting":
-        total[2] = base + np.sort(ranks)[::-1][:seats].sum() * each
-    if slip == "as_they_come":
-        total[2] = base + ranks[:seats].sum() * each
-    if slip == "numbers":
-        size = 1
-    if slip == "bits":
-        size *= 8
-    if slip == "seats_merged":
-        total[0] = seats * params
-    if slip == "beside":
-        total[2] += alone
-    if slip == "exchanged":
-        total[1:] = total[:0:-1]
-    if slip == "base_size":
-        total = [merged, alone + base / size * 1, base + places * wide * each]
+    each = {
+        "product": (layers[:, 0] * layers[:, 1]).sum(), "one_side": layers[:, 0].sum(),
+        "other_side": layers[:, 1].sum(), "first_layer": layers[0].sum(),
+        "shapes": np.unique(layers, axis=0).sum(),
+    }.get(slip, layers.sum())  # fmt: skip
+    wide = {"mean": ranks.mean(), "first": ranks[0], "least": ranks.min(), "no_rank": 1,
+            "last": ranks[-1]}.get(slip, ranks.max())  # fmt: skip
+    places = {"all_seats": len(ranks), "one_seat": 1, "filled": min(seats, len(ranks)),
+              "seat_more": seats + 1}.get(slip, seats)  # fmt: skip
+    base, alone, seated, once = params, ranks.sum() * each, places * wide * each, np.unique(ranks)
+    base = {"no_base": 0, "base_unsized": params / size}.get(slip, base)
+    if slip == "adapters_unsized":
+        alone, seated = alone / size, seated / size
+    merged = {
+        "merged_larger": len(ranks) * params + alone, "one_merged": params,
+        "unique": len(once) * params, "seats_merged": seats * params,
+    }.get(slip, len(ranks) * params)  # fmt: skip
+    shared = {
+        "wide_adapters": len(ranks) * ranks.max() * each, "unique": once.sum() * each,
+        "base_for_each": (len(ranks) - 1) * params + alone, "exchanged": seated,
+    }.get(slip, alone)  # fmt: skip
+    seated = {
+        "fitting": np.sort(ranks)[::-1][:seats].sum() * each, "beside": seated + alone,
+        "as_they_come": ranks[:seats].sum() * each, "exchanged": alone,
+    }.get(slip, seated)  # fmt: skip
+    size = {"numbers": 1, "bits": 8 * size}.get(slip, size)
+    total = merged, base + shared, base + seated
     return {f"{key}{case}": n * size for key, n in zip("msp", total, strict=True)}
 
 
@@ -272,8 +268,8 @@ FLEET = (
          "itself.", fleets("msp", "product")),
     Slip("one_side", "A is as long as the layer's input, B as its output: add both.",
          fleets("msp", "one_side", "other_side")),
-    Slip("first_layer", "All layers of the list have LoRA: sum over them.",
-         fleets("msp", "first_layer")),
+    Slip("first_layer", "All layers of the list have LoRA, two of one shape as well: sum over "
+         "them.", fleets("msp", "first_layer", "shapes")),
     Slip("merged_larger", "A merged model is as large as the base: the update is in its weights.",
          fleets("m", "merged_larger")),
     Slip("one_merged", "A merged model for each adapter of the fleet.",
@@ -282,7 +278,8 @@ FLEET = (
          fleets("msp", "beside")),
     Slip("exchanged", "The second value is base and adapters, the third base and seats.",
          fleets("msp", "exchanged")),
-    Slip("no_base", "The base is there as well, once.", fleets("msp", "no_base")),
+    Slip("no_base", "The base is there as well, once.", any_of(fleets("s", "no_base"),
+                                                              fleets("p", "no_base"))),
     Slip("base_for_each", "The adapters share one base.", fleets("ms", "base_for_each")),
     Slip("wide_adapters", "On disk and in the second way every adapter has its own rank; nobody "
          "pads.", fleets("ms", "wide_adapters")),
@@ -290,16 +287,18 @@ FLEET = (
          "largest rank.", fleets("msp", "mean", "first", "least", "last", "fitting",
                                  "as_they_come")),
     Slip("no_rank", "A seat has as many rows of A as the largest rank.", fleets("msp", "no_rank")),
-    Slip("all_seats", "There are `seats` places, not one for every adapter.",
-         fleets("msp", "all_seats", "one_seat")),
+    Slip("all_seats", "There are `seats` places: not one for every adapter, and none more.",
+         fleets("msp", "all_seats", "one_seat", "seat_more")),
     Slip("filled_seats", "A seat takes its room whether somebody sits there or not.",
          fleets("msp", "filled")),
-    Slip("ranks_once", "Two adapters of one rank are two adapters.", fleets("s", "unique")),
+    Slip("ranks_once", "Two adapters of one rank are two adapters.",
+         any_of(fleets("s", "unique"), fleets("m", "unique"))),
     Slip("changed", "`ranks` and `layers` are the caller's: `sorted` and `max` leave a list as it "
          "is, `.sort()` and `.pop()` do not.",
          lambda i: [{f"left{case}": lambda v: v > 0} for case in range(2)]),
-    Slip("numbers", "`size` is the bytes of a number: neither left out nor made into bits.",
-         fleets("msp", "numbers", "bits")),
+    Slip("numbers", "`size` is the bytes of every number, of base and adapters: neither left out "
+         "nor made into bits.", any_of(fleets("msp", "numbers", "bits"),
+                                       fleets("sp", "base_unsized", "adapters_unsized"))),
 )  # fmt: skip
 
 fleet = Check(
@@ -324,7 +323,8 @@ STOPPED = np.array([-1.0])  # stands for a ValueError where there is room
 LISTED = "a list of names, an empty one where nobody goes."
 EVICT_SLIPS = ("busy", "newest", "one_rule", "ties_listed", "only_one", "one_more",
                "always_one", "capacity", "largest", "smallest", "as_listed", "by_name", "reversed",
-               "set", "most")  # fmt: skip
+               "set", "most", "latest", "recent_listed", "recent_count",
+               "small_popular")  # fmt: skip
 
 
 def make_evict(seed):
@@ -387,9 +387,11 @@ def order(i, rule, slip=""):
     """Places of the adapters in the order in which they go."""
     if slip == "largest":
         return np.argsort(-i["sizes"])
-    if slip == "smallest":
+    if (slip, rule) == ("recent_count", "recent"):
+        return np.argsort(i["asked"], kind="stable")
+    if slip == "smallest" or (slip, rule) == ("small_popular", "popular"):
         return np.argsort(i["sizes"])
-    if slip == "as_listed":
+    if slip == "as_listed" or (slip, rule) == ("recent_listed", "recent"):
         return np.arange(len(i["names"]))
     if slip == "by_name":
         return np.argsort(i["names"])
@@ -422,11 +424,10 @@ def probe_evict(namespace, a):
         held = dict(everybody)
         need, capacity, busy, rule = evict_case(a, case)
         before = callers.Before(held, busy)
+        call = lambda h=held, n=need, c=capacity, b=busy, r=rule: namespace["evict"](h, n, c, b, r)  # noqa: E731
         try:
-            gone = namespace["evict"](held, need, capacity, busy, rule)
+            gone = call() if case == "idle" else fixtures.in_case(f"{asked(a, case)}:", call)
         except ValueError as error:
-            if case != "idle":
-                raise
             gone, made["idle_said"] = STOPPED, text(guard.described(error)[1])
         made[f"gone_{case}"] = numbers(gone, "evict", LISTED)
         changed.append(before.change())
@@ -435,6 +436,13 @@ def probe_evict(namespace, a):
     need, capacity, busy, rule = too_much(a)
     call = lambda: namespace["evict"](held, need, capacity, busy, rule)  # noqa: E731
     return made | callers.failing("full", call, ValueError, names=str(need), keep=(held, busy))
+
+
+def asked(i, case):
+    """A case in words."""
+    need, capacity, busy, rule = evict_case(i, case)
+    free = capacity - int(i["sizes"].sum())
+    return f"rule {rule!r}, need = {need}, {free} bytes free, busy {busy or 'nobody'}"
 
 
 def too_much(i):
@@ -489,9 +497,7 @@ def gone(i, case, slip=""):
 def judge_evict(i, o):
     promises = [callers.unchanged("left", "what evict was given")]
     for case in EVICT_CASES:
-        need, capacity, busy, rule = evict_case(i, case)
-        free = capacity - int(i["sizes"].sum())
-        where = f"rule {rule!r}, need = {need}, {free} bytes free, busy {busy or 'nobody'}"
+        where = asked(i, case)
         said = words(o.get("idle_said", text(""))) if case == "idle" else ""
         promises.append(
             Promise(
@@ -527,7 +533,7 @@ EVICT = (
     Slip("exchanged", "The two rules are exchanged: `\"recent\"` goes by the second entry, "
          "`\"popular\"` by the third.", leaves("exchanged", "exchanged_alone")),
     Slip("both_popular", "`\"recent\"` looks at when an adapter was used last, the second entry.",
-         leaves("both_popular")),
+         leaves("both_popular", "recent_count")),
     Slip("ties", "Of two that were asked for equally often, the one used longest ago goes.",
          leaves("ties_listed", "ties_newest", "ties_name", "ties_size")),
     Slip("only_one", "One may not be enough: go on until there is room.", leaves("only_one")),
@@ -537,9 +543,10 @@ EVICT = (
     Slip("always_one", "Where there is room already, nobody goes.", leaves("always_one")),
     Slip("free_forgotten", "What is free before anybody goes is capacity minus all that is held.",
          leaves("capacity", "all_free")),
-    Slip("by_size", "Size does not decide who goes, only how many.", leaves("largest", "smallest")),
+    Slip("by_size", "Size does not decide who goes, only how many.",
+         leaves("largest", "smallest", "small_popular")),
     Slip("as_listed", "`held` is in no order. Sort by when it was used, or how often.",
-         leaves("as_listed", "by_name")),
+         leaves("as_listed", "by_name", "recent_listed")),
     Slip("changed", "`held` and `busy` are the caller's: no `pop` or `del`. Count the bytes that "
          "get free in a number of your own.", seen_as(left=lambda v: v > 0)),
     Slip("early_error", "Where there is room nobody has to go: that all are busy is no error then. "
@@ -571,7 +578,9 @@ evict = Check(
 # 18.4 Who shares a batch
 PLAN_SLIPS = ("mixes", "base_anywhere", "base_counts", "base_alone", "repeats", "newest_only",
               "newest_first", "fullest", "one_row_more", "no_limit", "one_kind_less",
-              "one_kind_more", "never_mixes", "all_kinds", "from_one")  # fmt: skip
+              "one_kind_more", "never_mixes", "all_kinds", "from_one", "always_fewer",
+              "repeats_before", "repeats_known", "without_new", "one_row_less", "base_no_row",
+              "base_past", "zero_is_one", "zero_is_none")  # fmt: skip
 PLAN_CASES = {"alike": (3, 0), "two": (4, 2), "three": (3, 3), "one": (5, 1), "single": (1, 2)}
 
 
@@ -628,17 +637,24 @@ def placed(i, case, slip=""):
 
 def takes(batch, k, rows, kinds, slip):
     """Whether a batch may take one more request."""
-    full = len(batch) > rows if slip == "one_row_more" else len(batch) >= rows
+    count = len(batch) - {"one_row_more": 1, "one_row_less": -1}.get(slip, 0)
+    if slip == "base_no_row" or slip == "base_past" and k == -1:
+        count = sum(n != -1 for n in batch) if slip == "base_no_row" else 0
+    full = count >= rows
     if full and slip != "no_limit":
         return False
+    if kinds == 0 and slip in ("zero_is_one", "zero_is_none"):
+        return len({*batch, k} - {-1}) <= (slip == "zero_is_one")
     if kinds == 0:
         mixed = slip == "mixes" or slip == "base_anywhere" and -1 in (k, batch[0])
         return mixed or batch[0] == k
-    other = {*batch, k}
+    other, before = {*batch, k}, sum(n != -1 for n in batch)
     if slip != "base_counts":
         other -= {-1}
     if slip == "repeats":
-        return sum(n != -1 for n in [*batch, k]) <= kinds
+        return before + (k != -1) <= kinds
+    if slip in ("repeats_before", "repeats_known"):
+        return before < kinds or slip == "repeats_known" and k in batch
     if slip == "base_alone" and (-1 in batch) != (k == -1):
         return False
     if slip == "base_always" and k == -1:
@@ -674,20 +690,21 @@ def plans(*slips):
 
 PLAN = (
     Slip("mixes", "With kinds = 0 the engine does not mix: one adapter in a batch.",
-         plans("mixes")),
+         plans("mixes", "zero_is_none")),
     Slip("base_anywhere", "With kinds = 0 the base alone is a kind of its own.",
-         plans("base_anywhere")),
+         plans("base_anywhere", "zero_is_one")),
     Slip("base_counts", "With kinds from 1 up, requests for the base alone count as no adapter.",
          plans("base_counts")),
     Slip("base_alone", "With kinds from 1 up, requests for the base alone go with anybody.",
          plans("base_alone")),
     Slip("repeats", "Count different adapters: two requests for the same one are one kind.",
-         plans("repeats")),
+         plans("repeats", "repeats_before", "repeats_known")),
     Slip("newest_only", "A request may go into any open batch, the oldest first. Batches stay "
          "open until they are full.", plans("newest_only")),
     Slip("wrong_batch", "Of the batches that may take it, the oldest takes it.",
          plans("newest_first", "fullest")),
-    Slip("one_row_more", "A batch has at most `rows` requests.", plans("one_row_more", "no_limit")),
+    Slip("one_row_more", "A batch has at most `rows` requests, those for the base alone too.",
+         plans("one_row_more", "one_row_less", "no_limit", "base_no_row", "base_past")),
     Slip("kinds_off", "At most `kinds` different adapters, the new one included.",
          plans("one_kind_less", "one_kind_more", "never_mixes", "all_kinds", "without_new",
                "always_fewer")),
@@ -715,7 +732,7 @@ plan = Check(
 
 
 # 18.5 What is reused
-REUSE_CASES = ("other", "first", "last", "tie", "none", "later", "one", "base", "begun")
+REUSE_CASES = ("other", "first", "last", "tie", "none", "later", "one", "base", "begun", "full")
 PAIR = ("the entry", "the tokens saved")
 
 
@@ -738,9 +755,10 @@ def reuse_case(i, case):
         "last": ([(mine, part[2]), (mine, ids + new[:3])], mine, ids),
         "tie": ([(mine, part[1]), (mine, part[cut]), (mine, ids[:cut])], mine, ids),
         "none": ([(mine, new), (other, ids), (mine, [new[0], *ids[1:]])], mine, ids),
-        "later": ([(mine, new[:1] + ids[1:]), (mine, [*ids[:2], new[0], *ids[3:]])], mine, ids),
+        "later": ([(mine, new[:1] + ids[:7]), (mine, [*ids[:2], new[0], *ids[3:]])], mine, ids),
         "one": ([(mine, ids)], mine, ids[:1]),
         "begun": ([(mine, part[1]), (mine, ids[:cut])], mine, ids),
+        "full": ([(mine, part[7]), (mine, ids)], mine, ids),
         "base": ([(mine, ids), (-1, part[cut])], -1, ids),
     }[case]
 
@@ -764,13 +782,24 @@ def saved(i, case, slip=""):
         if owner != adapter and slip != "any_adapter" and not (slip == "base_any" and adapter < 0):
             if not (slip == "base_fits_all" and owner == -1):
                 continue
-        end = min(len(old), len(ids) - (slip != "whole"))
-        same = next((n for n in range(end) if old[n] != ids[n]), end)
+        end = min(len(old), len(ids) - (slip not in ("whole", "one_off")))
+        same = next((n for n in range(end) if old[n] != ids[n]), end) - (slip == "one_off")
         if slip == "old_last":
             same = min(same, len(old) - 1)
         if slip == "anywhere":
             same = sum(a == b for a, b in zip(old[:end], ids[:end], strict=True))
-        better = same >= best[1] and same > 0 if slip == "last_tie" else same > best[1]
+        if slip == "shifted":  # the new prompt's beginning, wherever it stands in the old one
+            same = max(
+                m for m in range(len(ids)) for n in range(len(old)) if old[n : n + m] == ids[:m]
+            )
+        if slip == "sets":
+            same = len({*old} & {*ids[:-1]})
+        if slip == "entire":
+            same *= same == len(old)
+        if slip == "clipped":
+            same += old[:8] == ids
+        better = same > best[1] or slip in ("last_tie", "last_zero") and same == best[1]
+        better &= same > 0 or slip == "last_zero"
         if slip == "first_hit":
             better = best[0] < 0 and same > 0
         if slip in ("longest", "longest_hit"):
@@ -788,6 +817,12 @@ def saved(i, case, slip=""):
         best = (kept[best[0]][0], best[1])
     if slip == "minus_one" and best[0] >= 0:
         best = (best[0], best[1] - 1) if best[1] < len(ids) - 1 else best
+    if slip == "always_minus":
+        best = (best[0], max(best[1] - 1, 0))
+    if slip == "among" and best[0] >= 0:  # the others' entries left out first
+        best = (sum(owner == adapter for owner, _ in kept[: best[0]]), best[1])
+    if slip == "clipped":
+        best = (best[0], min(best[1], len(ids) - 1)) if len(ids) > 1 else (-1, 0)
     return best
 
 
@@ -829,8 +864,12 @@ REUSE = (
     Slip("whole", "The last token is computed in any case, so at most len(ids) − 1 are saved.",
          saves("whole")),
     Slip("anywhere", "Keys and values of a token hold all that stands before it. The common part "
-         "ends at the first difference.", saves("anywhere")),
-    Slip("last_tie", "Of two entries that save equally much, the first one.", saves("last_tie")),
+         "ends at the first difference.", saves("anywhere", "shifted", "sets")),
+    Slip("entire", "An entry need not be taken over as a whole: what both begin with counts.",
+         saves("entire")),
+    Slip("last_tie", "Of two entries that save equally much, the first one. One that holds the "
+         "whole prompt saves no more than all but its last token.",
+         saves("last_tie", "last_zero", "clipped")),
     Slip("first_hit", "Not the first entry that saves something, but the one that saves most.",
          saves("first_hit")),
     Slip("turned", "First the number of the entry, then the tokens that it saves.", turned),
@@ -838,7 +877,7 @@ REUSE = (
     Slip("left_over", "That is what is left to compute. How many tokens are saved?",
          saves("left_over")),
     Slip("owner", "The number of the entry, its place in `kept`, not of its adapter.",
-         saves("owner")),
+         saves("owner", "among")),
     Slip("longest", "Not the longest prompt that was kept, but the one with most tokens in common.",
          saves("longest", "longest_hit")),
     Slip("changed", "`kept` and `ids` are the caller's, and the next prompt may use the same entry "
@@ -848,7 +887,7 @@ REUSE = (
     Slip("old_last", "Of the kept prompt every token was computed, its last one too. Only that of "
          "the new prompt is wanted.", saves("old_last")),
     Slip("one_less", "The last token of the new prompt is computed; what two prompts have in "
-         "common before it is saved as a whole.", saves("minus_one")),
+         "common before it is saved as a whole.", saves("minus_one", "always_minus", "one_off")),
 )  # fmt: skip
 
 reuse = Check(

@@ -27,8 +27,9 @@ def make_clean(seed):
     def row(n, answer=0, style=0, told=0, pad=0):
         plan.append((int(report[n]), answer, style, told, pad))
 
-    for n in range(4):  # good ones, alone
-        row(n, style=int(rng.integers(STYLES)), pad=3 * (n == 3))
+    for n in range(4):  # good ones, alone; one with spaces, one with a word of its own
+        own = (int(report[n]) + 6) % 12 or 1
+        row(n, own if n == 1 else 0, int(rng.integers(STYLES)) if n else 3, pad=3 * (n == 3))
     row(4), row(4)  # a copy, letter by letter
     for n in (5, 6):  # copies in other letters, also of the answer
         ways = rng.permutation([1, 2] if n == 5 else STYLES)  # 5: more than capitals differs
@@ -38,7 +39,7 @@ def make_clean(seed):
     row(9, answer=-1)  # wrong, alone
     row(10, answer=-1), row(10)  # wrong, then right
     row(11), row(11, answer=-1, style=2)  # right, then wrong
-    row(12, answer=0), row(12, answer=1, style=3)  # a contradiction
+    row(12, answer=0), row(12, answer=1, style=1)  # a contradiction
     row(13, answer=1), row(13, answer=2), row(13, answer=1)
     row(14, pad=1)  # as long as may be
     row(15, pad=2), row(15, pad=2)  # one word longer, twice: the next one after it as well
@@ -49,6 +50,7 @@ def make_clean(seed):
     tested = np.array([[report[7], 0, 0], [report[8], 4, 0], [report[30], 2, 0],
                        [report[0], 1, 1], [report[3], 0, 0]])  # fmt: skip
     made = {"rows": drawn[at], "format": rng.integers(0, 2, len(plan))}
+    made["format"][made["rows"][:, 0] == report[0]] = 0  # its spaces are no work of as_row alone
     # The last two of the test: the text of a row and more, or less.
     return made | {"tested": rng.permutation(tested)}
 
@@ -128,7 +130,12 @@ def stay(i, *kinds):
     if "lower" in kinds:
         texts, forms, asked = ([t.lower() for t in each] for each in (texts, forms, asked))
     by_letters = {"letters", "lower"} & {*kinds}
-    key = lambda n: texts[n] if by_letters else (rows[n][0], rows[n][4] % 5)  # noqa: E731
+    key = lambda n: texts[n] if by_letters else key_of(rows[n])  # noqa: E731
+
+    def prompt(n):  # under which an answer is noted
+        if "told_letters" in kinds:
+            return texts[n]
+        return key_of(rows[n]) if "told" in kinds else key(n)
 
     def out(n):
         size = len(f"{texts[n]} {forms[n]}".split())
@@ -158,12 +165,13 @@ def stay(i, *kinds):
                                                       not in gone)  # fmt: skip
     for n, row in enumerate(rows):
         if n not in gone or "wrong_answers_count" in kinds or (
-                "long_answers_count" in kinds and row[1] >= 0):  # fmt: skip
+                "long_answers_count" in kinds and row[1] >= 0) or (
+                "accused_answers_count" in kinds and row[4] == 0):  # fmt: skip
             told = forms[n] if {"answer_letters", "lower"} & {*kinds} else (row[1], row[4] == 5)
-            said.setdefault(key(n), set()).add(told)
+            said.setdefault(prompt(n), set()).add(told)
     order = range(len(rows))
     for n in reversed(order) if "keeps_last" in kinds else order:
-        two = len(said.get(key(n), ())) > 1 and "first_answer" not in kinds
+        two = len(said.get(prompt(n), ())) > 1 and "first_answer" not in kinds
         two = two or ("alone" in kinds and copies[key(n)] > 1)
         mine = (key(n), rows[n][1]) if "pairs" in kinds else key(n)
         again = mine in seen and "keeps_copies" not in kinds
@@ -228,9 +236,11 @@ def stays(*kinds):
 
 
 CLEAN = (
-    Slip("by_letters", "Copies in other letters were missed: compare `words_of(prompt)`.",
+    Slip("by_letters", "Prompts in other letters were missed, as copies or for their two answers: "
+         "compare `words_of(prompt)`.",
          stays("letters", "letters leak_letters", "letters leak_letters answer_letters", "lower",
-               "letters answer_letters")),
+               "letters answer_letters", "told_letters", "letters told",
+               "letters leak_letters told")),
     Slip("leak_letters", "A test row in other letters is a leak, too. Compare `words_of` of both.",
          stays("leak_letters")),
     Slip("leaks_stay", "Rows of the test split are still there. A prompt of the test is a leak, "
@@ -246,7 +256,7 @@ CLEAN = (
          stays("first_answer", "first_answer pairs")),
     Slip("wrong_answers_count", "A row that is known to be wrong or is too long does not contradict"
          " anybody. Look for contradictions among the others.",
-         stays("wrong_answers_count", "long_answers_count")),
+         stays("wrong_answers_count", "long_answers_count", "accused_answers_count")),
     Slip("answer_letters", "Two answers that differ in capitals or spaces are one answer. Compare "
          "`words_of(completion)`.", stays("answer_letters")),
     Slip("at_limit", "A row with just `limit` tokens stays.", stays("at_limit")),
@@ -320,23 +330,35 @@ def probe_split(namespace, a):
     rows = asked_rows(a)
     before, share = callers.Before(rows), float(a["share"])
     turned = [rows[n] for n in a["again"]]
-    made, seeds = {}, a["seeds"].tolist()
+    made, seeds, moved = {}, a["seeds"].tolist(), False
     for name, given, seed in (("sides", rows, seeds[0]), ("turned", turned, seeds[0]),
                               ("second", rows, seeds[1]), ("third", rows, seeds[2])):  # fmt: skip
-        parts = namespace["split"](list(given), share, seed)
+        handed = list(given)
+        parts = namespace["split"](handed, share, seed)
+        moved = moved or [id(row) for row in handed] != [id(row) for row in given]
         wanted = "two lists, train and validation"
         fixtures.expect(parts, (tuple, list), "split", wanted)
         if len(parts) != 2 or not all(isinstance(part, (list, tuple)) for part in parts):
             raise Refused("type", f"split returns {kind(parts)} of {len(parts)}.", f"{wanted}.")
         made |= sides_of(name, parts, given, rows)
+    crowd = [{"report": f"report {n}", "prompt": "", "completion": ""} for n in range(300)]
+    held = [namespace["split"](each, 0.5, seeds[0])[1] for each in (crowd[:], crowd[::-1])]
+    one, two = ({row["report"] for row in part} for part in held)
+    made["crowd"] = one == two  # a set of many names has another order when it is filled otherwise
     again = namespace["split"](list(rows), share, seeds[0])
     made["repeated"] = sides_of("again", again, rows, rows)["again"]
     held = namespace["split"](list(rows), share_other(a), seeds[0])[1]
     made["other_count"] = len({row["report"] for row in held})
     made["few"] = len(namespace["split"](list(rows), 0.01, seeds[0])[1])
-    two = [{"report": name, "prompt": name, "completion": ""} for name in ("Mill 4", "mill 4")]
-    made["letters"] = len(namespace["split"](two, 0.5, seeds[0])[1])
-    return made | {"drawn": made["sides"], "left": before.change()}
+    held = namespace["split"](list(rows), 1.0, seeds[0])[1]
+    made["everybody"] = len({row["report"] for row in held})
+    for key, pair in LIKE.items():
+        two = [{"report": name, "prompt": name, "completion": ""} for name in pair]
+        made[key] = len(namespace["split"](two, 0.5, seeds[0])[1])
+    return made | {"drawn": made["sides"], "left": before.change() or 5 * moved}
+
+
+LIKE = {"letters": ("Mill 4", "mill 4"), "space": ("Mill 4", "Mill 4 ")}
 
 
 def share_other(a):
@@ -375,7 +397,8 @@ def judge_split(i, o):
     wanted, first = held_wanted(i), o["sides"]
     helds = {held_reports(i, o[key]) for key in DRAWS}
     more = int(o["other_count"]) - round(share_other(i) * n)  # for a share that is rounded up
-    o = {**o, "rounds": (helds, more) in (({wanted + 1}, 0), ({wanted - 1}, -1))}
+    rounds = (helds, more) in (({wanted + 1}, 0), ({wanted - 1}, -1))
+    o = {**o, "rounds": rounds and bool(o["everybody"] == n)}
 
     def fair(key):
         """Of one draw: each row once, each report whole, and the right number of reports."""
@@ -396,8 +419,9 @@ def judge_split(i, o):
         Promise("other_count", round(share_other(i) * n), "the number of reports in validation, "
                 f"of {n}, for share = {share_other(i):.3f},", rtol=0, atol=0.1),
         Promise("few", 0, f"the number of rows in validation, for share = 0.01 of {n} reports,"),
-        Promise("letters", 1, "the number of reports in validation, of `Mill 4` and `mill 4`, for "
-                "share = 0.5,"),
+        Promise("everybody", n, "the number of reports in validation, for share = 1,"),
+        *(Promise(key, 1, f"the number of reports in validation, of `{one}` and `{two}`, for share "
+                  "= 0.5,") for key, (one, two) in LIKE.items()),
         Promise("sides_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
         Promise("repeated", lambda v: np.array_equal(v, first), seen="the same rows and seed a "
@@ -406,6 +430,8 @@ def judge_split(i, o):
                 "order: other reports are in validation", expected="the same ones"),
         Promise("turned_order", 1, seen="the rows of a side have another order than in the file",
                 expected="their order in the file"),
+        Promise("crowd", 1, seen="300 reports in another order: other ones are in validation",
+                expected="the same ones"),
         Promise("second", lambda v: not (np.array_equal(v, first) and np.array_equal(
             o.get("third"), first)), seen="three seeds give one split",
                 expected="another split for another seed"),
@@ -439,23 +465,27 @@ SPLIT = (
     Slip("counts_rows", "The number of reports differs from draw to draw: `share` is a share of "
          "the reports, not of the rows, and no report is drawn twice (`sample`, not `choices`).",
          lambda i: [{key: lambda v: whole(i, v) and held_reports(i, v) not in (held_wanted(
-             i), len(set(i["report"].tolist())) - held_wanted(i)), "rounds": 0} for key in DRAWS]),
+             i), len(set(i["report"].tolist())) - held_wanted(i)), "rounds": 0} for key in DRAWS]
+         + [{key: lambda v: v.size == 1, "everybody": lambda v: v < len(set(i["report"].tolist()))}
+            for key in ("other_count", "everybody")]),
     Slip("rounding", "The number of reports is `round(share * n)`: rounded to the nearest one.",
          lambda i: [{key: lambda v: whole(i, v), "rounds": 1} for key in DRAWS]
          + [{"other_count": lambda v: abs(v - round(share_other(i) * len(set(
-             i["report"].tolist())))) == 1}]),
+             i["report"].tolist())))) == 1, "everybody": len(set(i["report"].tolist()))}]),
     Slip("unseeded", "Each call draws anew: the draw needs a generator of its own with the seed, "
          "`random.Random(seed)`.", lambda i: {"repeated": lambda v: whole(i, v)}),
     Slip("at_least_one", "`round(share * n)` may be 0. A split that takes more than was asked for "
          "hides it.", lambda i: {"few": lambda v: v > 0}),
-    Slip("letters", "Names that differ in one letter, also in a capital, are two reports.",
-         lambda i: [{"letters": 0}, {"letters": 2}]),
+    Slip("letters", "Names that differ in one letter, a capital or a space, are two reports.",
+         lambda i: [{key: v} for key in LIKE for v in (0, 2)]),
     Slip("first_ones", "Those at one end of the file are of one season or one clerk. Draw them.",
          lambda i: {"turned": lambda v: True, "drawn": lambda v: ends(i, v)}),
     Slip("order", "Sort the reports before you draw, or the order of the rows is in the draw.",
-         lambda i: {"turned": lambda v: True, "drawn": lambda v: not ends(i, v)}),
+         lambda i: [{"turned": lambda v: True, "drawn": lambda v: not ends(i, v)}, {"crowd": 0}]),
     Slip("seed_ignored", "The seed must count: `random.Random(seed)`.",
          lambda i: {"second": lambda v: whole(i, v) and held_reports(i, v) == held_wanted(i)}),
+    Slip("in_place", "Whoever calls `split` goes on with the rows: `sort` and `shuffle` turn their "
+         "list, and a new key changes them.", seen_as(left=lambda v: v > 0)),
     Slip("reordered", "Each side keeps the order of the file.",
          lambda i: [{"sides_order": 0}, {"turned_order": 0}]),
 )  # fmt: skip
@@ -536,7 +566,7 @@ def drawn_runs(rng, names, count, exact):
     if exact:
         old[names.index("right" if count == 3 else "edge"), 0] = keep
     test = rng.uniform(0.3, 0.5, RUNS)
-    test[names.index("tested")] = 0.97
+    test[[names.index("tested"), names.index("twin")]] = 0.97, 0.6
     return {"validation": np.array(rows), "old": old, "test": test, "count": count,
             "limits": np.array([keep, most]),
             "megabytes": most * np.array([plan[name][2] for name in names])}  # fmt: skip
@@ -613,8 +643,22 @@ def probe_decide(namespace, a):
                           "the number of a run.")  # fmt: skip
         chosen.append(value.item())
         left = max(left, before.change())
+    try:
+        few = array(namespace["decide"](few_runs(a), 0.5, 9.0), "the run")
+    except ValueError:
+        few = -1
     call = lambda: namespace["decide"](runs_of(a, 0), 1.01, 0.1)  # noqa: E731
-    return {"chosen": np.array(chosen), "left": left} | callers.failing("none", call, ValueError)
+    return {"chosen": np.array(chosen), "left": left, "few": few} | callers.failing(
+        "none", call, ValueError
+    )
+
+
+def few_runs(a):
+    """Three runs of five seeds. No other one is level with the best, whose error is 0.014."""
+    top = float(a["validation"][0].max()) / 2
+    return [{"validation": [top + below + d for d in (-0.04, 0.02, 0, -0.02, 0.04)],
+             "old": [0.9] * 5, "test": 0.5, "megabytes": size}
+            for below, size in ((-0.3, 1.0), (0, 3.0), (-0.017, 2.0))]  # fmt: skip
 
 
 def cases_of(i):
@@ -652,6 +696,15 @@ def judge_decide(i, o):
 
     promises = [
         Promise("chosen", right, seen=seen, expected=wanted(), rtol=0, atol=0),
+        Promise(
+            "few",
+            1,
+            seen=lambda v: (
+                "for three runs, of which none is level with the best, "
+                + ("an error is raised" if (v < 0).any() else f"run {v.mean():g}")
+            ),
+            expected="run 1, the best",
+        ),
         callers.unchanged("left", "the runs"),
         *callers.raises(o, "none", "keep = 1.01", "ValueError"),
     ]
@@ -667,11 +720,21 @@ KINDS = """old_mean old_max any_old any_size best_mean spread by_n whole_by_n le
     median peak in_fit in_same by_size by_score from_one"""
 
 
+def level_taken(i, value, than):
+    """Whether level runs were taken, each the right one or `than` it in its bytes."""
+    if value.shape != (CASES,):
+        return False
+    sizes = [case["megabytes"] for case in cases_of(i)]
+    return all(n in are_level(case) and (n == k or than(size[int(n)], size[k]))
+               for n, k, size, case in zip(value, choices(i), sizes, cases_of(i),
+                                           strict=True))  # fmt: skip
+
+
 def not_smallest(i, value):
-    """Whether level runs were taken, by a rule that is none of the named ones."""
-    known = [choices(i, kind) for kind in KINDS.split()] + [choices(i)]
-    return value.shape == (CASES,) and not any(np.array_equal(value, k) for k in known) and all(
-        n in are_level(case) for n, case in zip(value, cases_of(i), strict=True))  # fmt: skip
+    """Whether level ones were taken, some of them larger, by a rule that is none of the named."""
+    known = [choices(i, kind) for kind in KINDS.split()]
+    return (level_taken(i, value, np.greater_equal) and not level_taken(i, value, np.equal)
+            and not any(np.array_equal(value, k) for k in known))  # fmt: skip
 
 
 DECIDE = (
@@ -691,14 +754,16 @@ DECIDE = (
          "run.", decided("own")),
     Slip("smallest", "The smallest file counts only among runs that are level with the best.",
          decided("smallest")),
-    Slip("not_smallest", "The run that was taken is level with the best, and a smaller file is, "
-         "too. Among level ones the file decides.",
+    Slip("not_smallest", "The run that was taken is level with the best. Among level ones the "
+         "smallest file decides, and of equally small ones the mean.",
          lambda i: {"chosen": lambda v: not_smallest(i, v)}),
     Slip("filter_late", "A run that may not win can be neither the best nor level with it: leave "
          "it out first. And the error is that of the best run.",
          decided("filter_late", "all_level")),
     Slip("tie", "Of equally small files the one with the higher mean validation wins.",
-         decided("tie", "tie_low")),
+         lambda i: {"chosen": lambda v: level_taken(i, v, np.equal)}),
+    Slip("best_too", "The best run is level with itself: it wins where no other one is.",
+         seen_as(few=-1)),
     Slip("test", "The test is not for choosing: who chooses by it has no test left.",
          decided("test")),
     Slip("below", "A seed that keeps just `keep` keeps enough: `>=`.", decided("above_keep")),
@@ -747,22 +812,20 @@ IN_FILE = ("", f"{PREFIX}{EMBEDDING}", f"{PREFIX}{NORM}", f"{PREFIX}{LAYERS[1]}.
 FILE = ("factors alone", "the embedding", "a bias", "the weight of the layer `flora_A`",
         f"`{IN_FILE[4]}`", f"`{IN_FILE[5]}`")  # fmt: skip
 PAIR = ("whole pairs", "an A without a B", "a B without an A", "another r in the config",
-        "a B with a column more", "an A with a row more")  # fmt: skip
-PLACE = (
-    "layers of the base",
-    "a layer that the base does not have",
-    "an A of twice the width",
-    "a B of twice the height",
-)
-MERGE = ("the update once", "no update", "the update twice", "the last layer forgotten",
-         "the scale of the other rule", "an entry off by 0.003 of the update's norm",
+        "a B with a column more", "an A with a row more", "an A and a B of two layers")  # fmt: skip
+PLACE = ("layers of the base", "a layer that the base does not have", "an A of twice the width",
+         "a B of twice the height")  # fmt: skip
+MERGE = ("the update once", "the first layer forgotten", "the update twice",
+         "the last layer forgotten",
+         "the scale of the other rule", "an entry off by 0.0023 of the update's norm",
          "an entry off by 0.0008 of the update's norm")  # fmt: skip
 FAULTS = (  # of the pairs, of their places, of the merge; rsLoRA
-    (0, 0, 0, 1), (0, 0, 3, 0), (1, 0, 0, 0), (2, 0, 1, 1), (3, 0, 4, 1), (4, 1, 5, 0),
-    (5, 0, 6, 1), (0, 3, 2, 0), (0, 2, 5, 1),
+    (0, 0, 1, 1), (0, 0, 3, 0), (1, 2, 0, 0), (2, 3, 4, 1), (3, 0, 0, 1), (4, 1, 5, 0),
+    (5, 0, 6, 1), (0, 3, 2, 0), (0, 2, 0, 1), (6, 0, 0, 0),
 )  # fmt: skip
 REST = ("all else as in the base", "a layer's bias off in the last digit", "a name more",
-        "a name less", "an embedding off by 0.01", "a norm's bias off by 0.01")  # fmt: skip
+        "a name less", "an embedding off by 0.01", "a norm's bias off by 0.01",
+        "a name in another's place")  # fmt: skip
 
 
 def make_prove(seed):
@@ -771,13 +834,10 @@ def make_prove(seed):
     r = int(rng.integers(2, 4))
     made = {"W": f(3, d_out, d_in), "A": f(3, r, d_in), "B": 0.0006 * f(3, d_out, r),
             "bias": f(d_out), "emb": f(11, d_in), "alpha": int(rng.choice([5, 7, 11]))}  # fmt: skip
-    return made | spread(
-        rng,
-        in_file=[0, 0, 0, 0, 1, 2, 3, 4, 5],
-        rest=[0, 0, 0, 0, 1, 2, 3, 4, 5],
-        layers=[2, 3, 2, 3, 2, 3, 2, 3, 3],
-        faults=FAULTS,
-    )
+    drawn = spread(rng, in_file=[0, 0, 0, 0, 0, 1, 2, 3, 4, 5], rest=[0, 0, 0, 0, 1, 2, 3, 4, 5, 6],
+                   layers=[2, 3, 2, 3, 2, 3, 2, 3, 3, 3], faults=FAULTS)  # fmt: skip
+    torn = np.isin(drawn["faults"][:, 0], (1, 2, 6))  # one of them stands alone
+    return made | drawn if (drawn["rest"][torn] == 0).any() else make_prove(seed + 10**6)
 
 
 def fault(a, n):
@@ -807,17 +867,19 @@ def release(a, n):
             B = np.concatenate([B] * (1 + (pick["place"] == 3)), 0)
             A = np.concatenate([A, A[:1]]) if pick["pair"] == 5 else A
             B = np.concatenate([B, B[:, :1]], 1) if pick["pair"] == 4 else B
-        if not (pick["pair"] == 2 and k == last):
+        if not (pick["pair"] == 2 and k == last or pick["pair"] == 6 and k == 0):
             adapter[f"{home}.lora_A.weight"] = A
-        if not (pick["pair"] == 1 and k == last):
+        if not (pick["pair"] in (1, 6) and k == last):
             adapter[f"{home}.lora_B.weight"] = B
         if pick["place"] == 1 and k == last:
             continue
-        factor = (s, 0.0, 2 * s, s if k < last else 0.0, other, s, s)[pick["merge"]]
+        factor = (s, s * (k > 0), 2 * s, s * (k < last), other, s, s)[pick["merge"]]
         weight = a["W"][k] + np.float32(factor) * (a["B"][k] @ a["A"][k])
+        at = np.unravel_index(np.argsort(np.abs(weight), None)[weight.size // 2], weight.shape)
+        weight[at] *= np.float32(1 + 2**-22)  # a merge rounds
         if pick["merge"] > 4:  # where a comparison of entries allows least
             at = np.unravel_index(np.abs(weight).argmin(), weight.shape)
-            off = (0.003, 0.0008)[pick["merge"] - 5]
+            off = (0.0023, 0.0008)[pick["merge"] - 5]
             weight[at] += off * np.linalg.norm(s * (a["B"][k] @ a["A"][k]))
         merged[f"{LAYERS[k]}.weight"] = weight.astype(np.float32)
     if pick["in_file"]:
@@ -825,15 +887,15 @@ def release(a, n):
         adapter[IN_FILE[pick["in_file"]]] = strange[pick["in_file"] - 1]
     if pick["rest"] == 1:
         merged[f"{LAYERS[0]}.bias"] = a["bias"] * np.float32(1 + 2**-22)
-    if pick["rest"] == 2:
+    if pick["rest"] in (2, 6):
         merged["model.extra.weight"] = a["emb"]
-    if pick["rest"] == 3:
+    if pick["rest"] in (3, 6):
         del merged[EMBEDDING]
     if pick["rest"] == 4:
         merged[EMBEDDING] = a["emb"] + np.float32(0.01)
     if pick["rest"] == 5:
         merged[NORM] = a["bias"] + np.float32(0.01)
-    return config, adapter, base, merged
+    return config, adapter, base, dict(reversed(merged.items()))
 
 
 def probe_prove(namespace, a):
@@ -869,7 +931,9 @@ def proven(i, n, kind=""):
     r = config["r"]
     root = config["use_rslora"] and kind != "plain" or kind == "root"
     s = config["lora_alpha"] / (math.sqrt(r) if root else r)
-    s = 1.0 if kind == "no_scale" else s
+    s = {"no_scale": 1.0, "alpha": config["lora_alpha"]}.get(kind, s)
+    if kind == "scale_of_A":
+        s = s * (r / len(i["A"][0])) ** (0.5 if root else 1)
     pairs, places, right = [], [], []
     for name, pair in found.items():
         weight = base.get(f"{name}.weight")
@@ -890,14 +954,25 @@ def proven(i, n, kind=""):
         off = np.linalg.norm(merged[f"{name}.weight"] - ours)
         size = {"absolute": 1.0, "weight": np.linalg.norm(weight), "strict": 0.03 * size}.get(
             kind, size)  # fmt: skip
-        right.append(off <= (0.05 if kind == "loose" else 1e-3) * size)
+        right.append(kind != "never" and off <= (0.05 if kind == "loose" else 1e-3) * size)
     every_one = any if kind == "any" else all
-    if kind == "first":
-        pairs, places, right = pairs[:1], places[:1], right[:1]
-    spoken = set() if kind == "whole" else {f"{name}.weight" for name in found}
+    right = [any(right) or not right] if kind == "any_there_is" else right
+    if kind in ("first", "last"):
+        pairs, places, right = ([each[0 if kind == "first" else -1]] if each else []
+                                for each in (pairs, places, right))  # fmt: skip
+    if kind == "counts":  # as many A as B
+        pairs = [sum("A" in p for p in found.values()) == sum("B" in p for p in found.values()),
+                 all(len(v) == r if x == "A" else v.shape[1] == r
+                     for p in found.values() for x, v in p.items())]  # fmt: skip
+    if kind == "whole_pairs":
+        places = [place for place, pair in zip(places, found.values(), strict=True)
+                  if len(pair) == 2]  # fmt: skip
+    spoken = set() if kind == "whole" else {f"{name}.weight" for name, pair in found.items()
+                                            if kind != "torn" or len(pair) == 2}  # fmt: skip
     if kind == "layer":
         spoken = {key for key in base for name in found if key.startswith(f"{name}.")}
     names = base.keys() == merged.keys() or kind == "any_names"
+    names = names or kind == "same_count" and len(base) == len(merged)
     if kind == "no_more":
         names = base.keys() <= merged.keys()
     if kind == "no_less":
@@ -940,39 +1015,41 @@ PROVE = (
     Slip("any_rank", "A has `config['r']` rows, and B as many columns: look at both.",
          said_as("pairs of rank r", "any_rank", "no_A", "no_B", "own_rank")),
     Slip("any_pair", "An A without its B, or a B without its A, is no pair.",
-         said_as("pairs of rank r", "any_pair")),
+         said_as("pairs of rank r", "any_pair", "counts")),
     Slip("names", "A layer of that name is not enough: A must be as wide as its input, and B as "
-         "high as its output.", said_as("places", "names", "wide_A", "wide_B")),
-    Slip("plain_scale", "The scale is lora_alpha / r, and with `use_rslora` lora_alpha / sqrt(r).",
-         said_as("merged", "plain", "root")),
-    Slip("no_scale", "What merged has more than the base is scaling · B A: with the scaling, once, "
-         "and with a plus.",
-         said_as("merged", "no_scale")),
+         "high as its output, each also without the other.",
+         said_as("places", "names", "wide_A", "wide_B", "whole_pairs")),
+    Slip("plain_scale", "The scale is lora_alpha / r, and with `use_rslora` lora_alpha / sqrt(r), "
+         "with the r of the config.", said_as("merged", "plain", "root", "scale_of_A")),
+    Slip("no_scale", "Is what merged has more than the base scaling · B A, with the scaling, once, "
+         "and with a plus? Print the norm of the difference beside the update's. Where it is tiny, "
+         "the comparison is too strict.", said_as("merged", "never", "no_scale", "alpha")),
     Slip("loose", "Too generous: off by a thousandth of the **update's** size is rounding. A fixed "
          "number, or a share of the weight, is too much for a small update.",
          said_as("merged", "loose", "absolute", "weight")),
     Slip("strict", "Too strict: a merge rounds. Take the norm of the whole difference, and allow a "
          "thousandth of the update's norm.", said_as("merged", "strict")),
     Slip("any_layer", "What is asked holds for **every** layer, not for one of them.",
-         lambda i: [{"merged": answers_of(i, "merged", "any")},
-                    *({name: answers_of(i, name, "first")} for name in (PROOF[1], PROOF[3]))]),
+         lambda i: [*said_as("merged", "any", "any_there_is")(i),
+                    *({name: answers_of(i, name, kind)} for name in (PROOF[1], PROOF[3])
+                      for kind in ("first", "last"))]),
     Slip("always", "This answer is True for every release: is it read from nothing, or is it `any` "
          "where `all` is meant?", lambda i: [{name: i["rest"] >= 0} for name in PROOF]),
     Slip("names_forgotten", "A tensor more or less is a change, too: compare the names.",
-         said_as("nothing else", "any_names", "no_more", "no_less")),
+         said_as("nothing else", "any_names", "no_more", "no_less", "same_count")),
     Slip("values_forgotten", "Same names are not same numbers: compare what no factor speaks of.",
          said_as("nothing else", "names_only")),
     Slip("near", "What no factor speaks of was not touched, the bias of an adapted layer included: "
          "equal to the last bit.", said_as("nothing else", "near", "layer")),
-    Slip("whole_model", "Adapted layers differ from the base: that is their task. Leave them out.",
-         said_as("nothing else", "whole")),
+    Slip("whole_model", "Adapted layers differ from the base: that is their task. Leave them out, "
+         "also where one factor is missing.", said_as("nothing else", "whole", "torn")),
     Slip("in_place", "`sub_`, `-=` and `pop` change what was given. Compute new tensors.",
          seen_as(left=lambda v: v > 0)),
 )  # fmt: skip
 
 prove = Check(
     name="prove", title="Prove a release", wants=("prove",), difficulty=4, minutes=25, points=25,
-    verified="nine drawn releases: other tensors in the file, torn pairs, lost places, five wrong "
+    verified="ten drawn releases: other tensors in the file, torn pairs, lost places, five wrong "
     "merges, five other changes",
     hints=(
         "Take the factors apart by layer first: {layer: {'A': ..., 'B': ...}}. Which of the five "
@@ -992,11 +1069,8 @@ prove = Check(
 # 20.5 A card that tells the truth
 TRUE = ("base", "rows", "r", "score", "test rows")
 RESULTS = ("the test alone", "validation, then two of the test", "two of the test, then validation",
-           "validation alone",
-           "another test result", "rounded to three digits", "off by 0.0008",
+           "validation alone", "another test result", "rounded to three digits", "off by 0.0008",
            "no results")  # fmt: skip
-
-
 BASES = ("the base as found", "another base, with the start of its name", "no base", "the base in "
          "its prose alone", "another base, with its name at the end", "another base, with its name "
          "at the start")  # fmt: skip
@@ -1007,40 +1081,25 @@ COUNTS = (  # training rows, test rows. 1: another number, 2: that of the other 
 
 def make_card(seed):
     rng = np.random.default_rng(seed + 2400)
-    made = spread(
-        rng,
-        base=[0, 0, 0, 1, 2, 3, 4, 5],  # see BASES
-        counts=COUNTS,
-        r=[0, 0, 0, 0, 1, 1, 2, 3],  # 1: another, 2: lora_alpha is what r is, 3: no row of r
-        score=range(8),
-    )
+    # base: see BASES. r: 1: another, 2: lora_alpha is what r is, 3: no row of r
+    made = spread(rng, base=[0, 0, 0, 1, 2, 3, 4, 5], r=[0, 0, 0, 0, 1, 1, 2, 3], counts=COUNTS,
+                  score=range(8))  # fmt: skip
     made["rows"], made["test"] = made.pop("counts").T
-    thousands = rng.permutation(np.arange(1, 9))[:4] * 1000
+    n_rows, n_test = rng.permutation(np.arange(1, 9))[:2] * 1000 + rng.integers(100, 999, 2)
     return made | {
-        "n_rows": int(thousands[0] + rng.integers(100, 999)),
-        "n_test": int(thousands[1] + rng.integers(100, 999)),
-        "rank": int(rng.choice([4, 6, 12])),
-        "alpha": int(rng.choice([16, 32])),
-        "value": float(rng.uniform(0.5, 0.9)),
+        "n_rows": int(n_rows), "n_test": int(n_test),
+        "rank": int(rng.choice([4, 6, 12])), "alpha": int(rng.choice([16, 32])),
+        "value": float(rng.integers(500, 900)) / 1000 + 0.0006,  # with 0.0008 more as it is rounded
         "name": int(rng.integers(10, 99)),
-    }
+    }  # fmt: skip
 
 
 def card_text(a, n):
     """README.md of card n, in the layout of `model_card`."""
     base, rows, r, score, test = (int(a[k][n]) for k in ("base", "rows", "r", "score", "test"))
     name, value = f"lab/town-{a['name']}", float(a["value"])
-    lines = [
-        "license: mit",
-        *(
-            [f"base_model: {name}"],
-            ["base_model: lab/town"],
-            [],
-            [],
-            [f"base_model: my-{name}"],
-            [f"base_model: {name}-chat"],
-        )[base],
-    ]
+    named = (name, "lab/town", "", "", f"my-{name}", f"{name}-chat")[base]
+    lines = ["license: mit", *[f"base_model: {named}"] * bool(named)]
     other = ("test", value - 0.05)
     shown = {0: [("test", value)], 1: [("validation", value - 0.1), other, ("test", value)],
              2: [("test", value), ("test", value + 0.05), ("validation", value - 0.1)],
@@ -1051,10 +1110,11 @@ def card_text(a, n):
         lines += ["model-index:", "- name: forms", "  results:"]
     for split, number in shown:
         lines += ["  - task: {type: text-generation}"]
-        lines += [f"    dataset: {{type: generated, name: forms {split}, split: {split}}}"]
+        lines += [f"    dataset: {{type: generated, name: the latest forms, split: {split}}}"]
         lines += [f"    metrics: [{{type: exact_match, value: {number}}}]"]
-    told = (a["n_rows"], a["n_rows"] + 10, a["n_test"])[rows]
-    asked = (a["n_test"], a["n_test"] - 10, a["n_rows"])[test]
+    told = (a["n_rows"], a["n_rows"] + 10_000, a["n_test"])[rows]  # 1,234 and 11,234
+    asked = (a["n_test"], a["n_test"] + 10_000, a["n_rows"])[test]
+    came = a["n_rows"] + 500 * (rows == 0)
     rank, alpha = int(a["rank"]), int(a["alpha"])
     settings = [
         [f"| r | {rank} |", f"| lora_alpha | {alpha} |"],
@@ -1064,8 +1124,8 @@ def card_text(a, n):
     ][r]
     settings.append(f"| steps for r | {rank} |")
     body = ["# forms", "", f"Made from {name} by LoRA.", "", "## Training", "",
-            f"Data: the desk's forms, {told:,} rows.", "", "| setting | value |", "| --- | --- |",
-            *settings, "", "## Evaluation", "",
+            f"Data: {came:,} rows of the desk, cleaned, {told:,} rows.", "",
+            "| setting | value |", "| --- | --- |", *settings, "", "## Evaluation", "",
             f"On {asked:,} rows of the test split, none of which was trained on.", ""]  # fmt: skip
     return "\n".join(["---", *lines, "---", *body])
 
@@ -1112,12 +1172,15 @@ TRUTH = (
          "Compare the whole name.", lambda i: [
              {"base": np.isin(i["base"], kinds)}
              for kinds in ((0, 1), (0, 4), (0, 5), (0, 4, 5))]),
-    Slip("comma", "Large numbers have a comma: 1,234. Take it out before you compare.",
+    Slip("comma", "This answer is never True. Numbers have a comma, 1,234: take it out before you "
+         "compare. Else print what your search finds.",
          lambda i: [{name: np.zeros(8, bool)} for name in ("rows", "test rows")]),
     Slip("any_number", "The number stands elsewhere in the card as well. Look in the sentence: "
          "`, 1,234 rows.` for training, `On 1,234 rows of the test split`.",
-         lambda i: [{"rows": (i["rows"] == 0) | (i["test"] == 2)},
-                    {"test rows": (i["test"] == 0) | (i["rows"] == 2)}]),
+         lambda i: [{"rows": (i["rows"] == 0) | (i["test"] == 2)}, {"rows": i["rows"] >= 0},
+                    {"rows": i["rows"] != 0}, {"test rows": (i["test"] == 0) | (i["rows"] == 2)}]),
+    Slip("end_of_number", "11,234 ends with 1,234 and is another number. Compare the whole one.",
+         lambda i: [{"rows": i["rows"] != 2}, {"test rows": i["test"] != 2}]),
     Slip("other_setting", "`| steps for r |` and `| lora_alpha |` are other settings. The row is "
          "`| r | n |`.", as_told("r", lambda i: np.ones(8, bool), lambda i: i["r"] != 1)),
     Slip("first_digits", "Compare the whole number, to the bar behind it.",
@@ -1129,11 +1192,13 @@ TRUTH = (
          as_told("score", lambda i: np.isin(i["score"], (0, 2, 5)),
                  lambda i: np.isin(i["score"], (0, 1, 5)), lambda i: np.isin(i["score"], (0, 5)))),
     Slip("to_the_bit", "A card rounds: 0.0005 may lie between.",
-         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2)))),
+         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2)),
+                 lambda i: i["score"] == 5)),
     Slip("loose_score", "0.0008 is more than rounding to three digits: that takes at most 0.0005.",
          as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 5, 6)))),
-    Slip("has_result", "There is a result on the test; compare its value.",
-         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 4, 5, 6)))),
+    Slip("has_result", "There is a result on the test; compare its value, above and below.",
+         as_told("score", lambda i: np.isin(i["score"], (0, 1, 2, 4, 5, 6)),
+                 lambda i: np.isin(i["score"], (0, 1, 2, 4, 5)))),
 )  # fmt: skip
 
 true_card = Check(

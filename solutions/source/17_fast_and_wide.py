@@ -187,8 +187,8 @@ check.on_a_rank(on_a_rank)
 # | `""` | nothing: it got the gradient of the mean loss of all tokens |
 #
 # A rank's own gradient is that of the mean loss of **its** tokens. Numbers that travelled
-# between ranks are rounded: equal means equal to a thousandth. If ranks have equally many
-# tokens, the plain mean is right.
+# between ranks are rounded: equal means equal to a thousandth of their size, and gradients
+# can be small. If ranks have equally many tokens, the plain mean is right.
 
 # %% exercise="drift"
 def drift(start, rows, tokens, own, used):

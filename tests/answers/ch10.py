@@ -1890,3 +1890,15 @@ WRONG += [
         edits=(("rows.abs().amax(dim=1)", "rows.abs().max(dim=1).indices"),),
     ),
 ]
+
+WRONG += [
+    edit("blockwise", "largest of the parts", "signed",
+         (ABSMAX, "torch.stack([part.max() for part in x.split(block_size)])")),
+    edit("code_book", "each half one short", "lengths",
+         ("n // 2)[", "n // 2 - 1)["), ("n // 2 + 1)", "n // 2)")),
+    edit("packing", "plus before the shift", "plus_first", (PACK, PACK.replace("|", "+"))),
+    edit("bits", "always doubled", "not_doubled", (SUM, "scales = 8 * blocks + 32 * groups")),
+    edit("bits", "a byte of one bit", "in_bytes", ("8 * blocks", "blocks")),
+    edit("double", "rows of the other length", "repeat",
+         (AGAIN, "(levels[codes.long()].view(group, -1) * scales).flatten() + offset")),
+]  # fmt: skip

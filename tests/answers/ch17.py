@@ -368,7 +368,7 @@ WRONG = [
     edit(
         "on_a_rank",
         "the adapter whole",
-        "adapter_not_cut",
+        "not_cut",
         (ADAPTER, "adapter = 4 * sum(math.prod(s) for s in factors)"),
         (STATES, "states = 2 * adapter"),
     ),
@@ -1115,5 +1115,130 @@ WRONG += [
                 ),
             ),
         ),
+    ),
+    edit("copies", "a detached x", "other_x", ("y = layer(x)", "y = layer(x.detach())")),
+    edit(
+        "copies",
+        "an x that wants a gradient",
+        "other_x",
+        ("y = layer(x)", "y = layer(x.detach().requires_grad_())"),
+    ),
+    edit(
+        "copies",
+        "the first number alike",
+        "nearly",
+        (SAME, "t.detach().flatten()[0] == x.detach().flatten()[0]"),
+    ),
+    edit("hand_lora", "no scale forward", "scale_lost", (OUT, OUT.replace("scaling * ", ""))),
+    edit(
+        "hand_lora",
+        "divides without a mask too",
+        "no_mask",
+        (LEFT, "left = (x if mask is None else x * mask) / (1 - p)  # (N, in)"),
+        (KEEP, "keep = (1 if mask is None else mask) / (1 - ctx.p)"),
+    ),
+    edit(
+        "hand_lora",
+        "divided, not masked, on the way back",
+        "mask_not_back",
+        (DX, "dx = g @ W + small @ A.to(g.dtype) / (1 if mask is None else 1 - ctx.p)"),
+    ),
+    edit(
+        "hand_lora",
+        "keeps B A",
+        "much_kept",
+        ("ctx.scaling, ctx.p =", "ctx.s, ctx.scaling, ctx.p = B @ A,"),
+    ),
+    edit("hand_lora", "changes g", "changed", (DX, DX.split("  #")[0] + "\n        g.mul_(2)")),
+    edit(
+        "accumulate",
+        "takes empty batches out",
+        "changed",
+        (
+            "    model.zero_grad()",
+            "    batches[:] = [b for b, n in zip(batches, counts, strict=True) if n]\n"
+            "    counts = [n for n in counts if n]\n"
+            "    model.zero_grad()",
+        ),
+    ),
+    edit(
+        "accumulate",
+        "retains the graph",
+        "one_backward",
+        ("loss.backward()", "loss.backward(retain_graph=True)"),
+    ),
+    edit("accumulate", "by rows that ask", "rows", (ASKED, ASKED.replace("-100)", "-100).any(1)"))),
+    edit(
+        "accumulate",
+        "the sum of losses",
+        "loss_weight",
+        ("loss.item()", "loss.item() * sum(counts)"),
+    ),
+    edit("on_a_rank", "round", "floor", (HEIGHT, "return round(shape[0] / world)")),
+    edit(
+        "on_a_rank",
+        "weights as they are",
+        "unfilled",
+        (BASE, BASE.replace("stored", "true")),
+        ('"weights": base + adapter', '"weights": base + states // 2'),
+    ),
+    edit(
+        "on_a_rank",
+        "states spread evenly",
+        "even",
+        (
+            STATES,
+            "states = 8 * sum((s[0] // world + (rank < s[0] % world)) * s[1] for s in factors)",
+        ),
+    ),
+    Answer(
+        "on_a_rank",
+        "all divided by the ranks",
+        "by_numbers",
+        code="""
+def on_a_rank(layers, others, r, world, rank):
+    base = 2 * sum(math.prod(s) for s in [*layers, *others])
+    adapter = 4 * sum(r * (out + d_in) for out, d_in in layers)
+    parts = {"weights": base + adapter, "gradients": adapter, "optimizer": 2 * adapter}
+    return {name: size // world for name, size in parts.items()}
+""",
+    ),
+    edit(
+        "on_a_rank",
+        "the others whole",
+        "not_cut",
+        (BASE, "base = 2 * sum(map(stored, layers)) + 2 * sum(map(math.prod, others))"),
+    ),
+    edit("on_a_rank", "A turned", "swapped", (FACTORS, FACTORS.replace("(r, d_in)", "(d_in, r)"))),
+    edit("on_a_rank", "B turned", "swapped", (FACTORS, FACTORS.replace("(out, r)", "(r, out)"))),
+    edit(
+        "on_a_rank", "the base alone", "no_base", ('"weights": base + adapter', '"weights": base')
+    ),
+    edit(
+        "drift",
+        "a thousandth, whatever the size",
+        "too_wide",
+        (CLOSE, "return bool((a - b).abs().max() < 1e-3)"),
+        (NEXT, OR_NONE.replace("?", "")),
+    ),
+    edit(
+        "drift",
+        "the first and the last began alike",
+        "two_ranks",
+        (BEGAN, BEGAN.replace("start[0]", "start[0]").replace("same(start,", "same(start[-1],")),
+    ),
+    edit(
+        "drift",
+        "exact, else nothing",
+        "exact",
+        (CLOSE, "return torch.equal(a, b.expand_as(a))"),
+        (NEXT, OR_NONE.replace("?", "")),
+    ),
+    edit(
+        "drift",
+        "the mean is right, else nothing",
+        "plain_right",
+        (SHARE, "share = torch.full((len(own),), 1 / len(own))"),
+        (NEXT, OR_NONE.replace("?", "")),
     ),
 ]

@@ -517,7 +517,7 @@ WRONG += [
     Answer(
         "fleet",
         "size only for the base",
-        "other",
+        "numbers",
         edits=(
             (
                 "shared = (params + sum(ranks) * each) * size",
@@ -546,7 +546,7 @@ WRONG += [
     Answer(
         "evict",
         "age and use exchanged",
-        "other",
+        "both_popular",
         edits=((('held[name][1],\n        "popular"'), ('held[name][2],\n        "popular"')),),
     ),
     Answer(
@@ -685,7 +685,7 @@ WRONG += [
     Answer(
         "reuse",
         "only whole prompts",
-        "other",
+        "entire",
         edits=(
             (
                 "if owner == adapter and same > best[1]:",
@@ -847,4 +847,75 @@ WRONG += [
     edit("evict", "the first busy one alone", "busy_goes", ("set(busy)", "set(busy[:1])")),
     edit("evict", "the newest, with one rule", "newest",
          ("lambda name: held[name][1]", "lambda name: -held[name][1]")),
+]  # fmt: skip
+
+MOVED = """
+def packed(x, W, adapters, lengths, whose):
+    y, start = x @ W.T, 0
+    for n, k in zip(lengths, whose):
+        if k >= 0:
+            A, B, scaling = adapters[k]
+            y[start : start + n] += scaling * x[start : start + n] @ A.T @ B.T
+            start += n
+    return y
+"""
+GROUPED = """
+def packed(x, W, adapters, lengths, whose):
+    rows = torch.repeat_interleave(torch.tensor(whose), torch.tensor(lengths))
+    parts = [x[rows < 0] @ W.T]
+    for k, (A, B, scaling) in enumerate(adapters):
+        mine = x[rows == k]
+        parts.append(mine @ W.T + scaling * mine @ A.T @ B.T)
+    return torch.cat(parts)
+"""
+WRONG += [
+    edit("packed", "zero for none", "zero_none", ("rows == k", "(rows == k) & (rows > 0)")),
+    Answer("packed", "no step where there is no adapter", "anew", code=MOVED),
+    Answer("packed", "lengths as ends", "anew",
+           code=MOVED.replace("start + n]", "n]").replace("    start += n", "start = n")),
+    Answer("packed", "grouped by adapter", "grouped", code=GROUPED),
+    edit("packed", "the base scaled with it", "scale_twice",
+         (UPDATE, "y[mine] = scaling * (y[mine] + x[mine] @ A.T @ B.T)")),
+    edit("fleet", "each shape once", "first_layer",
+         (EACH, EACH.replace("in layers", "in set(layers)"))),
+    edit("fleet", "seats without the base", "no_base", (SEATED, SEATED.replace("params + ", ""))),
+    edit("fleet", "a seat more", "all_seats", ("seats * max", "(seats + 1) * max")),
+    edit("fleet", "a model for each rank", "ranks_once",
+         (MERGED, MERGED.replace("ranks", "set(ranks)"))),
+    edit("fleet", "size for the adapters alone", "numbers",
+         (SHARED, "shared = params + sum(ranks) * each * size"),
+         (SEATED, "params + seats * max(ranks) * each * size")),
+    edit("evict", "the popular by size", "by_size", (POPULAR, "held[name][0]")),
+    edit("evict", "the recent as listed", "as_listed",
+         (SORTED, "sorted([n for n in held if n not in busy], key=order[rule] "
+          "if rule == 'popular' else lambda n: 0)")),
+    edit("plan", "kinds 0 is kinds 1", "base_anywhere",
+         (ALIKE, "len({*batch, k} - {-1}) <= max(kinds, 1)")),
+    edit("plan", "kinds 0 is none at all", "mixes", (ALIKE, "len({*batch, k} - {-1}) <= kinds")),
+    edit("plan", "one row less", "one_row_more", ("len(batch) < rows", "len(batch) < rows - 1")),
+    edit("plan", "the base takes no row", "one_row_more",
+         ("len(batch) < rows", "sum(n >= 0 for n in batch) < rows")),
+    edit("plan", "the base past the rows", "one_row_more",
+         ("len(batch) < rows", "(k < 0 or len(batch) < rows)")),
+    edit("plan", "repeats count, before", "repeats",
+         ("len({*batch, k} - {-1}) <= kinds", "sum(n != -1 for n in batch) < kinds")),
+    edit("plan", "repeats count, unless known", "repeats",
+         ("len({*batch, k} - {-1}) <= kinds",
+          "(k in batch or sum(n != -1 for n in batch) < kinds)")),
+    edit("reuse", "wherever it stands", "anywhere",
+         (WHILE, "while any(old[n : n + same + 1] == ids[: same + 1] for n in range(len(old))) and "
+          "same < len(ids) - 1:")),
+    edit("reuse", "as sets", "anywhere",
+         (WHILE, "same = len(set(old) & set(ids[:-1]))\n        while False:")),
+    edit("reuse", "cut at the end", "last_tie", ("len(ids) - 1)", "len(ids))"),
+         ("return best",
+          "return (best[0], min(best[1], len(ids) - 1)) if len(ids) > 1 else (-1, 0)")),
+    edit("reuse", "last of equals, of none too", "last_tie",
+         (BETTER, "if owner == adapter and same >= best[1]:")),
+    edit("reuse", "number among the adapter's own", "owner",
+         ("enumerate(kept)", "enumerate([e for e in kept if e[0] == adapter])")),
+    edit("reuse", "one less at the end", "one_less",
+         ("return best", "return best[0], max(best[1] - 1, 0)")),
+    edit("reuse", "one less of all", "one_less", ("len(ids) - 1)", "len(ids))"),
+         (BETTER, "same -= 1\n        " + BETTER)),
 ]  # fmt: skip

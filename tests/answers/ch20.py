@@ -1828,7 +1828,7 @@ def prove(config, adapter, base, merged):
     Answer(
         "true_card",
         "rows above",
-        "other",
+        "any_number",
         edits=(
             (
                 ('says(r"^Data: .*, ([\\d,]+) rows\\.$", found["rows"])'),
@@ -1942,3 +1942,80 @@ def prove(config, adapter, base, merged):
         edits=(("only = len(adapter)", "only = equal and len(adapter)"),),
     ),
 ]
+
+COURSE = """
+from lora_course.kit.clean import cleaned
+def clean(rows, test, tokens, limit, wrong):
+    return cleaned(rows, test, tokens, limit)[0]
+"""
+UNSTRIPPED = "[row if 'prompt' in row else as_row(row) for row in rows]"
+WRONG += [
+    edit("clean", "two answers, the prompt by letters", "by_letters",
+         (COLLECT, COLLECT.replace('words_of(row["prompt"])', 'row["prompt"]')),
+         (STAYS, 'if len(answers[row["prompt"]]) == 1 and key not in seen:')),
+    edit("clean", "accused answers count", "wrong_answers_count",
+         (OUT, "every = [row for row in rows if tokens(row) <= limit]\n    " + OUT),
+         ("for row in rows:\n        " + COLLECT, "for row in every:\n        " + COLLECT)),
+    Answer("clean", "the course's own, which has another rule", "other", code=COURSE),
+    edit("clean", "one format stripped alone", "spaces",
+         ("[as_row(row) for row in rows]", UNSTRIPPED)),
+    edit("split", "drawn with replacement", "counts_rows",
+         (HELD, HELD.replace(".sample(reports, ", ".choices(reports, k="))),
+    edit("split", "without the spaces at the ends", "letters",
+         (SORTED, SORTED.replace('row["report"]', 'row["report"].strip()')),
+         (TRAIN, TRAIN.replace('row["report"]', 'row["report"].strip()')),
+         (LATER, LATER.replace('row["report"]', 'row["report"].strip()'))),
+    edit("split", "a set, unsorted", "order", (SORTED, SORTED.replace("sorted(", "list("))),
+    edit("split", "turns the list", "in_place",
+         (LATER, LATER.replace("return train,", "sides = train,") + "\n    rows.reverse()\n"
+          "    return sides")),
+    edit("decide", "the best is not level", "best_too",
+         (EQUAL, EQUAL.replace("if means", "if n != best and means"))),
+    edit("decide", "equal sizes by the test", "tie",
+         (TAKE, TAKE.replace("-means[n]", "-runs[n]['test']"))),
+    edit("prove", "the rank of A in the scale", "plain_scale",
+         ("update = scaling * ", 'scaling = config["lora_alpha"] / (math.sqrt(len(pair["A"])) '
+          'if config["use_rslora"] else len(pair["A"]))\n            update = scaling * ')),
+    edit("prove", "the last layer alone", "any_layer", (OFF, OFF.replace("sums.append(", "sums = [")
+                                                       .removesuffix(")") + "]")),
+    edit("prove", "as many A as B", "any_pair",
+         ('pairs.append("A" in pair and "B" in pair)', "pass"),
+         (GIVEN, 'pairs.append(sum("A" in p for p in found.values()) == sum("B" in p for p in '
+          'found.values()))\n    ' + GIVEN)),
+    edit("prove", "places of whole pairs alone", "names",
+         ("places.append(fits)", "places.append(fits or len(pair) < 2 and weight is not None)")),
+    edit("prove", "no sum where a place is wrong", "joined",
+         (GIVEN, GIVEN.replace("all(sums)", "all(sums) and all(places)"))),
+    edit("prove", "alpha as the scale", "no_scale", (SCALING, 'scaling = config["lora_alpha"]')),
+    edit("prove", "equal to the bit", "no_scale",
+         ("off = (merged", "off = 1e3 * (merged")),
+    edit("prove", "the number of names", "names_forgotten",
+         (EQUALS, "equal = len(base) == len(merged) and all(torch.equal(base[n], merged[n]) for n "
+          "in rest & merged.keys())")),
+    edit("prove", "whole pairs are left out alone", "whole_model",
+         ("for layer in found}", "for layer, pair in found.items() if len(pair) == 2}")),
+    edit("true_card", "rows in the text", "end_of_number",
+         (ROWS, "f\"{found['rows']:,} rows.\" in text")),
+    edit("true_card", "test rows in the text", "end_of_number",
+         (r'says(r"^On ([\d,]+) rows of the test split", found["test_rows"])',
+          "f\"{found['test_rows']:,} rows of the test split\" in text")),
+    edit("true_card", "the first number of the line", "any_number",
+         (ROWS, r'says(r"^Data: \D*([\d,]+)", found["rows"])')),
+    edit("true_card", "both scores rounded", "loose_score",
+         (CLOSE, 'any(round(value, 3) == round(found["score"], 3) for value in results)')),
+    edit("true_card", "scores below too", "has_result", (CLOSE, CLOSE.replace("abs", ""))),
+]  # fmt: skip
+
+WRONG += [
+    edit("clean", "copies by letters, answers by words", "by_letters",
+         ("key not in seen", "row['prompt'] not in seen and key not in asked"),
+         (TESTED, TESTED + "\n    asked, seen = seen, set()"),
+         ("seen.add(key)", "seen.add(row['prompt'])")),
+    edit("prove", "means in place of norms", "loose",
+         (OFF, OFF.replace("off <=", "gap.mean().abs() <=").replace("update.norm()",
+                                                                   "update.abs().mean()")),
+         ("off = (merged[f\"{layer}.weight\"] - weight - update).norm()",
+          "gap = merged[f\"{layer}.weight\"] - weight - update")),
+    edit("true_card", "test in the name of the data", "any_split",
+         (RESULTS, RESULTS.replace('r.dataset_split == "test"', '"test" in r.dataset_name'))),
+]  # fmt: skip
