@@ -715,7 +715,7 @@ WRONG += [
     Answer(
         "reuse",
         "None where nothing is saved",
-        "none",
+        "type",
         edits=(
             ("best = (-1, 0)", "best = (None, 0)"),
             ("    return best", "    return best"),
