@@ -1488,7 +1488,7 @@ LOOP = (
          "the `norm_type` 2 of clip_grad_norm_.",
          lambda i: [{"lengths": lambda v: v.size > 0 and any(
              close(v.flat[0], norm, 1e-3) for norm in other_norms(i)), key: np.any}
-                    for key in ("losses", "A")] + loops({"clip": "square"})(i)),
+                    for key in ("losses", "A", "B", "shift")] + loops({"clip": "square"})(i)),
     Slip("frozen_clipped", "The length has an old gradient of a frozen weight in it, which no "
          "zero_grad of this optimizer takes away. Clip what requires a gradient.",
          lambda i: trained_by(i, beside=np.linalg.norm(i["old_W"].astype(float)))),
@@ -1510,7 +1510,7 @@ LOOP = (
                     for each in loops({"clip": "always"}, {"limit": 1.0})(i)]),
     Slip("twice", "The gradient is twice as long as it should be: backward ran twice, or the loss "
          "was doubled.", lambda i: [{key: np.any, "lengths": first_length(i, 2)}
-                                    for key in ("losses", "A", "lengths")]),
+                                    for key in ("losses", "A", "B", "shift", "lengths")]),
     Slip("no_zero", "The gradients of earlier steps are still there, and backward adds to them. "
          "Call zero_grad in every step, before backward.",
          loops({"zero": "never"}, {"zero": "never", "clip": "none"}, {"zero": "once"})),
