@@ -29,20 +29,26 @@ def test_outputs_that_answer_a_question_are_closed():
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "chapters/source").glob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "source", sorted((ROOT / "chapters/source").glob("*.py")), ids=lambda p: p.stem
+)
 def test_a_question_is_marked_as_one_so_that_its_answer_is_closed(source):
     text = source.read_text(encoding="utf-8")
     assert not re.findall(r"(?m)^.*(?<!\*\*)\bPredict\b.*$", text)
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "solutions/source").glob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "source", sorted((ROOT / "solutions/source").glob("*.py")), ids=lambda p: p.stem
+)
 def test_exercises_say_what_to_run_first(source):
     """Before the setup cell a check would end in a bare NameError."""
     first = source.read_text(encoding="utf-8").partition('tags=["setup"]')[0]
     assert "Run the next cell first." in " ".join(first.split())
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "chapters/source").glob("[0-9]*.py")), ids=str)
+@pytest.mark.parametrize(
+    "source", sorted((ROOT / "chapters/source").glob("[0-9]*.py")), ids=lambda p: p.stem
+)
 def test_every_mention_of_an_exercise_leads_to_it(source):
     text = " ".join(source.read_text(encoding="utf-8").split())
     number, page = int(source.name[:2]), f"../exercises/{source.stem}.ipynb"

@@ -552,7 +552,7 @@ from lora_course.costs.planner import (  # noqa: F401
 # Is it right? The stored runs of an H100 say. A **share of the peak** is what a run makes of
 # the data sheet's 989 TFLOP/s; each method's mean is used.
 #
-# **Predict**, too, in section 4's steps, LoRA's own part: PEFT's and lean's.
+# **Predict** also: of section 4's steps, how many ms are LoRA's own?
 
 # %%
 records = load_records("results")
@@ -573,13 +573,14 @@ adam = 1.75 * times["full"]["states, MB"] / 3.35e6 * 1e3  # ms
 rate = step_flops(plan["full"]) / (times["full:compiled"]["ms"] - adam)  # operations a ms
 given = {"products": step_flops(plan["lora"]) / rate}
 given["what compiling saves"] = times["full"]["ms"] - times["full:compiled"]["ms"]
+print(f"0.75 of full fine-tuning: {0.75 * times['full']['ms']:.0f} ms")
 for arm in ("lean", "autocast", "course", "peft"):
     parts = {**given, "LoRA's own": times[arm]["ms"] - sum(given.values())}
     print(f"{arm}:", " + ".join(f"{name} {ms:.0f}" for name, ms in parts.items()), "ms")
 
 # %% [markdown]
 # Time is rougher: measure ten steps of *yours*. The sums are an estimate, one rate for all
-# products. For 0.75, lean's own part must halve. (4 bits: no record says.)
+# products: uncompiled, lean needs half of its own part to reach 0.75.
 #
 # **Predict:** 70B by LoRA on 2 cards, then 8. Which bytes fall to a quarter?
 
